@@ -57,7 +57,7 @@ def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
 
 
 def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
-    """A child that starts just after the root's end is waited for."""
+    """A trace waits for a child that starts just after the root's end."""
     scene = Scene()
     root = scene.start("root")
     scene.end(root, at=1)
@@ -70,7 +70,7 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
 
 
 def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
-    """A span had no room when it ended: the rest of its trace goes out half a second later, not after ten seconds."""
+    """A trace goes out half a second after one of its spans was lost, not after ten seconds."""
     scene = Scene()
     root = scene.start("root")
     lost = scene.start("lost", root)
@@ -82,7 +82,7 @@ def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
 
 
 def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -> None:
-    """A stream that is read after the root ended does not hold the trace back for ever."""
+    """A trace waits ten seconds for a child that stays open, and the child follows in a later segment."""
     scene = Scene()
     root = scene.start("root")
     stream = scene.start("stream", root)
@@ -98,7 +98,7 @@ def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -
 
 
 def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> None:
-    """A root that is still open is shown after five minutes, updated, and completed at its end."""
+    """A trace with an open root is sent as running after five minutes, updated, and completed at the root's end."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("step 1", root), at=10)
@@ -117,7 +117,7 @@ def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> No
 
 
 def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
-    """500 ended spans go out although the root is open."""
+    """500 ended spans are sent although the root is open."""
     scene = Scene()
     root = scene.start("root")
     for number in range(500):
@@ -142,7 +142,7 @@ def test_a_span_that_comes_after_the_trace_was_sent_follows_it() -> None:
 
 
 def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
-    """A span whose parent is in another process is a local root, and we do not post its trace."""
+    """A span whose parent is in another process is a local root, and this process does not post its trace."""
     scene = Scene()
     entry = scene.maker.start_remote("handler")
     scene.assembler.started(entry, 0)
@@ -155,7 +155,7 @@ def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
 
 
 def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
-    """A remote parent that is open in this very process does not make the trace remote."""
+    """A remote parent that is open in the same process does not make the trace remote."""
     scene = Scene()
     root = scene.start("root")
     context = root.get_span_context()
@@ -171,7 +171,7 @@ def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
 
 
 def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None:
-    """An exporter sees only ends."""
+    """An exporter sees only ends: a trace is complete five seconds after its root's end."""
     scene = Scene(counts_starts=False)
     root = scene.maker.start("root")
     child = scene.maker.start("child", root)
@@ -184,7 +184,7 @@ def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None
 
 
 def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
-    """Children go out although their root never comes."""
+    """An exporter waits a minute for a root, then sends its children without it."""
     scene = Scene(counts_starts=False)
     root = scene.maker.start("root")
     scene.end(scene.maker.start("child", root), at=1)
@@ -195,7 +195,7 @@ def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
 
 
 def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
-    """A flush inside a running trace sends ended spans and does not split it into two traces."""
+    """A flush sends the ended trace, and does not split the running one."""
     scene = Scene()
     done = scene.start("done")
     scene.end(done, at=1)
@@ -207,7 +207,7 @@ def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
 
 
 def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
-    """Every ended span goes out at the end of the process."""
+    """Closing the assembler sends every ended span, and open roots as running."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("child", root), at=1)
@@ -217,7 +217,7 @@ def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
 
 
 def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
-    """Memory is bounded whatever stays open."""
+    """Above the byte bound, the oldest trace is sent early, so that open traces cannot exhaust the memory."""
     scene = Scene(max_bytes=10_000)
     roots = [scene.start(f"root {number}") for number in range(3)]
     for root in roots:
@@ -230,14 +230,14 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
 
 
 def test_a_gateway_waits_for_the_root_of_another_service() -> None:
-    """A gateway waits a minute after the last span; then spans go to another service's trace; a root makes it ours."""
+    """A gateway waits a minute for another service's root, then sends the spans as remote; a later root is local."""
     scene = Scene(counts_starts=False, awaits_root=True)
     span = scene.maker.start_remote("search", 7, 8)
     scene.end(span, at=0)
     assert scene.due(59) == []
     (left,) = scene.due(60)
     assert left.is_remote
-    left.memory.posted = True  # as the encoder notes it
+    left.memory.posted = True  # the encoder sets this
 
     root = scene.maker.start("root")
     assert root.context is not None
@@ -247,7 +247,7 @@ def test_a_gateway_waits_for_the_root_of_another_service() -> None:
 
 
 def test_without_a_gateway_the_root_of_another_service_is_not_waited_for() -> None:
-    """Behind an exporter, the span goes to the trace of the root's process after five seconds."""
+    """Without a gateway, a span of another service's trace is sent as remote after five seconds."""
     scene = Scene(counts_starts=False)
     scene.end(scene.maker.start_remote("search", 7, 8), at=0)
     assert [segment.is_remote for segment in scene.due(5)] == [True]

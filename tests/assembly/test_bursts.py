@@ -1,4 +1,4 @@
-"""Bursts of spans at a healthy server: nothing is lost for lack of room, and room is counted in bytes."""
+"""Bursts of spans at a healthy server: no span is dropped for lack of room, and room is counted in bytes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def in_tasks(tracer: Tracer) -> None:
 
 @pytest.mark.outer
 def test_traces_that_begin_together_lose_nothing_for_want_of_room() -> None:
-    """Ten thousand tasks have a trace each: most wait for the rate limit."""
+    """Ten thousand concurrent traces, most of which wait for the rate limit, drop no span for lack of room."""
 
     async def task(everyone: asyncio.Event) -> None:
         with tracer.start_as_current_span("run", attributes=CHAT), tracer.start_as_current_span("step"):
@@ -90,7 +90,7 @@ def test_traces_that_begin_together_lose_nothing_for_want_of_room() -> None:
 @given(st.lists(st.sampled_from([3 << 20, 1 << 20, 100_000, 1999, 0]), min_size=20, max_size=60), st.booleans())
 @settings(max_examples=30)
 def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_cut: bool) -> None:
-    """Spans without room are cut and marked, however large; no part of one escapes the mask."""
+    """Texts beyond the bound are cut and marked, or, if a mask forbids cutting, left out whole."""
     bound = 8 << 20
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=bound),
@@ -100,7 +100,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
         max_bytes=bound,
         may_cut=may_cut,
     )
-    worker._thread = threading.current_thread()  # so it never checks
+    worker._thread = threading.current_thread()  # so that the worker never checks
     for number, size in enumerate(sizes):
         made = TRACER.start_span(str(number), attributes={"text": TEXT[:size]})
         assert isinstance(made, Span)
@@ -111,7 +111,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
     waiting = [fields for fields in (*worker._new.values(), *worker._ended) if isinstance(fields, tuple)]
     assert sum(text_size(fields) for fields in waiting) <= 2 * bound
     assert len(waiting) + ledger.read().dropped.get("queue_full", 0) == len(sizes)
-    assert not (may_cut and ledger.read().dropped)  # what is cut has room
+    assert not (may_cut and ledger.read().dropped)  # cut spans always have room
     for span in map(span_of, waiting):
         size, text = sizes[int(span.name)], str((span.attributes or {})["text"])
         assert len(text) == size or text.endswith(f"of {size} characters]")
@@ -122,7 +122,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
     ("burst", "spans"), [(in_threads, THREADS * IN_EACH), (in_tasks, TASKS + 1)], ids=["threads", "tasks"]
 )
 def test_a_burst_at_a_healthy_server_loses_nothing(burst: Callable[[Tracer], None], spans: int) -> None:
-    """Nothing is lost, however many spans come before the worker's next check."""
+    """A burst of spans before the worker's next check drops nothing."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         with provider_with(processor) as tracer:

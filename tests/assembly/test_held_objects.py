@@ -1,4 +1,4 @@
-"""Objects that the app's garbage collector has to visit for each held span, besides the app's own."""
+"""Objects of ours that the garbage collector visits for each held span, besides the app's own objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def worker() -> Worker:
 
 
 def visited(do: Callable[[], object]) -> float:
-    """Return how many more objects the collector visits for each span after this."""
+    """Return how many more objects the collector visits for each span after this call."""
     gc.collect()
     before = len(gc.get_objects())
     do()
@@ -52,7 +52,7 @@ def started(parent: Span | None = None) -> Span:
 
 
 def test_an_open_trace_costs_four_objects(worker: Worker) -> None:
-    """An open trace costs its buffer, its memory, the dict of its open spans and the reference to one."""
+    """An open trace costs four objects: its buffer, its memory, the dict of open spans, and the reference to one."""
     spans = [started() for _ in range(COUNT)]
 
     def start() -> None:
@@ -65,7 +65,7 @@ def test_an_open_trace_costs_four_objects(worker: Worker) -> None:
 
 
 def test_an_ended_span_costs_three_objects(worker: Worker) -> None:
-    """An ended span costs one object of ours, its context and its flags, before and after the worker sees it."""
+    """An ended span costs three objects: one of ours, its context and its flags, before and after the hand-over."""
     root = started()
     worker.started(root)
     worker._drain()

@@ -1,4 +1,4 @@
-"""Live events of running spans: who is told, of what, when, and what gives way under overload."""
+"""Live events of running spans: the servers that receive them, their content and time, and what overload drops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GONE: Final = NoAnswer(reason="refused", may_have_arrived=False)
 AGENT: Final = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
 SECRET: Final = "s3cr3t-4711"
 LOOK_S: Final = 0.25
-"""Time after which a look finds what waits; a binary fraction, so that sums are exact."""
+"""Seconds after which a check of the worker finds events; a binary fraction, so that sums are exact."""
 
 
 class Server:
@@ -57,7 +57,7 @@ class Server:
         return [event for post in posts for event in post]
 
     def told(self) -> list[tuple[str, str]]:
-        """Return kind and name of the events about spans."""
+        """Return the kind and span name of each event about a span."""
         return [(event["k"], event["span"]["name"]) for event in self.events if "span" in event]
 
 
@@ -95,16 +95,16 @@ class Run:
         self.live.take([(fields_of(self.maker.end(span)), True)])
 
     def wait(self, seconds: float = LOOK_S) -> None:
-        """Let time pass, and have the worker look until it has nothing to do."""
+        """Advance the clock, and run the worker's checks until they have nothing to do."""
         self.now += seconds
-        for _ in range(3):  # ask, post, and what did not fit
+        for _ in range(3):  # ask the server, post, and post the remaining events
             if (errand := self.live.errand()) is not None:
                 errand()
                 self.now += LOOK_S
 
 
 def test_a_span_is_told_as_it_begins_and_ends() -> None:
-    """Under the ids that the trace will have, with what it took and gave."""
+    """Begin and end events have the ids of the later trace, and the span's input and output."""
     server = Server()
     run = Run(server)
     root = run.start("run", attributes=AGENT)
@@ -126,7 +126,7 @@ def test_a_span_is_told_as_it_begins_and_ends() -> None:
 
 
 def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
-    """A hosted PandaProbe, or one of your own, receives no live request."""
+    """A server that is not a local PandaProbe is asked once and receives no live events."""
     server = Server(health=HOSTED)
     run = Run(server)
     for _ in range(5):
@@ -137,7 +137,7 @@ def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
 
 
 def test_a_function_that_gives_the_key_is_not_called() -> None:
-    """Only sender threads call it, since it may block; a local server takes live spans without a key."""
+    """Live spans never call a function that returns the key: it may block, and a local server needs no key."""
     asked: list[str] = []
 
     def key() -> str:
@@ -171,12 +171,12 @@ def test_a_function_that_gives_the_key_is_not_called() -> None:
     ],
 )
 def test_whom_the_settings_allow_to_ask(settings: dict[str, Any], shown: bool) -> None:
-    """Without `live`, only a server on this machine."""
+    """Without `live`, only a server on this machine receives live events."""
     assert Config.resolve({"api_key": "sk_pp_1", **settings}, environ={}).shows_running_spans is shown
 
 
 def test_a_short_trace_tells_nothing() -> None:
-    """It is delivered before anybody could look at it."""
+    """A trace that is delivered before the first check sends no live events."""
     server = Server()
     run = Run(server)
     root = run.start("run", attributes=AGENT)
@@ -189,7 +189,7 @@ def test_a_short_trace_tells_nothing() -> None:
 
 
 def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
-    """Plumbing never shows; a span that may turn out to be plumbing shows when it has ended; its children move up."""
+    """Filtered spans make no events; a span that may be filtered has only an end event; children move up."""
     server = Server()
     run = Run(server)
     root = run.start("run", attributes=AGENT)
@@ -209,7 +209,7 @@ def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
 
 @pytest.mark.parametrize(("spans", "sample_rate", "told"), [("agent", 1.0, 0), ("all", 1.0, 2), ("all", 0.0, 0)])
 def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, told: int) -> None:
-    """One without GenAI spans, or one that sampling leaves out."""
+    """A trace without GenAI spans, or one that sampling leaves out, makes no live events."""
     server = Server()
     run = Run(server, spans=spans, sample_rate=sample_rate)
     root = run.start("GET /", attributes=HTTP)
@@ -229,7 +229,7 @@ def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, to
     ids=["metadata", "off", "mask"],
 )
 def test_what_must_not_leave_the_process_does_not(options: MappingOptions) -> None:
-    """`capture` and `mask` apply before anything is told, also to the text of a stream."""
+    """`capture` and `mask` apply to all live events, even to the text of a stream."""
     server = Server()
     run = Run(server, options=options)
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": SECRET}]}])
@@ -248,7 +248,7 @@ def test_what_must_not_leave_the_process_does_not(options: MappingOptions) -> No
 
 
 class Stream:
-    """A stream that is being read."""
+    """A stream that the app reads."""
 
     def __init__(self, span: Span, read: Callable[[], str]) -> None:
         context = span.get_span_context()
@@ -256,12 +256,12 @@ class Stream:
         self.text_so_far = read
 
     def span_ids(self) -> tuple[int, int]:
-        """Return the ids of its span."""
+        """Return the ids of the stream's span."""
         return self._ids
 
 
 def test_the_text_of_a_stream_is_told_as_it_grows() -> None:
-    """Each state once; a stream that ended, or whose reading fails, tells nothing."""
+    """Each state of a stream's text is one event; repeated states and failed readings are none."""
     server = Server()
     run = Run(server)
     chat = run.start("chat m", attributes=CHAT)
@@ -282,7 +282,7 @@ def test_the_text_of_a_stream_is_told_as_it_grows() -> None:
 
 
 def test_long_content_is_a_preview() -> None:
-    """Four kilobytes of each input, with a marker; the trace itself has all of it."""
+    """Content in live events is cut after four kilobytes."""
     server = Server()
     run = Run(server)
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "x" * 100_000}]}])
@@ -294,7 +294,7 @@ def test_long_content_is_a_preview() -> None:
 
 
 def test_a_server_that_fails_is_left_alone_for_longer_each_time() -> None:
-    """30 seconds, then 60; then it is told that its view is incomplete. Nothing piles up meanwhile."""
+    """A failing server is retried after 30, then 60 seconds; later, an event marks the view as incomplete."""
     server = Server(takes=GONE)
     run = Run(server)
     root = run.start("run", attributes=AGENT)
@@ -318,7 +318,7 @@ def test_a_server_that_fails_is_left_alone_for_longer_each_time() -> None:
 
 
 def test_a_server_that_is_not_there_yet_is_asked_again() -> None:
-    """It may be started while the program runs."""
+    """A server that starts after the app is asked again, and receives later events."""
     server = Server(health=GONE)
     run = Run(server)
     root = run.start("run", attributes=AGENT)
@@ -332,14 +332,14 @@ def test_a_server_that_is_not_there_yet_is_asked_again() -> None:
 
 
 def event(number: int, kind: Any = "b", text: str = "") -> LiveEvent:
-    """Return an event of a span with this number."""
+    """Return an event of the span with this number."""
     if kind == "t":
         return LiveEvent.of_text("t", str(number), text)
     return LiveEvent.of_span(kind, "t", {"span_id": str(number), "input": text})
 
 
 def kinds_of(queue: LiveQueue) -> list[tuple[str, int]]:
-    """Return the kinds in a queue, with their numbers."""
+    """Return the kinds of events in a queue with their counts."""
     counts: dict[str, int] = {}
     while (body := queue.take()) != b"[]":
         for each in json.loads(body):
@@ -348,7 +348,7 @@ def kinds_of(queue: LiveQueue) -> list[tuple[str, int]]:
 
 
 def test_overload_drops_texts_then_begins_and_says_so() -> None:
-    """Ends are kept longest, since they say most; the server is told that events are missing."""
+    """A full queue drops text events first, then begin events, and adds a marker that events are missing."""
     queue = LiveQueue()
     for number in range(MOST_EVENTS - 10):
         queue.add(event(number, "e"))
@@ -366,7 +366,7 @@ def test_overload_drops_texts_then_begins_and_says_so() -> None:
 
 
 def test_overload_in_bytes_drops_content_first() -> None:
-    """The tree stays whole."""
+    """A queue over its byte bound drops content but keeps every event, so that the tree stays complete."""
     queue = LiveQueue()
     for number in range(100):
         queue.add(event(number, "e", "x" * 100_000))
@@ -375,7 +375,7 @@ def test_overload_in_bytes_drops_content_first() -> None:
 
 
 def test_a_post_is_bounded() -> None:
-    """In events and in bytes."""
+    """A post is bounded in events and in bytes."""
     queue = LiveQueue()
     for number in range(1_000):
         queue.add(event(number, "e"))

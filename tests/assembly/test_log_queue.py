@@ -1,4 +1,4 @@
-"""Log records on their way from the app's threads to the worker, and while they wait for their spans."""
+"""Log records between the app's threads and the worker, and while they wait for their spans."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOUND = 8 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The fields of a log record that are read."""
+    """The fields of a log record that the worker reads."""
 
     body: Any = None
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -39,7 +39,7 @@ def within(span: Span, text: str) -> Record:
 
 
 def test_records_come_out_as_they_went_in() -> None:
-    """Small and large records come out in their order."""
+    """Small and large records leave the queue in their order."""
     queue = LogQueue()
     records = [Record(body="x" * size) for size in (0, 10_000, 5, 3_000_000, 1)]
     for record in records:
@@ -59,7 +59,7 @@ def test_records_come_out_as_they_went_in() -> None:
     ids=["text", "event", "attribute"],
 )
 def test_the_queue_is_bounded_in_bytes(large: Record) -> None:
-    """A thousand records of a megabyte: the queue stays within its bound at any depth, and the rest is counted."""
+    """The queue takes large records, however nested, up to its byte bound, and counts the refused ones."""
     queue = LogQueue()
     for _ in range(1000):
         queue.put(large)
@@ -70,7 +70,7 @@ def test_the_queue_is_bounded_in_bytes(large: Record) -> None:
 
 
 def test_one_record_beyond_the_bound_is_refused_and_harms_no_other() -> None:
-    """One record would exceed the bound of all."""
+    """A record larger than the bound is refused, and the others stay."""
     queue = LogQueue()
     small = Record(body="small")
     queue.put(small)
@@ -81,7 +81,7 @@ def test_one_record_beyond_the_bound_is_refused_and_harms_no_other() -> None:
 
 
 def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
-    """Records wait for their span's end while other spans go out: half of the bound, one line about the loss."""
+    """Records of an open span use at most half of the byte bound, and one line reports the loss."""
     segments: list[TraceSegment] = []
     maker = SpanMaker()
     worker = Worker(
@@ -107,7 +107,7 @@ def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.L
 
 
 def test_records_that_went_out_make_room_for_others() -> None:
-    """The bound applies to what waits, not to what has come."""
+    """Records that were sent do not count towards the bound."""
     maker = SpanMaker()
     assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=BOUND)
     for number in range(20):

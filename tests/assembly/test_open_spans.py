@@ -1,4 +1,4 @@
-"""Spans that stay open: the memory they take, how often they are checked, and the fate of their traces."""
+"""Spans that stay open: their memory, the frequency of checks, and the end of their traces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
 
 
 def an_assembler() -> Assembler:
-    """Return an assembler as behind a processor."""
+    """Return an assembler as a span processor has it."""
     return Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20)
 
 
@@ -36,7 +36,7 @@ def a_span() -> Span:
 
 
 def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ten polls a second, each checks only as many traces as have changed, whatever else is open."""
+    """Polls check only traces that are due, so that a thousand idle open traces cost nothing."""
     looked: list[TraceBuffer] = []
     stage = Assembler._stage
 
@@ -66,7 +66,7 @@ def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
-    """Each change moves the time of its trace forward or back."""
+    """Each start or end moves the time at which its trace is due, forward or back."""
     assembler, maker = an_assembler(), SpanMaker()
     root = maker.start("root")
     assembler.started(root, 0.0)
@@ -83,7 +83,7 @@ def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
 
 
 def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
-    """A span that is never ended is not kept alive, and its trace does not wait for it for ever."""
+    """A span that the app drops without ending it is garbage-collected, and its trace is given up."""
     assembler = an_assembler()
     span = a_span()
     alive = weakref.ref(span)
@@ -98,7 +98,7 @@ def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
 
 
 def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
-    """The trace goes out as it is and names those spans."""
+    """A trace with a span that the app dropped goes out, and names that span as abandoned."""
     assembler, maker = an_assembler(), SpanMaker()
     root = maker.start("root")
     assembler.started(root, 0.0)
@@ -115,7 +115,7 @@ def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
 def test_too_many_open_spans_are_given_up_and_that_is_said(
     together: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Memory is bounded however many spans are open; a span that was given up and ends later still goes out."""
+    """Above the limit, open spans are given up with one log line; if such a span ends later, it is still sent."""
     monkeypatch.setattr(assembling, "MAX_OPEN_SPANS", 100)
     monkeypatch.setattr(assembling, "MAX_OPEN_TRACES", 60)
     segments: list[TraceSegment] = []
@@ -151,7 +151,7 @@ STEPS = ("root", "child", "end", "forget", "look")
 @settings(max_examples=8)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_size=60, max_size=120))
 def test_whatever_starts_and_never_ends_the_open_spans_are_counted_and_bounded(steps: list[tuple[str, int]]) -> None:
-    """Spans start in old traces and new ones, end in any order, or are forgotten by the app."""
+    """The count of open spans stays exact and bounded, whatever spans start, end or are dropped."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(assembling, "MAX_OPEN_SPANS", 12)
         patched.setattr(assembling, "MAX_OPEN_TRACES", 7)

@@ -40,7 +40,7 @@ def traced(server: StrictPandaProbe, **settings: object) -> Iterator[tuple[trace
 
 
 def balanced(status: Status) -> bool:
-    """Return whether the ledger adds up."""
+    """Return whether every ended span is delivered, dropped or pending."""
     return status.spans_ended == status.spans_delivered + sum(status.spans_dropped.values()) + status.spans_pending
 
 
@@ -67,7 +67,7 @@ def test_a_trace_arrives_whole_with_its_tree() -> None:
 
 
 def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
-    """A POST for each web request would waste the quota."""
+    """A trace without GenAI spans is counted but not sent, since each web request would cost quota."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
         with tracer.start_as_current_span("GET /x", attributes=HTTP):
             pass
@@ -79,7 +79,7 @@ def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
 
 
 def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> None:
-    """The framework's span stays, with the tool's work below it; the server's stays if no other span has the call."""
+    """An in-process MCP server's span is left out if the framework's span has the same call, and kept otherwise."""
     served = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
     framework = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mcp__weather"}
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
@@ -102,7 +102,7 @@ def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> No
 
 
 def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
-    """The HTTP root stays, an HTTP span in between goes, and the model call becomes a child of the agent."""
+    """An HTTP span between two spans is left out and its child moves up; an HTTP root stays."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
         with (
             tracer.start_as_current_span("POST /ask", attributes=HTTP),
@@ -130,7 +130,7 @@ def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
     ],
 )
 def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> None:
-    """A framework's internal span is left out and its children move up; another emitter's span of that name stays."""
+    """A framework's internal span is left out and its children move up; another scope's span of that name stays."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         provider = TracerProvider()
@@ -163,7 +163,7 @@ def test_spans_all_sends_everything() -> None:
 
 
 def test_a_function_chooses_spans() -> None:
-    """`spans` may be a function of the ended span."""
+    """`spans` may be a function that chooses ended spans."""
     with StrictPandaProbe() as server, traced(server, spans=lambda span: span.name != "noise") as (tracer, processor):
         with tracer.start_as_current_span("root"), tracer.start_as_current_span("noise"):
             pass
@@ -173,7 +173,7 @@ def test_a_function_chooses_spans() -> None:
 
 
 def test_threads_and_tasks_each_keep_their_parents() -> None:
-    """Eight threads and twenty tasks at once: every child has its own root as parent."""
+    """In eight threads and twenty tasks at once, every child has its own root as parent."""
 
     all_threads, all_tasks = threading.Barrier(8, timeout=PATIENCE_S), asyncio.Barrier(20)
 
@@ -212,7 +212,7 @@ def test_threads_and_tasks_each_keep_their_parents() -> None:
 
 
 def test_a_trace_of_more_than_five_hundred_spans_is_one_post_and_appends() -> None:
-    """The root and the first 499 are posted; the rest is appended once the trace is stored."""
+    """The root and the first 499 spans are one POST; the rest is appended once the trace is stored."""
     with StrictPandaProbe(persist_lag_s=0.2) as server, traced(server) as (tracer, processor):
         with tracer.start_as_current_span("root", attributes=CHAT):
             for number in range(1200):
@@ -227,7 +227,7 @@ def test_a_trace_of_more_than_five_hundred_spans_is_one_post_and_appends() -> No
 
 
 def test_a_long_run_is_shown_as_running_and_completed_at_its_end() -> None:
-    """A checkpoint posts the trace once; PATCH, which is not billed, finishes it."""
+    """A long run is posted once as running, and finished with a PATCH, which is not billed."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         timing = Timing(settle_s=0.05, checkpoint_after_s=0.3, append_every_s=0.3)
@@ -270,7 +270,7 @@ def test_a_span_that_ends_after_its_trace_was_posted_is_appended() -> None:
 
 
 def test_the_exporter_alone_assembles_traces_from_batches() -> None:
-    """Behind a BatchSpanProcessor only ends are seen, and the provider's flush reaches us."""
+    """Behind a BatchSpanProcessor, the exporter assembles traces from ends alone; the provider's flush sends them."""
     with StrictPandaProbe() as server:
         exporter = PandaProbeSpanExporter(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         provider = TracerProvider(shutdown_on_exit=False)
@@ -290,7 +290,7 @@ def test_the_exporter_alone_assembles_traces_from_batches() -> None:
 
 
 def test_an_unsampled_span_is_not_sent() -> None:
-    """The app's own sampler decides first."""
+    """A span that the app's sampler leaves out is not sent."""
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
     with StrictPandaProbe() as server:
@@ -306,7 +306,7 @@ def test_an_unsampled_span_is_not_sent() -> None:
 
 
 def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
-    """The trace id decides, as in W3C and OpenTelemetry, so that every process decides alike."""
+    """`sample_rate` decides by the trace id, as W3C and OpenTelemetry do, so that every process decides alike."""
     with StrictPandaProbe() as server, traced(server, sample_rate=0.25) as (tracer, processor):
         for _ in range(80):
             with tracer.start_as_current_span("root", attributes=CHAT):
@@ -339,7 +339,7 @@ def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
 def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
     reply: Reply, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten traces are made before any answer comes: one line names the cause, and every dropped span is counted."""
+    """For a server that refuses everything, one log line names the cause, and every dropped span is counted."""
     may_answer = threading.Event()
 
     def refuse(method: str, path: str) -> Reply:
@@ -369,7 +369,7 @@ def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
 
 
 def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pytest.LogCaptureFixture) -> None:
-    """Shutdown returns at the deadline and reports the loss."""
+    """Shutdown without a server returns at the deadline and reports the loss."""
     with StrictPandaProbe() as server:
         url = server.url
     processor = PandaProbeSpanProcessor(api_key="k", endpoint=url, shutdown_timeout_s=0.2)
@@ -388,7 +388,7 @@ def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pyt
 
 
 def test_a_span_that_ends_after_shutdown_is_counted() -> None:
-    """Every lost span is counted, even after shutdown."""
+    """A span that ends after shutdown is counted as dropped."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="k", endpoint=server.url)
         provider = TracerProvider(shutdown_on_exit=False)
@@ -403,7 +403,7 @@ def test_a_span_that_ends_after_shutdown_is_counted() -> None:
 def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The warning names the variable and the remedy."""
+    """Without a key, the app runs untraced, and one warning names the variable to set."""
     monkeypatch.delenv("PANDAPROBE_API_KEY", raising=False)
     with caplog.at_level(logging.WARNING, "pandaprobe_otel"):
         processor = PandaProbeSpanProcessor(endpoint="https://pandaprobe.example")
@@ -416,7 +416,7 @@ def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
 
 
 def test_our_own_requests_are_not_traced() -> None:
-    """httpx sends with instrumentation suppressed: our requests make no span, so there is no loop."""
+    """Our own requests suppress instrumentation, so that they are not traced."""
     suppressed: list[object] = []
     with StrictPandaProbe() as server:
         import httpx
@@ -427,7 +427,7 @@ def test_our_own_requests_are_not_traced() -> None:
             suppressed.append(otel_context.get_value("suppress_instrumentation"))
             return original(self, request, **options)  # type: ignore[arg-type]
 
-        # An instrumentation of httpx does this: it wraps the client for the whole process.
+        # an instrumentation of httpx wraps the client in the same way, for the whole process
         httpx.Client.send = spying_send  # type: ignore[method-assign]
         try:
             config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
@@ -444,7 +444,7 @@ def test_our_own_requests_are_not_traced() -> None:
 
 
 def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
-    """With a window of a second, three times the limit is offered: no request is refused, and all arrive."""
+    """Above the rate limit, requests are delayed: none is refused, and all arrive."""
     with StrictPandaProbe(limit=10, window_s=1) as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(
@@ -462,7 +462,7 @@ def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
 
 
 def test_messages_that_travel_as_log_records_join_their_span() -> None:
-    """GenAI events become content of the span they were emitted in; other log records are left alone."""
+    """GenAI events of log records become content of their span; other log records are ignored."""
     from opentelemetry.sdk._logs import LoggerProvider
 
     from log_records import emit
@@ -488,7 +488,7 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
 def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process forked while modules were loading cannot send scores: one log line says so, and the next trace goes."""
+    """After a fork that broke imports, scores are dropped with one log line, and the next trace is sent."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(config, counts_starts=True)
@@ -510,7 +510,7 @@ def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
 
 
 def test_a_score_of_an_unknown_trace_is_a_loss_at_shutdown(caplog: pytest.LogCaptureFixture) -> None:
-    """`shutdown` returns False, `status` counts the score, and one line names the cause."""
+    """A score of an unknown trace is lost at shutdown, which counts the score, logs one line and returns False."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url, "shutdown_timeout_s": 0.2}, environ={})
         pipeline = ExportPipeline(config, counts_starts=True)
@@ -527,7 +527,7 @@ def test_a_score_of_an_unknown_trace_is_a_loss_at_shutdown(caplog: pytest.LogCap
 def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Earlier processes have left a spool: `flush` returns False and does not raise."""
+    """A process that cannot load its spool's delivery logs this, and `flush` returns False."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
         monkeypatch.setattr(export_pipeline, "_is_something_left", lambda config: True)

@@ -51,7 +51,7 @@ class Disk:
         self.write(self.journal.taken(segment))
 
     def after_death(self) -> list[OutgoingRequest]:
-        """Return what the next process recovers from it."""
+        """Return the requests that the next process recovers."""
         self.run.die()
         heir = Run(self.folder)
         heir.look_around()
@@ -80,7 +80,7 @@ def disk(tmp_path: Path) -> Disk:
 
 
 def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> None:
-    """The open root ends with the last span; root and trace are errors; children keep their parent."""
+    """An interrupted trace has status ERROR and a marker; its root ends with its last span and keeps its children."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -103,7 +103,7 @@ def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> Non
 
 
 def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
-    """The process died while it waited for a further span."""
+    """A trace whose root had ended is not marked incomplete, although the process died before sending it."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -117,7 +117,7 @@ def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
 
 
 def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
-    """The trace had been posted: newer spans are appended, and the PATCH says what happened."""
+    """A trace that was posted as running gets its newer spans, and the PATCH that finishes it has status ERROR."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     first = maker.start("first", root, CHAT)
@@ -138,7 +138,7 @@ def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
 
 
 def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
-    """Otherwise the trace would be shown as running for ever."""
+    """A trace that was posted as running is finished even without newer spans."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -154,7 +154,7 @@ def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
 
 
 def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
-    """A second create would overwrite the first."""
+    """Late spans of a posted trace are appended, since a second create would overwrite the first."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     late = maker.start("late", root, CHAT)
@@ -170,7 +170,7 @@ def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
 
 
 def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> None:
-    """The root's process creates the trace; only if it never does, the spans become a trace of their own."""
+    """Spans below another process are appended to that process's trace."""
     maker = SpanMaker()
     entry = maker.start_remote("serve")
     chat = maker.start("chat", entry, CHAT)
@@ -183,7 +183,7 @@ def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> No
 
 
 def test_what_became_a_request_is_not_sent_twice(disk: Disk) -> None:
-    """A trace's journal ends with the trace."""
+    """A trace that became a request is removed from the journal, so it is not sent twice."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     disk.start(root)
@@ -196,7 +196,7 @@ def test_what_became_a_request_is_not_sent_twice(disk: Disk) -> None:
 
 
 def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -> None:
-    """A web server's requests cost nothing; once one turns out to be an agent's, all of it is written."""
+    """The journal has nothing of a trace before its first GenAI span, and then everything."""
     maker = SpanMaker()
     root = maker.start("POST /ask", attributes=HTTP)
     query = maker.start("SELECT", root, HTTP)
@@ -215,7 +215,7 @@ def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -
 
 
 def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
-    """With a mask or restricted capture, nothing is written that the mask has not seen."""
+    """Without content, the journal has only the structure of spans, since no mask was applied yet."""
     disk = Disk(tmp_path, content=False)
     maker = SpanMaker()
     root = maker.start("agent", attributes={**AGENT, "pandaprobe.input": '"my secret"', "user.id": "secret user"})
@@ -232,7 +232,7 @@ def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_spans_are_left_out() -> None:
-    """The readable rows of a damaged journal go out."""
+    """Unreadable rows of a journal are left out, and the readable ones are sent."""
     maker = SpanMaker()
     view = read_span(maker.end(maker.start("agent", attributes=AGENT)))
     good = JournalRow(
@@ -265,7 +265,7 @@ attribute_values = st.one_of(
     end=st.one_of(st.none(), st.integers(1, 2**62)),
 )
 def test_any_span_survives_the_journal(attributes: dict[str, object], end: int | None) -> None:
-    """Written and read back, a span is the same to the mapping."""
+    """A span that was written to the journal and read back maps to the same trace."""
     view = SpanView("näme", 0xABC, 0xDEF, 0x123, True, 5, end, "ERROR", "words", attributes, scope_name="s")
     again = read_span(decode_span(encode_span(view, content=True), {}))
 

@@ -1,4 +1,4 @@
-"""Traces over several services, when the span that a service was called in is not sent."""
+"""Traces over several services, in which the direct caller's span of a service is not sent."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ assert handle.flush(60), handle.status()
 
 
 def children(spans: list[Span], parent: UUID | None) -> Any:
-    """Return the tree of spans as names."""
+    """Return the tree of spans below a parent as names."""
     return [(one.name, children(spans, one.span_id)) for one in spans if one.parent_span_id == parent]
 
 
@@ -91,7 +91,7 @@ def children(spans: list[Span], parent: UUID | None) -> Any:
 def test_a_service_that_is_called_stands_in_the_tree_of_its_caller(
     order: str, selection: str, between: str | None
 ) -> None:
-    """Two processes share a trace: every span's parent is there, whichever process sends first."""
+    """A trace of two processes is one tree with every parent present, whichever process sends first."""
     with LocalServer(limit=None) as server:
         env = environment() | server.environment("shop") | {"PANDAPROBE_SPANS": selection}
         called = subprocess.Popen(
@@ -123,19 +123,19 @@ def service(server: LocalServer) -> Iterator[Tracer]:
 
 
 def injected() -> dict[str, str]:
-    """Return the headers that an HTTP client adds to its request."""
+    """Return the headers that an HTTP client sends."""
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers)
     return headers
 
 
 def extracted(headers: dict[str, str]) -> Context:
-    """Return the context that a server reads from them."""
+    """Return the context that a server reads from the headers."""
     return TraceContextTextMapPropagator().extract(headers)
 
 
 def test_what_is_meant_for_one_service_goes_no_further() -> None:
-    """Three services in a row: each is below the one that called it, even without a client span in between."""
+    """Each of three services in a row is below its direct caller: an entry is not passed on to the next service."""
     with LocalServer(limit=None) as server:
         with service(server) as third, service(server) as second, service(server) as first:
             with (
@@ -172,7 +172,7 @@ def test_what_is_meant_for_one_service_goes_no_further() -> None:
 
 @contextmanager
 def written(path: Path, spans: object = "agent") -> Iterator[tuple[Tracer, Callable[[], list[dict[str, Any]]]]]:
-    """Yield a tracer, and a function for the spans of the one trace that its service has sent."""
+    """Yield a tracer, and a function that returns the spans of the trace that its service sent."""
     processor = PandaProbeSpanProcessor(local=path, spans=spans)  # type: ignore[arg-type]
 
     def sent() -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ def written(path: Path, spans: object = "agent") -> Iterator[tuple[Tracer, Calla
 
 
 def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path: Path) -> None:
-    """Spans made as by Celery's instrumentation stay as possible parents; database spans and model requests do not."""
+    """A span that is recognised too late as a messaging span stays, since another service may have it as parent."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", attributes=AGENT):
             with tracer.start_as_current_span("apply_async", kind=SpanKind.PRODUCER) as span:
@@ -208,7 +208,7 @@ def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path:
 
 @pytest.mark.parametrize("late", [True, False])
 def test_who_stands_for_a_span_is_sent(tmp_path: Path, late: bool) -> None:
-    """A span named to another service as parent is sent, even if it turns out to be plumbing."""
+    """A span that was named to another service as parent is sent, even if the filter would leave it out."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with (
             tracer.start_as_current_span("agent", attributes=AGENT),
@@ -224,7 +224,7 @@ def test_who_stands_for_a_span_is_sent(tmp_path: Path, late: bool) -> None:
 
 
 def test_a_session_hides_no_plumbing(tmp_path: Path) -> None:
-    """Attributes that the context adds to every span do not show what a span is."""
+    """A session, which adds attributes to every span, does not keep the filter from leaving out an HTTP span."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent), session("s-1"):
         with (
             tracer.start_as_current_span("agent", attributes=AGENT),
@@ -236,7 +236,7 @@ def test_a_session_hides_no_plumbing(tmp_path: Path) -> None:
 
 
 def test_entries_of_others_are_carried_on(tmp_path: Path) -> None:
-    """Entries before ours stay, and all stay when ours has been read."""
+    """Other vendors' entries of `tracestate` are passed on, with or without ours."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8},rojo=1"}
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", extracted(given), attributes=AGENT):
@@ -252,7 +252,7 @@ def test_entries_of_others_are_carried_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["", "1", "zz" * 8, "0" * 16, "12" * 9, "_" * 16])
 def test_an_entry_that_is_no_id_says_nothing(tmp_path: Path, value: str) -> None:
-    """The parent is then the one that the caller names, whoever wrote the entry."""
+    """An invalid entry of ours is ignored, and the parent is the one in `traceparent`."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={value}"}
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", extracted(given), attributes=AGENT):
@@ -261,7 +261,7 @@ def test_an_entry_that_is_no_id_says_nothing(tmp_path: Path, value: str) -> None
 
 
 def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
-    """An exporter cannot write the entry, since it does not see spans start."""
+    """An exporter reads our entry of `tracestate`, although it cannot write one, since it does not see starts."""
     path = tmp_path / "traces.jsonl"
     exporter = PandaProbeSpanExporter(local=path)
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
@@ -274,7 +274,7 @@ def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
 
 
 def test_a_crash_does_not_forget_who_stands_for_the_caller() -> None:
-    """The journal of an open trace has the sent span as parent."""
+    """After a crash, the journal still has the parent that our entry of `tracestate` names."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
     span: Any = SpanMaker().tracer.start_span("agent", extracted(given), attributes=AGENT)
     span.end()

@@ -1,4 +1,4 @@
-"""The counted size of a waiting span covers all it holds, wherever it is held."""
+"""The counted size of a waiting span covers everything that the span holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ODD: dict[str, Callable[[], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_span_is_counted_as_what_it_holds(name: str) -> None:
-    """The counted size is within a factor of four of what the span's objects take, so the bound holds in bytes."""
+    """The counted size is within a factor of four of the objects' memory, so that the bound holds in bytes."""
     tracemalloc.start()
     try:
         gc.collect()

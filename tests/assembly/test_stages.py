@@ -19,7 +19,7 @@ STEPS = ["start", "end", "burst", "end root", "look", "wait", "wait long", "flus
 
 
 def encoded(segment: TraceSegment) -> None:
-    """Note what the encoder notes about a segment."""
+    """Set what the encoder sets for a segment."""
     memory: Memory = segment.memory
     memory.posted = memory.created = True
     if segment.stage is Stage.FIRST:
@@ -33,7 +33,7 @@ def encoded(segment: TraceSegment) -> None:
 )
 @settings(max_examples=200)
 def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
-    """The segment that ends the root finishes the trace, even as an early or a further one; every span goes once."""
+    """The segment with the root's end finishes the trace, and every span is sent once, in any order of events."""
     assembler, maker = Assembler(timing=FEW, counts_starts=True, max_bytes=1 << 30), SpanMaker()
     now, count = 0.0, 0
     segments: list[TraceSegment] = []
@@ -83,7 +83,7 @@ def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) 
 
 
 def test_a_long_trace_behind_a_busy_server_is_whole_and_over() -> None:
-    """Every fourth request is refused at first: 5,000 spans and the end of the root still arrive."""
+    """Although every fourth request fails at first, all 5,000 spans and the end of the root arrive."""
     requests = 0
 
     def busy(method: str, path: str) -> Reply | None:

@@ -1,4 +1,4 @@
-"""Functions of the app that run in our threads: whatever they raise, no content leaks and no thread stops."""
+"""Functions of the app that run in our threads: whatever they raise, no content leaks and no thread ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SECRET = "s3cr3t"
 
 
 class Odd(BaseException):
-    """An exception outside of `Exception`, which few handlers catch."""
+    """An exception outside `Exception`, which few handlers catch."""
 
 
 def endless(value: object) -> Any:
-    """Call itself. CPython 3.13 checks no limit for functions with any number of arguments."""
+    """Recurse without an end, which CPython 3.13 does not limit for functions with `*args`."""
     return endless(value)
 
 
@@ -59,7 +59,7 @@ def sent(path: Path) -> list[dict[str, Any]]:
 def test_a_mask_that_raises_anything_fails_closed(
     kind: type[BaseException], by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trace goes out without its texts and is counted, the worker lives, `flush` and `shutdown` do not raise."""
+    """With a mask that raises, the trace is sent without texts, the worker goes on, and the failure is counted."""
     before = failures().get("mask", 0)
     running = set(workers())
     processor = PandaProbeSpanProcessor(local=tmp_path / "traces", mask=raising(kind))
@@ -83,7 +83,7 @@ def test_a_mask_that_raises_anything_fails_closed(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_choice_of_spans_that_raises_anything_leaves_the_span_out(kind: type[BaseException], tmp_path: Path) -> None:
-    """The undecided span is left out and counted, and the next trace goes."""
+    """With a `spans` function that raises, the span is left out and counted, and the next trace is sent."""
     fails = [True]
 
     def choose(span: Any) -> Any:
@@ -111,7 +111,7 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not KeyboardInterrupt])
 def test_a_reduce_that_raises_anything_costs_the_output(kind: type[BaseException], recorder: SpanRecorder) -> None:
-    """The reader of the stream gets all of it and no exception; the output says why it is missing."""
+    """With a `reduce` that raises, the app gets the whole stream, and the output is a marker."""
 
     @llm(reduce=raising(kind))
     def stream() -> Iterator[str]:
@@ -122,7 +122,7 @@ def test_a_reduce_that_raises_anything_costs_the_output(kind: type[BaseException
 
 
 def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
-    """`reduce` runs in the app's thread, so an interrupt is meant for the app; the span ends."""
+    """A KeyboardInterrupt in `reduce`, which runs in the app's thread, reaches the app; the span ends as cancelled."""
 
     @llm(reduce=raising(KeyboardInterrupt))
     def stream() -> Iterator[str]:
@@ -134,6 +134,6 @@ def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
 
 
 def _let_the_worker_look(processor: PandaProbeSpanProcessor) -> None:
-    """Wait until the worker itself has handed the trace over."""
+    """Wait until the worker thread has handed over all traces."""
     worker: Worker = processor.pipeline._worker  # type: ignore[attr-defined]
     wait_until(lambda: not (worker._new or worker._ended or len(worker._assembler)))

@@ -1,4 +1,4 @@
-"""The hand-over from the app's threads, while the worker's own thread rests between the test's calls."""
+"""The hand-over from the app's threads to the worker, whose thread does nothing between the test's calls."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["its end", "nothing"])
 def test_a_trace_that_waits_is_looked_at_a_few_times_only(is_open: bool) -> None:
-    """The worker sleeps until the trace is due or something comes; each look would cost the idle app 0.1 ms."""
+    """While a trace waits, the worker checks it at most five times, since each check costs the idle app 0.1 ms."""
     looks: list[float] = []
 
     class Counted(Assembler):
@@ -91,7 +91,7 @@ def test_a_trace_that_waits_is_looked_at_a_few_times_only(is_open: bool) -> None
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
-    """Id generators may start anew with each trace."""
+    """Spans of different traces with equal span ids are kept apart, since id generators may restart with each trace."""
     segments: list[TraceSegment] = []
     worker, maker = worker_with(segments), SpanMaker()
     spans = [maker.start(name) for name in ("a", "b")]
@@ -109,7 +109,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
 
 
 def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
-    """A sampler may record a span without sampling it; it must not be exported then (OpenTelemetry specification)."""
+    """A span that a sampler records but does not sample is neither sent nor counted, as OpenTelemetry specifies."""
 
     class RecordOnly(Sampler):
         def should_sample(self, *args: object, **kwargs: object) -> SamplingResult:
@@ -134,7 +134,7 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
 
 
 class Telling(ReadableSpan):
-    """A span that calls a function when the worker reads it for the second time; the first time is its hand-over."""
+    """A span that calls a function when the worker reads it again after its hand-over."""
 
     def __init__(self, name: str, context: SpanContext | None, tell: Callable[[], None]) -> None:
         super().__init__(name, context)
@@ -151,12 +151,12 @@ class Telling(ReadableSpan):
 
 
 def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
-    """The child started and ended after the worker had begun its check, so the worker sees it only at the next one."""
+    """A root that ends during a check waits for a child that started during that check."""
     segments: list[TraceSegment] = []
     worker, maker = worker_with(segments), SpanMaker()
     root = maker.start("root")
 
-    def first_look() -> None:  # the next check sees all that starts now together
+    def first_look() -> None:  # the next check sees all spans that start now
         worker.started(Telling("other", maker.start("other").context, second_look))
         worker.started(root)
 
@@ -175,7 +175,7 @@ def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> Non
 
 
 def test_many_threads_lose_no_span() -> None:
-    """Starts and ends arrive while the worker takes others away."""
+    """Spans of many threads that start and end during flushes are all sent, in their traces."""
     segments: list[TraceSegment] = []
     ledger = Ledger()
     worker = worker_with(segments, ledger)
@@ -203,7 +203,7 @@ def test_many_threads_lose_no_span() -> None:
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
-    """A span with much text takes many places of the queue but counts as one span."""
+    """A late span with much text takes many places of the queue, but `close` reports it as one span."""
     is_busy, over = threading.Event(), threading.Event()
     segments: list[TraceSegment] = []
 
@@ -237,7 +237,7 @@ def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
 
 
 class VendorContext:
-    """A span context of another vendor's class, which is no tuple."""
+    """A span context of another vendor's class, which is not a tuple."""
 
     def __init__(self, trace_id: int, span_id: int, *, is_remote: bool) -> None:
         self.trace_id, self.span_id, self.is_remote = trace_id, span_id, is_remote
@@ -246,7 +246,7 @@ class VendorContext:
 
 @pytest.mark.parametrize("attributes", [None, {"a": "b"}], ids=["bare", "with attributes"])
 def test_contexts_of_another_vendors_class_are_read(attributes: dict[str, str] | None) -> None:
-    """Only the SDK's own contexts are tuples; the worker must not stumble over others."""
+    """Span contexts of another vendor's class, which are not tuples as the SDK's are, are read too."""
     segments: list[TraceSegment] = []
     worker = worker_with(segments)
     context: Any = VendorContext(7, 8, is_remote=False)

@@ -1,6 +1,6 @@
-"""Every command that asks the API, against the local server, with JSON that programs can read.
+"""Every command that calls the API, run against the local server, with JSON output for programs.
 
-They run in this process, since there are many; what a shell sees is tested in test_api_in_a_shell.py.
+They run in this process, since there are many of them; test_api_in_a_shell.py runs some in a shell.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def server() -> Iterator[LocalServer]:
 
 
 class Command:
-    """Runs command lines and gives back what they print."""
+    """A runner of command lines, which returns what they print."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
         self.error_output = ""
 
     def table(self, *arguments: str, code: int = 0) -> str:
-        """Return what a person sees."""
+        """Run a command, check its exit code, and return its standard output."""
         _called.add(_command_of(arguments))
         self._capsys.readouterr()
         result = app_module.run(list(arguments))
@@ -66,7 +66,7 @@ class Command:
         return printed.out
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """Return what a program reads."""
+        """Run a command with `--format json`, and return the parsed output."""
         return json.loads(self.table(*arguments, "--format", "json", code=code))
 
 
@@ -74,7 +74,7 @@ class Command:
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: LocalServer, tmp_path: Path
 ) -> Command:
-    """Commands for a project of its own, whose requests are noted."""
+    """A runner of commands in a new project, which records the requests."""
     send = HttpTransport.send
 
     def noted(transport: HttpTransport, request: Request) -> Outcome:
@@ -91,7 +91,7 @@ def command(
 
 @pytest.fixture
 def trace(command: Command, tmp_path: Path) -> str:
-    """The id of a trace that is visible."""
+    """The id of a trace that the server already lists."""
     file = tmp_path / "trace.json"
     file.write_text(json.dumps(TRACE), encoding="utf-8")
     trace_id: str = command.json("traces", "create", str(file))["trace_id"]
@@ -100,7 +100,7 @@ def trace(command: Command, tmp_path: Path) -> str:
 
 
 def test_reading_traces(command: Command, trace: str) -> None:
-    """List, filter, read, and who they are of."""
+    """Traces can be listed, filtered and read, and so can their users and analytics."""
     page = command.json("traces", "list", "--status", "completed", "--tag", "a", "--limit", "5")
     everything = command.json("traces", "list", "--all", "--name", "AGENT")
     tree = command.table("traces", "get", trace)
@@ -120,7 +120,7 @@ def test_reading_traces(command: Command, trace: str) -> None:
 
 
 def test_traces_within_a_budget(command: Command, trace: str) -> None:
-    """As text with a fence, in parts, and two side by side."""
+    """`--budget` limits the text of a trace, which can be read in parts or compared with another trace."""
     text = command.table("traces", "get", trace, "--budget", "800")
     part = command.json("traces", "get", trace, "--budget", "800", "--part", "input")
     tree = command.json("traces", "get", trace, "--budget", "800", "--part", "tree", "--cursor", "1.1")
@@ -138,7 +138,7 @@ def test_traces_within_a_budget(command: Command, trace: str) -> None:
 
 
 def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
-    """Update, clear, tag, add and change spans, delete."""
+    """Traces can be updated, cleared, tagged and deleted, and spans added and changed."""
     changed = command.json(
         "traces", "update", trace, "--status", "error", "--output", '{"n": 1}', "--metadata", '{"k": 1}',
         "--clear", "session_id", "--tag", "x", "--tag", "y",
@@ -160,7 +160,7 @@ def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
 
 
 def test_the_latest_traces(command: Command, trace: str) -> None:
-    """One line each."""
+    """`traces tail` prints one line for each trace."""
     line = command.table("traces", "tail", "-n", "3", "--session-id", "s-1")
     row = command.json("traces", "tail")
 
@@ -170,7 +170,7 @@ def test_the_latest_traces(command: Command, trace: str) -> None:
 
 @pytest.mark.parametrize("form", ["--json", "--otlp", "--md"])
 def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> None:
-    """By id, by filter and by session come to the same; to a file as well."""
+    """Exports by id, by filter and by session are equal, on standard output and in a file."""
     by_id = command.table("traces", "export", form, trace)
     by_filter = command.table("traces", "export", form, "--session-id", "s-1")
     by_session = command.table("sessions", "export", form, "s-1")
@@ -183,7 +183,7 @@ def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> N
 
 
 def test_sessions(command: Command, trace: str) -> None:
-    """List, read, numbers over time, delete."""
+    """Sessions can be listed, read, analysed over time and deleted."""
     assert command.json("sessions", "list")["items"][0]["session_id"] == "s-1"
     assert command.json("sessions", "list", "--no-has-error", "--all")["total"] == 1
     assert [each["trace_id"] for each in command.json("sessions", "get", "s-1")["traces"]] == [trace]
@@ -193,7 +193,7 @@ def test_sessions(command: Command, trace: str) -> None:
 
 
 def test_scores(command: Command, trace: str) -> None:
-    """Given by what they look like, or by what they are said to be."""
+    """A score's type is derived from its value unless `--type` sets it."""
     number = command.json("scores", "submit", trace, "good", "0.75", "--reason", "why", "--metadata", '{"m": 1}')
     truth = command.json("scores", "submit", trace, "fine", "TRUE")
     label = command.json("scores", "submit", trace, "word", "0.5", "--type", "label", "--source", "ANNOTATION")
@@ -217,7 +217,7 @@ def test_scores(command: Command, trace: str) -> None:
 
 
 def test_evaluations(command: Command, trace: str) -> None:
-    """Metrics, runs with and without waiting, and what is left of them."""
+    """Evaluation runs can be started, waited for, retried, read and deleted."""
     assert "agent_reliability" in command.table("evals", "metrics")
     assert "openai" in command.table("evals", "providers")
     assert "threshold 0.5" in command.table("evals", "template", "confidence")
@@ -240,7 +240,7 @@ def test_evaluations(command: Command, trace: str) -> None:
 
 
 def test_evaluations_of_sessions(command: Command, trace: str) -> None:
-    """A session without evidence has full marks, and --threshold does not take them."""
+    """A session without evidence scores 1.0 and passes, but with a threshold the outcome is "no evidence"."""
     arguments = ("evals", "run", "-m", "agent_reliability", "--session", "s-1", "--wait")
     passed = command.json(*arguments)
     refused = command.json(*arguments, "-m", "agent_reliability=0.5", code=ExitCode.NO_EVIDENCE)
@@ -267,7 +267,7 @@ def test_evaluations_of_sessions(command: Command, trace: str) -> None:
 
 
 def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
-    """One by one, and as a file."""
+    """Monitors can be managed one by one or from a file."""
     made = command.json(
         "monitors", "create", "--name", "m", "--target-type", "trace", "--metric", "coherence", "--cadence", "daily",
         "--filters", '{"tags": ["a"]}', "--sampling-rate", "0.5",
@@ -342,21 +342,21 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input(command: Command, arguments: tuple[str, ...], words: str) -> None:
-    """Exit code 4, nothing on standard output, and words that say what is wrong."""
+    """Bad input ends with exit code 4, no standard output, and a message that names the mistake."""
     assert command.table(*arguments, code=ExitCode.VALIDATION) == ""
     assert words in command.error_output
 
 
 ASK_NO_SERVER = {"evals agreement"}
-"""Commands of these groups that are tried with the judges that they are about (tests/evals)."""
+"""Commands of these groups that send no request to a server; tests/evals runs them."""
 
 
 def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
-    """The tests above ran every command of these groups, and every operation of an API key."""
+    """The tests above ran every command of these groups, and called every endpoint that an API key may call."""
     tests = {name for name in globals() if name.startswith("test_")}
     selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
     if selected != tests:
-        pytest.skip("only says something when every test of this module runs")
+        pytest.skip("meaningful only if every test of this module runs")
 
     assert set(_leaves()) - _called - ASK_NO_SERVER == set()
     assert {str(endpoint) for endpoint in not_asked(_asked) if endpoint.scope is Scope.PROJECT} == set()
@@ -375,7 +375,7 @@ def _below(group: click.Group, path: str, context: click.Context) -> Iterator[st
         found = group.get_command(context, name)
         if isinstance(found, click.Group):
             if name in GROUPS and path == "evals":
-                continue  # the same groups again, where PandaProbe's own command has them
+                continue  # PandaProbe's own command has these groups under `evals` too
             yield from _below(found, f"{path} {name}", context)
         else:
             yield f"{path} {name}"

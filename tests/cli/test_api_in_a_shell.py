@@ -1,4 +1,4 @@
-"""The commands that ask the API as a shell sees them: pipes, exit codes, a terminal, Ctrl-C, completion."""
+"""The commands that call the API in a shell: pipes, exit codes, a terminal, Ctrl-C, completion."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture
 def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
-    """Variables for a project of its own."""
+    """Environment variables for a new project."""
     return clean_environment(
         tmp_path,
         PANDAPROBE_ENDPOINT=server.url,
@@ -45,14 +45,14 @@ def environment(server: LocalServer, tmp_path: Path) -> dict[str, str]:
 
 
 def client_of(environment: Mapping[str, str]) -> Client:
-    """A client for the same project."""
+    """A client for the project of the variables."""
     return Client(
         environment["PANDAPROBE_API_KEY"], environment["PANDAPROBE_PROJECT_NAME"], environment["PANDAPROBE_ENDPOINT"]
     )
 
 
 def make_traces(environment: Mapping[str, str], *names: str) -> None:
-    """Traces of these names, visible."""
+    """Create traces with these names, and wait until the server lists them."""
     with client_of(environment) as client:
         for name in names:
             accepted = client.traces.create(name=name, started_at=datetime.now(UTC), input="i", output="o")
@@ -60,12 +60,12 @@ def make_traces(environment: Mapping[str, str], *names: str) -> None:
 
 
 def with_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables, with the command on the path."""
+    """Return the variables with the command's directory on PATH."""
     return {**environment, "PATH": f"{Path(COMMAND).parent}{os.pathsep}{environment['PATH']}"}
 
 
 def shell(line: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a line in a POSIX shell, with the command on the path."""
+    """Run a line in a POSIX shell with the command on PATH."""
     return subprocess.run(
         ["sh", "-c", line],
         env=with_path(environment),
@@ -78,7 +78,7 @@ def shell(line: str, environment: Mapping[str, str]) -> subprocess.CompletedProc
 
 @needs_jq
 def test_json_goes_through_jq(environment: dict[str, str]) -> None:
-    """Standard output is JSON and nothing else, for every form of answer."""
+    """Standard output is valid JSON, without any other text, for one answer or a stream of them."""
     make_traces(environment, "tea", "coffee")
     tail = shell("pandaprobe-otel traces tail --format json | jq -r .status", environment)
     export = shell("pandaprobe-otel traces export | jq -r 'map(.output) | join(\",\")'", environment)
@@ -90,7 +90,7 @@ def test_json_goes_through_jq(environment: dict[str, str]) -> None:
 @needs_jq
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
-    """A person types: completion with TAB, a table, a pipe into jq, a wrong key, no server, Ctrl-C."""
+    """In an interactive shell, completion, tables, pipes, a wrong key, a missing server and Ctrl-C work."""
     make_traces(environment, "tea", "coffee")
     with Terminal("bash", "--norc", "--noprofile", "-i", environment=with_path(environment)) as terminal:
         terminal.type('PS1="ready> "; eval "$(pandaprobe-otel completion bash)"\n')
@@ -123,7 +123,7 @@ def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
 
 
 def test_a_trace_from_standard_input(environment: dict[str, str]) -> None:
-    """`-` is standard input, as usual."""
+    """`-` reads a trace from standard input."""
     made = shell(
         """echo '{"name":"n","started_at":"2026-01-02T03:04:05Z"}' | pandaprobe-otel traces create - --format json""",
         environment,
@@ -133,7 +133,7 @@ def test_a_trace_from_standard_input(environment: dict[str, str]) -> None:
 
 
 def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
-    """`| head` ends quietly."""
+    """A command whose reader closes the pipe ends with code 0 and no message."""
     make_traces(environment, *("a trace with quite a long name, so that the pipe fills" for _ in range(5)))
     done = shell("(pandaprobe-otel traces export; echo $? >&2) | head -c 1", environment)
 
@@ -159,7 +159,7 @@ def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
 def test_what_goes_wrong_is_one_line(
     environment: dict[str, str], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    """The exit code says what kind it is; the key is in none of the words."""
+    """Each error has its exit code and one line on standard error, which does not contain the key."""
     done = run_here(*arguments, "--format", "json", environment=environment)
 
     assert (done.returncode, done.stdout) == (code, "")
@@ -170,7 +170,7 @@ def test_what_goes_wrong_is_one_line(
 
 
 def test_without_a_key(tmp_path: Path) -> None:
-    """The variable to set is named."""
+    """Without a key, the message names the variable to set."""
     done = run_here("traces", "list", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -188,7 +188,7 @@ def test_without_a_key(tmp_path: Path) -> None:
     ],
 )
 def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:
-    """Other answers have the code of their kind."""
+    """Each kind of refusal has its exit code and a message with the remedy."""
     with ScriptedApi() as api:
         api.tell("GET /traces", answer)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
@@ -199,7 +199,7 @@ def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:
 
 
 def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
-    """It is not repeated, and that is said."""
+    """A request without an answer is not repeated, and the message says that its outcome is unknown."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
         api.tell("POST /evaluations/trace-runs", RESET)
@@ -212,7 +212,7 @@ def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
 
 
 def test_following_traces_in_a_terminal(environment: dict[str, str]) -> None:
-    """`tail -f` shows what is there, then what comes, until Ctrl-C ends it with 130 and no traceback."""
+    """`tail -f` prints existing and new traces, until Ctrl-C ends it with code 130 and no traceback."""
     make_traces(environment, "first")
     with Terminal(COMMAND, "traces", "tail", "-f", environment=environment) as terminal:
         terminal.wait_for("first")
@@ -228,7 +228,7 @@ def test_following_traces_in_a_terminal(environment: dict[str, str]) -> None:
 
 
 def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
-    """On a terminal there is a bar; it is gone at the end, and the scores are there."""
+    """On a terminal, `--wait` shows a progress bar, which is not written to a pipe."""
     run = {
         "id": str(uuid4()),
         "status": "RUNNING",
@@ -258,7 +258,7 @@ def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_waiting_leaves_the_run_alone(tmp_path: Path) -> None:
-    """The wait ends with 130; nothing is cancelled or deleted on the server."""
+    """Ctrl-C while waiting ends with code 130, and cancels or deletes nothing on the server."""
     run = {
         "id": str(uuid4()),
         "status": "RUNNING",
@@ -285,7 +285,7 @@ def test_ctrl_c_while_waiting_leaves_the_run_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
-    """It names the command and the variable by which click is asked."""
+    """The completion script contains the command and click's variable."""
     done = run_here("completion", name, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
@@ -303,7 +303,7 @@ def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_shell_completes(tmp_path: Path, words: str, offered: set[str]) -> None:
-    """The completion script gets its answers, also for commands that are loaded late."""
+    """Completion offers groups, commands, options and values, even of commands that are loaded lazily."""
     environment = clean_environment(
         tmp_path,
         _PANDAPROBE_OTEL_COMPLETE="bash_complete",
@@ -316,7 +316,7 @@ def test_a_shell_completes(tmp_path: Path, words: str, offered: set[str]) -> Non
 
 
 def test_commands_that_ask_nothing_do_not_load_the_client(tmp_path: Path) -> None:
-    """`run` starts programs, and `doctor` mends: they are not slowed down by pydantic."""
+    """Importing the command line does not load pydantic, which would slow down `run` and `doctor`."""
     code = "import sys; from pandaprobe_otel.cli import app; print('pydantic' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],

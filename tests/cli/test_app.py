@@ -25,7 +25,7 @@ def test_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Without arguments, as with --help, the commands and the exit codes are listed."""
+    """Without arguments, as with --help, the command lists its commands and exit codes."""
     done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
@@ -35,7 +35,7 @@ def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("arguments", [("nope",), ("--nope",), ("run",), ("doctor", "--format", "xml")])
 def test_bad_input_ends_with_4(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """A command line that cannot be understood is told on standard error, and nothing is printed."""
+    """A command line that cannot be parsed ends with code 4, an error message and no output."""
     done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (4, "")
@@ -54,7 +54,7 @@ def test_bad_input_ends_with_4(tmp_path: Path, arguments: tuple[str, ...]) -> No
     ],
 )
 def test_a_missing_extra_is_named(tmp_path: Path, missing: str, arguments: list[str], extra: str) -> None:
-    """One line on standard error says what to install, also when the command-line library itself is missing."""
+    """For a missing extra, even the command line's own, one line on standard error names what to install."""
     code = f"import sys; sys.modules[{missing!r}] = None; from pandaprobe_otel.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -88,7 +88,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, missing: str, arguments: list[
     ],
 )
 def test_errors_have_the_codes_of_the_pandaprobe_command(error: errors.PandaProbeError, code: int) -> None:
-    """2 credentials, 3 not found, 4 validation, 5 any other answer."""
+    """Errors have the codes 2 (credentials), 3 (not found), 4 (validation) or 5 (any other answer)."""
     assert exit_code_of(error) == code
 
 
@@ -105,7 +105,7 @@ def test_errors_have_the_codes_of_the_pandaprobe_command(error: errors.PandaProb
 def test_what_a_command_raises_becomes_one_line(
     capsys: pytest.CaptureFixture[str], raised: BaseException, code: ExitCode, words: str
 ) -> None:
-    """Every exception of a command ends as an exit code and at most one line, never as a traceback."""
+    """Every exception of a command becomes an exit code and at most one line, without a traceback."""
 
     @app_module.app.command("raises")
     def raises() -> None:
@@ -123,7 +123,7 @@ def test_what_a_command_raises_becomes_one_line(
 
 
 def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With PANDAPROBE_DEBUG the exception itself comes out."""
+    """With PANDAPROBE_DEBUG, an exception of a command is raised."""
 
     @app_module.app.command("raises")
     def raises() -> None:

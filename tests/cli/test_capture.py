@@ -1,4 +1,4 @@
-"""`pandaprobe-otel capture`: which traces, what is written, and what is said where nothing can be."""
+"""`pandaprobe-otel capture`: the chosen traces, the written files, and the errors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ ASKS = call(1, 2, tools=[("look_up", {"number": "A-17"})])
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """A PandaProbe."""
+    """A local PandaProbe with a scripted judge."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a folder of its own."""
+    """Run each test in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
 
 def _body(number: int, **root: Any) -> dict[str, Any]:
-    """A trace in which the program called a tool with other arguments than it was told."""
+    """Return a trace whose program called a tool with other arguments than the model asked for."""
     made = trace(ASKS, tool("look_up", 3, 4, {"number": "17"}), **root)
     text = json.dumps(dict(made.body))
     for one in made.spans:
@@ -52,7 +52,7 @@ def _run(*arguments: str, folder: Path, **variables: str) -> Any:
 
 
 def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
-    """No key and no server is needed; it says what was written, what is to be mended and how to run it."""
+    """A file with one trace needs no key or server; the output has the test, the finding and the command to run it."""
     done = _run(_file(tmp_path, _body(1)), "--to", "tests/test_order.py", "--entry", "shop:answer", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tests/test_order.py: 1 model call, 1 tool call in tests/cassettes/test_order.yaml" in done.stdout
@@ -62,7 +62,7 @@ def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
 
 
 def test_programs_are_told_as_json(tmp_path: Path) -> None:
-    """The output names the files and the findings."""
+    """With `--format json`, the output has the files and the findings."""
     done = _run(_file(tmp_path, _body(1)), "--format", "json", folder=tmp_path)
     (made,) = json.loads(done.stdout)
     assert (made["calls"], made["tools"]) == (1, 1)
@@ -71,7 +71,7 @@ def test_programs_are_told_as_json(tmp_path: Path) -> None:
 
 
 def test_tools_may_run(tmp_path: Path) -> None:
-    """All of them, or those that are named."""
+    """`--live-tools` lets all tools run, or only the named ones."""
     file = _file(tmp_path, _body(1))
     assert _run(file, "--to", "test_a.py", "--live-tools", "all", folder=tmp_path).returncode == 0
     assert "tools=False" in Path("test_a.py").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def test_tools_may_run(tmp_path: Path) -> None:
 
 
 def test_many_traces_become_a_test_for_each_failure(tmp_path: Path) -> None:
-    """Those that failed alike are one; a trace that cannot be captured is said, and the exit code tells."""
+    """Traces with the same failure become one test; a trace that cannot be captured is reported, with exit code 4."""
     masked = {**_body(3), "spans": [{**one, "output": "[masked]", "name": "other"} for one in _body(3)["spans"]]}
     done = _run(_file(tmp_path, _body(1), _body(2), masked), "--to", "tests", folder=tmp_path)
     assert done.returncode == 4
@@ -90,7 +90,7 @@ def test_many_traces_become_a_test_for_each_failure(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_dataset(tmp_path: Path) -> None:
-    """Each trace once, for evaluate()."""
+    """With `--dataset`, each trace becomes one row for `evaluate()`, even if captured again."""
     file = _file(tmp_path, _body(1), _body(2))
     assert "2 rows added" in _run(file, "--dataset", "cases.jsonl", folder=tmp_path).stdout
     assert "0 rows added" in _run(file, "--dataset", "cases.jsonl", folder=tmp_path).stdout
@@ -100,7 +100,7 @@ def test_rows_of_a_dataset(tmp_path: Path) -> None:
 
 
 def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
-    """By id, by a session, by a query."""
+    """Traces are read from the server by id, by session or by filter."""
     variables = server.environment("captures")
     with Client(server.api_key, "captures", server.url) as client:
         for number in (1, 2):
@@ -122,7 +122,7 @@ def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
 
 
 def test_traces_that_a_monitor_has_scored_low(tmp_path: Path, server: LocalServer) -> None:
-    """Those below 0.5; the others are not captured."""
+    """`--monitor` captures only the traces that the monitor scored below 0.5."""
     with Client(server.api_key, "monitored", server.url) as client:
         for number in (6, 7):
             client.traces.create(**_body(number, input=f"Question {number}"))
@@ -141,7 +141,7 @@ def test_traces_that_a_monitor_has_scored_low(tmp_path: Path, server: LocalServe
 
 
 def test_what_is_wrong_is_said(tmp_path: Path, server: LocalServer) -> None:
-    """One line and an exit code, as of the other commands."""
+    """Each mistake has the exit code that it has in other commands."""
     file = _file(tmp_path, _body(1))
     variables = server.environment("nothing")
     assert _run(folder=tmp_path).returncode == 4

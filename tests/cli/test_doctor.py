@@ -29,7 +29,7 @@ def doctor(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str
 
 
 def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
-    """Each row of the table of settings is there, with the value and where it comes from."""
+    """Every setting is listed with its value and its source."""
     code, report = doctor(
         "--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_PROJECT_NAME="shop", OTEL_SERVICE_NAME="web"
     )
@@ -43,7 +43,7 @@ def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
 
 
 def test_versions_are_those_of_the_library_and_not_of_its_neighbours(tmp_path: Path) -> None:
-    """Several distributions share the modules `google` and `llama_index`: each extra names the one that is meant."""
+    """Although several distributions share the modules `google` and `llama_index`, each library has its own version."""
     _, report = doctor("--offline", home=tmp_path)
 
     for library in report["libraries"]:
@@ -72,12 +72,12 @@ def test_it_never_shows_a_secret(tmp_path: Path) -> None:
     [("short", "*** (5 characters)"), ("redis://cache/0", "redis://cache/0"), ("sk_pp_" + "a" * 30, "sk_pp_…aaaa")],
 )
 def test_a_secret_is_masked(secret: str, shown: str) -> None:
-    """The rest of a secret identifies it for its owner only."""
+    """A masked secret shows only what its owner can recognise."""
     assert masked(secret) == shown
 
 
 def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
-    """The question carries the key and no project, so that the server creates none; 422 is the good answer."""
+    """The check sends the key without a project, so that the server creates none; the answer 422 means a good key."""
     with ScriptedApi() as server:
         server.tell("GET /traces", Told(status=422, body=SCOPE))
         code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
@@ -90,7 +90,7 @@ def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
 
 
 def test_the_check_of_a_key_creates_no_project(tmp_path: Path) -> None:
-    """Against a PandaProbe that checks keys: good and bad are told apart, and no project has appeared."""
+    """Checking a good or a bad key creates no project on the server."""
     with LocalServer(auth=True) as server:
         before = _projects(server)
         good, _ = doctor(home=tmp_path, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_ENDPOINT=server.url)
@@ -123,7 +123,7 @@ def _projects(server: LocalServer) -> list[str]:
 def test_other_answers_have_their_exit_code(
     tmp_path: Path, status: int, body: str, exit_code: int, state: str, words: str
 ) -> None:
-    """A refused key ends with 2, any other answer with 5, and the server's words are shown."""
+    """A refused key ends with code 2, any other answer with 5, and the message has the server's text."""
     with ScriptedApi() as server:
         server.tell("GET /traces", Told(status=status, body=body))
         code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
@@ -133,7 +133,7 @@ def test_other_answers_have_their_exit_code(
 
 
 def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Nothing listens: exit code 5 and a reason, no traceback."""
+    """An endpoint without a server ends with code 5 and a reason."""
     with ScriptedApi() as server:
         closed = server.url
     code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=closed)
@@ -144,7 +144,7 @@ def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "your-api-key", "<key>"])
 def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path, key: str) -> None:
-    """A missing or placeholder key ends with 2, asks nobody, and the remedy is in the message."""
+    """A missing or placeholder key ends with code 2, without a request, and the message names the variable to set."""
     code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=key)
 
     assert (code, report["key"]["state"]) == (2, "not asked")
@@ -153,7 +153,7 @@ def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path, key: str) -
 
 
 def test_a_bad_setting_is_told_with_its_source(tmp_path: Path) -> None:
-    """A value that cannot be read ends with 4 and is named together with its variable."""
+    """A setting that cannot be read ends with code 4, and the message names its variable."""
     code, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_SAMPLE_RATE="ten")
 
     assert code == 4
@@ -163,7 +163,7 @@ def test_a_bad_setting_is_told_with_its_source(tmp_path: Path) -> None:
 
 
 def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
-    """A variable that nobody reads is noted, with the one that was probably meant."""
+    """A variable that the library does not read is noted, with the probably intended one."""
     _, report = doctor(
         "--offline",
         home=tmp_path,
@@ -182,7 +182,7 @@ def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
 
 
 def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
-    """The OpenAI library is installed here, and is listed with its version and with what becomes of it, and why."""
+    """Each library is listed with its version, its instrumentor and its state, with the reason if it is skipped."""
     from importlib.metadata import version
 
     _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="anthropic")
@@ -195,7 +195,7 @@ def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
 
 
 def test_the_table_says_the_same(tmp_path: Path) -> None:
-    """The form for people has the settings, the problem and the remedy."""
+    """The table for people has the settings, the problem and the remedy."""
     environment = clean_environment(tmp_path, PANDAPROBE_PROJECT_NAME="shop")
     done = run_command_line("doctor", "--offline", environment=environment)
 
@@ -205,7 +205,7 @@ def test_the_table_says_the_same(tmp_path: Path) -> None:
 
 
 def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
-    """One trace goes the way of an app's and is read back; the clocks are compared."""
+    """`--send` sends a trace as an app would, reads it back, and compares the clocks."""
     with LocalServer() as server:
         environment = clean_environment(tmp_path, **server.environment("shop"))
         done = run_command_line("doctor", "--send", "--format", "json", environment=environment)
@@ -221,7 +221,7 @@ def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
 
 
 def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:
-    """The key is the first thing to mend."""
+    """With a refused key, `--send` sends no trace."""
     with LocalServer(auth=True) as server:
         variables = {**server.environment("shop"), "PANDAPROBE_API_KEY": KEY}
         code, report = doctor("--send", home=tmp_path, **variables)
@@ -230,7 +230,7 @@ def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:
 
 
 def test_traces_that_go_to_a_file_need_no_key(tmp_path: Path) -> None:
-    """With PANDAPROBE_LOCAL nobody is asked, nothing is missing, and it says where the traces are."""
+    """With PANDAPROBE_LOCAL, no key is needed, no server is called, and the message names the file."""
     file = tmp_path / "traces.jsonl"
     code, report = doctor(home=tmp_path, PANDAPROBE_LOCAL=str(file))
     assert (code, report["problems"], report["key"]["state"]) == (0, [], "not asked")

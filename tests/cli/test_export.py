@@ -31,7 +31,7 @@ TRACE_ID = 0x0123456789ABCDEF0123456789ABCDEF
 
 
 def span(number: int, **fields: Any) -> dict[str, Any]:
-    """A span as GET /traces/{id} gives it."""
+    """Return a span in the form of GET /traces/{id}."""
     return {
         "span_id": span_uuid(TRACE_ID, number),
         "trace_id": trace_uuid(TRACE_ID),
@@ -94,7 +94,7 @@ _CODES = {0: StatusCode.UNSET, 1: StatusCode.OK, 2: StatusCode.ERROR}
 
 
 def test_it_is_what_opentelemetry_reads() -> None:
-    """OpenTelemetry's own schema knows every field, and reads from it the ids, times, kinds and content."""
+    """OpenTelemetry's schema accepts every exported field, and the ids, times, kinds and content are right."""
     request = read_by_opentelemetry(otlp_json([TRACE]))
 
     (resource,) = request.resource_spans
@@ -117,7 +117,7 @@ def test_it_is_what_opentelemetry_reads() -> None:
 
 
 def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`traces export --otlp`, of a server's traces, to a file or to standard output."""
+    """`traces export --otlp` writes a server's traces to standard output or a file."""
     file = tmp_path / "spans.json"
     with LocalServer(limit=None) as server, Client("sk_pp_test_export", "p", server.url) as client:
         posted = {key: value for key, value in TRACE.items() if key not in ("project_id", "total_tokens", "total_cost")}
@@ -135,7 +135,7 @@ def test_the_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def read_by_opentelemetry(exported: dict[str, Any]) -> ExportTraceServiceRequest:
-    """Read OTLP/JSON. Its ids are hexadecimal, where protobuf's own JSON has base64: the one deliberate difference."""
+    """Parse OTLP/JSON with protobuf, after converting its hexadecimal ids to protobuf's base64."""
     request = json.loads(json.dumps(exported))
     for resource in request["resourceSpans"]:
         for scope in resource["scopeSpans"]:
@@ -148,7 +148,7 @@ def read_by_opentelemetry(exported: dict[str, Any]) -> ExportTraceServiceRequest
 
 
 def id_bytes(number: int) -> bytes:
-    """The id of a span, as OpenTelemetry has it."""
+    """Return a span id as OpenTelemetry's bytes."""
     return number.to_bytes(8, "big")
 
 
@@ -160,7 +160,7 @@ def _as_arguments(trace: dict[str, Any]) -> Any:
 
 
 def test_what_is_exported_comes_back() -> None:
-    """Read as spans and mapped for PandaProbe again, the trace has the same ids, times and content."""
+    """An exported trace that is read and mapped again has the same ids, times and content."""
     spans = otlp_json([TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]
     mapped = map_trace([_readable(each) for each in spans])
 
@@ -203,7 +203,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
 
 
 def test_markdown_is_a_document_of_the_tree() -> None:
-    """A heading for each span by its depth, and everything that went in and came out."""
+    """The Markdown document has a heading for each span by its depth, with details and content."""
     lines = markdown(TRACE).splitlines()
 
     assert [line for line in lines if line.startswith("#")] == [
@@ -218,7 +218,7 @@ def test_markdown_is_a_document_of_the_tree() -> None:
 
 
 def test_markdown_says_what_neither_succeeded_nor_failed() -> None:
-    """The trace's line and the span's have the mark."""
+    """An outcome that is neither success nor failure appears in the lines of the trace and the span."""
     (root, *_) = TRACE["spans"]
     cut = {**root, "status": "UNSET", "metadata": {"outcome": "partial"}}
     lines = markdown({**TRACE, "metadata": {"outcome": "partial"}, "spans": [cut]}).splitlines()
@@ -227,7 +227,7 @@ def test_markdown_says_what_neither_succeeded_nor_failed() -> None:
 
 
 def test_markdown_cannot_be_broken_by_content() -> None:
-    """Fences in content do not end its own, and names are no formatting."""
+    """Fences in content do not end the document's own fences, and special characters in names are escaped."""
     text = markdown({**TRACE, "name": "a *b* <c>", "input": "```\n````x\n```", "spans": []})
 
     assert "# a \\*b\\* \\<c\\>" in text
@@ -235,7 +235,7 @@ def test_markdown_cannot_be_broken_by_content() -> None:
 
 
 def test_a_broken_tree_is_shown_once() -> None:
-    """A span that is its own parent, and one whose parent is missing, which the server both accepts."""
+    """Spans that are their own parent, have no known parent, or form a circle are shown once each."""
     own = span(1, parent_span_id=span_uuid(TRACE_ID, 1))
     orphan = span(2, parent_span_id=span_uuid(TRACE_ID, 9))
     headings = [line for line in markdown({**TRACE, "spans": [own, orphan]}).splitlines() if line.startswith("##")]

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel failures`: groups that a local PandaProbe keeps, and groups of traces that the API gives."""
+"""`pandaprobe-otel failures`: groups kept by a local PandaProbe, or made from traces of the API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stored_traces import identity
 
 
 def _failing(number: int, error: str = "LookupError: order {} not found") -> dict[str, Any]:
-    """A trace of its own with a tool that failed."""
+    """Return a failed trace with ids of its own, whose tool failed."""
     failed = {**failed_tool("look_up", error.format(number)), "span_id": identity(f"tool {number}")}
     made = body(failed, status="ERROR", root={"status": "ERROR", "error": failed["error"]})
     made["spans"][0] = {**made["spans"][0], "span_id": identity(f"root {number}")}
@@ -46,7 +46,7 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a folder of its own."""
+    """Run each test in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -76,7 +76,7 @@ def _hosted(folder: Path, api: ScriptedApi, *arguments: str) -> Any:
 
 
 def test_a_local_pandaprobe_answers_from_its_groups(tmp_path: Path, server: LocalServer) -> None:
-    """A table for people, with the most frequent first; the same for programs."""
+    """A local PandaProbe's groups are printed as a table, the most frequent first, or as JSON."""
     variables = server.environment("shop")
     done = _run(tmp_path, **variables)
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_a_local_pandaprobe_answers_from_its_groups(tmp_path: Path, server: Loca
 
 
 def test_the_commands_of_a_group_work(tmp_path: Path, server: LocalServer) -> None:
-    """As the page shows them: a test that fails as the trace did, a row of a data set, a monitor."""
+    """The commands that the page shows for a group work: a test, a row of a dataset, a monitor."""
     variables = server.environment("shop")
     found = json.loads(_run(tmp_path, "--format", "json", **variables).stdout)["items"][0]
     kind, trace_id = FailureKind(found["kind"]), found["example"]["trace_id"]
@@ -106,7 +106,7 @@ def test_the_commands_of_a_group_work(tmp_path: Path, server: LocalServer) -> No
 
 
 def test_a_search_and_a_state_choose(tmp_path: Path, server: LocalServer) -> None:
-    """An unreadable search ends with the exit code of bad input."""
+    """`--query`, `--since`, `--state` and `--limit` choose groups; an unreadable query ends with code 4."""
     variables = server.environment("shop")
     assert "Loop of search" in _run(tmp_path, "--query", "tool:search", **variables).stdout
     assert "LookupError" not in _run(tmp_path, "--query", "tool:search", **variables).stdout
@@ -119,7 +119,7 @@ def test_a_search_and_a_state_choose(tmp_path: Path, server: LocalServer) -> Non
 
 
 def test_of_another_pandaprobe_the_newest_failed_traces_are_read(tmp_path: Path, api: ScriptedApi) -> None:
-    """One request each, in groups with the same fingerprints, and it says how many there were."""
+    """From another PandaProbe, the newest failed traces are read, once each, and grouped by the same fingerprints."""
     done = _hosted(tmp_path, api, "--format", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -134,7 +134,7 @@ def test_of_another_pandaprobe_the_newest_failed_traces_are_read(tmp_path: Path,
 
 
 def test_no_more_traces_are_read_than_wanted(tmp_path: Path, api: ScriptedApi) -> None:
-    """`--hosted N` never asks for groups, and one that was deleted since is left out."""
+    """`--hosted N` reads at most N traces and never requests groups; traces deleted meanwhile are left out."""
     done = _hosted(tmp_path, api, "--hosted", "1")
     assert "the newest 1 of 3" in done.stderr
     assert api.requests("GET /local/failures") == []
@@ -144,7 +144,7 @@ def test_no_more_traces_are_read_than_wanted(tmp_path: Path, api: ScriptedApi) -
 
 
 def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -> None:
-    """As far as it has any; another one is refused before anything is asked."""
+    """A query becomes filters of the API; one that the API cannot express is refused without a request."""
     asked = "error session:s-1 user:u-4 tag:beta name:shop after:2026-11-01 before:2026-12-01"
     assert _hosted(tmp_path, api, "--query", asked).returncode == 0
     query = api.requests("GET /traces")[0].query
@@ -159,7 +159,7 @@ def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -
 
 
 def test_what_the_api_refuses_is_said(tmp_path: Path, api: ScriptedApi) -> None:
-    """A wrong key is no server without groups."""
+    """A wrong key ends with code 2; it is not mistaken for a server without groups."""
     api.tell("GET /local/failures", Told(status=401, body={"detail": "Invalid or revoked API key."}))
     api.tell("GET /traces", Told(status=401, body={"detail": "Invalid or revoked API key."}))
     done = _hosted(tmp_path, api)

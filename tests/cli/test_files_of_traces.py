@@ -1,4 +1,4 @@
-"""From `init(local=FILE)` to `send` and `view`, as a user does it: with processes of their own."""
+"""From `init(local=FILE)` to `send` and `view`, each in a process of its own, as users run them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ assert handle.status().spans_dropped == {}
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that an app wrote without a key, and without anybody to talk to."""
+    """A file of traces, written by an app without a key or a server."""
     folder = tmp_path_factory.mktemp("files")
     environment = clean_environment(folder, PANDAPROBE_ENDPOINT="http://127.0.0.1:9")
     written = folder / "traces.jsonl"
@@ -47,7 +47,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """The server that they are sent to."""
+    """The server that receives the traces."""
     with LocalServer(limit=None) as running:
         yield running
 
@@ -58,17 +58,17 @@ def _get(server: LocalServer, path: str) -> httpx.Response:
 
 
 def test_the_file_has_a_trace_a_line(file: Path) -> None:
-    """Each trace is the body of a POST; spans beyond 500 and scores are lines of their own."""
+    """The file has one line for each trace (the body of a POST), for spans beyond 500, and for each score."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     traces = [line for line in lines if "started_at" in line]
     assert sorted(trace["name"] for trace in traces) == ["agent", "agent", "agent", "long"]
-    # A long trace may be written in parts, of which each has the root as it was by then.
+    # A long trace may be written in parts, each with the root in its state at that time.
     assert len({span["span_id"] for line in lines for span in line.get("spans", ())}) == 3 * 2 + 601
     assert sum("score" in line for line in lines) == 3
 
 
 def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Path) -> None:
-    """Traces, late spans and scores arrive as if they had been sent at once; the settings of the app do not disturb."""
+    """`send` delivers traces, late spans and scores, skips a cut line, and ignores PANDAPROBE_LOCAL."""
     whole, file = file, tmp_path / "cut.jsonl"
     file.write_text(whole.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
     environment = {**server.environment("sent-later"), "PANDAPROBE_LOCAL": str(file)}
@@ -84,7 +84,7 @@ def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Pat
 
 
 def test_send_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
-    """A quota that is used up ends it at once, with the line; a refused key is told before anything is sent."""
+    """A used-up quota ends `send` with the line to continue from; a refused key ends it before anything is sent."""
     with LocalServer(limit=None, auth=True) as server:
         key = server.make_key(plan="HOBBY", used_traces=100)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY=key)
@@ -98,11 +98,11 @@ def test_send_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
 
 
 def test_send_reports_a_refused_score(file: Path, server: LocalServer, tmp_path: Path) -> None:
-    """A score that the server refuses is no success: the command names it, and fails."""
+    """A refused score makes `send` fail, and the message counts it."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     score = next(line["score"] for line in lines if "score" in line)
     trace = next(line for line in lines if line.get("trace_id") == score["trace_id"] and "started_at" in line)
-    trace = {**trace, "trace_id": str(uuid4())}  # an id exists once on a server, in one project
+    trace = {**trace, "trace_id": str(uuid4())}  # a server accepts an id only once, in one project
     refused = {"score": {**score, "trace_id": trace["trace_id"], "value": "7", "data_type": "NUMERIC"}}
     file = tmp_path / "refused.jsonl"
     file.write_text("\n".join(json.dumps(line) for line in (trace, refused)), encoding="utf-8")
@@ -115,7 +115,7 @@ def test_send_reports_a_refused_score(file: Path, server: LocalServer, tmp_path:
 
 
 def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
-    """`replay FILE` does what it did, says what it is called now, and stands in no list of commands."""
+    """`replay FILE` works as before, prints its new name once, and is not listed as a command."""
     environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9")
     result = run_command_line("replay", str(file), environment=environment)
     listed = run_command_line("--help", environment=environment)
@@ -126,7 +126,7 @@ def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
 
 
 def test_view_makes_one_page(file: Path, tmp_path: Path) -> None:
-    """`view` writes a page with every trace and span, which names no other file and no address."""
+    """`view` writes one page with every trace and span, which loads nothing else."""
     page = tmp_path / "page.html"
     result = run_command_line("view", str(file), "-o", str(page), environment=clean_environment(tmp_path))
     assert result.returncode == 0, result.stderr
@@ -139,7 +139,7 @@ def test_view_makes_one_page(file: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_told(tmp_path: Path) -> None:
-    """A file without a trace is an error, not an empty page."""
+    """A file without a trace is an error and makes no empty page."""
     (tmp_path / "t.jsonl").write_text("nothing\n", encoding="utf-8")
     result = run_command_line("view", str(tmp_path / "t.jsonl"), environment=clean_environment(tmp_path))
     assert result.returncode == 1
@@ -148,7 +148,7 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) -> None:
-    """`export --html` reads from the server, with scores; a session is a page of its traces."""
+    """`export --html` makes a page of a trace with its scores, or of a session with its traces."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "exported"}
     ids = [f"0f4f6f4e-0000-4000-8000-00000000000{number}" for number in range(2)]
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
@@ -170,7 +170,7 @@ def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) 
     ("value", "words"), [("nowhere/t.jsonl", "a directory that does not exist"), (".", "is a directory")]
 )
 def test_a_bad_file_name_never_sends_anything(value: str, words: str, tmp_path: Path) -> None:
-    """A file that cannot be written never sends anything to the cloud instead; the warning names the setting."""
+    """A file that cannot be written disables sending, and the warning names the setting."""
     code = "import pandaprobe_otel as p; h = p.init(api_key='sk_pp_1'); print(h.enabled)"
     environment = {**clean_environment(tmp_path), "PANDAPROBE_LOCAL": value}
     result = subprocess.run(

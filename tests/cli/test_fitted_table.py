@@ -1,4 +1,4 @@
-"""Tables at 80 columns keep what people look for, numbers have the right plural, and slips get a suggestion."""
+"""Tables that fit 80 columns, plurals of numbers, and suggestions for mistyped commands."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CELLS = {
 
 @pytest.fixture
 def clean(tmp_path: Path) -> dict[str, str]:
-    """Return an environment without settings of ours."""
+    """Return an environment without any of our settings."""
     return clean_environment(tmp_path)
 
 
 def test_a_list_of_traces_fits_80_columns() -> None:
-    """Name, status, latency and the whole id stay; the least needed columns go."""
+    """At 80 columns, name, status, latency and the whole id stay, and less important columns are left out."""
     names, rows = fitted(_COLUMNS["TraceListItem"].split(), [CELLS], 80)
 
     assert names == ["name", "status", "latency_ms", "trace_id"]
@@ -34,14 +34,14 @@ def test_a_list_of_traces_fits_80_columns() -> None:
 
 
 def test_a_wide_terminal_shows_all() -> None:
-    """Nothing is cut where there is room."""
+    """A wide terminal shows all columns uncut."""
     names, rows = fitted([*CELLS], [CELLS], 200)
 
     assert (names, rows) == ([*CELLS], [CELLS])
 
 
 def test_a_narrow_terminal_cuts_the_id_in_its_middle() -> None:
-    """Both ends of an id stay; nothing else is cut."""
+    """A narrow terminal shows both ends of the id, and the other columns uncut."""
     names, rows = fitted([*CELLS], [CELLS], 60)
 
     assert names == ["name", "status", "latency_ms", "trace_id"]
@@ -50,7 +50,7 @@ def test_a_narrow_terminal_cuts_the_id_in_its_middle() -> None:
 
 
 def test_scores_keep_their_value() -> None:
-    """A long reason continues on the next line, and takes no room from the others."""
+    """A long reason does not displace the value of a score."""
     score = {"name": "task_completion", "value": "0.9", "status": "SUCCESS", "reason": "word " * 40, "source": "EVAL",
              "created_at": "2026-11-28 14:30:00Z", "id": ID, "trace_id": ID}  # fmt: skip
     names, rows = fitted(_COLUMNS["TraceScore"].split(), [score], 80)
@@ -61,13 +61,13 @@ def test_scores_keep_their_value() -> None:
 
 @pytest.mark.parametrize(("most", "cut"), [(36, ID), (9, "7a80…ad53"), (10, "7a800…ad53")])
 def test_the_middle_of_an_id_is_cut(most: int, cut: str) -> None:
-    """The result has the length that it may have."""
+    """A cut id has exactly the wanted length."""
     assert cut_in_the_middle(ID, most) == cut
     assert len(cut) == most
 
 
 def test_numbers_have_their_plural() -> None:
-    """One is singular, everything else plural."""
+    """A noun is singular for one, and plural for any other number."""
     assert [counted(number, "refused request") for number in (0, 1, 1000)] == [
         "0 refused requests",
         "1 refused request",
@@ -79,12 +79,12 @@ def test_numbers_have_their_plural() -> None:
     ("typed", "meant"), [(("trace",), "'traces'"), (("traces", "lst"), "'traces list'"), (("evls",), "'evals'")]
 )
 def test_a_slip_gets_a_suggestion(typed: tuple[str, ...], meant: str, clean: dict[str, str]) -> None:
-    """An unknown command names the one that was probably meant, with exit code 4."""
+    """An unknown command ends with code 4 and a suggestion of the nearest command."""
     done = run_here(*typed, environment=clean)
 
     assert (done.returncode, f"Did you mean {meant}?" in done.stderr) == (4, True)
 
 
 def test_an_unknown_word_gets_none(clean: dict[str, str]) -> None:
-    """Nothing is guessed that is not near."""
+    """A word that is near no command gets no suggestion."""
     assert "Did you mean" not in run_here("xyzzy", environment=clean).stderr

@@ -1,4 +1,4 @@
-"""A hint after a lost answer: how to look whether the request was carried out."""
+"""A hint after a lost answer: the command that shows whether the request was carried out."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CONNECTION = ("--project", "p", "--api-key", "sk_pp_secret_key")
 
 
 def lost(method: str, path: str, body: Any) -> OutcomeUnknown:
-    """The error of a request that was sent at a certain time."""
+    """Return the error for a request without an answer."""
     sent_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     return OutcomeUnknown("No answer came.", request=SentRequest(method=method, path=path, body=body, sent_at=sent_at))
 
 
 @pytest.mark.parametrize("endpoint", NEVER_REPEATED, ids=str)
 def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any]) -> None:
-    """One that this command line understands; it is asked for its help, which reads no further."""
+    """Every request that is never repeated has a hint with a valid command of this command line."""
     path = endpoint.path_with(dict.fromkeys(endpoint.parameters, MONITOR))
     said = with_look_up_hint(lost(endpoint.method, path, SCORE))
     words, _, command = said.partition("2026-01-02T03:04:05Z: ")
@@ -45,7 +45,7 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
 
 
 def test_what_the_command_line_never_sends_has_no_command() -> None:
-    """The client is not named where there is none."""
+    """Without such a command, the hint does not suggest one of the client either."""
     for error in (lost("POST", "/organizations", {"name": "o"}), OutcomeUnknown("No answer came.")):
         assert with_look_up_hint(error) == "No answer came. Check whether it was carried out before you repeat it."
 
@@ -60,7 +60,7 @@ def test_what_the_command_line_never_sends_has_no_command() -> None:
 def test_the_command_finds_it(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], route: str, found_at: str | None
 ) -> None:
-    """The command that is printed, run as it stands, asks for what the lost request made."""
+    """The printed command, run unchanged, lists what the lost request may have created."""
     with ScriptedApi() as api:
         api.tell(f"POST {route}", RESET)
         listed = found_at or f"/evaluations/monitors/{MONITOR}/runs"

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel run`: the environment it makes and the program it becomes."""
+"""`pandaprobe-otel run`: the environment that it prepares and the program that replaces it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pandaprobe_otel.local import LocalServer
 
 
 def test_exporters_default_to_none(tmp_path: Path) -> None:
-    """No exporter that may not be installed is asked for."""
+    """OpenTelemetry's exporters default to none, since the usual ones may not be installed."""
     variables = environment({}, cwd=tmp_path)
 
     assert {name: variables[f"OTEL_{name}_EXPORTER"] for name in ("TRACES", "METRICS", "LOGS")} == {
@@ -30,7 +30,7 @@ def test_exporters_default_to_none(tmp_path: Path) -> None:
 
 
 def test_the_users_variables_stay(tmp_path: Path) -> None:
-    """Variables that are set are left alone; empty counts as unset, as OpenTelemetry's specification says."""
+    """Variables that the user has set stay; an empty one counts as unset, as OpenTelemetry specifies."""
     variables = environment(
         {"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "", "PANDAPROBE_SPANS": "all", "EMPTY": ""},
         cwd=tmp_path,
@@ -44,12 +44,12 @@ def test_the_users_variables_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("given", "left"), [("pandaprobe", "none"), ("console, pandaprobe", "console")])
 def test_our_exporter_gives_way_to_our_instrumentor(tmp_path: Path, given: str, left: str) -> None:
-    """The exporter alone would need a distribution of OpenTelemetry: without one, nothing would be traced."""
+    """Our exporter is removed from OTEL_TRACES_EXPORTER, since our instrumentor sends the traces."""
     assert environment({"OTEL_TRACES_EXPORTER": given}, cwd=tmp_path)["OTEL_TRACES_EXPORTER"] == left
 
 
 def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
-    """The directory with OpenTelemetry's sitecustomize is first, once, and the user's entries stay in order."""
+    """OpenTelemetry's sitecustomize is first on PYTHONPATH, once, and the user's entries keep their order."""
     once = environment({"PYTHONPATH": os.pathsep.join(["/one", "/two"])}, cwd=tmp_path)
     twice = environment(once, cwd=tmp_path)
 
@@ -60,7 +60,7 @@ def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
 
 
 def test_commands_beside_this_python_come_first() -> None:
-    """`python` is the one that has this library, whatever PATH says."""
+    """`python` is the interpreter that has this library, whatever PATH contains."""
     found = find_command("python", {"PATH": os.defpath})
 
     assert found is not None
@@ -68,7 +68,7 @@ def test_commands_beside_this_python_come_first() -> None:
 
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
-    """One line and exit code 1."""
+    """An unknown program ends with code 1 and one line."""
     done = run_here("run", "--", "no-such-program-here", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -77,7 +77,7 @@ def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dashes", [["--"], []])
 def test_the_program_takes_the_place_of_the_command(tmp_path: Path, dashes: list[str]) -> None:
-    """Arguments after it are the program's, also those that `run` has itself; so are input, output and exit code."""
+    """The program gets all arguments after its name, standard input and output, and its exit code is returned."""
     program = "import sys; print(sys.argv[1:], input()); sys.exit(7)"
     done = subprocess.run(
         [COMMAND, "run", *dashes, "python", "-c", program, "-h", "--format=x"],
@@ -101,7 +101,7 @@ print(answer.choices[0].message.tool_calls[0].function.name)
 
 
 def test_a_program_without_any_set_up_is_traced(tmp_path: Path) -> None:
-    """A plain program with the OpenAI library arrives as a trace, tokens and messages included."""
+    """A program without any set-up that calls OpenAI makes a trace with tokens and messages."""
     app = tmp_path / "app.py"
     app.write_text(APP)
     with LocalServer() as server, ScriptedEndpoint(shop_script) as model:

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel spool`, as a user runs it, on directories that processes have left or are using."""
+"""`pandaprobe-otel spool`, as a user runs it, on directories that processes left or still use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def spool(*arguments: str, home: Path, **variables: str) -> tuple[int, str, str]
 
 
 def listing(folder: Path, home: Path) -> dict[str, Any]:
-    """Return the output of `ls`, as JSON."""
+    """Return the JSON output of `ls`."""
     code, output, errors = spool("ls", "--spool", str(folder), "--format", "json", home=home)
     assert (code, errors) == (0, "")
     found: dict[str, Any] = json.loads(output)
@@ -43,7 +43,7 @@ def refused(tmp_path: Path) -> Path:
 
 
 def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
-    """A living process, a dead one and a damaged file, in both formats."""
+    """`ls` lists the files of a living process, of a dead one, and damaged ones, as a table and as JSON."""
     folder = tmp_path / "spool"
     dead = Run(folder)
     dead.put(create(1, spans=3))
@@ -65,7 +65,7 @@ def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
 
 
 def test_show_gives_the_words_of_the_server_and_the_body(refused: Path, tmp_path: Path) -> None:
-    """Enough to see what was wrong with it."""
+    """`show` prints a refused request's body, and `ls` the server's reason."""
     rows = listing(refused, tmp_path)["refused"]
     assert {row["name"] for row in rows} == {"first", "second"}
     assert {row["server"] for row in rows} == {"422 session_id: too odd"}
@@ -78,7 +78,7 @@ def test_show_gives_the_words_of_the_server_and_the_body(refused: Path, tmp_path
 
 
 def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
-    """The server takes today what it refused yesterday."""
+    """`retry` returns a refused request to the spool, and the next process sends it."""
     folder = tmp_path / "spool"
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body={"errors": [{"field": "x", "message": "no"}]})
@@ -97,7 +97,7 @@ def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
 
 
 def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path) -> None:
-    """The key was wrong, or has been exchanged: same endpoint and project, so they may go with the new one."""
+    """`retry --other-keys` moves requests of the same endpoint and project to the current key."""
     folder = tmp_path / "spool"
     old = Run(folder)
     old.put(create(1), create(2))
@@ -119,7 +119,7 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
 
 
 def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path: Path) -> None:
-    """One refused request; then all of them; files of living processes never."""
+    """`purge` deletes one refused request or all, but no files of living processes."""
     numbers = [row["number"] for row in listing(refused, tmp_path)["refused"]]
     assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0
     assert [row["number"] for row in listing(refused, tmp_path)["refused"]] == numbers[1:]
@@ -149,7 +149,7 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
     ],
 )
 def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:
-    """One line, no traceback, and the exit code says what kind of mistake it was."""
+    """Each mistake has its exit code and a message without a traceback."""
     done = run_here("spool", *arguments, environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (code, "")
@@ -158,7 +158,7 @@ def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: st
 
 
 def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:
-    """`ls` again and again while a process writes and sends."""
+    """Repeated `ls` does not disturb a process that writes and sends."""
     folder = tmp_path / "spool"
     with StrictPandaProbe(limit=1000) as server:
         service = Service(folder, lambda request: _ok())

@@ -1,4 +1,4 @@
-"""Values on the command line."""
+"""Types of option values on the command line."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from pandaprobe_otel.cli.value_types import Json, JsonFile, Moment, Threshold
     ],
 )
 def test_moments(text: str, moment: datetime) -> None:
-    """ISO forms with their zone; a date alone is its midnight in UTC."""
+    """A moment is an ISO time with a zone, or a date, which means midnight in UTC."""
     assert Moment().convert(text, None, None) == moment
 
 
 @pytest.mark.parametrize(("text", "ago"), [("90s", 90), ("5m", 300), ("24h", 86_400), ("7d", 604_800), ("1w", 604_800)])
 def test_how_long_ago(text: str, ago: int) -> None:
-    """Seconds, minutes, hours, days and weeks before now."""
+    """A moment may be a number of seconds, minutes, hours, days or weeks before now."""
     assert datetime.now(UTC) - Moment().convert(text, None, None) - timedelta(seconds=ago) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "2026-01-02T03:04:05", "24", "-1h", ""])
 def test_what_is_no_moment(text: str) -> None:
-    """Told, and never guessed: a time without a zone could be any."""
+    """A time without a zone, or any other text, is refused instead of guessed."""
     with pytest.raises(click.BadParameter):
         Moment().convert(text, None, None)
 
 
 def test_json(tmp_path: Path) -> None:
-    """The text, or a file; what is no JSON can be a text where that is meant."""
+    """A JSON value is given directly or as a file; some options also accept plain text."""
     file = tmp_path / "v.json"
     file.write_text('{"a": [1]}', encoding="utf-8")
 
@@ -51,19 +51,19 @@ def test_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "just text", "@nope.json"])
 def test_what_is_no_json(text: str) -> None:
-    """With the reason."""
+    """Text that is not JSON is refused."""
     with pytest.raises(click.BadParameter):
         Json().convert(text, None, None)
 
 
 @pytest.mark.parametrize(("text", "threshold"), [("0.5", ("", 0.5)), ("a=0.7", ("a", 0.7)), ("a=b=1", ("a=b", 1.0))])
 def test_thresholds(text: str, threshold: tuple[str, float]) -> None:
-    """For all metrics, or for one."""
+    """A threshold applies to all metrics or to the named one."""
     assert Threshold().convert(text, None, None) == threshold
 
 
 @pytest.mark.parametrize("text", ["", "a=", "1.5", "a=-1", "nan"])
 def test_what_is_no_threshold(text: str) -> None:
-    """Scores are between 0 and 1."""
+    """A threshold outside 0 to 1, or one that is not a number, is refused."""
     with pytest.raises(click.BadParameter):
         Threshold().convert(text, None, None)

@@ -1,4 +1,4 @@
-"""An app that uses OpenInference's span processor for Agent Framework besides ours.
+"""An app that uses OpenInference's span processor for Agent Framework and our integration.
 
 python agent_framework_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -15,7 +15,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     from openinference.instrumentation.agent_framework import AgentFrameworkToOpenInferenceProcessor
 
     provider = TracerProvider()

@@ -1,4 +1,4 @@
-"""An app that has instrumented Agno with another vendor's library besides ours.
+"""An app that instruments Agno with both another vendor's library and ours.
 
 python agno_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -11,7 +11,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from agno.agent import Agent
     from agno.models.openai import OpenAIChat

@@ -1,4 +1,4 @@
-"""An app that uses OpenInference's instrumentation of AutoGen besides ours.
+"""An app that uses OpenInference's instrumentation of AutoGen and our integration.
 
 python autogen_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -12,7 +12,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from autogen_agentchat.agents import AssistantAgent
     from autogen_ext.models.openai import OpenAIChatCompletionClient

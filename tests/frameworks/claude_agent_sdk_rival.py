@@ -1,4 +1,4 @@
-"""An app that has instrumented the Claude Agent SDK with another vendor's library besides ours.
+"""An app that instruments the Claude Agent SDK with both another vendor's library and ours.
 
 python claude_agent_sdk_rival.py ENDPOINT KEY MODEL_URL DIRECTORY
 """
@@ -15,7 +15,7 @@ import pandaprobe_otel
 
 
 async def ask(given: Any) -> None:
-    """One question."""
+    """Ask one question."""
     from claude_agent_sdk import query
 
     async for _ in query(prompt="Weather in Oslo?", options=given):
@@ -23,7 +23,7 @@ async def ask(given: Any) -> None:
 
 
 def main(endpoint: str, key: str, model_url: str, directory: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from openinference.instrumentation.claude_agent_sdk import ClaudeAgentSDKInstrumentor
 

@@ -19,14 +19,14 @@ from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """A PandaProbe that the traces are sent to."""
+    """A local PandaProbe that receives the traces."""
     with LocalServer(limit=None) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
-    """Run the one line of an app. Only the limit of 100 traces a minute is lifted, which the tests exceed."""
+    """Call `init()` as an app does, but without the limit of 100 traces a minute, which the tests exceed."""
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(opening, "open_pipeline", _without_limit)
         handle = pandaprobe_otel.init(
@@ -42,28 +42,28 @@ def _without_limit(config: Config, *, counts_starts: bool) -> ExportPipeline:
 
 @pytest.fixture
 def traces(server: LocalServer, traced: pandaprobe_otel.PandaProbe) -> SentTraces:
-    """The traces of a test, read back from the server. Using it is what makes the test's agent traced."""
-    traced.flush(30)  # what earlier tests have traced and did not wait for
-    server.services.sealer.seal_now()  # no thread is at work while a test counts objects
+    """The test's traces, read back from the server. A test must request this fixture to be traced."""
+    traced.flush(30)  # send what earlier tests have traced and not flushed
+    server.services.sealer.seal_now()  # stop the thread that would disturb tests that count objects
     return SentTraces(server, traced)
 
 
 @pytest.fixture
 def model() -> Iterator[Callable[[Script], ScriptedEndpoint]]:
-    """Starts a scripted model; it runs until the end of the test."""
+    """Start scripted models that run until the end of the test."""
     with ExitStack() as running:
         yield lambda script: running.enter_context(ScriptedEndpoint(script))
 
 
 @pytest.fixture(autouse=True)
 def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tests record wherever they run themselves."""
+    """Remove the variable CI, with which recordings refuse live calls."""
     monkeypatch.delenv("CI", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def context_is_as_before() -> Iterator[None]:
-    """After each test, the caller's current span is the one from before."""
+    """Check that each test leaves the caller's current span unchanged."""
     before = get_current_span(get_current())
     yield
     assert get_current_span(get_current()) is before

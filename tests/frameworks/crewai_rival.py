@@ -1,8 +1,9 @@
-"""An app that has instrumented CrewAI with other vendors' libraries besides ours, one after the other.
+"""An app that instruments CrewAI with our library and with other vendors' libraries, one vendor after the other.
 
     python crewai_rival.py ENDPOINT KEY MODEL_URL MODULE[:OPTION]...
 
-In one process, since importing CrewAI takes seconds. What is said of our instrumentation is a line for each.
+All vendors share one process, since importing CrewAI takes seconds. For each of them, the script prints one line to
+standard error: the state of our instrumentation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str, *vendors: str) -> None:
-    """Run a crew with each."""
+    """Run a crew beside each vendor's instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from weather_crews import station_at
 

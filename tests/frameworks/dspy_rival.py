@@ -1,4 +1,4 @@
-"""An app that has instrumented DSPy with another vendor's library besides ours.
+"""An app that instruments DSPy with both another vendor's library and ours.
 
 python dspy_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -11,7 +11,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run a program, and say what became of our instrumentation."""
+    """Run a program, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     import dspy
     from openinference.instrumentation.dspy import DSPyInstrumentor

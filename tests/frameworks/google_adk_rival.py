@@ -1,4 +1,4 @@
-"""An app that has instrumented ADK with another vendor's library besides ours.
+"""An app that instruments ADK with both another vendor's library and ours.
 
 python google_adk_rival.py ENDPOINT KEY
 """
@@ -12,7 +12,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from google.adk.agents import LlmAgent
     from google.adk.runners import InMemoryRunner

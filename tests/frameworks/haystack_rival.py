@@ -1,4 +1,4 @@
-"""An app that has instrumented Haystack with another vendor's library besides ours.
+"""An app that instruments Haystack with both another vendor's library and ours.
 
 python haystack_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -11,7 +11,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run a pipeline, and say what became of our instrumentation."""
+    """Run a pipeline, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from haystack import Pipeline
     from haystack.components.generators.chat import OpenAIChatGenerator

@@ -1,8 +1,8 @@
-"""An app that has instrumented LangChain with another vendor's library besides ours.
+"""An app that instruments LangChain with both another vendor's library and ours.
 
     python langchain_rival.py MODULE CLASS ENDPOINT KEY MODEL_URL
 
-A process of its own, since not every vendor's library can be taken off again.
+Each vendor needs a new process, since not every library can be uninstrumented.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pandaprobe_otel
 
 
 def main(module: str, name: str, endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent in three ways, and say what became of our instrumentation."""
+    """Run an agent in three ways, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
-    if name:  # LangSmith is turned on by its variables
+    if name:  # LangSmith has no class; environment variables enable it
         getattr(import_module(module), name)().instrument()
 
     from langchain.agents import create_agent

@@ -1,4 +1,4 @@
-"""An app that has instrumented LlamaIndex with another vendor's library besides ours.
+"""An app that instruments LlamaIndex with both another vendor's library and ours.
 
 python llama_index_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -12,7 +12,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from llama_index.core.agent.workflow import FunctionAgent
     from llama_index.llms.openai import OpenAI

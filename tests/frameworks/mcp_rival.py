@@ -1,4 +1,4 @@
-"""An app that has instrumented MCP with another vendor's library besides ours.
+"""An app that instruments MCP with both another vendor's library and ours.
 
 python mcp_rival.py ENDPOINT KEY
 """
@@ -15,7 +15,7 @@ import pandaprobe_otel
 
 
 async def ask(target: Any) -> None:
-    """One tool call inside an agent of the app; its trace is sent while the server runs, which adds to it."""
+    """Call one tool inside an agent of the app, and send the trace before the server, which adds spans, ends."""
     from mcp import Client
 
     async with Client(target) as client:
@@ -25,7 +25,7 @@ async def ask(target: Any) -> None:
 
 
 def main(endpoint: str, key: str) -> None:
-    """Call a tool of a server in another process and of one in this, and say what became of our instrumentation."""
+    """Call a tool of a server process and of a server in this process, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from mcp import StdioServerParameters
     from mcp.client import stdio

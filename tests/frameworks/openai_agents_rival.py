@@ -1,4 +1,4 @@
-"""An app that has instrumented the Agents SDK with another vendor's library besides ours.
+"""An app that instruments the Agents SDK with both another vendor's library and ours.
 
 python openai_agents_rival.py MODULE ENDPOINT KEY MODEL_URL
 """
@@ -12,14 +12,14 @@ import pandaprobe_otel
 
 
 def main(module: str, endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     from agents import Agent, OpenAIResponsesModel, Runner, function_tool, set_trace_processors
     from openai import AsyncOpenAI
 
     from weather_model import weather
 
-    set_trace_processors([])  # nothing to OpenAI
+    set_trace_processors([])  # send nothing to OpenAI
     import_module(module).OpenAIAgentsInstrumentor().instrument()
     model = OpenAIResponsesModel("gpt-5-mini", AsyncOpenAI(base_url=model_url, api_key="any"))
     Runner.run_sync(Agent(name="forecaster", model=model, tools=[function_tool(weather)]), "Weather in Oslo?")

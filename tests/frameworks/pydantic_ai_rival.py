@@ -1,4 +1,4 @@
-"""An app that uses Logfire, or OpenInference's span processor for Pydantic AI, besides ours.
+"""An app that uses our integration and either Logfire or OpenInference's span processor for Pydantic AI.
 
 python pydantic_ai_rival.py logfire|openinference ENDPOINT KEY MODEL_URL
 """
@@ -14,7 +14,7 @@ import pandaprobe_otel
 
 
 def main(vendor: str, endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     if vendor == "logfire":
         import logfire
 

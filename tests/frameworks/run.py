@@ -1,13 +1,13 @@
 """Run the tests of agent frameworks, each set of frameworks in an environment of its own.
 
     python tests/frameworks/run.py                          # what CI runs: without tests marked `nightly`
-    python tests/frameworks/run.py --all                    # everything, as at night
+    python tests/frameworks/run.py --all                    # everything, as the nightly run does
     python tests/frameworks/run.py langchain -- -k stream   # one environment, with options for pytest
     python tests/frameworks/run.py --all --oldest           # each with the oldest version that pyproject.toml claims
-    python tests/frameworks/run.py mcp --day 2026-03-01     # with what was current on a day: scripts/find_floor.py
+    python tests/frameworks/run.py mcp --day 2026-03-01     # with the versions of a day: scripts/find_floor.py
 
-Environments are made with uv when it is there (it is in the extra `dev`), else with venv and pip. They stay in
-`--directory` and are used again until what they are made of changes. With `--oldest` or `--day` uv has to be there.
+Environments are made with uv if it is installed (the extra `dev` has it), otherwise with venv and pip. They are kept
+in `--directory` and reused until their requirements change. `--oldest` and `--day` need uv.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
-# The library as the app has it, the local PandaProbe that the traces go to, and what runs the tests.
+# This library as an app installs it, with the local PandaProbe, and the packages that run the tests.
 COMMON: Final = (
     "-e",
     f"{ROOT}[local,cli,openai,anthropic]",
@@ -41,16 +41,16 @@ COMMON: Final = (
 )
 NOTHING_COLLECTED: Final = 5
 TODAY_ALL_THE_SAME: Final = ("orjson", "pytest", "pytest-asyncio", "pytest-timeout")
-"""Packages that are never as old as the day of an environment: the library or the tests need a newer one."""
+"""Packages that stay current in an environment of the past, because this library or the tests need a newer version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """One file of environments/. Frameworks whose requirements agree share one.
+    """One file of environments/. Frameworks with compatible requirements share one environment.
 
-    `requirements` are as for pip, without an upper bound, since the current version is what users install. `when` is
-    "ci" (part of .ci/run) or "nightly" (run by `--all`). `oldest` is a day on which the oldest version that is claimed
-    was current. With a `day`, every package is the newest of that day.
+    `requirements` have pip's syntax and no upper bound, since users install the current version. `when` is "ci" (part
+    of .ci/run) or "nightly" (only with `--all`). `oldest` is a day on which the oldest claimed version was current. If
+    `day` is set, every package is the newest of that day.
     """
 
     name: str
@@ -60,30 +60,30 @@ class Environment:
     day: str | None = None
 
     def as_of(self, day: str) -> Environment:
-        """The same packages as an app had them on that day."""
+        """Return this environment with the package versions of that day."""
         names = tuple(re.split(r"[<>=]", each)[0].strip() for each in self.requirements)
         return replace(self, requirements=names, day=day)
 
     def at_its_oldest(self) -> Environment:
-        """The framework, which is the first requirement, at its floor; around it what was current then."""
+        """Return this environment with the framework (the first requirement) at its floor and packages of that time."""
         framework = self.requirements[0].replace(">=", "==")
         past = self.as_of(self.oldest)
         return replace(past, requirements=(framework, *past.requirements[1:]))
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the environment has to be made anew."""
+        """A hash of everything that the environment is made from."""
         project = (ROOT / "pyproject.toml").read_bytes()
         return hashlib.sha256(repr((sys.version, self.requirements, self.day, COMMON, project)).encode()).hexdigest()
 
     @property
     def tests(self) -> list[str]:
-        """Its test files."""
+        """The test files of this environment."""
         return sorted(str(path) for path in HERE.glob(f"test_{self.name}*.py"))
 
 
 def environments() -> dict[str, Environment]:
-    """All of them, by name."""
+    """Return all environments by name."""
     tables = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("environments/*.toml"))}
     return {
         name: Environment(
@@ -94,7 +94,7 @@ def environments() -> dict[str, Environment]:
 
 
 def uv_command() -> list[str] | None:
-    """Return the command that calls uv here; None when it is not installed."""
+    """Return the command that runs uv here, or None if uv is not installed."""
     if find_spec("uv") is not None:
         return [sys.executable, "-m", "uv"]
     found = shutil.which("uv")
@@ -102,7 +102,7 @@ def uv_command() -> list[str] | None:
 
 
 def made(environment: Environment, directory: Path) -> Path:
-    """The environment's Python, after installing what is missing. Raises CalledProcessError."""
+    """Return the environment's Python after installing its packages if they have changed. Raises CalledProcessError."""
     home = directory / "-".join(filter(None, (environment.name, environment.day)))
     python, stamp = home / "bin" / "python", home / "made-of"
     if stamp.is_file() and stamp.read_text() == environment.fingerprint:
@@ -120,7 +120,7 @@ def made(environment: Environment, directory: Path) -> Path:
 
 
 def _until(day: str | None) -> list[str]:
-    """Options of `uv pip install`, by which everything is the newest of that day."""
+    """Return options with which `uv pip install` takes the newest packages of that day."""
     if day is None:
         return []
     today = f"{date.today() + timedelta(days=1)}"
@@ -139,7 +139,7 @@ def _made_by_uv(uv: Sequence[str], home: Path, python: Path, packages: Sequence[
 
 
 def _uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with pip's index told to uv too, which does not read pip's settings."""
+    """Return the environment variables, with pip's index copied to uv, which does not read pip's settings."""
     told = dict(environ)
     for ours, theirs in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
         if ours in environ:
@@ -148,7 +148,7 @@ def _uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def tested(environment: Environment, python: Path, options: Sequence[str]) -> bool:
-    """Return whether its tests pass. That there are none is a failure too, unless options have selected them away."""
+    """Return whether the environment's tests pass. No tests is a failure, unless `options` deselected them all."""
     files = environment.tests
     command: list[str | Path] = [python, "-m", "pytest", "-c", HERE / "pytest.ini", "--rootdir", ROOT, *options, *files]
     code = subprocess.run(command, check=False, cwd=ROOT).returncode if files else NOTHING_COLLECTED
@@ -156,7 +156,7 @@ def tested(environment: Environment, python: Path, options: Sequence[str]) -> bo
 
 
 def run(chosen: Sequence[Environment], directory: Path, options: Sequence[str]) -> list[str]:
-    """Run the tests of each while the next environment is made. Returns the names of those that failed."""
+    """Run the tests of each environment while the next one is made. Return the names of those that failed."""
     failed: list[str] = []
     with ThreadPoolExecutor(max_workers=1) as pool:
         builds: list[tuple[Environment, Future[Path]]] = [(each, pool.submit(made, each, directory)) for each in chosen]
@@ -178,7 +178,7 @@ def run(chosen: Sequence[Environment], directory: Path, options: Sequence[str]) 
 
 
 def main() -> int:
-    """Parse the command line and run."""
+    """Parse the command line, run the chosen environments and return the exit code."""
     known = environments()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(known)}; default: those of CI")

@@ -1,4 +1,4 @@
-"""An app that uses OpenInference's span processor for Strands besides ours.
+"""An app that uses OpenInference's span processor for Strands and our integration.
 
 python strands_rival.py ENDPOINT KEY MODEL_URL
 """
@@ -14,7 +14,7 @@ import pandaprobe_otel
 
 
 def main(endpoint: str, key: str, model_url: str) -> None:
-    """Run an agent, and say what became of our instrumentation."""
+    """Run an agent, then print the state of our instrumentation."""
     from openinference.instrumentation.strands_agents import StrandsAgentsToOpenInferenceProcessor
 
     provider = TracerProvider()

@@ -32,7 +32,7 @@ from weather_model import weather as look_up
 from weather_model import weather_model
 
 Ask = Callable[[Agent, str], Any]
-# AG2 leaves the connections of its clients to the garbage collector, whoever's code runs then.
+# AG2 does not close its clients' connections; the garbage collector finds them while any other code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -56,7 +56,7 @@ async def asked(agent: Agent, task: str) -> str:
 
 
 async def ran(agent: Agent, task: str) -> str:
-    """Return the agent's answer, by a handle that the app may follow."""
+    """Return the agent's answer, read through the handle of the run."""
     async with agent.run(task) as handle:
         return str((await handle.result()).body)
 
@@ -64,7 +64,7 @@ async def ran(agent: Agent, task: str) -> str:
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("ask", [asked, ran])
 def test_a_run_is_one_tree(ask: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, that of its client; each tool is below the agent."""
+    """Each model call is one LLM span, made by its client; each tool is below the agent."""
     endpoint = model(weather_model)
     assert asyncio.run(ask(forecaster(endpoint, streaming=streaming), "Weather in Oslo?")) == "The station says: snowy"
 
@@ -84,7 +84,7 @@ def test_a_run_is_one_tree(ask: Ask, streaming: bool, traces: SentTraces, model:
 
 
 def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """Its span is an error; the agent, which goes on, is none."""
+    """The failed tool's span has status ERROR; the agent continues, and its span is OK."""
     asyncio.run(asked(forecaster(model(weather_model)), "Weather in Atlantis?"))
 
     trace = traces.one()
@@ -95,7 +95,7 @@ def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("ask", [asked, ran])
 def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended."""
+    """A refused model call raises in the app, and every span is ended."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         asyncio.run(ask(forecaster(model(weather_model)), "Weather in Nowhere?"))
 
@@ -104,7 +104,7 @@ def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -
 
 
 def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Every span is ended, and none is an error."""
+    """Cancelling the task ends every span, and no span has status ERROR."""
 
     endpoint = model(weather_model)
     asyncio.run(cancel_in_a_tool(lambda weather: asked(forecaster(endpoint, weather), "Weather in Oslo?")))
@@ -112,7 +112,7 @@ def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None
 
 
 def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT below the tool call that asks it; the session is that of the first."""
+    """A sub-agent is an AGENT span below the tool call that runs it."""
 
     def script(messages: Any) -> Reply:
         if "You lead." not in text_of(messages[0]["content"]):
@@ -136,7 +136,7 @@ def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """AG2's own conversation, unless the app has set a session."""
+    """The turns share AG2's own conversation as session, unless the app sets one."""
 
     async def talk() -> None:
         first = await forecaster(model(weather_model)).ask("Hi")
@@ -151,7 +151,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Of one agent; each is a trace of its own."""
+    """Concurrent runs of one agent are separate traces."""
     agent = forecaster(model(weather_model))
 
     in_tasks(lambda city: asked(agent, f"Weather in {city}?"))
@@ -161,7 +161,7 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
-    """Well or badly ended, a run leaves nothing of ours behind."""
+    """Neither a successful nor a failed run leaves any of our objects behind."""
     agent = forecaster(model(weather_model))
 
     async def runs(count: int) -> None:
@@ -175,7 +175,7 @@ def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, the library is as it was, and what the client records are traces of their own."""
+    """Uninstrumenting restores the library; the client's calls are then separate traces."""
     hooked = AgentClass.__dict__["_drive_scope"]
     with off("ag2"):
         assert AgentClass.__dict__["_drive_scope"] is hooked.__wrapped__
@@ -184,7 +184,7 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 def test_beside_its_own_middleware(traces: SentTraces, model: StartModel) -> None:
-    """The spans that AG2 makes itself are used, one for each model call, and tokens are there once."""
+    """The spans of AG2's own middleware are used: one for each model call, with tokens counted once."""
     endpoint = model(weather_model)
     own = TelemetryMiddleware(agent_name="forecaster")
     asyncio.run(asked(forecaster(endpoint, middleware=[own]), "Weather in Oslo?"))
@@ -195,7 +195,7 @@ def test_beside_its_own_middleware(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key: a conversation of two turns in one trace each, and one session."""
+    """The example, without a key, makes two turns: two traces in one session."""
     example = Example("ag2_agent")
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)

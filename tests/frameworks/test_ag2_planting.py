@@ -1,4 +1,4 @@
-"""Content that is planted in AG2's agents, inputs and tools comes out in the trace."""
+"""Content planted in AG2's agents, inputs and tools appears in the trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from planting import EndedReply, Planted
 
-# AG2 leaves the connections of its clients to the garbage collector, whoever's code runs then.
+# AG2 does not close its clients' connections; the garbage collector finds them while any other code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -40,12 +40,12 @@ def config(endpoint: ScriptedEndpoint, **options: Any) -> Any:
 
 
 async def asked(agent: Any, *task: Any, **options: Any) -> Any:
-    """Ask."""
+    """Return the agent's reply."""
     return await agent.ask(*task, **options)
 
 
 async def ran(agent: Any, *task: Any, **options: Any) -> Any:
-    """Ask by a handle that the app may follow."""
+    """Return the agent's reply, read through the handle of the run."""
     async with agent.run(*task, **options) as handle:
         return await handle.result()
 
@@ -54,7 +54,7 @@ WAYS = [asked, ran]
 
 
 def comes_out(planted: Planted, traces: SentTraces, way: Any, agent: Any, *task: Any, **options: Any) -> Any:
-    """Run it, and assert that everything is in its trace, which is returned."""
+    """Run the agent, assert that its trace contains everything planted, and return the trace."""
     asyncio.run(way(agent, *task, **options))
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
@@ -65,7 +65,7 @@ def comes_out(planted: Planted, traces: SentTraces, way: Any, agent: Any, *task:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("Agent._drive_scope")
 def test_what_is_planted_comes_out(way: Any, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, its tool's arguments and result, and its answer come out."""
+    """An agent's instructions, input, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -85,14 +85,14 @@ def test_what_is_planted_comes_out(way: Any, streaming: bool, traces: SentTraces
 
 
 def test_instructions_of_a_question_come_out(traces: SentTraces, model: StartModel) -> None:
-    """Those that stand for the agent's for one question."""
+    """Instructions given for one question, in place of the agent's, appear in the trace."""
     planted = Planted()
     agent = Agent("planter", prompt="Unused.", config=config(model(lambda _: Reply(text=planted["the answer"]))))
     comes_out(planted, traces, asked, agent, planted["the question"], prompt=[planted["the instructions"]])
 
 
 def test_every_input_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Texts, data, addresses and files, with what the app says of each; bytes by their digest."""
+    """Texts, data, addresses and files appear in the trace with their metadata, bytes as their digest."""
     planted = Planted()
     agent = Agent("planter", config=config(model(lambda _: Reply(text=planted["the answer"]))))
     beside = {"metadata": {"of": planted["beside a text"]}}
@@ -111,10 +111,10 @@ def test_every_input_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_file_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """By its id and name, of a file that the service has."""
+    """A file that the service stores appears in the trace by its id and name."""
     planted = Planted()
     agent = Agent("planter", config=config(model(lambda _: Reply(text="Hm."))))
-    with suppress(Exception):  # what the client makes of it is its own
+    with suppress(Exception):  # the client may refuse the file
         asyncio.run(agent.ask("Hm?", FileIdInput(planted["a file"], filename=planted["its name"])))
     assert planted.missing_in(traces.one().body) == []
 
@@ -134,7 +134,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_tools_result_comes_out(is_async: bool, kind: str, traces: SentTraces, model: StartModel) -> None:
-    """As what it is, of sync and of async tools."""
+    """The result of a sync or async tool appears in the trace in its own form."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -147,7 +147,7 @@ def test_a_tools_result_comes_out(is_async: bool, kind: str, traces: SentTraces,
 
     called = tool(name="look_up")(look_up_later if is_async else look_up)
     agent = Agent("planter", config=config(model(planted.script)), tools=[called])
-    with suppress(UnsupportedInputError):  # OpenAI's chat takes no bytes from tools
+    with suppress(UnsupportedInputError):  # OpenAI's chat accepts no bytes from tools
         asyncio.run(agent.ask(planted["the question"]))
     trace = traces.one()
     span = trace.only("TOOL")
@@ -158,7 +158,7 @@ def test_a_tools_result_comes_out(is_async: bool, kind: str, traces: SentTraces,
 
 
 def test_metadata_of_a_result_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Metadata of a result, which the model does not see, come out."""
+    """A result's metadata, which the model does not see, appears in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -170,7 +170,7 @@ def test_metadata_of_a_result_comes_out(traces: SentTraces, model: StartModel) -
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its arguments and the error come out."""
+    """A failed tool's arguments and error appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -184,7 +184,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     answer = Verdict(verdict=planted["the verdict"], grade=planted["the grade"])
     endpoint = model(lambda _: Reply(text=answer.model_dump_json()))
@@ -195,7 +195,7 @@ def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_person_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The tool's question to a person, and the answer, come out."""
+    """A tool's question to a person, and the person's answer, appear in the trace."""
     planted = Planted()
 
     async def look_up(city: str, unit: str, context: Context) -> str:
@@ -213,7 +213,7 @@ def test_a_person_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -228,7 +228,7 @@ def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """An agent as a tool, and the second turn of a conversation."""
+    """An agent used as a tool, and the second turn of a conversation, appear in the traces."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -260,7 +260,7 @@ def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_how_an_answer_ends(reason: str, traces: SentTraces, model: StartModel) -> None:
-    """The finish reason of an agent's answer is that of its model."""
+    """An agent's answer has the finish reason of its model call."""
     planted = Planted()
     agent = Agent("planter", config=config(model(lambda _: EndedReply(text="It is", ended=reason))))
     trace = comes_out(planted, traces, asked, agent, planted["the question"])

@@ -43,7 +43,7 @@ from pandaprobe_otel.local import LocalServer
 from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
-# The example's client is made by Agent Framework, which leaves its connections to the garbage collector.
+# Agent Framework makes the example's client and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -54,7 +54,7 @@ def forecaster(
     tools: Any = (weather,),
     instructions: str = "You know weather.",
 ) -> Any:
-    """An agent that knows the weather, whose client leaves no connection to a loop that is closed."""
+    """An agent that knows the weather, and whose client leaves no open connection to a closed event loop."""
     headers = {"Connection": "close"}
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
     return Agent(kind(model="gpt-5-mini", async_client=client), instructions, name=name, tools=[*tools])
@@ -66,7 +66,7 @@ def run(agent: Any, asked: str) -> None:
 
 
 def streamed(agent: Any, asked: str) -> None:
-    """Update by update."""
+    """Read the answer update by update."""
 
     async def consume() -> int:
         return len([update async for update in agent.run(asked, stream=True)])
@@ -77,7 +77,7 @@ def streamed(agent: Any, asked: str) -> None:
 @pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
     endpoint = model(weather_model)
     way(forecaster(endpoint, kind=kind), "Weather in Oslo?")
 
@@ -96,7 +96,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: S
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls, checked against what went over the wire."""
+    """Messages and tool calls in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     run(forecaster(endpoint), "Weather in Łódź?")
 
@@ -113,7 +113,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error; the agent's is not."""
+    """The tool's span has status ERROR; the agent's span does not."""
     run(forecaster(model(weather_model)), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -125,7 +125,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """An error of the service reaches the app, and ends the run and all its spans."""
+    """A refused model call raises in the app and ends the run and all its spans with an error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         way(forecaster(model(weather_model)), "Weather in Nowhere?")
 
@@ -138,7 +138,7 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
 
 @pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
 def test_two_turns_are_one_session(kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The session's id is the trace's, also where the service names each answer anew; what the app says wins."""
+    """The trace has Agent Framework's session id, not the id of the answer; the app's own session wins."""
     agent = forecaster(model(weather_model), kind=kind)
 
     async def talk() -> None:
@@ -155,7 +155,7 @@ def test_two_turns_are_one_session(kind: Any, traces: SentTraces, model: StartMo
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
     endpoint = model(weather_model)
 
     @pandaprobe_otel.span(name="look up")
@@ -185,7 +185,7 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_workflow(stream: bool, traces: SentTraces, model: StartModel) -> None:
-    """It names the trace and has what was asked and answered; each executor is a step with what it got and gave."""
+    """The trace has the workflow's name, question and answer; each executor is a step with its input and output."""
     endpoint = model(weather_model)
     one, two = forecaster(endpoint, "one"), forecaster(endpoint, "two", tools=())
     workflow = WorkflowBuilder(name="duo", start_executor=one).add_edge(one, two).build()
@@ -217,7 +217,7 @@ def test_a_workflow(stream: bool, traces: SentTraces, model: StartModel) -> None
 
 
 class Order(BaseModel):
-    """A value that an app hands from executor to executor."""
+    """A value that an app passes from executor to executor."""
 
     city: str
     unit: str
@@ -225,27 +225,27 @@ class Order(BaseModel):
 
 @dataclass
 class Forecast:
-    """Likewise."""
+    """Another value that an app passes between executors."""
 
     order: Order
     text: str
 
 
 class Asking(Executor):
-    """The first of two executors."""
+    """The first of two executors, which looks the weather up."""
 
     @handler
     async def ask(self, order: Order, ctx: WorkflowContext[Forecast]) -> None:
-        """Look it up."""
+        """Look the weather up, and pass it on."""
         await ctx.send_message(Forecast(order=order, text=WEATHER[order.city]))
 
 
 class Telling(Executor):
-    """The second."""
+    """The second executor, which reports the result."""
 
     @handler
     async def tell(self, forecast: Forecast, ctx: WorkflowContext[Any, str]) -> None:
-        """Say it twice."""
+        """Yield two outputs."""
         await ctx.yield_output(forecast.text)
         await ctx.yield_output(forecast.order.unit)
 
@@ -257,7 +257,7 @@ def two_executors(name: str | None = None) -> Any:
 
 
 def test_a_workflow_of_the_apps_own_values(traces: SentTraces) -> None:
-    """Data classes and models are told by their fields, and several results in their order."""
+    """Data classes and models are recorded by their fields, several outputs in their order."""
     order = Order(city="Oslo", unit="C")
     asyncio.run(two_executors("forecast").run(order))
 
@@ -271,7 +271,7 @@ def test_a_workflow_of_the_apps_own_values(traces: SentTraces) -> None:
 
 
 def test_a_workflow_that_fails(traces: SentTraces) -> None:
-    """The executor that has raised and the run say so, with what they were given."""
+    """The workflow and the executor that raised have the error and their inputs."""
     with pytest.raises(KeyError):
         asyncio.run(two_executors("forecast").run(Order(city="Atlantis", unit="C")))
 
@@ -281,7 +281,7 @@ def test_a_workflow_that_fails(traces: SentTraces) -> None:
 
 
 def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
-    """Each has its own results, also one that runs inside an executor of another; the app's own span is the root."""
+    """Workflows in one task keep their own results, even one inside another's executor; the app's span is the root."""
 
     class Outer(Executor):
         @handler
@@ -305,7 +305,7 @@ def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
 
 @pytest.mark.plants("Executor.execute", "InProcRunnerContext.add_event", "workflow_tracer")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Inputs of an agent in a workflow, its tool's arguments and results, and values between executors are recorded."""
+    """Inputs of an agent in a workflow, tool arguments and results, and values between executors are recorded."""
     planted = Planted()
 
     def look_up(city: str) -> str:
@@ -340,14 +340,14 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
     agent = forecaster(model(weather_model))
     in_tasks(lambda city: agent.run(f"Weather in {city}?"))
     do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """OpenInference describes the same spans in its own words: every call is there once."""
+    """OpenInference adds its attributes to the same spans, so each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("agent_framework", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.partition(":")[0] == "adopted"
@@ -360,7 +360,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two turns of one session, the second streamed."""
+    """The example makes two turns of one session, the second streamed."""
     example = Example("agent_framework_agent")
     example.run(model(example.script), monkeypatch)
 
@@ -370,7 +370,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 def test_taking_it_off_and_putting_it_on_again(
     traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Off, its setting and functions are its own; what the app says in its variable holds."""
+    """Uninstrumenting restores settings and functions; instrumenting respects the app's ENABLE_SENSITIVE_DATA."""
     layer, settings = observability.AgentTelemetryLayer, observability.OBSERVABILITY_SETTINGS
     hooked = vars(layer)["_trace_agent_invocation"]
     pandaprobe_otel.uninstrument("agent_framework")
@@ -387,7 +387,7 @@ def test_taking_it_off_and_putting_it_on_again(
 
 
 class Echo(observability.ChatTelemetryLayer, BaseChatClient):
-    """A model without a network: it says what was said, or fails."""
+    """A model without a network, which echoes the message or fails."""
 
     OTEL_PROVIDER_NAME = "echo"
 
@@ -402,8 +402,8 @@ class Echo(observability.ChatTelemetryLayer, BaseChatClient):
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixture) -> None:
-    """Well or badly ended, a run leaves no object behind."""
-    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
+    """Neither a successful nor a failed run leaves objects behind."""
+    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, with the frames of every failure
     agent = Agent(Echo(), name="echo")
 
     async def runs(count: int) -> None:
@@ -415,7 +415,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptu
                 assert said == "fail"
             assert recorded.names == ["chat unknown", "invoke_agent echo"]
             recorded.clear()
-        with pandaprobe_otel.span("wake"):  # what takes the log records of these runs, which are nobody's here
+        with pandaprobe_otel.span("wake"):  # this span collects the log records of these runs
             pass
         assert pandaprobe_otel.flush(10)
 

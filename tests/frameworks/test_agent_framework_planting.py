@@ -1,4 +1,4 @@
-"""Content that is planted in Agent Framework's agents, messages, tools, models and workflows comes out in the trace."""
+"""Content planted in Agent Framework's agents, messages, tools, models and workflows appears in the trace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Verdict(BaseModel):
 
 
 def client(url: str) -> Any:
-    """A client that leaves no connection to a loop that is closed."""
+    """A client that leaves no open connection to a closed event loop."""
     return AsyncOpenAI(base_url=url, api_key="any", max_retries=0, default_headers={"Connection": "close"})
 
 
@@ -52,7 +52,7 @@ def run(running: Any, asked: Any, **given: Any) -> Any:
 
 
 def streamed(running: Any, asked: Any, **given: Any) -> Any:
-    """Update by update."""
+    """Read the answer update by update."""
 
     async def consume() -> list[Any]:
         return [update async for update in running.run(asked, stream=True, **given)]
@@ -65,7 +65,7 @@ KINDS = [OpenAIChatCompletionClient, OpenAIChatClient]
 
 
 def comes_out(planted: Planted, traces: SentTraces) -> Any:
-    """Assert that everything is in the trace, which is returned."""
+    """Assert that the trace contains everything planted, and return the trace."""
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
     return trace
@@ -77,7 +77,7 @@ def comes_out(planted: Planted, traces: SentTraces) -> Any:
     "AgentTelemetryLayer._trace_agent_invocation", "ChatTelemetryLayer.get_response", "_get_span_attributes"
 )
 def test_what_is_planted_comes_out_of_an_agent(way: Any, kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """Its instructions and input, its parameters, its tool's arguments and result, and its answer come out."""
+    """An agent's instructions, input, parameters, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
 
     @tool(name="look_up", description=planted["what a tool does"])
@@ -103,7 +103,7 @@ def test_what_is_planted_comes_out_of_an_agent(way: Any, kind: Any, traces: Sent
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("_to_otel_message_latest_experimental", "_to_otel_part_latest_experimental")
 def test_every_content_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
-    """Earlier turns, pictures by their digest, and what stands beside each."""
+    """Earlier turns, pictures (as digests) and the metadata of each message appear in the trace."""
     planted = Planted()
     beside: dict[str, Any] = {"additional_properties": {"of": planted["beside a text"]}}
     cited = {"type": "citation", "title": planted["a title"], "url": "http://a/" + planted["what is cited"]}
@@ -142,7 +142,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("kind", RESULTS)
 def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces, model: StartModel) -> None:
-    """As what it is, of sync and of async tools; pictures by their digest."""
+    """The result of a sync or async tool appears in the trace in its own form, pictures as digests."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -163,7 +163,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its arguments and the error come out."""
+    """A failed tool's arguments and error appear in the trace."""
     planted = Planted()
 
     @tool
@@ -178,7 +178,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_structured_output_comes_out(kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     Verdict.model_fields["verdict"].description = planted["of a field of the schema"]
     Verdict.model_rebuild(force=True)
@@ -189,7 +189,7 @@ def test_structured_output_comes_out(kind: Any, traces: SentTraces, model: Start
 
 
 def test_a_session_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The second turn has the first one's messages."""
+    """The second turn's input contains the messages of the first turn."""
     planted = Planted()
     running = agent(model(lambda messages: Reply(text=planted[f"answer {len(messages)}"])))
 
@@ -206,7 +206,7 @@ def test_a_session_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The other agent's input and answer come out."""
+    """The other agent's input and answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Said]) -> Reply:
@@ -228,7 +228,7 @@ def test_an_agent_as_a_tool_comes_out(traces: SentTraces, model: StartModel) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Said]) -> Reply:
@@ -242,7 +242,7 @@ def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) ->
 
 @pytest.mark.plants("EmbeddingTelemetryLayer.get_embeddings")
 def test_an_embedding_comes_out(traces: SentTraces) -> None:
-    """The embedded texts and the parameters come out."""
+    """The embedded texts and the parameters appear in the trace."""
     planted = Planted()
     answer = {
         "object": "list",

@@ -46,7 +46,7 @@ from weather_model import WEATHER, weather_model
 from weather_model import weather as look_up
 
 Ask = Callable[..., str]
-# Agno leaves the connections of its async clients to the garbage collector, whoever's code runs then.
+# Agno does not close its async clients' connections; the garbage collector finds them while any other code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -66,7 +66,7 @@ weather_async.__name__ = "weather"
 
 
 def openai(endpoint: ScriptedEndpoint) -> OpenAIChat:
-    """A model whose client is instrumented itself."""
+    """A model whose client has its own instrumentation."""
     return OpenAIChat(id="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0)
 
 
@@ -82,14 +82,14 @@ def plainly(agent: Any, task: str, **options: Any) -> str:
 
 
 def streamed(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, piece by piece."""
+    """Return the answer, read piece by piece."""
     return "".join(
         event.content or "" for event in agent.run(task, stream=True, **options) if "RunContent" in event.event
     )
 
 
 def awaited(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, in an event loop."""
+    """Return the answer, awaited in an event loop."""
 
     async def run() -> str:
         return str((await agent.arun(task, **options)).content)
@@ -98,7 +98,7 @@ def awaited(agent: Any, task: str, **options: Any) -> str:
 
 
 def async_streamed(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, piece by piece in an event loop."""
+    """Return the answer, read piece by piece in an event loop."""
 
     async def run() -> str:
         events = agent.arun(task, stream=True, **options)
@@ -122,7 +122,7 @@ ways = pytest.mark.parametrize("ask", [plainly, streamed, awaited, async_streame
     ],
 )
 def test_a_run_is_one_tree(ask: Ask, tool: Any, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, that of its client; each tool is below the agent."""
+    """Each model call is one LLM span, made by its client; each tool is below the agent."""
     endpoint = model(weather_model)
     answer = ask(forecaster(endpoint, tool), "Weather in Oslo?", session_id="s-1", user_id="u-1")
 
@@ -145,7 +145,7 @@ def test_a_run_is_one_tree(ask: Ask, tool: Any, traces: SentTraces, model: Start
 
 @ways
 def test_a_tool_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Its span is an error; the agent, which goes on, is none."""
+    """The failed tool's span has status ERROR; the agent continues, and its span is OK."""
     ask(forecaster(model(weather_model)), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -156,7 +156,7 @@ def test_a_tool_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> N
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_tool_that_stops_the_agent(streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """To steer an agent by an exception is no error."""
+    """An exception with which a tool stops the agent is not recorded as an error."""
 
     def weather(city: str) -> str:
         """Tell the weather in a city."""
@@ -171,7 +171,7 @@ def test_a_tool_that_stops_the_agent(streaming: bool, traces: SentTraces, model:
 
 @ways
 def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Agno raises nothing; the run is an error all the same, and every span is ended."""
+    """Agno raises nothing when the model refuses; the run still has status ERROR, and every span is ended."""
     ask(forecaster(model(weather_model)), "Weather in Nowhere?")
 
     trace = traces.one()
@@ -181,7 +181,7 @@ def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -
 
 @ways
 def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """It does so unchanged, from below Agno's own handling, and every span is ended."""
+    """An exception that Agno does not handle reaches the app unchanged, and every span is ended."""
 
     class Halt(BaseException):
         pass
@@ -203,7 +203,7 @@ def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: 
 
 @ways
 def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A member is an AGENT below the tool call by which the leader asks it."""
+    """A team's member is an AGENT span below the tool call with which the leader delegates."""
 
     def script(messages: Any) -> Reply:
         leads = "delegate" in text_of(messages[0]["content"])
@@ -235,17 +235,17 @@ def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
 
 
 def continued(agent: Agent, **options: Any) -> str:
-    """Return the answer after a pause."""
+    """Continue a paused run and return its answer."""
     return str(agent.continue_run(**options).content)
 
 
 def continued_as_stream(agent: Agent, **options: Any) -> str:
-    """Return the answer after a pause, piece by piece."""
+    """Continue a paused run and return its answer, read piece by piece."""
     return "".join(event.content or "" for event in agent.continue_run(stream=True, **options))
 
 
 def continued_awaited(agent: Agent, **options: Any) -> str:
-    """Return the answer after a pause, in an event loop."""
+    """Continue a paused run and return its answer, awaited in an event loop."""
 
     async def run() -> str:
         return str((await agent.acontinue_run(**options)).content)
@@ -254,7 +254,7 @@ def continued_awaited(agent: Agent, **options: Any) -> str:
 
 
 def continued_as_async_stream(agent: Agent, **options: Any) -> str:
-    """Return the answer after a pause, piece by piece in an event loop."""
+    """Continue a paused run and return its answer, read piece by piece in an event loop."""
 
     async def run() -> str:
         return "".join([event.content or "" async for event in agent.acontinue_run(stream=True, **options)])
@@ -264,7 +264,7 @@ def continued_as_async_stream(agent: Agent, **options: Any) -> str:
 
 @pytest.mark.parametrize("go_on", [continued, continued_as_stream, continued_awaited, continued_as_async_stream])
 def test_a_run_that_waits_for_a_person(go_on: Callable[..., str], traces: SentTraces, model: StartModel) -> None:
-    """To wait is no error; what comes after it is another trace of the session."""
+    """A paused run has no error; the continued run is another trace of the session."""
     careful: Any = agno_tool(requires_confirmation=True)(weather)
     agent = forecaster(model(weather_model), careful, db=InMemoryDb())
     paused = agent.run("Weather in Oslo?", session_id="s-3")
@@ -284,7 +284,7 @@ def test_a_run_that_waits_for_a_person(go_on: Callable[..., str], traces: SentTr
 
 @pytest.mark.parametrize("ask", [plainly, awaited])
 def test_memories_are_made_within_the_run(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Agno makes them in another thread or task, while the run waits."""
+    """Model calls that make memories are part of the run, although Agno makes them in another thread or task."""
     endpoint = model(weather_model)
     ask(forecaster(endpoint, db=InMemoryDb(), update_memory_on_run=True), "Hi", user_id="u-1")
 
@@ -294,7 +294,7 @@ def test_memories_are_made_within_the_run(ask: Ask, traces: SentTraces, model: S
 
 
 def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """It is an error; the leader, who goes on, is none."""
+    """A failed team member's span has status ERROR; the leader continues, and its span is OK."""
 
     def script(messages: Any) -> Reply:
         if "delegate" not in text_of(messages[0]["content"]):
@@ -314,7 +314,7 @@ def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) ->
 
 @needs("agno", "3.1.4", "context of the caller in the threads of a team's tasks")
 def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> None:
-    """Those that a team in task mode runs at once are below the tool call that runs them, each with its own tools."""
+    """Members that a team runs in parallel are below the tool call that runs them, each with its own tools."""
 
     def script(messages: Any) -> Reply:
         if "You know weather." in text_of(messages[0]["content"]):
@@ -354,12 +354,12 @@ def forecast(endpoint: ScriptedEndpoint, *more: Any, **options: Any) -> Workflow
 
 
 def workflow_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """Return the answer, by its events."""
+    """Return the workflow's answer, read from its events."""
     return str(list(workflow.run(task, stream=True, stream_events=True, **options))[-1].content)
 
 
 def workflow_async_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """Return the answer, by its events in an event loop."""
+    """Return the workflow's answer, read from its events in an event loop."""
 
     async def run() -> str:
         events: Any = workflow.arun(task, stream=True, stream_events=True, **options)
@@ -373,7 +373,7 @@ workflow_ways = pytest.mark.parametrize("ask", [plainly, workflow_streamed, awai
 
 @workflow_ways
 def test_a_workflow(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Its run is one span, with its steps' agents below it in one trace, also those that run in parallel."""
+    """A workflow is one span; the agents of its steps are below it in one trace, even those that run in parallel."""
     endpoint = model(weather_model)
     both = Parallel(Step(name="left", agent=forecaster(endpoint)), Step(name="right", agent=forecaster(endpoint)))
     ask(forecast(endpoint, both), "Weather in Oslo?", session_id="s-4", user_id="u-4")
@@ -390,7 +390,7 @@ def test_a_workflow(ask: Ask, traces: SentTraces, model: StartModel) -> None:
 
 @workflow_ways
 def test_a_workflow_in_another(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The inner one's run is below the outer one's."""
+    """A workflow that is a step of another is below the outer workflow's span."""
     endpoint = model(weather_model)
     inner = forecast(endpoint)
     ask(Workflow(name="day", steps=[Step(name="plan", workflow=inner)], telemetry=False), "Weather in Oslo?")
@@ -402,7 +402,7 @@ def test_a_workflow_in_another(ask: Ask, traces: SentTraces, model: StartModel) 
 
 @workflow_ways
 def test_a_workflow_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The exception of a step is the app's as it would be without us; the spans have ended, the workflow's in error."""
+    """A failed step behaves as it would without us; all spans are ended, and the workflow's span has the error."""
 
     def broken(_step: Any) -> Any:
         raise LookupError("no plan")
@@ -419,7 +419,7 @@ def test_a_workflow_that_fails(ask: Ask, traces: SentTraces, model: StartModel) 
 
 
 def test_a_workflow_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """Its spans are ended and are no errors."""
+    """A workflow that the app stops reading ends all its spans without an error."""
     events: Any = forecast(model(weather_model)).run("Weather in Oslo?", stream=True, stream_events=True)
     next(event for event in events if event.event == "StepStarted")
     events.close()
@@ -430,7 +430,7 @@ def test_a_workflow_that_the_app_drops(traces: SentTraces, model: StartModel) ->
 
 
 def test_a_workflow_that_waits_for_a_person(traces: SentTraces, model: StartModel) -> None:
-    """To wait is no error; what comes after it is another trace of the session."""
+    """A paused run has no error; the continued run is another trace of the session."""
     endpoint = model(weather_model)
     step = Step(name="ask", agent=forecaster(endpoint), human_review=HumanReview(requires_confirmation=True))
     workflow = Workflow(name="forecast", steps=[step], db=InMemoryDb(), telemetry=False)
@@ -448,7 +448,7 @@ def test_a_workflow_that_waits_for_a_person(traces: SentTraces, model: StartMode
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """Agno's own session, unless the app has set one, and its user likewise."""
+    """Two turns share Agno's own session and user, unless the app sets them."""
     agent = forecaster(model(weather_model))
     plainly(agent, "Hi")
     plainly(agent, "Thanks")
@@ -461,7 +461,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each is a trace of its own."""
+    """Concurrent runs in threads are separate traces."""
     endpoint = model(weather_model)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda city: plainly(forecaster(endpoint), f"Weather in {city}?"), [*WEATHER] * 2))
@@ -471,7 +471,7 @@ def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartMode
 
 
 def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Of one agent, read in turns."""
+    """Streams of one agent, read alternately in several tasks, are separate traces."""
     agent = forecaster(model(weather_model))
 
     async def read(city: str) -> None:
@@ -488,7 +488,7 @@ def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartMod
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """It says that it is only a part, which is no error."""
+    """A stream that the app closes early is marked as partial and has no error."""
     events: Any = forecaster(model(weather_model)).run("Weather in Oslo?", stream=True)
     next(events)
     events.close()
@@ -499,7 +499,7 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Every span is ended, and none is an error."""
+    """Cancelling the task ends every span, and no span has status ERROR."""
 
     endpoint = model(weather_model)
     asyncio.run(cancel_in_a_tool(lambda weather: forecaster(endpoint, weather).arun("Weather in Oslo?")))
@@ -507,7 +507,7 @@ def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
-    """Well or badly ended, a run leaves no object behind that is more than Agno's own."""
+    """Neither a successful nor a failed run leaves any of our objects behind."""
     agent = forecaster(model(weather_model))
 
     def runs(count: int) -> None:
@@ -519,7 +519,7 @@ def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
-    """A run leaves no object of ours behind; what was said is in no span when it is not wanted."""
+    """A workflow leaves none of our objects behind; with `capture_content=False`, its span has no content."""
 
     def shout(step_input: Any) -> StepOutput:
         return StepOutput(content=str(step_input.input).upper())
@@ -537,7 +537,7 @@ def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, the library is as it was, and what the client records are traces of their own."""
+    """Uninstrumenting restores the library; the client's calls are then separate traces."""
     with off("agno"):
         assert not hasattr(agent_runs._run, "__wrapped__")
         assert not hasattr(Workflow._execute, "__wrapped__")
@@ -547,13 +547,13 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and tokens are there once."""
+    """While OpenInference records the runs, our integration is skipped, and tokens count once."""
     endpoint = model(weather_model)
     is_silent_beside_another_vendor("agno", traces, server, endpoint)
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: a tool call and a streamed run, in one session."""
+    """The example, without a key, makes a tool call and a streamed run in one session."""
     assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
 
     assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
@@ -562,7 +562,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 @ways
 @pytest.mark.plants("_run", "_run_stream", "_arun", "_arun_stream", "FunctionCall.execute")
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, its tool's arguments and result, and its answer are in the trace."""
+    """An agent's instructions, input, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -585,7 +585,7 @@ def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartMod
 
 
 def test_what_the_model_is_not_told_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The state and the dependencies of a run, and files that are given to it."""
+    """A run's state, dependencies and pictures, which the model never receives, appear in the trace."""
     planted = Planted()
     agent = forecaster(
         model(lambda _: Reply(text="Fine.")),

@@ -1,4 +1,4 @@
-"""Agents of AutoGen, which makes spans itself; the model's client makes those of the model calls."""
+"""Agents of AutoGen: AutoGen makes the spans of agents and tools, the model's client those of model calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MODEL = "gpt-4.1-mini-2025-04-14"
 
 def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
     """An agent that knows the weather."""
-    headers = {"Connection": "close"}  # none is left to a loop that is closed
+    headers = {"Connection": "close"}  # leaves no open connection to a closed event loop
     client = OpenAIChatCompletionClient(
         model=MODEL, base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers
     )
@@ -51,14 +51,14 @@ def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
 
 
 def calling(tool: str, arguments: str = "{}") -> Any:
-    """Return the answer of a model that has a tool called."""
+    """Return a model answer that calls this tool."""
     call = FunctionCall(id="call-1", name=tool, arguments=arguments)
     usage = RequestUsage(prompt_tokens=1, completion_tokens=1)
     return CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False)
 
 
 def replayed(answers: list[Any], *, name: str = "echo", **options: Any) -> Any:
-    """An agent whose model needs no network."""
+    """An agent whose model replays these answers without a network."""
     info = ModelInfo(vision=False, function_calling=True, json_output=False, family="any", structured_output=False)
     return AssistantAgent(name, ReplayChatCompletionClient(answers, model_info=info), **options)
 
@@ -70,7 +70,7 @@ async def at_once() -> str:
 
 @pytest.fixture
 def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """The spans of a provider that is not the global one."""
+    """Record spans in another provider than the global one."""
     with recorded_apart("autogen") as recorder:
         yield recorder
 
@@ -81,13 +81,13 @@ async def run(agent: Any, asked: str) -> None:
 
 
 async def streamed(agent: Any, asked: str) -> None:
-    """Event by event."""
+    """Read the run event by event."""
     assert len([event async for event in agent.run_stream(task=asked)]) > 2
 
 
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, model: StartModel) -> None:
-    """The same tree however it is run: AutoGen's spans of agent and tool, and one LLM span for each call."""
+    """Every way to run the agent makes the same tree: AutoGen's agent and tool spans, one LLM span per model call."""
     endpoint = model(weather_model)
     asyncio.run(way(forecaster(endpoint), "Weather in Oslo?"))
 
@@ -108,7 +108,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, m
 
 
 def test_pieces_of_the_models_answer(traces: SentTraces, model: StartModel) -> None:
-    """With a model that streams, the spans are the same, and tell when the answer began."""
+    """A model that streams makes the same spans, with the time of the first token."""
     asyncio.run(streamed(forecaster(model(weather_model), model_client_stream=True), "Weather in Oslo?"))
 
     trace = traces.one()
@@ -117,7 +117,7 @@ def test_pieces_of_the_models_answer(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error, the agent's is not."""
+    """The tool's span has status ERROR; the agent's span does not."""
     asyncio.run(run(forecaster(model(weather_model)), "Weather in Atlantis?"))
 
     trace = traces.one()
@@ -128,7 +128,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended and tells it."""
+    """A refused model call raises in the app, and every span ends with that error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         asyncio.run(run(forecaster(model(weather_model)), "Weather in Nowhere?"))
 
@@ -138,14 +138,14 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 async def team(endpoint: ScriptedEndpoint) -> Any:
-    """Two agents, one after the other."""
+    """Run a team of two agents, one after the other."""
     both = [forecaster(endpoint), forecaster(endpoint, name="commentator", tools=[])]
     group = RoundRobinGroupChat(both, name="pair", termination_condition=MaxMessageTermination(5))
     return await group.run(task="Weather in Oslo?")
 
 
 def test_an_agents_runs_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """It remembers what was said; another agent does not, and a session of the app's wins."""
+    """The runs of one agent share a session, those of another agent do not; the app's own session wins."""
     endpoint = model(weather_model)
     one, other = forecaster(endpoint), forecaster(endpoint)
 
@@ -164,7 +164,7 @@ def test_an_agents_runs_are_one_session(traces: SentTraces, model: StartModel) -
 
 
 def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
-    """Its agents, which AutoGen calls from elsewhere, are all below the team; it knows the session."""
+    """A team's agents, which AutoGen runs in other tasks, are all below the team, and the trace has a session."""
     endpoint = model(weather_model)
     result = asyncio.run(team(endpoint))
 
@@ -183,7 +183,7 @@ def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """The exception of a member reaches the app, and every span from there up tells it."""
+    """A member's exception reaches the app; its span and all spans above it have status ERROR."""
     group = RoundRobinGroupChat([forecaster(model(weather_model))], max_turns=1)
     with pytest.raises(Exception, match="There is no Nowhere"):
         asyncio.run(group.run(task="Weather in Nowhere?"))
@@ -198,7 +198,7 @@ def test_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_teams_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each is a trace and a session of its own; a team's second run is of the same session as its first."""
+    """Concurrent teams have separate traces and sessions; a team's second run has the session of its first."""
     endpoint = model(weather_model)
     teams = [RoundRobinGroupChat([forecaster(endpoint)], max_turns=1) for _ in range(2)]
 
@@ -215,7 +215,7 @@ def test_teams_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None
 
 
 def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> None:
-    """The team is below that span, and so is the making of its agents; the app's session wins."""
+    """In a span of the app, the team and the creation of its agents are below that span; the app's session wins."""
     endpoint = model(weather_model)
 
     async def asked() -> None:
@@ -232,7 +232,7 @@ def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> N
 
 
 def test_an_agent_that_is_a_tool(recorded: SpanRecorder) -> None:
-    """It is below the tool, which streams what the agent does, and whose answer is the agent's."""
+    """An agent used as a tool is below the tool's span, and its answer is the tool's result."""
     expert = AgentTool(replayed(["Snow."], name="expert"), return_value_as_last_message=True)
     asyncio.run(streamed(replayed([calling("expert", '{"task": "Oslo?"}')], tools=[expert]), "Weather in Oslo?"))
 
@@ -247,7 +247,7 @@ def test_an_agent_that_is_a_tool(recorded: SpanRecorder) -> None:
 
 
 def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartModel) -> None:
-    """Also for an app that reads no further: its context is its own, and every span is ended."""
+    """Between two events, no span of ours is current, even if the app stops reading; every span is ended."""
     endpoint = model(weather_model)
 
     async def drop() -> None:
@@ -265,7 +265,7 @@ def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartM
 
 
 def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
-    """A task that is cancelled while a tool works: its spans end, and say that they were cancelled."""
+    """A task cancelled while a tool runs ends its spans as cancelled, without an error."""
 
     async def cancelled() -> None:
         works = asyncio.Event()
@@ -282,21 +282,21 @@ def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
             await task
 
     asyncio.run(cancelled())
-    assert sorted(recorded.names) == ["execute_tool wait", "invoke_agent echo"]  # AutoGen has the tool in another task
+    assert sorted(recorded.names) == ["execute_tool wait", "invoke_agent echo"]  # AutoGen runs the tool in another task
     for span in recorded.spans:
         assert span.status.status_code is not StatusCode.ERROR
         assert (span.attributes or {})["pandaprobe.outcome"] == "cancelled"
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs is a trace of its own, complete and with nothing of another's."""
+    """Each of several concurrent runs is a separate, complete trace with no spans of the others."""
     endpoint = model(weather_model)
     in_tasks(lambda city: run(forecaster(endpoint), f"Weather in {city}?"))
     do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key: a conversation of two turns in one trace each, and one session."""
+    """The example, without a key, makes two turns: two traces in one session."""
     example = Example("autogen_agent")
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
@@ -307,7 +307,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, neither ours nor AutoGen's own spans repeat them."""
+    """While OpenInference records the runs, neither our spans nor AutoGen's own repeat them."""
     endpoint = model(weather_model)
     trace = is_silent_beside_another_vendor("autogen", traces, server, endpoint)
     assert "autogen-core" not in {span["metadata"]["scope"] for span in trace.spans}
@@ -315,7 +315,7 @@ def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, m
 
 
 def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
 
     async def runs(count: int) -> None:
         for number in range(count):
@@ -331,7 +331,7 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
 
 
 def test_without_content(recorded: SpanRecorder) -> None:
-    """Arguments and results of tools are content."""
+    """With `capture_content=False`, spans have no messages, tool arguments or tool results."""
     pandaprobe_otel.uninstrument("autogen")
     pandaprobe_otel.instrument("autogen", tracer_provider=recorded.provider, capture_content=False)
     asyncio.run(replayed([calling("at_once")], tools=[at_once]).run(task="Hi"))
@@ -342,7 +342,7 @@ def test_without_content(recorded: SpanRecorder) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(recorded: SpanRecorder) -> None:
-    """Off, AutoGen's functions are its own."""
+    """Uninstrumenting restores AutoGen's functions."""
     places = [(BaseChatAgent, "run_stream"), (BaseGroupChat, "run_stream"), (BaseTool, "run_json")]
     hooked = [vars(owner)[name] for owner, name in places]
     pandaprobe_otel.uninstrument("autogen")

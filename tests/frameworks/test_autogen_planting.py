@@ -1,4 +1,4 @@
-"""Content that is planted in AutoGen's agents, teams, messages and tools comes out in the trace."""
+"""Content planted in AutoGen's agents, teams, messages and tools appears in the trace."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def client(endpoint: ScriptedEndpoint, **options: Any) -> Any:
 
 
 def agent(endpoint: ScriptedEndpoint, name: str = "planter", **options: Any) -> Any:
-    """An agent of AutoGen's own."""
+    """One of AutoGen's own agents."""
     return AssistantAgent(name, client(endpoint), **options)
 
 
@@ -83,7 +83,7 @@ WAYS = [awaited, streamed]
 
 
 def comes_out(planted: Planted, traces: SentTraces, running: Any, task: Any, way: Any = awaited) -> Any:
-    """Run it, and assert that everything is in its trace, which is returned."""
+    """Run the agent, assert that its trace contains everything planted, and return the trace."""
     asyncio.run(way(running, task))
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
@@ -91,7 +91,7 @@ def comes_out(planted: Planted, traces: SentTraces, running: Any, task: Any, way
 
 
 class Speaker(BaseChatAgent):
-    """An agent of the app's own, which says what it is told to say."""
+    """An agent written by the app, with a scripted answer."""
 
     def __init__(self, message: Any, *, inner: Sequence[Any] = ()) -> None:
         super().__init__("speaker", "Says something.")
@@ -100,19 +100,19 @@ class Speaker(BaseChatAgent):
 
     @property
     def produced_message_types(self) -> Sequence[Any]:
-        """The class of what it says."""
+        """The class of the scripted answer."""
         return (type(self._message),)
 
     async def on_messages(self, messages: Any, cancellation_token: Any) -> Response:
-        """Say it."""
+        """Return the scripted answer."""
         return Response(chat_message=self._message, inner_messages=list(self._inner))
 
     async def on_reset(self, cancellation_token: Any) -> None:
-        """Forget nothing."""
+        """Do nothing, since the agent has no state."""
 
 
 def every_message(planted: Planted) -> dict[str, Any]:
-    """One message of each class that agents and teams say to each other."""
+    """Return one message of each class that agents and teams exchange."""
     calls = [FunctionCall(id="call-1", name="look_up", arguments=f'{{"city": "{planted["a call"]}"}}')]
     results = [FunctionExecutionResult(content=planted["a result"], name="look_up", call_id="call-1", is_error=False)]
     context = [
@@ -141,7 +141,7 @@ KINDS = ["text", "stop", "hand-off", "summary", "structured"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.plants("BaseChatAgent.run", "BaseChatAgent.run_stream", "trace_invoke_agent_span")
 def test_what_is_planted_comes_out(kind: str, way: Any, traces: SentTraces) -> None:
-    """Each class of messages, as the task of an agent and as its answer."""
+    """Each class of message appears in the trace, as the task of an agent and as its answer."""
     planted = Planted()
     told = every_message(planted)[kind]
     planted = _of(planted, told)
@@ -152,7 +152,7 @@ def test_what_is_planted_comes_out(kind: str, way: Any, traces: SentTraces) -> N
 
 
 def _of(planted: Planted, message: Any) -> Planted:
-    """Those of the planted words that stand in this message."""
+    """Return only the planted values that this message contains."""
     text = str(message.model_dump())
     return planted.only(lambda word: word in text)
 
@@ -163,7 +163,7 @@ def _of(planted: Planted, message: Any) -> Planted:
     "BaseGroupChat.run_stream", "ChatAgentContainer.handle_request", "ChatAgentContainer.publish_message"
 )
 def test_what_a_team_is_told_and_says_comes_out(kind: str, way: Any, traces: SentTraces) -> None:
-    """The same of a team and its members."""
+    """Each class of message appears in the spans of a team and its member, as task and as answer."""
     planted = Planted()
     told = every_message(planted)[kind]
     planted = _of(planted, told)
@@ -181,7 +181,7 @@ def test_what_a_team_is_told_and_says_comes_out(kind: str, way: Any, traces: Sen
 
 
 def test_several_messages_come_out(traces: SentTraces) -> None:
-    """A task of several, and what an agent says on the way to its answer, in their order."""
+    """A task of several messages, and an agent's intermediate messages, appear in the trace."""
     planted = Planted()
     asked = [TextMessage(content=planted[each], source="user") for each in ("the first", "the second")]
     speaker = Speaker(
@@ -193,7 +193,7 @@ def test_several_messages_come_out(traces: SentTraces) -> None:
 
 
 def test_a_picture_comes_out(traces: SentTraces) -> None:
-    """By its digest, beside the text."""
+    """A picture appears in the trace as its digest, beside the text."""
     planted = Planted()
     picture = Image(Pillow.new("RGB", (2, 3), (1, 2, 3)))
     message = MultiModalMessage(content=[planted["beside a picture"], picture], source="user")
@@ -217,25 +217,25 @@ class Piece(BaseModel):
 
 
 class Streaming(BaseStreamTool[Pieces, Piece, Piece]):
-    """A tool that tells how it goes."""
+    """A tool that streams pieces before its result."""
 
     def __init__(self, planted: Planted) -> None:
         super().__init__(Pieces, Piece, "look_up", planted["the description of a tool"])
         self._planted = planted
 
     async def run(self, args: Pieces, cancellation_token: CancellationToken) -> Piece:
-        """Unused."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
 
     async def run_stream(self, args: Pieces, cancellation_token: CancellationToken) -> AsyncGenerator[Piece, None]:
-        """One piece, and then the answer."""
+        """Yield one piece, then the result."""
         yield Piece(found=self._planted["a piece"])
         yield Piece(found=self._planted["the answer of a tool"])
 
 
 @pytest.mark.plants("BaseStreamTool.run_json_stream")
 def test_a_tool_that_streams_comes_out(traces: SentTraces) -> None:
-    """Its arguments, its messages on the way, and its answer come out."""
+    """A streaming tool's arguments, pieces and result appear in the trace."""
     planted = Planted()
 
     async def call() -> None:
@@ -258,7 +258,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.plants("BaseTool.run_json", "trace_tool_span")
 def test_a_tools_result_comes_out(kind: str, traces: SentTraces) -> None:
-    """As what it is: what has a structure keeps it."""
+    """A tool's result appears in the trace, and a structured result keeps its structure."""
     planted = Planted()
 
     async def look_up(city: str, unit: dict[str, str]) -> Any:
@@ -278,7 +278,7 @@ def test_a_tools_result_comes_out(kind: str, traces: SentTraces) -> None:
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its arguments and the error come out."""
+    """A failed tool's arguments and error appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -292,7 +292,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     answer = Verdict(verdict=planted["the verdict"], grade=planted["the grade"])
     running = agent(
@@ -304,7 +304,7 @@ def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_what_an_agent_remembers_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Memory that is put beside the question."""
+    """Memory that AutoGen adds to the question appears in the trace."""
     planted = Planted()
 
     async def remember() -> Any:
@@ -321,7 +321,7 @@ def test_what_an_agent_remembers_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_parameters_come_out(traces: SentTraces, model: StartModel) -> None:
-    """The app's settings of its model come out."""
+    """The settings of the model appear in the trace."""
     planted = Planted()
     endpoint = model(lambda _: Reply(text=planted["the answer"]))
     running = AssistantAgent(
@@ -333,7 +333,7 @@ def test_parameters_come_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses are on all that has failed by it."""
+    """The error message of a refused call appears in every span of the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -348,7 +348,7 @@ def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_hand_off_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Of a swarm: who is handed what, and the answer of the second."""
+    """A swarm's hand-off and the second agent's answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -365,7 +365,7 @@ def test_a_hand_off_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_selector_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The chosen agent and the reason come out."""
+    """The prompt of a selecting team and the descriptions of its members appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -385,7 +385,7 @@ def test_a_selector_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_agents_in_agents_come_out(traces: SentTraces, model: StartModel) -> None:
-    """An agent as a tool, and a team in an agent."""
+    """An agent used as a tool, and a team inside an agent, appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -404,7 +404,7 @@ def test_agents_in_agents_come_out(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_a_person_comes_out(traces: SentTraces) -> None:
-    """A person's answer in a team comes out."""
+    """A person's answer in a team appears in the trace."""
     planted = Planted()
     person = UserProxyAgent("person", input_func=lambda _: planted["what the person says"])
     comes_out(planted, traces, RoundRobinGroupChat([person], max_turns=1), planted["the question"])
@@ -413,7 +413,7 @@ def test_a_person_comes_out(traces: SentTraces) -> None:
 @pytest.mark.parametrize(("reason", "told"), [("stop", "stop"), ("length", "length")])
 @pytest.mark.plants("AssistantAgent._call_llm")
 def test_how_an_answer_ends(reason: str, told: str, traces: SentTraces, model: StartModel) -> None:
-    """The finish reason of an agent's answer is that of its model."""
+    """An agent's answer has the finish reason of its model call."""
     planted = Planted()
     running = agent(model(lambda _: EndedReply(text="It is", ended=reason)))
     trace = comes_out(planted, traces, running, planted["the question"])

@@ -1,4 +1,4 @@
-"""CrewAI with what also makes spans: litellm, by which it calls models that it has no client for, and other vendors."""
+"""CrewAI beside other sources of spans: litellm, which calls models that CrewAI has no client for, and rivals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weather_model import weather_model
 
 
 def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
-    """It is that of the litellm integration, in its place below the agent."""
+    """A model call through litellm is one span, made by our litellm integration, below the agent."""
     endpoint = model(weather_model)
     station(model_of(endpoint, is_litellm=True), "Weather in Oslo?").kickoff()
 
@@ -22,7 +22,7 @@ def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_without_the_integration_of_litellm(traces: SentTraces, model: StartModel) -> None:
-    """CrewAI's events are used; they tell nothing of an answer with tool calls, whose span ends with the call."""
+    """Without the litellm integration, CrewAI's events make the spans; an answer with tool calls then has no output."""
     pandaprobe_otel.uninstrument("litellm")
     try:
         station(model_of(model(weather_model), is_litellm=True), "Weather in Oslo?").kickoff()
@@ -41,7 +41,7 @@ CLIENT = "pandaprobe_otel.openai"
 
 
 def test_beside_other_vendors_instrumentation(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
-    """Their spans are the runs. Model calls are theirs where they make any, else those of the model's client, once."""
+    """The runs are the rival's spans. Model calls are the rival's too if it makes any, else the client's, each once."""
     endpoint = model(weather_model)
     ways = [LISTENING, f"{LISTENING}:use_event_listener", WRAPPING]
     done = run_beside_another_vendor("crewai", server.url, server.api_key, endpoint.base_url, *ways)

@@ -1,4 +1,4 @@
-"""Agents of the Claude Agent SDK, whose own `claude` program asks a scripted model."""
+"""Agents of the Claude Agent SDK, whose own `claude` program calls a scripted model."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ EXPERT = {"expert": AgentDefinition(description="Knows the weather.", prompt="Yo
 
 
 async def by_query(given: ClaudeAgentOptions, asked: str) -> list[Message]:
-    """Ask once, and read everything."""
+    """Ask once, and return all messages."""
     return [message async for message in query(prompt=asked, options=given)]
 
 
 async def by_client(given: ClaudeAgentOptions, *asked: str) -> list[Message]:
-    """Ask one thing after the other in one session."""
+    """Ask several questions in one session, one after the other."""
     answers: list[Message] = []
     async with ClaudeSDKClient(given) as client:
         for each in asked:
@@ -64,7 +64,7 @@ async def by_client(given: ClaudeAgentOptions, *asked: str) -> list[Message]:
 
 
 async def by_prompts(given: ClaudeAgentOptions, asked: str) -> list[Message]:
-    """Ask by a stream of prompts."""
+    """Send the question as a stream of prompts."""
 
     async def prompts() -> AsyncIterator[dict[str, Any]]:
         yield {"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": asked}]}}
@@ -76,7 +76,7 @@ async def by_prompts(given: ClaudeAgentOptions, asked: str) -> list[Message]:
 def test_a_run_is_one_tree(
     way: Callable[..., Coroutine[Any, Any, list[Message]]], traces: SentTraces, model: StartModel, tmp_path: Path
 ) -> None:
-    """The same tree however it is asked; with partial messages each call has its own tokens."""
+    """Every way to ask makes the same tree; with partial messages, each model call has its own tokens."""
     endpoint = model(claude_model)
     messages = asyncio.run(way(options(endpoint, tmp_path, include_partial_messages=True), "Weather in Oslo?"))
 
@@ -100,7 +100,7 @@ def test_a_run_is_one_tree(
 
 
 def test_tokens_without_partial_messages(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The CLI tells the sum of what the model said: it is the trace's, and so is the cost."""
+    """Without partial messages, output tokens and costs of the model calls add up to the program's totals."""
     endpoint = model(claude_model)
     messages = asyncio.run(by_query(options(endpoint, tmp_path), "Weather in Oslo?"))
 
@@ -117,7 +117,7 @@ def test_tokens_without_partial_messages(traces: SentTraces, model: StartModel, 
 
 
 def test_a_tool_that_fails(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Its span is an error with the exception's text; the run is not."""
+    """The failed tool's span has status ERROR and the exception's text; the run's status is OK."""
     asyncio.run(by_query(options(model(claude_model), tmp_path), "Weather in Atlantis?"))
 
     trace = traces.one()
@@ -127,7 +127,7 @@ def test_a_tool_that_fails(traces: SentTraces, model: StartModel, tmp_path: Path
 
 
 def test_a_sub_agent(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """It is an AGENT below the tool call that began it, also with its last model call, which no message tells of."""
+    """A sub-agent is an AGENT span below its tool call, with all its model calls, even the last, unreported one."""
     endpoint = model(claude_model)
     given = options(endpoint, tmp_path, agents=EXPERT, include_partial_messages=True)
     asyncio.run(by_query(given, "Ask the expert: Weather in Oslo?"))
@@ -141,7 +141,7 @@ def test_a_sub_agent(traces: SentTraces, model: StartModel, tmp_path: Path) -> N
 
 
 def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The instructions of the agent and its sub-agent come before the input of each of their models."""
+    """The system prompts of agent and sub-agent are the first input message of each of their model calls."""
     endpoint = model(claude_model)
     given = options(endpoint, tmp_path, agents=EXPERT, system_prompt="You are brief.", include_partial_messages=True)
     asyncio.run(by_query(given, "Ask the expert: Weather in Oslo?"))
@@ -157,7 +157,7 @@ def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -
 
 
 def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The main agent's words after it has been told of the end belong to the same run."""
+    """Answers of the main agent after a background sub-agent's end belong to the same run."""
 
     def in_background(messages: Any) -> Reply:
         reply = claude_model(messages)
@@ -176,14 +176,14 @@ def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tm
     assert trace.only("AGENT", "expert") in trace.below(trace.root)
     assert len(trace.all("LLM")) == len(endpoint.exchanges)
     used = [each.usage for each in endpoint.exchanges]
-    # A result may count a call of the sub-agent before the program tells of it: then its output is not known.
+    # A result may count a sub-agent's model call before the program reports it; that call's output is then unknown.
     lost = sum(each.prompt_tokens + each.completion_tokens for each in used) - trace.body["total_tokens"]
     assert 0 <= lost <= max(each.completion_tokens for each in used)
     assert all("ended_at" in span for span in trace.spans)
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Each turn is a trace with its own tokens; the session is Claude's, unless the app has set one."""
+    """Each turn is a trace with its own tokens; the turns share Claude's session."""
     endpoint = model(claude_model)
     given = options(endpoint, tmp_path, include_partial_messages=True)
     messages = asyncio.run(by_client(given, "Hi", "Weather in Oslo?"))
@@ -196,7 +196,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel, tmp_pa
 
 
 def test_what_the_app_does_in_a_run(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Spans of a tool and of a hook are below the tool's call; the run is below the app's own span."""
+    """Spans of a tool and of a hook are below the tool call; the run is below the app's own span."""
 
     @tool("weather", "Tell the weather in a city", {"city": str})
     @pandaprobe_otel.span(name="look up")
@@ -224,7 +224,7 @@ def test_what_the_app_does_in_a_run(traces: SentTraces, model: StartModel, tmp_p
 
 
 def test_a_tool_that_is_not_allowed(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """A human's no is no error; it is in the span's metadata, with what the model was told."""
+    """A tool call that a person denies has status OK; its span has the denial and the text given to the model."""
 
     async def refuse(*_: Any) -> PermissionResultDeny:
         return PermissionResultDeny(message="Not today.")
@@ -238,7 +238,7 @@ def test_a_tool_that_is_not_allowed(traces: SentTraces, model: StartModel, tmp_p
 
 
 def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The run ends, and so does the tool that was running; it is told as cancelled, and no span as failed."""
+    """An interrupt ends the run and its tool without an error, and the trace's outcome is cancelled."""
 
     async def interrupted() -> None:
         began = asyncio.Event()
@@ -266,8 +266,8 @@ def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> 
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """An error of the service is that of the call and of the run, and the app gets it as ever."""
-    with pytest.raises(Exception, match="There is no Nowhere"):  # a ResultError, where it has one already
+    """A refused model call raises in the app and gives the spans of call and run status ERROR."""
+    with pytest.raises(Exception, match="There is no Nowhere"):  # newer versions raise a ResultError
         asyncio.run(by_query(options(model(claude_model), tmp_path), "Weather in Nowhere?"))
 
     trace = traces.one()
@@ -277,7 +277,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel, tmp_path: P
 
 
 def test_an_app_that_fails_in_the_middle(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Its exception is its own; every span has ended."""
+    """An exception of the app between two messages reaches the app unchanged, and every span is ended."""
 
     async def failing() -> None:
         async for message in query(prompt="Weather in Oslo?", options=options(endpoint, tmp_path)):
@@ -293,7 +293,7 @@ def test_an_app_that_fails_in_the_middle(traces: SentTraces, model: StartModel, 
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Each of several runs is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs is a separate trace with no spans of the others."""
     endpoint = model(claude_model)
 
     async def both() -> None:
@@ -308,7 +308,7 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel, tmp_path
 
 
 class ScriptedProgram(Transport):
-    """Says what `claude` says, in this process: for runs by the hundred."""
+    """A transport in this process that answers as `claude` does, for hundreds of runs."""
 
     def __init__(self) -> None:
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -347,7 +347,7 @@ class ScriptedProgram(Transport):
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """After them, no more objects are left than before, and none of what observed them; each was recorded."""
+    """A thousand recorded runs leave no objects behind."""
 
     async def runs(count: int) -> None:
         for _ in range(count):
@@ -361,7 +361,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
-    """Off, the SDK is as it was."""
+    """Uninstrumenting restores the SDK."""
 
     async def once() -> None:
         assert [message async for message in query(prompt="Hi", transport=ScriptedProgram())]
@@ -374,7 +374,7 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
 
 
 def test_the_adapter_of_the_official_sdk(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    """The trace has the adapter's session, user, tags and metadata; the run is recorded once."""
     ClaudeAgentSDKAdapter(**OFFICIAL).instrument()
     try:
         asyncio.run(by_query(options(model(claude_model), tmp_path), "Hi"))
@@ -387,7 +387,7 @@ def test_the_adapter_of_the_official_sdk(traces: SentTraces, model: StartModel, 
 def test_silent_beside_another_vendor(
     traces: SentTraces, server: LocalServer, model: StartModel, tmp_path: Path
 ) -> None:
-    """While OpenInference records the runs, ours says so, and nothing is there twice."""
+    """While OpenInference records the runs, our integration is skipped and makes no spans."""
     endpoint = model(claude_model)
     where = (server.url, server.api_key, endpoint.url, tmp_path)
     done = run_beside_another_vendor("claude_agent_sdk", *where, ANTHROPIC_BASE_URL=endpoint.url)
@@ -397,7 +397,7 @@ def test_silent_beside_another_vendor(
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: two turns of one session."""
+    """The example, without a key, makes two turns of one session."""
     assert run_example("claude_agent_sdk_agent", server).splitlines()[-1] == "You are welcome."
 
     parcel_talk(traces)
@@ -411,7 +411,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     ],
 )
 def test_forms_of_a_system_prompt(prompt: Any, traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The app's addition to Claude Code's own prompt is told with its name, for the agent and each of its calls."""
+    """A system prompt of any form is recorded, with the preset's name if it extends one."""
     asyncio.run(by_query(options(model(claude_model), tmp_path, system_prompt=prompt), "Weather in Oslo?"))
 
     trace = traces.one()
@@ -422,7 +422,7 @@ def test_forms_of_a_system_prompt(prompt: Any, traces: SentTraces, model: StartM
 
 
 async def test_a_recording_refuses_it(tmp_path: Path) -> None:
-    """The command line asks its model in a process of its own, so that a replay would go live."""
+    """A recording refuses the SDK: `claude` calls its model in another process, so a replay would make live calls."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml"), pytest.raises(RecordingError, match="command line"):
         async for _ in query(prompt="Hi", options=ClaudeAgentOptions(cli_path="/nowhere/claude")):
             pass

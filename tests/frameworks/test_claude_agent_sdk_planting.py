@@ -1,4 +1,4 @@
-"""Content that is planted in Claude's agents, their tools, hooks and settings comes out in the trace."""
+"""Content planted in Claude's agents, tools, hooks and settings appears in the trace."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, 
 from planting import Planted
 
 NAME = "mcp__station__look_up"
-PICTURE = (  # the program looks whether it is one
+PICTURE = (  # `claude` checks that the bytes are a picture
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 DIGEST = sha256(base64.b64decode(PICTURE)).hexdigest()
 
 
 async def by_query(given: ClaudeAgentOptions, asked: Any) -> None:
-    """Ask once, and read everything."""
+    """Ask once, and read all messages."""
     async for _ in query(prompt=asked, options=given):
         pass
 
 
 async def by_client(given: ClaudeAgentOptions, asked: Any) -> None:
-    """Ask in a session."""
+    """Ask in a session, and read all messages."""
     async with ClaudeSDKClient(given) as client:
         await client.query(asked)
         async for _ in client.receive_response():
@@ -50,7 +50,7 @@ async def by_client(given: ClaudeAgentOptions, asked: Any) -> None:
 
 
 async def by_prompts(given: ClaudeAgentOptions, asked: Any) -> None:
-    """Ask by a stream of prompts, of blocks."""
+    """Send the question as a stream of prompts made of blocks."""
 
     async def prompts() -> AsyncIterator[dict[str, Any]]:
         blocks = [{"type": "text", "text": asked}] if isinstance(asked, str) else asked
@@ -63,7 +63,7 @@ WAYS = [by_query, by_client, by_prompts]
 
 
 def settings(planted: Planted, model: StartModel, home: Path, result: Any = None, **more: Any) -> ClaudeAgentOptions:
-    """Options of an agent with one tool, which gives this, or a text."""
+    """Return options of an agent with one tool, which returns `result()` or a text."""
 
     @tool("look_up", planted["what a tool does"], {"city": str, "unit": str})
     async def look_up(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def settings(planted: Planted, model: StartModel, home: Path, result: Any = None
 
 
 def comes_out(planted: Planted, traces: SentTraces, *besides: str) -> Any:
-    """Assert that everything but what stands in `besides` is in the trace, which is returned."""
+    """Assert that the trace contains everything planted except `besides`, and return the trace."""
     trace = traces.one()
     assert [place for place in planted.missing_in(trace.body) if place not in besides] == []
     return trace
@@ -92,18 +92,18 @@ def comes_out(planted: Planted, traces: SentTraces, *besides: str) -> Any:
 def test_what_is_planted_comes_out(
     way: Any, partial: bool, traces: SentTraces, model: StartModel, tmp_path: Path
 ) -> None:
-    """Instructions, question, what a tool gets and gives, and the answer."""
+    """Instructions, question, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
     given = settings(
         planted, model, tmp_path, system_prompt=planted["the instructions"], include_partial_messages=partial
     )
     asyncio.run(way(given, planted["the question"]))
-    # The program tells the names of tools, and not what they do.
+    # `claude` reports the names of tools, but not their descriptions.
     comes_out(planted, traces, "what a tool does")
 
 
 def test_a_question_with_a_picture_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """By its digest, beside the text."""
+    """A picture appears in the trace as its digest, beside the text."""
     planted = Planted()
     source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
     asked = [{"type": "text", "text": planted["the question"]}, {"type": "image", "source": source}]
@@ -113,7 +113,7 @@ def test_a_question_with_a_picture_comes_out(traces: SentTraces, model: StartMod
 
 
 def test_every_content_of_a_tool_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Several texts and a picture, which is told by its digest."""
+    """A tool's several texts and picture appear in the trace, the picture as its digest."""
     planted = Planted()
 
     def result() -> Any:
@@ -131,7 +131,7 @@ def test_every_content_of_a_tool_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The error, and the tool's own words about it, come out."""
+    """A failed tool's exception appears in the trace and is the error of its span."""
     planted = Planted()
 
     def result() -> Any:
@@ -144,7 +144,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel, tmp_
 
 @pytest.mark.plants("Query._handle_control_request")
 def test_decisions_of_the_app_come_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """A hook's words before and after a tool, and the arguments it allows, come out."""
+    """A hook's texts before and after a tool call, and the arguments that the app permits, appear in the trace."""
     planted = Planted()
 
     async def before(given: Any, tool_use_id: Any, context: Any) -> Any:
@@ -176,7 +176,7 @@ def test_decisions_of_the_app_come_out(traces: SentTraces, model: StartModel, tm
 
 
 def test_a_tool_that_may_not_run_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Why the app has said no."""
+    """The app's reason for denying a tool call appears in the trace."""
     planted = Planted()
 
     async def deny(name: str, given: dict[str, Any], context: Any) -> Any:
@@ -188,7 +188,7 @@ def test_a_tool_that_may_not_run_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_settings_come_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Settings that shape the answer beside the prompt, and agents that might be asked, come out."""
+    """Settings that shape the answer, and agents that could be called, are model parameters of the root."""
     planted = Planted()
     schema = {
         "type": "object",
@@ -213,7 +213,7 @@ def test_settings_come_out(traces: SentTraces, model: StartModel, tmp_path: Path
 
 
 def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Its instructions, its input and its answer come out."""
+    """A sub-agent's instructions, input and answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -237,7 +237,7 @@ def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel, tmp_path: 
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -250,7 +250,7 @@ def test_a_refusal_comes_out(traces: SentTraces, model: StartModel, tmp_path: Pa
 
 
 def test_a_long_history_says_what_is_left_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Each model call has the messages before it; where they are too long, a mark stands for some."""
+    """Each model call has the messages before it; if they are too long, a marker replaces some."""
     planted = Planted()
     calls = 12
 

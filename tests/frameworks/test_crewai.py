@@ -15,7 +15,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model
 
-from crewai import Crew, Process, Task  # isort: skip  # after `weather_crews`, which says how
+from crewai import Crew, Process, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
 from crewai.tools import tool  # isort: skip
 
 
@@ -25,23 +25,23 @@ def kickoff(crew: Any) -> None:
 
 
 def kickoff_async(crew: Any) -> None:
-    """In a thread, from a loop."""
+    """Run in a thread, from an event loop."""
     asyncio.run(crew.kickoff_async())
 
 
 def akickoff(crew: Any) -> None:
-    """In a loop."""
+    """Run in an event loop."""
     asyncio.run(crew.akickoff())
 
 
 def streamed(crew: Any) -> None:
-    """Piece by piece."""
+    """Read the answer piece by piece."""
     crew.stream = True
     assert len(list(crew.kickoff())) > 2
 
 
 def streamed_async(crew: Any) -> None:
-    """Piece by piece, in a loop."""
+    """Read the answer piece by piece in an event loop."""
     crew.stream = True
 
     async def consume() -> int:
@@ -52,7 +52,7 @@ def streamed_async(crew: Any) -> None:
 
 @pytest.mark.parametrize("way", [kickoff, kickoff_async, akickoff, streamed, streamed_async])
 def test_a_crew_is_one_tree(way: Callable[[Any], None], traces: SentTraces, model: StartModel) -> None:
-    """The same tree however the crew is run; each model call is one span."""
+    """Every way to run the crew makes the same tree; each model call is one span."""
     endpoint = model(weather_model)
     way(station(model_of(endpoint), "Weather in Oslo?"))
 
@@ -70,7 +70,7 @@ def test_a_crew_is_one_tree(way: Callable[[Any], None], traces: SentTraces, mode
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages, tools and ids, checked against what went over the wire."""
+    """Messages, tools and ids in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     station(model_of(endpoint, temperature=0.5), "Weather in Oslo?").kickoff()
 
@@ -87,7 +87,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_streaming_tells_when_the_answer_began(traces: SentTraces, model: StartModel) -> None:
-    """A streamed model call has the time of its first piece, also where nobody reads the crew's stream."""
+    """A streamed model call has the time of its first token, even if nobody reads the crew's stream."""
     station(model_of(model(weather_model), stream=True), "Hi").kickoff()
 
     told = traces.one().only("LLM")
@@ -95,7 +95,7 @@ def test_streaming_tells_when_the_answer_began(traces: SentTraces, model: StartM
 
 
 def test_a_model_of_anthropic(traces: SentTraces, model: StartModel) -> None:
-    """CrewAI has a client of its own for each provider: one span per call, and the calls in that provider's form."""
+    """With CrewAI's Anthropic client, each call is one span, and tool calls have their ids."""
     endpoint = model(weather_model)
     station(
         model_of(endpoint, model="anthropic/claude-sonnet-4-5", base_url=endpoint.url), "Weather in Oslo?"
@@ -111,7 +111,7 @@ def test_a_model_of_anthropic(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error, the others are not."""
+    """The failed tool's span has status ERROR; all other spans are OK."""
     station(model_of(model(weather_model)), "Weather in Atlantis?").kickoff()
 
     trace = traces.one()
@@ -123,7 +123,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [kickoff, akickoff, streamed])
 def test_a_model_that_refuses(way: Callable[[Any], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended and tells it, once for each call of the model."""
+    """A refused model call raises in the app, and every span ends with that error; each call has one span."""
     endpoint = model(weather_model)
     with pytest.raises(Exception, match="There is no Nowhere"):
         way(station(model_of(endpoint), "Weather in Nowhere?"))
@@ -140,7 +140,7 @@ def test_a_model_that_refuses(way: Callable[[Any], None], traces: SentTraces, mo
 
 
 def test_a_retry_is_another_run_of_the_agent(traces: SentTraces, model: StartModel) -> None:
-    """Each attempt is in the same task, whatever CrewAI's own count of scopes says."""
+    """Both attempts of a retried task are agent runs below the same task, whatever scope CrewAI's events report."""
     crew = station(model_of(model(weather_model)), "Weather in Nowhere?")
     crew.agents[0].max_retry_limit = 1
     with pytest.raises(Exception, match="There is no Nowhere"):
@@ -152,7 +152,7 @@ def test_a_retry_is_another_run_of_the_agent(traces: SentTraces, model: StartMod
 
 
 def delegating(messages: Any) -> Reply:
-    """The boss asks a coworker, who looks the weather up."""
+    """Delegate as the boss; answer as the coworker, who looks the weather up."""
     first, last = messages[0], messages[-1]
     if "boss" in str(first["content"]) and last["role"] == "user":
         arguments = {"task": "Weather in Łódź?", "context": "", "coworker": "expert"}
@@ -161,7 +161,7 @@ def delegating(messages: Any) -> Reply:
 
 
 def test_delegation(traces: SentTraces, model: StartModel) -> None:
-    """The coworker is an AGENT below the tool by which the work is handed over."""
+    """A coworker is an AGENT span below the tool call that delegates to it."""
     endpoint = model(delegating)
     llm = model_of(endpoint)
     boss = forecaster(llm, role="boss", tools=[], allow_delegation=True)
@@ -187,7 +187,7 @@ def test_delegation(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_hierarchical_crew(traces: SentTraces, model: StartModel) -> None:
-    """The manager that CrewAI makes is the agent of the task."""
+    """The manager that CrewAI creates is the agent of the task."""
     endpoint = model(weather_model)
     llm = model_of(endpoint)
     task = Task(name="ask", description="Hi", expected_output="One sentence")
@@ -201,7 +201,7 @@ def test_a_hierarchical_crew(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_tasks_at_once_are_in_their_crew(traces: SentTraces, model: StartModel) -> None:
-    """Tasks that run in threads of their own are below the crew, and their agents below them."""
+    """Tasks that run in parallel threads are below the crew, and their agents below the tasks."""
     endpoint = model(weather_model)
     llm = model_of(endpoint)
     cities = ["Oslo", "Łódź"]
@@ -223,7 +223,7 @@ def test_tasks_at_once_are_in_their_crew(traces: SentTraces, model: StartModel) 
 
 
 def test_an_agent_alone(traces: SentTraces, model: StartModel) -> None:
-    """It needs no crew; what the app does in a tool is below the tool."""
+    """An agent can run without a crew; the app's spans in a tool are below the tool."""
     endpoint = model(weather_model)
 
     @tool("weather")
@@ -248,7 +248,7 @@ def test_an_agent_alone(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """The session that the app sets is that of both traces."""
+    """Both traces have the session that the app sets."""
     llm = model_of(model(weather_model))
     with pandaprobe_otel.session("talk-1"):
         for asked in ("Hi", "Weather in Oslo?"):
@@ -258,7 +258,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_memory_of_messages_is_not_needed(traces: SentTraces, model: StartModel) -> None:
-    """A model that is called outside of any agent is a trace of one span."""
+    """A model call outside any agent is a trace of one span."""
     endpoint = model(weather_model)
     message: Message = {"role": "user", "content": "Hi"}
     model_of(endpoint).call([message])

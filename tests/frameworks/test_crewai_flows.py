@@ -15,63 +15,63 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_crews import forecaster, model_of, station
 from weather_model import weather_model
 
-from crewai.flow import human_feedback  # isort: skip  # after `weather_crews`, which says how
+from crewai.flow import human_feedback  # isort: skip  # after `weather_crews`, which configures CrewAI
 from crewai.flow.async_feedback import HumanFeedbackPending  # isort: skip
 from crewai.flow.flow import Flow, listen, router, start  # isort: skip
 from crewai.flow.persistence import SQLiteFlowPersistence  # isort: skip
 
 
 class Report(Flow[dict[str, Any]]):
-    """Asks a crew, then an agent."""
+    """A flow that asks a crew, then an agent."""
 
     llm: Any = None
 
     @start()
     def choose(self) -> str:
-        """The first step."""
+        """Return the city of the state."""
         return str(self.state.get("city", "Oslo"))
 
     @router(choose)
     def is_known(self, city: str) -> str:
-        """The second one, which decides."""
+        """Return the route for the city."""
         return "unknown" if city == "Atlantis" else "known"
 
     @listen("known")
     def ask_crew(self) -> str:
-        """A crew in a flow."""
+        """Ask a crew."""
         return str(station(self.llm, "Weather in Oslo?").kickoff())
 
     @listen("unknown")
     def give_up(self) -> str:
-        """One that fails."""
+        """Fail."""
         raise LookupError("no such city")
 
     @listen(ask_crew)
     async def ask_agent(self, said: str) -> str:
-        """An agent in a flow."""
+        """Ask an agent."""
         return str((await forecaster(self.llm).kickoff_async("Weather in Łódź?")).raw)
 
 
 def report(endpoint: ScriptedEndpoint) -> Any:
-    """A flow with its model."""
+    """Return the flow with its model."""
     flow = Report()
     flow.llm = model_of(endpoint)
     return flow
 
 
 def kickoff(flow: Any, inputs: dict[str, Any]) -> None:
-    """Wait for the result."""
+    """Run the flow."""
     flow.kickoff(inputs=inputs)
 
 
 def kickoff_async(flow: Any, inputs: dict[str, Any]) -> None:
-    """In a loop."""
+    """Run the flow in an event loop."""
     asyncio.run(flow.kickoff_async(inputs=inputs))
 
 
 @pytest.mark.parametrize("way", [kickoff, kickoff_async])
 def test_a_flow_is_one_tree(way: Callable[[Any, Any], None], traces: SentTraces, model: StartModel) -> None:
-    """Its methods are steps, and what they run is below them; CrewAI's own flows inside agents are not shown."""
+    """A flow's methods are steps with their crews and agents below; flows inside CrewAI's own agents are left out."""
     endpoint = model(weather_model)
     way(report(endpoint), {"city": "Oslo"})
 
@@ -98,7 +98,7 @@ def test_a_flow_is_one_tree(way: Callable[[Any, Any], None], traces: SentTraces,
 
 
 def test_a_method_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app; the method and the flow tell it, what went well before does not."""
+    """A failed method's exception reaches the app; method and flow have status ERROR, earlier methods are OK."""
     with pytest.raises(LookupError, match="no such city"):
         report(model(weather_model)).kickoff(inputs={"city": "Atlantis"})
 
@@ -113,7 +113,7 @@ def test_a_method_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """The id that the app gives to the flow's state is the session."""
+    """The id in the flow's state is the session."""
     endpoint = model(weather_model)
     for _ in range(2):
         report(endpoint).kickoff(inputs={"id": "talk-7"})
@@ -122,15 +122,15 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 class Asks:
-    """Asks a person somewhere else."""
+    """A feedback provider whose person answers later."""
 
     def request_feedback(self, context: Any, flow: Any) -> str:
-        """Stop the flow until there is an answer."""
+        """Pause the flow until there is an answer."""
         raise HumanFeedbackPending(context=context)
 
 
 def test_a_flow_that_waits_for_feedback(traces: SentTraces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The method and the flow are interrupted, and so is the trace, without an error."""
+    """A flow paused for feedback is interrupted, and so are its method and the trace, without an error."""
     monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
 
     class Careful(Flow[dict[str, Any]]):

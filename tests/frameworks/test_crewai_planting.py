@@ -1,4 +1,4 @@
-"""Content that is planted in CrewAI's crews, agents, tasks, flows, models and memories comes out in the trace."""
+"""Content planted in CrewAI's crews, agents, tasks, flows, models and memories appears in the trace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply
 from planting import Planted
 from weather_crews import forecaster, model_of
 
-from crewai import Crew, Task  # isort: skip  # after `weather_crews`, which says how
+from crewai import Crew, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
 from crewai.events import crewai_event_bus  # isort: skip
 from crewai.events.types.a2a_events import A2ADelegationCompletedEvent, A2ADelegationStartedEvent  # isort: skip
 from crewai.events.types.flow_events import (  # isort: skip
@@ -49,7 +49,7 @@ class Report(BaseModel):
 
 
 def crew_of(planted: Planted, model: StartModel, **options: Any) -> Any:
-    """A crew with one agent that has a tool, and one task with a place for an input."""
+    """A crew with one agent, which has a tool, and one task, which uses an input."""
 
     @tool("look_up")
     def look_up(city: str, unit: str) -> str:
@@ -78,12 +78,12 @@ def kickoff(crew: Any, inputs: dict[str, Any]) -> None:
 
 
 def akickoff(crew: Any, inputs: dict[str, Any]) -> None:
-    """In a loop."""
+    """Run in an event loop."""
     asyncio.run(crew.akickoff(inputs=inputs))
 
 
 def streamed(crew: Any, inputs: dict[str, Any]) -> None:
-    """Piece by piece."""
+    """Read the answer piece by piece."""
     crew.stream = True
     assert len(list(crew.kickoff(inputs=inputs))) > 2
 
@@ -95,7 +95,7 @@ def streamed(crew: Any, inputs: dict[str, Any]) -> None:
 def test_what_is_planted_comes_out(
     way: Callable[[Any, dict[str, Any]], None], traces: SentTraces, model: StartModel
 ) -> None:
-    """Of a crew: its inputs as they were given, agent and task, what a tool gets and gives, and the answer."""
+    """A crew's inputs, agent, task, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
     inputs = {"topic": planted["an input"], "tenant": {"id": [planted["an input that no task names"], 7_000_001]}}
     way(crew_of(planted, model), inputs)
@@ -106,7 +106,7 @@ def test_what_is_planted_comes_out(
 
 
 def test_parameters_of_a_model_come_out(traces: SentTraces, model: StartModel) -> None:
-    """Those that CrewAI's events name, and those that they do not."""
+    """Model parameters appear in the trace, whether or not CrewAI's events contain them."""
     planted = Planted()
     llm = model_of(
         model(lambda _: Reply(text=planted["the answer"])),
@@ -131,7 +131,7 @@ def test_parameters_of_a_model_come_out(traces: SentTraces, model: StartModel) -
 
 
 def test_a_picture_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """By its digest, since no picture is carried."""
+    """A picture appears in the trace as its digest, without its bytes."""
     from hashlib import sha256
 
     llm = model_of(model(lambda _: Reply(text="A cat.")))
@@ -146,7 +146,7 @@ def test_a_picture_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("kind", ["output_pydantic", "output_json"])
 def test_structured_output_comes_out(kind: str, traces: SentTraces, model: StartModel) -> None:
-    """Its schema with the task, and the object with the task and the crew."""
+    """The schema and the structured answer appear in the trace; the answer is the output of task and crew."""
     planted = Planted()
     Report.model_fields["verdict"].description = planted["of a field of the schema"]
     Report.model_rebuild(force=True)
@@ -168,12 +168,12 @@ def test_structured_output_comes_out(kind: str, traces: SentTraces, model: Start
 def test_what_follows_a_task_comes_out(
     traces: SentTraces, model: StartModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The context of a second task, what is set of it, and the verdict of its guardrail."""
-    monkeypatch.chdir(tmp_path)  # where the task writes its output
+    """A second task's context, settings and guardrail verdict appear in the trace."""
+    monkeypatch.chdir(tmp_path)  # the task writes its output file here
     planted = Planted()
 
-    def guardrail(output: Any):  # type: ignore[no-untyped-def]  # CrewAI reads what is annotated
-        """Always passes, with another result."""
+    def guardrail(output: Any):  # type: ignore[no-untyped-def]  # CrewAI reads the annotations
+        """Pass, with a changed output."""
         return True, f"{output.raw} {planted['what the guardrail makes of it']}"
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -198,7 +198,7 @@ def test_what_follows_a_task_comes_out(
 
 
 def test_a_guardrail_that_refuses_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its words at each attempt, and the exception that ends the task, come out."""
+    """A guardrail's reason for each refusal, and the exception that ends the task, appear in the trace."""
     planted = Planted()
     agent = forecaster(model_of(model(lambda _: Reply(text="No."))), tools=[])
     task = Task(
@@ -220,7 +220,7 @@ def test_a_guardrail_that_refuses_comes_out(traces: SentTraces, model: StartMode
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its exception, and what it was given."""
+    """A failed tool's arguments and exception appear in the trace."""
     planted = Planted()
 
     @tool("look_up")
@@ -236,7 +236,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -249,7 +249,7 @@ def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.plants("lite_agent_execution_started")
 def test_an_agent_alone_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its messages, and the object that it makes of the answer."""
+    """The messages and the structured answer of an agent without a crew appear in the trace."""
     planted = Planted()
     answer = {"verdict": planted["the verdict"], "grade": planted["the grade"]}
     agent = forecaster(
@@ -268,26 +268,26 @@ def test_an_agent_alone_comes_out(traces: SentTraces, model: StartModel) -> None
 
 
 class Reporting(Flow[dict[str, Any]]):
-    """Two steps that share a state."""
+    """A flow of two steps that share a state."""
 
     planted: Any = None
 
     @start()
     def choose(self) -> dict[str, Any]:
-        """Give on, and leave something in the state."""
+        """Return values, and store one in the state."""
         self.state["choice"] = self.planted["left in the state"]
         return {"city": self.planted["a result"], "more": [self.planted["another result"]]}
 
     @listen(choose)
     def tell(self, given: dict[str, Any]) -> str:
-        """The last step."""
+        """Store a value in the state, and return the last result."""
         self.state["said"] = self.planted["left in the state at the end"]
         return str(self.planted["the last result"])
 
 
 @pytest.mark.plants("flow_started", "method_execution_started")
 def test_a_flow_comes_out(traces: SentTraces) -> None:
-    """Its inputs, what its methods get and give, and the state that they work with."""
+    """A flow's inputs, its methods' inputs and outputs, and its state appear in the trace."""
     planted = Planted()
     flow = Reporting()
     flow.planted = planted
@@ -300,7 +300,7 @@ def test_a_flow_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("memory_query_started", "memory_save_started", "knowledge_search_query_started")
 def test_memory_and_knowledge_come_out(traces: SentTraces) -> None:
-    """Queries with their parameters, findings with all that is known of them, and saved texts come out."""
+    """Queries with their parameters, results with their metadata, and saved texts appear in the traces."""
     from crewai.events.types.memory_events import (
         MemoryQueryCompletedEvent,
         MemoryQueryStartedEvent,
@@ -337,7 +337,7 @@ def test_memory_and_knowledge_come_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("mcp_tool_execution_started")
 def test_a_tool_of_a_server_comes_out(traces: SentTraces) -> None:
-    """A tool that CrewAI calls at an MCP server without an agent's tool around it."""
+    """An MCP tool that CrewAI calls without an agent's tool appears in the trace."""
     planted = Planted()
     source = object()
     call = {
@@ -356,18 +356,18 @@ def test_a_tool_of_a_server_comes_out(traces: SentTraces) -> None:
 
 
 class Answers:
-    """A person who answers at once."""
+    """A feedback provider whose person answers at once."""
 
     def __init__(self, said: str) -> None:
         self._said = said
 
     def request_feedback(self, context: Any, flow: Any) -> str:
-        """Answer."""
+        """Return the answer."""
         return self._said
 
 
 def test_feedback_of_a_person_comes_out(traces: SentTraces) -> None:
-    """The reviewed text and the person's words come out."""
+    """The reviewed text and the person's feedback appear in the trace."""
     planted = Planted()
 
     class Careful(Flow[dict[str, Any]]):
@@ -383,13 +383,13 @@ def test_feedback_of_a_person_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("human_feedback_requested", "human_feedback_received")
 def test_what_a_flow_asks_comes_out(traces: SentTraces) -> None:
-    """Events that tell of a step in its middle stand beside what it gives."""
+    """Questions and answers during a step appear in the step's metadata, beside its output."""
     planted = Planted()
 
     class Asking(Flow[dict[str, Any]]):
         @start()
         def ask(self) -> str:
-            """Ask twice."""
+            """Ask two questions, then return a result."""
             for number in ("first", "second"):
                 told = {"flow_name": "Asking", "method_name": "ask"}
                 asks = HumanFeedbackRequestedEvent(**told, output="Hm", message=planted[f"the {number} question"])
@@ -411,7 +411,7 @@ def test_what_a_flow_asks_comes_out(traces: SentTraces) -> None:
 @pytest.mark.plants("conversation_turn_started", "conversation_route_selected", "flow_input_requested")
 @pytest.mark.plants("flow_input_received", "hook_dispatched")
 def test_a_turn_of_a_conversation_comes_out(traces: SentTraces) -> None:
-    """The text, its route, questions to a person in it, and a hook's reason to stop come out."""
+    """A conversation turn's messages, route, questions to a person and reason to stop appear in the trace."""
     planted = Planted()
     source = object()
     turn = {"flow_name": "Talk", "session_id": planted["the session"]}
@@ -434,7 +434,7 @@ def test_a_turn_of_a_conversation_comes_out(traces: SentTraces) -> None:
 @pytest.mark.plants("a2a_delegation_started")
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_agent_of_another_service_comes_out(fails: bool, traces: SentTraces) -> None:
-    """Its input, its identity, and its answer or its error come out."""
+    """A remote agent's input, identity, and answer or error appear in the trace."""
     planted = Planted()
     source = object()
     asked = {

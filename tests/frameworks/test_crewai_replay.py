@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import weather_crews as _isolated  # noqa: F401 - which says how CrewAI is imported
+import weather_crews as _isolated  # noqa: F401 - configures CrewAI before its import
 from replayed_frameworks import Parts, clock, is_replayed, tells_changes, weather
 
 from crewai import LLM, Agent, Crew, Task  # isort: skip
@@ -28,7 +28,7 @@ class Weather(BaseTool):
 
 
 class Clock(BaseTool):
-    """Another one."""
+    """A second tool that is a class."""
 
     name: str = "clock"
     description: str = "Tell the time in a city."
@@ -52,22 +52,22 @@ def crew_at(url: str, parts: Parts) -> Crew:
 
 
 def crew(url: str, parts: Parts) -> list[str]:
-    """Synchronously."""
+    """Run the crew synchronously."""
     return [str(task.raw) for task in crew_at(url, parts).kickoff().tasks_output]
 
 
 def crew_async(url: str, parts: Parts) -> list[str]:
-    """In a loop."""
+    """Run the crew in an event loop."""
     return [str(task.raw) for task in asyncio.run(crew_at(url, parts).akickoff()).tasks_output]
 
 
 @pytest.mark.parametrize("program", [crew, crew_async])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [crew, crew_async])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")

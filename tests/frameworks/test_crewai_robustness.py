@@ -1,4 +1,4 @@
-"""Robustness besides the tree: no mixing, no growth, and going back."""
+"""Concurrency, growth, cancellation and uninstrumenting of CrewAI."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ from pandaprobe_otel_integrations.crewai import CrewAIAdapter, CrewAIInstrumento
 from weather_crews import forecaster, model_of, station
 from weather_model import weather_model
 
-from crewai import Agent, BaseLLM, Crew, Task  # isort: skip  # after `weather_crews`, which says how
+from crewai import Agent, BaseLLM, Crew, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
 from crewai.events.event_bus import CrewAIEventsBus  # isort: skip
 from crewai.tools import tool  # isort: skip
 
 
 def open_runs() -> OpenRuns:
-    """Return the runs that have begun and not ended."""
+    """Return the runs that are open."""
     return CrewAIInstrumentor()._listener.runs
 
 
 def wait_for_the_end() -> None:
-    """Until every step has ended."""
+    """Wait until no run is open."""
     while len(open_runs()):
         time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
-    """After each test no step is open."""
+    """Check after each test that no step is open."""
     yield
     assert len(open_runs()) == 0
 
 
 class Stopped(BaseException):
-    """An exception as a signal handler of an app may raise it."""
+    """An exception like those that an app's signal handler raises."""
 
 
 def test_what_no_event_tells_of(traces: SentTraces, model: StartModel) -> None:
-    """An exception that CrewAI does not catch passes unchanged and ends every span; later runs are of their own."""
+    """An exception that CrewAI does not catch ends every span; a later run is a separate trace."""
 
     @tool("weather")
     def stopping(city: str) -> str:
@@ -83,7 +83,7 @@ def test_what_no_event_tells_of(traces: SentTraces, model: StartModel) -> None:
 
 
 async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
-    """Its spans are ended and are no errors; the model call, which goes on in a thread, ends with its answer."""
+    """A cancelled run ends without an error; its model call, which continues in a thread, ends with its answer."""
     asked, answer = threading.Event(), threading.Event()
 
     def slow(messages: Any) -> Reply:
@@ -105,7 +105,7 @@ async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("together", ["threads", "tasks"])
 def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
-    """Each of several crews is a trace of its own, complete and with nothing of another's."""
+    """Each of several concurrent crews is a separate, complete trace with no spans of the others."""
     endpoint = model(weather_model)
 
     def crew(city: str) -> Crew:
@@ -120,7 +120,7 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
-    """Well or badly ended, a run of ours leaves no object behind. CrewAI's own events leave some: they are not ours."""
+    """Neither a successful nor a failed run leaves any of our objects behind; CrewAI's events leave some of its own."""
     endpoint = model(weather_model)
     llm = model_of(endpoint)
     agents = [forecaster(llm), forecaster(llm, max_retry_limit=0)]
@@ -139,13 +139,13 @@ def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.fixture
 def adapter() -> Iterator[CrewAIAdapter]:
-    """An adapter, whose values are forgotten afterwards."""
+    """An adapter; its values are removed after the test."""
     yield CrewAIAdapter(**OFFICIAL)
     CrewAIInstrumentor().values = None
 
 
 def test_the_adapter_of_the_official_sdk(adapter: CrewAIAdapter, traces: SentTraces, model: StartModel) -> None:
-    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    """The trace has the adapter's session, user, tags and metadata; the run is recorded once."""
     adapter.instrument()
     endpoint = model(weather_model)
     station(model_of(endpoint), "Hi").kickoff()
@@ -156,7 +156,7 @@ def test_the_adapter_of_the_official_sdk(adapter: CrewAIAdapter, traces: SentTra
 
 
 def test_uninstrumenting_puts_everything_back(traces: SentTraces, model: StartModel) -> None:
-    """CrewAI's methods are the ones from before, and only the client's own spans are made."""
+    """Uninstrumenting restores CrewAI's methods; then only the client makes spans."""
     hooked = [(CrewAIEventsBus, "emit"), (Crew, "kickoff"), (Crew, "akickoff"), (Agent, "kickoff")]
     wrapped = [vars(owner)[name] for owner, name in hooked]
     with off("crewai"):
@@ -167,7 +167,7 @@ def test_uninstrumenting_puts_everything_back(traces: SentTraces, model: StartMo
 
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
-    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    """With `capture_content=False`, spans have names, models and tokens, but no content."""
     llm = model_of(model(weather_model))
     with recorded_apart("crewai", capture_content=False) as recorded:
         with pytest.raises(Exception, match="Nowhere"):
@@ -182,7 +182,7 @@ def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: St
 
 
 def test_a_model_of_the_apps_own(traces: SentTraces) -> None:
-    """One that emits no events has no span; the run around it is as it is."""
+    """A model that emits no events has no span, and the spans around it are complete."""
 
     class Parrot(BaseLLM):
         def call(self, messages: Any, *args: Any, **kwargs: Any) -> str:
@@ -198,7 +198,7 @@ def test_a_model_of_the_apps_own(traces: SentTraces) -> None:
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key: two turns of one session, one with a tool and one without."""
+    """The example, without a key, makes two turns of one session, one with a tool and one without."""
     example = Example("crewai_crew")
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)

@@ -35,12 +35,12 @@ from pandaprobe_otel_integrations.dspy import DSPyInstrumentor
 from planting import Planted
 from weather_model import WEATHER, weather
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"  # before DSPy is imported: no download of prices
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"  # set before DSPy's import, so that it downloads no prices
 import dspy
 
 
 def program_model(messages: Sequence[Message]) -> Reply:
-    """Fill in the fields that DSPy asks for: look the weather up, then tell it."""
+    """Return the fields that DSPy asks for: a tool call first, then the answer."""
     asked = text_of(messages[-1]["content"])
     city = asked.partition("Weather in ")[2].partition("?")[0]
     if city == "Nowhere":
@@ -70,7 +70,7 @@ def react() -> Any:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
-    """After each test no step is open."""
+    """Check after each test that no step is open."""
     yield
     assert len(DSPyInstrumentor()._callback.runs) == 0
 
@@ -81,13 +81,13 @@ def call(agent: Any, question: str) -> None:
 
 
 def acall(agent: Any, question: str) -> None:
-    """In a loop."""
+    """Run in an event loop."""
     asyncio.run(agent.acall(question=question))
 
 
 @pytest.mark.parametrize("way", [call, acall])
 def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The same tree however it is run; DSPy speaks HTTP itself, and each call is one LLM span."""
+    """Both ways to run the agent make the same tree; DSPy calls the model over HTTP, and each call is one LLM span."""
     endpoint = model(program_model)
     with dspy.context(lm=model_of(endpoint)):
         way(react(), "Weather in Oslo?")
@@ -112,7 +112,7 @@ def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTrace
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages, parameters and provider, checked against what went over the wire; keys are not told."""
+    """Messages and parameters in the spans match those sent over the wire; keys are left out."""
     endpoint = model(program_model)
     with dspy.context(lm=model_of(endpoint, temperature=1.0)):
         dspy.Predict("question -> answer")(question="How are you?")
@@ -128,7 +128,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_answer_from_the_cache(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """It is a span too, but its tokens were counted when it was given."""
+    """An answer from the cache is a span without tokens, since they were counted with the first answer."""
     endpoint = model(program_model)
     before = dspy.cache
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
@@ -147,7 +147,7 @@ def test_an_answer_from_the_cache(traces: SentTraces, model: StartModel, tmp_pat
 
 
 def test_tool_calls_of_the_model(traces: SentTraces, model: StartModel) -> None:
-    """A program that uses the model's own tool calls shows them in the answer."""
+    """The model's own tool calls appear in the answer."""
     from weather_model import weather_model
 
     endpoint = model(weather_model)
@@ -162,7 +162,7 @@ def test_tool_calls_of_the_model(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error, the agent's is not."""
+    """The tool's span has status ERROR; the agent's span does not."""
     with dspy.context(lm=model_of(model(program_model))):
         react()(question="Weather in Atlantis?")
 
@@ -175,7 +175,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [call, acall])
 def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended and tells it."""
+    """A refused model call raises in the app, and every span ends with that error."""
     with dspy.context(lm=model_of(model(program_model))), pytest.raises(Exception, match="There is no Nowhere"):
         way(dspy.Predict("question -> answer"), "Weather in Nowhere?")
 
@@ -185,7 +185,7 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
 
 
 async def test_a_cancelled_call(traces: SentTraces, model: StartModel) -> None:
-    """Its spans are ended, and are no errors."""
+    """Cancelling a call ends its span without an error."""
     begun = asyncio.Event()
 
     class Waiting(dspy.Module):
@@ -204,7 +204,7 @@ async def test_a_cancelled_call(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """The session that the app sets is that of both traces."""
+    """Both traces have the session that the app sets."""
     with dspy.context(lm=model_of(model(program_model))), pandaprobe_otel.session("talk-1"):
         for question in ("How are you?", "Weather in Oslo?"):
             react()(question=question)
@@ -213,7 +213,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_a_program_of_the_apps_own(traces: SentTraces, model: StartModel) -> None:
-    """Its class is its name; spans of the app in it have their place."""
+    """A program written by the app has its class's name; the app's spans are in the tree."""
 
     class Report(dspy.Module):
         def __init__(self) -> None:
@@ -241,7 +241,7 @@ def test_a_program_of_the_apps_own(traces: SentTraces, model: StartModel) -> Non
 
 @pytest.mark.parametrize("together", ["threads", "tasks", "parallel"])
 def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs is a trace of its own, complete and with nothing of another's."""
+    """Each of several concurrent runs is a separate, complete trace with no spans of the others."""
     cities = ["Oslo", "Łódź"] * 3
     agent = react()
     lm = model_of(model(program_model))
@@ -274,7 +274,7 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
 
 
 def streamed(program: Any, question: str) -> list[Any]:
-    """Return the pieces of the result, in a loop."""
+    """Return the pieces of the result, read in an event loop."""
 
     async def run() -> list[Any]:
         return [piece async for piece in dspy.streamify(program)(question=question)]
@@ -283,7 +283,7 @@ def streamed(program: Any, question: str) -> list[Any]:
 
 
 def streamed_async(program: Any, question: str) -> list[Any]:
-    """The same, where the program is awaited rather than run in a thread."""
+    """Return the pieces of the result of a program that is awaited instead of run in a thread."""
 
     async def run() -> list[Any]:
         return [piece async for piece in dspy.streamify(program, is_async_program=True)(question=question)]
@@ -292,7 +292,7 @@ def streamed_async(program: Any, question: str) -> list[Any]:
 
 
 def streamed_plainly(program: Any, question: str) -> list[Any]:
-    """The same without a loop of the app's."""
+    """Return the pieces of the result without an event loop of the app."""
     return list(dspy.streamify(program, async_streaming=False)(question=question))
 
 
@@ -301,7 +301,7 @@ streams = pytest.mark.parametrize("stream", [streamed, streamed_async, streamed_
 
 @streams
 def test_a_streamed_program(stream: Callable[[Any, str], list[Any]], traces: SentTraces, model: StartModel) -> None:
-    """The pieces reach the app; the trace is the one that there is without, with each answer whole."""
+    """The app gets the pieces; the trace is the same as without streaming, with whole answers."""
     endpoint = model(program_model)
     with dspy.context(lm=model_of(endpoint)):
         *pieces, prediction = stream(react(), "Weather in Oslo?")
@@ -319,7 +319,7 @@ def test_a_streamed_program(stream: Callable[[Any, str], list[Any]], traces: Sen
 def test_a_stream_that_is_refused(
     stream: Callable[[Any, str], list[Any]], traces: SentTraces, model: StartModel
 ) -> None:
-    """The exception reaches the app, and every span tells it."""
+    """A refused model call raises in the app that reads the stream, and every span has the error."""
     with dspy.context(lm=model_of(model(program_model))), pytest.raises(Exception, match="There is no Nowhere"):
         stream(dspy.Predict("question -> answer"), "Weather in Nowhere?")
 
@@ -328,7 +328,7 @@ def test_a_stream_that_is_refused(
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """After one piece: its spans are ended all the same."""
+    """A stream that the app closes after one piece ends its spans without an error."""
 
     async def run() -> None:
         program = dspy.streamify(dspy.Predict("question -> answer"), is_async_program=True)
@@ -345,7 +345,7 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
 
 
 def test_an_evaluation(traces: SentTraces, model: StartModel) -> None:
-    """Each of its examples is a trace of its own, also in threads; what judges it is another."""
+    """Each example of an evaluation is a separate trace, even in threads; so is each judgement."""
     endpoint = model(program_model)
     judge = dspy.Predict("answer -> reasoning")
     cities = ("Oslo", "Łódź")
@@ -366,7 +366,7 @@ def test_an_evaluation(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
 
     class Program(dspy.Module):
         def forward(self, number: int) -> Any:
@@ -389,7 +389,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and every call is there once."""
+    """While OpenInference records the runs, our integration is skipped, and each call is recorded once."""
     endpoint = model(program_model)
     done = run_beside_another_vendor("dspy", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
@@ -399,7 +399,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
-    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    """With `capture_content=False`, spans have names, models and tokens, but no content."""
     endpoint = model(program_model)
     with recorded_apart("dspy", capture_content=False) as recorded, dspy.context(lm=model_of(endpoint)):
         react()(question="Weather in Oslo?")
@@ -412,7 +412,7 @@ def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: St
 
 
 def test_off_nothing_is_left(traces: SentTraces, model: StartModel) -> None:
-    """DSPy's callbacks are those of the app, and its functions the ones from before."""
+    """Uninstrumenting removes our callback and restores DSPy's functions."""
     module: Any = sys.modules["dspy.dsp.utils.settings"]
     wrapped = vars(module.Settings)["get"]
     assert len(dspy.settings.get("callbacks")) == 1
@@ -422,7 +422,7 @@ def test_off_nothing_is_left(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key: two turns of one session."""
+    """The example, without a key, makes two turns of one session."""
     example = Example("dspy_program")
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
@@ -435,7 +435,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 @pytest.mark.plants("on_lm_start", "on_lm_end", "on_module_start", "on_module_end", "on_tool_start", "on_tool_end")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Inputs beside the question, a tool's arguments and results, and messages of the program are recorded."""
+    """A program's inputs, tool arguments, tool result and answers are recorded."""
     planted = Planted()
 
     class Planting(dspy.Module):

@@ -42,7 +42,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
 from weather_model import WEATHER, weather, weather_model
 
-# ADK makes Google's client itself, and leaves its connections to the garbage collector.
+# ADK makes Google's client itself and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 GEMINI = "gemini-2.5-flash"
@@ -51,7 +51,7 @@ STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
 
 @pytest.fixture
 def gemini(model: StartModel, monkeypatch: pytest.MonkeyPatch) -> StartModel:
-    """Starts a scripted model that Google's client talks to."""
+    """Start a scripted model for Google's client."""
 
     def start(script: Script) -> ScriptedEndpoint:
         endpoint = model(script)
@@ -80,7 +80,7 @@ async def runner_of(agent: Any, session: str = "s-1") -> InMemoryRunner:
 
 
 async def tell(agent: Any, *said: str, session: str = "s-1", config: RunConfig | None = None) -> None:
-    """Turns of one session, each awaited."""
+    """Run the turns of one session, one after the other."""
     runner = await runner_of(agent, session)
     for text in said:
         async for _ in runner.run_async(
@@ -91,17 +91,17 @@ async def tell(agent: Any, *said: str, session: str = "s-1", config: RunConfig |
 
 
 def run(agent: Any, asked: str) -> None:
-    """In a loop of its own."""
+    """Run in a new event loop."""
     asyncio.run(tell(agent, asked))
 
 
 def streamed(agent: Any, asked: str) -> None:
-    """Chunk by chunk."""
+    """Read the answer chunk by chunk."""
     asyncio.run(tell(agent, asked, config=STREAMED))
 
 
 def run_sync(agent: Any, asked: str) -> None:
-    """Without a loop: ADK takes a thread for it."""
+    """Run without an event loop; ADK starts a thread for the run."""
     runner = asyncio.run(runner_of(agent))
     assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(asked))]) == 3
 
@@ -112,7 +112,7 @@ def later(city: str) -> None:
 
 @pytest.mark.parametrize("way", ["answers later", "asks a person"])
 def test_a_run_that_waits(way: str, traces: SentTraces, gemini: StartModel) -> None:
-    """The tool that the run stops for is interrupted, and so is the trace."""
+    """A tool that pauses the run is interrupted, and so is the trace."""
     gemini(weather_model)
     later.__name__ = "weather"
     tool = (
@@ -126,7 +126,7 @@ def test_a_run_that_waits(way: str, traces: SentTraces, gemini: StartModel) -> N
 
 @pytest.mark.parametrize("way", [run, run_sync, streamed])
 def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
-    """The same tree however the agent is run: each call of the model is one span, and session and user are ADK's."""
+    """Every way to run the agent makes the same tree; each model call is one span; session and user are ADK's."""
     endpoint = gemini(weather_model)
     way(forecaster(), "Weather in Oslo?")
 
@@ -145,7 +145,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, 
 
 
 def test_what_the_spans_tell(traces: SentTraces, gemini: StartModel) -> None:
-    """Messages and tool calls, checked against what went over the wire."""
+    """Messages and tool calls in the spans match those sent over the wire."""
     endpoint = gemini(weather_model)
     run(forecaster(), "Weather in Łódź?")
 
@@ -162,7 +162,7 @@ def test_what_the_spans_tell(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, gemini: StartModel) -> None:
-    """The callback answers for the tool: nobody failed, and the model is told what the callback says."""
+    """A failed tool's callback gives the answer: the span has the callback's result, and the run is OK."""
     gemini(weather_model)
     agent = forecaster(on_tool_error_callback=lambda tool, args, context, error: {"result": f"Sorry: {error}"})
     run(agent, "Weather in Atlantis?")
@@ -174,7 +174,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, gemini: StartModel
 
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
-    """The exception reaches the app, and every span is ended; tool, agent and run tell it."""
+    """The exception reaches the app, every span is ended, and the spans of tool, agent and run have the error."""
     gemini(weather_model)
     with pytest.raises(LookupError, match="no station in Atlantis"):
         way(forecaster(), "Weather in Atlantis?")
@@ -187,7 +187,7 @@ def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces,
 
 
 def test_a_model_that_refuses(traces: SentTraces, gemini: StartModel) -> None:
-    """An error of the service ends the run and all its spans."""
+    """A refused model call ends the run and all its spans with an error."""
     gemini(weather_model)
     with pytest.raises(Exception, match="There is no Nowhere"):
         run(forecaster(), "Weather in Nowhere?")
@@ -203,7 +203,7 @@ def test_a_model_that_refuses(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
-    """The app stops reading in the middle of a stream: every span is ended, and nothing is an error."""
+    """A stream that the app stops reading ends all its spans without an error."""
     gemini(weather_model)
 
     async def leave() -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> None:
-    """Each turn is a trace; the second one's model sees the first turn."""
+    """Each turn is a trace of the same session."""
     endpoint = gemini(weather_model)
     asyncio.run(tell(forecaster(), "Hi", "Weather in Oslo?", session="talk-7"))
 
@@ -234,7 +234,7 @@ def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> No
 
 
 def test_what_the_app_says_of_session_and_user(traces: SentTraces, gemini: StartModel) -> None:
-    """Its own session and user are the trace's, and not ADK's."""
+    """The app's own session and user replace ADK's in the trace."""
     gemini(weather_model)
     with pandaprobe_otel.context(session="mine", user="grace", tags=["beta"]):
         run(forecaster(), "Hi")
@@ -244,14 +244,14 @@ def test_what_the_app_says_of_session_and_user(traces: SentTraces, gemini: Start
 
 
 def hand_over(messages: Sequence[Message]) -> Reply:
-    """The first agent hands over, the second one answers."""
+    """Hand over as the first agent; answer as the second."""
     if 'name is "boss"' in str(messages[0]["content"]):
         return Reply(tool_calls=(ToolCall(name="transfer_to_agent", arguments={"agent_name": "expert"}),))
     return Reply(text="It is snowy.")
 
 
 def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> None:
-    """Both agents are below the run, the transfer is a tool of the first one; nothing is an error."""
+    """On a transfer, both agents are below the run, and the transfer is a tool of the first agent, without an error."""
     endpoint = gemini(hand_over)
     expert = LlmAgent(name="expert", description="Knows weather.", model=GEMINI)
     run(LlmAgent(name="boss", model=GEMINI, sub_agents=[expert]), "Weather?")
@@ -270,7 +270,7 @@ def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> No
 
 
 def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: StartModel) -> None:
-    """A sub-agent is an AGENT below its tool; the app's spans in a tool are below it too."""
+    """A sub-agent is an AGENT span below its tool; so are the spans that the app makes in a tool."""
 
     def script(messages: Sequence[Message]) -> Reply:
         if 'name is "boss"' in str(messages[0]["content"]) and messages[-1]["role"] == "user":
@@ -300,7 +300,7 @@ def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: Sta
 
 @pytest.mark.parametrize("config", [RunConfig(), STREAMED])
 def test_tools_called_at_once(config: RunConfig, traces: SentTraces, gemini: StartModel) -> None:
-    """Each is one span; what ADK says of their results together is none."""
+    """Tools called in parallel have one span each; ADK's span of their merged results is left out."""
 
     def population(city: str) -> int:
         """Tell how many live in a city."""
@@ -325,9 +325,9 @@ def test_tools_called_at_once(config: RunConfig, traces: SentTraces, gemini: Sta
 
 
 def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:
-    """Each branch keeps its own model calls and tool."""
+    """Each parallel agent has its own model calls and tool."""
     endpoint = gemini(weather_model)
-    with warnings.catch_warnings(action="ignore"):  # ADK's, that workflows will replace it
+    with warnings.catch_warnings(action="ignore"):  # ADK deprecates ParallelAgent in favour of workflows
         agent = ParallelAgent(name="both", sub_agents=[forecaster("one"), forecaster("two")])
     run(agent, "Weather in Oslo?")
 
@@ -340,7 +340,7 @@ def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, gemini: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
     gemini(weather_model)
     agent = forecaster()
     in_tasks(lambda city: tell(agent, f"Weather in {city}?", session=f"{uuid4()} {city}"))
@@ -352,13 +352,13 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, gemini: StartModel) -> None
 
 @pytest.fixture
 def adapter() -> Iterator[GoogleADKAdapter]:
-    """An adapter, whose values are forgotten afterwards."""
+    """An adapter; its values are removed after the test."""
     yield GoogleADKAdapter(**OFFICIAL)
     GoogleADKInstrumentor().values = None
 
 
 def test_the_adapter_of_the_official_sdk(adapter: GoogleADKAdapter, traces: SentTraces, gemini: StartModel) -> None:
-    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    """The trace has the adapter's session, user, tags and metadata; the run is recorded once."""
     gemini(weather_model)
     adapter.instrument()
     run(forecaster(), "Hi")
@@ -369,7 +369,7 @@ def test_the_adapter_of_the_official_sdk(adapter: GoogleADKAdapter, traces: Sent
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, gemini: StartModel) -> None:
-    """While OpenInference records the runs, ours adds nothing to them, and the tokens are there once."""
+    """While OpenInference records the runs, our integration is skipped, and tokens count once."""
     endpoint = gemini(weather_model)
     done = run_beside_another_vendor("google_adk", server.url, server.api_key)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
@@ -382,7 +382,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, gemini: 
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two turns of one session, the second streamed."""
+    """The example makes two turns of one session, the second streamed."""
     example = Example("google_adk_agent")
     example.run(model(example.script), monkeypatch)
 
@@ -392,10 +392,10 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 
 class Echo(BaseLlm):
-    """A model without a network."""
+    """A model without a network, which echoes the message or fails."""
 
     async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
-        """Say what was said, or fail."""
+        """Echo the message, or fail."""
         said = llm_request.contents[-1].parts[0].text
         if said == "fail":
             raise ValueError("no")
@@ -404,7 +404,7 @@ class Echo(BaseLlm):
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: StartModel) -> None:
-    """Off, ADK's functions are its own and the client's calls are recorded besides ADK's; on, they are not."""
+    """Uninstrumenting restores ADK's functions, and the client's calls are recorded beside ADK's spans."""
     gemini(weather_model)
     hooked = {name: vars(tracing)[name] for name in ("trace_agent_invocation", "use_inference_span")}
     with off("google_adk"):
@@ -418,7 +418,7 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: Start
 
 
 def test_another_provider_gives_adks_tracer_back(traces: SentTraces) -> None:
-    """While the app's provider is not the global one, ADK's spans go there, and afterwards to the global one."""
+    """A provider passed to the integration gets ADK's spans; uninstrumenting restores ADK's own tracer."""
     before = tracing.tracer
     with recorded_apart("google_adk") as recorded:
         run(LlmAgent(name="echo", model=Echo(model="echo")), "Hi")
@@ -428,7 +428,7 @@ def test_another_provider_gives_adks_tracer_back(traces: SentTraces) -> None:
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixture) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
     agent = LlmAgent(name="echo", model=Echo(model="echo"))
 
     async def runs(count: int) -> None:
@@ -443,6 +443,6 @@ def test_many_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixt
             await runner.close()
         assert pandaprobe_otel.flush(20)
 
-    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, with the frames of every failure
-    # One run is more than 100 objects.
+    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, with the frames of every failure
+    # One leaked run would be more than 100 objects.
     assert growth(lambda count: asyncio.run(runs(count)), 200, first=10) < 2000

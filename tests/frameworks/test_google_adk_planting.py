@@ -1,4 +1,4 @@
-"""Content that is planted in ADK's agents, workflows, sessions, tools and models comes out in the trace."""
+"""Content planted in ADK's agents, workflows, sessions, tools and models appears in the trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from planting import Planted
 
-# ADK makes Google's client itself, and leaves its connections to the garbage collector.
+# ADK makes Google's client itself and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 GEMINI = "gemini-2.5-flash"
@@ -40,7 +40,7 @@ class Verdict(BaseModel):
 
 @pytest.fixture
 def gemini(model: StartModel, monkeypatch: pytest.MonkeyPatch) -> StartModel:
-    """Starts a scripted model that Google's client talks to."""
+    """Start a scripted model for Google's client."""
 
     def start(script: Script) -> ScriptedEndpoint:
         endpoint = model(script)
@@ -59,7 +59,7 @@ def agent(name: str = "planter", **options: Any) -> LlmAgent:
 async def told(
     running: Any, *said: Any, state: dict[str, Any] | None = None, config: RunConfig | None = None, **given: Any
 ) -> None:
-    """Turns of one session, each awaited."""
+    """Run the turns of one session, one after the other."""
     runner = InMemoryRunner(agent=running, app_name="app")
     await runner.session_service.create_session(app_name="app", user_id="ada", session_id="s-1", state=state)
     for each in said:
@@ -73,7 +73,7 @@ async def told(
 
 
 def comes_out(planted: Planted, traces: SentTraces, running: Any, *said: Any, **given: Any) -> Any:
-    """Run it, and assert that everything is in its trace, which is returned."""
+    """Run the agent, assert that its trace contains everything planted, and return the trace."""
     asyncio.run(told(running, *said, **given))
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
@@ -81,19 +81,19 @@ def comes_out(planted: Planted, traces: SentTraces, running: Any, *said: Any, **
 
 
 class Says(BaseLlm):
-    """A model of the app's own, which says what it is told to say."""
+    """A model written by the app, with a scripted answer."""
 
     said: Any = None
 
     async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
-        """Say it."""
+        """Return the scripted answer."""
         yield self.said
 
 
 @pytest.mark.parametrize("config", [RunConfig(), STREAMED])
 @pytest.mark.plants("trace_agent_invocation", "use_inference_span")
 def test_what_is_planted_comes_out(config: RunConfig, traces: SentTraces, gemini: StartModel) -> None:
-    """Instructions, parameters, what its tool gets and gives and keeps in the state, and the answer."""
+    """Instructions, parameters, tool arguments, tool results, state and answer appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str, tool_context: ToolContext) -> dict[str, str]:
@@ -120,7 +120,7 @@ def test_what_is_planted_comes_out(config: RunConfig, traces: SentTraces, gemini
 
 @pytest.mark.plants("_to_part")
 def test_every_part_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """Texts, files and addresses; bytes by their digest."""
+    """Texts, files, addresses and code appear in the trace, bytes as their digest."""
     planted = Planted()
     gemini(lambda _: Reply(text=planted["the answer"]))
     parts = [
@@ -140,7 +140,7 @@ def test_every_part_comes_out(traces: SentTraces, gemini: StartModel) -> None:
 
 @pytest.mark.plants("trace_inference_result")
 def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
-    """Thoughts, what an answer rests on, why it ended and what it counts, of a model of the app's own."""
+    """A model's thoughts, sources, finish reason and token counts appear in the trace."""
     planted = Planted()
     chunk = types.GroundingChunk(
         web=types.GroundingChunkWeb(uri="http://" + planted["a source"], title=planted["a source's title"])
@@ -178,7 +178,7 @@ def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
 
 
 def test_a_model_that_fails_in_its_answer_comes_out(traces: SentTraces) -> None:
-    """The answer's words about its failure come out."""
+    """An error that a model returns as its answer appears in the trace."""
     planted = Planted()
     said = LlmResponse(error_code=planted["a code"], error_message=planted["a message"])
     trace = comes_out(planted, traces, agent(model=Says(model="own", said=said)), planted["the question"])
@@ -198,7 +198,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.plants("trace_tool_call")
 def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces, gemini: StartModel) -> None:
-    """As what it is, of sync and of async tools."""
+    """The result of a sync or async tool appears in the trace in its own form."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -218,7 +218,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """Its arguments and the error come out."""
+    """A failed tool's arguments and error appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -235,7 +235,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, gemini: StartModel) -> 
 
 
 def test_structured_output_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     Verdict.model_fields["verdict"].description = planted["of a field of the schema"]
     Verdict.model_rebuild(force=True)
@@ -245,7 +245,7 @@ def test_structured_output_comes_out(traces: SentTraces, gemini: StartModel) -> 
 
 
 def test_a_refusal_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -258,7 +258,7 @@ def test_a_refusal_comes_out(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_a_transfer_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """The agent that is handed the question, its input, and its answer come out."""
+    """A transfer's second agent, its input and its answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -275,7 +275,7 @@ def test_a_transfer_comes_out(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """The other agent's input and answer come out."""
+    """The other agent's input and answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -294,7 +294,7 @@ def test_an_agent_as_a_tool_comes_out(traces: SentTraces, gemini: StartModel) ->
 
 @pytest.mark.parametrize("kind", [SequentialAgent, ParallelAgent, LoopAgent])
 def test_a_workflow_comes_out(kind: Any, traces: SentTraces, gemini: StartModel) -> None:
-    """The instructions and answer of each agent, and values that pass through the state, come out."""
+    """Each agent's instructions and answer, and the values in the state, appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -313,7 +313,7 @@ def test_a_workflow_comes_out(kind: Any, traces: SentTraces, gemini: StartModel)
 
 
 def test_a_session_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """The second turn has the first one's messages."""
+    """The second turn's input contains the messages of the first turn."""
     planted = Planted()
     gemini(lambda messages: Reply(text=planted[f"answer {len(messages)}"]))
     asyncio.run(told(agent(), planted["the first question"], planted["the second question"]))

@@ -17,19 +17,19 @@ from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, 
 
 pytestmark = [
     pytest.mark.usefixtures("traced"),
-    # ADK makes Google's client itself, and leaves its connections to the garbage collector.
+    # ADK makes Google's client itself and leaves its connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Google's client wants one."""
+    """Set a key, which Google's client requires."""
     monkeypatch.setenv("GOOGLE_API_KEY", "any")
 
 
 def agent_at(url: str, parts: Parts, tools: Any = None) -> LlmAgent:
-    """An agent of a model at this address."""
+    """An agent whose model is at this address."""
 
     def described(city: str) -> str:
         return weather(city)
@@ -42,7 +42,7 @@ def agent_at(url: str, parts: Parts, tools: Any = None) -> LlmAgent:
 
 
 async def answers_of(agent: LlmAgent, parts: Parts, mode: StreamingMode) -> list[str]:
-    """Return an agent's answer to each question in a session."""
+    """Return the agent's answers, each in a session of its own, and the session's state after each answer."""
     runner = InMemoryRunner(agent=agent, app_name="app")
     texts: list[str] = []
     for number, asked in enumerate(parts.questions):
@@ -60,29 +60,29 @@ async def answers_of(agent: LlmAgent, parts: Parts, mode: StreamingMode) -> list
 
 
 def whole(url: str, parts: Parts) -> list[str]:
-    """Answers in one piece."""
+    """Ask for answers in one piece."""
     return asyncio.run(answers_of(agent_at(url, parts), parts, StreamingMode.NONE))
 
 
 def streamed(url: str, parts: Parts) -> list[str]:
-    """Answers as streams."""
+    """Ask for streamed answers."""
     return asyncio.run(answers_of(agent_at(url, parts), parts, StreamingMode.SSE))
 
 
 @pytest.mark.parametrize("program", [whole, streamed])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [whole, streamed])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
 
 
 def with_state(url: str, parts: Parts) -> list[str]:
-    """A tool that writes into the session's state."""
+    """Ask an agent whose tool writes into the session's state."""
 
     def weather(city: str, tool_context: ToolContext) -> dict[str, str]:
         """Tell the weather in a city."""
@@ -95,7 +95,7 @@ def with_state(url: str, parts: Parts) -> list[str]:
 
 
 def test_the_state_comes_back(tmp_path: Path) -> None:
-    """Beside the result."""
+    """A replay restores the session's state beside the tool's result."""
     url, result, done = record(with_state, tmp_path / "one.yaml")
     assert "'asked': 'Oslo'" in result[1]
     assert len(done) == 4

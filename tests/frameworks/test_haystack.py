@@ -68,12 +68,12 @@ def run(agent: Any, asked: str) -> None:
 
 
 def run_async(agent: Any, asked: str) -> None:
-    """In a loop."""
+    """Run in an event loop."""
     asyncio.run(agent.run_async(messages=[ChatMessage.from_user(asked)]))
 
 
 def streamed(agent: Any, asked: str) -> None:
-    """Piece by piece."""
+    """Read the answer piece by piece."""
     pieces: list[Any] = []
     agent.run(messages=[ChatMessage.from_user(asked)], streaming_callback=pieces.append)
     assert len(pieces) > 2
@@ -81,7 +81,7 @@ def streamed(agent: Any, asked: str) -> None:
 
 @pytest.mark.parametrize("way", [run, run_async, streamed])
 def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The same tree however it is run, without the steps of its loop; each call is one LLM span."""
+    """Every way to run the agent makes the same tree, without Haystack's steps; each model call is one LLM span."""
     endpoint = model(weather_model)
     usage = {"generation_kwargs": {"stream_options": {"include_usage": True}}} if way is streamed else {}
     way(forecaster(endpoint, generator=usage), "Weather in Oslo?")
@@ -98,7 +98,7 @@ def test_an_agent_is_one_tree(way: Callable[[Any, str], None], traces: SentTrace
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages, parameters and tools, checked against what went over the wire."""
+    """Messages and tools in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     run(forecaster(endpoint, generator={"generation_kwargs": {"temperature": 0.5}}), "Weather in Oslo?")
 
@@ -111,7 +111,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def question(endpoint: ScriptedEndpoint) -> Any:
-    """A pipeline that looks something up and answers."""
+    """A pipeline of retriever, prompt and model."""
     store = InMemoryDocumentStore()
     store.write_documents([Document(content="Oslo is in Norway."), Document(content="Łódź is in Poland.")])
     pipeline = Pipeline()
@@ -129,7 +129,7 @@ GIVEN = {"retriever": {"query": "Norway"}, "prompt": {"question": "Where?"}}
 
 @pytest.mark.parametrize("way", ["run", "run_async"])
 def test_a_pipeline_is_one_tree(way: str, traces: SentTraces, model: StartModel) -> None:
-    """Its components are steps: what is looked up, what is built, and the model call."""
+    """Each component is a step below the pipeline: the retriever, the prompt, and the model call."""
     endpoint = model(weather_model)
     pipeline = question(endpoint)
     if way == "run":
@@ -152,7 +152,7 @@ def test_a_pipeline_is_one_tree(way: str, traces: SentTraces, model: StartModel)
 
 
 def test_a_component_that_raises(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended; both tell it."""
+    """A component's exception reaches the app; every span is ended, pipeline and component with status ERROR."""
 
     @component
     class Broken:
@@ -172,7 +172,7 @@ def test_a_component_that_raises(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error, the agent's is not."""
+    """The tool's span has status ERROR; the agent's span does not."""
     run(forecaster(model(weather_model)), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -184,7 +184,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [run, run_async])
 def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended and tells it."""
+    """A refused model call raises in the app, and every span ends with that error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         way(forecaster(model(weather_model)), "Weather in Nowhere?")
 
@@ -194,7 +194,7 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
 
 
 def test_two_turns_and_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is below its tool, and so are spans of the app; the app's session is that of all traces."""
+    """A sub-agent and the app's spans are below their tool; all traces have the app's session."""
     endpoint = model(weather_model)
 
     def look_up(city: str) -> str:
@@ -221,7 +221,7 @@ def test_two_turns_and_an_agent_as_a_tool(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("together", ["threads", "tasks"])
 def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs is a trace of its own, complete and with nothing of another's."""
+    """Each of several concurrent runs is a separate, complete trace with no spans of the others."""
     agent = forecaster(model(weather_model))
     if together == "tasks":
         in_tasks(lambda city: agent.run_async(messages=[ChatMessage.from_user(f"Weather in {city}?")]))
@@ -232,7 +232,7 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
 
 
 async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
-    """Its spans are ended and are no errors."""
+    """Cancelling a run ends its spans without an error."""
 
     async def run(slow: Any) -> None:
         tool = Tool(name="weather", description="Tell.", parameters=PARAMETERS, async_function=slow, function=weather)
@@ -244,7 +244,7 @@ async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object of ours behind, nor of OpenTelemetry's."""
+    """Neither a successful nor a failed run leaves objects of ours or of OpenTelemetry behind."""
 
     @component
     class Parrot:
@@ -270,7 +270,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and every call is there once."""
+    """While OpenInference records the runs, our integration is skipped, and each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("haystack", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
@@ -280,7 +280,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
-    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    """With `capture_content=False`, spans have names, models and tokens, but no content."""
     agent = forecaster(model(weather_model))
     with recorded_apart("haystack", capture_content=False) as recorded:
         for city in ("Oslo", "Atlantis"):
@@ -294,7 +294,7 @@ def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: St
 
 
 def test_the_apps_own_tracer_stays(traces: SentTraces) -> None:
-    """Ours gives way to it, says so, and leaves it there when it is taken off."""
+    """Our integration is skipped if the app sets its own tracer, and uninstrumenting leaves that tracer in place."""
     ours = tracing.tracer.actual_tracer
     assert isinstance(ours, HaystackTracer)
     theirs = tracing.tracer.actual_tracer = type(ours)(lambda: None)
@@ -308,7 +308,7 @@ def test_the_apps_own_tracer_stays(traces: SentTraces) -> None:
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key: two turns of one session."""
+    """The example, without a key, makes two turns of one session."""
     example = Example("haystack_agent")
     endpoint = model(example.script)
     example.run(endpoint, monkeypatch)
@@ -322,16 +322,16 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     "haystack.agent.run", "haystack.agent.step.llm", "haystack.agent.step.tool", "haystack.pipeline.run"
 )
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Inputs of an agent and a component, a tool's arguments and result, and their answers are in the trace."""
+    """Inputs of an agent and a component, tool arguments, tool result and answers are recorded."""
     planted = Planted()
 
     @component
     class Grader:
-        """A component of the app's own."""
+        """A component written by the app."""
 
         @component.output_types(grade=str, reply=str)
         def run(self, messages: list[ChatMessage], tenant: str) -> dict[str, str]:
-            """Grade what the agent has said."""
+            """Grade the agent's answer."""
             return {"grade": planted["a component's result"], "reply": planted["another result"]}
 
     properties = {"city": {"type": "string"}, "unit": {"type": "string"}}
@@ -356,16 +356,16 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_what_stands_beside_messages_and_queries_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The state of an agent, how a retriever looks, and what a model's call and answer have besides."""
+    """An agent's state, a retriever's settings and results, and model parameters are recorded."""
     planted = Planted()
 
     @component
     class Finder:
-        """A retriever of the app's own; by its name it is one."""
+        """A retriever written by the app, recognised by its class's name."""
 
         @component.output_types(documents=list[Document])
         def run(self, query: str, top_k: int, filters: dict[str, Any]) -> dict[str, Any]:
-            """Find one."""
+            """Return one document."""
             return {"documents": [Document(content=planted["a document"], meta={"note": planted["of a document"]})]}
 
     Finder.__name__ = "FinderRetriever"

@@ -21,7 +21,7 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import WEATHER, weather_model
 
 TOOLS_ARE_GIVEN = "[1]" if has("langchain", "1.2.16") else "{__type,tool_call,state}"
-"""The input of LangChain's step of tools, as in an outline: the calls, or formerly a call with the state."""
+"""The expected input of LangChain's `tools` step: the calls, or, before 1.2.16, one call with the state."""
 
 
 @tool
@@ -33,12 +33,12 @@ def weather(city: str) -> str:
 
 
 def ask(question: str) -> dict[str, Any]:
-    """The input of an agent."""
+    """Return the input of an agent."""
     return {"messages": [{"role": "user", "content": question}]}
 
 
 def openai_chat(endpoint: ScriptedEndpoint, **options: Any) -> ChatOpenAI:
-    """A model over chat completions; streams tell their usage, as they do from OpenAI's own address."""
+    """A model over chat completions, whose streams include usage, as streams from OpenAI's own address do."""
     given = {"model": "gpt-5-mini", "base_url": endpoint.base_url, "api_key": "any", "max_retries": 0}
     return ChatOpenAI(**{**given, "stream_usage": True, **options})
 
@@ -49,7 +49,7 @@ def openai_responses(endpoint: ScriptedEndpoint) -> ChatOpenAI:
 
 
 def anthropic(endpoint: ScriptedEndpoint) -> ChatAnthropic:
-    """A model over Anthropic's messages; its client has telemetry of its own, on by default."""
+    """A model over Anthropic's Messages API, whose client makes spans of its own by default."""
     return ChatAnthropic(model="gpt-5-mini", base_url=endpoint.url, api_key="any", max_retries=0)
 
 
@@ -62,17 +62,17 @@ def invoke(agent: Any, state: dict[str, Any]) -> None:
 
 
 def stream(agent: Any, state: dict[str, Any]) -> None:
-    """Token by token."""
+    """Read the answer token by token."""
     assert len(list(agent.stream(state, stream_mode="messages"))) > 3
 
 
 def ainvoke(agent: Any, state: dict[str, Any]) -> None:
-    """Wait for the whole answer in a loop."""
+    """Wait for the whole answer in an event loop."""
     asyncio.run(agent.ainvoke(state))
 
 
 def astream(agent: Any, state: dict[str, Any]) -> None:
-    """Token by token in a loop."""
+    """Read the answer token by token in an event loop."""
 
     async def consume() -> int:
         return len([piece async for piece in agent.astream(state, stream_mode="messages")])
@@ -81,7 +81,7 @@ def astream(agent: Any, state: dict[str, Any]) -> None:
 
 
 def astream_events(agent: Any, state: dict[str, Any]) -> None:
-    """Event by event."""
+    """Read the run event by event."""
 
     async def consume() -> int:
         return len([event async for event in agent.astream_events(state, version="v2")])
@@ -97,7 +97,7 @@ def test_a_run_is_one_tree(
     traces: SentTraces,
     model: StartModel,
 ) -> None:
-    """Agent, steps, model calls and tool, the same tree however the agent is run and whatever model it has."""
+    """Every way to run the agent, with every model, makes the same tree of agent, steps, model calls and tool."""
     endpoint = model(weather_model)
     agent = create_agent(chat_model(endpoint), [weather], system_prompt="You know weather.", name="forecaster")
     run(agent, ask("Weather in Oslo?"))
@@ -120,7 +120,7 @@ def test_a_run_is_one_tree(
 def test_what_the_spans_tell(
     chat_model: Callable[[ScriptedEndpoint], Any], traces: SentTraces, model: StartModel
 ) -> None:
-    """Messages, tool definitions, ids, node and agent, checked against what went over the wire."""
+    """Messages, tool definitions and ids in the spans match those sent over the wire; spans have agent and node."""
     endpoint = model(weather_model)
     create_agent(chat_model(endpoint), [weather], system_prompt="You know weather.", name="forecaster").invoke(
         ask("Weather in Oslo?")
@@ -146,7 +146,7 @@ def test_what_the_spans_tell(
 
 
 def test_a_streamed_answer_has_the_time_of_its_first_token(traces: SentTraces, model: StartModel) -> None:
-    """Between start and end of the call."""
+    """The first token's time lies between the start and the end of the call."""
     stream(create_agent(openai_chat(model(weather_model)), [weather]), ask("Weather in Oslo?"))
 
     for span in traces.one().all("LLM"):
@@ -154,7 +154,7 @@ def test_a_streamed_answer_has_the_time_of_its_first_token(traces: SentTraces, m
 
 
 def test_a_tool_that_raises(traces: SentTraces, model: StartModel) -> None:
-    """The exception passes through unchanged, and every span that it passes is ended and tells it."""
+    """The exception reaches the app unchanged, and every span that it passes is ended with that error."""
     agent = create_agent(openai_chat(model(weather_model)), [weather], name="forecaster")
     with pytest.raises(LookupError, match="no station in Atlantis"):
         agent.invoke(ask("Weather in Atlantis?"))
@@ -170,7 +170,7 @@ def test_a_tool_that_raises(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error with what the model was told; the agent's is not."""
+    """The tool's span has an error and the text given to the model; the agent's span has no error."""
 
     @tool("weather", description="Tell the weather.")
     def failing(city: str) -> str:
@@ -195,7 +195,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """An error of the service ends the run and all its spans."""
+    """A refused model call ends the run and all its spans with an error."""
     agent = create_agent(openai_chat(model(weather_model)), [weather], name="forecaster")
     with pytest.raises(Exception, match="There is no Nowhere"):
         agent.invoke(ask("Weather in Nowhere?"))
@@ -210,7 +210,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """`thread_id` groups the turns; tags and metadata of the run are the trace's."""
+    """`thread_id` is the session of both traces, which have the run's tags and metadata."""
     agent = create_agent(openai_chat(model(weather_model)), [weather], name="forecaster")
     config = {"configurable": {"thread_id": "thread-7"}, "tags": ["beta"], "metadata": {"user_id": "ada", "team": "x"}}
     for question in ("Hi", "Weather in Oslo?"):
@@ -233,7 +233,7 @@ def test_the_apps_own_session_wins(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_an_agent_as_a_tool_of_another(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent that a tool runs is an AGENT below that tool, and its calls are counted once."""
+    """A sub-agent that a tool runs is an AGENT span below the tool, and its model calls are counted once."""
     endpoint = model(weather_model)
     expert = create_agent(openai_chat(endpoint), [weather], name="expert")
 
@@ -253,7 +253,7 @@ def test_an_agent_as_a_tool_of_another(traces: SentTraces, model: StartModel) ->
 
 
 def test_what_a_tool_does_is_inside_of_it(traces: SentTraces, model: StartModel) -> None:
-    """Spans of the app, clients that it calls itself and models of LangChain are below the tool that uses them."""
+    """Spans of the app, calls of an instrumented client and LangChain's models in a tool are below that tool."""
     from openai import OpenAI
 
     endpoint = model(weather_model)
@@ -281,7 +281,7 @@ def test_what_a_tool_does_is_inside_of_it(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_an_agent_inside_of_the_apps_own_span(awaited: bool, traces: SentTraces, model: StartModel) -> None:
-    """Two runs of an agent in one function of the app are one trace, whose root is that function."""
+    """Two runs of an agent in one span of the app are one trace, with that span as its root."""
     endpoint = model(weather_model)
     agent = create_agent(openai_chat(endpoint), [weather], name="forecaster")
     with pandaprobe_otel.span("plan a trip", kind="CHAIN") as planning:
@@ -299,7 +299,7 @@ async def test_an_agent_inside_of_the_apps_own_span(awaited: bool, traces: SentT
 
 
 def test_a_tool_that_returns_a_command(traces: SentTraces, model: StartModel) -> None:
-    """The result is the message in the command's update."""
+    """A tool that returns a command has the message of the command's update as its output."""
     from langgraph.types import Command
 
     endpoint = model(weather_model)

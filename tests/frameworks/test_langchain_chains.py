@@ -1,4 +1,4 @@
-"""Chains of LangChain's expression language, and models outside of any agent."""
+"""Chains of LangChain's expression language, and models outside any agent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from weather_model import weather_model
 
 
 class Handbook(BaseRetriever):
-    """Finds one page."""
+    """A retriever that finds one page."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         if query == "nothing":
@@ -48,7 +48,7 @@ def chat(endpoint: ScriptedEndpoint) -> ChatOpenAI:
 
 
 def handbook_chain(endpoint: ScriptedEndpoint) -> Runnable[Any, str]:
-    """Retrieve, fill the prompt, ask, parse."""
+    """A chain that retrieves, fills the prompt, asks the model and parses."""
 
     def joined(documents: list[Document]) -> str:
         return " ".join(each.page_content for each in documents)
@@ -73,7 +73,7 @@ RUNS: dict[str, Callable[[Runnable[Any, str], str], str]] = {
 
 @pytest.mark.parametrize("way", RUNS)
 def test_a_chain(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The same tree however it is run, streamed input and output put together."""
+    """Every way to run the chain makes the same tree, with streamed inputs and outputs joined."""
     endpoint = model(weather_model)
     assert RUNS[way](handbook_chain(endpoint), "tea") == "You said: tea"
 
@@ -94,7 +94,7 @@ def test_a_chain(way: str, traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
-    """Its error is that of every span above it."""
+    """A retriever's exception gives its span and every span above it status ERROR."""
     with pytest.raises(KeyError):
         handbook_chain(model(weather_model)).invoke("nothing")
 
@@ -105,7 +105,7 @@ def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
 
 
 class Breaking(BaseRetriever):
-    """Raises."""
+    """A retriever that raises."""
 
     error: type[BaseException]
 
@@ -114,17 +114,17 @@ class Breaking(BaseRetriever):
 
 
 class Shelf(VectorStore):
-    """A vector store without vectors: it asks for that of the question, as all of them do, and has one document."""
+    """A vector store that embeds each query, as real stores do, and returns one document."""
 
     def __init__(self, model: OpenAIEmbeddings) -> None:
         self._model = model
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """Look it up."""
+        """Return one document."""
         return [Document(page_content=f"{len(self._model.embed_query(query))} numbers")]
 
     async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """Look it up."""
+        """Return one document."""
         return [Document(page_content=f"{len(await self._model.aembed_query(query))} numbers")]
 
     @classmethod
@@ -135,7 +135,7 @@ class Shelf(VectorStore):
 
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
-    """A vector store and the service of its vectors."""
+    """A vector store whose embeddings come from a scripted server."""
     found = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     answer = {"object": "list", "model": "text-embedding-3-small", "data": [found], "usage": usage}
@@ -155,7 +155,7 @@ def shelf() -> Iterator[Shelf]:
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "stream"])
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf, traces: SentTraces) -> None:
-    """The vector of the question, in a chain or alone; afterwards nothing is current that was not before."""
+    """A retriever's embedding call is below the retriever, in a chain or alone, and no span stays current."""
     retriever: Any = shelf.as_retriever()
     if not alone:
         retriever = RunnableLambda(str.strip) | retriever | RunnableLambda(lambda found: found[0].page_content)
@@ -178,7 +178,7 @@ def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf,
 
 
 def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> None:
-    """The next span is not below it, whatever kind of exception it was."""
+    """After a retriever raised any kind of exception, the next span is not below it."""
     for error in (KeyError, KeyboardInterrupt):
         with pytest.raises(error):
             Breaking(error=error).invoke("tea")
@@ -191,7 +191,7 @@ def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> N
 
 
 def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel) -> None:
-    """Threads of a pool do not mix their runs."""
+    """Each input of a batch is a separate trace, although a pool of threads runs them."""
     endpoint = model(weather_model)
     questions = [f"question {number}" for number in range(4)]
     handbook_chain(endpoint).batch(questions)
@@ -205,7 +205,7 @@ def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel
 
 
 def test_calls_between_the_pieces_of_a_stream(traces: SentTraces, model: StartModel) -> None:
-    """Calls that the app makes while it reads a stream are recorded, by LangChain's models and by the client itself."""
+    """Calls of the client that the app makes while it reads a stream of LangChain are recorded."""
     endpoint = model(weather_model)
     client = OpenAI(base_url=endpoint.base_url, api_key="any")
     stream = chat(endpoint).stream("Hi")
@@ -219,7 +219,7 @@ def test_calls_between_the_pieces_of_a_stream(traces: SentTraces, model: StartMo
 
 
 async def test_calls_after_an_awaited_one(traces: SentTraces, model: StartModel) -> None:
-    """In the same task, the client's own calls are recorded again once the model's is over."""
+    """Calls of the client are recorded after an awaited call of LangChain in the same task."""
     from openai import AsyncOpenAI
 
     endpoint = model(weather_model)
@@ -234,7 +234,7 @@ async def test_calls_after_an_awaited_one(traces: SentTraces, model: StartModel)
 
 
 def test_a_model_that_completes_text(traces: SentTraces) -> None:
-    """The older kind of model: prompt and completion are messages too."""
+    """A model that completes text has its prompt and completion as messages."""
     FakeListLLM(responses=["four"]).invoke("Two and two?")
 
     span = traces.one().only("LLM")
@@ -243,7 +243,7 @@ def test_a_model_that_completes_text(traces: SentTraces) -> None:
 
 
 def test_a_tool_that_takes_and_finds_nothing(traces: SentTraces) -> None:
-    """Both are told, and the runtime that LangChain injects is no argument."""
+    """Empty input and output are recorded, and the runtime that LangChain injects is not an argument."""
 
     @tool
     def look_around(runtime: ToolRuntime) -> list[str]:
@@ -258,7 +258,7 @@ def test_a_tool_that_takes_and_finds_nothing(traces: SentTraces) -> None:
 
 
 def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartModel) -> None:
-    """Binary content is replaced by what it is, in the model's span and in the chain's around it."""
+    """Pictures are replaced by a description in the spans of model and chain."""
     picture = {"type": "image", "base64": "aGVsbG8gd29ybGQ=", "mime_type": "image/png"}
     message = HumanMessage(content=[{"type": "text", "text": "What is it?"}, picture])
     (RunnablePassthrough() | chat(model(lambda _: Reply(text="A cat.")))).invoke([message])
@@ -270,7 +270,7 @@ def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartMode
 
 
 class Told(BaseChatModel):
-    """Answers with all that a message of LangChain's can hold."""
+    """A model whose answer has every field that a LangChain message can have."""
 
     planted: Any
 
@@ -304,7 +304,7 @@ class Told(BaseChatModel):
 
 
 def told_messages(planted: Planted) -> list[BaseMessage]:
-    """Messages of each role, with what they can hold."""
+    """Return a message of each role with every field that it can have."""
     picture = {"url": "https://example.com/cat.png", "detail": planted["a detail"]}
     asked: list[Any] = [
         {"type": "text", "text": planted["the question"], "cache": {"kind": planted["beside a text"]}},
@@ -327,7 +327,7 @@ def told_messages(planted: Planted) -> list[BaseMessage]:
 
 
 def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
-    """Of a model's call, which no client below it tells of, and of the steps of a chain."""
+    """All fields of messages, but a tool's artifact, are recorded on a model call; steps of a chain record it too."""
     planted = Planted()
     parameters = {
         "tool_choice": planted["a choice"],
@@ -350,7 +350,7 @@ def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("on_custom_event")
 def test_what_a_tool_gives_to_the_app_alone_comes_out(traces: SentTraces) -> None:
-    """The artifact beside the text for the model, and events of the app's own."""
+    """A tool's artifact, which the model does not see, and the app's custom events are recorded."""
     planted = Planted()
 
     @tool(response_format="content_and_artifact")

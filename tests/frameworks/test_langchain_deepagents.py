@@ -23,7 +23,7 @@ def weather(city: str) -> str:
 
 
 def delegating_model(messages: Sequence[Message]) -> Reply:
-    """Hand every city to a sub-agent of its own, at once; a sub-agent looks the weather up."""
+    """Delegate each city to a sub-agent; as a sub-agent, look the weather up."""
     last = messages[-1]
     if last["role"] == "user" and "," in text_of(last["content"]):
         cities = text_of(last["content"]).split(", ")
@@ -40,7 +40,7 @@ def delegating_model(messages: Sequence[Message]) -> Reply:
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
 def test_sub_agents(way: str, traces: SentTraces, model: Callable[[Script], ScriptedEndpoint]) -> None:
-    """Each sub-agent is an AGENT by its name below the `task` that started it, with its own calls and tools."""
+    """Each sub-agent is an AGENT span with its name below the `task` that started it, with its own calls and tools."""
     endpoint = model(delegating_model)
     agent = create_deep_agent(
         model=ChatOpenAI(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", stream_usage=True),

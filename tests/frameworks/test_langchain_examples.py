@@ -1,4 +1,4 @@
-"""The examples for LangChain, LangGraph and DeepAgents run without a key, and are traced whole."""
+"""The examples for LangChain, LangGraph and DeepAgents run without a key, and make complete traces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RunExample = Callable[[str], list[str]]
 def run(
     model: Callable[[Script], ScriptedEndpoint], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> RunExample:
-    """Runs an example in this process and returns the lines that it prints."""
+    """Return a function that runs an example in this process and returns the printed lines."""
 
     def printed(name: str) -> list[str]:
         example = Example(name)
@@ -28,7 +28,7 @@ def run(
 
 
 def test_langchain(run: RunExample, traces: SentTraces) -> None:
-    """Two turns of one session; the tokens of the streamed one are counted too."""
+    """The LangChain example makes two turns of one session; the streamed turn has its tokens."""
     assert run("langchain_agent")[-1] == "You are welcome."
 
     asked, thanked = traces.new(2)
@@ -40,7 +40,7 @@ def test_langchain(run: RunExample, traces: SentTraces) -> None:
 
 
 def test_langgraph(run: RunExample, traces: SentTraces) -> None:
-    """The interrupted run and its resumption."""
+    """The LangGraph example makes an interrupted run and a resumed run of one session."""
     assert run("langgraph_agent")[-1].startswith("sent: We are sorry")
 
     paused, resumed = traces.new(2)
@@ -53,7 +53,7 @@ def test_langgraph(run: RunExample, traces: SentTraces) -> None:
 
 
 def test_deepagents(run: RunExample, traces: SentTraces) -> None:
-    """The sub-agent below its task."""
+    """The DeepAgents example has the sub-agent below its task."""
     assert run("deepagents_agent") == ["The storekeeper says: There are 3."]
 
     trace = traces.one()
@@ -63,7 +63,7 @@ def test_deepagents(run: RunExample, traces: SentTraces) -> None:
 
 
 def test_alone() -> None:
-    """With nothing set at all, an example starts what it needs and shows the tree."""
+    """Without any settings, an example starts the servers that it needs and prints the tree."""
     printed = run_example("langchain_agent")
     assert "shop_assistant" in printed
     assert "track_parcel" in printed

@@ -1,4 +1,4 @@
-"""Graphs of LangGraph, built by hand."""
+"""Graphs that an app builds with LangGraph."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def chat(endpoint: ScriptedEndpoint) -> ChatOpenAI:
 
 
 def asks_with(endpoint: ScriptedEndpoint) -> Callable[[State], State]:
-    """A node that asks the model with OpenAI's client, as many graphs do."""
+    """Return a node that asks the model through OpenAI's client, as many graphs do."""
 
     def node(state: State) -> Any:
         client = OpenAI(base_url=endpoint.base_url, api_key="any")
@@ -52,7 +52,7 @@ def asks_with(endpoint: ScriptedEndpoint) -> Callable[[State], State]:
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 def test_a_graph_of_model_and_tools(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The classic agent: nodes by their names, the router hidden, the tool below its node."""
+    """Each node of an agent graph is a step with its model call, router or tool below it."""
     endpoint = model(weather_model)
 
     @tool
@@ -95,7 +95,7 @@ def test_a_graph_of_model_and_tools(way: str, traces: SentTraces, model: StartMo
 
 
 def run_graph(graph: Any, way: str, state: Any, config: Any = None) -> None:
-    """Run it to its end."""
+    """Run the graph to its end."""
 
     async def consume() -> None:
         async for _ in graph.astream(state, config):
@@ -124,7 +124,7 @@ def interrupting(endpoint: ScriptedEndpoint) -> Any:
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The question is the node's output; the resumed run is a trace of the same session."""
+    """An interrupt is the output of its node and no error; the resumed run is a trace of the same session."""
     endpoint = model(weather_model)
     graph = interrupting(endpoint)
     config = {"configurable": {"thread_id": "thread-1"}}
@@ -150,7 +150,7 @@ def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartMode
 
 
 def test_parallel_nodes_and_a_fan_out(traces: SentTraces, model: StartModel) -> None:
-    """Nodes that run in threads at once are below the graph, and each model call below its node."""
+    """Nodes that run in parallel threads are below the graph, each with its model call below it."""
     endpoint = model(weather_model)
 
     def one(state: State) -> Any:
@@ -177,7 +177,7 @@ def test_parallel_nodes_and_a_fan_out(traces: SentTraces, model: StartModel) -> 
 
 
 def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
-    """A graph that is a node of another, and one that a node calls."""
+    """A subgraph is an AGENT span, whether it is a node or called by one."""
     endpoint = model(weather_model)
     inner = StateGraph(State)
     inner.add_node("ask", asks_with(endpoint))
@@ -212,7 +212,7 @@ def test_subgraphs(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_exception_in_parallel_nodes_ends_every_span(traces: SentTraces, model: StartModel) -> None:
-    """The run fails with the node's own exception, and what was running is ended with it."""
+    """One node's exception ends the run, and the node that was still running is ended without an error."""
     endpoint = model(weather_model)
 
     async def waits(state: State) -> Any:
@@ -243,7 +243,7 @@ def test_an_exception_in_parallel_nodes_ends_every_span(traces: SentTraces, mode
 
 @pytest.mark.parametrize("way", ["abandoned", "cancelled"])
 def test_a_run_that_is_left(way: str, traces: SentTraces, model: StartModel) -> None:
-    """A stream that is closed early and a task that is cancelled are no errors, and all their spans end."""
+    """Closing a stream early or cancelling a task ends all spans without an error."""
 
     async def slow(state: State, config: RunnableConfig) -> Any:
         return {"answers": [(await chat(endpoint).ainvoke(state["question"], config)).content]}
@@ -286,7 +286,7 @@ def test_a_run_that_is_left(way: str, traces: SentTraces, model: StartModel) -> 
 
 
 class Ticket(MessagesState):
-    """Messages, and more."""
+    """A state with messages and other values."""
 
     user_id: str
     route: str
@@ -294,7 +294,7 @@ class Ticket(MessagesState):
 
 
 def plant(planted: Planted, endpoint: ScriptedEndpoint) -> SpanRecorder:
-    """A run of a graph with a state of messages and more, and of an agent with a tool."""
+    """Run a graph that has such a state and an agent with a tool; return its spans."""
 
     @tool
     def look_up(city: str, unit: str) -> str:
@@ -330,7 +330,7 @@ def plant(planted: Planted, endpoint: ScriptedEndpoint) -> SpanRecorder:
 
 
 def planted_script(planted: Planted) -> Script:
-    """A model that has the tool called."""
+    """Return a script that calls the tool once, then answers."""
 
     def script(messages: Any) -> Reply:
         if messages[-1]["role"] == "tool":
@@ -345,7 +345,7 @@ def planted_script(planted: Planted) -> Script:
     "on_chain_start", "on_chain_end", "on_chat_model_start", "on_llm_end", "on_tool_start", "on_tool_end"
 )
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Every node's span has the whole state that it got, and all that it changes."""
+    """Every node's span has the complete input state and all changes of the node."""
     planted = Planted()
     recorder = plant(planted, model(planted_script(planted)))
     assert planted.unrecorded(recorder) == []

@@ -33,14 +33,14 @@ def tools_of(parts: Parts) -> list[Any]:
 
 
 def agent(url: str, parts: Parts) -> list[str]:
-    """An agent, synchronously."""
+    """Run an agent synchronously."""
     made: Any = create_agent(model_at(url, parts), tools_of(parts), system_prompt=parts.instructions)
     answers = [made.invoke({"messages": [{"role": "user", "content": asked}]}) for asked in parts.questions]
     return [answer["messages"][-1].content for answer in answers]
 
 
 def graph(url: str, parts: Parts) -> list[str]:
-    """A graph of one's own, streamed asynchronously."""
+    """Run a graph built by the app, streamed asynchronously."""
     tools = tools_of(parts)
     asking = model_at(url, parts).bind_tools(tools)
 
@@ -71,13 +71,13 @@ def graph(url: str, parts: Parts) -> list[str]:
 
 @pytest.mark.parametrize("program", [agent, graph])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [agent, graph])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
 
 
@@ -113,7 +113,7 @@ broken.handle_tool_error = True
 
 
 def test_results_of_every_kind_come_back(tmp_path: Path) -> None:
-    """Artifacts, commands with messages, and errors that LangChain makes a message of."""
+    """Replays return artifacts, commands with messages, and errors that LangChain turns into messages."""
 
     def call(made: Any, arguments: Any) -> Any:
         return made.invoke({"type": "tool_call", "id": "c1", "name": made.name, "args": arguments})

@@ -1,4 +1,4 @@
-"""Robustness besides the tree: no duplicates, no mixing, no growth, handlers of the app's own, and going back."""
+"""LangChain beside rivals and the app's handlers; concurrency, growth and uninstrumenting."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def forecaster(endpoint: ScriptedEndpoint) -> Any:
 
 
 def ask(question: str) -> dict[str, Any]:
-    """The input of an agent."""
+    """Return the input of an agent."""
     return {"messages": [{"role": "user", "content": question}]}
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_open() -> Iterator[None]:
-    """After each test no run is open."""
+    """Check after each test that no run is open."""
     yield
     assert len(OPEN_RUNS) == 0
 
@@ -76,7 +76,7 @@ VENDORS = {
 LANGSMITH = {
     "LANGSMITH_TRACING": "true",
     "LANGSMITH_OTEL_ENABLED": "true",
-    "LANGSMITH_OTEL_ONLY": "true",  # which means nothing alone in versions of early 2026
+    "LANGSMITH_OTEL_ONLY": "true",  # has no effect alone in versions of early 2026
     "LANGSMITH_ENDPOINT": "http://127.0.0.1:9",
 }
 
@@ -85,13 +85,13 @@ LANGSMITH = {
 def test_beside_another_vendors_instrumentation(
     vendor: str, server: LocalServer, traces: SentTraces, model: StartModel
 ) -> None:
-    """Its spans are the traces; ours are not made, and the model's client makes none for the same calls."""
+    """Beside a rival, traces have only the rival's spans: none of ours, and none of the model's client."""
     endpoint = model(weather_model)
     variables: dict[str, Any] = LANGSMITH if vendor == "LangSmith" else {}
     where = (server.url, server.api_key, endpoint.base_url)
     done = run_beside_another_vendor("langchain", *VENDORS[vendor], *where, **variables)
     assert done.stdout.startswith(f"skipped: {vendor} records these calls")
-    # OpenLLMetry makes a trace of its own of the creation of an agent, since 0.53.
+    # OpenLLMetry, since 0.53, makes a separate trace for the creation of an agent.
     makes_one = vendor == "OpenLLMetry" and has("opentelemetry-instrumentation-langchain", "0.53")
     made = traces.new(4 if makes_one else 3)
     found = [trace for trace in made if len(trace.spans) > 1]
@@ -106,7 +106,7 @@ def test_beside_another_vendors_instrumentation(
 
 @pytest.mark.parametrize("together", ["threads", "tasks"])
 def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own, complete and with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate, complete trace with no spans of the others."""
     agent = forecaster(model(weather_model))
     if together == "tasks":
         in_tasks(lambda city: agent.ainvoke(ask(f"Weather in {city}?")))
@@ -117,7 +117,7 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
 
     def fails(text: Any) -> Any:
         raise ValueError("no")
@@ -140,7 +140,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_runs_that_never_end_are_bounded() -> None:
-    """Too many open runs give up the oldest one, and it no longer hangs below its parent."""
+    """Beyond the limit of open runs, the oldest run is given up and removed."""
     runs = OpenRuns(limit=3)
     root = Run(run_id=0, parent=None, context=pandaprobe_context())
     assert runs.add(root) is None
@@ -150,7 +150,7 @@ def test_runs_that_never_end_are_bounded() -> None:
 
 
 def pandaprobe_context() -> Any:
-    """The current OpenTelemetry context."""
+    """Return the current OpenTelemetry context."""
     from opentelemetry.context import get_current
 
     return get_current()
@@ -162,7 +162,7 @@ def pandaprobe_context() -> Any:
 def test_a_handler_of_the_apps_own(
     handler_class: type[LangChainCallbackHandler], traces: SentTraces, model: StartModel
 ) -> None:
-    """Passed beside `init()`, it records each run once, and says whose the trace is."""
+    """A handler passed by the app, beside `init()`, records each run once, with the handler's session and user."""
     endpoint = model(weather_model)
     handler = handler_class(client=pandaprobe_otel.get_client(), **OFFICIAL)
     forecaster(endpoint).invoke(ask("Weather in Oslo?"), {"callbacks": [handler]})
@@ -184,7 +184,7 @@ def test_a_handler_of_the_apps_own(
 def test_a_trace_has_the_name_that_the_official_handler_gives_it(
     handler_class: type[LangChainCallbackHandler], name: str, traces: SentTraces, model: StartModel
 ) -> None:
-    """Of an agent that has no name; the span keeps the run's, and a trace of the app's own its name."""
+    """The handler names the trace of an agent without a name, but not a trace that the app has named."""
     endpoint = model(weather_model)
     agent = create_agent(ChatOpenAI(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any"), [])
     agent.invoke(ask("Hi"), {"callbacks": [handler_class()]})
@@ -196,7 +196,7 @@ def test_a_trace_has_the_name_that_the_official_handler_gives_it(
 
 
 def test_a_handler_without_instrumentation(traces: SentTraces, model: StartModel) -> None:
-    """It records what it is passed to also where nothing else does, and the model's client makes no span."""
+    """Without the instrumentation, a handler records its run, and the model's client makes no spans."""
     endpoint = model(weather_model)
     with off("langchain"):
         agent = forecaster(endpoint)
@@ -205,7 +205,7 @@ def test_a_handler_without_instrumentation(traces: SentTraces, model: StartModel
 
 
 def test_uninstrumenting_puts_everything_back(model: StartModel, traces: SentTraces) -> None:
-    """LangChain's hooks and functions are the ones from before, and only the client's own spans are made."""
+    """Uninstrumenting restores LangChain's hooks and functions; then only the client makes spans."""
     names = {"langchain_core.runnables.config", "langgraph._internal._runnable"}
     hooks = vars(sys.modules["langchain_core.tracers.context"])["_configure_hooks"]
     wrapped = {name: vars(sys.modules[name])["_set_config_context"] for name in names}
@@ -219,7 +219,7 @@ def test_uninstrumenting_puts_everything_back(model: StartModel, traces: SentTra
 
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces, model: StartModel) -> None:
-    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    """With `capture_content=False`, spans have names, models and tokens, but no content."""
     with recorded_apart("langchain", capture_content=False) as recorded:
         with pytest.raises(Exception, match="Nowhere"):
             forecaster(model(weather_model)).invoke(ask("Weather in Nowhere?"))

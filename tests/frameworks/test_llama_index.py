@@ -61,13 +61,13 @@ from weather_model import WEATHER, weather, weather_model
 
 
 def chat_model(endpoint: ScriptedEndpoint) -> OpenAI:
-    """A model that tells its tokens also when it streams."""
+    """A model whose streams include usage."""
     told = {"stream_options": {"include_usage": True}}
     return OpenAI(model="gpt-5-mini", api_base=endpoint.base_url, api_key="any", max_retries=0, additional_kwargs=told)
 
 
 def plain_model(endpoint: ScriptedEndpoint) -> OpenAI:
-    """A model as apps have it."""
+    """A model with an app's usual settings."""
     return OpenAI(model="gpt-5-mini", api_base=endpoint.base_url, api_key="any", max_retries=0)
 
 
@@ -88,7 +88,7 @@ def run(agent: Any, asked: str) -> str:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_run_is_one_tree(streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span with its tokens, streamed or not, though the client is instrumented too."""
+    """Each model call, streamed or not, is one LLM span with its tokens, although the client is instrumented too."""
     endpoint = model(weather_model)
     agent = forecaster(chat_model(endpoint) if streaming else plain_model(endpoint), streaming=streaming)
     assert run(agent, "Weather in Oslo?") == "The station says: snowy"
@@ -111,7 +111,7 @@ def test_a_run_is_one_tree(streaming: bool, traces: SentTraces, model: StartMode
 
 
 def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """Its span is an error; the agent, which goes on, is none."""
+    """The failed tool's span has status ERROR; the agent continues, and its span is OK."""
     run(forecaster(plain_model(model(weather_model))), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -121,7 +121,7 @@ def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app as it was, and every span is ended."""
+    """A refused model call raises in the app, and every span is ended."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         run(forecaster(plain_model(model(weather_model))), "Weather in Nowhere?")
 
@@ -130,7 +130,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
-    """Each agent of a team is a span with its own model calls and tools; the team is asked what the app has asked."""
+    """Each agent of a team is a span with its own model calls and tools; the team's input is the app's question."""
 
     def script(messages: Any) -> Reply:
         message: Message = messages[-1]
@@ -159,13 +159,13 @@ def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
             TOOL handoff | {"to_agent":"expert","reason":"weather"} > "Agent expert is now handling the request due to the following reason: weather.\nPlease continue with the current request."
           AGENT expert | suct > a
             LLM chat gpt-5-mini @gpt-5-mini | suct > a
-    """)  # noqa: E501 - as LlamaIndex says it
+    """)  # noqa: E501 - LlamaIndex's text
     assert [call["metadata"]["agent_name"] for call in trace.all("LLM")] == ["boss", "expert"]
     assert {span["status"] for span in trace.spans} == {"OK"}
 
 
 def test_a_team_whose_model_refuses(traces: SentTraces, model: StartModel) -> None:
-    """The agent whose turn it is has failed, as its team has, and both say how."""
+    """A refused model call gives the agent and its team status ERROR and the error message."""
     agent = forecaster(plain_model(model(weather_model)))
     with pytest.raises(Exception, match="There is no Nowhere"):
         run(AgentWorkflow(agents=[agent]), "Weather in Nowhere?")
@@ -180,14 +180,14 @@ def test_a_team_whose_model_refuses(traces: SentTraces, model: StartModel) -> No
 
 
 class Draft(Event):
-    """Between two steps."""
+    """The event between the two steps."""
 
     text: str
     said: list[ChatMessage]
 
 
 class Writing(Workflow):
-    """Two steps, one of them not async; what the first calls its event is its own affair."""
+    """A workflow of two steps, one of them not async, whose event parameters have different names."""
 
     @step
     async def draft(self, asked: StartEvent) -> Draft:
@@ -209,7 +209,7 @@ async def write(llm: Any, topic: str) -> Any:
 
 
 def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
-    """Each step is a span with its event and what it hands on; the workflow has what it was given and results in."""
+    """Each step is a span with its event and its result; the workflow has its arguments and its result."""
     endpoint = model(lambda messages: Reply(text="Arr."))
     asyncio.run(write(plain_model(endpoint), "pirates"))
 
@@ -229,7 +229,7 @@ def test_a_workflow(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_workflow_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """The step that has raised and the workflow say so; what came before is none the worse."""
+    """The failed step and its workflow have status ERROR; earlier steps are OK."""
     with pytest.raises(ValueError, match="not good enough"):
         asyncio.run(write(plain_model(model(lambda messages: Reply(text="bad"))), "pirates"))
 
@@ -239,24 +239,24 @@ def test_a_workflow_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 
 class Found(StopEvent):
-    """An end with fields of the app's own."""
+    """A stop event with fields of the app."""
 
     nodes: list[NodeWithScore]
     source: str
 
 
 class Finding(Workflow):
-    """Finds one document."""
+    """A workflow that finds one document."""
 
     @step
     async def find(self, ev: StartEvent) -> Found:
-        """Look it up."""
+        """Return one document."""
         node = TextNode(text="Snow.", id_="n-1", metadata={"page": 7})
         return Found(nodes=[NodeWithScore(node=node, score=0.5)], source="atlas")
 
 
 def test_a_result_of_the_apps_own_form(traces: SentTraces) -> None:
-    """A stop event with fields of its own is told by these, documents by their text and what is said of them."""
+    """The app's stop event is recorded by its fields, documents by their text, score and metadata."""
 
     async def find() -> None:
         await Finding().run()
@@ -267,7 +267,7 @@ def test_a_result_of_the_apps_own_form(traces: SentTraces) -> None:
 
 
 def test_a_workflow_in_a_step_of_another(traces: SentTraces, model: StartModel) -> None:
-    """It is below that step."""
+    """A workflow that a step runs is below that step."""
     llm = plain_model(model(lambda messages: Reply(text="Arr.")))
 
     class Outer(Workflow):
@@ -284,7 +284,7 @@ def test_a_workflow_in_a_step_of_another(traces: SentTraces, model: StartModel) 
 
 
 def plant(planted: Planted, model: StartModel) -> SpanRecorder:
-    """A run of an agent in a workflow."""
+    """Run an agent in a workflow; return the spans."""
 
     def look_up(city: str) -> str:
         """Look a city up."""
@@ -318,7 +318,7 @@ def plant(planted: Planted, model: StartModel) -> SpanRecorder:
 
 @pytest.mark.plants("BaseWorkflowAgent", "BaseTool", "Workflow")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """An agent's input, its tool's arguments and result, and values that a workflow hands on are in the trace."""
+    """An agent's input, tool arguments, tool result and values between steps are recorded."""
     planted = Planted()
     recorder = plant(planted, model)
     assert planted.unrecorded(recorder) == []
@@ -326,26 +326,26 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
 
 
 class Told(CustomLLM):
-    """Answers with all that a message of LlamaIndex's can hold."""
+    """A model whose answer has every field that a LlamaIndex message can have."""
 
     planted: Any
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Its name."""
+        """The model's name."""
         return LLMMetadata(model_name="told", is_chat_model=True)
 
     def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
-        """Is not called."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
 
     def stream_complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponseGen:
-        """Is not called."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
 
     @llm_chat_callback()
     def chat(self, messages: Any, **_: Any) -> ChatResponse:
-        """An answer that was cut off."""
+        """Return an answer that was cut off."""
         planted = self.planted
         blocks: list[Any] = [
             ThinkingBlock(content=planted["a thought"], additional_information={"note": planted["beside a thought"]}),
@@ -368,7 +368,7 @@ class Told(CustomLLM):
 
 @pytest.mark.plants("BaseLLM")
 def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
-    """Of a model's call, which no client below it tells of."""
+    """All fields of messages are recorded on a model call without a client below it."""
     planted = Planted()
     blocks: list[Any] = [
         TextBlock(text=planted["the question"]),
@@ -394,7 +394,7 @@ def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
 
 
 def test_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """The app's spans in a tool are below it, and the run is below the app's own."""
+    """The app's spans in a tool are below that tool, and the run is below the app's own span."""
 
     @pandaprobe_otel.span(name="look up")
     def look_up(city: str) -> str:
@@ -414,19 +414,19 @@ def test_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
 
 
 def engine(endpoint: ScriptedEndpoint, traces: SentTraces, **options: Any) -> Any:
-    """A query engine over one document, which has been read in already."""
+    """A query engine over one document, which is already indexed."""
     index = VectorStoreIndex.from_documents([Document(text="Snow falls in Oslo.")], embed_model=MockEmbedding(4))
     assert traces.one().root["kind"] == "EMBEDDING"
     return index.as_query_engine(llm=chat_model(endpoint) if options else plain_model(endpoint), **options)
 
 
 def query(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
-    """Ask and wait."""
+    """Ask, and wait for the answer."""
     return str(engine(endpoint, traces).query("How is it?"))
 
 
 def aquery(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
-    """Ask and wait in a loop."""
+    """Ask, and wait for the answer in an event loop."""
     asking = engine(endpoint, traces)
 
     async def ask() -> str:
@@ -436,13 +436,13 @@ def aquery(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
 
 
 def streamed(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
-    """Ask, and read piece by piece."""
+    """Ask, and read the answer piece by piece."""
     response = engine(endpoint, traces, streaming=True).query("How is it?")
     return "".join(response.response_gen)
 
 
 def astreamed(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
-    """Ask, and read piece by piece in a loop."""
+    """Ask, and read the answer piece by piece in an event loop."""
     asking = engine(endpoint, traces, streaming=True)
 
     async def ask() -> str:
@@ -456,7 +456,7 @@ def astreamed(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:
 def test_a_query_is_one_tree(
     way: Callable[[ScriptedEndpoint, SentTraces], str], traces: SentTraces, model: StartModel
 ) -> None:
-    """Retrieval, its embedding and the answer, which is the trace's, however it is read."""
+    """Every way to query makes the same tree of retrieval, embedding and answer."""
     endpoint = model(lambda messages: Reply(text="It snows."))
     assert way(endpoint, traces) == "It snows."
 
@@ -474,7 +474,7 @@ def test_a_query_is_one_tree(
 
 
 def test_models_alone(traces: SentTraces, model: StartModel) -> None:
-    """Completion, chat and streams are one LLM span each."""
+    """Completions, chats and streams without an agent are one LLM span each."""
     endpoint = model(lambda messages: Reply(text="Hi."))
     llm = chat_model(endpoint)
     asked = [ChatMessage("Hi")]
@@ -492,7 +492,7 @@ def test_models_alone(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """It ends as cancelled at the next call, and claims no call that the app makes itself."""
+    """A dropped stream ends at the next call; the app's own calls of the client are still recorded."""
     endpoint = model(lambda messages: Reply(text="One two three."))
     llm = plain_model(endpoint)
     stream = llm.stream_chat([ChatMessage("Hi")])
@@ -507,7 +507,7 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Cancellation is no error, and every span is ended."""
+    """Cancelling a run ends every span without an error."""
 
     async def cancelled() -> None:
         began = asyncio.Event()
@@ -534,14 +534,14 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("is_left", [False, True])
 def test_a_run_that_waits_for_a_person(is_left: bool, traces: SentTraces, model: StartModel) -> None:
-    """The tool is interrupted, and begins again with the answer; so is a run that the app leaves meanwhile."""
+    """A tool that waits for a person is interrupted, then runs again; a run left waiting is interrupted too."""
 
     async def weather(ctx: Context, city: str) -> str:
         """Tell the weather in a city."""
         said = await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(prefix="Sure?"))
         return f"{WEATHER[city]}, {said.response}"
 
-    weather.__annotations__ |= {"ctx": Context, "city": str}  # LlamaIndex does not look them up where they are written
+    weather.__annotations__ |= {"ctx": Context, "city": str}  # LlamaIndex does not resolve local names
 
     async def ask() -> None:
         running = forecaster(plain_model(endpoint), tools=[weather]).run("Weather in Oslo?")
@@ -563,7 +563,7 @@ def test_a_run_that_waits_for_a_person(is_left: bool, traces: SentTraces, model:
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
     agent = forecaster(plain_model(model(weather_model)))
 
     async def both() -> None:
@@ -576,34 +576,34 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 
 def ours() -> list[RunHandler]:
-    """Handlers of ours in the dispatcher."""
+    """Return our handlers in LlamaIndex's dispatcher."""
     handlers: Any = llama_index_instrumentation.root_dispatcher.span_handlers
     return [each for each in handlers if isinstance(each, RunHandler)]
 
 
 class Echo(CustomLLM):
-    """A model without a server, whose ways to be asked come to one: those of a `CustomLLM` call each other."""
+    """A model without a server, whose inherited methods call each other."""
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Its name."""
+        """The model's name."""
         return LLMMetadata(model_name="echo")
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:
-        """The prompt, or a failure."""
+        """Echo the prompt, or fail."""
         if "fail" in prompt:
             raise ConnectionError("no")
         return CompletionResponse(text=prompt)
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponseGen:
-        """The same in one piece."""
+        """Echo the prompt in one piece."""
         return (CompletionResponse(text=prompt, delta=prompt) for _ in range(1))
 
 
 async def read(stream: Any) -> None:
-    """All of it."""
+    """Read the whole stream."""
     async for _ in await stream:
         pass
 
@@ -613,7 +613,7 @@ async def read(stream: Any) -> None:
     ["complete", "acomplete", "stream_complete", "astream_complete", "chat", "achat", "stream_chat", "astream_chat"],
 )
 def test_a_model_that_asks_itself_is_one_call(way: str, traces: SentTraces) -> None:
-    """`achat` of a custom model calls its `chat`, and that its `complete`: one LLM span, with the answer."""
+    """A custom model's `achat` calls its `chat`, which calls its `complete`: these are one LLM span with the answer."""
     given: Any = [ChatMessage(role="user", content="Hi")] if "chat" in way else "Hi"
     answer: Any = getattr(Echo(), way)(given)
     if way.startswith("astream"):
@@ -629,7 +629,7 @@ def test_a_model_that_asks_itself_is_one_call(way: str, traces: SentTraces) -> N
 
 
 def test_a_model_that_is_asked_while_its_stream_waits(traces: SentTraces) -> None:
-    """Calls of the app's own are all there: before the first piece of a stream, between its pieces, and at once."""
+    """Calls that the app makes before, between and during the pieces of a stream are all recorded."""
     llm = Echo()
 
     async def run() -> None:
@@ -645,7 +645,7 @@ def test_a_model_that_is_asked_while_its_stream_waits(traces: SentTraces) -> Non
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves nothing open and no object behind."""
+    """Neither a successful nor a failed run leaves objects or open runs behind."""
     index = VectorStoreIndex.from_documents([Document(text="Snow.")], embed_model=MockEmbedding(embed_dim=4))
     engine = index.as_query_engine(llm=Echo())
 
@@ -666,7 +666,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, nothing of ours is left in the dispatcher; the client's instrumentation records the call."""
+    """Uninstrumenting removes our handler from the dispatcher; then the client's instrumentation records the call."""
     llm = plain_model(model(lambda messages: Reply(text="Hi.")))
     with off("llama_index"):
         assert ours() == []
@@ -676,14 +676,14 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and every call is there once."""
+    """While OpenInference records the runs, our integration is skipped, and each call is recorded once."""
     endpoint = model(weather_model)
     trace = is_silent_beside_another_vendor("llama_index", traces, server, endpoint)
     assert {span["metadata"]["scope"] for span in trace.spans} == {"openinference.instrumentation.llama_index"}
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: an agent and a streamed answer from documents, in one session."""
+    """The example, without a key, runs an agent and streams an answer from documents in one session."""
     assert "Parcels are kept" in run_example("llama_index_agent", server).splitlines()[-1]
 
     asked, answered = [trace for trace in traces.new(3) if trace.root["kind"] != "EMBEDDING"]

@@ -1,4 +1,4 @@
-"""Content that is planted in LlamaIndex's query and chat engines, and in their sources, comes out in the trace."""
+"""Content planted in LlamaIndex's query engines, chat engines and their sources appears in the trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from planting import Planted
 
 
 class Noting(BaseNodePostprocessor):
-    """Writes a note on everything that was found."""
+    """A postprocessor that adds a note to every node."""
 
     note: str
 
@@ -36,7 +36,7 @@ class Noting(BaseNodePostprocessor):
 
 
 def index(planted: Planted, traces: SentTraces) -> Any:
-    """One document, which is a trace of its own."""
+    """Return an index of one document, which makes a trace of its own."""
     document = Document(text=planted["a document"], metadata={"title": planted["a document's title"]})
     found = VectorStoreIndex.from_documents([document], embed_model=MockEmbedding(4))
     assert planted.missing_in(traces.one().body) == []
@@ -54,7 +54,7 @@ def model_of(endpoint: ScriptedEndpoint) -> Any:
 @pytest.mark.plants("BaseQueryEngine", "BaseRetriever", "BaseEmbedding", "BaseSynthesizer", "BaseNodePostprocessor")
 @pytest.mark.parametrize("way", ["query", "aquery"])
 def test_a_query_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The question, what is found, what is made of it, the prompt, and the answer."""
+    """The question, documents, notes, prompt and answer of a query appear in the trace."""
     planted = Planted()
     engine = index(planted, traces).as_query_engine(
         llm=model_of(model(lambda _: Reply(text=planted["the answer"]))),
@@ -73,7 +73,7 @@ def test_a_query_comes_out(way: str, traces: SentTraces, model: StartModel) -> N
 @pytest.mark.plants("BaseChatEngine")
 @pytest.mark.parametrize("way", ["chat", "achat"])
 def test_a_chat_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The question, the history, the findings and the answer come out."""
+    """The question, history, documents and answer of a chat appear in the trace."""
     planted = Planted()
     engine = index(planted, traces).as_chat_engine(
         chat_mode="context",

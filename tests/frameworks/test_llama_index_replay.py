@@ -1,4 +1,7 @@
-"""Programs of LlamaIndex, replayed. It reads annotations of tools, which have to be classes here."""
+"""Programs of LlamaIndex, replayed.
+
+LlamaIndex reads the annotations of tools, which must be classes here, not strings.
+"""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("traced")
 
 
 def agent_at(url: str, parts: Parts, tools: Any = None, **options: Any) -> FunctionAgent:
-    """An agent of a model at this address."""
+    """An agent whose model is at this address."""
     llm = OpenAI(model=parts.model, api_base=url, api_key="any", default_headers={"Connection": "close"})
     given = [FunctionTool.from_defaults(weather, description=parts.description)]
     if parts.has_clock:
@@ -32,7 +35,7 @@ def agent_at(url: str, parts: Parts, tools: Any = None, **options: Any) -> Funct
 
 
 async def answers_of(agent: FunctionAgent, parts: Parts) -> list[str]:
-    """Return the answers of a workflow of this agent."""
+    """Return the agent's answers, each as streamed pieces and as a whole."""
     texts: list[str] = []
     for asked in parts.questions:
         running = AgentWorkflow(agents=[agent]).run(user_msg=asked)
@@ -42,29 +45,29 @@ async def answers_of(agent: FunctionAgent, parts: Parts) -> list[str]:
 
 
 def streamed(url: str, parts: Parts) -> list[str]:
-    """Answers as streams."""
+    """Ask for streamed answers."""
     return asyncio.run(answers_of(agent_at(url, parts), parts))
 
 
 def whole(url: str, parts: Parts) -> list[str]:
-    """Answers in one piece."""
+    """Ask for answers in one piece."""
     return asyncio.run(answers_of(agent_at(url, parts, streaming=False), parts))
 
 
 @pytest.mark.parametrize("program", [whole, streamed])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [whole, streamed])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
 
 
 def with_context(url: str, parts: Parts) -> list[str]:
-    """A tool that takes the workflow's context, and so runs in a replay as well."""
+    """Ask an agent with a tool that takes the workflow's context, so that this tool runs in a replay too."""
 
     async def clock(ctx: Context, city: str) -> str:
         """Tell the time in a city."""
@@ -76,7 +79,7 @@ def with_context(url: str, parts: Parts) -> list[str]:
 
 
 def test_a_tool_with_the_context_runs(tmp_path: Path) -> None:
-    """The other one does not."""
+    """In a replay, a tool with the workflow's context runs, and the other tool does not."""
     url, result, done = record(with_context, tmp_path / "one.yaml")
     assert done == ["weather Oslo", "weather Rome"]
     assert (run(with_context, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])

@@ -31,12 +31,12 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
 async def call(target: Any, city: str) -> Any:
-    """One tool call of a connected client, inside an agent of the app."""
+    """Call one tool inside an agent of the app."""
     async with Client(target) as client:
         await client.list_tools()
         with pandaprobe_otel.agent(name="app"):
             result = await client.call_tool("weather", {"city": city})
-        # While the server runs: at its end it can wait no more for the trace that its spans belong to.
+        # flush while the server runs, since its end does not wait for the trace that its spans belong to
         assert await asyncio.to_thread(pandaprobe_otel.flush, 10)
         return result
 
@@ -47,21 +47,21 @@ def environment() -> dict[str, str]:
 
 
 def over_stdio(local: LocalServer, city: str) -> Any:
-    """The server is a process that the client starts."""
+    """Call a server process that the client starts."""
     program = [str(SUPPORT / "mcp_weather.py"), local.url, local.api_key]
     parameters = StdioServerParameters(command=sys.executable, args=program, env=environment())
     return asyncio.run(call(stdio_client(parameters), city))
 
 
 def over_http(local: LocalServer, city: str) -> Any:
-    """The server is a process that runs already."""
+    """Call a server process that already runs."""
     with running_server(local) as url:
         return asyncio.run(call(url, city))
 
 
 @contextmanager
 def running_server(local: LocalServer) -> Iterator[str]:
-    """A server over HTTP in a process of its own; its spans are sent when the block ends."""
+    """Run a server over HTTP in a process of its own; its spans are sent when the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,7 +81,7 @@ def running_server(local: LocalServer) -> Iterator[str]:
 
 @pytest.mark.parametrize("way", [over_stdio, over_http])
 def test_client_and_server_are_one_trace(way: Any, traces: SentTraces, server: LocalServer) -> None:
-    """The server's spans, of another process, are below the client's, each with arguments and result."""
+    """The server process's spans are below the client's, each with arguments and result."""
     assert not way(server, "Oslo").is_error
 
     trace = traces.one()
@@ -98,12 +98,12 @@ def test_client_and_server_are_one_trace(way: Any, traces: SentTraces, server: L
 
 
 def in_memory(city: str) -> Any:
-    """The server is in the client's process."""
+    """Call a server in the client's process."""
     return asyncio.run(call(weather_server, city))
 
 
 def test_a_tool_that_fails(traces: SentTraces) -> None:
-    """Client and server tell the error; the agent that goes on is none."""
+    """A failed tool gives client and server spans status ERROR; the agent continues, and its span is OK."""
     assert in_memory("Atlantis").is_error
 
     trace: AgentTrace = traces.one()
@@ -114,7 +114,7 @@ def test_a_tool_that_fails(traces: SentTraces) -> None:
 
 
 def test_a_tool_that_does_not_exist(traces: SentTraces) -> None:
-    """The app gets what the library says, and the span too."""
+    """A call of an unknown tool gives the app the library's error, and the span has that error."""
 
     async def unknown() -> Any:
         async with Client(weather_server) as client:
@@ -132,7 +132,7 @@ def test_a_tool_that_does_not_exist(traces: SentTraces) -> None:
 
 
 def test_one_call_of_an_agents_tool_is_one_tool(traces: SentTraces) -> None:
-    """A framework's TOOL that calls a server stays the only one of this process but the server's."""
+    """Inside a framework's TOOL span, the client's span of the same call has kind OTHER."""
 
     async def run() -> Any:
         async with Client(weather_server) as client:
@@ -146,7 +146,7 @@ def test_one_call_of_an_agents_tool_is_one_tool(traces: SentTraces) -> None:
 
 
 def test_calls_at_once_do_not_mix(traces: SentTraces) -> None:
-    """Several calls of one connection are each in the trace that made it."""
+    """Concurrent calls of one connection are each in their caller's trace."""
 
     async def ask(client: Client, city: str) -> None:
         with pandaprobe_otel.agent(name=city):
@@ -162,7 +162,7 @@ def test_calls_at_once_do_not_mix(traces: SentTraces) -> None:
 
 
 def test_a_picture_is_named_and_not_carried(traces: SentTraces) -> None:
-    """Bytes that a tool gives are in no span."""
+    """A picture that a tool returns is recorded by its type, without its bytes."""
     painter = MCPServer("painter")
 
     @painter.tool()
@@ -181,7 +181,7 @@ def test_a_picture_is_named_and_not_carried(traces: SentTraces) -> None:
 
 
 def test_a_prompt_tells_what_it_gave(traces: SentTraces) -> None:
-    """Requests to a server inside an agent are there; handshakes and lists are not."""
+    """An agent's requests to a server are recorded with their results; handshakes and lists are left out."""
 
     async def run() -> None:
         async with Client(weather_server) as client:
@@ -196,7 +196,7 @@ def test_a_prompt_tells_what_it_gave(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
-    """Off, the library is as it was, and its own spans go on without content."""
+    """Uninstrumenting restores the library, which then makes only its own spans."""
     with off("mcp"):
         assert not hasattr(session.ClientSession.call_tool, "__wrapped__")
         in_memory("Oslo")
@@ -204,7 +204,7 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
 
 
 def test_many_calls_leave_nothing_open(traces: SentTraces) -> None:
-    """Hundreds of calls of one connection are each one trace of client and server."""
+    """Each of 200 calls of one connection is one complete trace of client and server."""
 
     async def many() -> None:
         async with Client(weather_server) as client:
@@ -216,7 +216,7 @@ def test_many_calls_leave_nothing_open(traces: SentTraces) -> None:
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer) -> None:
-    """OpenInference sends the trace along as we do, and makes no spans: ours are the same with it, each once."""
+    """OpenInference propagates the trace as we do and makes no spans, so our spans are the same beside it."""
     done = run_beside_another_vendor("mcp", server.url, server.api_key)
     assert done.stdout.partition(":")[0] == "hooked"
     for trace in traces.new(2):
@@ -230,7 +230,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer) -> None:
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: an agent whose tool is served by another process, in one trace."""
+    """The example, without a key, runs an agent with a tool of another process in one trace."""
     assert run_example("mcp_agent", server).splitlines()[-1].startswith("Your parcel is on its way")
 
     trace = traces.one()
@@ -239,7 +239,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 
 def test_calls_of_tools_are_recorded_and_replayed(traces: SentTraces, tmp_path: Path) -> None:
-    """With `tools=` the server's tool runs once; what it gave comes back as the library's own class."""
+    """With `tools=`, the server's tool runs once, and a replay returns equal results."""
     ran: list[str] = []
     shop = MCPServer("shop")
 

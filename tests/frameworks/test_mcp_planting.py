@@ -1,4 +1,4 @@
-"""Content that is planted in requests and answers of MCP's clients and servers comes out in the trace."""
+"""Content planted in requests and answers of MCP clients and servers appears in the trace."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Found(BaseModel):
 
 
 def body_of(server: MCPServer, calls: Callable[[Any], Awaitable[object]], traces: SentTraces, **options: Any) -> Any:
-    """The trace of what a client does inside an agent of the app."""
+    """Return the trace of a client's calls inside an agent of the app."""
 
     async def run() -> None:
         async with Client(server, **options) as client:
@@ -92,7 +92,7 @@ RESULTS: dict[str, Callable[[Planted], Any]] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.plants("ClientSession.call_tool", "OpenTelemetryMiddleware.__call__")
 def test_what_is_planted_comes_out(kind: str, traces: SentTraces) -> None:
-    """Arguments and result of a tool, each on the client's span and on the server's; bytes by their digest."""
+    """A tool's arguments and result appear in the spans of client and server, bytes as their digest."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -115,7 +115,7 @@ def test_what_is_planted_comes_out(kind: str, traces: SentTraces) -> None:
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces) -> None:
-    """The tool's words about its failure come out."""
+    """A failed tool's message is the error of the spans of client and server."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -130,7 +130,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces) -> None:
 
 
 def test_a_failure_with_more_than_text_comes_out(traces: SentTraces) -> None:
-    """It is told as the error on both sides."""
+    """A failure with metadata appears completely in the error of the spans of client and server."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -146,7 +146,7 @@ def test_a_failure_with_more_than_text_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("prompts/get", "resources/read")
 def test_prompts_and_resources_come_out(traces: SentTraces) -> None:
-    """Requests to a server beside tools, and their answers, come out."""
+    """Requests for prompts and resources, and their answers, appear in the trace."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -184,7 +184,7 @@ class Asked(BaseModel):
 
 @pytest.mark.plants("sampling/createMessage", "elicitation/create", "JSONRPCDispatcher.send_raw_request")
 def test_what_a_server_asks_comes_out(traces: SentTraces) -> None:
-    """A tool's questions to the client's model and its user, and their answers, come out."""
+    """A tool's questions to the client's model and user, and their answers, appear in the trace."""
     planted = Planted()
     station = MCPServer("station")
 

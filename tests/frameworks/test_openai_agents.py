@@ -61,7 +61,7 @@ from weather_model import WEATHER, weather_model
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_goes_to_openai(traced: pandaprobe_otel.PandaProbe) -> None:
-    """The SDK's exporter is taken off, as an app does that; ours stays."""
+    """Remove the SDK's exporter as an app would; our processor stays."""
     agents.set_trace_processors([])
 
 
@@ -80,7 +80,7 @@ def raising(city: str) -> str:
 
 
 def client(endpoint: ScriptedEndpoint) -> AsyncOpenAI:
-    """A client that leaves no connection to a loop that is closed."""
+    """A client that leaves no open connection to a closed event loop."""
     headers = {"Connection": "close"}
     return AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
 
@@ -102,17 +102,17 @@ def forecaster(model: Any, **options: Any) -> Agent[Any]:
 
 
 def run_sync(agent: Agent[Any], asked: str) -> None:
-    """Wait for the answer, without a loop."""
+    """Wait for the answer, without an event loop."""
     Runner.run_sync(agent, asked)
 
 
 def run(agent: Agent[Any], asked: str) -> None:
-    """Wait for the answer in a loop."""
+    """Wait for the answer in an event loop."""
     asyncio.run(Runner.run(agent, asked))
 
 
 def streamed(agent: Agent[Any], asked: str) -> None:
-    """Event by event."""
+    """Read the run event by event."""
 
     async def consume() -> int:
         return len([event async for event in Runner.run_streamed(agent, asked).stream_events()])
@@ -125,7 +125,7 @@ def streamed(agent: Agent[Any], asked: str) -> None:
 def test_a_run_is_one_tree(
     way: Callable[[Any, str], None], model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
 ) -> None:
-    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
     endpoint = model(weather_model)
     way(forecaster(model_of(endpoint)), "Weather in Oslo?")
 
@@ -143,7 +143,7 @@ def test_a_run_is_one_tree(
 
 @pytest.mark.parametrize("model_of", [responses, chat_completions])
 def test_what_the_spans_tell(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls, checked against what went over the wire."""
+    """Messages and tool calls in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     run(forecaster(model_of(endpoint)), "Weather in Oslo?")
 
@@ -157,7 +157,7 @@ def test_what_the_spans_tell(model_of: Callable[[Any], Any], traces: SentTraces,
 
 
 def test_what_a_response_repeats_of_its_request(traces: SentTraces) -> None:
-    """Instructions, tools and parameters are in the response, as OpenAI's service sends it."""
+    """Instructions, tools and parameters are read from the response, where OpenAI's service repeats them."""
     parts = [{"type": "output_text", "text": "Cold.", "annotations": []}]
     response = Response.model_validate(
         {
@@ -183,12 +183,12 @@ def test_what_a_response_repeats_of_its_request(traces: SentTraces) -> None:
 
 
 def explain(context: Any, error: Exception) -> str:
-    """Tell the model of a failure; the SDK's own text hides the reason."""
+    """Return an error text for the model that includes the reason, which the SDK's own text omits."""
     return f"Sorry: {error}"
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error with what the model is told; the agent's is not."""
+    """The tool's span has status ERROR and the text given to the model; the agent's span is OK."""
 
     @function_tool(name_override="weather", failure_error_function=explain)
     def failing(city: str) -> str:
@@ -205,7 +205,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended; tool and agent tell it."""
+    """The exception reaches the app, every span is ended, and the spans of tool and agent have the error."""
     with pytest.raises(Exception, match="no station in Atlantis"):
         way(forecaster(responses(model(weather_model)), tools=[raising]), "Weather in Atlantis?")
 
@@ -217,7 +217,7 @@ def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces,
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """An error of the service ends the run and all its spans."""
+    """A refused model call ends the run and all its spans with an error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         run(forecaster(responses(model(weather_model))), "Weather in Nowhere?")
 
@@ -235,7 +235,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 def test_what_a_model_that_refuses_was_asked(
     way: Callable[[Any, str], None], model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
 ) -> None:
-    """A call that fails has its question, model, parameters and tools, and so have the agent and the run."""
+    """A failed call has its question, model, parameters and tools; agent and run have the question."""
     endpoint = model(weather_model)
     agent = forecaster(model_of(endpoint))
     agent.model_settings = ModelSettings(temperature=0.25, max_tokens=99)
@@ -255,7 +255,7 @@ def test_what_a_model_that_refuses_was_asked(
 def test_a_call_that_the_app_tells_nothing_of(
     model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
 ) -> None:
-    """With `trace_include_sensitive_data` off, failed or not, a call has its model and no word of what was said."""
+    """With `trace_include_sensitive_data` off, a call has its model and no content, failed or not."""
     agent = forecaster(model_of(model(weather_model)))
     for asked in ("Weather in Nowhere?", "Weather in Oslo?"):
         with contextlib.suppress(Exception):
@@ -269,7 +269,7 @@ def test_a_call_that_the_app_tells_nothing_of(
 
 @pytest.mark.parametrize("model_of", [responses, chat_completions])
 def test_the_first_token(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
-    """A streamed answer says when it began; one that is not streamed does not."""
+    """The span of a streamed answer has the time of its first token; other spans do not."""
     agent = forecaster(model_of(model(weather_model)))
     streamed(agent, "Weather in Oslo?")
     run(agent, "Weather in Oslo?")
@@ -281,12 +281,12 @@ def test_the_first_token(model_of: Callable[[Any], Any], traces: SentTraces, mod
 
 
 class Notes(SQLiteSession):
-    """A session of the app's own class."""
+    """A session class written by the app."""
 
 
 @pytest.mark.parametrize("way", ["run", "run_sync", "run_streamed"])
 def test_a_session_of_the_sdk_is_the_traces(way: str, traces: SentTraces, model: StartModel) -> None:
-    """Its id is the trace's session where neither the app nor the run's `group_id` names one."""
+    """The id of the SDK's session is the trace's session, unless the app or the run's `group_id` sets one."""
     agent = forecaster(responses(model(weather_model)))
 
     async def turn(session: SQLiteSession, **options: Any) -> None:
@@ -317,7 +317,7 @@ def test_a_session_of_the_sdk_is_the_traces(way: str, traces: SentTraces, model:
 @pytest.mark.parametrize("model_of", [responses, chat_completions])
 @pytest.mark.plants("model.get_response", "on_span_start", "on_span_end", "on_trace_start", "on_trace_end")
 def test_what_is_planted_comes_out(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, and its tool's arguments and result, are in the trace."""
+    """An agent's instructions, input, tool arguments and tool result are recorded."""
     planted = Planted()
 
     @function_tool
@@ -349,7 +349,7 @@ def test_what_is_planted_comes_out(model_of: Callable[[Any], Any], traces: SentT
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """`group_id` is the session, and the metadata of the run is the trace's."""
+    """Both traces have the run's `group_id` as session and the run's metadata."""
     agent = forecaster(responses(model(weather_model)))
     config = RunConfig(workflow_name="talk", group_id="thread-7", trace_metadata={"team": "x"})
     for asked in ("Hi", "Weather in Oslo?"):
@@ -364,7 +364,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def hand_over(messages: Any) -> Reply:
-    """The first agent hands over, the second one answers."""
+    """Hand over as the first agent; answer as the second."""
     message: Message = messages[-1]
     if message["role"] == "user":
         return Reply(tool_calls=(ToolCall(name="transfer_to_expert", arguments={}),))
@@ -372,7 +372,7 @@ def hand_over(messages: Any) -> Reply:
 
 
 def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
-    """Both agents are below the run, with the hand-off in the first one; nothing is an error."""
+    """Both agents are below the run, the hand-off is below the first agent, and no span has status ERROR."""
     endpoint = model(hand_over)
     expert = Agent(name="expert", model=responses(endpoint))
     run(Agent(name="boss", model=responses(endpoint), handoffs=[expert]), "Weather?")
@@ -387,7 +387,7 @@ def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT below its tool; the app's spans in a tool are below it too."""
+    """A sub-agent is an AGENT span below its tool; so are the spans that the app makes in a tool."""
     endpoint = model(weather_model)
 
     @function_tool(name_override="weather")
@@ -414,7 +414,7 @@ def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: Star
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_run_that_waits_for_approval(together: bool, traces: SentTraces, model: StartModel) -> None:
-    """To wait is no success: tool, agent and run say it. Resumed within one trace, that does not wait any more."""
+    """A tool that waits for approval and its agent are interrupted; so is the run, unless resumed in the same trace."""
     endpoint = model(weather_model)
     careful = function_tool(weather_of, name_override="weather", needs_approval=True)
     agent = forecaster(chat_completions(endpoint), tools=[careful])
@@ -441,7 +441,7 @@ def weather_of(city: str) -> str | None:
 
 
 def test_a_tool_that_gives_nothing_back(traces: SentTraces, model: StartModel) -> None:
-    """Nothing waits: the model is asked again."""
+    """A tool that returns None is not waiting, and the model is called again."""
     endpoint = model(weather_model)
     run(
         forecaster(chat_completions(endpoint), tools=[function_tool(weather_of, name_override="weather")]),
@@ -453,7 +453,7 @@ def test_a_tool_that_gives_nothing_back(traces: SentTraces, model: StartModel) -
 
 
 def test_a_guardrail(traces: SentTraces, model: StartModel) -> None:
-    """It is a span that tells whether it was triggered."""
+    """A guardrail is a span that records whether it was triggered."""
 
     @input_guardrail(name="no weather")
     def refuse(context: Any, agent: Any, asked: Any) -> GuardrailFunctionOutput:
@@ -469,7 +469,7 @@ def test_a_guardrail(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
     agent = forecaster(responses(model(weather_model)))
 
     in_tasks(lambda city: Runner.run(agent, f"Weather in {city}?"))
@@ -478,13 +478,13 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.fixture
 def adapter() -> Iterator[OpenAIAgentsAdapter]:
-    """An adapter, whose values are forgotten afterwards."""
+    """An adapter; its values are removed after the test."""
     yield OpenAIAgentsAdapter(**OFFICIAL)
     OpenAIAgentsInstrumentor().values = None
 
 
 def test_the_adapter_of_the_official_sdk(adapter: OpenAIAgentsAdapter, traces: SentTraces, model: StartModel) -> None:
-    """Its session, user, tags and metadata are the trace's; the run is recorded once."""
+    """The trace has the adapter's session, user, tags and metadata; the run is recorded once."""
     adapter.instrument()
     run(forecaster(responses(model(weather_model))), "Hi")
 
@@ -499,7 +499,7 @@ VENDORS = {
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_silent_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While another vendor records the runs, ours says so, and every call is there once."""
+    """While a rival records the runs, our integration is skipped, and each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("openai_agents", VENDORS[vendor], server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith(f"skipped: {vendor} records these calls")
@@ -509,7 +509,7 @@ def test_silent_beside_another_vendor(vendor: str, traces: SentTraces, server: L
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: two turns of one session, the second streamed."""
+    """The example, without a key, makes two turns of one session, the second streamed."""
     assert run_example("openai_agents_agent", server).splitlines()[-1] == "You are welcome."
 
     asked, thanked = parcel_talk(traces)
@@ -519,7 +519,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 @pytest.mark.parametrize("way", ["awaited", "streamed", "streamed and left alone"])
 async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) -> None:
-    """The cancellation reaches the app; every span is ended, and none is an error."""
+    """Cancelling a run reaches the app and ends every span without an error."""
     asked, answer = threading.Event(), threading.Event()
 
     def slow(messages: Any) -> Reply:
@@ -550,7 +550,7 @@ async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) 
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, nothing of ours is left in the SDK; many runs later nothing has piled up in it."""
+    """Uninstrumenting removes our processor from the SDK; instrumented again, runs leave nothing in the processor."""
 
     def ours() -> list[RunProcessor]:
         provider: Any = agents.tracing.get_trace_provider()
@@ -572,10 +572,10 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 class Parrot(Model):
-    """A model in this process, which is as fast as it gets, and tells of its calls as OpenAI's do."""
+    """A model in this process, which makes the same spans as OpenAI's models."""
 
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
-        """Say the same each time; each tenth time it fails."""
+        """Return the same answer each time, except that every tenth call fails."""
         with generation_span(model="parrot", input=[{"role": "user", "content": "Hi"}]) as span:
             span.span_data.output = [{"role": "assistant", "content": "Squawk"}]
             if next(calls) % 10 == 0:
@@ -585,7 +585,7 @@ class Parrot(Model):
         return ModelResponse(output=[said], usage=Usage(), response_id=None)
 
     def stream_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Not used."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
 
 
@@ -593,7 +593,7 @@ calls = itertools.count()
 
 
 def test_many_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
     agent = Agent(name="parrot", model=Parrot())
 
     async def runs(count: int) -> None:

@@ -18,7 +18,7 @@ from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, 
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_goes_to_openai(traced: pandaprobe_otel.PandaProbe) -> None:
-    """The SDK's exporter is taken off, as an app does that; ours stays."""
+    """Remove the SDK's exporter as an app would; our processor stays."""
     agents.set_trace_processors([])
 
 
@@ -30,7 +30,7 @@ class Report(BaseModel):
 
 
 def agent_at(url: str, parts: Parts, kind: Any, **options: Any) -> Agent[Any]:
-    """An agent whose client leaves no connection to a loop that is closed."""
+    """An agent whose client leaves no open connection to a closed event loop."""
     client = AsyncOpenAI(base_url=url, api_key="any", default_headers={"Connection": "close"})
     tools = [function_tool(weather, description_override=parts.description)]
     if parts.has_clock:
@@ -40,13 +40,13 @@ def agent_at(url: str, parts: Parts, kind: Any, **options: Any) -> Agent[Any]:
 
 
 def responses(url: str, parts: Parts) -> list[str]:
-    """Over the Responses API, synchronously."""
+    """Ask over the Responses API, synchronously."""
     agent = agent_at(url, parts, OpenAIResponsesModel)
     return [Runner.run_sync(agent, asked).final_output for asked in parts.questions]
 
 
 def chat_streamed(url: str, parts: Parts) -> list[str]:
-    """Over chat completions, streamed, asynchronously."""
+    """Ask over chat completions, with asynchronous streams."""
     agent = agent_at(url, parts, OpenAIChatCompletionsModel)
 
     async def ask(question: str) -> str:
@@ -61,25 +61,25 @@ def chat_streamed(url: str, parts: Parts) -> list[str]:
 
 
 def structured(url: str, parts: Parts) -> list[Any]:
-    """With an answer that is JSON of a schema."""
+    """Ask for an answer that is JSON with a schema."""
     agent = agent_at(url, parts, OpenAIResponsesModel, output_type=Report)
     return [Runner.run_sync(agent, f"As JSON: {asked} as JSON").final_output for asked in parts.questions]
 
 
 @pytest.mark.parametrize("program", [responses, chat_streamed, structured])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [responses, chat_streamed, structured])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
 
 
 def failing(url: str, parts: Parts) -> str:
-    """A tool that fails, of which the SDK tells the model."""
+    """Ask an agent with a failing tool, whose error the SDK passes to the model."""
 
     def weather(city: str) -> str:
         """Tell the weather in a city."""
@@ -91,7 +91,7 @@ def failing(url: str, parts: Parts) -> str:
 
 
 def nested(url: str, parts: Parts) -> str:
-    """An agent that is a tool: it asks a model, so it runs in a replay as well, and its tools do not."""
+    """Ask an agent with an agent as its tool: the inner agent runs in a replay too, and its tools do not."""
     inner = agent_at(url, parts, OpenAIResponsesModel)
     tools = [inner.as_tool("weather", "Ask the station."), function_tool(clock)]
     agent = agent_at(url, parts, OpenAIResponsesModel).clone(tools=[*tools])
@@ -100,7 +100,7 @@ def nested(url: str, parts: Parts) -> str:
 
 @pytest.mark.parametrize("program", [failing, nested])
 def test_tools_that_fail_or_ask_a_model(program: Any, tmp_path: Path) -> None:
-    """The model gets the same text again, and nothing runs twice."""
+    """A replay gives the model the same texts, and no tool of the program runs."""
     url, result, done = record(program, tmp_path / "one.yaml")
     assert done
     assert (run(program, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])

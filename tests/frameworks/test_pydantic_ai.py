@@ -36,7 +36,7 @@ from weather_model import WEATHER, weather, weather_model
 
 
 def model_at(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatModel) -> Any:
-    """A model whose client leaves no connection to a loop that is closed, and does not ask twice."""
+    """A model whose client does not retry and leaves no open connection to a closed event loop."""
     headers = {"Connection": "close"}
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
     return kind("gpt-5-mini", provider=OpenAIProvider(openai_client=client))
@@ -48,17 +48,17 @@ def forecaster(model: Any, name: str = "forecaster", **options: Any) -> Agent[An
 
 
 def run_sync(agent: Agent[Any, Any], asked: str) -> None:
-    """Wait for the answer, without a loop."""
+    """Wait for the answer, without an event loop."""
     agent.run_sync(asked)
 
 
 def run(agent: Agent[Any, Any], asked: str) -> None:
-    """Wait for the answer in a loop."""
+    """Wait for the answer in an event loop."""
     asyncio.run(agent.run(asked))
 
 
 def streamed(agent: Agent[Any, Any], asked: str) -> None:
-    """Piece by piece."""
+    """Read the answer piece by piece."""
 
     async def consume() -> int:
         async with agent.run_stream(asked) as stream:
@@ -70,7 +70,7 @@ def streamed(agent: Agent[Any, Any], asked: str) -> None:
 @pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
 @pytest.mark.parametrize("way", [run_sync, run, streamed])
 def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The same tree however the agent is run and whatever API its model has; each call is one LLM span."""
+    """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
     endpoint = model(weather_model)
     way(forecaster(model_at(endpoint, kind)), "Weather in Oslo?")
 
@@ -86,7 +86,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: S
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls, checked against what went over the wire."""
+    """Messages and tool calls in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     run(forecaster(model_at(endpoint)), "Weather in Łódź?")
 
@@ -102,7 +102,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def direct(agent: Agent[Any, Any], asked: str) -> None:
-    """Without an agent's loop."""
+    """Call the model directly, without an agent."""
 
     async def consume() -> None:
         request = [ModelRequest.user_text_prompt(asked)]
@@ -113,7 +113,7 @@ def direct(agent: Agent[Any, Any], asked: str) -> None:
 
 
 def events(agent: Agent[Any, Any], asked: str) -> None:
-    """Node by node."""
+    """Run the agent node by node."""
 
     async def consume() -> None:
         async with agent.iter(asked) as run:
@@ -129,7 +129,7 @@ def events(agent: Agent[Any, Any], asked: str) -> None:
 @pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
 @pytest.mark.parametrize("way", [streamed, events, direct])
 def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """A streamed answer says when it began; one that is not streamed does not."""
+    """The span of a streamed answer has the time of its first token; other spans do not."""
     agent = forecaster(model_at(model(weather_model), kind))
     way(agent, "Weather in Oslo?")
     run(agent, "Weather in Oslo?")
@@ -142,7 +142,7 @@ def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: Sen
 
 @pytest.mark.parametrize("way", [run, streamed])
 def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended; tool and agent tell it."""
+    """The exception reaches the app, every span is ended, and the spans of tool and agent have the error."""
     with pytest.raises(LookupError, match="no station in Atlantis"):
         way(forecaster(model_at(model(weather_model))), "Weather in Atlantis?")
 
@@ -155,7 +155,7 @@ def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces,
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """An error of the service ends the run and all its spans."""
+    """A refused model call ends the run and all its spans with an error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         run(forecaster(model_at(model(weather_model))), "Weather in Nowhere?")
 
@@ -166,7 +166,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """The conversation goes on with the messages of the first turn, unless the app sets a session."""
+    """A continued conversation has the session of its first turn; the app's own session wins."""
     agent = forecaster(model_at(model(weather_model)))
     first = agent.run_sync("Hi", conversation_id="talk-7")
     agent.run_sync("Weather in Oslo?", message_history=first.all_messages())
@@ -180,7 +180,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
     endpoint = model(weather_model)
 
     @pandaprobe_otel.span(name="look up")
@@ -205,7 +205,7 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs of one agent is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
     agent = forecaster(model_at(model(weather_model)))
     in_tasks(lambda city: agent.run(f"Weather in {city}?"))
     found = traces.new(len(CITIES))
@@ -215,7 +215,7 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("vendor", ["logfire", "openinference"])
 def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """The same spans go to both: every call is there once."""
+    """Our spans and the rival's are the same spans, so each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("pydantic_ai", vendor, server.url, server.api_key, endpoint.base_url)
     assert done.stdout.partition(":")[0] == "adopted"
@@ -225,7 +225,7 @@ def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalSer
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two turns of one session, the second streamed."""
+    """The example makes two turns of one session, the second streamed."""
     example = Example("pydantic_ai_agent")
     example.run(model(example.script), monkeypatch)
 
@@ -233,7 +233,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 
 def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
-    """The app's settings of all agents, or of one, hold."""
+    """Settings that the app made for all agents, or for one, stay."""
     ours = vars(Agent)["_instrument_default"]
     pandaprobe_otel.uninstrument("pydantic_ai")
     assert vars(Agent)["_instrument_default"] is vars(Embedder)["_instrument_default"] is False
@@ -256,7 +256,7 @@ ECHO = Agent(TestModel(custom_output_text="It is snowy."), name="echo")
 
 
 def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces) -> None:
-    """With `capture_content=False` the spans have names, models and tokens, and nothing that was said."""
+    """With `capture_content=False`, spans have names, models and tokens, but no content."""
     with recorded_apart("pydantic_ai", capture_content=False) as recorded:
         ECHO.run_sync("Weather in Oslo?")
 
@@ -266,7 +266,7 @@ def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces) -> None:
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Many runs later nothing has piled up."""
+    """A thousand runs leave no objects behind."""
 
     async def runs(count: int) -> None:
         for _ in range(count):

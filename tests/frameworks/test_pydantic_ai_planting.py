@@ -1,4 +1,4 @@
-"""Content that is planted in Pydantic AI's agents, messages, tools, models and embedders comes out in the trace."""
+"""Content planted in Pydantic AI's agents, messages, tools, models and embedders appears in the trace."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Verdict(BaseModel):
 
 
 def provider(url: str) -> Any:
-    """A client that leaves no connection to a loop that is closed, and does not ask twice."""
+    """A client that does not retry and leaves no open connection to a closed event loop."""
     headers = {"Connection": "close"}
     client = AsyncOpenAI(base_url=url, api_key="any", max_retries=0, default_headers=headers)
     return OpenAIProvider(openai_client=client)
@@ -55,17 +55,17 @@ def chat(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatModel) -> Any:
 
 
 def run_sync(agent: Any, asked: Any, **given: Any) -> Any:
-    """Wait for the answer, without a loop."""
+    """Wait for the answer, without an event loop."""
     return agent.run_sync(asked, **given).output
 
 
 def run(agent: Any, asked: Any, **given: Any) -> Any:
-    """Wait for the answer in a loop."""
+    """Wait for the answer in an event loop."""
     return asyncio.run(agent.run(asked, **given)).output
 
 
 def streamed(agent: Any, asked: Any, **given: Any) -> Any:
-    """Piece by piece."""
+    """Read the answer piece by piece."""
 
     async def consume() -> Any:
         async with agent.run_stream(asked, **given) as stream:
@@ -75,7 +75,7 @@ def streamed(agent: Any, asked: Any, **given: Any) -> Any:
 
 
 def by_nodes(agent: Any, asked: Any, **given: Any) -> Any:
-    """Node by node."""
+    """Run the agent node by node."""
 
     async def consume() -> Any:
         async with agent.iter(asked, **given) as nodes:
@@ -91,7 +91,7 @@ KINDS = [OpenAIChatModel, OpenAIResponsesModel]
 
 
 def comes_out(planted: Planted, traces: SentTraces) -> Any:
-    """Assert that everything is in the trace, which is returned."""
+    """Assert that the trace contains everything planted, and return the trace."""
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
     return trace
@@ -101,7 +101,7 @@ def comes_out(planted: Planted, traces: SentTraces) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("Agent", "model_settings_attributes")
 def test_what_is_planted_comes_out(way: Any, kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """Instructions, question, parameters, what a tool gets and gives, metadata, and the answer."""
+    """Instructions, question, parameters, tool arguments, tool result, metadata and answer appear in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -127,7 +127,7 @@ def test_what_is_planted_comes_out(way: Any, kind: Any, traces: SentTraces, mode
 
 @pytest.mark.plants("UserPromptPart.otel_message_parts", "_convert_binary_to_otel_part")
 def test_every_part_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Earlier turns, thoughts, pictures by their digest, and what stands beside each."""
+    """Earlier turns, thoughts, pictures (as digests) and the metadata of parts appear in the trace."""
     planted = Planted()
     history = [
         ModelRequest([SystemPromptPart(planted["the system prompt"]), UserPromptPart(planted["an earlier question"])]),
@@ -165,7 +165,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.plants("_redact_binary_content")
 def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces, model: StartModel) -> None:
-    """As what it is, of sync and of async tools; pictures by their digest."""
+    """The result of a sync or async tool appears in the trace in its own form, pictures as digests."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -192,7 +192,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_tools_that_fail_come_out(traces: SentTraces, model: StartModel) -> None:
-    """One that asks for another try, and one that raises."""
+    """A tool's request for another try, and a tool's exception, appear in the trace."""
     planted = Planted()
     tries = []
 
@@ -215,7 +215,7 @@ def test_tools_that_fail_come_out(traces: SentTraces, model: StartModel) -> None
 
 @pytest.mark.parametrize("kind", [ToolOutput, NativeOutput, PromptedOutput])
 def test_structured_output_comes_out(kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     Verdict.model_fields["verdict"].description = planted["of a field of the schema"]
     Verdict.model_rebuild(force=True)
@@ -233,7 +233,7 @@ def test_structured_output_comes_out(kind: Any, traces: SentTraces, model: Start
 
 
 def test_an_agent_in_a_tool_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The other agent's input and answer come out."""
+    """The other agent's input and answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -257,7 +257,7 @@ def test_an_agent_in_a_tool_comes_out(traces: SentTraces, model: StartModel) -> 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("record_uncaught_errors")
 def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -267,13 +267,13 @@ def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) ->
         way(Agent(chat(model(script)), name="planter"), planted["the question"])
     trace = comes_out(planted, traces)
     assert planted["the refusal"] in trace.root["error"]
-    call = trace.only("LLM")  # of a stream, Pydantic AI tears it down
+    call = trace.only("LLM")  # Pydantic AI cancels the call of a refused stream
     assert call["metadata"].get("outcome") == "cancelled" or planted["the refusal"] in call["error"]
 
 
 @pytest.mark.plants("Embedder", "_recorded_settings")
 def test_an_embedding_comes_out(traces: SentTraces) -> None:
-    """The embedded texts and the parameters come out."""
+    """The embedded texts and the parameters appear in the trace."""
     planted = Planted()
     answer = {
         "object": "list",

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("traced")
 
 
 def agent_at(url: str, parts: Parts, kind: Any, tools: Any = None) -> Agent[Any, Any]:
-    """An agent whose client leaves no connection to a loop that is closed."""
+    """An agent whose client leaves no open connection to a closed event loop."""
     client = AsyncOpenAI(base_url=url, api_key="any", default_headers={"Connection": "close"})
     given = [Tool(weather, description=parts.description), *([Tool(clock)] if parts.has_clock else [])]
     model = kind(parts.model, provider=OpenAIProvider(openai_client=client))
@@ -26,13 +26,13 @@ def agent_at(url: str, parts: Parts, kind: Any, tools: Any = None) -> Agent[Any,
 
 
 def responses(url: str, parts: Parts) -> list[str]:
-    """Over the Responses API, synchronously."""
+    """Ask over the Responses API, synchronously."""
     agent = agent_at(url, parts, OpenAIResponsesModel)
     return [agent.run_sync(asked).output for asked in parts.questions]
 
 
 def chat_streamed(url: str, parts: Parts) -> list[str]:
-    """Over chat completions, streamed, asynchronously."""
+    """Ask over chat completions, with asynchronous streams."""
     agent = agent_at(url, parts, OpenAIChatModel)
 
     async def ask(question: str) -> str:
@@ -47,18 +47,18 @@ def chat_streamed(url: str, parts: Parts) -> list[str]:
 
 @pytest.mark.parametrize("program", [responses, chat_streamed])
 def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
-    """Again and again."""
+    """Repeated replays of a program give the recorded result and spans, and run no tool."""
     is_replayed(program, tmp_path / "one.yaml")
 
 
 @pytest.mark.parametrize("program", [responses, chat_streamed])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
-    """The right call each."""
+    """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
 
 
 def rich(url: str, parts: Parts) -> str:
-    """A tool that asks the model to try again, and then returns a picture beside its result."""
+    """Ask an agent with a tool that returns a picture beside its result, and a tool that requests a retry."""
     tried: list[str] = []
 
     def weather(city: str) -> Any:
@@ -77,7 +77,7 @@ def rich(url: str, parts: Parts) -> str:
 
 
 def test_results_of_every_kind_come_back(tmp_path: Path) -> None:
-    """Values for the model, values beside them, and a request for a retry come back."""
+    """Replays return values for the model, values beside them, and requests for a retry."""
     url, _, done = record(rich, tmp_path / "one.yaml")
     assert done == ["Oslo"]
     found = run(rich, url, tmp_path / "one.yaml", PARTS)

@@ -47,7 +47,7 @@ from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model
 
 Ask = Callable[..., Awaitable[str]]
-# Its clients are left to the garbage collector with their connections, whoever's code runs then.
+# Semantic Kernel does not close its clients' connections; the garbage collector finds them while any code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
@@ -62,7 +62,7 @@ class Station:
 
 
 class AsyncStation:
-    """The same, in a coroutine."""
+    """A plugin whose function is a coroutine."""
 
     @kernel_function
     async def weather(self, city: str) -> str:
@@ -73,13 +73,13 @@ class AsyncStation:
 
 
 def weather_model(messages: Any) -> Reply:
-    """The model, which calls the function by the name that Semantic Kernel tells it."""
+    """A model script that calls the function by Semantic Kernel's name for it."""
     reply = any_weather_model(messages)
     return replace(reply, tool_calls=tuple(replace(call, name="Station-weather") for call in reply.tool_calls))
 
 
 def openai(endpoint: ScriptedEndpoint) -> OpenAIChatCompletion:
-    """A service whose client is instrumented itself."""
+    """A service whose client has its own instrumentation."""
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0)
     return OpenAIChatCompletion(ai_model_id="gpt-5-mini", async_client=client)
 
@@ -96,12 +96,12 @@ async def awaited(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
 
 
 async def invoked(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
-    """Return the answer, message by message."""
+    """Return the answer, read message by message."""
     return "".join([str(item) async for item in agent.invoke(task, **options)])
 
 
 async def streamed(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
-    """Return the answer, piece by piece."""
+    """Return the answer, read piece by piece."""
     return "".join([str(item) async for item in agent.invoke_stream(messages=task, **options)])
 
 
@@ -111,7 +111,7 @@ ways = pytest.mark.parametrize("ask", [awaited, invoked, streamed])
 @ways
 @pytest.mark.parametrize("station", [Station(), AsyncStation()])
 async def test_a_run_is_one_tree(ask: Ask, station: Any, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, that of its client; each function is below the agent, once."""
+    """Each model call is one LLM span, made by its client; each function call is one span below the agent."""
     endpoint = model(weather_model)
     thread = ChatHistoryAgentThread(thread_id="t-1")
     answer = await ask(forecaster(endpoint, station), "Weather in Oslo?", thread=thread)
@@ -135,7 +135,7 @@ async def test_a_run_is_one_tree(ask: Ask, station: Any, traces: SentTraces, mod
 
 @ways
 async def test_a_function_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Its span is an error; the agent, which goes on, is none."""
+    """The failed function's span has status ERROR; the agent continues, and its span is OK."""
     await ask(forecaster(model(weather_model)), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -146,7 +146,7 @@ async def test_a_function_that_fails(ask: Ask, traces: SentTraces, model: StartM
 
 @ways
 async def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The app gets the exception, and every span is ended."""
+    """A refused model call raises in the app, and every span is ended."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         await ask(forecaster(model(weather_model)), "Weather in Nowhere?")
 
@@ -158,7 +158,7 @@ async def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartMo
 
 @ways
 async def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """It does so unchanged, from below Semantic Kernel's own handling, and every span is ended."""
+    """An exception that Semantic Kernel does not handle reaches the app unchanged, and every span is ended."""
 
     class Halt(BaseException):
         pass
@@ -182,7 +182,7 @@ async def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, m
 
 @ways
 async def test_turns_of_a_thread_are_one_session(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A thread gets its id in its first run; the session of the app wins."""
+    """The thread's id, created by its first turn, is the session of all its turns; the app's own session wins."""
     agent, thread = forecaster(model(weather_model)), ChatHistoryAgentThread()
     await ask(agent, "Hi", thread=thread)
     await ask(agent, [ChatMessageContent(role="user", content="Thanks")], thread=thread)
@@ -196,7 +196,7 @@ async def test_turns_of_a_thread_are_one_session(ask: Ask, traces: SentTraces, m
 
 
 async def test_a_thread_that_the_run_makes(traces: SentTraces, model: StartModel) -> None:
-    """It is the session too: the app goes on with it."""
+    """A thread that the first run creates is the session of both runs."""
     agent = forecaster(model(weather_model))
     first = await agent.get_response("Hi")
     await agent.get_response("Thanks", thread=first.thread)
@@ -205,7 +205,7 @@ async def test_a_thread_that_the_run_makes(traces: SentTraces, model: StartModel
 
 
 async def test_a_thread_that_is_deleted(traces: SentTraces, model: StartModel) -> None:
-    """Semantic Kernel's own exception, and an error."""
+    """A deleted thread raises Semantic Kernel's own exception, and the run's span has status ERROR."""
     agent, thread = forecaster(model(weather_model)), ChatHistoryAgentThread()
     await agent.get_response("Hi", thread=thread)
     await thread.delete()
@@ -217,7 +217,7 @@ async def test_a_thread_that_is_deleted(traces: SentTraces, model: StartModel) -
 
 @ways
 async def test_an_agent_that_is_a_plugin(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """It is an AGENT below the function call by which the other asks it; the session is the other's."""
+    """An agent used as a plugin is an AGENT span below the function call; the session is the calling agent's."""
 
     def script(messages: Any) -> Reply:
         if "You lead." not in text_of(messages[0]["content"]):
@@ -245,7 +245,7 @@ async def test_an_agent_that_is_a_plugin(ask: Ask, traces: SentTraces, model: St
 
 
 async def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
-    """No error, and one trace: the runtime was started inside a span of the app's."""
+    """A hand-off in a span of the app is one trace without an error."""
 
     def script(messages: Any) -> Reply:
         if "You greet." not in text_of(messages[0]["content"]):
@@ -286,7 +286,7 @@ async def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("form", ["invoke", "invoke_stream"])
 async def test_a_prompt_of_the_app(form: str, traces: SentTraces, model: StartModel) -> None:
-    """It is a CHAIN with its model call; its arguments are those that the prompt has places for."""
+    """A prompt function is a CHAIN span with its model call; its input has only the arguments that the prompt uses."""
     endpoint = model(weather_model)
     kernel = Kernel(services=[openai(endpoint)])
     greet = kernel.add_function(plugin_name="Texts", function_name="greet", prompt="Greet {{$name}}")
@@ -306,7 +306,7 @@ async def test_a_prompt_of_the_app(form: str, traces: SentTraces, model: StartMo
 
 
 async def test_a_function_that_yields(traces: SentTraces) -> None:
-    """Its span lasts until it is read, and what the app does in between is not below it."""
+    """A streaming function's span lasts until its result is read, and is not current between two pieces."""
 
     class Radio:
         @kernel_function
@@ -331,7 +331,7 @@ async def test_a_function_that_yields(traces: SentTraces) -> None:
 async def test_a_run_that_the_app_drops(
     way: str, native: bool, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two answers, and after the last one that was read, the current span is the app's; no span is open."""
+    """Before and after the app closes a run early, no span of ours is current; then every span is ended."""
     if native:
         turn_on_diagnostics(monkeypatch)
     answers: Any = getattr(forecaster(model(weather_model)), way)("Weather in Oslo?")
@@ -353,7 +353,7 @@ async def test_a_run_that_the_app_drops(
 def test_a_run_that_is_read_no_further(
     way: str, native: bool, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody closes it before the event loop ends: until then the current span is the app's."""
+    """A run that the app neither reads on nor closes is not current, and ends with the event loop."""
     if native:
         turn_on_diagnostics(monkeypatch)
     kept: list[Any] = []
@@ -375,7 +375,7 @@ def test_a_run_that_is_read_no_further(
 
 
 async def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Every span is ended, and none is an error."""
+    """Cancelling the task ends every span, and no span has status ERROR."""
 
     async def run(slow: Any) -> None:
         class Slow:
@@ -392,7 +392,7 @@ async def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -
 
 @ways
 async def test_runs_at_once_do_not_mix(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Of one agent: each is a trace of its own."""
+    """Concurrent runs of one agent are separate traces."""
     agent = forecaster(model(weather_model))
     await asyncio.gather(
         *(
@@ -418,7 +418,7 @@ class QuietStation:
 
 
 QUIET: Any = KernelPlugin.from_object("Station", QuietStation())["weather"]
-"""Made once: OpenTelemetry keeps the instruments of every function that Semantic Kernel makes."""
+"""Created once, since OpenTelemetry keeps the instruments of every function that Semantic Kernel creates."""
 
 
 class Echo(ChatCompletionClientBase):
@@ -431,8 +431,8 @@ class Echo(ChatCompletionClientBase):
 
 @pytest.mark.usefixtures("traced")
 def test_a_thousand_runs_do_not_grow(caplog: pytest.LogCaptureFixture) -> None:
-    """Well or badly ended, read or dropped, a run leaves no object behind when the event loop has ended."""
-    caplog.set_level(logging.CRITICAL)  # what is logged of failures would be kept, with their frames
+    """After its event loop ended, no run leaves objects behind, whether it failed or was closed early."""
+    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, with the frames of every failure
     agent = ChatCompletionAgent(name="echo", service=Echo(ai_model_id="none"))
 
     async def runs(count: int) -> None:
@@ -451,7 +451,7 @@ def test_a_thousand_runs_do_not_grow(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_without_content(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither messages nor arguments, nor texts of exceptions, also where Semantic Kernel is told to give them."""
+    """With `capture_content=False`, spans have no content or exception texts, even with diagnostics turned on."""
     turn_on_diagnostics(monkeypatch, models=False)
     with instrumented_with("semantic_kernel", capture_content=False):
         await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
@@ -465,7 +465,7 @@ async def test_without_content(traces: SentTraces, model: StartModel, monkeypatc
 
 
 def test_taking_it_off_and_putting_it_on_again() -> None:
-    """Off, the library is as it was."""
+    """Uninstrumenting restores the library."""
     patched = [
         (ChatCompletionAgent, "get_response"),
         (ChatCompletionAgent, "invoke"),
@@ -484,7 +484,7 @@ def test_taking_it_off_and_putting_it_on_again() -> None:
 
 
 async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> None:
-    """The remaining spans are those that Semantic Kernel makes anyway, and those of the client."""
+    """After uninstrumenting, only Semantic Kernel and the client make spans."""
     with off("semantic_kernel"):
         await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
     trace = traces.one()
@@ -494,7 +494,7 @@ async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> Non
 
 
 def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True) -> None:
-    """Do what its environment variables do, which it reads when it is imported."""
+    """Set what Semantic Kernel reads from environment variables at its import."""
     for module in (agent_spans, function_spans, *([model_spans] if models else [])):
         monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics_sensitive", True)
 
@@ -503,7 +503,7 @@ def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True)
 async def test_beside_its_own_spans(
     ask: Ask, traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its diagnostics on, agents and functions are there once, and each model call by Semantic Kernel's span."""
+    """With Semantic Kernel's diagnostics on, agents, functions and model calls are one span each."""
     turn_on_diagnostics(monkeypatch)
     await ask(forecaster(model(weather_model)), "Weather in Oslo?")
 
@@ -514,7 +514,7 @@ async def test_beside_its_own_spans(
 
 
 async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: a function call and a streamed run, in one session."""
+    """The example, without a key, makes a function call and a streamed run in one session."""
     assert run_example("semantic_kernel_agent", server).splitlines()[-1] == "You are welcome."
 
     parcel_talk(traces)
@@ -525,7 +525,7 @@ async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     "ChatCompletionAgent.get_response", "ChatCompletionAgent.invoke", "ChatCompletionAgent.invoke_stream"
 )
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, its function's arguments and result, and its answer are in the trace."""
+    """An agent's instructions, input, function arguments, function result and answer appear in the trace."""
     planted = Planted()
 
     class Planting:
@@ -550,7 +550,7 @@ def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartMod
 
 @dataclass
 class Found:
-    """The result of an app's function."""
+    """The result of a function of the app."""
 
     place: str
     notes: list[str]
@@ -558,7 +558,7 @@ class Found:
 
 @pytest.mark.plants("KernelFunction.invoke")
 def test_values_of_the_apps_own_come_out(traces: SentTraces) -> None:
-    """A data class by its fields, and arguments that the function has no parameters for."""
+    """A data class is recorded by its fields, and arguments without a parameter are recorded beside the input."""
     planted = Planted()
 
     class Planting:

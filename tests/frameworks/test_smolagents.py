@@ -37,15 +37,15 @@ from weather_model import WEATHER
 
 
 class Weather(Tool):
-    """A tool as smolagents wants it."""
+    """A tool class in the form that smolagents requires."""
 
     name = "weather"
     description = "Tells the weather in a city."
-    inputs = {"city": {"type": "string", "description": "The city."}}  # noqa: RUF012 - so the library reads it
+    inputs = {"city": {"type": "string", "description": "The city."}}  # noqa: RUF012 - smolagents reads it so
     output_type = "string"
 
     def forward(self, city: str) -> str:
-        """Look it up, in a span of the app's own."""
+        """Look the weather up in a span of the app."""
         with pandaprobe_otel.span("look up"):
             if city not in WEATHER:
                 raise LookupError(f"no station in {city}")
@@ -53,7 +53,7 @@ class Weather(Tool):
 
 
 def script(messages: Any) -> Reply:
-    """Ask for the weather of the city in the task, then answer finally."""
+    """Call the tool for the city in the task, then give the final answer."""
     said = [text_of(message["content"]) for message in messages]
     task = next(text for text in said if "Weather in" in text or "Hi" in text)
     last: Message = messages[-1]
@@ -66,13 +66,13 @@ def script(messages: Any) -> Reply:
 
 
 def openai_model(endpoint: ScriptedEndpoint) -> OpenAIModel:
-    """A model whose client is instrumented itself."""
+    """A model whose client has its own instrumentation."""
     return OpenAIModel("gpt-5-mini", api_base=endpoint.base_url, api_key="any", client_kwargs={"max_retries": 0})
 
 
 def hugging_face(endpoint: ScriptedEndpoint) -> InferenceClientModel:
-    """A model whose client is not."""
-    any_model: Any = None  # an endpoint of one's own is given instead, and the model with each request
+    """A model whose client has no instrumentation."""
+    any_model: Any = None  # `base_url` replaces the model here; each request names the model
     model = InferenceClientModel(any_model, base_url=endpoint.url, api_key="any", model="gpt-5-mini")
     model.model_id = "gpt-5-mini"
     return model
@@ -88,7 +88,7 @@ def forecaster(model: Any, **options: Any) -> ToolCallingAgent:
 def test_a_run_is_one_tree(
     model_of: Callable[[ScriptedEndpoint], Any], streaming: bool, traces: SentTraces, model: StartModel
 ) -> None:
-    """Each model call is one LLM span, whoever makes it; each tool is below the agent."""
+    """Each model call is one LLM span, whether or not its client is instrumented; each tool is below the agent."""
     endpoint = model(script)
     agent = forecaster(model_of(endpoint), stream_outputs=streaming)
     if streaming:
@@ -112,7 +112,7 @@ def test_a_run_is_one_tree(
 
 
 def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """Its span is an error; the agent, which goes on, is none."""
+    """The failed tool's span has status ERROR; the agent continues, and its span is OK."""
     forecaster(openai_model(model(script))).run("Weather in Atlantis?")
 
     trace = traces.one()
@@ -122,7 +122,7 @@ def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, and every span is ended."""
+    """A refused model call raises in the app, and every span is ended."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         forecaster(openai_model(model(script))).run("Weather in Nowhere?")
 
@@ -131,7 +131,7 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_code_that_calls_a_tool(traces: SentTraces, model: StartModel) -> None:
-    """The code of an agent runs in a thread of its own; its tools are the agent's all the same."""
+    """Tools that an agent's code calls in another thread are below the agent."""
     code = "<code>\nfinal_answer(weather(city='Oslo'))\n</code>"
     agent = CodeAgent([Weather()], openai_model(model(lambda messages: Reply(text=code))), verbosity_level=0)
     assert agent.run("Weather?") == "snowy"
@@ -141,7 +141,7 @@ def test_code_that_calls_a_tool(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_managed_agent(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT below the one that asks it."""
+    """A managed agent is an AGENT span below the agent that calls it."""
 
     def managed(messages: Any) -> Reply:
         boss = any("forecaster" in text_of(message["content"]) for message in messages[:1])
@@ -163,7 +163,7 @@ def test_a_managed_agent(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_two_turns_are_one_session_and_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """The session is the app's; each of several runs is a trace of its own."""
+    """Concurrent runs are separate traces with the app's session."""
     endpoint = model(script)
 
     def ask(city: str) -> None:
@@ -178,7 +178,7 @@ def test_two_turns_are_one_session_and_runs_at_once_do_not_mix(traces: SentTrace
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """It ends as cancelled, which is no error; that smolagents cannot be closed stays as it is."""
+    """A stream that the app closes ends without an error; smolagents' own RuntimeError still reaches the app."""
     steps: Any = forecaster(openai_model(model(script))).run("Weather in Oslo?", stream=True)
     next(steps)
     with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
@@ -190,10 +190,10 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
 
 
 class Echo(Model):
-    """A model without a server, which ends the run at once, or fails."""
+    """A model without a server, which ends the run at once or fails."""
 
     def generate(self, messages: Any, *_: Any, **__: Any) -> ChatMessage:
-        """Answer finally."""
+        """Return the final answer, or fail."""
         if "fail" in str(messages[-1].content):
             raise ConnectionError("no")
         answer = ChatMessageToolCallFunction(name="final_answer", arguments={"answer": "Hi."})
@@ -202,7 +202,7 @@ class Echo(Model):
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
     agent = ToolCallingAgent([], Echo(), verbosity_level=0, name="echo")
 
     def runs(count: int) -> None:
@@ -220,7 +220,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, the library is as it was, and what the client records are traces of their own."""
+    """Uninstrumenting restores the library; the client's calls are then separate traces."""
     with off("smolagents"):
         assert not hasattr(MultiStepAgent.run, "__wrapped__")
         forecaster(openai_model(model(script))).run("Weather in Oslo?")
@@ -228,13 +228,13 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, ours says so, and tokens are there once."""
+    """While OpenInference records the runs, our integration is skipped, and tokens count once."""
     endpoint = model(script)
     is_silent_beside_another_vendor("smolagents", traces, server, endpoint)
 
 
 def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """Without a key: a tool call and a streamed run, in one session."""
+    """The example, without a key, makes a tool call and a streamed run in one session."""
     assert run_example("smolagents_agent", server).splitlines()[-1] == "You are welcome."
 
     assert parcel_talk(traces, tool="track_parcel")[0].body["session_id"] == "conversation-1"
@@ -242,7 +242,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 @pytest.mark.plants("MultiStepAgent.run", "Tool.__call__")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, its tool's arguments and result, and its answer are in the trace."""
+    """An agent's instructions, input, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
 
     class LookUp(Tool):
@@ -273,7 +273,7 @@ def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> Non
 
 @pytest.mark.plants("owner.generate")
 def test_what_a_model_at_hugging_face_is_given_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """No client below it tells of the call: pictures by their digest, parameters, and what tools take."""
+    """A model call without an instrumented client has pictures (as digests), parameters and descriptions of tools."""
     planted = Planted()
     picture = Image.new("RGB", (2, 3), (1, 2, 3))
 
@@ -300,14 +300,14 @@ def test_what_a_model_at_hugging_face_is_given_comes_out(traces: SentTraces, mod
 
 
 class OwnModel(Model):
-    """A model of the app's own, which needs no client."""
+    """A model class written by the app, which needs no client."""
 
     def __init__(self, planted: Planted) -> None:
         super().__init__(model_id="own")
         self._planted = planted
 
     def generate(self, messages: Any, **given: Any) -> ChatMessage:
-        """Answer finally."""
+        """Return the final answer, or fail."""
         if "Atlantis" in str(messages):
             raise LookupError(self._planted["the exception"])
         call = ChatMessageToolCallFunction(name="final_answer", arguments={"answer": self._planted["the answer"]})
@@ -322,7 +322,7 @@ class OwnModel(Model):
 @pytest.mark.plants("owner.generate")
 @pytest.mark.parametrize("asked", ["Hi", "Atlantis"])
 def test_a_model_of_the_apps_own_comes_out(asked: str, traces: SentTraces) -> None:
-    """It has a span, since no client makes one: with its messages, parameters, answer and tokens, or its failure."""
+    """A model class of the app has an LLM span with messages, parameters, answer and tokens, or its exception."""
     planted = Planted()
     model = OwnModel(planted)
     model.kwargs["top"] = planted["a parameter"]
@@ -342,7 +342,7 @@ def test_a_model_of_the_apps_own_comes_out(asked: str, traces: SentTraces) -> No
 
 
 def test_a_model_of_the_apps_own_around_a_client(traces: SentTraces, model: StartModel) -> None:
-    """Each of its calls is one span, that of the client."""
+    """A model class of the app that uses an instrumented client has one span for each call, made by the client."""
 
     class Careful(OpenAIModel):
         def generate(self, messages: Any, **given: Any) -> ChatMessage:

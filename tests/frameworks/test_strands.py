@@ -34,7 +34,7 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from weather_model import WEATHER, weather, weather_model
 
-# Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
+# Strands makes a client for each model call and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 WEATHER_TOOL = tool(weather)
@@ -48,17 +48,17 @@ def forecaster(endpoint: ScriptedEndpoint, name: str = "forecaster", **options: 
 
 
 def run_sync(agent: Any, asked: str) -> None:
-    """Without a loop: Strands takes a thread for it."""
+    """Run without an event loop; Strands starts a thread for the run."""
     agent(asked)
 
 
 def run(agent: Any, asked: str) -> None:
-    """In a loop."""
+    """Run in an event loop."""
     asyncio.run(agent.invoke_async(asked))
 
 
 def streamed(agent: Any, asked: str) -> None:
-    """Event by event."""
+    """Read the run event by event."""
 
     async def consume() -> int:
         return len([event async for event in agent.stream_async(asked) if "data" in event])
@@ -68,7 +68,7 @@ def streamed(agent: Any, asked: str) -> None:
 
 @pytest.mark.parametrize("way", [run_sync, run])
 def test_a_run_that_waits_for_a_person(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """Its tool and the run are interrupted; the resumed run is a trace that is not."""
+    """A tool that asks a person, and its run, are interrupted; the resumed run is a trace without an interruption."""
 
     @tool(name="weather", context=True)
     def asks(city: str, tool_context: ToolContext[Any]) -> str:
@@ -92,7 +92,7 @@ def test_a_run_that_waits_for_a_person(way: Callable[[Any, str], None], traces: 
 
 @pytest.mark.parametrize("way", [run_sync, run, streamed])
 def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The same tree however the agent is run; each call of the model is one span."""
+    """Every way to run the agent makes the same tree; each model call is one span."""
     endpoint = model(weather_model)
     way(forecaster(endpoint), "Weather in Oslo?")
 
@@ -115,7 +115,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, 
 
 
 def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls, checked against what went over the wire."""
+    """Messages and tool calls in the spans match those sent over the wire."""
     endpoint = model(weather_model)
     run(forecaster(endpoint), "Weather in Łódź?")
 
@@ -133,7 +133,7 @@ def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span is an error with what the model is told; the agent's is not."""
+    """The tool's span has status ERROR and the text given to the model; the agent's span is OK."""
     run(forecaster(model(weather_model)), "Weather in Atlantis?")
 
     trace = traces.one()
@@ -145,7 +145,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
 
 @pytest.mark.parametrize("way", [run_sync, streamed])
 def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """An error of the service reaches the app, and ends the run and all its spans."""
+    """A refused model call raises in the app and ends the run and all its spans with an error."""
     with pytest.raises(Exception, match="There is no Nowhere"):
         way(forecaster(model(weather_model)), "Weather in Nowhere?")
 
@@ -160,7 +160,7 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
 
 
 def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """All calls of one agent, or of one session manager's id, are one session; what the app says wins."""
+    """All runs of an agent share a session; the ids of session managers and of the app win."""
     endpoint = model(weather_model)
     agent = forecaster(endpoint)
     agent("Hi")
@@ -177,7 +177,7 @@ def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """The other agent is an AGENT below the tool that asks it; the app's spans in a tool are below it too."""
+    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
     endpoint = model(weather_model)
 
     @tool(name="weather")
@@ -206,7 +206,7 @@ def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: S
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several runs is a trace of its own with nothing of another's."""
+    """Each of several concurrent runs is a separate trace with no spans of the others."""
     endpoint = model(weather_model)
     in_tasks(lambda city: forecaster(endpoint).invoke_async(f"Weather in {city}?"))
     found = traces.new(len(CITIES))
@@ -215,7 +215,7 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """OpenInference describes the same spans in its own words: every call is there once."""
+    """OpenInference adds its attributes to the same spans, so each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("strands", server.url, server.api_key, endpoint.base_url)
     assert done.stdout.partition(":")[0] == "adopted"
@@ -228,7 +228,7 @@ def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: S
 
 
 def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two turns of one session, the second streamed."""
+    """The example makes two turns of one session, the second streamed."""
     example = Example("strands_agent")
     example.run(model(example.script), monkeypatch)
 
@@ -236,22 +236,22 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 
 class Echo(Model):
-    """A model without a network."""
+    """A model without a network, which echoes the message or fails."""
 
     def get_config(self) -> Any:
-        """None."""
+        """Return no configuration."""
         return {}
 
     def update_config(self, **config: Any) -> None:
-        """Nothing to update."""
+        """Do nothing."""
 
     async def structured_output(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Not used."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
         yield {}
 
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Say what was said, or fail."""
+        """Echo the message, or fail."""
         said = messages[-1]["content"][0]["text"]
         if said == "fail":
             raise ValueError("no")
@@ -262,7 +262,7 @@ class Echo(Model):
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Well or badly ended, a run leaves no object behind."""
+    """Neither a successful nor a failed run leaves objects behind."""
 
     async def runs(count: int) -> None:
         for number in range(count):
@@ -279,7 +279,7 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Off, Strands' functions are its own and the client's calls are recorded besides; on, they are not."""
+    """Uninstrumenting restores Strands' functions; then the client's calls are recorded beside Strands' spans."""
     hooked = vars(AgentClass)["_start_agent_trace_span"]
     made = vars(strands_tracer.Tracer)["__init__"]
     with off("strands"):
@@ -293,7 +293,7 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartM
 
 
 def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """The run and its tool say so, and are no errors."""
+    """A cancelled run and its tool have the outcome "cancelled" and no error."""
     endpoint = model(weather_model)
 
     def run_with(slow: Callable[[str], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Content that is planted in Strands' agents, models, tools, graphs and swarms comes out in the trace."""
+"""Content planted in Strands' agents, models, tools, graphs and swarms appears in the trace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from planting import Planted
 
-# Strands makes the client of a model for each call, and leaves its connections to the garbage collector.
+# Strands makes a client for each model call and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 PICTURE = sha256(b"picture").hexdigest()
@@ -45,17 +45,17 @@ def agent(model: Any, name: str = "planter", **options: Any) -> Any:
 
 
 def run_sync(running: Any, asked: Any, **given: Any) -> Any:
-    """Without a loop: Strands takes a thread for it."""
+    """Run without an event loop; Strands starts a thread for the run."""
     return running(asked, **given)
 
 
 def run(running: Any, asked: Any, **given: Any) -> Any:
-    """In a loop."""
+    """Run in an event loop."""
     return asyncio.run(running.invoke_async(asked, **given))
 
 
 def streamed(running: Any, asked: Any, **given: Any) -> Any:
-    """Event by event."""
+    """Read the run event by event."""
 
     async def consume() -> list[Any]:
         return [event async for event in running.stream_async(asked, **given)]
@@ -67,32 +67,32 @@ WAYS = [run_sync, run, streamed]
 
 
 def comes_out(planted: Planted, traces: SentTraces) -> Any:
-    """Assert that everything is in the trace, which is returned."""
+    """Assert that the trace contains everything planted, and return the trace."""
     trace = traces.one()
     assert planted.missing_in(trace.body) == []
     return trace
 
 
 class Told(Model):
-    """A model of the app's own, which says what it is told to say, in the events of Bedrock's protocol."""
+    """A model with a scripted answer in the events of Bedrock's protocol."""
 
     def __init__(self, *blocks: dict[str, Any], stop: str = "end_turn", metadata: dict[str, Any] | None = None) -> None:
         self._blocks, self._stop, self._metadata = blocks, stop, metadata
 
     def update_config(self, **model_config: Any) -> None:
-        """Do nothing: it has no configuration."""
+        """Do nothing, since the model has no configuration."""
 
     def get_config(self) -> Any:
-        """Return nothing: it has no configuration."""
+        """Return an empty configuration."""
         return {}
 
     async def structured_output(self, output_model: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
-        """Unused."""
+        """Raise, since no test calls it."""
         raise NotImplementedError
         yield {}
 
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Say it."""
+        """Yield the scripted answer."""
         yield {"messageStart": {"role": "assistant"}}
         for block in self._blocks:
             for name, said in block.items():
@@ -105,7 +105,7 @@ class Told(Model):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_planted_comes_out(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions and input, its tool's arguments and result, and its answer come out."""
+    """An agent's instructions, input, tool arguments, tool result and answer appear in the trace."""
     planted = Planted()
 
     @tool
@@ -122,7 +122,7 @@ def test_what_is_planted_comes_out(way: Callable[..., Any], traces: SentTraces, 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("Agent._start_agent_trace_span", "Tracer.start_model_invoke_span")
 def test_parameters_come_out(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
-    """The app's settings of its model, and its description of its agent, come out."""
+    """The app's settings of model and agent appear in the trace."""
     planted = Planted()
     endpoint = model(lambda _: Reply(text=planted["the answer"]))
     asked = chat(endpoint, temperature=0.125, seed=7_000_001, user=planted["a parameter"])
@@ -156,7 +156,7 @@ RESULTS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.plants("Tracer.end_tool_call_span", "serialize")
 def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces, model: StartModel) -> None:
-    """Blocks of each kind, of sync and of async tools; bytes by their digest."""
+    """Each kind of block in a sync or async tool's result appears in the trace, bytes as their digest."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
         return look_up(city, unit)
 
     def script(messages: Sequence[Message]) -> Reply:
-        # A picture that a tool gives goes to OpenAI as a user's message after it.
+        # Strands sends a tool's picture to OpenAI in a user message after the tool's result.
         done = any(message["role"] == "tool" for message in messages)
         return Reply(text=planted["the answer"]) if done else planted.script(messages)
 
@@ -182,7 +182,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Its arguments and the error come out."""
+    """A failed tool's arguments and error appear in the trace."""
     planted = Planted()
 
     @tool
@@ -196,7 +196,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_blocks_of_a_question_come_out(traces: SentTraces) -> None:
-    """Texts, pictures, documents and earlier turns with tools; bytes by their digest."""
+    """Texts, pictures, documents and earlier turns with tools appear in the trace, bytes as their digest."""
     planted = Planted()
     call = {"toolUseId": "call-1", "name": "look_up", "input": {"city": planted["an earlier argument"]}}
     result = {"toolUseId": "call-1", "status": "success", "content": [{"text": planted["an earlier result"]}]}
@@ -223,7 +223,7 @@ def test_blocks_of_a_question_come_out(traces: SentTraces) -> None:
 
 
 def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
-    """Thoughts and texts of an answer that was cut off, which is an exception."""
+    """Thoughts and texts of a cut-off answer, which raises, appear in the trace."""
     planted = Planted()
     told = Told(
         {"reasoningContent": {"text": planted["a thought"]}}, {"text": planted["the answer"]}, stop="max_tokens"
@@ -235,7 +235,7 @@ def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
 
 
 def test_citations_come_out(traces: SentTraces) -> None:
-    """The citations of a text come out."""
+    """The citations of an answer appear in the trace."""
     planted = Planted()
     citation = {
         "title": planted["a title"],
@@ -256,7 +256,7 @@ def test_citations_come_out(traces: SentTraces) -> None:
 
 
 def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The schema, and the object that is the answer."""
+    """The schema and the structured answer appear in the trace."""
     planted = Planted()
     Verdict.model_fields["verdict"].description = planted["of a field of the schema"]
     Verdict.model_rebuild(force=True)
@@ -274,7 +274,7 @@ def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> N
 
 @pytest.mark.plants("Tracer.end_agent_span")
 def test_the_state_of_an_agent_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Values that the app and its tools keep in it, and inputs of a run beside the question, come out."""
+    """An agent's state, set by the app and changed by a tool, appears in the trace."""
     planted = Planted()
 
     @tool(context=True)
@@ -289,7 +289,7 @@ def test_the_state_of_an_agent_comes_out(traces: SentTraces, model: StartModel) 
 
 
 def test_a_tool_that_the_app_calls_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """A tool called on the agent, without its model."""
+    """A tool that the app calls directly appears in the trace."""
     planted = Planted()
 
     @tool
@@ -304,7 +304,7 @@ def test_a_tool_that_the_app_calls_comes_out(traces: SentTraces, model: StartMod
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """The service's words about the call that it refuses come out."""
+    """The error message of a refused call appears in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -318,7 +318,7 @@ def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_graph_comes_out(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
-    """Its task, what each node is given and answers, and its result."""
+    """A graph's task, its nodes' inputs and answers, and its result appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -338,7 +338,7 @@ def test_a_graph_comes_out(way: Callable[..., Any], traces: SentTraces, model: S
 
 
 def test_a_swarm_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """A hand-off with its message and context, and the answer of the second."""
+    """A swarm's hand-off, with message and context, and the second agent's answer appear in the trace."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:

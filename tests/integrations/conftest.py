@@ -16,14 +16,14 @@ from span_recorder import SpanRecorder
 
 @pytest.fixture(autouse=True)
 def short_collections() -> None:
-    """Hide existing objects from the garbage collector: tests of forgotten streams collect very often."""
+    """Hide existing objects from the garbage collector, since tests of forgotten streams collect very often."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
-    """Collect what clients left open at the end of each file, and not amid another file's tests."""
+    """Collect garbage at the end of each file, so that clients left open are not found in another file's tests."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -32,21 +32,21 @@ def found_at_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[ProviderServer]:
-    """Yield a loopback provider for all tests of a module."""
+    """Yield a scripted provider on loopback for all tests of a module."""
     with ProviderServer() as server:
         yield server
 
 
 @pytest.fixture
 def server(running_server: ProviderServer) -> ProviderServer:
-    """Return the loopback provider, without its memory of earlier tests."""
+    """Return the scripted provider, without the requests of earlier tests."""
     running_server.received.clear()
     return running_server
 
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """Yield a span recorder that nothing is attached to yet."""
+    """Yield a span recorder that nothing uses yet."""
     made = SpanRecorder()
     yield made
     made.provider.shutdown()
@@ -54,7 +54,7 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check after each test that the context is as before, no stream is open, and no WARNING or worse was logged."""
+    """Check after each test that the context is unchanged, no stream is open, and no WARNING or worse was logged."""
     before = get_current()
     open_before = open_bodies.open_count()  # streams of a failed test, held by its traceback
     yield
@@ -68,8 +68,8 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def _is_theirs(record: logging.LogRecord) -> bool:
     """Return whether a client library wrote the record.
 
-    litellm logs each failed attempt, and that its worker outlives a test's event loop. Old versions of
-    cohere leave generators of their own behind when an asynchronous stream is left early, also without us.
+    litellm logs each failed attempt, and a worker that outlives a test's event loop. Old versions of cohere leave
+    generators of their own behind when an asynchronous stream is left early, with or without us.
     """
     text = record.getMessage()
     if "aclose(): asynchronous generator is already running" in text or "generator ignored GeneratorExit" in text:

@@ -1,4 +1,4 @@
-"""The anthropic client: the app sees what it saw without us, each call is one span, and the span has all of it."""
+"""The anthropic client: the app sees the same as without us, and each call is one span with all of its content."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ async def _create_async(client: anthropic.AsyncAnthropic, seen: Sighting) -> Asy
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("anthropic")
 
 
 @pytest.fixture(autouse=True)
 def global_provider(recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the recorder's provider the global one, which gets the client's own spans."""
+    """Set the recorder's provider as the global one, which gets the client's own spans."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.provider)
 
 
@@ -94,7 +94,7 @@ def _check(span: ReadableSpan) -> None:
 
 
 def test_synchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream that came chunk by chunk."""
     server.replies(_traffic())
     with _client(server) as client:
         without = look(read_to_the_end, _create, client)
@@ -105,7 +105,7 @@ def test_synchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> N
 
 
 async def test_asynchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(_traffic())
     async with anthropic.AsyncAnthropic(base_url=server.url, api_key="none", max_retries=0) as client:
         without = await look_async(read_to_the_end_async, _create_async, client)
@@ -123,7 +123,7 @@ CALLS: dict[str, Callable[[anthropic.Anthropic], Any]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_answered_call(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Cached tokens are recorded, and the instrumentation also covers a client made from another."""
+    """Cached tokens are recorded, even for a client made from another with `with_options`."""
     server.replies(json_reply(message()))
     with _client(server) as client:
         without = CALLS[name](client)
@@ -140,7 +140,7 @@ def test_answered_call(name: str, server: ProviderServer, recorder: SpanRecorder
 
 @pytest.mark.parametrize(("status", "kind"), [(429, "RateLimitError"), (529, "OverloadedError")])
 def test_refused_call(status: int, kind: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The provider's error reaches the app unchanged; the span has ERROR with its type and text."""
+    """The provider's error reaches the app unchanged; the span has status ERROR with the error's type and text."""
     server.replies(json_reply(error(), status=status))
     instrument("anthropic", tracer_provider=recorder.provider)
     with _client(server) as client, pytest.raises(anthropic.APIStatusError) as caught:
@@ -152,7 +152,7 @@ def test_refused_call(status: int, kind: str, server: ProviderServer, recorder: 
 
 
 def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An error event follows some text: the app gets its exception, the span the text and the error."""
+    """For an error event after some text, the app gets its exception, and the span has the text and the error."""
     server.replies(events_reply([*events()[:5], error("overloaded_error", "Busy")], named=True, done=False))
     instrument("anthropic", tracer_provider=recorder.provider)
     with _client(server) as client, pytest.raises(anthropic.APIStatusError):
@@ -184,7 +184,7 @@ BLOCKS: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_thinking_and_tool_calls(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts and parallel calls are the same parts, whole or streamed."""
+    """Thoughts and parallel tool calls are recorded as the same parts, whether streamed or not."""
     whole: list[dict[str, Any]] = [
         {"type": "thinking", "thinking": "Hm.", "signature": "abc"},
         {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"place": "Paris"}},
@@ -231,7 +231,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
         client.messages.create(
             **{**REQUEST, "messages": asked},
             system=[{"type": "text", "text": "Be brief."}],
-            extra_body={"temperature": 1, "top_k": 5},  # newer models accept neither, nor does the client's method
+            extra_body={"temperature": 1, "top_k": 5},  # not accepted by newer models or the newer client's method
             stop_sequences=["END"],
             metadata={"user_id": "somebody"},
         )
@@ -252,7 +252,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Counting tokens and listing models make no span of ours; the client's own ones stay as they are."""
+    """Counting tokens and listing models make no span of ours, and the client's own spans stay."""
     server.replies(json_reply({"input_tokens": 7, "data": [], "has_more": False}))
     instrument("anthropic", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -265,7 +265,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 
 @pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
 def test_own_spans_come_back(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's own span is replaced while we record, and returns afterwards."""
+    """The client's own span is replaced while we record, and returns after uninstrumenting."""
     server.replies(json_reply(message()))
     with _client(server) as client:
         for _ in range(2):
@@ -281,7 +281,7 @@ def test_own_spans_come_back(server: ProviderServer, recorder: SpanRecorder) -> 
 def test_the_request_says_which_trace_it_belongs_to(
     stream: bool, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Newer clients write their own span into the headers; if ours replaces it, they write ours."""
+    """If the client writes trace headers, they name our span while we record the call."""
     server.replies(events_reply(events(), named=True, done=False) if stream else json_reply(message()))
     with _client(server) as client:
         for _ in range(2):
@@ -298,7 +298,7 @@ def test_the_request_says_which_trace_it_belongs_to(
 
 @pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
 def test_own_spans_into_another_pipeline_stay(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An app that sends the client's own spans elsewhere keeps them; ours go to our pipeline."""
+    """If the app sends the client's own spans to another pipeline, these stay, and ours go to our pipeline."""
     elsewhere = SpanRecorder()
     server.replies(json_reply(message()))
     instrument("anthropic", tracer_provider=recorder.provider)
@@ -311,7 +311,7 @@ def test_own_spans_into_another_pipeline_stay(server: ProviderServer, recorder: 
 
 @pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
 def test_client_without_a_pipeline_asks_as_it_would_without_us(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """If the client's own spans go nowhere, ours does not make it write a trace context into the request."""
+    """If the client's own spans go nowhere, our instrumentation adds no trace context to the request."""
     server.replies(json_reply(message()))
     with _client(server, open_telemetry={"tracer_provider": trace.NoOpTracerProvider()}) as client:
         client.messages.create(**REQUEST)
@@ -323,7 +323,7 @@ def test_client_without_a_pipeline_asks_as_it_would_without_us(server: ProviderS
 
 
 def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_anthropic` returns the client itself; others are not recorded."""
+    """`wrap_anthropic` returns the client itself and records only its calls."""
     server.replies(json_reply(message()))
     AnthropicInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
     with _client(server) as mine, _client(server) as other:
@@ -359,7 +359,7 @@ def _check_platform(recorder: SpanRecorder, platform: str) -> None:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_platform(platform: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The clients of clouds make one span, with the name of the cloud; the app gets the same as without us."""
+    """Clients of cloud platforms make one span with the platform's name; the app gets the same as without us."""
     server.replies(json_reply(message()))
     with _made(platform, server) as client:
         without = client.messages.create(**REQUEST)
@@ -370,7 +370,7 @@ def test_platform(platform: str, server: ProviderServer, recorder: SpanRecorder)
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_platform_asynchronously(platform: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous clients."""
+    """The asynchronous clients pass the checks of the synchronous ones."""
     server.replies(json_reply(message()))
     instrument("anthropic", tracer_provider=recorder.provider)
     async with _made(f"Async{platform}", server) as client:
@@ -379,7 +379,7 @@ async def test_platform_asynchronously(platform: str, server: ProviderServer, re
 
 
 def test_observer_on_a_body() -> None:
-    """The client looks for an observer on the body at every event; our body has it, or none, without a search."""
+    """The client looks for an observer on the body at every event; our body always has this attribute."""
     module: Any = _base_client
     http = getattr(module, "httpx2", None) or module.httpx
     body = type("Body", (http.SyncByteStream,), {})

@@ -22,7 +22,7 @@ RECORDINGS = recordings("anthropic")
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrument("anthropic", tracer_provider=recorder.provider)
     yield
     uninstrument("anthropic")
@@ -44,7 +44,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.skipif(not RECORDINGS, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     called = [one for one in exchanges(recording) if one.path.endswith("/messages")]
     with replayed(recording):
         for exchange in called:

@@ -1,4 +1,4 @@
-"""Batches: submitted once, polled many times, read in the end; none of it is a model call, but it costs."""
+"""Batches are submitted once, polled many times and read at the end: they are no model calls, but have costs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from span_recorder import SpanRecorder
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
     uninstrument("anthropic")
@@ -49,7 +49,7 @@ def _done(batch_id: str) -> dict[str, Any]:
 
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span, polling in vain none; the first poll that sees the end is one, with the tokens."""
+    """Submitting is one span; of the polls, only the first that finds the end is a span, with the tokens."""
     _need(openai.OpenAI, "batches")
     server.replies(
         *map(json_reply, (_batch("b1", "validating"), _batch("b1", "in_progress"), _done("b1"), _done("b1")))
@@ -75,7 +75,7 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client; a refused poll makes no span."""
+    """The asynchronous client passes the checks of the synchronous one, and a refused poll makes no span."""
     _need(openai.AsyncOpenAI, "batches")
     server.replies(json_reply({"error": {"message": "Which?"}}, status=404), json_reply(_done("b2")))
     instrument("openai", tracer_provider=recorder.provider)
@@ -131,7 +131,7 @@ def _check_results(recorder: SpanRecorder) -> None:
 
 
 def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span, and so is each reading of the results; their tokens count once."""
+    """Submitting is one span, and so is each reading of the results, whose tokens count once."""
     _need(anthropic.Anthropic, "messages.batches")
     state = json_reply(_state("m1", "ended"))
     server.replies(json_reply(_state("m1", "in_progress")), state, state, _results(), state, _results())
@@ -150,7 +150,7 @@ def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_anthropic_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     _need(anthropic.AsyncAnthropic, "messages.batches")
     state = json_reply(_state("m2", "ended"))
     server.replies(state, _results(), state, _results())
@@ -162,7 +162,7 @@ async def test_anthropic_asynchronously(server: ProviderServer, recorder: SpanRe
 
 
 def test_openai_batch_of_another_service(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A batch without counts, usage or id, as OpenAI-compatible services return, does no harm."""
+    """A batch without counts, usage or id, as OpenAI-compatible services return it, raises nothing."""
     _need(openai.OpenAI, "batches")
     server.replies(json_reply({"status": "completed"}))
     instrument("openai", tracer_provider=recorder.provider)

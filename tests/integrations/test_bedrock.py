@@ -1,4 +1,4 @@
-"""Bedrock through boto3 and aiobotocore: the app sees what it saw without us, and each call is one span."""
+"""Bedrock through boto3 and aiobotocore: the app sees the same as without us, and each call is one span."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from streamed_forms import (
     read_to_the_end_async,
 )
 
-# botocore leaves a forgotten stream's connection to the garbage collector, with or without us
+# botocore leaves a dropped stream's connection to the garbage collector, with or without us
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 newer = pytest.mark.skipif(OLD, reason="botocore before 1.38 knows fewer members of the API")
@@ -60,7 +60,7 @@ CONFIG = Config(retries={"max_attempts": 0}, read_timeout=5)
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("bedrock")
 
@@ -70,7 +70,7 @@ _clients: dict[tuple[str, Config], Any] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def closed_clients() -> Iterator[None]:
-    """Close the clients of all tests after the last one; making one takes a while."""
+    """Close the clients of all tests after the last test, since making a client is slow."""
     yield
     while _clients:
         _clients.popitem()[1].close()
@@ -147,7 +147,7 @@ def _check(span: ReadableSpan, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream that came chunk by chunk."""
     server.replies(_traffic(form))
     with _client(server) as client:
         without = look(read_to_the_end, FORMS[form], client)
@@ -158,7 +158,7 @@ def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRec
 
 @pytest.mark.parametrize("form", ASYNC_FORMS)
 async def test_asynchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for aiobotocore."""
+    """aiobotocore passes the checks of boto3."""
     server.replies(_traffic(form))
     async with _async_client(server) as client:
         without = await look_async(read_to_the_end_async, ASYNC_FORMS[form], client)
@@ -215,7 +215,7 @@ if not OLD:
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_body_in_one_piece(reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """However the app reads the body of `invoke_model`, it gets its bytes, and the span their content."""
+    """The app gets the body of `invoke_model`, however it is read, and the span has the content."""
     server.replies(Reply(chunks=(json.dumps(CLAUDE.answer).encode(),), headers=COUNTED))
     with _client(server) as client:
         answer = client.invoke_model(modelId=CLAUDE.model, body=CLAUDE.body)
@@ -233,7 +233,7 @@ def test_body_in_one_piece(reading: str, server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("ending", ["closed", "dropped", "half read", "as a file"])
 def test_body_that_is_not_read_to_its_end(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A body that is not read to its end makes one span without an answer; its counts come with the headers."""
+    """A body that is not read to its end makes one span without an answer; the token counts come from the headers."""
     server.replies(Reply(chunks=(json.dumps(CLAUDE.answer).encode(),), headers=COUNTED))
     instrument("bedrock", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -256,7 +256,7 @@ def test_body_that_is_not_read_to_its_end(ending: str, server: ProviderServer, r
 @pytest.mark.parametrize("reading", ["read", "in pieces", "as a file", "closed", "dropped"])
 @pytest.mark.parametrize("backend", ["aiohttp", "httpx2"])
 async def test_asynchronous_body(backend: str, reading: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for aiobotocore, whose body is read asynchronously, with every HTTP library."""
+    """aiobotocore, whose body is read asynchronously, passes the checks of boto3 with every HTTP library."""
     content = json.dumps(CLAUDE.answer).encode()
     server.replies(Reply(chunks=(content,), headers=COUNTED))
     instrument("bedrock", tracer_provider=recorder.provider)
@@ -299,7 +299,7 @@ def _check_family(span: ReadableSpan, family: Family) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bodies_of_a_family(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Question, parameters, answer, reason and counts are recorded, whole and streamed."""
+    """Question, parameters, answer, finish reason and counts are recorded for each model family, streamed or not."""
     family = FAMILIES[name]
     whole = Reply(chunks=(json.dumps(family.answer).encode(),), headers=COUNTED)
     server.replies(whole, stream_reply(family.events if family.chunks else []))
@@ -315,7 +315,7 @@ def test_bodies_of_a_family(name: str, server: ProviderServer, recorder: SpanRec
 
 @pytest.mark.parametrize("operation", ["converse", "converse_stream", "invoke_model"])
 async def test_refused_call(operation: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception, sync and async; the span has ERROR with its type and text."""
+    """The app gets the client's exception, sync and async; the span has status ERROR with its type and text."""
     kind = "ThrottlingException"
     server.replies(Reply(chunks=(b'{"message": "No."}',), status=429, headers={"x-amzn-ErrorType": kind}))
     instrument("bedrock", tracer_provider=recorder.provider)
@@ -335,7 +335,7 @@ async def test_refused_call(operation: str, server: ProviderServer, recorder: Sp
 
 @pytest.mark.parametrize("form", FORMS)
 def test_error_in_the_middle_of_a_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span ends with the error and the text before it, even while the app keeps the exception."""
+    """The span ends with the error and the text before the error, even while the app keeps the exception."""
     early = converse_events()[:3] if form == "converse_stream" else CLAUDE.events[:4]
     server.replies(stream_reply([*early, exception("modelStreamErrorException", "Broken")]))
     instrument("bedrock", tracer_provider=recorder.provider)
@@ -352,7 +352,7 @@ def test_error_in_the_middle_of_a_stream(form: str, server: ProviderServer, reco
 @newer
 @pytest.mark.parametrize("stream", [False, True])
 def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts and parallel calls are the same parts, whole or streamed."""
+    """Thoughts and parallel tool calls are recorded as the same parts, whether streamed or not."""
     thought = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
     first = {"toolUse": {"toolUseId": "t1", "name": "get_weather", "input": {"place": "Paris"}}}
     second = {"toolUse": {"toolUseId": "t2", "name": "get_time", "input": {}}}
@@ -396,7 +396,7 @@ def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: Span
 
 @newer
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A system prompt, an image, a document, an earlier call and its result are recorded; bytes are left out."""
+    """A system prompt, an image, a document, an earlier tool call and its result are recorded; bytes are left out."""
     messages: Any = [
         {
             "role": "user",
@@ -441,7 +441,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     ],
 )
 def test_embeddings(model: str, request_body: Any, answer: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The texts and the vectors' length are recorded, the vectors never."""
+    """The texts and the length of the vectors are recorded, but not the vectors."""
     headers = {"x-amzn-bedrock-input-token-count": "8"}
     server.replies(Reply(chunks=(json.dumps(answer).encode(),), headers=headers))
     instrument("bedrock", tracer_provider=recorder.provider)
@@ -456,7 +456,7 @@ def test_embeddings(model: str, request_body: Any, answer: Any, server: Provider
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"[1]", b'{"odd": true}'])
 def test_odd_bodies_harm_nobody(body: bytes, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """For a body of no known model, or without JSON, the app gets its answer, the span what can be read."""
+    """For a body of an unknown model or without JSON, the app gets the answer, and the span has what can be read."""
     server.replies(Reply(chunks=(b"not json",)), stream_reply([chunk({"odd": 1}), chunk([])]))
     instrument("bedrock", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -467,7 +467,7 @@ def test_odd_bodies_harm_nobody(body: bytes, server: ProviderServer, recorder: S
 
 @newer
 def test_other_services_are_passed_on(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A call of another service, or one of Bedrock that asks no model, is no span."""
+    """A call of another service, or a Bedrock call that runs no model, makes no span."""
     server.replies(json_reply({"usage": {}, "action": "NONE", "outputs": [], "assessments": []}))
     instrument("bedrock", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -481,7 +481,7 @@ def test_other_services_are_passed_on(server: ProviderServer, recorder: SpanReco
 
 
 def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without content a span has neither question nor answer."""
+    """With `capture_content=False`, a span has neither question nor answer."""
     server.replies(stream_reply(converse_events()))
     instrument("bedrock", tracer_provider=recorder.provider, capture_content=False)
     with _client(server) as client:
@@ -491,7 +491,7 @@ def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder)
 
 
 async def test_wrapped_clients(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_bedrock` returns the client itself; its calls are recorded, those of others are not."""
+    """`wrap_bedrock` returns the client itself and records only its calls."""
     instrument("bedrock", tracer_provider=recorder.provider, only_watched_clients=True)
     server.replies(json_reply(conversed()))
     with _client(server) as mine, _client(server, Config(read_timeout=6)) as other:
@@ -505,7 +505,7 @@ async def test_wrapped_clients(server: ProviderServer, recorder: SpanRecorder) -
 
 
 def test_answer_that_goes_to_a_bucket(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An asynchronous invocation is a call whose answer does not pass through the client."""
+    """An asynchronous invocation, whose answer goes to a bucket, is a span without an answer."""
     server.replies(json_reply({"invocationArn": "arn:aws:bedrock:us-east-1:1:async-invoke/1"}))
     instrument("bedrock", tracer_provider=recorder.provider)
     with _client(server) as client:

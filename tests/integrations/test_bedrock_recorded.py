@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(not RECORDINGS, reason="no collection of recordi
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrument("bedrock", tracer_provider=recorder.provider)
     yield
     uninstrument("bedrock")
@@ -47,7 +47,7 @@ def instrumented(recorder: SpanRecorder) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """Return one client for all recordings."""
+    """Return the client that all recordings use."""
     config = Config(retries={"max_attempts": 0})
     made: Any = boto3.Session(**KEYS).client("bedrock-runtime", config=config)
     yield made
@@ -73,7 +73,7 @@ def test_recording(recording: Path, client: Any, recorder: SpanRecorder) -> None
 @pytest.mark.outer
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for aiobotocore."""
+    """aiobotocore passes the checks of boto3."""
     called = exchanges(recording)
     config = AioConfig(retries={"max_attempts": 0})
     made: Any = get_session().create_client("bedrock-runtime", config=config, **KEYS)
@@ -129,7 +129,7 @@ def _check(span: ReadableSpan, exchange: Exchange) -> None:
 
 
 def _payloads(exchange: Exchange) -> list[dict[str, Any]]:
-    """Return the JSON of the answer, or of each of its events; a model's own events without their envelope."""
+    """Return the JSON of the answer, or of each of its events, without Bedrock's envelope."""
     if not _operation(exchange).endswith("stream"):
         return [json.loads(exchange.answer)]
     buffer = EventStreamBuffer()
@@ -143,7 +143,7 @@ def _payloads(exchange: Exchange) -> list[dict[str, Any]]:
 
 
 def _counts(payloads: list[dict[str, Any]]) -> tuple[int, int] | None:
-    """Return tokens in (cached ones included) and out."""
+    """Return the input tokens, cached ones included, and the output tokens."""
     counts: dict[str, Any] = {}
     for payload in payloads:
         usage = payload.get("usage") or payload.get("metadata", {}).get("usage") or {}

@@ -1,4 +1,4 @@
-"""groq and together, whose clients are built like OpenAI's and speak its protocol, beyond conformance/."""
+"""groq and together, whose clients resemble OpenAI's and speak its protocol, beyond the tests of conformance/."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """One of these libraries."""
+    """Either groq or together, with its clients and calls."""
 
     name: str
     provider: str
@@ -81,7 +81,7 @@ RECORDED = [
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     for library in LIBRARIES:
         uninstrument(library.name)
@@ -102,7 +102,7 @@ def _check_answer(attributes: dict[str, Any]) -> None:
 
 @each
 def test_stream(library: Library, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The first token and cached tokens are recorded, and no names that are OpenAI's own."""
+    """The first token and cached tokens are recorded, without attribute names that belong to OpenAI."""
     server.replies(events_reply(chat_chunks(), pause_s=PAUSE_S))
     instrument(library.name, tracer_provider=recorder.provider)
     with _client(library, server) as client:
@@ -117,7 +117,7 @@ def test_stream(library: Library, server: ProviderServer, recorder: SpanRecorder
 @pytest.mark.parametrize("name", CALLS)
 @each
 def test_answered_call(library: Library, name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Cached tokens and offered tools are recorded; the instrumentation also covers a client made from another."""
+    """Cached tokens and offered tools are recorded, even for a client made from another with `with_options`."""
     server.replies(json_reply(completion()))
     with _client(library, server) as client:
         without = CALLS[name](client)
@@ -130,7 +130,7 @@ def test_answered_call(library: Library, name: str, server: ProviderServer, reco
 
 @each
 def test_refused_call(library: Library, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The provider's error reaches the app unchanged; the span has ERROR with its type and text."""
+    """The provider's error reaches the app unchanged; the span has status ERROR with the error's type and text."""
     server.replies(json_reply(error(), status=429))
     instrument(library.name, tracer_provider=recorder.provider)
     with _client(library, server) as client, pytest.raises(library.rate_limit_error) as caught:
@@ -152,7 +152,7 @@ def test_wrapped_client(library: Library, server: ProviderServer, recorder: Span
 
 
 def test_usage_of_groqs_streams(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Groq puts the usage of a stream into a member of its own of the last chunk."""
+    """The usage of a stream is read from `x_groq` in the last chunk, where Groq puts it."""
     usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     server.replies(
         events_reply(
@@ -192,7 +192,7 @@ def test_embeddings_and_completions_of_together(server: ProviderServer, recorder
 
 
 def test_text_beside_a_delta_of_together(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Together repeats the content of a delta as `text`; it counts once."""
+    """Text that Together repeats as `text` beside the content of a delta counts once."""
     piece = {"index": 0, "text": "So", "delta": {"role": "assistant", "content": "So"}, "finish_reason": "stop"}
     server.replies(events_reply([chunk(piece)]))
     instrument("together", tracer_provider=recorder.provider)
@@ -218,7 +218,7 @@ def test_recording(library: Library, recording: Path, recorder: SpanRecorder) ->
 @pytest.mark.skipif(not RECORDED, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize(("library", "recording"), RECORDED)
 async def test_recording_asynchronously(library: Library, recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     instrument(library.name, tracer_provider=recorder.provider)
     exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
     with replayed(recording):

@@ -1,6 +1,4 @@
-"""Messages between the Claude Agent SDK and its program, as spans; `tests/frameworks` has runs of the
-real ones.
-"""
+"""Messages between the Claude Agent SDK and its program, as spans. `tests/frameworks` has runs of the real program."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ Said = Mapping[str, Any]
 
 @pytest.fixture
 def spans() -> Iterator[SpanRecorder]:
-    """Yield a recorder of the spans."""
+    """Yield a recorder of spans."""
     recorder = SpanRecorder()
     yield recorder
     recorder.provider.shutdown()
@@ -32,7 +30,7 @@ def spans() -> Iterator[SpanRecorder]:
 
 @pytest.fixture
 def talk(spans: SpanRecorder) -> Conversation:
-    """Return a connection that has just been made."""
+    """Return a new connection."""
     return Conversation(Recorder(tracer=spans.tracer, with_content=True))
 
 
@@ -42,7 +40,7 @@ def prompt(text: str) -> Said:
 
 
 def answer(message_id: str, *blocks: Said, parent: str | None = None, input_tokens: int = 10) -> Said:
-    """Return a message of the model as the program sends it: with one token of output."""
+    """Return a message of the model as the program sends it, with one output token as a placeholder."""
     usage = {"input_tokens": input_tokens, "output_tokens": 1}
     message = {"id": message_id, "model": MODEL, "content": list(blocks), "usage": usage}
     return {"type": "assistant", "message": message, "parent_tool_use_id": parent, "session_id": "s"}
@@ -83,12 +81,12 @@ def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **m
 
 
 def state(name: str) -> Said:
-    """Return the program's report that it works or is idle."""
+    """Return the program's report that it is running or idle."""
     return {"type": "system", "subtype": "session_state_changed", "state": name, "session_id": "s"}
 
 
 def outputs(spans: SpanRecorder) -> list[Any]:
-    """Return the output tokens of the answers, in order of their start."""
+    """Return the output tokens of the model calls, in order of their start."""
     calls = sorted(
         (span for span in spans.spans if span.name.startswith("chat")), key=lambda span: span.start_time or 0
     )
@@ -96,7 +94,7 @@ def outputs(spans: SpanRecorder) -> list[Any]:
 
 
 def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecorder) -> None:
-    """The parts add up to the total, with at least one token for each call."""
+    """A turn's output tokens are divided among its model calls by length, with at least one for each call."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", text("x" * 700), call("t")))
     talk.read(tool_result("t"))
@@ -109,7 +107,7 @@ def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecor
 
 
 def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spans: SpanRecorder) -> None:
-    """The second turn has only the tokens since the first."""
+    """In an older program, which reports totals since its start, a turn has only the tokens since the last turn."""
     for total, said in ((7, "1"), (12, "2")):
         talk.wrote(prompt("Hi"))
         talk.read(answer(f"{said}-sub", call("a", "Agent", prompt="Look")))
@@ -121,7 +119,7 @@ def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spa
 
 
 def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRecorder) -> None:
-    """The reported input stays, the placeholder of the output goes. The run was cancelled."""
+    """Without a result, the reported input tokens stay, the placeholder is dropped, and the run is cancelled."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", text("Hi.")))
     talk.close()
@@ -132,7 +130,7 @@ def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRec
 
 
 def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder) -> None:
-    """The run ends with the error, and its open spans as cancelled."""
+    """If the program dies, the run ends with the error, and its open spans end as cancelled."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", call("t")))
     talk.close(RuntimeError("exit code 137"))
@@ -144,7 +142,7 @@ def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder
 
 
 def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecorder) -> None:
-    """A prompt sent during a run is answered in it or after it; if in it, no further run follows."""
+    """A prompt sent during a run starts the next run if the program answers it after the first result."""
     talk.wrote(prompt("one"))
     talk.read(state("running"))
     talk.wrote(prompt("two"))
@@ -162,7 +160,7 @@ def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecor
 
 
 def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanRecorder) -> None:
-    """The idle state may come after the app has asked again."""
+    """An idle state of the last run, received after the next prompt, does not end the next run."""
     talk.wrote(prompt("one"))
     talk.read(state("running"))
     talk.read(result("1."))
@@ -175,7 +173,7 @@ def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanReco
 
 
 def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecorder) -> None:
-    """The sub-agent stays in the trace that it began in, until it ends or the connection does."""
+    """A sub-agent that outlives its run stays in the trace of that run until it ends."""
     talk.wrote(prompt("one"))
     talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
     started = {"subtype": "task_started", "task_id": "k", "tool_use_id": "a", "task_type": "local_agent"}
@@ -194,7 +192,7 @@ def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecord
 
 
 def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
-    """Prompts, answers, arguments, results and texts of errors are left out; tokens stay."""
+    """With `with_content=False`, spans have tokens, but no prompts, answers, arguments, results or error texts."""
     talk = Conversation(Recorder(tracer=spans.tracer, with_content=False))
     talk.wrote(prompt("secret"))
     talk.read(answer("1", text("secret"), call("t", command="secret")))
@@ -208,7 +206,7 @@ def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
 
 
 def test_a_long_run_is_bounded(talk: Conversation, spans: SpanRecorder) -> None:
-    """Model calls do not wait for the result without limit; the history that each repeats is bounded."""
+    """In a long run, model calls end before the result if too many wait, and each repeats only a bounded history."""
     talk.wrote(prompt("Hi"))
     for number in range(MAX_OPEN + 5):
         talk.read(answer(str(number), call(f"t{number}")))
@@ -219,7 +217,7 @@ def test_a_long_run_is_bounded(talk: Conversation, spans: SpanRecorder) -> None:
 
 
 def test_a_history_keeps_its_beginning() -> None:
-    """The question stays, the oldest of the rest goes, and a long text is cut."""
+    """A bounded history keeps the first message, drops the oldest of the others, and cuts a long text."""
     history = History()
     for content in ("first", *("y" * 1000 for _ in range(200)), "z" * (MAX_CHARS * 4)):
         history.add({"role": "user", "parts": [{"type": "text", "content": content}]})
@@ -231,7 +229,7 @@ def test_a_history_keeps_its_beginning() -> None:
 
 
 def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
-    """The main agent has the prompt of the options, a sub-agent that of its definition; so have their model calls."""
+    """The main agent and its model calls have the options' prompt; a sub-agent and its calls have their own."""
     options = SimpleNamespace(system_prompt={"type": "preset", "preset": "claude_code", "append": "You calculate."})
     definitions = {"expert": {"description": "knows", "prompt": "You know."}}
     query = SimpleNamespace(transport=SimpleNamespace(_options=options), _agents=definitions)
@@ -265,6 +263,6 @@ def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
     ],
 )
 def test_every_form_of_a_system_prompt(given: Any, told: list[str]) -> None:
-    """A system prompt is a text, an object with a text, or a file, of which only the path is known."""
+    """A system prompt may be a text, an object with a text, or a file, which is recorded as its path."""
     query = SimpleNamespace(transport=SimpleNamespace(_options=SimpleNamespace(system_prompt=given)))
     assert [part["content"] for part in instructions_of(query).main] == told

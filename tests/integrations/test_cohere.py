@@ -1,4 +1,4 @@
-"""The cohere client beyond its chat, with recorded calls. conformance/ has the ways of asking and ending."""
+"""The cohere client's calls besides chats, and recorded calls; conformance/ tests ways of asking and ending."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ META: Any = {"api_version": {"version": "1"}, "billed_units": {"input_tokens": 7
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrument("cohere", tracer_provider=recorder.provider)
     yield
     uninstrument("cohere")
@@ -42,7 +42,7 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def test_many_texts_are_several_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client sends several requests: each is a span, below the span that was current."""
+    """Many texts are several requests of the client, and each is a span below the current span."""
     server.script = _embedded
     with (
         ThreadPoolExecutor(2) as pool,
@@ -59,7 +59,7 @@ def test_many_texts_are_several_calls(server: ProviderServer, recorder: SpanReco
 
 
 def test_texts_and_images_of_the_second_version(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Images are recorded as their digest; the dimensions come from any encoding with one number for each."""
+    """Images are recorded as digests, and the dimensions are read from any encoding with one number for each."""
     answer = {"id": "e1", "embeddings": {"float": [[0.5, 1.0]], "base64": ["AAA="]}, "texts": [], "meta": META}
     server.replies(json_reply({"response_type": "embeddings_by_type", **answer}))
     images, types = ["data:image/png;base64,AAAA"], ["float", "base64"]
@@ -74,7 +74,7 @@ def test_texts_and_images_of_the_second_version(server: ProviderServer, recorder
 
 
 def test_conversation_of_the_second_version(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Instructions, plans, calls, tool results and thoughts are recorded."""
+    """Instructions, plans, tool calls, tool results and thoughts are recorded."""
     content = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "So."}]
     server.replies(
         json_reply({"id": "c1", "message": {"role": "assistant", "content": content}, "finish_reason": "MAX_TOKENS"})
@@ -109,7 +109,7 @@ def test_conversation_of_the_second_version(server: ProviderServer, recorder: Sp
 
 
 def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client retries after a temporary refusal; that is one call, and it succeeded."""
+    """A call that the client retries after a temporary refusal is one successful call."""
     server.replies(
         Reply(chunks=(b"{}",), status=503, headers={"retry-after": "0.001", "retry-after-ms": "1"}),
         json_reply({"response_id": "r", "text": "Yes.", "generation_id": "g", "finish_reason": "COMPLETE"}),
@@ -121,7 +121,7 @@ def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) ->
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Counting tokens is no model call."""
+    """Counting tokens makes no span."""
     server.replies(json_reply({"tokens": [1], "token_strings": ["x"]}))
     with cohere.Client(api_key="none", base_url=server.url) as client:
         client.tokenize(text="x", model="m", offline=False)
@@ -129,7 +129,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 
 
 def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the client that was passed in is recorded, and the function returns it."""
+    """`wrap_cohere` returns the client itself and records only its calls."""
     uninstrument("cohere")
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.provider)
     answer = {"response_id": "r", "text": "Yes.", "generation_id": "g", "finish_reason": "COMPLETE"}
@@ -163,7 +163,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.skipif(not RECORDINGS, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     called = exchanges(recording)
     with replayed(recording):
         for exchange in called:
@@ -209,7 +209,7 @@ def _check(span: ReadableSpan, exchange: Exchange) -> None:
 
 
 def _whole(exchange: Exchange) -> dict[str, Any]:
-    """Return the answer, joined from its events if there are any."""
+    """Return the answer, joined from its events if it was streamed."""
     if exchange.answer.startswith("{") and "\n" in exchange.answer.strip():
         last: dict[str, Any] = json.loads(exchange.answer.strip().splitlines()[-1])
         return dict(last["response"])

@@ -1,4 +1,4 @@
-"""Content as span attributes: omitted values, and values recorded although empty."""
+"""Content as span attributes: values that are omitted, and values that are recorded although empty."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._content import encoded
 )
 @pytest.mark.parametrize("name", [names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT])
 def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told: str) -> None:
-    """A call without arguments differs from one whose arguments are unknown."""
+    """A tool call without arguments or result is recorded as empty, unlike one with unknown arguments."""
     assert encoded({name: value}) == {name: told}
 
 
@@ -27,5 +27,5 @@ def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told:
     ],
 )
 def test_what_is_not_known_is_left_out(content: dict[str, Any]) -> None:
-    """An unknown value is omitted; an empty list of messages or definitions counts as unknown."""
+    """Unknown values are omitted; an empty list of messages or definitions counts as unknown."""
     assert encoded(content) == {}

@@ -20,14 +20,14 @@ ASKED: Any = [{"role": "user", "content": "Hi?"}]
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrument("openai", tracer_provider=recorder.provider)
     yield
     uninstrument("openai")
 
 
 def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
-    """Return the trace's form of a usage."""
+    """Return the token usage in the trace for this usage in the answer."""
     choice = {"index": 0, "message": ANSWER, "finish_reason": "stop"}
     server.replies(
         json_reply(
@@ -43,7 +43,7 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
 @pytest.mark.parametrize(
     ("usage", "completion", "reasoning"),
     [
-        # xAI: beside the completion, and named
+        # xAI counts thoughts beside the completion, under a name
         (
             {
                 "prompt_tokens": 37,
@@ -54,9 +54,9 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
             763,
             233,
         ),
-        # Gemini's endpoint in this protocol: beside the completion, and not named
+        # Gemini's endpoint counts thoughts beside the completion, without a name
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}, 30, 25),
-        # OpenAI: inside the completion
+        # OpenAI counts thoughts inside the completion
         (
             {
                 "prompt_tokens": 37,
@@ -67,7 +67,7 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
             530,
             233,
         ),
-        # a cache that is counted beside the prompt is no thought
+        # cached tokens counted beside the prompt are not thoughts
         (
             {
                 "prompt_tokens": 10,
@@ -78,7 +78,7 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
             5,
             None,
         ),
-        # a total that is too small, or none
+        # the total is too small or missing
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1}, 5, None),
         ({"prompt_tokens": 10, "completion_tokens": 5}, 5, None),
     ],
@@ -87,13 +87,13 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
 def test_thoughts_are_a_part_of_the_output(
     usage: Any, completion: int, reasoning: int | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Thoughts count as output, even from services that count them beside it: the total shows it."""
+    """Thoughts count as output tokens, even if a service leaves them out of the completion, as its total shows."""
     told = _usage(server, recorder, usage)
     assert (told["completion_tokens"], told.get("reasoning_tokens")) == (completion, reasoning)
 
 
 def test_groq_through_the_client_of_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A stream has its counts in a member of Groq's own, even unasked."""
+    """The token counts of a Groq stream are read from `x_groq`, where Groq puts them unasked."""
     kept = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "llama"}
     first = {"index": 0, "delta": ANSWER, "finish_reason": None}
     last = {"index": 0, "delta": {}, "finish_reason": "stop"}
@@ -112,14 +112,14 @@ def test_groq_through_the_client_of_openai(server: ProviderServer, recorder: Spa
 
 
 def test_costs_of_openrouter(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The service gives the cost of a call in US dollars."""
+    """A cost in US dollars, which OpenRouter returns, is recorded."""
     _usage(server, recorder, {**USAGE, "cost": 0.0123})
     (span,) = map_trace(recorder.spans)["spans"]
     assert span["cost"] == {"total": 0.0123}
 
 
 def test_what_pictures_and_texts_took(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Details by the kind of content are recorded beside the sums."""
+    """Token counts of texts and pictures are recorded beside the totals."""
     details = {"text_tokens": 60, "image_tokens": 40, "audio_tokens": 0, "cached_tokens": 0}
     _usage(server, recorder, {**USAGE, "prompt_tokens_details": details})
     attributes = recorder.attributes()

@@ -1,4 +1,4 @@
-"""The google-genai client: the app sees what it saw without us, each call is one span, and the span has all of it."""
+"""The google-genai client: the app sees the same as without us, and each call is one span with all of its content."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ from streamed_forms import (
     look_async,
 )
 
-# aiohttp warns at the first asynchronous call of a process about the client's use of it
+# aiohttp warns of the client's use of it at the first asynchronous call of a process
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 PAUSE_S = 0.002
 SOME_ENDINGS = ("read to the end", "break and close", "drop", "never iterate")
-"""Endings tried here with the form `function`; the conformance suite tries all endings with the other forms."""
+"""Endings tested here with the form `function`; the conformance suite tests all endings with the other forms."""
 _VERIFY = {"verify": ssl.create_default_context()}
-"""One TLS context for all clients: each would load the system's certificates again."""
+"""One TLS context for all clients, since each client would load the system's certificates again."""
 KNOWS_LEVELS = "thinking_level" in genai.types.ThinkingConfig.model_fields
 NAME = f"generate_content {MODEL}"
 NO_REQUEST = ("never iterate", "close at once")
-"""The client's streams are generators: nothing is sent before they are iterated."""
+"""Endings without a request: the client's streams are generators, which send nothing before they are iterated."""
 
 
 @pytest.fixture(autouse=True)
 def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Turn everything off after a test; mark the client's advice about tools as given."""
+    """Uninstrument after each test, and stop the client's one-time advice about tools."""
     monkeypatch.setattr(models.Models, "_logged_afc_warning", True, raising=False)
     monkeypatch.setattr(models.AsyncModels, "_logged_afc_warning", True, raising=False)
     yield
@@ -123,7 +123,7 @@ def get_weather(place: str) -> str:
     return f"21 degrees in {place}"
 
 
-# Before 2.0 the client reads annotations without resolving those that are strings.
+# Before 2.0, the client does not resolve annotations that are strings.
 get_weather.__annotations__.update(place=str, **{"return": str})
 
 
@@ -161,7 +161,7 @@ def _check_answer(attributes: dict[str, Any]) -> None:
     ("form", "ending"), [("models", "read to the end"), *(("function", one) for one in SOME_ENDINGS)]
 )
 def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """In every form and with every end, the app sees the same as without us; one span has what it read."""
+    """In every form and with every end, the app sees the same as without us, and one span has what the app read."""
     server.replies(_traffic(ending))
     client = _client(server)
     without = look(ENDINGS[ending], FORMS[form], client)
@@ -181,7 +181,7 @@ def test_synchronous_stream(form: str, ending: str, server: ProviderServer, reco
 async def test_asynchronous_stream(
     form: str, ending: str, transport: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the asynchronous client, over either of its transports."""
+    """The asynchronous client passes the checks of the synchronous one, over either of its transports."""
     server.replies(_traffic(ending))
     client = _client(server)
     without = await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client)
@@ -194,7 +194,7 @@ async def test_asynchronous_stream(
 
 
 async def test_answered_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both ways of asking give the app the same as without us; each is one span."""
+    """The synchronous and asynchronous calls give the app the same as without us, and each is one span."""
     server.replies(json_reply(answer()))
     client = _client(server)
     config: Any = {
@@ -251,7 +251,7 @@ async def _ask_async(client: genai.Client, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_refused_call(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception, sync and async; the span has ERROR with its type and text."""
+    """The app gets the client's exception, sync and async; the span has status ERROR with its type and text."""
     server.replies(json_reply(error(429, "RESOURCE_EXHAUSTED"), status=429))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -269,7 +269,7 @@ async def test_refused_call(stream: bool, server: ProviderServer, recorder: Span
 
 
 def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span ends with the error and the text before it, even while the app keeps the exception."""
+    """The span ends with the error and the text before the error, even while the app keeps the exception."""
     server.replies(events_reply([*chunks()[:2], error(503, "UNAVAILABLE", "Busy")], done=False))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -286,7 +286,7 @@ def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_thoughts_calls_and_candidates(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts, parallel calls and several candidates are the same parts, whole or streamed."""
+    """Thoughts, parallel tool calls and several candidates are recorded as the same parts, whether streamed or not."""
     thoughts = [{"text": "H", "thought": True}, {"text": "m.", "thought": True}]
     calls = [call("get_weather", place="Paris"), {**call("get_time"), "thoughtSignature": "c2ln"}]
     other = said("Or so", finish="MAX_TOKENS", index=1)
@@ -315,7 +315,7 @@ def test_thoughts_calls_and_candidates(stream: bool, server: ProviderServer, rec
 
 
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, a file, an earlier call and its result are recorded; bytes are named, not copied."""
+    """An image, a file, an earlier tool call and its result are recorded; bytes are described, not copied."""
     picture = b"\x89PNG\xfb\xff\xfe"
     asked: Any = [
         {
@@ -349,7 +349,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_blocked_prompt(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without any candidate, the reason is the filter."""
+    """A blocked prompt, whose answer has no candidate, has the filter as its finish reason."""
     server.replies(json_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -417,7 +417,7 @@ def _check_loop(recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("form", LOOPS)
 def test_automatic_function_calling(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """One call of the app is one agent span, with every call of the model and of the function below it."""
+    """A call with automatic function calling is one agent span, with every model call and function call below it."""
     instrument("google_genai", tracer_provider=recorder.provider)
     server.replies(*_loop_replies(form))
     client = _client(server)
@@ -431,7 +431,7 @@ def test_automatic_function_calling(form: str, server: ProviderServer, recorder:
 async def test_automatic_function_calling_async(
     form: str, kind: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the asynchronous client, whose functions may be asynchronous too."""
+    """The asynchronous client, whose functions may be asynchronous, passes the checks of the synchronous one."""
 
     async def later(place: str) -> str:
         """Weather at a place."""
@@ -449,7 +449,7 @@ async def test_automatic_function_calling_async(
 
 
 def test_function_that_fails(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client tells the model and goes on; the function's span has ERROR."""
+    """A failed function's span has status ERROR; the client tells the model and continues."""
 
     def get_weather(place: str) -> str:
         """Weather at a place."""
@@ -503,7 +503,7 @@ def _check_interaction(recorder: SpanRecorder, ending: str) -> None:
 
 @pytest.mark.parametrize("ending", ["read to the end", "drop"])
 def test_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Streams of the client's generated half are recorded."""
+    """Streams of interactions are recorded."""
     server.replies(_interaction_traffic(ending))
     client = _client(server)
     skip_without(client, "interactions")
@@ -516,7 +516,7 @@ def test_interaction_stream(ending: str, server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("ending", ["read to the end", "cancelled"])
 async def test_asynchronous_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(_interaction_traffic(ending))
     client = _client(server)
     skip_without(client, "interactions")
@@ -529,7 +529,7 @@ async def test_asynchronous_interaction_stream(ending: str, server: ProviderServ
 
 
 def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An answer in one piece, a conversation by id, and a refusal are recorded."""
+    """Interactions are recorded: an answer in one piece, a conversation by id, and a refusal."""
     failed = json_reply(error(400, "INVALID_ARGUMENT"), status=400)
     server.replies(json_reply(interaction()), json_reply(interaction()), failed)
     client = _client(server)
@@ -557,7 +557,7 @@ def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The texts and the vectors' length are recorded, the vectors never."""
+    """The texts and the length of the vectors are recorded, but not the vectors."""
     server.replies(json_reply({"embeddings": [{"values": [0.5, 0.25]}, {"values": [0.1, 0.2]}]}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -570,7 +570,7 @@ def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Counting tokens and listing models are no model calls."""
+    """Counting tokens and listing models make no span."""
     server.replies(json_reply({"totalTokens": 3, "models": []}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -581,7 +581,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 
 
 def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without content no span has a question, answer, argument or result."""
+    """With `capture_content=False`, no span has a question, answer, argument or result."""
     instrument("google_genai", tracer_provider=recorder.provider, capture_content=False)
     server.replies(*_loop_replies("models"))
     client = _client(server)
@@ -593,7 +593,7 @@ def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder)
 
 
 def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_gemini` returns the client itself; its calls are recorded, those of others are not."""
+    """`wrap_gemini` returns the client itself and records only its calls."""
     instrument("google_genai", tracer_provider=recorder.provider, only_watched_clients=True)
     server.replies(json_reply(answer()))
     mine, other = _client(server), _client(server)

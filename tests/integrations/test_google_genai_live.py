@@ -31,7 +31,7 @@ ASKED: Any = {"role": "user", "parts": [{"text": QUESTION}]}
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("google_genai")
 
@@ -50,7 +50,7 @@ def _text(attributes: dict[str, Any]) -> str:
 
 
 async def test_turns(recorder: SpanRecorder) -> None:
-    """The app sees the same as without us; two turns are two spans, with question, answer and counts each."""
+    """The app sees the same as without us; two turns are two spans, each with question, answer and counts."""
     config: Any = {"temperature": 0.5, "system_instruction": "Be brief.", "response_modalities": ["TEXT"]}
     seen: list[Any] = []
     for on in (False, True):
@@ -82,7 +82,7 @@ async def test_turns(recorder: SpanRecorder) -> None:
 
 
 async def test_function_calls(recorder: SpanRecorder) -> None:
-    """A turn ends with the model's call; the function's result begins the next one."""
+    """A turn ends with the model's tool call, and the function's result begins the next turn."""
     tool: Any = {"function_declarations": [{"name": "get_weather", "description": "Weather"}]}
     instrument("google_genai", tracer_provider=recorder.provider)
     async with (
@@ -106,7 +106,7 @@ async def test_function_calls(recorder: SpanRecorder) -> None:
 
 
 async def test_speech(recorder: SpanRecorder) -> None:
-    """The model answers sound with sound: the transcripts are recorded as text, the sound by size and name."""
+    """Transcripts of spoken questions and answers are recorded as text, the sound by its size and name."""
     sound = [b"\xff\xfe" * 20, b"\x01\x02" * 30]
     data = [{"mimeType": "audio/pcm", "data": base64.b64encode(one).decode()} for one in sound]
     turn = [
@@ -128,7 +128,7 @@ async def test_speech(recorder: SpanRecorder) -> None:
 
 
 async def test_interrupted_turn(recorder: SpanRecorder) -> None:
-    """The app speaks during the answer: that is no error."""
+    """A turn that the app interrupts by speaking has no error."""
     turn = [TURN[0], {"serverContent": {"interrupted": True}}, {"serverContent": {"turnComplete": True}}]
     instrument("google_genai", tracer_provider=recorder.provider)
     async with live_client([turn]) as client, client.aio.live.connect(model=MODEL) as session:
@@ -139,7 +139,7 @@ async def test_interrupted_turn(recorder: SpanRecorder) -> None:
 
 
 async def _leave(session: Any) -> None:
-    """Return from within the session; its context manager closes it."""
+    """Leave the session by returning; its context manager closes the connection."""
 
 
 async def _close(session: Any) -> None:
@@ -155,7 +155,7 @@ async def _cancel(session: Any) -> None:
 
 @pytest.mark.parametrize("leave", [_leave, _close, _cancel])
 async def test_turn_that_is_left(leave: Callable[[Any], Awaitable[None]], recorder: SpanRecorder) -> None:
-    """The received part is kept, and there is one span, which is no error."""
+    """A turn that the app leaves early is one span with the received part and no error."""
     instrument("google_genai", tracer_provider=recorder.provider)
     async with live_client([TURN[:3]]) as client, client.aio.live.connect(model=MODEL) as session:
         await _ask(session)
@@ -171,11 +171,11 @@ async def test_turn_that_is_left(leave: Callable[[Any], Awaitable[None]], record
 
 
 async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
-    """The app gets the client's exception; the span has the error and the part before it."""
+    """If the connection breaks, the app gets the client's exception; the span has the error and the received part."""
     instrument("google_genai", tracer_provider=recorder.provider)
     async with live_client([TURN[:2]], leaves=True) as client, client.aio.live.connect(model=MODEL) as session:
         await _ask(session)
-        with pytest.raises(Exception, match=r"[Cc]lose|1006"):  # the client's own since 1.51, the connection's before
+        with pytest.raises(Exception, match=r"[Cc]lose|1006"):  # the client's own since 1.51, else the connection's
             await _read_turn(session)
     gc.collect()
     assert recorder.one().status.status_code is StatusCode.ERROR
@@ -183,7 +183,7 @@ async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
 
 
 async def test_what_stands_beside_a_turn(recorder: SpanRecorder) -> None:
-    """The sources of the answer are on the message; session settings without an attribute are among the parameters."""
+    """The answer's sources are on the message; session settings without an attribute are among the parameters."""
     found = {"webSearchQueries": ["weather in Paris"], "groundingChunks": [{"web": {"uri": "https://found.test"}}]}
     turn = [*TURN[:-1], {"serverContent": {"groundingMetadata": found}}, TURN[-1]]
     instrument("google_genai", tracer_provider=recorder.provider)

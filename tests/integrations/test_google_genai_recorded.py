@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrument("google_genai", tracer_provider=recorder.provider)
     yield
     uninstrument("google_genai")
@@ -53,7 +53,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.outer
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     called = exchanges(recording)
     with replayed(recording):
         client = _client(called[0])
@@ -123,7 +123,7 @@ def _check(span: ReadableSpan, exchange: Exchange) -> None:
 
 
 def _recorded(exchange: Exchange) -> tuple[int | None, int | None, str, list[str]]:
-    """Return tokens in and out, the text, and the names of called functions."""
+    """Return the input and output tokens, the text, and the names of called functions."""
     text = ""
     calls: list[str] = []
     counts: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""JSON from anywhere: one object or none, and the forms that only a lenient reader or writer accepts."""
+"""JSON from any source: one object or none, and forms that only a lenient reader or writer accepts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pandaprobe_otel_integrations._json import from_json, object_from_json, to_j
     ],
 )
 def test_an_object(document: Any, found: dict[str, Any]) -> None:
-    """An object is read from every type that holds text, even if only the standard library can read it."""
+    """An object is read from every type that holds text, even if orjson cannot read the text."""
     assert object_from_json(document) == found
 
 
 def test_an_object_with_a_number_that_json_has_not() -> None:
-    """An object may have NaN, which the standard library writes."""
+    """An object may contain NaN, which the standard library writes although JSON does not allow it."""
     found = object_from_json(b'{"a": NaN}')
     assert found is not None
     assert math.isnan(found["a"])
@@ -40,12 +40,12 @@ def test_an_object_with_a_number_that_json_has_not() -> None:
     ids=lambda document: type(document).__name__,
 )
 def test_what_is_no_object(document: Any) -> None:
-    """No object is found in another document, in a part of one, or in a file, which is not read."""
+    """No object is read from another JSON value, from an incomplete document, or from a file."""
     assert object_from_json(document) is None
 
 
 def test_a_file_is_left_unread() -> None:
-    """The client is about to send it."""
+    """A file is not read, since the client is about to send it."""
     file = io.BytesIO(b'{"a": 1}')
     assert object_from_json(file) is None
     assert file.tell() == 0
@@ -53,6 +53,6 @@ def test_a_file_is_left_unread() -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", 1 << 80, {"a": ["\ud800", -(1 << 90)]}])
 def test_what_orjson_refuses_is_written_and_read_again(value: Any) -> None:
-    """A lone surrogate and integers of more than 64 bits survive; text and bytes are read alike."""
+    """A lone surrogate and integers of more than 64 bits, which orjson refuses, are written and read back unchanged."""
     assert from_json(to_json(value)) == value
     assert to_json_bytes(value).decode() == to_json(value)

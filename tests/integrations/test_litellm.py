@@ -1,4 +1,4 @@
-"""litellm beyond what is in conformance/: early imports, routers, fallbacks, embeddings, its own spans."""
+"""litellm beyond the tests of conformance/: early imports, routers, fallbacks, embeddings, its own spans."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ imported_early = litellm.completion
 
 @pytest.fixture(autouse=True)
 def instrumented_too(recorder: SpanRecorder) -> Iterator[None]:
-    """Record litellm and the client that it uses."""
+    """Instrument both litellm and the client that it uses."""
     for name in ("openai", "litellm"):
         instrument(name, tracer_provider=recorder.provider)
     yield
@@ -61,7 +61,7 @@ def _place(server: ProviderServer) -> dict[str, Any]:
 
 
 def _only(model: str) -> Any:
-    """Return a provider that has this model and refuses all others."""
+    """Return a provider script that answers for this model and refuses all others."""
 
     def answer(received: Received) -> Reply:
         asked = received.json["model"]
@@ -71,7 +71,7 @@ def _only(model: str) -> Any:
 
 
 def test_function_that_was_imported_before(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A function that the app took out of the module earlier is recorded as well."""
+    """A function that the app imported before instrumenting is recorded too."""
     server.replies(json_reply(completion()))
     imported_early(**_request(server))
     assert recorder.one().name == f"chat {MODEL}"
@@ -83,7 +83,7 @@ def test_function_that_was_imported_before(server: ProviderServer, recorder: Spa
 
 
 async def test_router_with_a_fallback(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Each attempt is a call: the first one failed, the second one answered."""
+    """Each attempt of a router with a fallback is a call: the first failed, the second answered."""
     server.script = _only("second")
     router = _router(server, "first", "second")
     messages = [{"role": "user", "content": "Now?"}]
@@ -98,7 +98,7 @@ async def test_router_with_a_fallback(server: ProviderServer, recorder: SpanReco
 
 
 def test_fallbacks_of_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds without a router."""
+    """Each attempt of a call with fallbacks is a call, without a router too."""
     server.script = _only("second")
     litellm.completion(**{**_request(server), "model": "openai/first"}, fallbacks=["openai/second"])
     assert recorder.names[-1] == "chat second"
@@ -106,7 +106,7 @@ def test_fallbacks_of_one_call(server: ProviderServer, recorder: SpanRecorder) -
 
 
 async def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both ways to embed record tokens and dimensions, and no vectors."""
+    """Synchronous and asynchronous embeddings record tokens and dimensions, but no vectors."""
     server.replies(json_reply(embedding()))
     litellm.embedding(model="openai/e", input=["x"], **_place(server))
     await litellm.aembedding(model="openai/e", input=["x"], **_place(server))
@@ -118,14 +118,14 @@ async def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> Non
 
 
 def test_text_completion(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The old API, which calls the chat function internally, is one call."""
+    """A text completion, for which litellm calls its chat function, is one call."""
     server.replies(json_reply(completion()))
     litellm.text_completion(model=f"openai/{MODEL}", prompt="Now?", **_place(server))
     assert recorder.one().name == f"text_completion {MODEL}"
 
 
 def test_secrets_are_not_recorded(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Keys, headers and metadata of the call are not in the span."""
+    """Keys, headers and metadata of the call are not recorded."""
     server.replies(json_reply(completion()))
     request = {**_request(server), "api_key": "sk-very-secret", "metadata": {"user_api_key": "sk-other-secret"}}
     litellm.completion(**request, extra_headers={"authorization": "Bearer secret"}, max_completion_tokens=9)
@@ -136,14 +136,14 @@ def test_secrets_are_not_recorded(server: ProviderServer, recorder: SpanRecorder
 
 
 def test_own_spans_are_adopted(server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While litellm makes spans itself, we make none, and the state says so."""
+    """While litellm makes spans itself, we make none, and our integration's state is "adopted"."""
     monkeypatch.setattr(litellm, "success_callback", ["otel"])
     states = {result.name: result.state for result in instrumented()}
     assert states["litellm"] == "adopted"
 
 
 def test_wrapped_module(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_litellm` returns the module, whose calls are recorded."""
+    """`wrap_litellm` returns the module, and its calls are recorded."""
     server.replies(json_reply(completion()))
     assert wrap_litellm(litellm) is litellm
     litellm.completion(**_request(server))
@@ -167,14 +167,14 @@ def _check_response(recorder: SpanRecorder) -> None:
 
 
 def test_response(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A response in one piece is one call."""
+    """An unstreamed response is one call."""
     server.replies(json_reply(response(message_item())))
     assert litellm.responses(**_response_request(server)).output[0].content[0].text == ANSWER
     _check_response(recorder)
 
 
 async def test_response_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The asynchronous function calls the other one: it is one call, through a Router too."""
+    """An asynchronous response, for which litellm calls the synchronous function, is one call, through a Router too."""
     server.replies(json_reply(response(message_item())))
     await litellm.aresponses(**_response_request(server))
     _check_response(recorder)
@@ -184,7 +184,7 @@ async def test_response_asynchronously(server: ProviderServer, recorder: SpanRec
 
 
 def test_response_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A streamed response is one call that ends with the stream, and its type stays."""
+    """A streamed response is one call that ends with the stream, whose type is unchanged."""
     server.replies(events_reply(response_events(), named=True, done=False))
     seen: list[Any] = []
     for on in (False, True):
@@ -205,7 +205,7 @@ async def _exhausted(stream: Any) -> None:
 
 
 async def test_response_stream_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous function."""
+    """The asynchronous function passes the checks of the synchronous one."""
     server.replies(events_reply(response_events(), named=True, done=False))
     stream = await litellm.aresponses(**_response_request(server), stream=True)
     assert len([event async for event in stream]) == len(response_events())
@@ -213,7 +213,7 @@ async def test_response_stream_asynchronously(server: ProviderServer, recorder: 
 
 
 async def test_response_stream_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A stream that is left early has what arrived."""
+    """A stream that the app leaves early has what arrived."""
     server.replies(events_reply(response_events(), named=True, done=False))
     stream = await litellm.aresponses(**_response_request(server), stream=True)
     if not hasattr(stream, "aclose"):
@@ -232,7 +232,7 @@ async def test_response_stream_that_is_left(server: ProviderServer, recorder: Sp
 
 
 def test_response_of_a_service_that_has_none(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """If the service has only chats, litellm makes a response of one: that is one call, streamed or not."""
+    """A response that litellm makes from a chat, for a service without responses, is one call, streamed or not."""
     server.replies(json_reply(completion()), events_reply(chat_chunks()))
     request = {**_response_request(server), "model": f"together_ai/{MODEL}"}
     litellm.responses(**request)
@@ -244,7 +244,7 @@ def test_response_of_a_service_that_has_none(server: ProviderServer, recorder: S
 
 
 async def test_rerank(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both ways to rerank are a retrieval with the query, the documents and their scores."""
+    """Synchronous and asynchronous reranking is a retrieval with the query, the documents and their scores."""
     results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.2}]
     server.replies(json_reply({"id": "r1", "results": results, "meta": {"billed_units": {"search_units": 1}}}))
     asked: Any = {"model": "cohere/rerank-v3.5", "query": "Panda?", "documents": ["Bears", "Pandas"]}

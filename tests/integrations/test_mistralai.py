@@ -1,4 +1,4 @@
-"""The mistralai client: the app sees what it saw without us, each call is one span, and the span has all of it."""
+"""The mistralai client: the app sees the same as without us, and each call is one span with all of its content."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from streamed_forms import (
     read_to_the_end_async,
 )
 
-# The client is at the root of the package before 2.0, and one level down from then on.
+# The client is at the root of the package before 2.0, and in a subpackage since then.
 try:
     client_module: Any = importlib.import_module("mistralai.client")
-    client_module.Mistral  # noqa: B018 - 1.x has a module of this name too
+    client_module.Mistral  # noqa: B018 - 1.x also has a module of this name
 except (ImportError, AttributeError):
     client_module = importlib.import_module("mistralai")
 
@@ -41,7 +41,7 @@ CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("mistralai")
 
@@ -75,7 +75,7 @@ def _check(recorder: SpanRecorder) -> None:
 
 
 def test_synchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream that came chunk by chunk."""
     server.replies(events_reply(chat_chunks(), pause_s=PAUSE_S))
     with _client(server) as client:
         without = look(read_to_the_end, _stream, client)
@@ -85,7 +85,7 @@ def test_synchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> N
 
 
 async def test_asynchronous_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous methods."""
+    """The asynchronous methods pass the checks of the synchronous ones."""
     server.replies(events_reply(chat_chunks(), pause_s=PAUSE_S))
     async with _client(server) as client:
         without = await look_async(read_to_the_end_async, _stream_async, client)
@@ -95,7 +95,7 @@ async def test_asynchronous_stream(server: ProviderServer, recorder: SpanRecorde
 
 
 async def test_answered_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both ways of asking give the app the same as without us; each is one span."""
+    """The synchronous and asynchronous calls give the app the same as without us, and each is one span."""
     server.replies(json_reply(completion()))
     async with _client(server) as client:
         without = client.chat.complete(**CHAT, tools=[TOOL], random_seed=7, max_tokens=9)
@@ -115,7 +115,7 @@ async def test_answered_call(server: ProviderServer, recorder: SpanRecorder) -> 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_refused_call(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception; the span has ERROR with the HTTP status and the service's message."""
+    """The app gets the client's exception; the span has status ERROR with the HTTP status and the service's message."""
     body: Any = {"message": "No.", "detail": [{"loc": ["body"], "msg": "No.", "type": "value_error"}]}
     server.replies(json_reply(body, status=422))
     instrument("mistralai", tracer_provider=recorder.provider)
@@ -127,7 +127,7 @@ def test_refused_call(stream: bool, server: ProviderServer, recorder: SpanRecord
 
 
 def test_unreachable_service(recorder: SpanRecorder) -> None:
-    """Without a connection, the exception of the HTTP library comes through unchanged."""
+    """Without a connection, the HTTP library's exception reaches the app unchanged."""
     instrument("mistralai", tracer_provider=recorder.provider)
     client = client_module.Mistral(api_key="none", server_url="http://127.0.0.1:9")
     with client, pytest.raises(Exception, match=r"refused|attempts|onnect"):
@@ -136,7 +136,7 @@ def test_unreachable_service(recorder: SpanRecorder) -> None:
 
 
 def test_thoughts_and_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Content in typed pieces and a tool call are recorded, whole or streamed."""
+    """Content in typed pieces and a tool call are recorded, whether streamed or not."""
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     call = {"id": "c1", "index": 0, "type": "function", "function": {"name": "get_weather", "arguments": '{"a": 1}'}}
     whole = completion({"content": [thought, {"type": "text", "text": "So"}], "tool_calls": [call]})
@@ -156,7 +156,7 @@ def test_thoughts_and_calls(server: ProviderServer, recorder: SpanRecorder) -> N
 
 
 def test_embeddings_fim_and_agents(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The other model calls are recorded."""
+    """Embeddings, fill-in-the-middle completions and agents are recorded."""
     server.replies(json_reply({**embedding(), "id": "emb_1"}), json_reply(completion()))
     instrument("mistralai", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -172,7 +172,7 @@ def test_embeddings_fim_and_agents(server: ProviderServer, recorder: SpanRecorde
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Listing models is no model call."""
+    """Listing models makes no span."""
     server.replies(json_reply({"object": "list", "data": []}))
     instrument("mistralai", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -183,7 +183,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 def test_own_spans_are_silent_while_we_record(
     server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client set to make its own spans makes one, or ours replaces it: one call is one span."""
+    """For a client that makes its own spans, a call is still one span: the client's own or ours."""
     skip_without(client_module, "_hooks.tracing")
     monkeypatch.setenv("MISTRAL_SDK_TELEMETRY", "global")
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.provider)
@@ -230,7 +230,7 @@ def test_recording(recording: Any, recorder: SpanRecorder) -> None:
 @pytest.mark.skipif(not recordings("mistralai"), reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", recordings("mistralai"), ids=name)
 async def test_recording_asynchronously(recording: Any, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous methods."""
+    """The asynchronous methods pass the checks of the synchronous ones."""
     instrument("mistralai", tracer_provider=recorder.provider)
     exchange = next(one for one in exchanges(recording) if one.path.endswith("/chat/completions"))
     request = {key: value for key, value in exchange.request.items() if key != "stream"}

@@ -1,4 +1,4 @@
-"""Spans that a framework makes of its own model calls replace the client's spans below them."""
+"""Spans that a framework makes of its own model calls, in place of the client's spans below them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recorder() -> SpanRecorder:
 
 @pytest.fixture
 def adopted() -> Iterator[Adoption]:
-    """Adopt the spans of `some.framework`."""
+    """Adopt the spans of the scope `some.framework`."""
     adoption = adopt("some.framework", is_on=lambda: True)
     yield adoption
     adoption.undo()
@@ -44,7 +44,7 @@ def adopted() -> Iterator[Adoption]:
 def test_which_spans_stand_for_a_call(
     scope: str, operation: str, taken: bool, recorder: SpanRecorder, adopted: Adoption
 ) -> None:
-    """Only spans of model calls in the adopted scope do: a tool inside an agent may call a model itself."""
+    """Only model-call spans of the adopted scope replace the client's; agent spans do not, since tools call models."""
     with recorder.provider.get_tracer(scope).start_as_current_span(
         "a", attributes={"gen_ai.operation.name": operation}
     ):
@@ -53,7 +53,7 @@ def test_which_spans_stand_for_a_call(
 
 
 def test_a_span_that_has_ended_stands_for_nothing(recorder: SpanRecorder, adopted: Adoption) -> None:
-    """A call below it is another call."""
+    """A client's call below an ended span is recorded."""
     span = recorder.provider.get_tracer("some.framework").start_span("a", attributes={"gen_ai.operation.name": "chat"})
     with use_span(span):
         assert is_taken(get_current())
@@ -62,7 +62,7 @@ def test_a_span_that_has_ended_stands_for_nothing(recorder: SpanRecorder, adopte
 
 
 def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
-    """An adoption's `is_on` says if it holds; another one of the same scope continues when it ends."""
+    """An adoption pauses while `is_on` is false, and a second adoption of the same scope outlives the first."""
     states = {"on": True}
     first, second = adopt("some.framework", is_on=lambda: states["on"]), adopt("some.framework", is_on=lambda: True)
     tracer = recorder.provider.get_tracer("some.framework")
@@ -76,14 +76,14 @@ def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
 
 
 def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> None:
-    """An unsampled span records nothing and has no scope."""
+    """An unsampled span replaces no client's span, since it records nothing."""
     tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
     with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         assert not is_taken(get_current())
 
 
 def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> None:
-    """OpenInference names the model when a call begins, and gives the kind only when it ends."""
+    """A span of OpenInference is recognised by its model's name, since it has a kind only at its end."""
     tracer = recorder.provider.get_tracer("some.framework")
     with tracer.start_as_current_span("llm", attributes={"llm.model_name": "m"}):
         assert is_taken(get_current())
@@ -92,7 +92,7 @@ def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> Non
 
 
 def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
-    """ADK before 2.13 has a span `call_llm` around that of the call; a span of the app's is left as it is."""
+    """ADK's span `call_llm`, around the model call before 2.13, is a step; the app's span of that name is unchanged."""
     hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None)
     for scope in (SCOPE, "an.app"):
         with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):

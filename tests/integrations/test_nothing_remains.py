@@ -1,4 +1,4 @@
-"""After `uninstrument`, the classes and modules of each client library are as before."""
+"""After `uninstrument`, the classes and modules of each client library are unchanged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _is_full(cell: Any) -> bool:
 
 
 def _state(modules: list[ModuleType]) -> dict[str, Any]:
-    """Return the members of each module and class by identity; for functions also what they call."""
+    """Return the members of each module and class by identity, and for functions also what they wrap."""
     owners: list[Any] = [*modules, *(kind for module in modules for kind in _classes(module))]
     return {
         f"{owner.__name__}.{name}": (id(value), _closure(value) if isinstance(value, FunctionType) else ())
@@ -58,7 +58,7 @@ def _state(modules: list[ModuleType]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_everything_is_as_it_was(library: str) -> None:
-    """Turning on changes something, once; turning off restores the same objects and adds none, twice in a row."""
+    """Instrumenting changes the library once; uninstrumenting restores the same objects, twice in a row."""
     modules = _hooked_modules(library)
     assert modules
     before = _state(modules)
@@ -74,7 +74,7 @@ def test_everything_is_as_it_was(library: str) -> None:
 
 
 def test_off_all_at_once() -> None:
-    """The same holds for all libraries together, turned off in the order in which they were turned on."""
+    """Several libraries together are restored too, if uninstrumented in the order of instrumenting."""
     modules = [module for library in LIBRARIES for module in _hooked_modules(library)]
     before = _state(modules)
     for library in LIBRARIES:

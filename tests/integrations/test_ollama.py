@@ -1,4 +1,4 @@
-"""The ollama client: the app sees what it saw without us, each call is one span, and the span has all of it."""
+"""The ollama client: the app sees the same as without us, and each call is one span with all of its content."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOOL: Any = {
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("ollama")
 
@@ -111,7 +111,7 @@ def _check(recorder: SpanRecorder, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream that came chunk by chunk."""
     server.replies(_traffic(form))
     client = _client(server)
     without = look(read_to_the_end, FORMS[form], client)
@@ -123,7 +123,7 @@ def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRec
 
 @pytest.mark.parametrize("form", ASYNC_FORMS)
 async def test_asynchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(_traffic(form))
     client = _async_client(server)
     without = await look_async(read_to_the_end_async, ASYNC_FORMS[form], client)
@@ -161,7 +161,7 @@ async def test_answered_calls(server: ProviderServer, recorder: SpanRecorder) ->
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts and parallel calls are the same parts, whole or streamed."""
+    """Thoughts and parallel tool calls are recorded as the same parts, whether streamed or not."""
     calls = [{"function": {"name": name, "arguments": {"place": "Paris"}}} for name in ("get_weather", "get_time")]
     pieces: list[Any] = [{"thinking": "H"}, {"thinking": "m."}, {"tool_calls": calls[:1]}, {"tool_calls": calls[1:]}]
     whole = json_reply(chatted("", thinking="Hm.", tool_calls=calls))
@@ -183,7 +183,7 @@ def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: Span
 
 
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, an earlier call and its result are recorded; bytes are named, not copied."""
+    """An image, an earlier tool call and its result are recorded; bytes are described, not copied."""
     picture = b"\x89PNG\x00"
     messages: Any = [
         {"role": "user", "content": QUESTION, "images": [picture]},
@@ -204,7 +204,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both methods record the texts and the vectors' length, never the vectors."""
+    """Both embedding methods record the texts and the length of the vectors, but not the vectors."""
     counted = {"model": "e", "embeddings": [[0.5, 0.25], [0.1, 0.2]], "prompt_eval_count": 8}
     server.replies(json_reply(counted), json_reply({"embedding": [0.5, 0.25]}))
     instrument("ollama", tracer_provider=recorder.provider)
@@ -221,7 +221,7 @@ def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_refused_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception, sync and async, streamed or not; the span has ERROR and the message."""
+    """The app gets the client's exception, sync or async, streamed or not; the span has status ERROR and its text."""
     server.replies(json_reply({"error": "No."}, status=404))
     instrument("ollama", tracer_provider=recorder.provider)
     client, later = _client(server), _async_client(server)
@@ -240,7 +240,7 @@ async def test_refused_calls(server: ProviderServer, recorder: SpanRecorder) -> 
 
 
 def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets its exception, the span the text before it and the error."""
+    """The app gets its exception, and the span has the error and the text before the error."""
     server.replies(lines_reply([*chat_lines()[:2], {"error": "out of memory"}]))
     instrument("ollama", tracer_provider=recorder.provider)
     client = _client(server)
@@ -253,7 +253,7 @@ def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_unreachable_service(stream: bool, recorder: SpanRecorder) -> None:
-    """Without a server the app gets the client's own exception, and one span records it."""
+    """Without a server, the app gets the client's own exception, and one span has it."""
     instrument("ollama", tracer_provider=recorder.provider)
     client: Any = ollama.Client(host="http://127.0.0.1:9")
     with pytest.raises(Exception, match=r"refused|[Cc]onnect"):
@@ -265,7 +265,7 @@ def test_unreachable_service(stream: bool, recorder: SpanRecorder) -> None:
 def test_functions_of_the_module(
     server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ollama.chat` and similar functions use a client that existed before."""
+    """`ollama.chat` and similar functions are recorded, although their client was made before instrumenting."""
     server.replies(json_reply(chatted()), lines_reply(chat_lines()))
     default: Any = ollama.chat.__self__  # type: ignore[attr-defined]
     client = _client(server)
@@ -278,7 +278,7 @@ def test_functions_of_the_module(
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Listing and pulling models are no model calls."""
+    """Listing and pulling models make no span."""
     server.replies(json_reply({"models": []}), lines_reply([{"status": "success"}]))
     instrument("ollama", tracer_provider=recorder.provider)
     client = _client(server)
@@ -289,7 +289,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 
 
 def test_wrapped_client(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_ollama` returns the client itself; its calls are recorded, those of others are not."""
+    """`wrap_ollama` returns the client itself and records only its calls."""
     instrument("ollama", tracer_provider=recorder.provider, only_watched_clients=True)
     server.replies(lines_reply(chat_lines()))
     mine, other = _client(server), _client(server)

@@ -1,4 +1,4 @@
-"""Open streams when the process ends or forks, or when the garbage collector runs at a bad moment."""
+"""Streams that are open when the process ends or forks, or when the garbage collector runs at a bad moment."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ os.wait()
 
 @pytest.mark.parametrize("end", ENDS)
 def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer) -> None:
-    """The span of a stream that is still open is exported once, before the provider shuts down."""
+    """A stream that is open at the end of the process has its span exported once, before the provider shuts down."""
     server.replies(events_reply(chat_chunks(), pause_s=0.01))
     script = PREAMBLE + textwrap.dedent(ENDS[end])
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, f"{server.url}/v1"]
@@ -74,7 +74,7 @@ def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer)
 
 @pytest.fixture
 def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
-    """Yield an instrumented client of the loopback provider."""
+    """Yield an instrumented client of the scripted provider."""
     server.replies(events_reply(chat_chunks()))
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
@@ -84,7 +84,7 @@ def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.Op
 
 
 class _Locking(SpanProcessor):
-    """A processor as many are: it works under a lock that is not reentrant, and may trigger garbage collection."""
+    """A processor with a lock that is not reentrant, under which garbage collection may run, as in many processors."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -97,7 +97,7 @@ class _Locking(SpanProcessor):
 
 
 def test_stream_forgotten_while_a_processor_holds_its_lock(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """The collector finds a forgotten stream in the middle of `on_end`: no deadlock, and its span ends as well."""
+    """A dropped stream that the collector finds during another span's `on_end` ends its span without a deadlock."""
     processor = _Locking()
     recorder.provider.add_span_processor(processor)
     gc.disable()
@@ -113,7 +113,7 @@ def test_stream_forgotten_while_a_processor_holds_its_lock(client: openai.OpenAI
 
 
 def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Every forgotten stream ends, and none is kept."""
+    """The spans of many dropped streams end, and no stream is kept."""
     for _ in range(50):
         next(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True))
         gc.collect()
@@ -122,7 +122,7 @@ def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: S
 
 
 def test_body_ends_once() -> None:
-    """If many threads end a body at the same time, one of them is the first."""
+    """A body that many threads end at the same time ends once."""
     ends: list[BodyRecord] = []
     for _ in range(50):
         body = ObservedBody(ends.append)
@@ -141,7 +141,7 @@ def test_body_ends_once() -> None:
 
 
 def test_body_over_the_bound_is_not_kept() -> None:
-    """A body of any length is passed on; only a bounded part is kept."""
+    """A body of any length reaches the app, but only a bounded part is kept."""
     ends: list[BodyRecord] = []
     body = ObservedBody(ends.append)
     piece = bytes(1 << 20)
@@ -154,7 +154,7 @@ def test_body_over_the_bound_is_not_kept() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
 def test_stream_read_in_a_forked_child_only_counts_in_the_parent(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A child that inherits an open stream does not report it; the parent does."""
+    """A stream that is open at a fork is reported by the parent, not by the child that reads it."""
     stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
     next(stream)
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Streams of the openai client in pieces of any size, and in unusual forms."""
+"""Streams of the openai client in pieces of any size and in unusual forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAT_BODY = b"".join(
 
 
 class _Pieces(HTTP.SyncByteStream):
-    """A body in pieces; after the last one it ends or breaks."""
+    """A body in pieces, whose connection ends or breaks after the last piece."""
 
     def __init__(self, pieces: list[bytes], breaks: bool) -> None:
         self._pieces = pieces
@@ -39,7 +39,7 @@ class _Pieces(HTTP.SyncByteStream):
 
 
 class _Provider:
-    """A transport that answers each request with the given pieces."""
+    """A transport that answers each request with the scripted pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -79,7 +79,7 @@ def _chat(client: openai.OpenAI) -> tuple[str, str]:
 def test_stream_comes_in_any_pieces(
     size: int, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
 ) -> None:
-    """Events and characters that are split are whole again in the span."""
+    """Events and characters that are split between pieces are whole in the span."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     provider.pieces = [CHAT_BODY[start : start + size] for start in range(0, len(CHAT_BODY), size)]
@@ -92,7 +92,7 @@ def test_stream_comes_in_any_pieces(
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\r"])
 def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Services behind some proxies end their lines differently; comments keep the connection alive."""
+    """Other line ends and comments, which some proxies send, are accepted."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     provider.pieces = [b": PROCESSING\n\n".replace(b"\n", line_end), CHAT_BODY.replace(b"\n", line_end)]
@@ -102,7 +102,7 @@ def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.Op
 
 
 def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A chunk may begin within a text that looks like the end of the stream; the stream goes on."""
+    """A chunk that begins inside a text which looks like the stream's last event does not end the stream."""
     quoting = sse(chunk(delta(content="So data: [DONE] is the mark")))
     at = quoting.index(b"data: [DONE]")
     provider.pieces = [
@@ -121,7 +121,7 @@ def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.
 def test_stream_is_complete_with_its_last_event(
     provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
 ) -> None:
-    """An app that reads lines itself, stops at the last event and keeps the response has a complete span."""
+    """An app that reads lines itself and stops at the last event has a complete span."""
     skip_without(client, "chat.completions.with_streaming_response")
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)

@@ -1,4 +1,4 @@
-"""Calls of the openai client that are answered in one piece or not at all."""
+"""Calls of the openai client with an unstreamed answer or none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from span_recorder import SpanRecorder
 
 
 class Weather(pydantic.BaseModel):
-    """The parsing helpers' form of an answer."""
+    """The answer's schema for the parsing helpers."""
 
     sky: str
 
@@ -88,7 +88,7 @@ def _skip_without(client: Any, name: str) -> None:
 
 @pytest.fixture
 def instrumentor() -> Iterator[OpenAIInstrumentor]:
-    """Yield the instrumentor, not yet turned on; turn it off after the test."""
+    """Yield the instrumentor before it instruments; uninstrument after the test."""
     made = OpenAIInstrumentor()
     yield made
     made.uninstrument()
@@ -102,7 +102,7 @@ def _answer(name: str) -> Reply:
 
 
 def _seen(results: list[Any]) -> list[tuple[type, str]]:
-    """Return types and contents; for a raw response the type alone, since its text has its address."""
+    """Return types and contents, but only the type of a raw response, whose text has its address."""
     return [(type(one), "" if "Response" in type(one).__name__ else repr(one)) for one in results]
 
 
@@ -110,7 +110,7 @@ def _seen(results: list[Any]) -> list[tuple[type, str]]:
 def test_answered_call(
     name: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """Ways of asking beyond conformance/: the app gets the same, and one span has the answer and the tokens."""
+    """For ways of asking beyond conformance/, the app gets the same, and one span has the answer and the tokens."""
     server.replies(_answer(name))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         _skip_without(client, name)
@@ -124,7 +124,7 @@ def test_answered_call(
 async def test_answered_asynchronous_call(
     name: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(_answer(name))
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         _skip_without(client, name)
@@ -159,10 +159,10 @@ FAILURES: dict[str, tuple[Reply, type[Exception], str]] = {
 def test_failed_call(
     name: str, stream: bool, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The provider's error reaches the app unchanged; the span has ERROR with its type and text."""
+    """The provider's error reaches the app unchanged; the span has status ERROR with the error's type and text."""
     reply, kind, type_name = FAILURES[name]
     server.replies(reply)
-    # Only the read timeout is short: a loaded machine takes its time to connect.
+    # Only the read timeout is short, since a loaded machine connects slowly.
     timeout = openai.Timeout(20.0, read=0.2) if name == "timeout" else 20.0
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=timeout) as client:
         without = _failure(client, kind, stream)
@@ -170,7 +170,7 @@ def test_failed_call(
         assert _failure(client, kind, stream) == without
     attributes = recorder.attributes()
     assert recorder.one().status.status_code is StatusCode.ERROR
-    if not (stream and name == "broken"):  # the app's exception is raised above the bytes that broke
+    if not (stream and name == "broken"):  # the app gets an exception raised from the error of the broken body
         assert attributes["error.type"] == f"openai.{type_name}"
         assert recorder.one().status.description == without
     assert attributes["gen_ai.request.model"] == MODEL
@@ -186,7 +186,7 @@ def _failure(client: openai.OpenAI, kind: type[Exception], stream: bool) -> str:
 async def test_failed_asynchronous_call(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(json_reply(error(), status=429))
     instrumentor.instrument(tracer_provider=recorder.provider)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -199,7 +199,7 @@ async def test_failed_asynchronous_call(
 async def test_coroutine_that_is_never_awaited_makes_no_span(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The span begins when the call is awaited, not when the coroutine is made."""
+    """A coroutine that is never awaited makes no span, since a span begins with the await."""
     instrumentor.instrument(tracer_provider=recorder.provider)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         client.chat.completions.create(**CHAT).close()
@@ -214,7 +214,7 @@ async def test_coroutine_that_is_never_awaited_makes_no_span(
 def test_retries_are_counted_in_one_span(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """Two refusals and an answer are one call: one span, with the number of resends and no error."""
+    """Two refusals and an answer are one call: one span without an error, with the number of resends."""
     hurried = {"retry-after-ms": "1"}
     refusal = Reply(chunks=(b"{}",), status=503, headers=hurried)
     server.replies(refusal, refusal, json_reply(completion()))
@@ -231,7 +231,7 @@ def test_retries_are_counted_in_one_span(
 def test_answer_that_the_helper_refuses_keeps_its_tokens(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """`parse` raises for an answer cut by the length limit; it was paid for, so the failed span has it."""
+    """An answer that `parse` refuses, since it was cut, has a failed span with its tokens, which were paid for."""
     skip_without(openai, "LengthFinishReasonError")
     cut = completion({"content": '{"sky'})
     cut["choices"][0]["finish_reason"] = "length"
@@ -250,7 +250,7 @@ def test_answer_that_the_helper_refuses_keeps_its_tokens(
 def test_embeddings(
     vector: Any, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """Texts, model, tokens and the length of the vectors are recorded, never the vectors."""
+    """Texts, model, tokens and the length of the vectors are recorded, but not the vectors."""
     server.replies(json_reply(embedding(vector)))
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -270,7 +270,7 @@ def test_embeddings(
 
 
 def test_legacy_completion(server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor) -> None:
-    """A prompt without messages is answered with text."""
+    """A prompt without messages and its completion are recorded."""
     answer = {
         "id": "cmpl-1",
         "object": "text_completion",
@@ -308,7 +308,7 @@ def test_status_of_a_response(
     recorder: SpanRecorder,
     instrumentor: OpenAIInstrumentor,
 ) -> None:
-    """The span has the response's status: a cancelled response did not succeed."""
+    """The span has the response's status: a cancelled response is not a success."""
     error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
     server.replies(json_reply(response(status=status, error=error)))
     instrumentor.instrument(tracer_provider=recorder.provider)
@@ -327,7 +327,7 @@ def _fetched(received: Received) -> Reply:
 def test_fetched_response_costs_nothing_again(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """Fetching a response is not the call that made it: the answer is recorded, the tokens are not."""
+    """Fetching a finished response is a span with the answer, but without tokens, which the first call has counted."""
     server.script = _fetched
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -344,7 +344,7 @@ def test_fetched_response_costs_nothing_again(
 def test_background_response_counts_once(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The first fetch that sees a background response complete records its tokens."""
+    """The first fetch that finds a background response complete records its tokens."""
     made = f"resp_background_{id(recorder)}"
     queued: dict[str, Any] = {"usage": None, "output": [], "background": True, "id": made}
     server.replies(
@@ -368,7 +368,7 @@ def test_background_response_counts_once(
 def test_polls_belong_to_what_they_ask_for(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The poll's span is in the trace that began the response, whichever trace the poll is made in."""
+    """A poll's span is in the trace that began the response, even if the poll is made in another trace."""
     made = f"resp_polled_{id(recorder)}"
     queued = response(status="queued", usage=None, output=[], background=True, id=made)
     tracer = recorder.provider.get_tracer("app")
@@ -401,7 +401,7 @@ def test_background_response_that_does_not_succeed(
     recorder: SpanRecorder,
     instrumentor: OpenAIInstrumentor,
 ) -> None:
-    """The span of the poll that sees the end says how the response ended, since no other span does."""
+    """The poll that finds the end of a failed or cancelled background response records how it ended."""
     made = f"resp_{status}_{id(recorder)}"
     error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
     ended = response(status=status, background=True, id=made, error=error)
@@ -418,7 +418,7 @@ def test_background_response_that_does_not_succeed(
 def test_response_that_was_told_is_not_told_again(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The call that made it recorded its end: reading it again costs nothing."""
+    """Reading a finished response again makes no span, since the call that created it recorded its end."""
     server.replies(json_reply(response(id=f"resp_told_{id(recorder)}")))
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -431,7 +431,7 @@ def test_response_that_was_told_is_not_told_again(
 def test_background_response_that_is_streamed_later(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """A later stream of a background response is below the span that began it, and has the answer."""
+    """A background response that is streamed later is recorded below the span that began it."""
     made = f"resp_streamed_{id(recorder)}"
     done = response(background=True, id=made)
     event = {"type": "response.completed", "sequence_number": 9, "response": done}
@@ -451,7 +451,7 @@ def test_background_response_that_is_streamed_later(
 def test_other_requests_make_no_span(
     server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """Requests for models, input items and deletions are no model calls."""
+    """Requests for models, input items and deletions make no span."""
     server.replies(json_reply({"object": "list", "data": [], "has_more": False, "id": "x", "deleted": True}))
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:

@@ -1,4 +1,4 @@
-"""Content of the span: messages, tools, tool calls, media and parameters, of every kind of answer."""
+"""Content of the span for every kind of answer: messages, tools, tool calls, media and parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PIXEL_URL = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
 
 @pytest.fixture
 def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
-    """Yield an instrumented client of the loopback provider."""
+    """Yield an instrumented client of the scripted provider."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
@@ -96,7 +96,7 @@ STREAMED_CALLS: dict[str, list[dict[str, Any]]] = {
 def test_streamed_tool_calls_are_put_together(
     case: str, client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Fragments end up in the right calls, even from services that are careless with index and id."""
+    """Fragments of tool calls are joined correctly, even from services that repeat or omit index and id."""
     pieces = [chunk(delta(tool_calls=[fragment])) for fragment in STREAMED_CALLS[case]]
     server.replies(events_reply([*pieces, chunk(delta(finish_reason="tool_calls"))]))
     _chat(client, stream=True, tools=[TOOL])
@@ -110,7 +110,7 @@ def test_streamed_tool_calls_are_put_together(
 
 
 def test_whole_calls_without_ids(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Two complete calls at index 0 without ids are two calls."""
+    """Two complete tool calls with index 0 and no ids stay two calls."""
     calls = [_call(0, "", "get_weather", '{"place": "Paris"}'), _call(0, "", "get_weather", '{"place": "Rome"}')]
     server.replies(events_reply([chunk(delta(tool_calls=calls))]))
     _chat(client, stream=True)
@@ -121,7 +121,7 @@ def test_whole_calls_without_ids(client: openai.OpenAI, server: ProviderServer, 
 def test_streamed_tool_calls_equal_whole_ones(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same answer gives the same message, streamed or not."""
+    """An answer with tool calls gives the same message, streamed or not."""
     calls = [{"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"place":"Paris"}'}}]
     fragments = [_call(0, "a", "get_weather"), _call(0, arguments='{"place":'), _call(0, arguments='"Paris"}')]
     pieces = [chunk(delta(tool_calls=[fragment])) for fragment in fragments]
@@ -138,7 +138,7 @@ def test_streamed_tool_calls_equal_whole_ones(
 
 
 def test_several_choices(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Interleaved choices are kept apart, in the order of their index."""
+    """Interleaved choices are recorded separately, in the order of their index."""
     pieces = [
         chunk(delta(1, content="No")),
         chunk(delta(0, content="Yes"), delta(1, content=", never")),
@@ -153,7 +153,7 @@ def test_several_choices(client: openai.OpenAI, server: ProviderServer, recorder
 
 
 def test_cumulative_usage_is_not_summed(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Usage on every chunk is cumulative: the last one is the call's."""
+    """Cumulative usage, sent with every chunk, is not added up: the last one counts."""
     counts = [{"prompt_tokens": 9, "completion_tokens": count, "total_tokens": 9 + count} for count in (1, 2, 3)]
     server.replies(events_reply([chunk(delta(content="x"), usage=usage) for usage in counts]))
     _chat(client, stream=True)
@@ -162,7 +162,7 @@ def test_cumulative_usage_is_not_summed(client: openai.OpenAI, server: ProviderS
 
 
 def test_no_usage_is_no_zero(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A stream without usage has no token attributes, and the app's request was not changed to get some."""
+    """A stream without usage has no token attributes, and the app's request is unchanged."""
     server.replies(events_reply([chunk(delta(content="x")), chunk(delta(finish_reason="stop"))]))
     _chat(client, stream=True)
     assert not any(name.startswith("gen_ai.usage") for name in recorder.attributes())
@@ -213,7 +213,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 def test_kinds_of_answers(
     name: str, stream: bool, client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Each kind of answer has its parts, whole or streamed."""
+    """Each kind of answer has its parts, streamed or not."""
     message, expected = ANSWERS[name]
     server.replies(events_reply([chunk(delta(**message))]) if stream else json_reply(completion(message)))
     _chat(client, stream=stream)
@@ -221,7 +221,7 @@ def test_kinds_of_answers(
 
 
 def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Every role of a conversation with a tool is recorded, with the client's own objects too."""
+    """Every role of a conversation with a tool is recorded, even if passed as the client's own objects."""
     server.replies(
         json_reply(
             completion({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]})
@@ -249,7 +249,7 @@ def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: S
 
 
 def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, a sound and a file become their type, size and hash; a URL stays a URL."""
+    """An image, a sound and a file are recorded as type, size and hash, a URL as it is."""
     server.replies(json_reply(completion()))
     content: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": PIXEL_URL}},
@@ -277,7 +277,7 @@ def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServ
 def test_parameters_have_the_types_of_the_conventions(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Numbers of the request have their attribute's type; unlisted parameters are left out."""
+    """Parameters with a number have the attribute type of the conventions; unlisted parameters are left out."""
     server.replies(json_reply(completion()))
     _chat(
         client,
@@ -340,7 +340,7 @@ DRAWN = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "
 
 
 def test_items_of_a_response(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Reasoning summaries, calls of both kinds, text and images of one response are parts of one message."""
+    """Reasoning summaries, both kinds of tool calls, text and images of one response are parts of one message."""
     skip_without(client, "responses")
     server.replies(json_reply(response(REASONED, SEARCHED, message_item("Look:"), CALLED, DRAWN)))
     client.responses.create(model=MODEL, input=QUESTION, instructions="Be brief.", tools=[{"type": "web_search"}])
@@ -367,7 +367,7 @@ def test_items_of_a_response(client: openai.OpenAI, server: ProviderServer, reco
 
 
 def test_items_sent_back(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Items of a response that go into the next request are one turn of the assistant, the result another."""
+    """Items of a response that the app sends back are one assistant message; the tool result is another message."""
     skip_without(client, "responses")
     server.replies(json_reply(response()))
     sent: list[Any] = [
@@ -390,7 +390,7 @@ def _input_image() -> dict[str, Any]:
 
 
 def test_incomplete_and_failed_responses(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A response cut by its limit is an answer; a failed one is an ERROR although its HTTP status is 200."""
+    """A response cut by its limit is an answer; a failed response has status ERROR despite its HTTP status 200."""
     skip_without(client, "responses")
     server.replies(
         json_reply(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
@@ -406,19 +406,19 @@ def test_incomplete_and_failed_responses(client: openai.OpenAI, server: Provider
 
 
 def test_error_in_the_middle_of_a_stream(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An error event follows some text: the app gets its exception, the span the text and the error."""
+    """For an error event after some text, the app gets its exception, and the span has the text and the error."""
     failure = {"error": {"message": "Overloaded", "type": "server_error", "code": 503}}
     server.replies(events_reply([chunk(delta(content="So")), failure], done=False))
     with pytest.raises(openai.APIError):
         _chat(client, stream=True)
-    gc.collect()  # old versions of the client forget such a stream instead of closing it
+    gc.collect()  # old versions of the client drop such a stream instead of closing it
     assert recorder.one().status.status_code is StatusCode.ERROR
     assert recorder.one().status.description == "Overloaded"
     assert recorder.json("gen_ai.output.messages")[0]["parts"] == [{"type": "text", "content": "So"}]
 
 
 def test_response_stream_without_its_end(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Deltas without a final event add up: text, reasoning summary and arguments."""
+    """A response stream without a final event still has its text, reasoning summary and arguments, from the deltas."""
     skip_without(client, "responses")
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": response(status="in_progress", output=[], usage=None)},
@@ -442,7 +442,7 @@ def test_response_stream_without_its_end(client: openai.OpenAI, server: Provider
 
 
 def test_compressed_stream(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A stream that the server compresses is read like any other."""
+    """A stream that the server compresses is recorded like any other."""
     import gzip
 
     plain = b"".join(events_reply([chunk(delta(content=word)) for word in ("So ", "what")]).chunks)
@@ -458,7 +458,7 @@ def test_compressed_stream(client: openai.OpenAI, server: ProviderServer, record
 def test_a_response_with_odd_kinds_keeps_its_counts(
     odd: dict[str, Any], client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """A list or an object replaces a word: the rest of the answer is still recorded."""
+    """An answer with a list or object in place of a type name still has its counts and the rest of its content."""
     skip_without(client, "responses")
     server.replies(json_reply({**response(message_item()), **odd}))
     client.responses.create(model=MODEL, input=QUESTION)
@@ -468,7 +468,7 @@ def test_a_response_with_odd_kinds_keeps_its_counts(
 def test_an_event_with_an_odd_kind_is_passed_over(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the events of a stream."""
+    """A stream event with a list or object in place of a type name is skipped, and the rest is recorded."""
     skip_without(client, "responses")
     odd = {"type": ["response.completed"], "response": {"model": "m"}}
     server.replies(

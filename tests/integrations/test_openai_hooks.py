@@ -1,4 +1,4 @@
-"""The openai instrumentation turned on and off, and beside others."""
+"""Instrumenting and uninstrumenting openai, alone and beside other instrumentations."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
 
 
 @pytest.fixture
 def client(server: ProviderServer) -> Iterator[openai.OpenAI]:
-    """Yield a client of the loopback provider, which gives the same answer to everything."""
+    """Yield a client of the scripted provider, which gives the same answer to every request."""
     server.replies(json_reply(completion()))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
@@ -58,7 +58,7 @@ def test_twice_on_is_one_span(client: openai.OpenAI, recorder: SpanRecorder) -> 
 
 
 def test_methods_kept_by_the_app_pass_through_when_off(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """The client caches bound methods of its raw form; one made while on still works when off, unrecorded."""
+    """A bound method that the client cached while instrumented still works afterwards, unrecorded."""
     instrument("openai", tracer_provider=recorder.provider)
     raw = client.chat.completions.with_raw_response
     request = client.request
@@ -70,7 +70,7 @@ def test_methods_kept_by_the_app_pass_through_when_off(client: openai.OpenAI, re
 
 
 def test_another_wrapper_on_top_stays(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A wrapper around ours is not removed; ours passes calls through beneath it."""
+    """Another vendor's wrapper around ours stays, and our wrapper passes calls through after uninstrumenting."""
     instrument("openai", tracer_provider=recorder.provider)
     owner: Any = _base_client.SyncAPIClient
     ours = owner.request
@@ -93,7 +93,7 @@ def test_another_wrapper_on_top_stays(client: openai.OpenAI, recorder: SpanRecor
 
 
 def test_stream_that_outlives_uninstrument_ends_its_span(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A call that began while on is recorded to its end."""
+    """A stream that began while instrumented is recorded to its end."""
     server.replies(events_reply(chat_chunks()))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -118,7 +118,7 @@ class _TheirInstrumentor:
     ],
 )
 def test_silent_beside_another_instrumentation(module: str, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """While another vendor's instrumentor is active, ours records nothing and says so; afterwards it records."""
+    """While a rival is active, our integration is skipped with a reason; afterwards it records."""
     stand_in: Any = ModuleType(module)
     stand_in.OpenAIInstrumentor = _TheirInstrumentor
     _TheirInstrumentor._instance = _TheirInstrumentor()
@@ -137,7 +137,7 @@ def test_silent_beside_another_instrumentation(module: str, client: openai.OpenA
 
 
 def test_beside_others_on_request(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """The app may ask for both."""
+    """With `beside_others=True`, our integration records beside a rival."""
     stand_in: Any = ModuleType("opentelemetry.instrumentation.openai_v2")
     stand_in.OpenAIInstrumentor = _TheirInstrumentor
     _TheirInstrumentor._instance = _TheirInstrumentor()
@@ -151,7 +151,7 @@ def test_beside_others_on_request(client: openai.OpenAI, recorder: SpanRecorder)
 
 
 def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Inside a framework's LLM span the client's call makes no span; inside a tool of that model it makes its own."""
+    """Inside a framework's LLM span, a call makes no span of its own; inside a tool of that model, it makes one."""
     instrument("openai", tracer_provider=recorder.provider)
     with recorder.tracer.start_as_current_span("framework") as span:
         token = attach(with_llm_span(span))
@@ -166,7 +166,7 @@ def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) ->
 
 @pytest.mark.parametrize("key", ["suppress_language_model_instrumentation", None])
 def test_suppressed(key: str | None, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """OpenTelemetry's suppression, and that of OpenLLMetry's frameworks, are respected."""
+    """The suppression of OpenTelemetry, and that of OpenLLMetry's frameworks, is respected."""
     from opentelemetry.context import set_value
 
     instrument("openai", tracer_provider=recorder.provider)
@@ -181,7 +181,7 @@ def test_suppressed(key: str | None, client: openai.OpenAI, recorder: SpanRecord
 
 
 def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """During the request the span is current, with the app's span as its parent; afterwards it is not."""
+    """During the request, the call's span is current and below the app's span, which is current again afterwards."""
     seen: list[Any] = []
 
     def note(_: Any) -> None:
@@ -203,7 +203,7 @@ def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, record
 
 
 def test_call_inside_a_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An HTTP hook that itself asks the model: the inner answer does not become the outer's."""
+    """If an HTTP hook itself calls the model, the inner answer is not recorded as the outer one."""
     inner_done: list[str | None] = []
 
     def ask_inside(request: Any) -> None:
@@ -243,7 +243,7 @@ def test_content_switch(
     recorder: SpanRecorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """OpenTelemetry's variable decides on messages, tools and the provider's error text; tokens always stay."""
+    """OpenTelemetry's variable decides whether messages, tools and error texts are recorded; tokens always are."""
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
     monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     server.replies(json_reply(completion()), json_reply({"error": {"message": "about cats"}}, status=400))
@@ -261,7 +261,7 @@ def test_content_switch(
 
 
 def test_wrapped_client_alone(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_openai` returns the client itself; it and its copies are recorded, other clients are not."""
+    """`wrap_openai` returns the client itself and records only this client and its copies."""
     server.replies(json_reply(completion()))
     OpenAIInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
     with (
@@ -301,7 +301,7 @@ ADDRESSES = {
 
 
 def _forwarding(server: ProviderServer) -> Callable[[Any], Any]:
-    """Return an HTTP function that asks the loopback provider at every address."""
+    """Return an HTTP function that sends requests for every address to the scripted provider."""
 
     def forward(request: Any) -> Any:
         with HTTP.Client() as inner:
@@ -321,7 +321,7 @@ def _check_place(recorder: SpanRecorder, base_url: str) -> None:
 
 @pytest.mark.parametrize("base_url", ADDRESSES)
 def test_provider_by_address(base_url: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The address gives the provider's name, with the app's own HTTP client and with a subclass of the client."""
+    """The address determines the provider's name, also with the app's HTTP client or a subclass of the client."""
 
     class TheirClient(openai.OpenAI):
         """A client class derived by the app."""
@@ -338,7 +338,7 @@ def test_provider_by_address(base_url: str, server: ProviderServer, recorder: Sp
 async def test_provider_by_address_asynchronously(
     base_url: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     http_client = HTTP.AsyncClient(transport=HTTP.MockTransport(_forwarding(server)))
@@ -356,7 +356,7 @@ def _check_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Azure's client puts the deployment into the path; the model's name comes from the answer."""
+    """Azure's client is recorded with the model's name from the answer, since the path has the deployment."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.AzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
@@ -365,7 +365,7 @@ def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_azure_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for its asynchronous client."""
+    """Azure's asynchronous client passes the checks of the synchronous one."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     async with openai.AsyncAzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
@@ -374,7 +374,7 @@ async def test_azure_asynchronously(server: ProviderServer, recorder: SpanRecord
 
 
 def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A client of the older HTTP library that the app passes in is observed as well."""
+    """A client with an HTTP client of an older library, passed in by the app, is recorded too."""
     import httpx
 
     server.replies(json_reply(completion()), events_reply(chat_chunks()))
@@ -390,7 +390,7 @@ def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> N
 
 
 def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Whatever a gateway answers, the app gets it unchanged, and the span ends."""
+    """An answer of an unexpected shape reaches the app unchanged, and the span ends."""
     oddities: list[Any] = [
         {"choices": "none", "usage": [1]},
         {"choices": [None, 3, {"message": 4, "finish_reason": {}}], "model": 7, "usage": {"prompt_tokens": "12"}},
@@ -407,7 +407,7 @@ def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, rec
 
 
 def test_request_of_an_unexpected_shape_harms_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """The same holds for what the app sends."""
+    """A request of an unexpected shape is sent unchanged, and the span ends."""
     instrument("openai", tracer_provider=recorder.provider)
     odd: Any = [{"role": 7, "content": 8}, {"content": [1, {"type": "image_url"}, {"type": 5}]}, {}]
     client.chat.completions.create(model=MODEL, messages=odd, tools=[{"type": "function"}])  # type: ignore[list-item]
@@ -415,7 +415,7 @@ def test_request_of_an_unexpected_shape_harms_nothing(client: openai.OpenAI, rec
 
 
 def test_processor_that_raises_does_not_reach_the_app(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A broken span processor in the app's provider must not fail the model call."""
+    """A span processor that raises does not fail the model call."""
     from opentelemetry.sdk.trace import SpanProcessor
 
     class Broken(SpanProcessor):
@@ -428,7 +428,7 @@ def test_processor_that_raises_does_not_reach_the_app(client: openai.OpenAI, rec
 
 
 def test_many_threads(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Calls of many threads, streamed and not, each have their own span with their own answer."""
+    """Calls of many threads, streamed or not, each have their own span with their own answer."""
 
     def script(received: Received) -> Reply:
         asked = received.json
@@ -459,7 +459,7 @@ def test_many_threads(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An exception on the way out leaves no span attached."""
+    """An exception leaves no span attached to the context."""
     server.replies(json_reply({}, status=400))
     instrument("openai", tracer_provider=recorder.provider)
     before = get_current()
@@ -472,7 +472,7 @@ def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: S
 
 
 def test_launcher_is_told_of_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`opentelemetry-instrument` makes no check for us; it expects this error, and continues silently."""
+    """`opentelemetry-instrument` gets the error that it expects for a missing library, and continues silently."""
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
     with pytest.raises(DependencyConflictError, match="no-such-distribution") as raised:
         OpenAIInstrumentor().instrument(skip_dep_check=True)
@@ -484,7 +484,7 @@ def test_launcher_is_told_of_a_library_that_is_missing(monkeypatch: pytest.Monke
 def test_class_and_launcher_take_an_older_library(
     skip_dep_check: bool, client: openai.OpenAI, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The launcher skips the base class's check, an app that uses the class does not: both record."""
+    """An older library is recorded through the class and through the launcher, which skips the class's check."""
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
     OpenAIInstrumentor().instrument(skip_dep_check=skip_dep_check, tracer_provider=recorder.provider)
     _ask(client)
@@ -492,7 +492,7 @@ def test_class_and_launcher_take_an_older_library(
 
 
 def test_unsampled_call_is_not_read(server: ProviderServer) -> None:
-    """A call whose span is not recorded buffers nothing: its stream is left as it is."""
+    """A call without a recording span buffers nothing, and its stream is not wrapped."""
     server.replies(events_reply(chat_chunks()))
     recorder = SpanRecorder(ALWAYS_OFF)
     instrument("openai", tracer_provider=recorder.provider)

@@ -1,4 +1,4 @@
-"""Live sessions of the openai client: tasks that the speaking model delegates are calls, its speech is none."""
+"""Live sessions of the openai client: tasks that the speaking model delegates are calls; its speech is not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.registry import instrument, uninstrument
 from span_recorder import SpanRecorder
 
 websockets = pytest.importorskip("websockets.exceptions")
-# The client has not followed the newest version of `websockets` yet.
+# The client does not follow the newest version of `websockets` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
 DELEGATION = {"type": "responses", "responses": {"model": "gpt-6", "instructions": "Look it up.", "tools": []}}
 STARTED = {"type": "session.started", "session": {"id": "s1", "model": "gpt-live-1", "delegation": DELEGATION}}
@@ -30,13 +30,13 @@ KINDS = ("live", "live.forks", "live.sideband")
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
 
 
 def _task(name: str = "d1", response_id: str = "resp_1") -> list[Any]:
-    """Return the events of a task, whose snapshots have no output."""
+    """Return the events of a task whose snapshots have no output."""
     events = [
         {**event, "response": {**event["response"], "id": response_id, "output": []}} if "response" in event else event
         for event in response_events()
@@ -71,7 +71,7 @@ def _read(connection: Any, events: Sequence[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
-    """The app gets the same events; the response reported among sound is one span, with its transcript."""
+    """The app gets the same events as without us; a delegated response is one span with its transcript."""
     seen: list[Any] = []
     events = [STARTED, *HEARD, SOUND, *_task("d1", f"resp_{kind}"), SOUND]
     with socket_server(lambda _: events) as url, _client(url) as client:
@@ -93,7 +93,7 @@ def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_asynchronously(kind: str, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client, entered without `with`; two parallel tasks do not mix."""
+    """The asynchronous client passes the checks of the synchronous one, and two parallel tasks do not mix."""
     one, two = (_task(name, f"resp_{name}_{kind}") for name in ("a", "b"))
     events = [STARTED, *(event for pair in zip(one, two, strict=True) for event in pair)]
     instrument("openai", tracer_provider=recorder.provider)
@@ -108,7 +108,7 @@ async def test_asynchronously(kind: str, recorder: SpanRecorder) -> None:
 
 
 def test_decisions(recorder: SpanRecorder) -> None:
-    """A decision comes with its answers, its model and its tokens at once."""
+    """A decision is one span with its answers, its model and its tokens."""
     usage = {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}
     decision = {"model": "gpt-6-luna", "answers": [{"type": "predicate", "score": 0.9}], "usage": usage}
     event = {"type": "decision.event", "event": {"type": "decision.completed", "decision": decision}}
@@ -128,7 +128,7 @@ def test_decisions(recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "lost"])
 def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> None:
-    """The received part is kept; a connection that the app closes is no failure, one that breaks is."""
+    """The received part is kept; a connection that breaks is a failure, one that the app closes is not."""
     began = _task("d1", f"resp_{how}")[:5]
     instrument("openai", tracer_provider=recorder.provider)
     with (
@@ -146,7 +146,7 @@ def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> Non
 
 
 def test_a_session_that_two_connections_listen_to(recorder: SpanRecorder) -> None:
-    """Both connections receive the same response, which is one call."""
+    """A response that two connections to one session receive is one call."""
     events = _task("d1", "resp_shared")
     instrument("openai", tracer_provider=recorder.provider)
     with socket_server(lambda _: events) as url, _client(url) as client:
@@ -158,7 +158,7 @@ def test_a_session_that_two_connections_listen_to(recorder: SpanRecorder) -> Non
 
 
 def test_a_connection_that_is_never_opened(recorder: SpanRecorder) -> None:
-    """The manager alone sends nothing; if opening fails, its exception comes through unchanged."""
+    """A manager that is never opened makes no span; an exception while opening reaches the app unchanged."""
     seen: list[str] = []
     with _client("http://127.0.0.1:9/v1") as client:
         for on in (False, True):

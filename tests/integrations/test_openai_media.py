@@ -1,4 +1,4 @@
-"""Pictures, sound and moderation by the openai client: spans with question and answer, without the blobs."""
+"""Pictures, sound and moderation through the openai client: spans have question and answer, but no binary data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _file() -> io.BytesIO:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """One way of asking, the answer, and the span's name, input, output and tokens."""
+    """One way of asking, with the answer and the span's name, input, output and tokens."""
 
     ask: Callable[[Any], Any]
     reply: Reply
@@ -179,7 +179,7 @@ ASKINGS = {
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test. Before 2025 the client had less than half of this."""
+    """Uninstrument after each test. The client before 2025 lacked most of these calls."""
     skip_without(openai.types, "ImageGenCompletedEvent")
     yield
     uninstrument("openai")
@@ -214,7 +214,7 @@ def _check(recorder: SpanRecorder, asking: Asking) -> None:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods are deprecated in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the same as without us; one span names the result without copying it."""
+    """The app gets the same as without us; one span describes the result without copying it."""
     server.replies(asking.reply)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         without = _seen(asking.ask(client))
@@ -226,7 +226,7 @@ def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecor
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods are deprecated in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 async def test_asynchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(asking.reply)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         without = await _seen_async(await asking.ask(client))
@@ -236,7 +236,7 @@ async def test_asynchronous(asking: Asking, server: ProviderServer, recorder: Sp
 
 
 def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A body that the app reads in pieces is recorded as far as it was read."""
+    """A sound that the app reads in pieces is recorded as far as the app has read."""
     server.replies(Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -250,7 +250,7 @@ def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: 
 
 
 def test_speech_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Sound has no end mark: unless it is read to the end, it counts as a part."""
+    """A sound that the app leaves early counts as partial, since sound has no end mark."""
     server.replies(Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -281,7 +281,7 @@ VIDEOS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 @pytest.mark.parametrize("way", VIDEOS)
 def test_video(way: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Beginning a job is one span with the question and the job's id; polling and fetching it are none."""
+    """Creating a video is one span with the prompt and the job's id; polling and fetching make none."""
     ask, asked = VIDEOS[way]
     server.replies(json_reply(VIDEO))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -299,7 +299,7 @@ def test_video(way: str, server: ProviderServer, recorder: SpanRecorder) -> None
 
 
 def test_refused_picture(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the provider's error, and so does the span."""
+    """The provider's error reaches the app, and the span has the error."""
     server.replies(json_reply(error("Not that"), status=400))
     instrument("openai", tracer_provider=recorder.provider)
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
@@ -309,7 +309,7 @@ def test_refused_picture(server: ProviderServer, recorder: SpanRecorder) -> None
 
 
 def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp_path: Any) -> None:
-    """Files with names are named, and files are never read."""
+    """Files are recorded by their names if they have any, and are never read."""
     picture = tmp_path / "photo.png"
     picture.write_bytes(PICTURE)
     server.replies(json_reply(IMAGES))
@@ -321,7 +321,7 @@ def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp
         client.images.edit(model="m", prompt="x", image=[picture, file, PICTURE, ("b.png", PICTURE, "image/png")])
     (question,) = recorder.json("gen_ai.input.messages")
     assert [(part.get("name"), part.get("bytes")) for part in question["parts"][1:]] == [
-        ("photo.png", len(PICTURE)),  # the client has read it itself
+        ("photo.png", len(PICTURE)),  # the client has read the file itself
         ("photo.png", None),
         (None, len(PICTURE)),
         ("b.png", len(PICTURE)),

@@ -20,7 +20,7 @@ RECORDINGS = recordings("openai", "azure_openai", "openrouter", "deepseek")
 
 @pytest.fixture
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """Turn the instrumentation on."""
+    """Instrument the library for each test."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     yield
@@ -28,7 +28,7 @@ def instrumented(recorder: SpanRecorder) -> Iterator[None]:
 
 
 def test_shared_recordings_are_there() -> None:
-    """The test is skipped if the collection beside the checkout is missing, since the tests below are fewer then."""
+    """The collection of recordings is complete; if it is missing, the test is skipped and there are fewer tests."""
     if not SHARED.exists():
         pytest.skip("no collection of recordings beside the checkout")
     assert len(RECORDINGS) > 40
@@ -52,7 +52,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.usefixtures("instrumented")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     called = [one for one in exchanges(recording) if recorded_chats.is_call(one)]
     if not called:
         pytest.skip("no call of a model in this recording")
@@ -65,7 +65,7 @@ async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder)
 
 @contextmanager
 def _as_old_clients_can() -> Iterator[None]:
-    """Skip the test if an old client cannot read an answer without a content type, with or without us."""
+    """Skip the test for an old client that needs a content type which the recording lacks, with or without us."""
     try:
         yield
     except AttributeError as error:

@@ -24,7 +24,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", 
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
 
@@ -77,7 +77,7 @@ def _check(attributes: dict[str, Any]) -> None:
 
 
 def test_streamed_run(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the same events; one span has the messages of the thread, the answer and the tokens."""
+    """The app gets the same events as without us; one span has the thread's messages, the answer and the tokens."""
     server.replies(_whole("run_1"))
     asked: Any = {"assistant_id": "asst_1", "stream": True, "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
     with _client(server) as client:
@@ -90,7 +90,7 @@ def test_streamed_run(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_streamed_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's helper is recorded, which the asynchronous client has too."""
+    """The helper that the asynchronous client shares with the synchronous one is recorded."""
     server.replies(_whole("run_2"))
     instrument("openai", tracer_provider=recorder.provider)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -105,7 +105,7 @@ async def test_streamed_asynchronously(server: ProviderServer, recorder: SpanRec
 
 
 def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The tool call that the run waits for ends one span; its result begins the next."""
+    """A tool call that a run waits for ends one span, and the tool's result begins the next."""
     wanted = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [CALL]}}
     waiting = _run("run_3", "requires_action", required_action=wanted)
     server.replies(_stream("run_3", ("thread.run.requires_action", waiting)), _whole("run_3"))
@@ -125,7 +125,7 @@ def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -
 
 
 def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Beginning a run is one span, polling in vain none; the first poll that sees its end is one, with the tokens."""
+    """Beginning a run is one span; of the polls, only the first that finds the end is a span, with the tokens."""
     done = _run("run_4", "completed", usage=USAGE)
     server.replies(*map(json_reply, (_run("run_4", "queued"), _run("run_4", "in_progress"), done, done)))
     instrument("openai", tracer_provider=recorder.provider)
@@ -143,7 +143,7 @@ def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) 
 
 @pytest.mark.parametrize("ending", ["left", "failed"])
 def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The received part is kept; a failed run is an error, an app that leaves early is none."""
+    """The received part is kept; a failed run is an error, and a run that the app leaves early is not."""
     failed = _run("run_5", "failed", last_error={"code": "server_error", "message": "Oh"})
     server.replies(_stream("run_5", ("thread.run.failed", failed)))
     instrument("openai", tracer_provider=recorder.provider)
@@ -168,7 +168,7 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
 def test_run_that_neither_succeeds_nor_fails(
     status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The service's own word for it is the span's outcome."""
+    """A run that neither succeeds nor fails has the service's word as its outcome."""
     server.replies(json_reply(_run(f"run_{status}", status)))
     instrument("openai", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -178,7 +178,7 @@ def test_run_that_neither_succeeds_nor_fails(
 
 
 def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The model shortens a conversation: the call's answer is the short form, not the user's words."""
+    """The answer of a compacted conversation is the model's short form, and not the user's words."""
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}
     made = {"type": "compaction", "id": "cmp_1", "encrypted_content": "secret"}
     compacted = {"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [user, made]}
@@ -196,7 +196,7 @@ def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) 
 
 
 def test_decisions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Questions about an input are recorded, with the answers as one text."""
+    """Decisions about an input are recorded as questions, with the answers as one text."""
     answers = [{"type": "predicate", "name": "sunny", "score": 0.9}]
     server.replies(json_reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
     asked: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from span_recorder import SpanRecorder
 
 websockets = pytest.importorskip("websockets.exceptions")
-# The client has not followed the newest version of `websockets` yet.
+# The client does not follow the newest version of `websockets` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
 USAGE = {
     "total_tokens": 154,
@@ -40,7 +40,7 @@ SPEAK: Any = {"type": "input_audio_buffer.append", "audio": SOUND}
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
 
@@ -138,7 +138,7 @@ def test_realtime(recorder: SpanRecorder) -> None:
 
 
 async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client, entered without `with`."""
+    """The asynchronous client passes the checks of the synchronous one, entered without `with`."""
     seen: list[Any] = []
     with socket_server(_talk, greeting=(SESSION,)) as url:
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
@@ -157,7 +157,7 @@ async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
 
 
 def test_the_model_finds_that_it_is_its_turn(recorder: SpanRecorder) -> None:
-    """The app's sound is answered without a request; its transcript is the question."""
+    """If the model answers the app's sound without a request, the transcript of the sound is the question."""
     item = {"id": "item_1", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
     heard = {
         "type": "conversation.item.input_audio_transcription.completed",
@@ -233,7 +233,7 @@ ENDS: dict[str, tuple[Sequence[Any], str, StatusCode, str]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_turn_that_ends_otherwise(end: str, recorder: SpanRecorder) -> None:
-    """The received part of an answer is kept, and the reason of its end is recorded."""
+    """A turn that ends early has the received part of the answer and the reason of its end."""
     answers, text, status, reason = ENDS[end]
     instrument("openai", tracer_provider=recorder.provider)
     with (
@@ -250,7 +250,7 @@ def test_turn_that_ends_otherwise(end: str, recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "lost"])
 def test_connection_that_ends_in_a_turn(how: str, recorder: SpanRecorder) -> None:
-    """A connection that the app closes is no failure; one that breaks is."""
+    """A connection that breaks during a turn is a failure, one that the app closes is not."""
     answers = [*TURN[:3], *([None] if how == "lost" else [])]
     instrument("openai", tracer_provider=recorder.provider)
     with (
@@ -297,7 +297,7 @@ def _check_responses(recorder: SpanRecorder) -> None:
 
 
 def test_responses(recorder: SpanRecorder) -> None:
-    """Responses over a WebSocket are calls like others; two requested at once come one after the other."""
+    """Each response over a WebSocket is one call, even if the app requests two at once."""
     with socket_server(_respond) as url, _client(url) as client:
         skip_without(client, "responses.connect")
         without = _respond_to_sync(client)
@@ -307,7 +307,7 @@ def test_responses(recorder: SpanRecorder) -> None:
 
 
 async def test_responses_asynchronously(recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     with socket_server(_respond) as url:
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
             skip_without(client, "responses.connect")
@@ -336,7 +336,7 @@ def test_lanes(recorder: SpanRecorder) -> None:
 
 
 def test_only_the_client_that_is_wrapped(recorder: SpanRecorder) -> None:
-    """With `wrap_openai`, connections of other clients are left alone."""
+    """With `wrap_openai`, connections of other clients are not recorded."""
     with socket_server(_talk) as url, _client(url) as client, _client(url) as other:
         OpenAIInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
         wrap_openai(other)

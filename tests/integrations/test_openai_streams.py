@@ -1,4 +1,4 @@
-"""Every detail of a streamed answer of the openai client; conformance/ has other ways of asking and ending."""
+"""Every detail of a streamed answer of the openai client; conformance/ tests other ways of asking and ending."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _skip_without(client: Any, form: str) -> None:
 
 @pytest.fixture
 def instrumentor(recorder: SpanRecorder) -> Iterator[OpenAIInstrumentor]:
-    """Yield the instrumentor, not yet turned on; turn it off after the test."""
+    """Yield the instrumentor before it instruments; uninstrument after the test."""
     made = OpenAIInstrumentor()
     yield made
     made.uninstrument()
@@ -111,7 +111,7 @@ def _check(span: ReadableSpan) -> None:
 def test_synchronous_stream(
     form: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream that came chunk by chunk."""
     server.replies(_traffic(form))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         _skip_without(client, form)
@@ -125,7 +125,7 @@ def test_synchronous_stream(
 async def test_asynchronous_stream(
     form: str, server: ProviderServer, recorder: SpanRecorder, instrumentor: OpenAIInstrumentor
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     server.replies(_traffic(form))
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         _skip_without(client, form)

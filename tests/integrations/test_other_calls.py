@@ -1,6 +1,6 @@
-"""Model calls that are no chats, by each library that has them: the app gets the same, and one span records it.
+"""Model calls that are not chats, by each library that has them: the app gets the same, and one span records the call.
 
-Those of the openai client have tests of their own; groq and together share its readers.
+The openai client's calls have tests of their own; groq and together share its readers.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _ollama(url: str) -> Iterator[Any]:
 @contextmanager
 def _litellm(url: str) -> Iterator[Any]:
     class Placed:
-        """litellm's functions, with the server's address."""
+        """litellm's functions with the scripted server's address."""
 
         def __getattr__(self, name: str) -> Any:
             return lambda **given: getattr(litellm, name)(**given, api_base=f"{url}/v1", api_key="none", max_retries=0)
@@ -96,7 +96,7 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One way of asking, the answer, and the span's name, texts of input and output, and tokens."""
+    """One way of asking, with the answer and the span's name, input texts, output texts and tokens."""
 
     needs: str
     ask: Callable[[Any], Any]
@@ -346,7 +346,7 @@ def _texts(attributes: dict[str, Any], name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_other_calls(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """One span has question and answer, without sound and pictures; other ways of asking change nothing."""
+    """Every way of asking makes one span with question and answer, without sound and pictures."""
     call = CALLS[name]
     library = name.partition(" ")[0]
     server.replies(call.reply)

@@ -1,4 +1,4 @@
-"""Remaining members of a request or an answer: which are recorded, and in what form."""
+"""The members of a request or an answer that have no attribute: the recorded ones, and their form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING: frozenset[str] = frozenset()
     ],
 )  # fmt: skip
 def test_credentials_are_withheld_at_any_depth(name: str) -> None:
-    """The presence of a credential is recorded, not its value."""
+    """A credential's name is recorded, but not its value."""
     assert rest({"tools": [{name: "sk-1"}]}, NOTHING) == {"tools": [{name: WITHHELD}]}
 
 
@@ -43,7 +43,7 @@ def test_credentials_are_withheld_at_any_depth(name: str) -> None:
     "name", ["token", "max_tokens", "token_budget", "prompt_tokens", "keyword", "header", "author"]
 )
 def test_other_names_are_no_credentials(name: str) -> None:
-    """Tokens of a text are no credentials."""
+    """Names with "token" that count tokens of a text are not taken for credentials."""
     assert rest({name: "x"}, NOTHING) == {name: "x"}
 
 
@@ -58,7 +58,7 @@ def test_bytes_are_told_by_their_digest() -> None:
 
 
 def test_what_only_the_service_can_read_is_named_by_its_length() -> None:
-    """Encrypted content is of no use to a reader."""
+    """Encrypted content is replaced by its length, since only the service can read it."""
     assert rest({"results": [{"encrypted_content": "x" * 9}]}, NOTHING) == {
         "results": [{"encrypted_content": "[9 characters that only the service can read]"}]
     }
@@ -86,7 +86,7 @@ def test_models_and_marks_of_client_libraries() -> None:
 
 
 def test_what_cannot_be_read_takes_nothing_with_it() -> None:
-    """A value that raises, or is nested without end, is named by its type."""
+    """A value that raises or is nested too deep is replaced by its type, and the other values are recorded."""
 
     class Broken(BaseModel):
         """A class whose schema cannot be made."""
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_takes_nothing_with_it() -> None:
 
 
 def test_what_is_empty_says_nothing() -> None:
-    """False and zero are values, unlike empty members."""
+    """Empty members are left out, but not false and zero."""
     given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
     assert rest(given, {"known"}) == {"e": False, "f": 0}
 
@@ -119,14 +119,14 @@ def test_members_stand_beside_those_of_a_part() -> None:
 
 
 def test_parameters_of_a_request_and_of_its_members() -> None:
-    """If all parameters are known, nothing is recorded."""
+    """Parameters of a request or its members that have no attribute are recorded together, if there are any."""
     body = {"model": "m", "config": {"known": 1, "new": 2}, "other": 3}
     assert parameters(body, {"model", "config"}, ("config", {"known"})) == {PARAMETERS: {"other": 3, "new": 2}}
     assert parameters({"model": "m"}, {"model"}) == {}
 
 
 def test_what_an_answer_says_beside_what_was_said() -> None:
-    """Unknown members are recorded, and counts that are no tokens."""
+    """Unknown members of an answer are recorded, and so are its counts that are not tokens."""
     body = {"id": "i", "new": 1, "usage": {"known": 2, "details": {"known": 3, "more": 4, "zero": 0}, "searches": 5}}
     counts = {"known": None, "details": {"known"}}
     assert beside(body, {"id", "usage"}, counts) == {
@@ -155,7 +155,7 @@ def test_what_an_answer_says_beside_what_was_said() -> None:
     ],
 )
 def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
-    """Lists and objects grow; a piece that repeats the value so far is not added again."""
+    """Pieces of lists and objects are joined; a piece that repeats the value so far is not added again."""
     found: Any = None
     for piece in pieces:
         found = grown(found, piece)
@@ -163,7 +163,7 @@ def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
 
 
 def test_log_probabilities_stand_beside_the_messages() -> None:
-    """The log probabilities of all chunks of a stream are kept, even two equal ones; the tokens' bytes are left out."""
+    """The log probabilities of all chunks of a stream are kept, even two equal ones, without the tokens' bytes."""
     of_stream = Logprobs()
     for _ in range(2):
         of_stream.add({"content": [{"token": "ha", "bytes": [1], "logprob": -1}], "refusal": None, "model": "m"})

@@ -1,7 +1,7 @@
-"""Marks planted in requests and answers come out in the trace, for every kind of call of every client.
+"""Marks planted in requests and answers appear in the trace, for every kind of call of every client.
 
-A mark is at each place that can hold content. It must be on a span, and in the trace made of it; pictures leave their
-digest, credentials nothing.
+A mark is at each place that can hold content. Each must be on a span, and in the trace made of the span; pictures are
+recorded as digests, and credentials not at all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from span_recorder import SpanRecorder
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The generate_", "ignore:.*experimental"),
-    # The client has not followed the newest version of `websockets` yet.
+    # The client does not follow the newest version of `websockets` yet.
     pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning"),
 ]
 
@@ -45,7 +45,7 @@ def closed_clients() -> Iterator[None]:
 
 @pytest.fixture
 def told(request: pytest.FixtureRequest, server: ProviderServer, recorder: SpanRecorder) -> Any:
-    """Return a call, which is made once: its marks and its spans."""
+    """Return a call with its marks and its spans; each call is made once."""
     call = CALLS[request.param]
     if request.param not in _made:
         instrument(call.library, tracer_provider=recorder.provider)
@@ -75,7 +75,7 @@ def test_all_is_in_the_trace(told: Any) -> None:
 
 
 def _endpoints() -> Iterator[type[Any]]:
-    """Yield the classes that read requests and answers of each planted client."""
+    """Yield the classes that read the requests and answers of the planted clients."""
     packages = {"_openai_protocol", *(call.library for call in CALLS.values())}
     for found in pkgutil.walk_packages(pandaprobe_otel_integrations.__path__, "pandaprobe_otel_integrations."):
         if found.name.split(".")[1] in packages and not found.ispkg:
@@ -90,7 +90,7 @@ def test_every_endpoint_is_planted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The failure names a new endpoint without a planted call, and one that no call reaches."""
+    """Every class that reads answers is reached by a planted call."""
     read: set[type] = set()
 
     def noted(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +109,7 @@ def test_every_endpoint_is_planted(
             with suppress(pytest.skip.Exception):
                 call.make(server, Plants())
         uninstrument(library)
-    caplog.clear()  # google-genai warns of parts that are no text
+    caplog.clear()  # google-genai warns of parts that are not text
     assert {kind.__name__ for kind in endpoints if kind not in read} == set()
 
 
@@ -119,7 +119,7 @@ def test_every_endpoint_is_planted(
 def test_without_content_only_what_attributes_name_is_told(
     name: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Values beside messages may be anything, so they count as content."""
+    """With `capture_content=False`, values beside messages are left out, since they may have any content."""
     call = CALLS[name]
     instrument(call.library, tracer_provider=recorder.provider, capture_content=False)
     try:
@@ -132,7 +132,7 @@ def test_without_content_only_what_attributes_name_is_told(
 
 @pytest.mark.parametrize("told", ["google_genai content"], indirect=True, ids=str)
 def test_what_stands_beside_an_answer_is_content_to_capture(told: Any) -> None:
-    """The member is left out if only metadata is to be sent."""
+    """With `capture="metadata"`, members beside an answer are left out."""
     views = [view for span in told[2] if (view := read_span(span)) is not None]
     trace = map_views(views, options=MappingOptions(capture="metadata"))
     assert "response" not in json.loads(trace.encoded())["spans"][0]["metadata"]

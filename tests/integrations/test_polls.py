@@ -1,4 +1,4 @@
-"""An app polls for a result: the result has one trace, the polls have none."""
+"""An app that polls for a result has one trace with the result, and no traces of polls."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ BATCH = {
 
 @pytest.fixture
 def pandaprobe() -> Iterator[StrictPandaProbe]:
-    """Yield the PandaProbe that gets the traces."""
+    """Yield the scripted PandaProbe that receives the traces."""
     with StrictPandaProbe() as running:
         yield running
 
 
 @pytest.fixture
 def provider(pandaprobe: StrictPandaProbe) -> Iterator[TracerProvider]:
-    """Yield the app's tracer provider; turn everything off after the test."""
+    """Yield the app's tracer provider; uninstrument after the test."""
     made = TracerProvider()
     made.add_span_processor(PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="p", endpoint=pandaprobe.url))
     yield made
@@ -91,7 +91,7 @@ def _ask(client: anthropic.Anthropic) -> None:
 
 
 def test_anthropics_own_spans(server: ProviderServer, provider: TracerProvider, pandaprobe: StrictPandaProbe) -> None:
-    """A request that asks no model is no trace of its own; within an agent's trace it stays."""
+    """The client's own span of a request without a model makes no trace, but stays in an agent's trace."""
     server.script = _anthropic
     with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as client:
         if getattr(client, "_tracer", None) is None:

@@ -1,4 +1,4 @@
-"""The registry: names of instrumentations, and the report on each."""
+"""The registry of integrations: their names, and the report on each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(len(exporter.get_finished_spans()))
 
 @pytest.mark.parametrize("order", ["library first", "library last"])
 def test_order_of_imports_does_not_matter(order: str) -> None:
-    """A name that the app imported from the library before or after is recorded; the library is not loaded for it."""
+    """A function is recorded, whether imported before or after instrumenting; instrumenting imports no library."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(IMPORT_ORDER), order], capture_output=True, text=True, check=False
     )
@@ -49,7 +49,7 @@ def test_order_of_imports_does_not_matter(order: str) -> None:
 
 
 def test_unknown_name_is_reported_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown name fails alone, with one warning that lists the known ones."""
+    """An unknown name fails alone, with one warning that lists the known names."""
     with caplog.at_level(logging.WARNING):
         unknown, known = registry.instrument_all(["nothing", "openai"])
     registry.uninstrument("openai")
@@ -60,7 +60,7 @@ def test_unknown_name_is_reported_and_stops_nothing(caplog: pytest.LogCaptureFix
 
 
 def test_excluded_and_off() -> None:
-    """Exclusions are reported as skipped; False instruments nothing."""
+    """Excluded libraries are reported as skipped; with False, nothing is instrumented."""
     results = registry.instrument_all("auto", exclude=tuple(registry.INTEGRATIONS))
     assert {result.state for result in results} == {"skipped"}
     assert registry.instrument_all(False) == ()
@@ -69,7 +69,7 @@ def test_excluded_and_off() -> None:
 
 @pytest.fixture
 def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Raise the floor above the installed and loaded openai. Yield openai's version; turn everything off afterwards."""
+    """Set the oldest tested version above the installed openai. Yield openai's version; uninstrument afterwards."""
     import_module("openai")
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
@@ -81,7 +81,7 @@ def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
     old_openai: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The hook points exist: calls are recorded, one line at INFO says so, and the reason names both versions."""
+    """A library older than tested is recorded if it has the hook points; an INFO line and the reason name both."""
     with caplog.at_level(logging.INFO):
         result = registry.instrument("openai")
         registry.instrument("openai")
@@ -95,7 +95,7 @@ def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
 def test_library_that_is_older_and_lacks_a_method_is_reported(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One warning covers all that is missing, with the version and the remedy."""
+    """For an older library without a hook point, one warning names everything missing, the version and the remedy."""
     from openai import _base_client
 
     monkeypatch.delattr(_base_client.SyncAPIClient, "request")
@@ -113,7 +113,7 @@ def test_library_that_is_older_and_lacks_a_method_is_reported(
 def test_library_that_is_older_and_lacks_every_module_is_reported(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Modules that a version does not have are never imported, so nothing would ever be reported of them."""
+    """An older library without any hooked module is reported at once, since no import would ever report it."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "hooked_modules", ("openai.not_yet", "openai.not.yet"))
@@ -132,7 +132,7 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
 def test_modules_that_an_older_library_lacks_are_named(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Existing modules are recorded, and the reason names the missing ones; modules of absent libraries are no news."""
+    """An older library's existing modules are recorded; the reason names the missing ones, but no absent library's."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     modules = ("openai._base_client", "openai.not_yet", "no_such_library.module")
@@ -159,7 +159,7 @@ def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch)
 def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An app with its own package `agents` gets no message about it; one that asked for the library does."""
+    """An app's own package with a library's name makes no message, unless the app asks for that library."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
@@ -169,7 +169,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
         assert (found.state, caplog.records) == ("skipped", [])
         assert "belongs to the app" in found.reason
         assert registry.instrument("openai").state == "failed"
-        monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: distributions are unknown
+        monkeypatch.setattr("sys.frozen", True, raising=False)  # as in a bundle of PyInstaller, without metadata
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert found.state == "failed"
     assert len(caplog.records) == 2
@@ -179,7 +179,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
 def test_library_that_is_built_differently_is_left_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing hook point is a failure with a reason and one warning; completed hooks are undone in the end."""
+    """A missing hook point is a failure with a reason and one warning, and the finished hooks are undone."""
     from openai import _base_client
 
     request = _base_client.SyncAPIClient.__dict__["request"]
@@ -195,7 +195,7 @@ def test_library_that_is_built_differently_is_left_alone(
 
 
 def test_wrapping_what_is_no_client_returns_it(caplog: pytest.LogCaptureFixture) -> None:
-    """The app gets back its own object, whatever it is."""
+    """Wrapping an object that is not a client returns the object."""
     thing = object()
     assert registry.wrap_openai(thing) is thing
     registry.uninstrument("openai")

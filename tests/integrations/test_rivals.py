@@ -1,4 +1,4 @@
-"""Beside another vendor's instrumentor of the same library: no call is recorded by both, whoever came first."""
+"""Instrumentations of other vendors for the same library: no call is recorded by both, whichever came first."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from streamed_forms import Sighting
 
 READ = next(case for case in CASES if case.name == "read to the end")
 FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
-"""One adapter for each library."""
+"""The first adapter of each library."""
 
 
 def _rivals() -> Iterator[Any]:
-    """Yield the first and the last rival of each library: the same lines look up those between."""
+    """Yield the first and the last rival of each library; the same code looks up those between them."""
     for name, adapter in sorted(FIRST.items()):
         path, _, kind = INTEGRATIONS[name].partition(":")
         if rivals := getattr(importlib.import_module(path), kind).rivals:
@@ -48,7 +48,7 @@ def _rivals() -> Iterator[Any]:
 
 
 class _Active:
-    """An instrumentor that is on, as OpenTelemetry's base class keeps it."""
+    """An active instrumentor in the form of OpenTelemetry's base class."""
 
     _is_instrumented_by_opentelemetry = True
     _instance: Any = None
@@ -56,7 +56,7 @@ class _Active:
 
 @contextmanager
 def _active(rival: Any) -> Iterator[None]:
-    """Import the rival's module with its instrumentor on."""
+    """Import a stand-in for the rival's module, with its instrumentor active."""
     module: Any = ModuleType(rival.module)
     _Active._instance = _Active()
     setattr(module, rival.class_name, _Active)
@@ -73,7 +73,7 @@ def _active(rival: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize(("adapter", "rival", "first"), [*_rivals()])
 def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """While the rival is on, ours records nothing and says so; when it has gone, calls are recorded again."""
+    """While the rival is active, our integration is skipped with a reason; afterwards, it records again."""
     server.replies(READ.reply(adapter, False))
     with adapter.client(server.url, 20.0) as client:
         try:
@@ -92,14 +92,14 @@ def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderS
             uninstrument(adapter.integration)
 
 
-# -- a rival whose spans go elsewhere, and one that leaves -----------------------------------------------------------
+# -- a rival with another provider, and a rival that is uninstrumented ------------------------------------------------
 
 OPENAI = FIRST["openai"]
 OPENINFERENCE = next(rival for rival in OpenAIInstrumentor.rivals if rival.vendor == "OpenInference")
 
 
 class _Vendor(BaseInstrumentor):
-    """A vendor that wraps the client as OpenInference does: an inherited function, restored as it was found."""
+    """A vendor that wraps the client as OpenInference does: an inherited function, restored to its former value."""
 
     def instrumentation_dependencies(self) -> list[str]:
         return []
@@ -119,9 +119,9 @@ class _Vendor(BaseInstrumentor):
 
 
 class _UnwrappingVendor(_Vendor):
-    """A vendor that wraps the base class's function, and removes the outermost wrapper, as OpenTelemetry's does."""
+    """A vendor that wraps the base class's function and removes the outermost wrapper, as OpenTelemetry's does."""
 
-    _instance: Any = None  # a singleton of its own
+    _instance: Any = None  # separate from the base class's singleton
 
     def _instrument(self, **kwargs: Any) -> None:
         tracer = get_tracer(OPENINFERENCE.module, tracer_provider=kwargs["tracer_provider"])
@@ -150,7 +150,7 @@ def _real(vendor: type[_Vendor]) -> Iterator[_Vendor]:
         finally:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
-            # wrappers removed in another order than they were added leave empty ones behind
+            # removing wrappers in another order than they were added leaves empty ones behind
             openai._base_client.SyncAPIClient.request = original  # type: ignore[method-assign]
             if "request" in openai.OpenAI.__dict__:
                 del openai.OpenAI.request
@@ -161,7 +161,7 @@ def _real(vendor: type[_Vendor]) -> Iterator[_Vendor]:
 def test_a_rival_whose_spans_go_elsewhere_does_not_count(
     vendor: type[_Vendor], first: str, server: ProviderServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """PandaProbe gets each call once, as a whole trace, whatever the other vendor does with its own spans."""
+    """If a rival sends its spans elsewhere, PandaProbe gets each call once, as a whole trace."""
     server.replies(READ.reply(OPENAI, False))
     path = tmp_path / "traces.jsonl"
     processor = PandaProbeSpanProcessor(local=path)
@@ -193,7 +193,7 @@ def test_a_rival_whose_spans_go_elsewhere_does_not_count(
 def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
     server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
 ) -> None:
-    """Two providers both have our processor or exporter: the call would be recorded twice."""
+    """Our integration is skipped if the rival's provider has our exporter too, which would record calls twice."""
     server.replies(READ.reply(OPENAI, False))
     theirs = TracerProvider(shutdown_on_exit=False)
     theirs.add_span_processor(BatchSpanProcessor(PandaProbeSpanExporter(local=tmp_path / "traces.jsonl")))
@@ -213,7 +213,7 @@ def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
 def test_who_gets_both_is_warned_once(
     server: ProviderServer, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A backend that both providers export to gets each call twice; we can only warn."""
+    """If both providers export to the same backend, which then gets each call twice, one warning says so."""
     server.replies(READ.reply(OPENAI, False))
     theirs = TracerProvider(shutdown_on_exit=False)
     for provider in (theirs, recorder.provider):
@@ -238,7 +238,7 @@ def test_who_gets_both_is_warned_once(
 def test_a_rival_that_leaves_takes_nothing_of_ours_along(
     vendor: type[_Vendor], first: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The rival records its calls, we record those after it, each once; in the end the client is as before."""
+    """An active rival records calls alone, then we do; after both are uninstrumented, the client is unchanged."""
     server.replies(READ.reply(OPENAI, False))
     before = openai._base_client.SyncAPIClient.__dict__["request"]
     with OPENAI.client(server.url, 20.0) as client, _real(vendor) as rival:
@@ -286,7 +286,7 @@ class _Kept(InMemorySpanExporter):
 def test_langsmith_counts_where_its_version_emits_spans(
     installed: str, variables: dict[str, str], emits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before 0.8 OTEL_ONLY had no effect alone, and there were no modes (read in langsmith's source)."""
+    """LangSmith counts as a rival only with settings that make its version emit spans (read in langsmith's source)."""
     utils: Any = ModuleType("langsmith.utils")
     utils.get_env_var = variables.get
     utils.is_truish = lambda value: value in ("true", "1")
@@ -302,7 +302,7 @@ def test_langsmith_counts_where_its_version_emits_spans(
 
 @pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])
 def test_opentelemetrys_own_instrumentations_of_agents_are_known(name: str) -> None:
-    """The instrumentations' names are those of their entry points, read from their wheels."""
+    """OpenTelemetry's own instrumentations are rivals, with the names of their entry points, read from their wheels."""
     path, _, kind = INTEGRATIONS[name].partition(":")
     rivals = getattr(importlib.import_module(path), kind).rivals
     (found,) = [rival for rival in rivals if rival.module == f"opentelemetry.instrumentation.genai.{name}"]

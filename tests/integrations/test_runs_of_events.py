@@ -1,4 +1,4 @@
-"""Runs of events that continue one text are read as one event: the answer equals reading them one by one."""
+"""Consecutive events that continue one text are read as one event, with the same answer as reading them one by one."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ BLOCKS: Final = (
 NOVA: Final = (*({"contentBlockDelta": block} for block in BLOCKS), {"messageStop": {"stopReason": "@@"}})
 
 WHOLE: Final = 10
-"""This many of the pieces are valid texts by themselves."""
+"""Number of the leading pieces that are valid texts by themselves."""
 PIECES: Final = (
     *(b"a", b"wo rd", "é€😀".encode(), b"\\n", b'\\"', b"\\\\", b"\\u00e9", b"\\ud83d\\ude00", b"", b"{}"),
-    # Pieces that are no valid text by themselves, and may become one with the next piece.
+    # Pieces that are not valid texts by themselves, but may become valid with the next piece.
     *(b"\\", b"\\u00", b"e9", b"\\ud83d", b"\\ude00", "€".encode()[:2], "€".encode()[2:], b'"', b"\n", b"\x01"),
     *(b'","content":"', b'","text":"', b'"},"x":{"text":"', b'"}\n\ndata: {"', b"\r", b"@@", b"u00e9", b"n"),
 )
@@ -156,7 +156,7 @@ CASES: Final = {
 
 @st.composite
 def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -> list[bytes]:
-    """Draw events of a few kinds, in runs, with all sorts of texts; some are broken."""
+    """Draw events of a few kinds, in runs, with texts of all sorts, some of them broken."""
     compact = draw(st.booleans())
     kinds = [
         json.dumps(one, separators=(",", ":") if compact else None).encode()
@@ -177,7 +177,7 @@ def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject) -> None:
-    """The answer is the same for all texts, all places where they break off, and anything between them."""
+    """Reading runs gives the same answer as reading one by one, for all texts, breaks and events between them."""
     endpoint, templates, written, parse, end = CASES[name]
     body = b"".join(written(block) + end for block in data.draw(bodies(templates, end)))
 
@@ -186,7 +186,7 @@ def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_two_texts_become_another(name: str) -> None:
-    """Every pair of odd texts is read alike, in every sort of event."""
+    """Every pair of odd texts gives the same answer in a run and one by one, in every kind of event."""
     endpoint, templates, written, parse, end = CASES[name]
     for kind in (json.dumps(one).encode() for one in templates):
         for one in ODD:
@@ -199,7 +199,7 @@ def test_no_two_texts_become_another(name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(blocks=bodies(CLAUDE, b""))
 def test_chunks_inside_of_events_are_read_alike(blocks: list[bytes]) -> None:
-    """Bedrock carries a model's own chunks, encoded once more."""
+    """A model's chunks, encoded in Bedrock's events, give the same answer in a run and one by one."""
     endpoint = invocation("anthropic.claude", {"anthropic_version": "bedrock-2023-05-31"})
     plain = [block for block in blocks if _is_json(block)]
 
@@ -230,14 +230,14 @@ def _cassettes(name: str) -> list[Any]:
 
 @pytest.mark.parametrize(("endpoint", "path"), _recorded())
 def test_recorded_streams_are_read_alike(endpoint: Endpoint, path: Any) -> None:
-    """Every stream of the cassettes is read alike."""
+    """Every stream of the cassettes gives the same answer in runs and one by one."""
     for exchange in recorded.exchanges(path):
         if sse.looks_like_events(exchange.content):
             _is_read_alike(endpoint, sse.parse(exchange.content))
 
 
 def test_a_run_is_read_as_one_event() -> None:
-    """Padding and line ends do not matter, and a different event ends the run."""
+    """Padding and line ends do not interrupt a run, and a different event ends it."""
     deltas = [_chat({"content": text}, obfuscation="x" * size) for size, text in enumerate(("Hel", "lo", " ", "you"))]
     texts = (json.dumps(one, separators=(",", ":")) for one in (*deltas, _chat({})))
     body = b"".join(b"data: %b\r\n\r\n" % text.encode() for text in texts)

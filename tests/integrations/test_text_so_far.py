@@ -1,4 +1,4 @@
-"""Streams that are being read tell their text so far, for a live view."""
+"""Streams that the app is reading provide their text so far, for a live view."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.Op
 
 
 def states_of(stream: Iterable[object]) -> list[str]:
-    """Read a stream to its end; return what it told of its text meanwhile, each state once."""
+    """Read a stream to its end; return each different state of its text meanwhile."""
     seen: list[str] = []
     for _ in stream:
         for one in open_streams.open_streams():
@@ -39,7 +39,7 @@ def states_of(stream: Iterable[object]) -> list[str]:
 def test_a_stream_tells_its_text_until_it_ends(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder, form: str
 ) -> None:
-    """Each state begins as the next one; afterwards the stream is gone, and its span has all of it."""
+    """Each state of the text begins the next one; at its end, the stream is gone, and its span has the whole text."""
     server.replies(events_reply(chat_chunks() if form == "chat" else response_events(), named=form == "response"))
     if form == "chat":
         messages: Any = [{"role": "user", "content": QUESTION}]
@@ -54,7 +54,7 @@ def test_a_stream_tells_its_text_until_it_ends(
 
 
 def test_a_forgotten_stream_is_not_held() -> None:
-    """The register holds streams weakly."""
+    """The register of streams does not keep a dropped stream alive."""
 
     class Stream:
         def span_ids(self) -> tuple[int, int]:

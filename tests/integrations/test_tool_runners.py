@@ -1,4 +1,4 @@
-"""The clients' own loops that call the app's functions: an agent's span, with model calls and functions below it."""
+"""The clients' own loops that call the app's functions: one agent span, with model calls and functions below it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ANTHROPIC_ASK: Any = {"model": CLAUDE, "max_tokens": 300, "messages": [{"role": 
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Turn everything off after a test."""
+    """Uninstrument after each test."""
     yield
     uninstrument("openai")
     uninstrument("anthropic")
@@ -79,7 +79,7 @@ def _check_openai(recorder: SpanRecorder) -> None:
 
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The runner's result is the same as without us; its run is one trace."""
+    """The runner's result is the same as without us, and its run is one trace."""
     without = _run_openai(server)
     instrument("openai", tracer_provider=recorder.provider)
     assert _run_openai(server) == without
@@ -87,7 +87,7 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous runner."""
+    """The asynchronous runner passes the checks of the synchronous one."""
     without = await _run_openai_async(server)
     instrument("openai", tracer_provider=recorder.provider)
     assert await _run_openai_async(server) == without
@@ -95,7 +95,7 @@ async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecor
 
 
 def test_openai_left_early(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """If the turns are not read to the end, the run ends without an error."""
+    """A run whose turns are not read to the end ends without an error."""
     instrument("openai", tracer_provider=recorder.provider)
     function = runners.RegisteredFunction(tool=FUNCTION, execute=lambda _: "Sunny")
     with _openai_client(server, openai.OpenAI) as client:
@@ -160,7 +160,7 @@ def _check_anthropic(recorder: SpanRecorder, *, own: bool) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
 def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's own spans are adopted and completed; if it makes none, ours replace them."""
+    """The client's own spans are adopted and completed; if it makes none, our spans replace them."""
     options = _options(recorder, own=own)
     without = _run_anthropic(server, options)
     recorder.clear()
@@ -171,7 +171,7 @@ def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) ->
 
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
 async def test_anthropic_asynchronously(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous runner."""
+    """The asynchronous runner passes the checks of the synchronous one."""
     options = _options(recorder, own=own)
     without = await _run_anthropic_async(server, options)
     recorder.clear()
@@ -181,7 +181,7 @@ async def test_anthropic_asynchronously(own: bool, server: ProviderServer, recor
 
 
 def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without content, the client's spans are not completed with it."""
+    """With `capture_content=False`, no content is added to the client's spans."""
     options = _options(recorder, own=True)
     instrument("anthropic", tracer_provider=recorder.provider, capture_content=False)
     _run_anthropic(server, options)
@@ -193,7 +193,7 @@ def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorde
 
 
 def test_the_second_turn_of_anthropic_says_what_was_sent(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Newer clients send only new messages, with the id of the answer they continue; the span says the same."""
+    """The second turn's span has the new messages and the id of the continued answer, as newer clients send them."""
     options = _options(recorder, own=False)
     instrument("anthropic", tracer_provider=recorder.provider)
     _run_anthropic(server, options)

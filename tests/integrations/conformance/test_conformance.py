@@ -1,7 +1,8 @@
-"""Every library, way of asking and way of ending: the app notices no difference, and one span records it all.
+"""Every library, way of asking and way of ending: the app notices no difference, and one span records the call.
 
-The inner ring ends each library's plain call and its stream in every way. Other ways of asking, and clients built like
-openai's, run the same code: it tries a few of them. The outer ring has all, and compares docs/providers.md.
+The inner ring runs every way of ending for each library's plain call and stream. It runs only some endings for other
+ways of asking and for clients built like openai's, since these run the same code. The outer ring runs everything and
+compares docs/providers.md.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from streamed_forms import Sighting
 
 TIMEOUT_S = 20.0
 NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" / "environments").glob("*.toml")}
-"""Integrations of frameworks, which call a provider's library themselves, and have environments of their own."""
+"""Integrations of frameworks, which call a provider's library themselves and have test environments of their own."""
 MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
 LIKE_OPENAI = ("groq", "together")
-"""Clients built like openai's: the same lines of ours observe them."""
+"""Clients built like openai's, which the same code of ours observes."""
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One cell of the page."""
+    """One cell of the table in docs/providers.md."""
 
     adapter: Adapter
     asynchronous: bool
@@ -49,7 +50,7 @@ class Run:
 
     @property
     def row(self) -> Row:
-        """Return its row."""
+        """Return the row of this cell."""
         return Row(self.adapter.title, "async" if self.asynchronous else "sync", self.name)
 
     def __str__(self) -> str:
@@ -98,7 +99,7 @@ def _timeout(run: Run) -> float:
 
 
 def _never_connected(run: Run, seen: Sighting) -> bool:
-    """Return whether a loaded machine was too slow to connect within the very short timeout: such a run is repeated."""
+    """Return whether a slow machine did not connect within the very short timeout; such a run is repeated."""
     return run.case.times_out and seen.raised is not None and "connect" in seen.raised[0].__name__.lower()
 
 
@@ -107,7 +108,7 @@ def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecor
         pytest.skip("the oldest versions have a timeout for each call that no setting of the client changes")
     assert run.case.outcome not in ("complete", "tools", "nothing") or seen.raised is None, seen.raised
     if run.case.outcome == "nothing" and not server.received:
-        # Some clients send the request only when the app reads: a stream that was never read is no call.
+        # Some clients send the request only when the app reads, so an unread stream makes no call.
         assert recorder.spans == []
     else:
         await_span(recorder)
@@ -117,7 +118,7 @@ def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecor
 
 @pytest.mark.parametrize("run", [*runs(asynchronous=False)])
 def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Types, items and exception are the same with and without us; one span has what the app has seen."""
+    """Types, items and exceptions are the same with and without us; one span has what the app has seen."""
     client = clients(run.adapter, _timeout(run))
     _prepare(run, client, server)
     if run.streamed:
@@ -140,7 +141,7 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("run", [*runs(asynchronous=True)])
 async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     client = await async_clients(run.adapter, _timeout(run))
     _prepare(run, client, server)
     if run.streamed:
@@ -162,13 +163,13 @@ async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer
 
 
 def test_every_integration_is_held_to_it() -> None:
-    """Each library of a provider has its module in `conformance/libraries`."""
+    """Each library of a provider has a module in `conformance/libraries`."""
     assert set(INTEGRATIONS) - NO_PROVIDERS == {adapter.integration for adapter in adapters()}
 
 
 @pytest.mark.outer
 def test_page_is_up_to_date() -> None:
-    """docs/providers.md agrees with what has passed here."""
+    """docs/providers.md agrees with the runs that passed here."""
     expected = {
         (run.row, run.case.name) for mode in (False, True) for (run,) in (one.values for one in runs(asynchronous=mode))
     }

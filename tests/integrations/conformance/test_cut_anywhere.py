@@ -1,7 +1,7 @@
 """Streams of every library that stop at any byte: the app notices no difference, and one span has what arrived.
 
-The inner ring tries a few bytes of each stream over a real connection: answers that break off, and tool calls whose
-body just ends. The outer one tries all bytes in both ways, without sockets for clients over httpx.
+The inner ring cuts each stream at a few bytes, over a real connection: answers whose connection breaks, and tool calls
+whose body just ends. The outer ring cuts at all bytes in both ways, without sockets for clients that use httpx.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, sighted, sighted_async
 
-# litellm makes an event loop for a synchronous stream that fails; the next test with a loop finds it left open.
+# litellm makes an event loop for a failing synchronous stream; the next test with a loop finds this loop unclosed.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
 TIMEOUT_S = 20.0
@@ -34,7 +34,7 @@ SAMPLES = 3
 
 @pytest.fixture(autouse=True)
 def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no observation failed, which the app would not notice either."""
+    """Check that no observation failed, since the app would not notice a failure either."""
     caplog.set_level(logging.DEBUG, logger="pandaprobe_otel.integrations")
     yield
     logged = [one for one in caplog.get_records("call") if one.name == "pandaprobe_otel.integrations"]
@@ -52,13 +52,13 @@ def _runs() -> Iterable[Any]:
 
 
 def _offsets(wire: Wire, *, every: bool) -> Sequence[int]:
-    """Return all offsets, or some that fall into different parts of different events."""
+    """Return all offsets, or a few that fall into different parts of different events."""
     size = len(b"".join(wire.chunks))
     return range(size + 1) if every else range(1, size + 1, size // SAMPLES)
 
 
 def _cut(wire: Wire, offset: int, *, breaks: bool) -> Reply:
-    """Return the chunks before `offset`, and the beginning of the one that it falls into."""
+    """Return the chunks before `offset`, and the first part of the chunk that contains `offset`."""
     return Reply(chunks=tuple(_before(wire.chunks, offset)), content_type=wire.stream_type, breaks_off=breaks)
 
 
@@ -94,7 +94,7 @@ def test_synchronous(
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
-    """The app sees the same, and the span has what arrived, whether the body just ends or the connection breaks."""
+    """The app sees the same as without us; the span has what arrived, if the body ends or the connection breaks."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 
@@ -123,7 +123,7 @@ async def test_asynchronous(
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 

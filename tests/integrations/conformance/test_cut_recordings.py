@@ -1,7 +1,7 @@
 """Recorded streams of real providers, cut after any event: the app sees the same, and one span has what arrived.
 
-The inner ring tries a few events of each stream, with the provider's own client; the outer one tries all of them, and a
-few with each other client that can read the stream.
+The inner ring cuts each stream after a few events, with the provider's own client. The outer ring cuts after all
+events, and after a few with each other client that can read the stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, sighted, sighted_async
 
-# litellm makes an event loop for a synchronous stream that fails; the next test with a loop finds it left open.
+# litellm makes an event loop for a failing synchronous stream; the next test with a loop finds this loop unclosed.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
 TIMEOUT_S = 20.0
@@ -49,7 +49,7 @@ def _runs() -> Iterator[Any]:
 
 
 def _cuts(stream: RecordedStream, adapter: Adapter, *, every: bool) -> Iterator[Reply]:
-    """Yield the cuts of a stream, the whole stream first."""
+    """Yield the stream with fewer and fewer events, the whole stream first."""
     size = len(stream.events)
     every = every and adapter.title == stream.readers[0]
     for number, place in enumerate(range(size, -1, -1 if every else -(size // SAMPLES + 1))):
@@ -58,7 +58,7 @@ def _cuts(stream: RecordedStream, adapter: Adapter, *, every: bool) -> Iterator[
 
 
 def _said(span: ReadableSpan) -> Said:
-    """Return texts, thoughts and names of called tools by message."""
+    """Return the texts, thoughts and names of called tools by message."""
     found: Said = defaultdict(str)
     for index, message in enumerate(json.loads(str((span.attributes or {}).get("gen_ai.output.messages", "[]")))):
         for part in message["parts"]:
@@ -77,7 +77,7 @@ class _Judge:
         self._whole: Said | None = None
 
     def check(self, spans: Sequence[ReadableSpan], seen: Sighting, expected: Sighting) -> None:
-        """Check that the app saw the same, and that one span has a beginning of what the first one had."""
+        """Check that the app saw the same as without us, and that one span has a beginning of the whole answer."""
         assert seen == expected
         (span,) = spans
         assert span.end_time is not None
@@ -87,7 +87,7 @@ class _Judge:
 
 
 def test_recordings_are_there() -> None:
-    """The test is skipped if the collection beside the checkout is missing, since the streams are fewer then."""
+    """The collection of recordings is complete; if it is missing, the test is skipped and there are fewer streams."""
     if not SHARED.exists():
         pytest.skip("no collection of recordings beside the checkout")
     assert len(STREAMS) > 25
@@ -102,7 +102,7 @@ def test_synchronous(
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
-    """The app sees the same, and the span has what arrived, whether the body just ends or the connection breaks."""
+    """The app sees the same as without us; the span has what arrived, if the body ends or the connection breaks."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 
@@ -131,7 +131,7 @@ async def test_asynchronous(
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 

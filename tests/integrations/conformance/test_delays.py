@@ -1,7 +1,7 @@
-"""The times at which a stream begins and ends: the provider's chunks come one by one, with pauses between them.
+"""The begin and end times of a stream whose chunks the provider sends one by one, with pauses.
 
-A loaded machine would exceed any duration, so the tests compare only the order of moments: when the provider sends a
-chunk, and when the app has read an item.
+Assertions on durations would fail on a loaded machine, so the tests compare only the order of moments: when the
+provider sends a chunk, and when the app has read an item.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIRST = "gen_ai.response.time_to_first_chunk"
 
 
 class SlowChunks(Sequence[bytes]):
-    """Chunks with a pause before each, and the times at which they were sent, in nanoseconds."""
+    """Chunks with a pause before each, and the times at which each was sent, in nanoseconds."""
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = chunks
@@ -58,18 +58,18 @@ class SlowChunks(Sequence[bytes]):
 
 @dataclass(slots=True)
 class Read:
-    """Items that the app has read, and the times at which it had them."""
+    """Items that the app has read, and the times at which the app had them."""
 
     items: list[str] = field(default_factory=list[str])
     at_ns: list[int] = field(default_factory=list[int])
 
     def do_something_else(self) -> None:
-        """Go on before the stream is left: a span that ended only then would end later than the last read item."""
+        """Wait before the stream is closed, so that a span ended by the close would end after the last item."""
         while time.time_ns() <= self.at_ns[-1]:
             pass
 
     def note(self, item: Any) -> None:
-        """Note that the app has this item now."""
+        """Record that the app has this item now."""
         self.at_ns.append(time.time_ns())
         self.items.append(repr(item))
 
@@ -85,7 +85,7 @@ def _reply(wire: Wire, chunks: SlowChunks, hangs_s: float = 0.0) -> Reply:
 
 
 def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -> None:
-    """Check that the first token lies between its chunk and its item, and the end not after the last item read."""
+    """Check that the first token lies between its chunk and its item, and that the span ends by the last item."""
     assert span.start_time is not None
     assert span.end_time is not None
     first_ns = span.start_time + round(float(dict(span.attributes or {})[FIRST]) * 1e9)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -
 
 @pytest.mark.parametrize("adapter", [*_runs()])
 def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span's times fit a stream read to its end, and one that the app leaves early and closes late."""
+    """The span's times fit a stream that is read to its end, and a stream that is left early and closed late."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):
@@ -121,7 +121,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
                 break
         read.do_something_else()
         opened.leave()
-        del opened, item  # old versions of litellm cannot be closed
+        del opened, item  # old versions of litellm have no `close`
         await_span(recorder)
         _check(recorder.one(), adapter, sent, read)
 
@@ -131,7 +131,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
 async def test_asynchronous(
     adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The span's times fit a stream read to its end, and one cancelled while the provider is silent."""
+    """The span's times fit a stream that is read to its end, and a stream cancelled while the provider is silent."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):
@@ -172,7 +172,7 @@ async def _cancelled(adapter: Adapter, client: Any, read: Read) -> None:
 
 
 def _last_event(wire: Wire, sent: SlowChunks) -> int:
-    """Return when the last chunk was sent that every client shows: not the end mark, not counts alone (litellm)."""
+    """Return when the provider sent the last chunk that all clients show: no end mark and no counts alone (litellm)."""
     events = [event_in(chunk, wire.stream_type) for chunk in wire.chunks]
     shown = [event is not None and event.document.get("choices") != [] for event in events]
     return max(at for at, is_shown in zip(sent.sent_ns, shown, strict=True) if is_shown)

@@ -1,6 +1,6 @@
-"""Streams that an app forgets, half read or never read: nothing of them is left, whatever the library.
+"""Streams that an app drops, half read or never read, leave nothing behind, whatever the library.
 
-Nothing means no object of ours, no open span, and no connection that would not be open without us too.
+This means no object of ours, no open span, and no connection that would not be open without us too.
 `benchmarks/integrations/bench_providers.py forgotten` measures the memory of 10,000 streams.
 """
 
@@ -52,7 +52,7 @@ def _alive() -> Counter[str]:
 
 
 def _connections(server: ProviderServer) -> int:
-    """Return how many sockets of this process lead to the server; 0 if the system does not say."""
+    """Return the number of this process's sockets that lead to the server, or 0 if the system does not list them."""
     if not CONNECTIONS.exists():
         return 0
     rows = [line.split() for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]]
@@ -62,7 +62,7 @@ def _connections(server: ProviderServer) -> int:
 def _drop_contexts_of_the_loop() -> None:
     """Drop the contexts that the event loop keeps.
 
-    Timers keep them, cancelled ones until they would have been due, and so do open connections, as in the pool.
+    Timers keep contexts, even cancelled timers until they would have been due; so do open connections, as in a pool.
     """
     loop: Any = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = loop._scheduled
@@ -88,7 +88,7 @@ def _skip_old(adapter: Adapter, client: Any) -> None:
 def test_synchronous(
     adapter: Adapter, case: Case, clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Some streams end with the reference cycle that holds them, litellm's in a thread of its own."""
+    """Dropped streams leave nothing behind. Some end with a reference cycle that holds them, litellm's in a thread."""
     client = clients(adapter, 20.0)
     _skip_old(adapter, client)
     server.replies(case.reply(adapter, True))
@@ -110,12 +110,12 @@ def test_synchronous(
         cases.look_at_form(case, adapter.forms[FORM], client)
     leaked = _connections(server) - leaked
     with recorded(adapter, recorder):
-        forget(1)  # makes what is made once and kept
+        forget(1)  # makes objects that are made once and kept
         before, connected = _alive(), _connections(server)
         assert forget(STREAMS) in (0, STREAMS)
         deadline = time.monotonic() + PATIENCE_S
         while _alive() - before and time.monotonic() < deadline:
-            time.sleep(0.02)  # litellm's threads log what has ended
+            time.sleep(0.02)  # litellm's threads log ended calls
         assert _alive() - before == Counter()
         assert _connections(server) - connected <= leaked + 1  # the pool may add or drop one
 
@@ -125,7 +125,7 @@ def test_synchronous(
 async def test_asynchronous(
     adapter: Adapter, case: Case, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     client = await async_clients(adapter, 20.0)
     _skip_old(adapter, client)
     server.replies(case.reply(adapter, True))
@@ -135,7 +135,7 @@ async def test_asynchronous(
         for _ in range(streams):
             await cases.look_at_form_async(case, adapter.async_forms[FORM], client)
         deadline = time.monotonic() + PATIENCE_S
-        while not _all_ended(recorder, len(server.received)) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event says so
+        while not _all_ended(recorder, len(server.received)) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event to await
             await asyncio.sleep(0.02)
         asked = len(server.received)
         assert len(recorder.spans) == asked
@@ -153,7 +153,7 @@ async def test_asynchronous(
         assert await forget(STREAMS) in (0, STREAMS)
         _drop_contexts_of_the_loop()
         deadline = time.monotonic() + PATIENCE_S
-        while _alive() - before and time.monotonic() < deadline:  # litellm's tasks log what has ended
+        while _alive() - before and time.monotonic() < deadline:  # litellm's tasks log ended calls
             await asyncio.sleep(0.02)
             _drop_contexts_of_the_loop()
         assert _alive() - before == Counter()

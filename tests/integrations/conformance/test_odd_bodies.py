@@ -1,6 +1,6 @@
-"""Undocumented answers, through every library: the app sees the same, and a call is one span.
+"""Undocumented answers, through every library: the app sees the same as without us, and a call is one span.
 
-The inner ring tries a few of the oddities, different ones for each client; the outer one tries all of them.
+The inner ring tries a few of the oddities, different ones for each client; the outer ring tries all of them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ TIMEOUT_S = 20.0
 FORM = "stream"
 CALL = "plain"
 ONE_OUT_OF = 199
-"""Step through the oddities unless all are tried: a prime number, so that each kind has its turn."""
+"""Step through the oddities unless all are tried; a prime number, so that each kind of oddity is tried."""
 TURNS = 20
 THEIRS = sorted({adapter.integration for adapter in adapters()} | {"httpx", "httpx2", "root"})
 """Loggers of the clients; cohere's is the root logger."""
-# litellm makes an event loop for a synchronous stream that fails; the next test with a loop finds it left open.
+# litellm makes an event loop for a failing synchronous stream; the next test with a loop finds this loop unclosed.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 
 
 @pytest.fixture(autouse=True)
 def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no observation failed, which the app would not notice. Log lines of the clients do not count."""
+    """Check that no observation failed, which the app would not notice. Log lines of the clients are ignored."""
     for name in THEIRS:
         caplog.set_level(logging.CRITICAL, logger=name)
     caplog.set_level(logging.WARNING, logger="asyncio")
@@ -59,7 +59,7 @@ def _runs() -> Iterator[Any]:
 
 
 def _all(adapter: Adapter) -> Iterator[tuple[bool, Oddity]]:
-    """Yield each oddity, with true for a stream."""
+    """Yield each oddity with a flag that is true for a stream."""
     for wire in (adapter.answer, adapter.tools):
         for kind in (odd_bodies.written_otherwise, odd_bodies.said_otherwise, odd_bodies.with_other_values):
             yield from ((True, oddity) for oddity in kind(wire))
@@ -82,7 +82,7 @@ def _is_wrong(seen: Sighting, expected: Sighting, recorder: SpanRecorder) -> boo
 def test_synchronous(
     adapter: Adapter, every: bool, clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The app sees the same of odd streams and of odd answers in one piece, and each call is one span."""
+    """The app sees the same of odd streams and odd single answers, and each call is one span."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 
@@ -109,7 +109,7 @@ def test_synchronous(
 async def test_asynchronous(
     adapter: Adapter, every: bool, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same holds for the asynchronous client, with other oddities."""
+    """The asynchronous client passes the checks of the synchronous one, with other oddities."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 
@@ -134,7 +134,7 @@ async def test_asynchronous(
 
 
 async def _until_found(recorder: SpanRecorder) -> None:
-    """Collect garbage until the span has ended: google-genai's stream is in a reference cycle after it has raised."""
+    """Collect garbage until the span has ended: google-genai's stream, having raised, is in a reference cycle."""
     for _ in range(TURNS):
         if recorder.spans:
             return

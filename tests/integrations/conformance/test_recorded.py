@@ -1,7 +1,7 @@
 """The suite's own cassettes, replayed through every library: nothing leaves the process, and each call is one span.
 
-They hold the answers of test_conformance.py in one piece, and are replayed below the client's HTTP library: the inner
-ring replays one of each library.
+The cassettes hold the unstreamed answers of test_conformance.py, and are replayed below the client's HTTP library. The
+inner ring replays one cassette of each library.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _skip_old(recording: Recording, client: Any) -> None:
 
 @pytest.mark.parametrize("recording", [*_runs()])
 def test_synchronous(recording: Recording, recorder: SpanRecorder) -> None:
-    """The app sees the same with and without us; the span has all of it."""
+    """The app sees the same with and without us, and the span has the whole answer."""
     adapter = recording.adapter
 
     def look() -> Any:
@@ -63,7 +63,7 @@ def test_synchronous(recording: Recording, recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("recording", [*_runs()])
 async def test_asynchronous(recording: Recording, recorder: SpanRecorder) -> None:
-    """The same holds for the asynchronous client."""
+    """The asynchronous client passes the checks of the synchronous one."""
     adapter = recording.adapter
 
     async def look() -> Any:
@@ -82,6 +82,6 @@ async def test_asynchronous(recording: Recording, recorder: SpanRecorder) -> Non
 
 
 def test_every_cassette_is_replayed() -> None:
-    """No recording is missing, and each is replayed."""
+    """Every expected recording exists and is replayed."""
     expected = {recording.path for recording in recordings()}
     assert set(next(iter(expected)).parents[1].rglob("*.yaml")) == expected
