@@ -1,4 +1,4 @@
-"""The overview: figures against a slow count, and each drawn point against the list it links to."""
+"""The overview: its figures equal a slow count, and each drawn point equals the list it links to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 Row: TypeAlias = tuple[int, int | None, str, int]
-"""Start, time, status and tokens of a trace; its cost and its release follow from the tokens."""
+"""Start, duration, status and tokens of a trace; its cost and its release follow from the tokens."""
 ROWS = st.lists(
     st.tuples(
         st.integers(0, 10_000),
@@ -42,12 +42,12 @@ ROWS = st.lists(
 
 
 def release(tokens: int) -> str | None:
-    """Return the release of a trace with so many tokens."""
+    """Return the release of a trace with this number of tokens."""
     return f"r{tokens % 3}" if tokens else None
 
 
 def overview(rows: list[Row], sealed: int, until: int) -> Overview:
-    """Store traces, seal the first of them, and return the overview of all."""
+    """Store traces, seal the first `sealed` of them, and return the overview of all."""
     database = Database()
     services = build_services(LocalSettings(), database, Faults())
     project = services.accounts.add_project(services.accounts.home.id, "p", "")
@@ -83,7 +83,7 @@ def overview(rows: list[Row], sealed: int, until: int) -> Overview:
 @given(ROWS, st.integers(0, 40), st.integers(1, 4000))
 @settings(max_examples=25)
 def test_the_figures_are_those_of_a_slow_count(rows: list[Row], sealed: int, more: int) -> None:
-    """Columns add up to the whole; percentiles occurred, half of the traces took no longer than p50, 95 % than p95."""
+    """Columns add up to the total; percentiles are values that occurred, and enough traces took no longer."""
     found = overview(rows, sealed, max(start for start, *_ in rows) + more)
 
     assert len(found.buckets) == BUCKETS
@@ -109,7 +109,7 @@ def _check(figures: Figures, rows: list[Row]) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """Two hundred traces over ten days."""
+    """Yield a server with two hundred traces over ten days."""
     with LocalServer(limit=None) as running:
         headers = {"X-API-Key": running.api_key, "X-Project-Name": "overview"}
         with httpx.Client(base_url=running.url, headers=headers) as http:
@@ -154,7 +154,7 @@ def _listed(server: LocalServer, link: str) -> int:
 
 
 def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> None:
-    """Whoever clicks on a point sees what it is made of."""
+    """A click on a point of a plot lists exactly the traces that the point counts."""
     page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
     columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: (\d+) traces">', page)
 
@@ -166,7 +166,7 @@ def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> 
 
 @pytest.mark.parametrize(("name", "traces"), [("gpt-5", 100), ("refund", 200), ("2.4", 100), ('odd "model"', 100)])
 def test_each_row_links_to_its_traces(server: LocalServer, name: str, traces: int) -> None:
-    """Models, tools and releases lead to the traces behind their figures, whatever stands in their names."""
+    """Models, tools and releases with any characters in their names link to the traces behind their figures."""
     page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
     link = next(href for href, text in re.findall(r'<td><a href="([^"]+)">([^<]*)</a>', page) if unescape(text) == name)
 
@@ -174,7 +174,7 @@ def test_each_row_links_to_its_traces(server: LocalServer, name: str, traces: in
 
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:
-    """One filter holds for every figure, and what cannot be read is said."""
+    """One search applies to every figure, and an invalid search is reported."""
     page = httpx.get(f"{server.url}/ui/overview", params={"q": "release:2.4 error"}).raise_for_status().text
     wrong = httpx.get(f"{server.url}/ui/overview", params={"q": "latency>x"}).raise_for_status().text
 
