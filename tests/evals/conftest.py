@@ -1,4 +1,4 @@
-"""A local PandaProbe with a scripted judge, and suites that are judged by it."""
+"""A local PandaProbe server with a scripted judge, and test suites that the server judges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from suites import RunCommand, RunSuite, Suites
 
 @pytest.fixture(autouse=True)
 def process_as_it_was() -> Iterator[None]:
-    """A test leaves no library instrumented and no setting behind, for the tests that follow in this process."""
+    """Remove variables that a test set, and check that no library stays instrumented."""
     before = dict(os.environ)
     yield
     left = [result.name for result in instrumented()]
@@ -32,14 +32,14 @@ def process_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def shared_server() -> Iterator[LocalServer]:
-    """A local PandaProbe for all tests of this folder."""
+    """Yield the local PandaProbe server of all tests in this folder."""
     with LocalServer(limit=None, scripted_judge=True) as server:
         yield server
 
 
 @pytest.fixture
 def server(shared_server: LocalServer) -> LocalServer:
-    """The same, with nothing set by an earlier test."""
+    """Return the shared server, without the scores and faults that an earlier test set."""
     shared_server.judge.clear()
     shared_server.faults.clear()
     return shared_server
@@ -47,26 +47,26 @@ def server(shared_server: LocalServer) -> LocalServer:
 
 @pytest.fixture(scope="package")
 def suites() -> Iterator[Suites]:
-    """The process that the suites of all tests come from."""
+    """Yield the process from which the suites of all tests are forked."""
     with closing(Suites()) as made:
         yield made
 
 
 @pytest.fixture
 def run_suite(suites: Suites, tmp_path: Path) -> RunSuite:
-    """Runs a suite in the folder of the test."""
+    """Return a function that runs a suite in the folder of the test."""
     return partial(suites.run, tmp_path)
 
 
 @pytest.fixture
 def run_command(suites: Suites, tmp_path: Path) -> RunCommand:
-    """Runs `pandaprobe-otel` in the folder of the test."""
+    """Return a function that runs `pandaprobe-otel` in the folder of the test."""
     return partial(suites.command, tmp_path)
 
 
 @pytest.fixture
 def project(server: LocalServer) -> dict[str, str]:
-    """The settings that lead to a project of the server that is the test's own."""
+    """Return the settings of a project of the server that only this test uses."""
     return {
         "PANDAPROBE_ENDPOINT": server.url,
         "PANDAPROBE_API_KEY": f"sk_pp_{uuid.uuid4().hex}",
@@ -76,7 +76,7 @@ def project(server: LocalServer) -> dict[str, str]:
 
 @pytest.fixture
 def project_client(project: dict[str, str]) -> Iterator[Client]:
-    """A client of that project."""
+    """Yield a client of the test's project."""
     key, name, url = (project[f"PANDAPROBE_{what}"] for what in ("API_KEY", "PROJECT_NAME", "ENDPOINT"))
     with Client(key, name, url, retries=0, timeout_s=60.0) as client:
         yield client
@@ -84,5 +84,5 @@ def project_client(project: dict[str, str]) -> Iterator[Client]:
 
 @pytest.fixture
 def judged(run_suite: RunSuite, project: dict[str, str]) -> RunSuite:
-    """Runs a suite with `--pandaprobe=eval` against the server."""
+    """Return a function that runs a suite with `--pandaprobe=eval` against the server."""
     return partial(run_suite, **{**project, "PANDAPROBE_PYTEST": "eval"})

@@ -1,4 +1,4 @@
-"""Evaluation in a process whose app has traced before, and has stopped."""
+"""Evaluation in a process whose app has traced and then shut down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(evaluate(["?"], task).cases[0].output)
 
 
 def test_libraries_are_instrumented_again(tmp_path: Path) -> None:
-    """After `shutdown()` nobody else records model calls, so evaluation does."""
+    """After `shutdown()`, evaluation instruments the libraries again to record model calls."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
     assert done.stdout.strip() == "True", done.stderr

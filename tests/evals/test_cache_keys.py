@@ -1,4 +1,4 @@
-"""The cache's key: content, without the ids, times and counts that differ each time."""
+"""The cache's key: the content of a trace, without the ids, times and counts that differ in each run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from span_recorder import recording
 
 
 def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: Any) -> TraceRecord:
-    """A trace of a model call, a tool and a second model call, with ids in each place where providers put them."""
+    """Return a trace of a model call, a tool and a second model call, with ids wherever model providers put them."""
     said = {"query": "kettle", "answer": "39.00", "tool": "look_up", "model": "gpt"} | changed
     asked = [
         {"role": "user", "content": said["query"]},
@@ -57,21 +57,21 @@ def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: 
     at=st.integers(0, 50),
 )
 def test_ids_times_and_counts_are_no_behaviour(ids: list[str], at: int) -> None:
-    """The same answers under other ids are the same."""
+    """The same answers with other ids, times and token counts have the same key."""
     one = trace(call=ids[0], response=ids[1])
     assert one.content_hash == trace(call=ids[2], response=ids[3], at=at, tokens=9).content_hash
 
 
 @pytest.mark.parametrize("changed", [{"query": "lamp"}, {"answer": "call_1"}, {"tool": "find"}, {"model": "other"}])
 def test_what_was_said_and_done_is_behaviour(changed: dict[str, Any]) -> None:
-    """Content that differs is judged again, also where it looks like an id."""
+    """Different content has a different key, even if the content looks like an id."""
     assert trace(call="call_2", response="r").content_hash != trace(call="call_2", response="r", **changed).content_hash
     same = trace(call="call_2", response="r", answer="call_2").content_hash
     assert same != trace(call="call_1", response="r", answer="call_1").content_hash
 
 
 def test_links_between_calls_and_results_are_behaviour() -> None:
-    """Results belong to calls by what the ids join, not by their spelling."""
+    """The key contains which result belongs to which call, but not the spelling of the ids."""
 
     def two(first: str, second: str) -> str:
         calls = [
@@ -89,7 +89,7 @@ def test_links_between_calls_and_results_are_behaviour() -> None:
 
 
 def test_a_client_of_openai_gives_the_same_key_each_time() -> None:
-    """With the ids that a service gives its answers and its tool calls: new ones each time."""
+    """Two runs with OpenAI's client have one key, although the model service returns new ids each time."""
 
     def reply(**message: Any) -> Reply:
         return json_reply(

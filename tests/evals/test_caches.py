@@ -1,4 +1,4 @@
-"""Hits of caches: counted, and told in every form of the report."""
+"""Cache hits: counted, and shown in every form of the report."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from suites import RunCommand, RunSuite
 
 @agent
 def answer(question: str) -> str:
-    """An agent."""
+    """Return a text about the question, as an agent."""
     return f"about {question}"
 
 
 @pytest.fixture
 def endpoint() -> Generator[ProviderServer]:
-    """A judge that likes everything."""
+    """Yield a judge that scores everything 0.9."""
 
     def says(request: Received) -> Reply:
         found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
@@ -38,11 +38,11 @@ def endpoint() -> Generator[ProviderServer]:
 
 
 def quiet(line: str) -> None:
-    """Say nothing."""
+    """Discard a line of output."""
 
 
 def test_a_report_tells_what_the_cache_knew(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """In text, Markdown, HTML and JSON, from which it is read back; without a cache nothing is told."""
+    """Text, Markdown, HTML and JSON reports show the hits of the cache; without a cache they show nothing."""
     judge = LocalJudge("m", url=endpoint.url)
     options: Any = {"judge": judge, "cache": tmp_path / "cache.jsonl", "say": quiet}
     with recording():
@@ -65,7 +65,7 @@ def test_a_report_tells_what_the_cache_knew(endpoint: ProviderServer, tmp_path: 
 
 
 def test_each_model_that_judges_has_its_own_rate(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """Also where one judge is asked for another model, or compares by vectors of another one."""
+    """Hits are counted for each model, also if a judge is asked for another model or uses another embedding model."""
     options: Any = {"judge": LocalJudge("m", url=endpoint.url), "cache": tmp_path / "cache.jsonl", "say": quiet}
     with recording():
         evaluate(["one"], answer, "task_completion", model="big", **options)
@@ -81,7 +81,7 @@ def test_each_model_that_judges_has_its_own_rate(endpoint: ProviderServer, tmp_p
 
 
 def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """Of criteria and groundedness; not of a function, behind which any model may be."""
+    """Judgements of criteria and groundedness by a local judge are cached; those by a function are not."""
     judge = LocalJudge("m", url=endpoint.url)
     polite = Criterion("is_polite", "It is polite.", judge, trace=True)
     asked_by_function: list[str] = []
@@ -105,7 +105,7 @@ def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_pa
 
 
 def test_prompt_caches_of_providers_are_told_by_model() -> None:
-    """As far as model calls tell of them; their input tokens include what was read."""
+    """Prompt cache hits are shown for each model that reports them; cached tokens are part of the input tokens."""
 
     def task(read: int | None) -> str:
         with start_trace("t") as trace, trace.span("call", kind="LLM") as span:
@@ -132,7 +132,7 @@ def test_x(probe, question):
 
 
 def test_a_suite_tells_it_and_can_refresh(endpoint: ProviderServer, run_suite: RunSuite, tmp_path: Path) -> None:
-    """In the terminal and in its report."""
+    """A suite shows the cache hits in the terminal and the report; `--pandaprobe-refresh` judges everything again."""
     judged = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
     options = (*judged, "--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=r.json")
     told: list[tuple[int, int]] = []
@@ -154,7 +154,7 @@ def answer(question):
 
 
 def test_the_command_tells_it(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
-    """And can refresh."""
+    """The command shows the cache hits; `--refresh` judges everything again."""
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "cases.jsonl").write_text('{"input": "one"}\n')
     command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion", "--cache", "c.jsonl")

@@ -1,4 +1,4 @@
-"""The report in the terminal: a table that can be read at any width, and the traces of what did not pass."""
+"""The report in the terminal: a table that can be read at any width, and the traces of cases that did not pass."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TRACE: dict[str, Any] = {
 
 
 def case(name: str, outcome: Outcome, reason: str = "said", **fields: Any) -> CaseResult:
-    """A case with one score."""
+    """Return a case with one score."""
     value = {Outcome.PASSED: 0.9, Outcome.FAILED: 0.2, Outcome.NO_EVIDENCE: None}[outcome]
     text = f"tone {value}: {reason}"
     result = MetricResult(metric="tone", finding="scored", value=value, threshold=0.5, outcome=outcome, text=text)
@@ -48,12 +48,12 @@ def case(name: str, outcome: Outcome, reason: str = "said", **fields: Any) -> Ca
 
 
 def report(*cases: CaseResult, trace_url: str | None = None) -> Report:
-    """A report of these cases."""
+    """Return a report of these cases."""
     return Report(name="shop", created_at="now", cases=cases, notes=("a note",), trace_url=trace_url)
 
 
 def shown(found: Report, width: int = 80, trees: Trees = "failed", encoding: str = "utf-8") -> str:
-    """The screen of a terminal of this width."""
+    """Return the output of the report on a terminal of this width."""
     screen = io.BytesIO()
     file = io.TextIOWrapper(screen, encoding=encoding, write_through=True)
     show_report(found, trees, out=Console(width=width, file=file, highlight=False))
@@ -62,7 +62,7 @@ def shown(found: Report, width: int = 80, trees: Trees = "failed", encoding: str
 
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_the_table_can_be_read_at_any_width(width: int) -> None:
-    """Inputs, outputs, ticks, scores and reasons are there whole, and no line is wider than the terminal."""
+    """Inputs, outputs, ticks, scores and reasons are shown in full, and no line is wider than the terminal."""
     asked, answered = "I want a refund for order 17, please", "39.00 paid back, sorry for the trouble"
     found = case(
         "tests/test_shop.py::test_refund_of_an_order[order-17]",
@@ -81,7 +81,7 @@ def test_the_table_can_be_read_at_any_width(width: int) -> None:
 
 
 def test_what_did_not_pass_is_told_below_the_table() -> None:
-    """With reasons, the tree of the trace and its page; what passed only where all are asked for."""
+    """Cases that did not pass follow with reasons, the tree of the trace and its page; passed cases only on request."""
     found = report(
         case("good", Outcome.PASSED),
         case("bad", Outcome.FAILED, "it is curt"),
@@ -100,7 +100,7 @@ def test_what_did_not_pass_is_told_below_the_table() -> None:
 
 
 def test_many_failures_do_not_bury_the_verdict() -> None:
-    """The first ten are told, and how many there are beside them."""
+    """The first ten failures are shown, then the number of the others."""
     found = report(*(case(f"c{number}", Outcome.FAILED) for number in range(13)))
     assert ("and 3 more: shown with --tree all" in shown(found), shown(found).count("TOOL")) == (True, 10)
     assert ("more: shown with --tree" in shown(found, trees="all"), shown(found, trees="all").count("TOOL")) == (
@@ -110,7 +110,7 @@ def test_many_failures_do_not_bury_the_verdict() -> None:
 
 
 def test_a_large_trace_does_not_bury_the_verdict() -> None:
-    """Of the traces of a case the first spans are shown, and how many more there are; all where they are asked for."""
+    """The first spans of a case's traces are shown, then the number of the others; all spans are shown on request."""
     spans = [{**TRACE["spans"][0], "span_id": str(n), "name": f"step_{n}"} for n in range(500)]
     large = replace(case("bad", Outcome.FAILED), traces=({**TRACE, "spans": spans}, {**TRACE, "trace_id": "second"}))
     text = shown(report(large))
@@ -121,7 +121,7 @@ def test_a_large_trace_does_not_bury_the_verdict() -> None:
 
 
 def test_an_output_cannot_command_the_terminal() -> None:
-    """No escape sequence and no markup of an agent's answer is obeyed."""
+    """Escape sequences and markup in an agent's answer have no effect on the terminal."""
     text = shown(
         report(case("bad", Outcome.FAILED, "\x1b[31mred", input="[bold]x[/bold]", output="\x1b]0;t\x07\x1b[2J"))
     )
@@ -130,7 +130,7 @@ def test_an_output_cannot_command_the_terminal() -> None:
 
 
 def test_a_terminal_without_unicode() -> None:
-    """Words stand for the ticks."""
+    """A terminal without Unicode gets words instead of ticks."""
     text = shown(report(case("bad", Outcome.FAILED)), encoding="ascii")
     assert "FAIL bad: failed" in text
 
@@ -138,7 +138,7 @@ def test_a_terminal_without_unicode() -> None:
 def test_the_page_of_a_trace_is_that_of_a_local_server_or_is_named(
     server: LocalServer,
 ) -> None:
-    """A server that has no pages, or is not here, has no link; nor has what is no address of the web."""
+    """Traces link to a local server's pages or to a named address; remote servers and unsafe addresses get no link."""
     assert trace_template(server.url, named=None) == f"{server.url}/ui/traces/{{trace_id}}"
     others = (None, "http://127.0.0.1:9", "https://api.example.com", "http://u:p@127.0.0.1:9")
     assert [trace_template(url, named=None) for url in others] == [None] * 4
@@ -175,7 +175,7 @@ def unknown(run):
 def test_a_terminal_obeys_no_report_and_no_judge(
     run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """Neither ids, names, reasons and notes, nor what is in the address of a trace."""
+    """Escape sequences in ids, names, reasons, notes and addresses of traces do not reach the terminal."""
     (tmp_path / "scorers.py").write_text(SCORERS)
     labelled = [{"id": f"{HOSTILE}{label}", "input": "q", "output": "a", "label": label} for label in ("yes", "no")]
     (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))

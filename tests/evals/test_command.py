@@ -1,4 +1,4 @@
-"""`pandaprobe-otel eval`, for CI: a task over a dataset, and traces and sessions that are stored already."""
+"""`pandaprobe-otel eval`, for CI: a task over a dataset, and stored traces and sessions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def looks_up_once(run):
 def test_a_task_over_a_dataset(
     run_command: RunCommand, server: LocalServer, project: dict[str, str], tmp_path: Path
 ) -> None:
-    """Exit code, JSON, reports, comparison with a baseline, the job's summary and annotations."""
+    """The command writes JSON, reports, GitHub's summary and annotations, and compares with a baseline."""
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
     env = {**project, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
@@ -77,7 +77,7 @@ def is_right(run):
 
 @pytest.mark.parametrize("baseline", [(), ("--baseline", "run.json")], ids=["", "baseline"])
 def test_what_was_stopped_is_no_evidence(run_command: RunCommand, tmp_path: Path, baseline: tuple[str, ...]) -> None:
-    """The report of an earlier run is not left in place, and a part of the cases is no pass."""
+    """A stopped run replaces the earlier report, and its part of the cases does not pass."""
     (tmp_path / "shop.py").write_text(STOPPED)
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
     (tmp_path / "well.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q"}}\n' for n in range(6)))
@@ -100,7 +100,7 @@ def test_what_is_stored(
     project_client: Client,
     tmp_path: Path,
 ) -> None:
-    """A case for each trace and each session, with the traces; metrics judge what they are of."""
+    """Each stored trace and session is a case; trace metrics judge the traces, session metrics the sessions."""
     for n, session in enumerate(("talk", "talk", None)):
         project_client.traces.create(name="t", started_at=NOW, input=f"q{n}", output="a", session_id=session)
     alone = next(iter(project_client.traces.iter(name="t"))).trace_id
@@ -150,7 +150,7 @@ def test_what_is_stored(
 def test_what_cannot_be_meant(
     run_command: RunCommand, project: dict[str, str], tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    """Exit code 4 and one line."""
+    """Invalid options end with exit code 4 and one line."""
     (tmp_path / "cases.jsonl").write_text('{"input": 1}\n')
     (tmp_path / "folder.html").mkdir()
     done = run_command("eval", *arguments, **project)
@@ -158,13 +158,13 @@ def test_what_cannot_be_meant(
 
 
 def test_a_command_of_github_cannot_be_broken_out_of() -> None:
-    """Ends of lines, colons and commas are encoded as its runner decodes them; lines count from 1 there."""
+    """Line ends, colons and commas are encoded as GitHub's runner decodes them; line numbers start at 1."""
     found = error_command(title="a,b: 100%", text="one\ntwo: 5%", file="x.py", line=0)
     assert found == "::error file=x.py,line=1,title=a%2Cb%3A 100%25::one%0Atwo: 5%25"
 
 
 def test_a_suite_in_github_actions(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """The same for pytest: the summary of the job, and an annotation where the test stands."""
+    """A pytest run writes the summary of the job, and an annotation at the failed test."""
     server.judge.set("task_completion", lambda trace: 0.2 if "bad" in str(trace["input"]) else 0.9)
     code = """
 @pytest.mark.pandaprobe(metrics=["task_completion"])

@@ -1,4 +1,4 @@
-"""The comment on a pull request: what it says, and that there is one, whatever GitHub answers."""
+"""The comment on a pull request: its content, and that there is exactly one, whatever GitHub answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARK = marker("shop")
 
 
 def case(name: str, value: float | None, reason: str = "said", tokens: int = 1000, **fields: Any) -> CaseResult:
-    """A case with one score, of a trace that took so many tokens."""
+    """Return a case with one score, of a trace with this number of tokens."""
     outcome = Outcome.NO_EVIDENCE if value is None else Outcome.PASSED if value >= 0.5 else Outcome.FAILED
     text = f"m {value}: {reason}"
     score = MetricResult(metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=text)
@@ -37,7 +37,7 @@ def case(name: str, value: float | None, reason: str = "said", tokens: int = 100
 
 
 def report(*cases: CaseResult, **fields: Any) -> Report:
-    """A report of these cases."""
+    """Return a report of these cases."""
     return Report(name="shop", created_at="now", cases=cases, **fields)
 
 
@@ -46,7 +46,7 @@ BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
 
 
 def test_each_key_has_a_comment_of_its_own() -> None:
-    """Whatever script it is in, and however long; no key ends the line early."""
+    """Keys in any script and of any length have different markers, and no key ends the marker early."""
     keys = ["shop", "test suite", "a-b", "a b", "a--b", "支付", "退款", "", "k" * 200, "k" * 201, "x --> y"]
     lines = [marker(key) for key in keys]
     assert len(set(lines)) == len(keys)
@@ -54,7 +54,7 @@ def test_each_key_has_a_comment_of_its_own() -> None:
 
 
 def test_what_is_worse_comes_first() -> None:
-    """Then the cases that were lost, then tokens, cost and time against the base."""
+    """Regressions come first, then lost cases, then tokens, cost and time compared with the base."""
     links = {"side by side": "https://example.com/a (1)"}
     text = comment(BAD, key="shop", before=GOOD, links=links)
     wanted = [
@@ -74,7 +74,7 @@ def test_what_is_worse_comes_first() -> None:
 
 
 def test_what_nobody_can_tell_is_folded_up() -> None:
-    """Of a run of few cases nothing is called worse, though all have failed; without a base the means are there."""
+    """Changes of too few cases are in a collapsed section; without a base, the means are shown."""
     few, bad = report(case("c", 0.9)), report(case("c", 0.2))
     text = comment(bad, key="shop", before=few)
     assert "There is no significant change." in text
@@ -89,7 +89,7 @@ def test_what_nobody_can_tell_is_folded_up() -> None:
 
 
 def test_a_regression_mentions_nobody() -> None:
-    """Names of metrics come with a report, which may be that of a stranger's branch."""
+    """A metric's name from a report, which a stranger's branch may have written, mentions nobody on GitHub."""
     before, after = (
         report(*(replace(each, results=(replace(each.results[0], metric="@anna"),)) for each in run.cases))
         for run in (GOOD, BAD)
@@ -100,7 +100,7 @@ def test_a_regression_mentions_nobody() -> None:
 
 
 def test_what_an_agent_says_mentions_nobody() -> None:
-    """It is code, whose fence it cannot end: no mention, no reference, no picture, no row of a table."""
+    """An agent's answer is quoted as code: it cannot mention, refer, show a picture or break the table."""
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
     name = "a | b ``` @anna"
     text = comment(report(case(name, 0.2, odd), notes=("@anna",)), key="x --> @anna <b>")
@@ -112,7 +112,7 @@ def test_what_an_agent_says_mentions_nobody() -> None:
 
 
 def test_a_long_run_has_room() -> None:
-    """The comment stays below what GitHub takes, and says what it leaves out."""
+    """The comment stays below GitHub's limit, and gives the number of omitted cases."""
     cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
     long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
     good = report(*(case(each.id, 0.9) for each in cases))
@@ -136,7 +136,7 @@ def test_a_long_run_has_room() -> None:
 
 
 def test_a_summary_is_no_longer_than_github_takes(tmp_path: Path) -> None:
-    """Whole lines of it, also after what is there already; and text that is no text does not end the command."""
+    """The summary ends at a whole line below GitHub's limit, also after existing text; lone surrogates are replaced."""
     path = tmp_path / "summary.md"
     path.write_text("before\n")
     environ = {"GITHUB_STEP_SUMMARY": str(path)}
@@ -153,7 +153,7 @@ def test_a_summary_is_no_longer_than_github_takes(tmp_path: Path) -> None:
 
 @pytest.fixture
 def github() -> Generator[GitHubApi]:
-    """GitHub, with other comments on the pull request."""
+    """Yield an imitation of GitHub's API, with 205 other comments on the pull request."""
     with github_api() as api:
         for number in range(205):
             api.add(f"comment {number}", ANNA)
@@ -161,20 +161,20 @@ def github() -> Generator[GitHubApi]:
 
 
 def put(api: GitHubApi, body: str, token: str = JOB, waited: list[float] | None = None) -> str:
-    """Write a comment, and wait for nothing."""
+    """Write a comment without real waiting, and return its address."""
     seconds = [] if waited is None else waited
     with Comments(token, api_url=api.url, wait=seconds.append) as comments:
         return comments.put(PULL, body)
 
 
 def ours(api: GitHubApi) -> list[str]:
-    """Return the comments that begin with our line."""
+    """Return the comments that begin with our marker."""
     return [one["body"] for one in api.comments if one["body"].startswith(MARK)]
 
 
 @pytest.mark.parametrize("token", [JOB, PERSON])
 def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -> None:
-    """Also where it is on the third page, with comments after it; the token may be a job's or a person's."""
+    """The one comment is updated, even if it is on the third page, with the token of a job or of a person."""
     first = put(github, f"{MARK}\nfirst", token)
     github.add("thanks", ANNA)
     assert put(github, f"{MARK}\nsecond", token) == first == github.comments[205]["html_url"]
@@ -185,7 +185,7 @@ def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -
 
 
 def test_a_comment_of_somebody_else_is_left_alone(github: GitHubApi) -> None:
-    """A copied line is no claim: who has written it could change what it says. Nor is one further down."""
+    """A comment by another author, even with our marker, is not updated, and neither is one that quotes the marker."""
     github.add(f"{MARK}\nall is well", ANNA)
     github.add(f"> {MARK}\nquoted", BOT)
     put(github, f"{MARK}\nours")
@@ -193,7 +193,7 @@ def test_a_comment_of_somebody_else_is_left_alone(github: GitHubApi) -> None:
 
 
 def test_a_comment_that_is_deleted_meanwhile_is_written_anew(github: GitHubApi) -> None:
-    """The answer to the update is then 404."""
+    """If the comment was deleted, the update gets 404 and a new comment is written."""
     put(github, f"{MARK}\nfirst")
 
     def deleted(request: Received) -> None:
@@ -206,7 +206,7 @@ def test_a_comment_that_is_deleted_meanwhile_is_written_anew(github: GitHubApi) 
 
 
 def test_an_answer_that_was_lost_makes_no_second_comment(github: GitHubApi) -> None:
-    """The comment was written and the connection broke: the next try finds it."""
+    """If the connection breaks after the comment was written, the retry finds it and writes no second one."""
 
     def written_and_cut(request: Received) -> Reply | None:
         if request.method != "POST":
@@ -232,7 +232,7 @@ def test_an_answer_that_was_lost_makes_no_second_comment(github: GitHubApi) -> N
     ],
 )
 def test_a_limit_that_ends_soon_is_waited_for(github: GitHubApi, answer: Reply, waits: float) -> None:
-    """As long as GitHub asks for, and trouble of its own for a moment."""
+    """A short rate limit is waited for as long as GitHub asks; server errors are retried after a second."""
     github.in_the_way = [answer]
     waited: list[float] = []
     put(github, f"{MARK}\nours", waited=waited)
@@ -248,7 +248,7 @@ def test_a_limit_that_ends_soon_is_waited_for(github: GitHubApi, answer: Reply, 
     ],
 )
 def test_a_limit_that_ends_late_is_not(github: GitHubApi, answers: list[Reply], tries: int) -> None:
-    """A job is paid by the minute; nor is anything tried for ever."""
+    """A long rate limit is not waited for, because a job is paid by the minute; retries are limited."""
     github.in_the_way = [*answers]
     with pytest.raises(RefusedError) as caught:
         put(github, f"{MARK}\nours")
@@ -256,7 +256,7 @@ def test_a_limit_that_ends_late_is_not(github: GitHubApi, answers: list[Reply], 
 
 
 def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, str]:
-    """The environment of a job for the pull request."""
+    """Return the environment of a job for the pull request."""
     event = folder / "event.json"
     event.write_text(json.dumps({"pull_request": {"number": 7}}))
     return clean_environment(
@@ -276,14 +276,14 @@ def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, s
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[str]:
-    """The arguments that name the reports of a run and of its base."""
+    """Return the arguments that name the reports of a run and of its base."""
     BAD.save(tmp_path / "run.json")
     GOOD.save(tmp_path / "base.json")
     return ["report", "comment", str(tmp_path / "run.json"), "--baseline", str(tmp_path / "base.json")]
 
 
 def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) -> None:
-    """It finds the pull request, writes one comment, and updates it; a failed run is no failure of the command."""
+    """In a job, the command finds the pull request and writes or updates its one comment, even for a failed run."""
     environment = job(tmp_path, github, JOB)
     for link in ("https://example.com/1", "https://example.com/2"):
         done = run_here(*runs, "--link", f"side by side={link}", environment=environment)
@@ -307,7 +307,7 @@ def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]
 def test_where_no_comment_can_be_written_the_summary_has_it(
     tmp_path: Path, github: GitHubApi, runs: list[str], token: str, more: dict[str, str], code: int, said: str
 ) -> None:
-    """And the command says why. A fork, and a job without a pull request, are no failure."""
+    """A comment that cannot be written goes to the job's summary; from a fork, this is not an error."""
     done = run_here(*runs, environment=job(tmp_path, github, token) | more)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert done.stderr.strip().endswith("; it is in the summary of the job")
@@ -316,7 +316,7 @@ def test_where_no_comment_can_be_written_the_summary_has_it(
 
 
 def test_outside_of_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) -> None:
-    """The pull request is named; `--print` sends nothing."""
+    """Outside of a job, options must name the pull request; `--print` sends nothing."""
     plain = clean_environment(tmp_path, GITHUB_TOKEN=PERSON, GITHUB_API_URL=github.url)
     plain = {name: value for name, value in plain.items() if name in ("GITHUB_TOKEN", "GITHUB_API_URL", "HOME", "PATH")}
     done = run_here(*runs, environment=plain)
@@ -341,7 +341,7 @@ def test_outside_of_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) ->
     ],
 )
 def test_the_pull_request_of_a_job(tmp_path: Path, environ: dict[str, Any], number: int | None) -> None:
-    """By the reference or the event, of whatever kind that is."""
+    """The number of the pull request is read from the reference or from the event."""
     event = tmp_path / "event.json"
     if "event" in environ:
         event.write_text(json.dumps(environ.pop("event")))

@@ -1,4 +1,4 @@
-"""A gate is not green without evidence: passed, failed, or no evidence, and the exit code says which."""
+"""A gate needs evidence to pass: the exit code distinguishes passed, failed and no evidence."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FREE = ("--scorer", "shop:is_right")
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A folder with a task and four cases."""
+    """Return a folder with a task and four cases."""
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(4)))
     return tmp_path
 
 
 def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: RunCommand) -> None:
-    """With four cases no test can call a drop significant; every case fails all the same."""
+    """Every case fails its threshold, although four cases are too few for a significant drop."""
     assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
     done = run_command(*COMMAND, *FREE, "--baseline", "base.json", RIGHT="0")
     assert done.returncode == 1, done.stdout
@@ -47,7 +47,7 @@ def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: Run
 def test_what_no_judge_saw_is_no_evidence(
     shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
 ) -> None:
-    """With a baseline or without: the exit code, the terminal and the report say so; it can be allowed."""
+    """Without judgements, exit code, terminal and report are "no evidence", with and without a baseline."""
     assert run_command(*COMMAND, *JUDGED, "--report", "base.json", **project).returncode == 0
     server.judge.fail("task_completion", "the provider is on strike")
     for baseline in ((), ("--baseline", "base.json")):
@@ -62,7 +62,7 @@ def test_what_no_judge_saw_is_no_evidence(
 
 
 def test_a_server_that_is_away_is_no_evidence(shop: Path, run_command: RunCommand) -> None:
-    """Nothing was delivered, nothing judged."""
+    """If the server is unreachable, nothing is judged, and the outcome is no evidence."""
     assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
     away = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_API_KEY": "sk", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0"}
     done = run_command(
@@ -72,7 +72,7 @@ def test_a_server_that_is_away_is_no_evidence(shop: Path, run_command: RunComman
 
 
 def test_without_any_metric_nothing_is_known(shop: Path, run_command: RunCommand) -> None:
-    """That a task came to its end says nothing about its answers."""
+    """Without metrics the outcome is no evidence, although the task completed."""
     done = run_command(*COMMAND, "--report", "r.json")
     assert done.returncode == 6, done.stdout
     assert "no metric was judged" in done.stdout
@@ -80,7 +80,7 @@ def test_without_any_metric_nothing_is_known(shop: Path, run_command: RunCommand
 
 
 def test_a_baseline_of_other_cases_is_no_evidence(shop: Path, run_command: RunCommand) -> None:
-    """Nothing can be compared."""
+    """A baseline without common cases is no evidence."""
     assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
     (shop / "cases.jsonl").write_text('{"id": "other", "input": "q"}\n')
     done = run_command(*COMMAND, *FREE, "--baseline", "base.json")
@@ -89,7 +89,7 @@ def test_a_baseline_of_other_cases_is_no_evidence(shop: Path, run_command: RunCo
 
 
 def test_a_share_of_the_cases_may_be_asked_for(shop: Path, run_command: RunCommand) -> None:
-    """A dataset with known faults is gated by its rate, and the report says the same."""
+    """`--pass-rate` accepts a dataset with known failures, and the report has the same outcome."""
     (shop / "shop.py").write_text(TASK + "\ndef most(run):\n    return run.case.id != 'c3'\n")
     command = (*COMMAND, "--scorer", "shop:most", "--report", "r.json")
     assert run_command(*command).returncode == 1
@@ -98,7 +98,7 @@ def test_a_share_of_the_cases_may_be_asked_for(shop: Path, run_command: RunComma
 
 
 def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunCommand) -> None:
-    """As `evals run` takes it: for all metrics, or for one by its name."""
+    """`--threshold` applies to all metrics, including scorers, or to one metric by name."""
     (shop / "shop.py").write_text(TASK + "\ndef half(run):\n    return 0.6\n")
     command = (*COMMAND, "--scorer", "shop:half")
     assert run_command(*command).returncode == 0
@@ -109,7 +109,7 @@ def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunC
 
 
 def test_a_suite_may_allow_what_has_no_evidence(run_suite: RunSuite, project: dict[str, str], tmp_path: Path) -> None:
-    """Then the verdict is skipped, which is no pass either."""
+    """If a suite allows missing evidence, the verdict is skipped, not passed."""
     code = """
 @pytest.mark.pandaprobe(metrics=["task_completion"])
 def test_no_trace(probe):

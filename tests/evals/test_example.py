@@ -1,4 +1,4 @@
-"""The example of a tested agent does what it says."""
+"""The example of a tested agent works as described."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "test_support_agent.py"
 
 
 def test_two_of_its_eight_tests_are_expected_to_fail(run_suite: RunSuite, tmp_path: Path) -> None:
-    """All is well; the last lines name the two, and the option by which they are seen."""
+    """The suite passes; its last lines name the two expected failures and the option that shows their traces."""
     shutil.copy(EXAMPLE, tmp_path)
     outcome = run_suite("", "-rx", EXAMPLE.name)
     assert outcome.code == 0, outcome.out
@@ -21,7 +21,7 @@ def test_two_of_its_eight_tests_are_expected_to_fail(run_suite: RunSuite, tmp_pa
 
 
 def test_the_two_say_why_they_fail(run_suite: RunSuite, tmp_path: Path) -> None:
-    """The output has the expectation and the tree from which the fault can be seen."""
+    """The output has the failed expectation and the tree of spans that shows the fault."""
     shutil.copy(EXAMPLE, tmp_path)
     outcome = run_suite("", "--runxfail", EXAMPLE.name)
     tests = {name.partition("[")[0] for name in outcome.cases if "::pandaprobe" not in name}
@@ -35,7 +35,7 @@ def test_the_two_say_why_they_fail(run_suite: RunSuite, tmp_path: Path) -> None:
 
 
 def test_the_judges_decide_about_it_too(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """With `--pandaprobe=eval`, the marked tests have verdicts; the session's is about both turns."""
+    """With `--pandaprobe=eval`, the marked tests have verdicts; a session's verdict covers both turns."""
     for signal in ("confidence", "coherence", "loop_detection", "tool_correctness"):
         server.judge.set(signal, 0.9)
     shutil.copy(EXAMPLE, tmp_path)

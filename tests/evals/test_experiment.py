@@ -1,4 +1,4 @@
-"""`evaluate()` and `pandaprobe-otel eval`, as programs run them."""
+"""`evaluate()` and `pandaprobe-otel eval`, as programs call them."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ def looks_up_once(run):
 
 @tool
 def double(value: int) -> int:
-    """A tool."""
+    """Return twice the value, as a tool."""
     return 2 * value
 
 
 async def work(value: int) -> int:
-    """A task, asynchronous."""
+    """Call the tool, as an asynchronous task."""
     if value == 3:
         raise RuntimeError("three")
     return double(value)
 
 
 def calls_double(run: TaskRun) -> None:
-    """A scorer that asserts about spans."""
+    """Check the spans, as a scorer."""
     run.spans.tool("double").called(times=1).with_args(value=run.case.input)
 
 
 def is_small(run: TaskRun) -> float:
-    """A scorer that gives a number."""
+    """Return a number, as a scorer."""
     return 1.0 if run.output < 8 else 0.25
 
 
 def cannot(run: TaskRun) -> float:
-    """A scorer that fails."""
+    """Fail, as a scorer."""
     raise KeyError(run.case.id)
 
 
 def test_offline_with_scorers_of_ones_own() -> None:
-    """Cases run at once, each with its own trace; assertions and numbers decide; failures stay with their cases."""
+    """Cases run concurrently with a trace each; assertions and numbers decide; a failure concerns only its case."""
     with recording():
         report = evaluate(range(1, 7), work, metrics=[calls_double, is_small], thresholds={"is_small": 0.5})
     assert [case.outcome for case in report.cases] == ["passed", "passed", "failed", "failed", "failed", "failed"]
@@ -83,7 +83,7 @@ def test_offline_with_scorers_of_ones_own() -> None:
 
 
 def test_a_scorer_that_fails_is_no_verdict() -> None:
-    """Neither is a number beyond 0 to 1."""
+    """An exception in a scorer and a number outside of 0 to 1 are errors, not verdicts."""
     with recording():
         report = evaluate([1], work, metrics=[cannot, lambda run: 7])
     assert [result.finding for result in report.cases[0].results] == ["error", "error"]
@@ -91,24 +91,24 @@ def test_a_scorer_that_fails_is_no_verdict() -> None:
 
 
 async def looks_later(run: TaskRun) -> bool:
-    """A scorer that waits, as one that asks a model does."""
+    """Wait before scoring, like a scorer that asks a model."""
     await asyncio.sleep(0)
     return bool(run.output == 2)
 
 
 class OddError(Exception):
-    """One that has no text."""
+    """An exception without a text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 class OddAssertionError(OddError, AssertionError):
-    """The same of a scorer."""
+    """An assertion without a text."""
 
 
 def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
-    """Of the task, of a scorer, of an agent and of a simulated user: one without a text, and a very long one."""
+    """Exceptions without or with a long text, in a task, scorer, agent or simulated user, do not break the report."""
 
     def raising(error: Exception) -> Callable[[Any], Any]:
         def raises(given: Any) -> Any:
@@ -133,7 +133,7 @@ def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
 
 
 def test_a_scorer_may_wait() -> None:
-    """A coroutine function is one as well."""
+    """A scorer may be a coroutine function."""
     with recording():
         report = evaluate([1, 2], work, metrics=[looks_later])
     assert [case.outcome for case in report.cases] == ["passed", "failed"]
@@ -148,29 +148,29 @@ def test_a_scorer_may_wait() -> None:
     ],
 )
 def test_a_scorer_that_cannot_be_called_is_refused(scorer: Any, said: str) -> None:
-    """Before anything runs, with the signature that it should have."""
+    """A scorer with a wrong signature is refused before anything runs, with the expected signature."""
     with pytest.raises(ValueError, match=f"{said}.*a scorer is called with one TaskRun"):
         evaluate([1], lambda value: pytest.fail("it ran"), metrics=[scorer])
 
 
 @pytest.mark.parametrize("thresholds", [{"other": 0.5}, 1.5, {"is_small": -1}])
 def test_thresholds_that_cannot_be_meant(thresholds: dict[str, float] | float) -> None:
-    """A threshold of nothing, or out of range, is refused before anything runs."""
+    """An empty threshold or one out of range is refused before anything runs."""
     with pytest.raises(ValueError, match="threshold"):
         evaluate([1], work, metrics=[is_small], thresholds=thresholds)
 
 
 class InUnittest(unittest.TestCase):
-    """The same in a test case of unittest."""
+    """`assert_passed()` in a test case of unittest."""
 
     def test_it(self) -> None:
-        """A green report asserts nothing."""
+        """A report that passed raises nothing."""
         with recording():
             evaluate([1, 2], work, metrics=[is_small]).assert_passed()
 
 
 def test_judged_by_pandaprobe(server: LocalServer, tmp_path: Path) -> None:
-    """A script of its own: traces are sent, judged in one batch, and a "no" is shown with the judge's reason."""
+    """A script sends its traces and has them judged in one batch; a "no" is shown with the judge's reason."""
     server.judge.set("task_completion", lambda trace: 0.2 if "two" in str(trace["input"]) else 0.9, "judged")
     (tmp_path / "shop.py").write_text(TASK)
     code = f"""
@@ -189,7 +189,7 @@ def test_judged_by_pandaprobe(server: LocalServer, tmp_path: Path) -> None:
 
 
 def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
-    """It is said before the task runs."""
+    """A missing key is an error before the task runs."""
     code = """
     from pandaprobe_otel.evals import evaluate
     from pandaprobe_otel.errors import ConfigError
@@ -203,5 +203,5 @@ def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
 
 
 def test_evaluate_is_at_the_top() -> None:
-    """`pandaprobe_otel.evaluate` is the same function."""
+    """`pandaprobe_otel.evaluate` is `evals.evaluate`."""
     assert pandaprobe_otel.evaluate is evaluate

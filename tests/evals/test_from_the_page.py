@@ -1,4 +1,4 @@
-"""A suite as docs/evaluation.md has it, about an app with tools, a stream and two agents: three ways to run it."""
+"""The suite of docs/evaluation.md, for an app with tools, a stream and two agents, run in three ways."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_refunds(probe):
 
 @pytest.fixture
 def judge() -> Generator[ProviderServer]:
-    """A model that likes what was shipped."""
+    """Yield a model that gives good scores to shipped orders."""
 
     def says(request: Received) -> Reply:
         score = 0.9 if "DHL" in str(request.json["messages"]) else 0.1
@@ -68,14 +68,14 @@ VERDICTS = {
 
 
 def test_offline(run_suite: RunSuite) -> None:
-    """Free, and the repetition stops when its outcome stands."""
+    """Without a judge the run is free, and repetition stops once the outcome is decided."""
     outcome = run_suite(SUITE)
     assert (outcome.code, outcome.cases) == (0, OWN), outcome.out
     assert "4/4 passed (100%, 95 % CI 51–100), stopped early: 4 of 5 needed, 80% required" in outcome.out
 
 
 def test_with_a_judge_of_ones_own(run_suite: RunSuite, judge: ProviderServer) -> None:
-    """The tests pass; the judge dislikes one of them."""
+    """The tests pass, and the local judge rejects one of them."""
     options = ("--pandaprobe=eval", "--pandaprobe-judge=qwen3", f"--pandaprobe-judge-url={judge.url}")
     outcome = run_suite(SUITE, *options)
     assert (outcome.code, outcome.cases) == (1, OWN | VERDICTS), outcome.out
@@ -84,7 +84,7 @@ def test_with_a_judge_of_ones_own(run_suite: RunSuite, judge: ProviderServer) ->
 
 
 def test_against_a_server(judged: RunSuite, server: LocalServer) -> None:
-    """The same verdicts from the judges of a server."""
+    """A server's judge gives the same verdicts."""
     server.judge.set("task_completion", lambda trace: 0.9 if "DHL" in str(trace["output"]) else 0.1, "seen")
     outcome = judged(SUITE)
     assert (outcome.code, outcome.cases) == (1, OWN | VERDICTS), outcome.out

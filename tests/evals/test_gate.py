@@ -1,4 +1,4 @@
-"""A finished run is decided about again: as the run would have been with these thresholds, and for nothing."""
+"""The gate: decides again about a finished run with other thresholds, without running or judging anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MIN_PASS = st.sampled_from([0.0, 0.5, 1.0])
 
 
 def kept(report: Report) -> Report:
-    """The report after it was a file."""
+    """Return the report after a round trip through JSON."""
     return Report.from_dict(json.loads(json.dumps(report.to_dict())))
 
 
@@ -84,7 +84,7 @@ def test_a_task_is_decided_as_it_would_have_been(
 def test_a_suite_is_decided_as_it_would_have_been(
     made: list[tuple[bool, Judgement, Judgement]], min_pass: float, first: float, second: float
 ) -> None:
-    """The same for tests, whose own outcome and whose repetitions stay as they are; each run has two traces."""
+    """A suite's tests keep their own outcomes and repetitions; verdicts are those of a run with the new threshold."""
     found: Judgements = {}
     for number, (_, *judged) in enumerate(made, 1):
         found |= {(f"{number}/{n}", "m"): one for n, one in enumerate(judged)}
@@ -109,7 +109,7 @@ def test_a_suite_is_decided_as_it_would_have_been(
 
 
 def test_runs_that_were_not_made_are_no_evidence() -> None:
-    """A run that stopped early, since it could not pass any more, says nothing about what a lower threshold needs."""
+    """If a run stopped early because it could not pass, a lower threshold has no evidence from the omitted runs."""
     no = Judgement(finding=Finding.SCORED, value=0.4)
     known = Evidence(runs=((no,), (no,)), repetition=Repetition(repeat=4, min_pass=0.75))
     assert (known.outcome(0.5), known.outcome(0.3)) == (Outcome.FAILED, Outcome.NO_EVIDENCE)
@@ -131,7 +131,7 @@ def score(run):
 
 @pytest.fixture
 def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: dict[str, str]) -> Path:
-    """A finished run of four cases: judged 0.6, and scored 0.2 to 0.8."""
+    """Return the folder of a finished run of four cases, judged 0.6 and scored 0.2 to 0.8."""
     server.judge.set("task_completion", 0.6, "so so")
     (tmp_path / "shop.py").write_text(SHOP)
     lines = [json.dumps({"id": f"c{n}", "input": "q", "expected": f"0.{2 * n + 2}"}) for n in range(4)]
@@ -158,14 +158,14 @@ def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: d
     ],
 )
 def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, ...], code: int, said: str) -> None:
-    """Exit codes are those of `eval`; no server is named, and the task does not run."""
+    """Exit codes are those of `eval`; the command needs no server and does not run the task."""
     done = run_command("report", "gate", "run.json", *arguments)
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
     assert not (run / "ran").exists()
 
 
 def test_the_command_compares_saves_and_tells(run: Path, run_command: RunCommand) -> None:
-    """With a baseline, as JSON, into a file, and for GitHub, as `eval` does; what it saves can be gated again."""
+    """The command compares, prints, saves and writes GitHub's summary like `eval`; saved reports can be gated again."""
     env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(run / "summary.md")}
     done = run_command(
         *("report", "gate", "run.json", "--metric", "score=0.7", "--baseline", "run.json"),
@@ -180,7 +180,7 @@ def test_the_command_compares_saves_and_tells(run: Path, run_command: RunCommand
 
 
 def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
-    """Nothing judged is neither green nor red, whatever the threshold; unless that is asked for."""
+    """Without judgements the exit code is 6 for any threshold, unless missing evidence is allowed."""
     report = Report.load(run / "run.json")
     unknown = Evidence.of_one(Judgement(finding=Finding.ERROR, reason="no provider"))
     (result, *_) = report.cases[0].results
@@ -192,7 +192,7 @@ def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
 
 
 def test_a_report_of_an_earlier_version_can_be_gated_as_it_is(run: Path, run_command: RunCommand) -> None:
-    """It says what was decided, and too little to decide anew."""
+    """A report of an earlier version has outcomes but no evidence, so its thresholds cannot be changed."""
     plain = json.loads((run / "run.json").read_text())
     for case in plain["cases"]:
         for result in case["results"]:
@@ -205,7 +205,7 @@ def test_a_report_of_an_earlier_version_can_be_gated_as_it_is(run: Path, run_com
 
 
 def test_a_suite_can_be_gated(judged: RunSuite, run_command: RunCommand, server: LocalServer) -> None:
-    """The report of pytest holds the same; a test that failed by itself stays failed."""
+    """A report of pytest can be gated too; a test that failed by itself stays failed."""
     server.judge.set("task_completion", 0.6, "so so")
     code = """
 @pytest.mark.pandaprobe(metrics={"task_completion": 0.5}, repeat=2)

@@ -1,4 +1,4 @@
-"""Measuring a judge: its agreement with labels, with an honest interval, and its spread over repeats."""
+"""The quality of a judge: its agreement with labels, with a confidence interval, and its spread over repeats."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from suites import RunCommand
 
 
 def verdicts(both_yes: int, false_no: int, false_yes: int, both_no: int) -> list[tuple[bool, float]]:
-    """Labels and answers, so many of each kind."""
+    """Return labels and answers, with the given number of each combination."""
     return [(True, 1.0)] * both_yes + [(True, 0.0)] * false_no + [(False, 1.0)] * false_yes + [(False, 0.0)] * both_no
 
 
 def asymptotic(found: Agreement) -> tuple[float, float]:
-    """The interval for many cases: kappa ± 1.96 standard errors (Fleiss, Cohen and Everitt 1969)."""
+    """Return the interval for many cases: kappa ± 1.96 standard errors (Fleiss, Cohen and Everitt 1969)."""
     n = found.cases
     p = [[found.both_yes / n, found.false_no / n], [found.false_yes / n, found.both_no / n]]
     person, judge = [sum(row) for row in p], [p[0][i] + p[1][i] for i in (0, 1)]
@@ -49,7 +49,7 @@ def asymptotic(found: Agreement) -> tuple[float, float]:
     ],
 )
 def test_kappa_of_known_tables(cells: tuple[int, int, int, int], kappa: float) -> None:
-    """Those of textbooks; the interval is around it, the same for the same seed."""
+    """Kappa equals the textbooks' values and lies in its interval, which is the same for the same seed."""
     found = agreement(verdicts(*cells))
     assert found.kappa is not None
     assert found.kappa == pytest.approx(kappa, abs=1e-4)
@@ -60,13 +60,13 @@ def test_kappa_of_known_tables(cells: tuple[int, int, int, int], kappa: float) -
 
 @pytest.mark.parametrize("cells", [(400, 100, 200, 300), (900, 30, 20, 50), (450, 50, 50, 450)])
 def test_the_interval_of_many_cases_is_that_of_the_textbooks(cells: tuple[int, int, int, int]) -> None:
-    """The intervals agree for counts at which the textbook's formula holds."""
+    """The interval for many cases equals that of the textbooks' formula."""
     found = agreement(verdicts(*cells))
     assert (found.low, found.high) == pytest.approx(asymptotic(found), abs=0.015)
 
 
 def test_the_interval_of_few_cases_holds_what_it_promises() -> None:
-    """Of 80 samples of 25 cases, drawn from a known table, about 95 of 100 intervals hold its kappa."""
+    """Of 80 intervals from samples of 25 cases, at least 72 contain the true kappa."""
     shares, truth = (0.4, 0.1, 0.1, 0.4), 0.6
     kinds = [verdicts(*(1 if place == kind else 0 for place in range(4)))[0] for kind in range(4)]
     drawn = random.Random(7)
@@ -75,7 +75,7 @@ def test_the_interval_of_few_cases_holds_what_it_promises() -> None:
 
 
 def test_agreement_on_few_cases_is_no_proof() -> None:
-    """Four of four is a wide interval, and the number of cases that would do is told; more narrow it."""
+    """Few cases give a wide interval and an estimate of the number needed; that number makes it narrow."""
     few, many = agreement(verdicts(2, 0, 0, 2)), agreement(verdicts(60, 2, 3, 55))
     assert few.low < 0.5
     assert few.lack == "too few cases: 2 with the label yes; each label needs at least 5"
@@ -89,14 +89,14 @@ def test_agreement_on_few_cases_is_no_proof() -> None:
 
 
 def test_one_label_alone_says_nothing() -> None:
-    """Nor do no cases at all."""
+    """With a single label or without cases, there is no kappa."""
     assert agreement(verdicts(20, 0, 0, 0)).kappa is None
     assert agreement([]).kappa is None
     assert (agreement([]).low, agreement([]).high) == (-1.0, 1.0)
 
 
 def test_shares_of_answers_count_by_their_size() -> None:
-    """A case with a yes in two of four answers is half a yes."""
+    """A case with a yes in two of four answers counts as half a yes."""
     found = agreement([(True, 0.5), (True, 1.0), (False, 0.25), (False, 0.0)])
     assert (found.both_yes, found.false_no, found.false_yes, found.both_no) == (1.5, 0.5, 0.25, 1.75)
 
@@ -105,12 +105,12 @@ def test_shares_of_answers_count_by_their_size() -> None:
 
 
 def labels_of(items: Iterable[Any], metric: str = "m") -> list[bool | None]:
-    """Return the labels with a threshold of 0.5."""
+    """Return the labels that are parsed with a threshold of 0.5."""
     return [one.is_good(metric, 0.5) for one in load_labelled([{"output": "x", "label": item} for item in items])]
 
 
 def test_labels_in_many_forms() -> None:
-    """Words, numbers, by metric, and as a CSV file has them."""
+    """Labels may be words, numbers, or objects with a label for each metric, also as JSON in a CSV file."""
     assert labels_of([True, "yes", "Pass", 1, "1", 0.5, "0.9", {"m": "good"}, '{"m": true}']) == [True] * 9
     assert labels_of([False, "no", "fail", 0, "0", 0.4, {"m": False}]) == [False] * 7
     assert labels_of([None, "", {"other": True}]) == [None] * 3
@@ -120,7 +120,7 @@ def test_labels_in_many_forms() -> None:
 
 @pytest.mark.parametrize("label", [5, "2", -1, "nan", "inf"])
 def test_a_label_on_another_scale_is_refused(label: Any) -> None:
-    """Grades from 1 to 5 would all be a yes; and that is said before a judge is paid."""
+    """Labels such as grades from 1 to 5 are refused before a judge is paid."""
     dataset = [{"output": "x", "label": True}, {"output": "x", "label": label}]
     with pytest.raises(ValueError, match=f"the label {label!r} of case 2 is not between 0 and 1"):
         measure_judge(dataset, [lambda run: pytest.fail("it was asked")])
@@ -137,13 +137,13 @@ def test_a_label_on_another_scale_is_refused(label: Any) -> None:
     ],
 )
 def test_a_case_that_cannot_be_read_is_refused(item: dict[str, Any]) -> None:
-    """By its number."""
+    """The error names the number of a case that cannot be read."""
     with pytest.raises(ValueError, match="case 2 cannot be read: "):
         load_labelled([{"output": "x", "label": True}, item])
 
 
 def test_a_case_without_a_label_or_an_output_is_refused() -> None:
-    """By its number."""
+    """The error names the number of a case without a label or an output."""
     with pytest.raises(ValueError, match="case 2 needs 'label' and either 'input' with 'output', or 'trace'"):
         load_labelled([{"output": "x", "label": True}, {"output": "x"}])
     with pytest.raises(ValueError, match="case 1 needs"):
@@ -151,7 +151,7 @@ def test_a_case_without_a_label_or_an_output_is_refused() -> None:
 
 
 def test_a_trace_is_a_case() -> None:
-    """As the API and reports have it; what went in and came out are the trace's."""
+    """A trace in the form of the API is a case, with the trace's input and output."""
     times = {"started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:02Z"}
     body = {"trace_id": "t", "name": "n", "input": "q", "output": "a", **times}
     span = {"span_id": "1", "name": "look_up", "kind": "TOOL", "input": {}, **times}
@@ -166,7 +166,7 @@ def test_a_trace_is_a_case() -> None:
 
 @pytest.fixture
 def endpoint() -> Generator[ProviderServer]:
-    """A judge: a case's text has the scores that it gives, one after the other."""
+    """Yield a judge that reads its scores from the case's input and gives them one after the other."""
     numbers: defaultdict[str, count[int]] = defaultdict(count)
 
     def says(request: Received) -> Reply:
@@ -184,7 +184,7 @@ def endpoint() -> Generator[ProviderServer]:
 
 
 def cases(*kinds: tuple[int, bool, str]) -> list[dict[str, Any]]:
-    """So many cases with a label and the judge's scores."""
+    """Return cases of several kinds, each with a number, a label and the judge's scores."""
     made = [(label, scores) for number, label, scores in kinds for _ in range(number)]
     return [{"input": f"{n} {scores}", "output": "o", "label": label} for n, (label, scores) in enumerate(made)]
 
@@ -199,7 +199,7 @@ def cases(*kinds: tuple[int, bool, str]) -> list[dict[str, Any]]:
     ],
 )
 def test_answers_that_are_missing_may_make_the_difference(kinds: Any, silent: int, outcome: str) -> None:
-    """A judge is as good as is wanted, though it is silent about some cases, where it would be so whatever it said."""
+    """Missing answers lead to "no evidence" only if they could change the outcome."""
     said = [{"output": score, "label": label} for number, label, score in kinds for _ in range(number)]
     unsaid = [{"output": "silence", "label": number % 2 == 0} for number in range(silent)]
 
@@ -211,7 +211,7 @@ def test_answers_that_are_missing_may_make_the_difference(kinds: Any, silent: in
 
 
 def test_a_judge_and_people(endpoint: ProviderServer) -> None:
-    """The report says how often the judge is wrong, which way, and how sure that is."""
+    """The report has the number of wrong answers in each direction, and a confidence interval."""
     told: list[str] = []
     dataset = cases((40, True, "0.9"), (4, True, "0.2"), (2, False, "0.8"), (40, False, "0.1"))
     judge = LocalJudge("m", url=endpoint.url)
@@ -224,7 +224,7 @@ def test_a_judge_and_people(endpoint: ProviderServer) -> None:
 
 
 def test_one_trace_may_be_labelled_twice(endpoint: ProviderServer) -> None:
-    """By two people, or in two files put together."""
+    """Two labels for one trace, by two people or from two files, are two cases."""
     times = {"started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:02Z"}
     body = {"trace_id": "t", "name": "n", "input": "1 0.9", "output": "a", "spans": [], **times}
     dataset = [{"trace": body, "label": label} for label in (True, False)]
@@ -233,7 +233,7 @@ def test_one_trace_may_be_labelled_twice(endpoint: ProviderServer) -> None:
 
 
 def test_how_much_a_judge_varies(endpoint: ProviderServer) -> None:
-    """Its deviation is that within cases, not between them; a verdict that changes is counted."""
+    """The deviation is measured within cases, not between them; changed verdicts are counted."""
     dataset = cases((20, True, "0.9"), (5, True, "0.4 0.6 0.8"), (20, False, "0.1"))
     (found,) = measure_judge(dataset, "task_completion", judge=LocalJudge("m", url=endpoint.url), repeat=3)
     assert found.deviation == pytest.approx(math.sqrt(5 * 0.04 / 45))
@@ -243,7 +243,7 @@ def test_how_much_a_judge_varies(endpoint: ProviderServer) -> None:
 
 
 def test_what_was_not_answered_is_told(endpoint: ProviderServer) -> None:
-    """And counts for nothing."""
+    """An unanswered case is listed with the reason, and does not count."""
     dataset = [*cases((1, True, "0.9")), {"id": "d", "input": "down", "output": "o", "label": True}]
     (found,) = measure_judge(dataset, "task_completion", judge=LocalJudge("m", url=endpoint.url))
     assert list(found.unanswered) == ["d"]
@@ -252,19 +252,19 @@ def test_what_was_not_answered_is_told(endpoint: ProviderServer) -> None:
 
 
 def says_so(run: TaskRun) -> float:
-    """A scorer."""
+    """Return the score in the input, as a scorer."""
     return float(str(run.case.input).split()[1])
 
 
 def test_scorers_are_measured_too() -> None:
-    """With metrics of their own labels; without a judge."""
+    """Scorers are measured without a judge, with labels for each metric."""
     dataset = [{**case, "label": {"says_so": case["label"]}} for case in cases((20, True, "0.9"), (20, False, "0.1"))]
     (found,) = measure_judge(dataset, [says_so])
     assert (found.metric, found.agreement.kappa, found.outcome) == ("says_so", 1.0, "passed")
 
 
 def test_what_cannot_be_measured_is_refused(endpoint: ProviderServer) -> None:
-    """Before anybody is asked."""
+    """Invalid settings are refused before a judge is asked."""
     dataset = cases((2, True, "0.9"))
     judge = LocalJudge("m", url=endpoint.url)
     for wrong, said in (
@@ -304,7 +304,7 @@ def test_the_command(
     code: int,
     said: str,
 ) -> None:
-    """Its exit code says what the interval says."""
+    """The exit code follows from the confidence interval."""
     good, wrong, bad = numbers
     write(tmp_path / "labelled.jsonl", cases((good, True, "0.9"), (wrong, True, "0.1"), (bad, False, "0.2")))
     command = ("evals", "agreement", "labelled.jsonl", "-m", "task_completion", "--judge", "m")
@@ -313,7 +313,7 @@ def test_the_command(
 
 
 def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
-    """And the spread in words."""
+    """The command prints all results as JSON, and the spread as text."""
     write(tmp_path / "labelled.jsonl", cases((9, True, "0.9 0.7"), (1, True, "0.4 0.6"), (9, False, "0.2")))
     command = ("evals", "agreement", "labelled.jsonl", "-m", "task_completion", "--repeat", "2", "--judge", "m")
     plain = run_command(*command, "--judge-url", endpoint.url)
@@ -337,7 +337,7 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
-    """Options that make no sense end with exit code 4."""
+    """Invalid options end with exit code 4."""
     write(tmp_path / "labelled.jsonl", cases((1, True, "0.9")))
     done = run_command("evals", "agreement", "labelled.jsonl", *options)
     assert (done.returncode, said in done.stderr) == (4, True), done.stderr

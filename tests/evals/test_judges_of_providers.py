@@ -1,4 +1,4 @@
-"""Local judges of OpenAI, Anthropic and Google: asked as by their own clients, and answered in their own forms."""
+"""Local judges of OpenAI, Anthropic and Google: requests equal those of their clients, and answers are parsed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ GOOD = {"reason": "seen", "score": 0.75, "task": "t", "outcome": "o"}
 
 
 def in_openai_form(text: str) -> Any:
-    """An answer of OpenAI."""
+    """Return an answer in OpenAI's format."""
     message = {"role": "assistant", "content": text}
     return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"message": message}]}
 
 
 def in_anthropic_form(text: str) -> Any:
-    """An answer of Anthropic, which thought before it spoke."""
+    """Return an answer in Anthropic's format, with a thinking block before the text."""
     blocks = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": text}]
     return {"id": "m", "type": "message", "role": "assistant", "content": blocks, "stop_reason": "end_turn"}
 
 
 def in_gemini_form(text: str) -> Any:
-    """An answer of Gemini in two parts, after a thought."""
+    """Return an answer in Gemini's format, in two parts after a thought."""
     parts = [{"text": "hm", "thought": True}, {"text": text[:5]}, {"text": text[5:]}]
     return {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}]}
 
@@ -57,7 +57,7 @@ VARIABLES = {
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Generator[ProviderServer]:
-    """The endpoint of all providers, at the variables of their own clients."""
+    """Yield an endpoint for all model providers, set in the variables of their clients."""
     monkeypatch.delenv("PANDAPROBE_JUDGE_KEY", raising=False)
     with ProviderServer() as server:
         for address, key in VARIABLES.values():
@@ -109,7 +109,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("provider", MODELS)
 def test_a_judge_asks_as_the_client_of_its_provider_does(endpoint: ProviderServer, provider: str) -> None:
-    """The same path, whichever version of the API clients are at, and the same body; the key where it belongs."""
+    """A judge sends the same path (except for the API version), body and key as the model provider's client."""
     endpoint.replies(json_reply(FORMS[provider]('{"score": 1}')))
     with closing(LocalJudge(MODELS[provider]).open()) as judge:
         assert judge.ask(QUESTION, None) == {"score": 1}
@@ -122,13 +122,13 @@ def test_a_judge_asks_as_the_client_of_its_provider_does(endpoint: ProviderServe
 
 @agent
 def answer(question: str) -> str:
-    """An agent."""
+    """Return an answer, as an agent."""
     return f"about {question}"
 
 
 @pytest.mark.parametrize("provider", MODELS)
 def test_cases_are_judged_by_each_provider(endpoint: ProviderServer, provider: str) -> None:
-    """Its answers are read, and no other provider's model is asked by it."""
+    """A judge reads its model provider's answers, and refuses models of other providers."""
     endpoint.replies(json_reply(FORMS[provider](json.dumps(GOOD))))
     other = next(model for name, model in MODELS.items() if name != provider)
     with recording():
@@ -155,7 +155,7 @@ beside = pytest.mark.skipif(not SHARED.is_dir(), reason="the collection of recor
 
 
 def saying(answer: Any, text: str) -> Any:
-    """A recorded answer that says another text, and is otherwise as it was."""
+    """Return a recorded answer with another text."""
     blocks = answer["content"] if "content" in answer else answer["candidates"][0]["content"]["parts"]
     told = [block for block in blocks if "text" in block and not block.get("thought")]
     for block in told:
@@ -166,7 +166,7 @@ def saying(answer: Any, text: str) -> Any:
 @beside
 @pytest.mark.parametrize(("provider", "exchange"), RECORDED)
 def test_recorded_answers_are_read(endpoint: ProviderServer, provider: str, exchange: Exchange) -> None:
-    """Answers that providers gave are read: their texts, and their refusals with the reason."""
+    """Recorded answers of model providers are read: texts, and refusals with the reason."""
     answer = json.loads(exchange.answer)
     is_whole = answer.get("stop_reason") != "max_tokens"
     if exchange.status == 200:
@@ -184,7 +184,7 @@ def test_recorded_answers_are_read(endpoint: ProviderServer, provider: str, exch
 
 @beside
 def test_recorded_vectors_are_read(endpoint: ProviderServer) -> None:
-    """Those of Gemini, each for its text."""
+    """Recorded vectors of Gemini are read, one for each text."""
     (path,) = [path for path in recordings("google-genai") if path.name == "embedding_conformance.yaml"]
     vectors = json.loads(exchanges(path)[0].answer)["embeddings"]
 
@@ -201,12 +201,12 @@ def test_recorded_vectors_are_read(endpoint: ProviderServer) -> None:
 
 @beside
 def test_there_are_recorded_answers_of_both() -> None:
-    """Else the tests above would hold for nothing."""
+    """The collection has answers of both model providers, so the tests above are not empty."""
     seen = {(str(param.values[0]), getattr(param.values[1], "status", 0) == 200) for param in RECORDED}
     assert seen >= {("anthropic", True), ("anthropic", False), ("google_genai", True)}
 
 
-# -- what is no answer ------------------------------------------------------------------------------------------------
+# -- unusable answers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_there_are_recorded_answers_of_both() -> None:
     ],
 )
 def test_what_is_no_answer_says_why(endpoint: ProviderServer, provider: str, replies: Any, said: str) -> None:
-    """A cut, blocked or refused answer is no evidence."""
+    """A cut, blocked or refused answer is an error with the reason."""
     endpoint.replies(json_reply(replies))
     with closing(LocalJudge(MODELS[provider]).open()) as judge, pytest.raises(JudgeError, match=said):
         judge.ask(QUESTION, None)
 
 
 def test_older_models_are_asked_more_plainly(endpoint: ProviderServer) -> None:
-    """Of Anthropic by a tool that must be called, whose input is the answer, and in plain words at last."""
+    """Anthropic models without structured output are asked to call a tool, then to answer in plain text."""
     refused = json_reply({"type": "error", "error": {"message": "output_config: not supported"}}, status=400)
     called = {"content": [{"type": "tool_use", "id": "t", "name": "answer", "input": {"score": 1}}]}
     endpoint.replies(refused, json_reply(called), refused, json_reply(in_anthropic_form('{"score": 0}')))
@@ -243,7 +243,7 @@ def test_older_models_are_asked_more_plainly(endpoint: ProviderServer) -> None:
 
 
 def test_older_models_of_gemini_too(endpoint: ProviderServer) -> None:
-    """First without the schema, then without any structure."""
+    """Gemini models without structured output are asked without the schema, then without JSON mode."""
     refused = json_reply({"error": {"message": "Unknown name responseJsonSchema"}}, status=400)
     endpoint.replies(refused, refused, json_reply(in_gemini_form('{"score": 1}')))
     with closing(LocalJudge(MODELS["google_genai"]).open()) as judge:
@@ -254,7 +254,7 @@ def test_older_models_of_gemini_too(endpoint: ProviderServer) -> None:
 
 @pytest.mark.parametrize("name", ["anthropic/claude-sonnet", "openai/gpt-4o", "vertex_ai/x", "qwen3"])
 def test_at_a_url_a_name_is_as_the_endpoint_knows_it(endpoint: ProviderServer, name: str) -> None:
-    """Routers name models by their providers as well."""
+    """With a URL, the model's name is sent unchanged, because routers use names with a provider."""
     endpoint.replies(json_reply(in_openai_form('{"score": 1}')))
     with closing(LocalJudge(name, url=endpoint.url).open()) as judge:
         assert judge.ask(QUESTION, None) == {"score": 1}
@@ -262,7 +262,7 @@ def test_at_a_url_a_name_is_as_the_endpoint_knows_it(endpoint: ProviderServer, n
 
 
 def test_anthropic_has_no_vectors(endpoint: ProviderServer) -> None:
-    """The judge says so, and makes no request."""
+    """Embeddings of Anthropic are an error without a request."""
     with (
         closing(LocalJudge(MODELS["anthropic"], embedding_model="e").open()) as judge,
         pytest.raises(JudgeError, match="Anthropic has no embedding models"),

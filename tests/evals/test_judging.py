@@ -1,4 +1,4 @@
-"""Judging many traces at once, against the local PandaProbe: what it costs, and what comes of trouble."""
+"""Judging many traces at once by the local PandaProbe server: the number of evaluations, and errors."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 @pytest.fixture
 def client(server: LocalServer) -> Iterator[Client]:
-    """A client of a project of its own, which does not repeat what failed."""
+    """Yield a client of a project of its own, without retries."""
     key = f"sk_pp_{uuid.uuid4().hex}"
     with Client(key, f"p-{uuid.uuid4()}", server.url, retries=0, timeout_s=60.0) as made:
         yield made
 
 
 def question(client: Client, *metrics: str, content: str | None = None) -> Question:
-    """A trace that is stored, and what is asked about it."""
+    """Store a trace, and return a question about it."""
     accepted = client.traces.create(name="t", started_at=NOW, input="a", output="b")
     return Question(target=str(accepted.trace_id), metrics=metrics, content=content, started=NOW)
 
 
 def test_one_run_for_each_set_of_metrics(client: Client) -> None:
-    """Targets with the same metrics share a run; the bill says so before."""
+    """Targets with the same metrics share a run; the number of evaluations is shown before."""
     told: list[str] = []
     asked = [question(client, "task_completion", "plan_quality") for _ in range(3)] + [question(client, "coherence")]
     found = ServerBench(client, say=told.append).judge(asked)
@@ -47,14 +47,14 @@ def test_one_run_for_each_set_of_metrics(client: Client) -> None:
 
 
 def test_the_bill_of_sessions_and_of_nothing() -> None:
-    """Sessions are counted apart; without questions nothing is asked."""
+    """Sessions are counted separately; questions without metrics need no evaluation."""
     sessions = [Question(target=f"s-{n}", metrics=("agent_reliability",), session=True) for n in range(2)]
     assert bill(groups_of(sessions)) == "2 sessions × 1 metric = 2 evaluations"
     assert bill(groups_of([Question(target="t", metrics=())])) == "nothing = 0 evaluations"
 
 
 def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
-    """The server would count it as evaluated; the others are judged all the same."""
+    """A missing trace is an error, although the server would count it as evaluated; other traces are judged."""
     here = question(client, "task_completion")
     gone = Question(target=str(uuid.uuid4()), metrics=("task_completion",))
     client.traces.wait_visible(here.target)
@@ -66,17 +66,17 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
 
 
 class Waited:
-    """A clock that sleeping moves, and that says what time it is."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return the seconds."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Take no time."""
+        """Advance the clock."""
         self.now += seconds
 
 
@@ -84,7 +84,7 @@ class Waited:
 def test_a_busy_server_is_waited_for_as_long_as_was_said(
     client: Client, timeout_s: float, finding: Finding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trace that can be read after 45 s only is judged, unless the timeout is shorter."""
+    """A trace that becomes readable after 45 s is judged, unless the timeout is shorter."""
     asked = question(client, "task_completion")
     client.traces.wait_visible(asked.target)
     clock, readable = Waited(), client.traces.iter
@@ -95,7 +95,7 @@ def test_a_busy_server_is_waited_for_as_long_as_was_said(
 
 
 def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
-    """The judgement of a cancelled trace is told, and is no yes unless that is allowed."""
+    """A cancelled trace is judged, but does not pass unless partial traces are allowed."""
     asked = replace(question(client, "task_completion"), unfinished="cancelled")
     judgement = ServerBench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.SCORED
@@ -105,7 +105,7 @@ def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
 
 
 def test_a_session_is_judged_when_all_of_it_is_there(client: Client) -> None:
-    """One of which a trace has not arrived would be judged by a part."""
+    """A session with a missing trace is not judged, because the judgement would cover only a part."""
     here = client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
     traces = (str(here.trace_id), str(uuid.uuid4()))
     asked = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
@@ -116,7 +116,7 @@ def test_a_session_is_judged_when_all_of_it_is_there(client: Client) -> None:
 
 
 def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
-    """It gets no score, although the run completes."""
+    """A missing session is an error: it gets no score, although the run completes."""
     asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)
     judgement = ServerBench(client).judge([asked])["nowhere", "agent_reliability"]
     assert (judgement.finding, judgement.passes(0.0, allow_vacuous=True)) == (Finding.ERROR, False)
@@ -124,7 +124,7 @@ def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
 
 
 def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer) -> None:
-    """With the server's own words."""
+    """A used-up quota is an error with the server's message."""
     asked = question(client, "task_completion")
     client.traces.wait_visible(asked.target)
     server.faults.quota_used_up = True
@@ -135,7 +135,7 @@ def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer
 
 
 def test_a_run_that_crashes_is_an_error(client: Client, server: LocalServer) -> None:
-    """FAILED is told with the server's message."""
+    """A FAILED run is an error with the server's message."""
 
     def crash(trace: object) -> float:
         raise RuntimeError("the worker fell over")
@@ -157,7 +157,7 @@ def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
 
 
 def test_an_allowance_is_shared(client: Client) -> None:
-    """Judges that draw on the same allowance may start so many evaluations in all."""
+    """Judges that share an allowance may start this number of evaluations in total."""
     allowance = Allowance(3)
     asked = [question(client, "task_completion", "coherence")]
     first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))
@@ -168,7 +168,7 @@ def test_an_allowance_is_shared(client: Client) -> None:
 
 
 def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:
-    """The cache knows the content, the metric and the judge; a torn line costs that line only."""
+    """The cache's key has content, metric and judge; an incomplete line in the file affects only itself."""
     file = tmp_path / "deep" / "cache.jsonl"
     server.judge.set("task_completion", [0.3, 0.9])
     first = question(client, "task_completion", content="same")
@@ -203,7 +203,7 @@ def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer,
 def test_a_no_is_confirmed_by_the_majority(
     client: Client, server: LocalServer, answers: int, later: list[float], value: float, asked: int
 ) -> None:
-    """The judge is asked again until the majority is clear, and not once more."""
+    """The judge is asked again until the majority is decided, and not more often."""
     server.judge.set("task_completion", [*later, 0.99] if later else 0.99)
     doubt = Doubt(
         question=question(client, "task_completion"),

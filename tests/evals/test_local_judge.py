@@ -1,4 +1,4 @@
-"""Judges that are asked from here: the same metrics and verdicts, without a PandaProbe server."""
+"""Local judges: the same metrics and verdicts, without a PandaProbe server."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from waiting import wait_until
 
 @tool
 def look_up(number: str) -> float:
-    """A tool."""
+    """Return a price, as a tool."""
     return 39.0
 
 
 @agent
 def answer(question: str) -> str:
-    """An agent with a tool."""
+    """Call the tool, as an agent."""
     return f"{question}: {look_up('17')}"
 
 
 def says(request: Received) -> Reply:
-    """A judge that dislikes what is bad, and is down for what is down."""
+    """Answer as a judge: a low score for "bad one", an error for "is down"."""
     prompt = str(request.json["messages"])
     if "is down" in prompt:
         return Reply(status=401, chunks=(b"no key",))
@@ -49,19 +49,19 @@ def says(request: Received) -> Reply:
 
 
 def quiet(line: str) -> None:
-    """Say nothing."""
+    """Discard a line of output."""
 
 
 @pytest.fixture
 def endpoint() -> Generator[ProviderServer]:
-    """The endpoint of the judge."""
+    """Yield the endpoint of the judge."""
     with ProviderServer() as server:
         server.script = says
         yield server
 
 
 def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """A yes, a no, nothing to judge and no answer are told apart; the cache knows them the next time."""
+    """A yes, a no, nothing to judge and an error are told apart; judgements are cached."""
     judge = LocalJudge("m", url=endpoint.url, key="k")
     told: list[str] = []
     cases = ["good one", "bad one", "is down"]
@@ -84,7 +84,7 @@ def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: P
 
 
 def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """Neither the key, also where the endpoint says it back, nor what stands in the address beside the host."""
+    """No report contains the judge's key, even if the endpoint repeats it, or secrets of the URL."""
     key, password, token = "sk-judge-0123456789", "pa55word", "t0k3n-in-query"
     endpoint.script = lambda request: Reply(status=401, chunks=(f"no such key: {key}".encode(),))
     url = f"{endpoint.url.replace('://', f'://me:{password}@')}?api-key={token}"
@@ -97,7 +97,7 @@ def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp
 
 
 def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
-    """The cases are there, and were not judged."""
+    """Cases that ran before an interrupt, but were not judged, are in the report as no evidence."""
 
     class Stopping(LocalJudge):
         def open(self) -> HttpJudge:
@@ -111,7 +111,7 @@ def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
 
 
 def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServer) -> None:
-    """Each signal of each trace is a question to the model, which is paid."""
+    """Two metrics of a session ask the judge only once for each signal of each trace."""
     asked: list[int] = []
     simulation = Simulation(answer)
     judge = LocalJudge("m", url=endpoint.url)
@@ -126,7 +126,7 @@ def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServe
 
 
 def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
-    """As with the server's judges."""
+    """Confirmation of a no and the limit of evaluations work as with the server's judge."""
     judge = LocalJudge("m", url=endpoint.url)
     with recording():
         report = evaluate(["bad one"], answer, ["task_completion"], judge=judge, confirm=3, say=quiet)
@@ -140,7 +140,7 @@ def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> 
     [("gpt-4o", "is none of openai/…, anthropic/…, google_genai/…"), ("anthropic/claude", "set ANTHROPIC_API_KEY or")],
 )
 def test_a_judge_that_cannot_be_asked_is_refused(model: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything runs, with the remedy; so is a metric that there is not."""
+    """A judge that cannot be called and an unknown metric are refused before anything runs, with the remedy."""
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with pytest.raises(ValueError, match=said):
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_completion"], judge=model)
@@ -161,7 +161,7 @@ def answer(question):
 
 
 def test_the_command_has_a_judge_too(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
-    """Without a key of PandaProbe, in one line."""
+    """The command needs no PandaProbe key to use a local judge."""
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "cases.jsonl").write_text('{"input": "good one"}\n{"input": "bad one"}\n')
     command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion=0.7", "--report", "r.json")
@@ -173,7 +173,7 @@ def test_the_command_has_a_judge_too(endpoint: ProviderServer, run_command: RunC
 def test_where_traces_are_sent_the_scores_are_too(
     endpoint: ProviderServer, server: LocalServer, tmp_path: Path
 ) -> None:
-    """On the server they stand at their traces."""
+    """If traces are sent to a server, their scores are sent too."""
     (tmp_path / "shop.py").write_text(SHOP)
     code = f"""
     import sys; sys.path.insert(0, {str(tmp_path)!r})
@@ -218,7 +218,7 @@ def test_now(probe):
 def test_a_suite_is_judged_without_a_server(
     endpoint: ProviderServer, run_suite: RunSuite, workers: tuple[str, ...]
 ) -> None:
-    """No key of PandaProbe is needed, and nothing is sent to one."""
+    """A suite needs no PandaProbe key to use a local judge."""
     options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}", *workers)
     outcome = run_suite(SUITE, *options, plugins=("xdist",) if workers else ())
     assert outcome.cases == {
@@ -236,7 +236,7 @@ def test_a_suite_is_judged_without_a_server(
 def test_the_judgements_of_a_suite_are_sent_too(
     endpoint: ProviderServer, run_suite: RunSuite, project: dict[str, str], project_client: Client
 ) -> None:
-    """Also those that a test waits for; a session has no scores but the server's own, so its verdict stays here."""
+    """Scores of traces, also those requested within a test, are sent; a session's verdict stays local."""
     options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
     outcome = run_suite(SUITE, *options, **project)
     assert outcome.cases["test_session::pandaprobe[agent_reliability]"] == "passed", outcome.out

@@ -1,4 +1,4 @@
-"""Whatever comes together, every output says the same about a case and about the whole."""
+"""For any combination of results, every output has the same outcome for each case and for the whole."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ YES, NO, EMPTY, PART, UNKNOWN = (
     Judgement(finding=Finding.ERROR, reason="the limit of evaluations"),
 )
 JUDGED = st.sampled_from([YES, NO, EMPTY, PART, UNKNOWN, None])
-"""None: it was never asked."""
+"""Possible judgements; None means that the judge was never asked."""
 RUN = st.tuples(st.booleans(), st.tuples(*(JUDGED for _ in METRICS)))
-"""The run's own result, and the results of its metrics."""
+"""The outcome of a run itself, and the judgements of its metrics."""
 REPETITION = st.integers(1, 3).flatmap(
     lambda repeat: st.builds(Repetition, repeat=st.just(repeat), min_pass=st.sampled_from([0.0, 0.5, 1.0]))
 )
@@ -47,11 +47,11 @@ TESTS = st.lists(
     st.tuples(REPETITION, st.booleans(), st.integers(0, len(METRICS)), st.lists(RUN, min_size=3, max_size=3)),
     max_size=3,
 )
-"""Of each: its repetitions, whether what is vacuous passes, how many metrics it has, its runs."""
+"""For each test: its repetitions, whether missing evidence passes, the number of metrics, and its runs."""
 
 
 def wanted(runs: list[list[str]], needed: int) -> str:
-    """The specification: `needed` runs say yes; no evidence, if those that say nothing could make the difference."""
+    """Specify the outcome: passed with `needed` passed runs; no evidence if unjudged runs could make the difference."""
     flat = [found for (found,) in runs]
     if set(flat) <= {"no evidence"}:
         return "no evidence"
@@ -61,7 +61,7 @@ def wanted(runs: list[list[str]], needed: int) -> str:
 
 
 def of_judgement(judgement: Judgement | None, *, vacuous: bool) -> str:
-    """The specification of one answer."""
+    """Specify the outcome of one judgement."""
     if judgement is NO:
         return "failed"
     if judgement is YES or (vacuous and judgement in (EMPTY, PART)):
@@ -70,14 +70,14 @@ def of_judgement(judgement: Judgement | None, *, vacuous: bool) -> str:
 
 
 def worst(found: list[str]) -> str:
-    """A no beats ignorance, and that beats a yes."""
+    """Return the worst outcome: failed is worse than no evidence, which is worse than passed."""
     return next(
         (outcome for outcome in ("failed", "no evidence") if outcome in found), "passed" if found else "no evidence"
     )
 
 
 def agrees(report: Report, said: Mapping[str, str], baseline: Report | None = None) -> None:
-    """Hold all forms of a report against what is said of its cases, and of the whole."""
+    """Check that all forms of a report agree with the expected outcomes of its cases and of the whole."""
     held = [] if baseline is None else [report.compare(baseline).outcome]
     report = report if baseline is None else report.against(baseline)
     assert {case.id: case.outcome for case in report.cases} == said
@@ -125,7 +125,7 @@ def agrees(report: Report, said: Mapping[str, str], baseline: Report | None = No
 
 
 def on_screen(report: Report) -> str:
-    """The report as `pandaprobe-otel eval` shows it."""
+    """Return the report as `pandaprobe-otel eval` prints it."""
     screen = io.StringIO()
     show_report(report, out=Console(width=120, file=screen))
     return screen.getvalue()
@@ -134,7 +134,7 @@ def on_screen(report: Report) -> str:
 @settings(max_examples=150)
 @given(TESTS, st.sampled_from([0.0, 0.5, 1.0]))
 def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
-    """Terminal, JSON, Markdown, HTML, annotations and exit code of `evaluate()` and `pandaprobe-otel eval`."""
+    """Terminal, JSON, Markdown, HTML, annotations and exit codes agree, for `evaluate()` and `pandaprobe-otel eval`."""
     results, said = [], {}
     for number, (repetition, vacuous, count, made) in enumerate(cases):
         metrics, made = METRICS[:count], made[: repetition.repeat]
@@ -182,7 +182,7 @@ def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
 @example([(0.6, 0.9)] * 7, True)
 @example([(0.9, 0.9)] * 2, False)
 def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
-    """A regression fails the whole where every case passes, and so does nothing in common leave it without evidence."""
+    """A regression fails the whole even if every case passes; without common cases the whole is no evidence."""
     rules = Rules(judged=("m",), thresholds={"m": 0.5}, allow_vacuous=False, repetition=Repetition())
 
     def of(found: list[float | None], first: int) -> Report:
@@ -204,7 +204,7 @@ def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
 @settings(max_examples=150)
 @given(TESTS, st.booleans(), st.booleans())
 def test_of_a_suite(tests: list[Any], complete: bool, allowed: bool) -> None:
-    """The same of a test suite, and what pytest is told of each test: green, red, or an error."""
+    """All outputs agree for a test suite, and pytest gets the same outcome for each test: passed, failed or error."""
     runs: list[TestRun] = []
     found: Judgements = {}
     for number, (repetition, vacuous, count, made) in enumerate(tests):

@@ -1,4 +1,4 @@
-"""The pytest plugin, offline and with a scripted judge: real suites, real runs, real polling."""
+"""The pytest plugin, offline and with a scripted judge: real suites, runs and polling."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BOTH_VERDICTS = {
 
 
 def test_off_runs_everything_but_the_judge(run_suite: RunSuite) -> None:
-    """By default spans are asserted in memory, and one line says that the judge was not asked, CI or not."""
+    """By default spans are asserted in memory, and one line notes that the judge was not asked, also in CI."""
     outcome = run_suite(MARKED, CI="true", PANDAPROBE_API_KEY="sk_pp_1")
     assert outcome.cases == {"test_good": "passed", "test_strict": "passed", "test_broken": "failure"}
     assert "4 verdicts of the judge skipped: the mode is off" in outcome.out
@@ -56,7 +56,7 @@ def test_off_runs_everything_but_the_judge(run_suite: RunSuite) -> None:
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
 def test_eval_reports_each_verdict_as_a_test(judged: RunSuite, server: LocalServer, workers: tuple[str, ...]) -> None:
-    """Both outcomes, in JUnit, terminal and exit code, the bill first, and the trace's page; with xdist too."""
+    """Verdicts appear in JUnit, terminal and exit code, after the number of evaluations; with xdist too."""
     outcome = judged(MARKED, *workers, plugins=("xdist",) if workers else ())
     assert outcome.cases == BOTH_VERDICTS, outcome.out
     (page,) = re.findall(rf"^({server.url}/ui/traces/[0-9a-f-]+)$", outcome.out, re.MULTILINE)
@@ -74,7 +74,7 @@ def test_eval_reports_each_verdict_as_a_test(judged: RunSuite, server: LocalServ
 
 
 def test_a_green_suite_is_green_and_last_failed_knows_no_verdicts(judged: RunSuite) -> None:
-    """Without a "no" the exit code is 0; after one, `--lf` runs the test whose verdict failed."""
+    """If all verdicts pass, the exit code is 0; otherwise `--lf` runs the test whose verdict failed."""
     code = MARKED.split("@pytest.mark.pandaprobe(metrics=[")[0] + MARKED.split("\n\n")[1]
     assert judged(code, "-k", "good").code == 0
     assert judged(code).code == 1
@@ -133,7 +133,7 @@ def test_cancelled_allowed(probe):
 
 
 def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
-    """However well the judge thinks of what there is."""
+    """A cancelled trace does not pass, however well it is judged."""
     outcome = judged(CUT_SHORT)
     assert {name: value for name, value in outcome.cases.items() if "::" in name} == {
         "test_cancelled::pandaprobe[task_completion]": "error",
@@ -143,7 +143,7 @@ def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
 
 
 def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """Nothing to judge, a metric that fails and a test without traces: no evidence, and an error for pytest."""
+    """Nothing to judge, a failing metric and a test without traces are no evidence, and errors for pytest."""
     server.judge.fail("plan_quality", "the provider is on strike")
     outcome = judged(HONEST, "--pandaprobe-report=r.json")
     reported = {case.id.rpartition("::")[2]: case.outcome for case in Report.load(tmp_path / "r.json").cases}
@@ -167,7 +167,7 @@ def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Pa
 
 
 def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
-    """Exit code 4, with the remedy, before anything runs; the modes that do not exist as well."""
+    """A missing key or an unknown mode ends with exit code 4 and the remedy, before anything runs."""
     outcome = run_suite(MARKED, "--pandaprobe=eval")
     assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
     outcome = run_suite(MARKED, PANDAPROBE_PYTEST="always")
@@ -175,7 +175,7 @@ def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
 
 
 def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """The mode may come from the configuration file: traces arrive, also of tests that are not marked."""
+    """Mode `record`, here from the configuration file, sends the traces of all tests and asks no judge."""
     (tmp_path / "own.ini").write_text("[pytest]\npandaprobe = record\n")
     code = "def test_unmarked():\n    assistant('x')\n" + MARKED
     project = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_PROJECT_NAME": f"record-{tmp_path.name}"}
@@ -197,7 +197,7 @@ def test_unmarked():
 def test_off_sends_nothing_although_the_app_is_set_up_to_send(
     run_suite: RunSuite, server: LocalServer, tmp_path: Path
 ) -> None:
-    """An `init()` with a key, run on import, stays without effect from the collection of the marked tests on."""
+    """Mode `off` disables an `init()` with a key that the app runs on import."""
     project = f"off-{tmp_path.name}"
     env = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": project}
     outcome = run_suite(OWN_SET_UP + MARKED, **env)
@@ -240,7 +240,7 @@ def test_easy(probe):
 def test_a_repeated_test_is_one_test_and_the_share_decides(
     run_suite: RunSuite, workers: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """One outcome in the terminal, in JUnit and in the report; it stops once the outcome stands, in both directions."""
+    """A repeated test has one outcome in terminal, JUnit and report; it stops once this outcome is decided."""
     outcome = run_suite(REPEATED, "--pandaprobe-report=r.json", *workers, plugins=("xdist",) if workers else ())
     wanted = {"test_flaky[a]": "passed", "test_flaky[b]": "passed", "test_bad": "failure", "test_easy": "passed"}
     assert outcome.cases == wanted, outcome.out
@@ -274,7 +274,7 @@ def test_confirmed(probe):
 
 
 def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: RunSuite, server: LocalServer) -> None:
-    """Four yes of five pass at 80 %; one no among three answers is overruled."""
+    """Four yes of five pass at 80 %; one no is overruled by two later answers."""
     server.judge.set("task_completion", lambda trace: 0.1 if "run 3" in str(trace["input"]) else 0.9)
     server.judge.set("step_efficiency", [0.2, 0.8, 0.9])
     outcome = judged(JUDGED_REPEATEDLY)
@@ -298,7 +298,7 @@ def test_second_time_lucky(probe):
 
 @pytest.mark.outer
 def test_reruns_are_judged_once(judged: RunSuite) -> None:
-    """Of a test that rerunfailures repeats, the last attempt counts alone."""
+    """Of a test that rerunfailures repeats, only the last attempt is judged."""
     outcome = judged(RERUN, "--reruns=3", plugins=("rerunfailures",))
     assert "1 trace × 1 metric = 1 evaluation\n" in outcome.out
     assert outcome.cases["test_second_time_lucky::pandaprobe[task_completion]"] == "passed"
@@ -323,7 +323,7 @@ def test_needs_the_number(probe):
 def test_report_cache_scores_and_judgements_within_a_test(
     judged: RunSuite, server: LocalServer, tmp_path: Path
 ) -> None:
-    """The report shows traces and verdicts; what did not change is not judged again in the next run."""
+    """The report has traces and verdicts; unchanged traces are not judged again in the next run."""
     server.judge.set("task_completion", [0.8, 0.8, 0.8, 0.1])
     options = ("--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=report.json")
     first = judged(REPORTED, *options)
@@ -338,13 +338,13 @@ def test_report_cache_scores_and_judgements_within_a_test(
 
 
 def test_a_test_that_needs_the_number_is_skipped_without_a_judge(run_suite: RunSuite) -> None:
-    """It cannot pass, and it does not fail."""
+    """Without a judge, a test that reads a score is skipped."""
     outcome = run_suite(REPORTED)
     assert outcome.cases == {"test_cached": "passed", "test_needs_the_number": "skipped"}, outcome.out
 
 
 def test_an_unrelated_suite_loads_the_stub_alone(tmp_path: Path) -> None:
-    """No module of ours but the stub is imported, and nothing that it could bring along."""
+    """In an unrelated suite, the plugin imports only its stub, without heavy dependencies."""
     code = """
 import sys
 def test_modules():
@@ -378,13 +378,13 @@ def test_own_server(pandaprobe_server, pandaprobe_session_server):
 
 
 def test_servers_are_fixtures(run_suite: RunSuite) -> None:
-    """One for the test, one for the session, each on a free port."""
+    """Local servers are fixtures for a test or for the session, each on a free port."""
     outcome = run_suite(SERVERS)
     assert outcome.cases == {"test_own_server": "passed"}, outcome.out
 
 
 def test_the_plugin_can_be_turned_off(run_suite: RunSuite) -> None:
-    """By its name: neither module nor option nor fixture remains."""
+    """`-p no:pandaprobe` removes module, options and fixtures of the plugin."""
     code = """
 def test_fixture(request):
     assert not request.session._fixturemanager.getfixturedefs("probe", request.node)
@@ -397,14 +397,14 @@ def test_fixture(request):
 
 
 def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite) -> None:
-    """The fault is named before anything runs."""
+    """An invalid marker is an error before anything runs."""
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
     outcome = run_suite(code)
     assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (4, True)
 
 
 def test_tests_that_are_seeded_alike_have_traces_of_their_own(run_suite: RunSuite) -> None:
-    """As pytest-randomly does it before each test: three tests, three trace ids, and none sees another's spans."""
+    """If each test resets the random seed, as pytest-randomly does, traces still have different ids."""
     code = """
 import random
 

@@ -1,4 +1,4 @@
-"""Every option of the plugin: what it does, and its twins in the environment and the configuration file."""
+"""Every option of the plugin: its effect, its environment variable and its setting in the configuration file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TEXTS = {
     "delays": ("1", "0"),
     "diverge": ("accept", "live"),
 }
-"""Two values of each option that lead to different outcomes."""
+"""Two values of each option that lead to different results."""
 
 SHOWN = """
 import json
@@ -59,7 +59,7 @@ def shown(out: str) -> dict[str, str | None]:
 
 
 def test_every_option_has_twins(run_suite: RunSuite, tmp_path: Path) -> None:
-    """The option goes before the variable, that before the configuration file; empty is as good as none."""
+    """Options override variables, which override the configuration file; an empty value counts as unset."""
     assert [name for name, _, _ in OPTIONS] == list(TEXTS)
     full = {name: f"pandaprobe-{name}".rstrip("-") for name in TEXTS}
     firsts = {name: first for name, (first, _) in TEXTS.items()} | {"timeout": "30", "deliver-within": "30"}
@@ -96,7 +96,7 @@ def pytest_configure(config):
 
 
 def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_path: Path) -> None:
-    """A conftest.py may set them in its hook; a module of tests is too late."""
+    """The `pytest_configure` hook of a conftest.py may set the variables; a test module sets them too late."""
     (tmp_path / "conftest.py").write_text(CONFIGURED)
     heard = run_suite(UNNAMED)
     assert "--pandaprobe-metrics: task_completion=2.0 is not between 0 and 1" in heard.out
@@ -117,7 +117,7 @@ def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_p
     ],
 )
 def test_values_that_cannot_be_meant(run_suite: RunSuite, option: str, said: str) -> None:
-    """A usage error that names the option, before anything runs."""
+    """An invalid value is a usage error that names the option, before anything runs."""
     outcome = run_suite(UNNAMED, "--pandaprobe=record", option, PANDAPROBE_API_KEY="sk_pp_1")
     assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
 
@@ -146,7 +146,7 @@ def test_session(probe):
 
 
 def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Client) -> None:
-    """They have the option's; a marker's own stay, also none at all, and sessions have other metrics."""
+    """The option gives metrics to markers without any; a marker's own metrics stay, and sessions are not affected."""
     outcome = judged(DEFAULTS, "--pandaprobe-metrics=task_completion, tool_correctness=0.5")
     assert outcome.verdicts == {
         "test_unnamed::pandaprobe[task_completion]": "passed",
@@ -174,20 +174,20 @@ def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Cli
     ],
 )
 def test_metrics_that_there_are_not(judged: RunSuite, marker: str, said: str) -> None:
-    """A usage error before the first test, and not an error after the last."""
+    """An unknown metric of a marker is a usage error before the first test."""
     outcome = judged(f"@pytest.mark.pandaprobe({marker})\ndef test_x(probe):\n    assistant('x')\n")
     assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
 
 
 def test_a_metric_of_the_option_that_there_is_not(judged: RunSuite) -> None:
-    """The option is blamed for what it says, and no test."""
+    """An unknown metric of the option is a usage error that names the option, not a test."""
     outcome = judged(UNNAMED, "--pandaprobe-metrics=task_complete")
     assert (outcome.code, outcome.cases) == (4, {})
     assert "--pandaprobe-metrics: task_complete is not a metric of traces" in outcome.out
 
 
 def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalServer) -> None:
-    """`--pandaprobe-timeout` ends the wait; what is known about it is told."""
+    """`--pandaprobe-timeout` ends the wait for a run, and the error has the run's progress."""
 
     release = threading.Event()
     server.judge.set("task_completion", lambda trace: 0.9 if release.wait(60) else 0.0)
@@ -198,7 +198,7 @@ def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalSe
 
 
 def test_a_report_in_the_mode_off(run_suite: RunSuite, tmp_path: Path) -> None:
-    """It has the tests and their traces, and no results of judges."""
+    """In mode `off` the report has the tests and their traces, without judgements."""
     assert run_suite(UNNAMED, "--pandaprobe-report=deep/r.json", "--pandaprobe-metrics=coherence").code == 0
     (case,) = Report.load(tmp_path / "deep" / "r.json").cases
     assert (case.outcome, case.results, case.output) == ("passed", (), "refunded: x")
@@ -218,7 +218,7 @@ def test_many(probe, n):
 
 
 def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """The number of judged traces is shown in place, and gone when the run is over."""
+    """The number of judged traces is updated in place, and removed at the end of the run."""
     screen, one_at_a_time, judgements = tmp_path / ".out", threading.Lock(), itertools.count()
 
     def judge(trace: object) -> float:

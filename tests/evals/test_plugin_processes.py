@@ -1,4 +1,4 @@
-"""Whose spans are whose: threads, tasks, evaluations at once; and a process that is as it was afterwards."""
+"""Spans and their tests: threads, tasks and concurrent evaluations; the process is unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_nothing(probe):
 
 
 def test_threads_and_tasks_belong_to_their_test(run_suite: RunSuite) -> None:
-    """With asyncio and anyio, in fixtures, tasks and threads, also in threads that are older than the test."""
+    """Spans in fixtures, tasks and threads belong to their test, with asyncio and anyio, even in older threads."""
     outcome = run_suite(CONCURRENT, "-oasyncio_default_fixture_loop_scope=function", plugins=("asyncio", "anyio"))
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
     assert len(outcome.cases) == 5
@@ -84,7 +84,7 @@ def test_cannot_be_judged(probe):
 
 
 def test_an_evaluation_within_a_test_keeps_its_own_spans(run_suite: RunSuite) -> None:
-    """Each span is recorded once, by the case that it is of; without a key the judge is refused."""
+    """Each span is recorded once, in its case; without a key the judge is refused."""
     outcome = run_suite(WITHIN)
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
 
@@ -120,7 +120,7 @@ def test_outer(tmp_path):
 
 
 def test_a_suite_leaves_its_process_as_it_was(run_suite: RunSuite) -> None:
-    """A program that runs pytest keeps its libraries, its environment, and an `init()` that takes effect."""
+    """A program that runs pytest keeps its libraries, its environment, and a working `init()`."""
     outcome = run_suite(LEAVES_NOTHING.replace("-cNUL", "-c/dev/null"), PANDAPROBE_SHUTDOWN_TIMEOUT="0")
     assert outcome.cases == {"test_outer": "passed"}, outcome.out
 
@@ -189,7 +189,7 @@ def test_an_init_that_sends_takes_over():
 
 
 def test_evaluate_undoes_what_it_instruments(run_suite: RunSuite) -> None:
-    """The last of several at once; never what was there before, and not what an `init()` has taken over."""
+    """The last of concurrent evaluations undoes the instrumentation, except that of the app or of `init()`."""
     outcome = run_suite(BORROWED, PANDAPROBE_SHUTDOWN_TIMEOUT="0")
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
     assert len(outcome.cases) == 4
@@ -221,6 +221,6 @@ def test_x(probe, question):
 
 
 def test_a_trace_id_that_comes_again_is_of_the_test_that_runs(run_suite: RunSuite) -> None:
-    """An app may have a generator of ids of its own, that a test seeds."""
+    """A repeated trace id, as from a seeded id generator, belongs to the test that is running."""
     outcome = run_suite(SAME_IDS)
     assert outcome.cases == {"test_x[one]": "passed", "test_x[two]": "passed"}, outcome.out

@@ -1,4 +1,4 @@
-"""Troubles while a suite is judged: nothing passes in silence, and each reason is told."""
+"""Errors while a suite is judged: nothing passes silently, and each error is reported."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_quota(probe):
 def test_each_trouble_is_the_error_of_its_own_verdict(
     judged: RunSuite, server: LocalServer, project_client: Client
 ) -> None:
-    """A score that is missing, a metric without a provider, a run that FAILED, a quota used up.
+    """A missing score, a failing metric, a FAILED run and a used-up quota are errors of their own verdicts.
 
-    The judge of each run makes the trouble of the next one.
+    The judge of each run causes the error of the next one.
     """
 
     def delete_the_other(trace: Mapping[str, Any]) -> float:
@@ -102,7 +102,7 @@ def test_second(probe):
 
 
 def test_a_rate_limit_is_waited_for(run_suite: RunSuite) -> None:
-    """Somebody else has used up the minute: the second run of evaluations starts when the window is over."""
+    """If other requests have used up the rate limit, the next run waits until the window ends."""
     answers: list[int] = []
 
     def use_up(trace: object) -> float:
@@ -124,7 +124,7 @@ def test_a_rate_limit_is_waited_for(run_suite: RunSuite) -> None:
 
 
 def test_a_server_that_goes_down_in_the_middle(judged: RunSuite, server: LocalServer) -> None:
-    """The run was started and cannot be asked for."""
+    """If the server fails after a run was started, its verdicts are errors."""
 
     def break_down(trace: object) -> float:
         server.faults.fail = 1.0
@@ -138,7 +138,7 @@ def test_a_server_that_goes_down_in_the_middle(judged: RunSuite, server: LocalSe
 
 
 def test_a_server_that_is_not_there(run_suite: RunSuite) -> None:
-    """Traces that could not be delivered are told as what they are."""
+    """If the server is unreachable, verdicts are errors with the reason "not delivered"."""
     env = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0", "PANDAPROBE_API_KEY": "sk"}
     outcome = run_suite(ONE, "--pandaprobe=eval", "--pandaprobe-deliver-within=0.2", **env)
     assert set(outcome.verdicts.values()) == {"error"}, outcome.out
@@ -147,7 +147,7 @@ def test_a_server_that_is_not_there(run_suite: RunSuite) -> None:
 
 
 def test_without_a_key(run_suite: RunSuite) -> None:
-    """A usage error with the remedy, before anything runs, in both modes that send."""
+    """In both modes that send, a missing key is a usage error with the remedy, before anything runs."""
     for mode in ("eval", "record"):
         outcome = run_suite(ONE, f"--pandaprobe={mode}")
         assert (outcome.code, outcome.cases) == (4, {})
@@ -166,7 +166,7 @@ def test_stop():
 
 
 def test_tests_that_are_stopped_are_not_judged(judged: RunSuite, project_client: Client) -> None:
-    """After Ctrl-C and after `-x` no evaluation is started, and that is said."""
+    """After Ctrl-C and after `-x` no evaluation is started, and the output has the reason."""
     for code, option, exit_code in ((STOPPED, "-v", 2), (FAILING, "-x", 1)):
         outcome = judged(ONE + code, option)
         assert outcome.code == exit_code
@@ -178,12 +178,12 @@ def test_tests_that_are_stopped_are_not_judged(judged: RunSuite, project_client:
 def test_the_judge_can_be_interrupted(
     judged: RunSuite, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C while the judge works ends the run of pytest, without any verdict."""
+    """Ctrl-C while the judge works ends the run of pytest without any verdict."""
     run_ended, is_waited_for = threading.Event(), threading.Event()
     polls, read = itertools.count(1), runs._run
 
     def polled(*arguments: Any) -> Any:
-        if next(polls) > 1:  # the first answer has been read, and pydantic has built what it reads with
+        if next(polls) > 1:  # at the second poll, pydantic has built its model of the answer
             is_waited_for.set()
         return read(*arguments)
 
@@ -204,13 +204,13 @@ def test_the_judge_can_be_interrupted(
 
 @dataclass
 class StillWaiting:
-    """A handle whose traces are never delivered, and how long it was asked to try."""
+    """A handle that never delivers its traces, and records the timeouts of `flush`."""
 
     answers: Mapping[str, int]
     asked_s: list[float] = field(default_factory=list[float])
 
     def flush(self, timeout: float) -> bool:
-        """In vain."""
+        """Record the timeout, and fail."""
         self.asked_s.append(timeout)
         return False
 
@@ -232,7 +232,7 @@ class StillWaiting:
 def test_a_server_that_took_nothing_is_not_waited_for_as_long(
     answers: Mapping[str, int], settings: dict[str, str], asked_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless somebody said how long: it may be starting."""
+    """If the server has accepted nothing, the wait is shorter, unless an option sets the time for it to start."""
     handle = StillWaiting(answers)
     monkeypatch.setattr("pandaprobe_otel.bootstrap._current", handle)
     problem = Connection("eval", settings).flush()

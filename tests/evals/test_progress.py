@@ -1,4 +1,4 @@
-"""The progress of an evaluation: a line each 10 s, or in place on a terminal."""
+"""The progress of an evaluation: a line every 10 s, or one line in place on a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from terminal import Terminal
 
 
 class Clock:
-    """A clock that goes on by so many seconds, when it is told to."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -45,12 +45,12 @@ class Clock:
     ],
 )
 def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, said: str) -> None:
-    """Unknown values are left out."""
+    """The line omits unknown values."""
     assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == said
 
 
 def test_a_line_each_ten_seconds() -> None:
-    """Not more often, however often it is asked; and nothing of what takes less."""
+    """Progress is logged at most every ten seconds, and not at all for a short evaluation."""
     clock, lines = Clock(), list[str]()
     ticker = Ticker(lines.append, clock=clock)
     tally = Tally(what="cases", total=100)
@@ -65,7 +65,7 @@ def test_a_line_each_ten_seconds() -> None:
 
 
 def test_it_is_said_also_while_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A case that takes minutes is no reason for silence; one that raises ends the watch."""
+    """Progress is also shown while no case ends; a case that raises ends the display."""
     monkeypatch.setattr(progress, "_PAUSE_S", 0.01)
     futures: list[Future[int]] = [Future(), Future(), Future()]
     shown: list[tuple[int, int]] = []
@@ -99,7 +99,7 @@ def is_first(run):
 
 
 def test_in_place_on_a_terminal(tmp_path: Path) -> None:
-    """The task's output stays above it; the line is gone when the report comes."""
+    """On a terminal the task's output stays above the progress line, which is removed before the report."""
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text('{"input": "first"}\n{"input": "second"}\n{"input": "third"}\n')
     command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:is_first", "--concurrency", "1")
@@ -118,7 +118,7 @@ def test_in_place_on_a_terminal(tmp_path: Path) -> None:
 
 
 class Reporter:
-    """The parts of pytest's reporter that are used."""
+    """The methods of pytest's reporter that the plugin calls."""
 
     def __init__(self, *, isatty: bool) -> None:
         self.isatty = isatty
@@ -135,7 +135,7 @@ class Reporter:
 
 
 def ran(name: str, *passed: bool, min_pass: float = 1.0) -> list[TestRun]:
-    """A marked test, one of ten, whose runs cost a cent each."""
+    """Return the runs of a marked test, one of ten, that cost a cent each."""
     demand = Demand(metrics={}, repetition=Repetition(repeat=max(len(passed), 1), min_pass=min_pass))
     trace = TraceNote(trace_id="t", started_at="", content="", cost=0.01)
     return [
@@ -145,7 +145,7 @@ def ran(name: str, *passed: bool, min_pass: float = 1.0) -> list[TestRun]:
 
 
 def test_marked_tests_in_the_log_of_a_job() -> None:
-    """Repeated tests count once, and as failed when they cannot pass any more; a terminal has pytest's own."""
+    """A repeated test counts once, as failed once it cannot pass; on a terminal, pytest's own progress is enough."""
     clock, reporter, terminal = Clock(), Reporter(isatty=False), Reporter(isatty=True)
     watches = [Watch(reporter, clock=clock), Watch(terminal, clock=clock), Watch(None, clock=clock)]
     tests = [ran("a", True), ran("b", False), ran("c", False, True, min_pass=0.5)]
@@ -163,7 +163,7 @@ def test_marked_tests_in_the_log_of_a_job() -> None:
     "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
 )
 def test_a_suite_tells_how_far_it_is(judged: RunSuite, tmp_path: Path, workers: tuple[str, ...]) -> None:
-    """With xdist the controller does, about the tests of all workers; the judge's part is told as well."""
+    """Progress counts the tests of all xdist workers, and then the judge's evaluations."""
     (tmp_path / "conftest.py").write_text("from pandaprobe_otel.evals import progress\nprogress.EVERY_S = 0.0\n")
     code = """
 @pytest.mark.pandaprobe(metrics=["task_completion"])
@@ -205,7 +205,7 @@ def answer(question):
 def test_a_judge_of_ones_own_tells_how_far_it_is(
     run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """Also with those it gave no answer about; a model on this machine may take minutes."""
+    """A local judge's progress counts evaluations, including those without an answer."""
 
     def says(request: Received) -> Reply:
         if "second" in str(request.json["messages"]):
@@ -224,6 +224,6 @@ def test_a_judge_of_ones_own_tells_how_far_it_is(
 
 
 def test_a_run_on_the_server_is_a_tally() -> None:
-    """Of targets, with those that failed."""
+    """The progress of a run on the server counts targets, with the failed ones."""
     run: Any = SimpleNamespace(metric_names=["a", "b"], total_targets=9, evaluated_count=3, failed_count=1)
     assert progress.judged(run).text(3.0) == "3 of 9 judged (a, b), 1 failed, about 6 s left"

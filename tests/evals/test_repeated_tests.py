@@ -48,7 +48,7 @@ def test_last(shared):
 
 
 def test_each_run_has_its_own_fixtures_and_shares_the_others(run_suite: RunSuite) -> None:
-    """Those of the function are made anew; those of the module stay."""
+    """Function-scoped fixtures are created for each run; module-scoped fixtures are shared."""
     outcome = run_suite(FIXTURES)
     assert outcome.cases == {"test_x": "passed", "TestOld::test_method": "passed", "test_last": "passed"}, outcome.out
 
@@ -92,7 +92,7 @@ def test_after(probe, pandaprobe_repetition):
 
 
 def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_path: Path) -> None:
-    """A skip is a skip and an error of a fixture an error, once; the test after them is not disturbed."""
+    """A skip or a fixture error is reported once, as in an unrepeated test, and the next test is not affected."""
     outcome = run_suite(TROUBLE, "--pandaprobe-report=r.json")
     assert outcome.cases == {
         "test_skipped": "skipped",
@@ -113,7 +113,7 @@ def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_pa
 
 
 def test_a_failed_assertion_is_told_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
-    """A test that fails has failed, and is no error; the report has what was expected."""
+    """A failed assertion is a failure, not an error, and the report has its message."""
     code = """
 @pytest.mark.pandaprobe
 def test_x(probe):
@@ -129,7 +129,7 @@ def test_x(probe):
 
 @pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
 def test_what_was_stopped_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
-    """The report of an earlier run is not left in place, and a part of the tests is no pass."""
+    """A stopped run replaces the earlier report, and its part of the tests does not pass."""
     code = "@pytest.mark.pandaprobe(repeat=2)\ndef test_x(probe):\n    assistant('x')\n"
     assert run_suite(code, "--pandaprobe-report=r.json").code == 0
     assert Report.load(tmp_path / "r.json").outcome == "passed"
@@ -139,7 +139,7 @@ def test_what_was_stopped_is_no_evidence(run_suite: RunSuite, tmp_path: Path, st
 
 
 def test_reports_are_in_the_order_of_the_tests(run_suite: RunSuite, tmp_path: Path) -> None:
-    """Also where the workers of xdist end in another one."""
+    """The report has the order of the tests, even if xdist workers finish in another order."""
     code = """
 import time
 

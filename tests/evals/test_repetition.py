@@ -1,4 +1,4 @@
-"""Cases that are run several times: the share decides, and runs that can change nothing are not made."""
+"""Cases that run several times: the share of passed runs decides, and runs that cannot change it are omitted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from span_recorder import recording
 
 
 class Scripted:
-    """A task whose runs of a case come to what the case says: "y" yes, "n" no, "e" an error."""
+    """A task whose runs follow the case's text: "y" is a yes, "n" a no, "e" an error."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Iterator[str]] = {}
@@ -33,12 +33,12 @@ class Scripted:
 
 
 def says_yes(run: TaskRun) -> bool:
-    """The scorer."""
+    """Pass a yes, as a scorer."""
     return bool(run.output == "y")
 
 
 def test_stopping_early_never_changes_the_outcome() -> None:
-    """Over all ways in which four runs can go: the outcome is that of all of them, and no run was idle."""
+    """For all sequences of four runs, the outcome is that of all runs, and no run is made after it is decided."""
     scripts = ["".join(found) for found in itertools.product("yne", repeat=4)]
     for min_pass in (0.0, 0.5, 0.75, 1.0):
         task, wanted = Scripted(), ceil(min_pass * 4)
@@ -56,7 +56,7 @@ def test_stopping_early_never_changes_the_outcome() -> None:
 
 
 def test_the_rate_is_shown_with_its_interval() -> None:
-    """A case has the mean of its runs, the output of one that failed, and says what that was about."""
+    """A case has the mean of its runs, the output of a failed run, and the reason of the failure."""
     with recording():
         report = evaluate(["yyyny", "ene", "nyyyy"], Scripted(), [says_yes], repeat=5, min_pass=0.8)
     good, broken, late = report.cases
@@ -117,7 +117,7 @@ UNKNOWN = Judgement(finding=Finding.ERROR, reason="the provider is on strike")
 def test_judgements_about_runs(
     verdicts: Sequence[Judgement | None], outcome: str, finding: str, value: float | None
 ) -> None:
-    """Three of four must say yes. What was not judged decides nothing; where it could, there is no evidence."""
+    """Three of four runs must pass; missing judgements mean "no evidence" only if they could change the outcome."""
     case = result(*verdicts, min_pass=0.75)
     (found,) = case.results
     assert (case.outcome, found.finding) == (outcome, finding)
@@ -125,7 +125,7 @@ def test_judgements_about_runs(
 
 
 def test_a_run_that_the_judge_may_reject_is_never_the_last() -> None:
-    """With a judge, passing by the free scorers settles nothing; failing by one does."""
+    """With a judge, passed scorers do not stop the repetition, but failed ones do."""
     rules = Rules(
         judged=["m"],
         thresholds={"m": 0.5, "s": 0.5},
@@ -143,6 +143,6 @@ def test_a_run_that_the_judge_may_reject_is_never_the_last() -> None:
     "wrong", [{"repeat": 0}, {"repeat": 1.5}, {"min_pass": 80}, {"concurrency": 0}, {"confirm": True}]
 )
 def test_numbers_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
-    """They are refused before anything runs."""
+    """Invalid numbers are refused before anything runs."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         evaluate(["x"], lambda value: pytest.fail("it ran"), [says_yes], **wrong)

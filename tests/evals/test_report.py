@@ -1,4 +1,4 @@
-"""Reports: forms, keeping, comparing."""
+"""Reports: their forms, saving and loading, and comparison."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRACE = {
 
 
 def result(value: float | None, metric: str = "m", finding: str = "scored") -> MetricResult:
-    """A result with a threshold of 0.5."""
+    """Return a result with a threshold of 0.5."""
     outcome = Outcome.NO_EVIDENCE
     if finding == "scored" and value is not None:
         outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
@@ -46,7 +46,7 @@ def result(value: float | None, metric: str = "m", finding: str = "scored") -> M
 
 
 def report(*values: float, prefix: str = "c") -> Report:
-    """One case for each value."""
+    """Return a report with one case for each value."""
     cases = tuple(CaseResult(id=f"{prefix}{n}", input="q", results=(result(value),)) for n, value in enumerate(values))
     return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=cases)
 
@@ -65,7 +65,7 @@ MIXED = Report(
 
 
 def test_outcomes_and_means() -> None:
-    """Only scores on evidence count for the mean; what has none is told apart from a failure."""
+    """Only judged scores count for the mean; missing evidence is distinguished from failure."""
     assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "failed", "no evidence"]
     assert (MIXED.passed, MIXED.rate.passed, MIXED.metrics) == (False, 1, ("m", "n"))
     assert MIXED.means == {"m": pytest.approx(0.55)}
@@ -75,7 +75,7 @@ def test_outcomes_and_means() -> None:
 
 
 def test_the_table_and_markdown_name_what_failed() -> None:
-    """Both forms have all cases and the reasons; Markdown cannot be broken out of."""
+    """Both forms have all cases and reasons; content is escaped in Markdown."""
     text, marked = str(MIXED), MIXED.to_markdown()
     for said in ("good", "0.20 < 0.50", "no evidence", "broken: ValueError: no", "a note"):
         assert said in text
@@ -85,7 +85,7 @@ def test_the_table_and_markdown_name_what_failed() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_the_table_fits_the_terminal(width: int) -> None:
-    """With inputs and outputs as far as there is room; ids keep the end by which they are told apart."""
+    """Inputs and outputs are shown if there is room; shortened ids keep their end."""
     results = tuple(result(0.5, metric) for metric in ("task_completion", "tone"))
     cases = tuple(
         CaseResult(
@@ -102,7 +102,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 
 
 def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
-    """Saving and loading loses nothing."""
+    """Saving and loading a report preserves everything."""
     MIXED.save(tmp_path / "new" / "r.json")
     assert Report.load(tmp_path / "new" / "r.json") == MIXED
     (tmp_path / "x.json").write_text("[]")
@@ -113,7 +113,7 @@ def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 class Page(HTMLParser):
-    """Collects tags, attributes that load something, and text; complains about tags that do not match."""
+    """A parser that collects tags, links and text, and fails on tags that do not match."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
-    """Well-formed, with no script but its own and without anything to load; contents are text and not markup."""
+    """The page is well-formed, loads nothing, has only its own script, and shows contents as text."""
     MIXED.save(tmp_path / "r.html")
     source = (tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page()
@@ -154,7 +154,7 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
 
 
 def test_a_regression_is_told_from_chance() -> None:
-    """The same small drop is noise in one case and a regression over many."""
+    """The same small drop is not significant for one case, and a regression for many."""
     before, after = report(*[0.9] * 12), report(*[0.8] * 12)
     comparison = after.compare(before)
     assert [change.metric for change in comparison.regressions] == ["m"]
@@ -165,7 +165,7 @@ def test_a_regression_is_told_from_chance() -> None:
 
 
 def test_lost_cases_are_named() -> None:
-    """Cases that passed before and do not now, and those that only one report has."""
+    """The comparison names lost cases, and cases that only one report has."""
     comparison = report(*[0.2] * 6, 0.9).compare(report(*[0.9] * 6))
     assert {change.metric: len(change.lost) for change in comparison.regressions} == {"m": 6, "passed": 6}
     assert comparison.only_after == ("c6",)
@@ -175,7 +175,7 @@ def test_lost_cases_are_named() -> None:
 
 
 def test_metrics_of_one_report_alone_are_named() -> None:
-    """A gate on a metric that is gone holds nothing, and says so in every form."""
+    """A metric that only one report has is named in every form of the report."""
 
     def of(metric: str) -> Report:
         case = CaseResult(id="c", input="q", results=(result(0.9, metric),))
@@ -196,7 +196,7 @@ def test_metrics_of_one_report_alone_are_named() -> None:
 
 
 def test_what_was_judged_in_one_report_alone_is_compared_with_nothing() -> None:
-    """The cases are there; it is the evidence that is not in common."""
+    """Common cases without judgements in both reports cannot be compared."""
     silent = report(0.9)
     silent = replace(silent, cases=tuple(replace(case, results=()) for case in silent.cases)).against(report(0.9))
     assert silent.outcome == "no evidence"
@@ -204,7 +204,7 @@ def test_what_was_judged_in_one_report_alone_is_compared_with_nothing() -> None:
 
 
 def test_of_several_traces_the_worst_counts() -> None:
-    """In the table and in comparisons a metric about several traces of a case is as good as the worst of them."""
+    """If a metric judged several traces of a case, the worst score counts in the table and in comparisons."""
 
     def both(*values: float) -> Report:
         case = CaseResult(id="c", input="q", results=tuple(map(result, values)))

@@ -1,4 +1,4 @@
-"""The page of a report in a real browser, which cannot reach any network."""
+"""The page of a report in a real browser without network access."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ TRACE = {
 
 
 def test_a_browser_is_here() -> None:
-    """In CI the page must have been looked at; elsewhere a machine may do without."""
+    """CI must have a browser; elsewhere these tests may be skipped."""
     if BROWSER is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium or Chrome is installed")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 def test_the_page_opens_without_a_network(tmp_path: Path) -> None:
-    """Every case is there with its scores and its trace; nothing in the contents runs."""
+    """Every case is shown with its scores and its trace; no script in the contents runs."""
     score = MetricResult(
         metric="m", finding="scored", value=0.25, threshold=0.5, outcome=Outcome.FAILED, text="m 0.25 < 0.50: too short"
     )
@@ -100,11 +100,11 @@ _FAINT = """
   return faint;
 }
 """
-"""Return the texts that cannot be read by the measure of WCAG 2, AA."""
+"""Return the texts whose contrast is below level AA of WCAG 2."""
 
 
 def test_the_page_can_be_read_in_the_light_and_in_the_dark_and_filtered(tmp_path: Path) -> None:
-    """All texts stand out from what is behind them; a choice leaves the cases of one outcome."""
+    """All texts have enough contrast in light and dark; filters leave the cases of one outcome."""
 
     def case(number: int, outcome: Outcome) -> CaseResult:
         value = {Outcome.PASSED: 0.9, Outcome.FAILED: 0.2, Outcome.NO_EVIDENCE: None}[outcome]
@@ -127,9 +127,9 @@ def test_the_page_can_be_read_in_the_light_and_in_the_dark_and_filtered(tmp_path
             assert page.locator("section:visible").count() == 3
             page.get_by_label("search").fill(" CASE 2")
             assert page.locator("section:visible h2").all_inner_texts() == ["case 2 passed"]
-            assert page.locator("tr:visible").count() == 3  # with header and means
+            assert page.locator("tr:visible").count() == 3  # the header, the means, and one case
             assert page.locator("#found").inner_text() == "1 of 3"
-            page.get_by_label("search").fill("a-17")  # in a span that is folded up
+            page.get_by_label("search").fill("a-17")  # text in a collapsed span
             assert page.locator("section:visible").count() == 3
             page.get_by_label("search").fill("")
             page.get_by_label("no evidence (1)").check()
@@ -138,7 +138,7 @@ def test_the_page_can_be_read_in_the_light_and_in_the_dark_and_filtered(tmp_path
 
 
 def test_a_page_of_others_runs_no_script_but_its_own(tmp_path: Path) -> None:
-    """Whatever an agent has answered: the policy of the page has one script, by its hash."""
+    """The page's policy allows one script, by its hash, whatever an agent has answered."""
     report = Report(
         name="<script>document.title = 'hijacked'</script>",
         created_at="now",
@@ -153,14 +153,14 @@ def test_a_page_of_others_runs_no_script_but_its_own(tmp_path: Path) -> None:
 
 
 def span(name: str, start: int, parent: str | None = None, **fields: object) -> dict[str, object]:
-    """A span of a trace."""
+    """Return a span."""
     moment = f"2026-01-01T00:00:{start:02}Z"
     known = {"span_id": name, "name": name, "kind": "TOOL", "started_at": moment, "ended_at": moment}
     return {**known, "parent_span_id": parent, "status": "OK", **fields}
 
 
 def run(*spans: dict[str, object], value: float, output: str) -> Report:
-    """A report of a case with these spans, and of one that is always the same."""
+    """Return a report of one case with these spans, and of one that is always the same."""
     outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
     score = MetricResult(
         metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=f"m {value}: <b>said</b>"
@@ -180,7 +180,7 @@ def run(*spans: dict[str, object], value: float, output: str) -> Report:
 
 
 def test_two_runs_side_by_side(tmp_path: Path) -> None:
-    """Differences are marked, in the light and in the dark, and found; the rest is told to be the same."""
+    """Differences are marked in light and dark, and can be searched for; equal cases are only named."""
     call = {"tool_calls": [{"id": "call_1", "function": {"name": "look_up"}}]}
     again = {"tool_calls": [{"id": "call_2", "function": {"name": "look_up"}}]}
     before = run(

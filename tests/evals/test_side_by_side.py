@@ -1,4 +1,4 @@
-"""Two runs: which cases and spans differ, what both took, and the command that compares them."""
+"""Comparison of two runs: differing cases and spans, the totals of both, and the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pandaprobe_otel.evals.usage_totals import sums
 
 
 def trace(*names: str, **fields: Any) -> dict[str, Any]:
-    """A trace whose spans are one below the other."""
+    """Return a trace whose spans form a chain."""
     now = "2026-01-01T00:00:00Z"
     spans = [
         {"span_id": name, "name": name, "kind": "LLM", "parent_span_id": above, "started_at": now, **fields}
@@ -28,19 +28,19 @@ def trace(*names: str, **fields: Any) -> dict[str, Any]:
 
 
 def case(name: str, value: float = 0.9, *traces: dict[str, Any], **fields: Any) -> CaseResult:
-    """A case with one score."""
+    """Return a case with one score."""
     outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
     score = MetricResult(metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=f"m {value}")
     return CaseResult(id=name, results=(score,), traces=traces, **fields)
 
 
 def report(*cases: CaseResult) -> Report:
-    """A report of these cases."""
+    """Return a report of these cases."""
     return Report(name="shop", created_at="now", cases=cases)
 
 
 def test_each_case_is_of_one_kind() -> None:
-    """Lost and won by their outcome, different by output, verdicts or spans; those of one run alone come last."""
+    """Cases are lost, won, different in output, verdicts or spans, or in one run only."""
     before = report(
         case("lost"),
         case("won", 0.1),
@@ -74,7 +74,7 @@ def test_each_case_is_of_one_kind() -> None:
 
 
 def test_spans_are_matched_by_name_kind_and_depth() -> None:
-    """One that was added does not make those after it differ; ids of calls, times and tokens are no difference."""
+    """An added span leaves later spans unchanged; call ids, times and tokens are not compared."""
     call = {"tool_calls": [{"id": "call_abcdefgh", "function": {"name": "f"}}]}
     other = {"tool_calls": [{"id": "call_ijklmnop", "function": {"name": "f"}}]}
     before = trace("a", "b", input=call, token_usage={"prompt_tokens": 1})
@@ -91,7 +91,7 @@ def test_spans_are_matched_by_name_kind_and_depth() -> None:
 
 
 def test_spans_that_are_their_own_ancestors_are_shown_once() -> None:
-    """Of one that is its own parent, of a circle, and of what hangs below them."""
+    """Each span is shown once, even if it is its own parent, in a cycle, or below a cycle."""
     odd = trace("a", "b", "c", "d", "e")
     for span, parent in zip(odd["spans"], (None, "b", "d", "c", "d"), strict=True):
         span["parent_span_id"] = parent
@@ -99,7 +99,7 @@ def test_spans_that_are_their_own_ancestors_are_shown_once() -> None:
 
 
 def test_sums_are_of_the_cases_of_both_runs() -> None:
-    """Tokens, cost and time, with the change; what no span states is not made up."""
+    """Totals of tokens, cost and time cover the cases of both runs; unknown totals are omitted."""
     cheap = trace("a", token_usage={"prompt_tokens": 900, "completion_tokens": 100}, cost={"total": 0.01})
     dear = trace("a", token_usage={"prompt_tokens": 1400, "completion_tokens": 100}, cost={"total": 0.02})
     before = report(case("c", 0.9, cheap, seconds=2.0), case("gone", 0.9, cheap))
@@ -115,7 +115,7 @@ def test_sums_are_of_the_cases_of_both_runs() -> None:
 
 @pytest.mark.parametrize(("value", "name", "code"), [(0.9, "c", 0), (0.2, "c", 1), (0.9, "other", 6)])
 def test_the_command(tmp_path: Path, value: float, name: str, code: int) -> None:
-    """The exit code says whether something is worse beyond chance; the rest is there for programs too."""
+    """The exit code depends on a significant regression; the JSON output has all changes."""
     report(*(case(f"c{n}") for n in range(6))).save(tmp_path / "before.json")
     report(*(case(f"{name}{n}", value) for n in range(6))).save(tmp_path / "after.json")
     command = ("report", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"))
@@ -129,7 +129,7 @@ def test_the_command(tmp_path: Path, value: float, name: str, code: int) -> None
 
 
 def test_a_file_that_is_no_report(tmp_path: Path) -> None:
-    """Is refused in one line."""
+    """A file that is not a report is refused with one line."""
     (tmp_path / "x.json").write_text("[]")
     done = run_here("report", "compare", *[str(tmp_path / "x.json")] * 2, environment=clean_environment(tmp_path))
     assert (done.returncode, "is not a report" in done.stderr) == (4, True)

@@ -1,4 +1,4 @@
-"""Simulated users: many turns with an agent, until a goal or a bound, traced as one session."""
+"""Simulated users: many turns with an agent, until a goal or a limit, traced as one session."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from suites import RunCommand, RunSuite
 
 @tool
 def look_up(number: str) -> float:
-    """A tool."""
+    """Return a price, as a tool."""
     return 39.0
 
 
 @agent
 def shop(message: str) -> str:
-    """An agent that needs to be told a number."""
+    """Ask for a number until the message has one, as an agent."""
     found = re.search(r"\d+", message)
     return f"{look_up(found[0]):.2f} paid back" if found else "Which order?"
 
@@ -64,7 +64,7 @@ SCRIPT = ScriptedPersona(["I want a refund", "order 17", "and order 18"], until=
 
 
 def test_a_script_ends_at_its_goal(spans: SpanRecorder) -> None:
-    """The lines after the goal are not said; each turn is a trace, and all are one session."""
+    """No message is sent after the goal is reached; each turn is a trace of the one session."""
     conversation = Simulation(shop)(SCRIPT)
     assert [message["content"] for message in conversation.messages] == [
         "I want a refund",
@@ -93,7 +93,7 @@ def test_a_script_ends_at_its_goal(spans: SpanRecorder) -> None:
     ],
 )
 def test_how_a_conversation_ends(spans: SpanRecorder, script: list[str], until: Any, ended: Ended) -> None:
-    """The last answer that is allowed may still be the one that was wanted."""
+    """The answer to the last permitted message can still reach the goal."""
     conversation = Simulation(shop, turns=3)(ScriptedPersona(script, until=until))
     assert conversation.ended is ended
     assert conversation.turns <= 3
@@ -112,7 +112,7 @@ def test_how_a_conversation_ends(spans: SpanRecorder, script: list[str], until: 
 def test_a_budget_ends_it(
     spans: SpanRecorder, bounds: dict[str, Any], usage: dict[str, int], turns: int, reason: str
 ) -> None:
-    """After the turn that goes beyond; one that cannot be checked is not kept either."""
+    """A conversation ends after the turn that exceeds its budget, or if the budget cannot be checked."""
 
     def spender(message: str) -> str:
         with start_trace("unused") as trace, trace.span("call", kind="LLM") as span:
@@ -126,7 +126,7 @@ def test_a_budget_ends_it(
 
 
 def test_a_budget_is_of_one_conversation(spans: SpanRecorder) -> None:
-    """The use of others in the same test does not count."""
+    """The budget counts only this conversation, not others in the same test."""
 
     def spender(message: str) -> str:
         with start_trace("unused") as trace, trace.span("call", kind="LLM"):
@@ -139,7 +139,7 @@ def test_a_budget_is_of_one_conversation(spans: SpanRecorder) -> None:
 
 
 def test_a_seed_repeats_what_is_drawn() -> None:
-    """And another seed, or another name, draws anew."""
+    """The same seed and name repeat the random choices; another seed or name changes them."""
     script = [["hi", "hello", "hey", "good day"], ["a", "b", "c", "d"], ["1", "2", "3", "4"]]
 
     def said(seed: int, name: str = "") -> list[Any]:
@@ -155,33 +155,33 @@ def test_a_seed_repeats_what_is_drawn() -> None:
 
 
 def plain(message: str) -> str:
-    """A function."""
+    """Answer in capitals, as a function."""
     return message.upper()
 
 
 async def coroutine(message: str) -> str:
-    """A coroutine function."""
+    """Answer in capitals, as a coroutine function."""
     await asyncio.sleep(0)
     return message.upper()
 
 
 def knowing(message: str, conversation: Conversation) -> str:
-    """One that is shown what was said."""
+    """Answer with access to the conversation."""
     assert conversation.messages[-1] == {"role": "user", "content": message}
     return message.upper()
 
 
 class Stateful:
-    """An object."""
+    """An agent that is an object."""
 
     async def __call__(self, message: str, conversation: Conversation) -> str:
-        """Answer."""
+        """Answer in capitals."""
         return message.upper()
 
 
 @pytest.mark.parametrize("tested", [plain, coroutine, knowing, Stateful(), str.upper])
 def test_agents_of_any_form(spans: SpanRecorder, tested: Any) -> None:
-    """Functions and coroutine functions, of the message or of the conversation as well."""
+    """Agents may be functions or coroutine functions, of the message or of the message and the conversation."""
     conversation = Simulation(tested)(["a", "b"])
     assert [message["content"] for message in conversation.messages] == ["a", "A", "b", "B"]
     assert len(spans.spans) == 2
@@ -189,7 +189,7 @@ def test_agents_of_any_form(spans: SpanRecorder, tested: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [lambda: "x", lambda a, b, c: "x"])
 def test_what_is_no_agent_is_refused(wrong: Callable[..., str]) -> None:
-    """Before anybody talks to it; so is a number of turns that is none."""
+    """An object that is not an agent, and an invalid number of turns, are refused at once."""
     with pytest.raises(ValueError, match=r"the agent must accept agent\(message\)"):
         Simulation(wrong)
     with pytest.raises(ValueError, match="turns=0"):
@@ -197,7 +197,7 @@ def test_what_is_no_agent_is_refused(wrong: Callable[..., str]) -> None:
 
 
 def test_the_turns_of_an_agent_run_in_one_loop() -> None:
-    """Clients are bound to the loop in which they were first used."""
+    """All turns run in one event loop, because clients are bound to the loop of their first use."""
     loops: set[int] = set()
 
     async def bound(message: str) -> str:
@@ -209,7 +209,7 @@ def test_the_turns_of_an_agent_run_in_one_loop() -> None:
 
 
 def test_in_a_loop_it_is_awaited(spans: SpanRecorder) -> None:
-    """With the same outcome; a call that cannot wait there says how."""
+    """In an event loop, `run_async` gives the same result; the sync call raises an error that names it."""
 
     async def main() -> Conversation:
         with pytest.raises(RuntimeError, match=r"await simulation\.run_async"):
@@ -223,7 +223,7 @@ def test_in_a_loop_it_is_awaited(spans: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_failure_of_the_agent_is_raised(spans: SpanRecorder, is_async: bool) -> None:
-    """Its trace failed, the conversation says so, and nothing stays open."""
+    """The agent's exception is raised, its trace and conversation have failed, and no span stays open."""
 
     def fails(message: str) -> str:
         raise LookupError(message)
@@ -244,7 +244,7 @@ def test_a_failure_of_the_agent_is_raised(spans: SpanRecorder, is_async: bool) -
 
 
 def test_turns_are_traces_of_their_own_in_an_open_trace_too(spans: SpanRecorder) -> None:
-    """Session, user and tags of a trace around them hold for the turns."""
+    """Within an open trace, turns are traces of their own with its session, user and tags."""
     with start_trace("around"), context(user="u-1", tags=["t"]):
         Simulation(plain)(["a", "b"])
     turns = [span for span in spans.spans if span.name == "plain"]
@@ -262,7 +262,7 @@ def reply(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def endpoint() -> Generator[ProviderServer]:
-    """A model that plays a customer, and judges."""
+    """Yield a model that plays a customer, and judges."""
 
     def says(request: Received) -> Reply:
         prompt = request.json["messages"][0]["content"]
@@ -281,12 +281,12 @@ def endpoint() -> Generator[ProviderServer]:
 
 
 def completion(content: Any) -> Reply:
-    """An answer in OpenAI's form."""
+    """Return an answer in OpenAI's format."""
     return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(content)}}]})
 
 
 def test_a_model_plays_a_user(endpoint: ProviderServer, spans: SpanRecorder) -> None:
-    """By a description and a goal; the seed is told to it, and its calls are no part of the session."""
+    """A model plays a user with a description and a goal; it gets the seed, and its calls are not in the session."""
     judge = LocalJudge("m", url=endpoint.url)
     persona = ModelPersona("An impatient customer.", judge, goal="A refund of order 17.")
     conversations = [Simulation(shop, seed=seed)(persona) for seed in (1, 1, 2)]
@@ -303,7 +303,7 @@ def test_a_model_plays_a_user(endpoint: ProviderServer, spans: SpanRecorder) -> 
 
 
 def test_any_client_can_play_a_user() -> None:
-    """By a function, in whose prompts the agent's words cannot end the data early."""
+    """Any function can call the model that plays a user; the agent's words cannot end the data in its prompt."""
     prompts: list[str] = []
 
     async def ask(prompt: str) -> str:
@@ -319,7 +319,7 @@ def test_any_client_can_play_a_user() -> None:
 
 
 def test_a_goal_is_not_reached_before_anything_was_said() -> None:
-    """Nor one that there is not."""
+    """A goal counts as reached only after a message, and only if there is a goal."""
     replies = iter([reply(reached=True, message="hi"), reply(reached=True, message="bye"), reply(leaves=True)])
     conversation = Simulation(plain)(ModelPersona("x", lambda prompt: json.dumps(next(replies))))
     assert (conversation.ended, conversation.turns) == (Ended.DONE, 2)
@@ -328,7 +328,7 @@ def test_a_goal_is_not_reached_before_anything_was_said() -> None:
 
 
 def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: ProviderServer) -> None:
-    """It is an error of its own, and what was said stays."""
+    """A failure of the simulated user has its own exception, and the conversation so far is kept."""
     simulation = Simulation(plain, model=LocalJudge("m", url=endpoint.url))
     conversation = simulation.begin()
     with pytest.raises(PersonaError, match=r"the simulated user gave no message: JudgeError: .*HTTP 401: no key"):
@@ -355,7 +355,7 @@ def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: Provider
     ],
 )
 def test_what_is_no_user_is_refused(given: Any, said: str) -> None:
-    """Before anything runs, also in a dataset."""
+    """An invalid user is refused before anything runs, also in a dataset."""
     with pytest.raises(ValueError, match=re.escape(said)):
         Simulation(plain)(given)
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -364,7 +364,7 @@ def test_what_is_no_user_is_refused(given: Any, said: str) -> None:
 
 @pytest.mark.parametrize("said", [None, 17])
 def test_a_persona_that_says_nothing_is_no_fault_of_the_agent(said: Any) -> None:
-    """As one that forgets to return; the agent is not asked."""
+    """If a persona returns no text, the agent is not called, and the case is no evidence."""
     with pytest.raises(PersonaError, match=f"it returned {said!r}, which is neither a text nor an End"):
         Simulation(lambda message: pytest.fail("it was asked"))(lambda conversation: said)
     (case,) = evaluate([{"input": lambda conversation: said}], Simulation(plain), [goal_reached]).cases
@@ -372,7 +372,7 @@ def test_a_persona_that_says_nothing_is_no_fault_of_the_agent(said: Any) -> None
 
 
 def stored(*inputs: Any) -> Session:
-    """A session as the API has it."""
+    """Return a session in the form of the API."""
     at = "2026-01-01T00:00:00Z"
     fields: dict[str, Any] = {"status": "COMPLETED", "metadata": {}, "tags": [], "spans": [], "started_at": at}
     fields["project_id"] = str(uuid.uuid4())
@@ -382,7 +382,7 @@ def stored(*inputs: Any) -> Session:
 
 
 def test_a_user_is_drawn_from_a_stored_session() -> None:
-    """Said again, or played like that: what the user said, of conversations the last message."""
+    """A stored session's user messages can be repeated as a script, or open a conversation played by a model."""
     asked = {"messages": [{"role": "user", "content": "first"}, {"role": "user", "content": "order 17"}]}
     session = stored("a refund pls", asked, None)
     said = [message["content"] for message in Simulation(shop)(ScriptedPersona.of_session(session)).messages]
@@ -404,7 +404,7 @@ def test_a_user_is_drawn_from_a_stored_session() -> None:
 
 
 def test_conversations_are_cases(endpoint: ProviderServer, spans: SpanRecorder) -> None:
-    """Judged as sessions and by scorers; the agent's failure is a failure, that of the user no evidence."""
+    """Conversations are judged as sessions and by scorers; an agent's error is a failure, a user's is no evidence."""
 
     def tested(message: str) -> str:
         if "crash" in message:
@@ -447,7 +447,7 @@ def test_conversations_are_cases(endpoint: ProviderServer, spans: SpanRecorder) 
 
 
 def test_runs_of_a_case_are_seeded_each_by_itself() -> None:
-    """The same in the next evaluation, and not the same in each run."""
+    """Each run of a case has its own seed, and a second evaluation repeats them."""
     script = [[str(number) for number in range(50)]]
 
     def said() -> list[str]:
@@ -460,7 +460,7 @@ def test_runs_of_a_case_are_seeded_each_by_itself() -> None:
 
 
 def test_metrics_of_traces_are_refused(endpoint: ProviderServer) -> None:
-    """With those that there are."""
+    """A trace metric is refused, and the error lists the session metrics."""
     with pytest.raises(
         ValueError, match="task_completion is not a metric of sessions; the metrics are agent_consistency"
     ):
@@ -480,7 +480,7 @@ simulation = Simulation(answer, turns=4)
 
 
 def test_the_command_simulates_too(run_command: RunCommand, tmp_path: Path) -> None:
-    """A simulation is named as a task is."""
+    """The command accepts a simulation in place of a task."""
     (tmp_path / "shop.py").write_text(SHOP)
     users = [{"script": ["hello", "17"], "until": "paid back"}, {"script": ["hello"], "until": "paid back"}]
     (tmp_path / "users.jsonl").write_text("\n".join(json.dumps({"input": user}) for user in users))
@@ -492,7 +492,7 @@ def test_the_command_simulates_too(run_command: RunCommand, tmp_path: Path) -> N
 
 
 def test_a_server_has_the_session_and_judges_it(server: LocalServer, tmp_path: Path) -> None:
-    """Each conversation is one session there; its user can be drawn from it again."""
+    """Each conversation is one session on the server, which can be replayed from there."""
     (tmp_path / "shop.py").write_text(SHOP)
     server.judge.set("tool_correctness", 0.9)
     code = f"""
@@ -540,7 +540,7 @@ def test_without_a_probe():
 
 
 def test_in_a_suite(run_suite: RunSuite, judged: RunSuite, endpoint: ProviderServer) -> None:
-    """Offline, with a local judge and with a server: the test's traces are the session's."""
+    """In a suite, offline or with a judge, the traces of a test form the session."""
     assert run_suite(SUITE).cases == {"test_refund": "passed", "test_without_a_probe": "passed"}
     options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
     for outcome in (run_suite(SUITE, *options), judged(SUITE)):
@@ -549,7 +549,7 @@ def test_in_a_suite(run_suite: RunSuite, judged: RunSuite, endpoint: ProviderSer
 
 
 def test_a_persona_of_ones_own() -> None:
-    """A function of the conversation."""
+    """A persona may be any function of the conversation."""
 
     def parrot(conversation: Conversation) -> str | End:
         return "hello" if conversation.last is None else End(reached=conversation.last == "HELLO", reason="heard")

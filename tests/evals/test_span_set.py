@@ -1,4 +1,4 @@
-"""Assertions about spans, and what they say when they fail."""
+"""Assertions about spans, and their messages when they fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from span_recorder import recording
 
 
 class NoServices:
-    """Services that no test here needs."""
+    """Services that no test here calls."""
 
     def score(self, *_: object) -> None:
         raise NotImplementedError
@@ -28,19 +28,19 @@ class NoServices:
 
 @tool
 def look_up(number: str, deep: bool = False) -> dict[str, object]:
-    """A tool that finds things."""
+    """Return the arguments, as a tool that succeeds."""
     return {"number": number, "deep": deep}
 
 
 @tool
 def refund(number: str) -> None:
-    """A tool that refuses."""
+    """Fail, as a tool."""
     raise ValueError(f"{number} is not refundable")
 
 
 @agent
 def assistant(question: str) -> str:
-    """Two lookups, a model call and a refund that fails."""
+    """Call two lookups, a model and a refund that fails, as an agent."""
     look_up("A-17")
     look_up("A-18", deep=True)
     with llm("chat", model="model-2") as call:
@@ -55,7 +55,7 @@ def assistant(question: str) -> str:
 
 @pytest.fixture
 def probe() -> Iterator[Probe]:
-    """A probe of one run of the assistant, made in a thread that knows no context."""
+    """Yield a probe of one run of the assistant in a thread without a context."""
     with recording():
         recorder, mine = SpanRecorder(), Recording()
         recorder.attach(create=False)
@@ -67,7 +67,7 @@ def probe() -> Iterator[Probe]:
 
 
 def test_what_was_cut_short_is_no_success() -> None:
-    """Cancelled and left early is neither called a success nor shown as one; to wait for a person is no error."""
+    """A cancelled or abandoned span is neither a success nor shown as one; a wait for a person is no error."""
 
     def body(name: str, outcome: str | None) -> dict[str, object]:
         metadata = {} if outcome is None else {"outcome": outcome}
@@ -90,7 +90,7 @@ def test_what_was_cut_short_is_no_success() -> None:
 
 
 def test_what_holds_passes_and_can_be_chained(probe: Probe) -> None:
-    """Assertions return the set that they are about."""
+    """Assertions that hold return their set, so that they can be chained."""
     spans = probe.spans
     assert spans.tool("look_up").called(times=2).before("refund").succeeded().names == ["look_up", "look_up"]
     assert len(spans.tool("look_up").with_args(number="A-18", deep=True)) == 1
@@ -126,7 +126,7 @@ def test_what_holds_passes_and_can_be_chained(probe: Probe) -> None:
     ],
 )
 def test_what_does_not_hold_is_told_with_the_trace(probe: Probe, claim: Callable[[Probe], object], said: str) -> None:
-    """The message says what was expected and shows the tree of what happened."""
+    """The message has the expectation and the tree of spans."""
     with pytest.raises(AssertionError) as failure:
         claim(probe)
     text = str(failure.value)
@@ -137,7 +137,7 @@ def test_what_does_not_hold_is_told_with_the_trace(probe: Probe, claim: Callable
 
 
 def test_a_bound_that_cannot_be_checked_fails() -> None:
-    """A model call that says nothing about tokens and cost does not pass a bound on them."""
+    """If a model call has no tokens and cost, a bound on them fails."""
     with recording() as recorder:
         mine = Recording()
         own = SpanRecorder()
@@ -155,7 +155,7 @@ def test_a_bound_that_cannot_be_checked_fails() -> None:
 
 
 def test_a_trace_belongs_to_the_recording_during_which_it_began() -> None:
-    """Spans that end during the next test stay with their trace; a context beats what is current."""
+    """Late spans stay with the recording in which their trace began; a recording in the context has priority."""
     from opentelemetry.context import attach, detach, get_current
 
     with recording() as provider:

@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses, d
 
 @pytest.mark.parametrize("total", [1, 2, 5, 10, 37, 400])
 def test_the_interval_is_wilsons(total: int) -> None:
-    """At either end the rate that was seen is 1.96 standard errors away, unless the end is 0 or 1."""
+    """Each end of the interval is 1.96 standard errors away from the observed rate, unless the end is 0 or 1."""
     z = NormalDist().inv_cdf(0.975)
     for passed in range(total + 1):
         found = rate(passed, total)
@@ -25,13 +25,13 @@ def test_the_interval_is_wilsons(total: int) -> None:
 
 
 def test_a_rate_reads_as_in_the_summary() -> None:
-    """The text of a rate names count, share and interval."""
+    """The text of a rate has count, share and interval."""
     assert str(rate(4, 5)) == "4/5 passed (80%, 95 % CI 38–96)"
     assert rate(0, 0).share == 0.0
 
 
 def test_the_number_of_passes_that_is_needed() -> None:
-    """The smallest count whose share is at least `min_pass`, free of rounding."""
+    """The needed number of passes is the smallest whose share is at least `min_pass`, without rounding errors."""
     for total, hundredths in itertools.product(range(1, 30), range(101)):
         count = needed(hundredths / 100, total)
         assert count * 100 >= hundredths * total
@@ -39,7 +39,7 @@ def test_the_number_of_passes_that_is_needed() -> None:
 
 
 def test_stopping_early_never_changes_the_outcome() -> None:
-    """Over all sequences of six outcomes: what is decided early is what the whole sequence says."""
+    """For all sequences of six outcomes, an early decision equals that of the whole sequence."""
     for total, wanted in itertools.product(range(1, 7), range(7)):
         for outcomes in itertools.product([True, False], repeat=total):
             whole = sum(outcomes) >= wanted
@@ -52,7 +52,7 @@ def test_stopping_early_never_changes_the_outcome() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 7, 11])
 def test_a_drop_is_tested_by_flipping_signs(count: int) -> None:
-    """The p-value is the share of all sign flips whose sum is as low, ties included."""
+    """The p-value is the share of all sign flips whose sum is at most the observed sum, ties included."""
     source = random.Random(count)
     for _ in range(4):
         tenths = [source.choice([-6, -3, -1, 1, 3]) for _ in range(count)]
@@ -62,7 +62,7 @@ def test_a_drop_is_tested_by_flipping_signs(count: int) -> None:
 
 
 def test_many_differences_are_tested_by_the_normal_approximation() -> None:
-    """Beyond the exact range the p-value is that of a normal distribution with the sum of squares as variance."""
+    """Beyond the exact range the p-value is that of a normal distribution whose variance is the sum of squares."""
     source = random.Random(1)
     differences = [source.uniform(-0.5, 0.4) for _ in range(200)]
     spread = sqrt(sum(value * value for value in differences))
@@ -70,7 +70,7 @@ def test_many_differences_are_tested_by_the_normal_approximation() -> None:
 
 
 def test_lost_cases_are_tested_by_the_binomial_test() -> None:
-    """McNemar's exact test: the chance of at most so many wins if a changed case is lost or won alike."""
+    """McNemar's exact test: the chance of at most this number of wins if losses and wins are equally likely."""
     for lost, won in itertools.product(range(9), range(9)):
         expected = sum(comb(lost + won, wins) for wins in range(won + 1)) / 2 ** (lost + won)
         assert chance_of_losses(lost, won) == pytest.approx(expected, abs=1e-12)

@@ -39,7 +39,7 @@ def test_a_drop_is_tested_as_by_the_exact_permutation_test(count: int) -> None:
 
 
 def test_many_differences_are_tested_by_the_normal_approximation() -> None:
-    """Beyond the exact range the p-value is that of a normal distribution with the sum of squares as variance."""
+    """Beyond the exact range the p-value is that of a normal distribution whose variance is the sum of squares."""
     source = random.Random(1)
     differences = [source.uniform(-0.5, 0.4) for _ in range(200)]
     spread = sum(value * value for value in differences) ** 0.5

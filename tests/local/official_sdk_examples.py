@@ -1,4 +1,4 @@
-"""The documented examples of the official SDK (its README, version 0.6.0), as a program that prints the results."""
+"""The documented examples of the official SDK (its README, version 0.6.0), as a program that prints its results."""
 # mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def read_back(trace_id: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Trace in every way, then read everything back."""
+    """Trace in every documented way, then read everything back."""
     with pandaprobe.session("conversation-123"), pandaprobe.user("user-abc"):
         run_agent(QUESTION)
         run_agent(QUESTION)

@@ -15,9 +15,9 @@ from pandaprobe_otel.local import LocalServer
 
 CASES = load_cases(Path(__file__).parent / "data" / "contract")
 FAULTS = load_cases(Path(__file__).parent / "data" / "faults")
-"""Cases in which the real server fails, or loses or poisons data."""
+"""Cases in which the real server fails, loses data, or stores data that breaks later requests."""
 ADDED = {"traces_read/health": ["step 1 GET /health: /: unexpected 'local'"]}
-"""Members of answers beyond the recorded ones: a server says that it is a local one (docs/local.md lists it)."""
+"""Fields of answers that were not recorded: `/health` identifies a local server (docs/local.md lists the field)."""
 AS_THERE = {"sessions/id_with_slash", "sessions/id_analytics"}
 
 
@@ -34,7 +34,7 @@ def _target(server: LocalServer, quota_key: str | None = None) -> Target:
 
 @pytest.fixture(scope="module")
 def targets() -> Generator[dict[str, Target]]:
-    """Yield one server for each setting that a case may need."""
+    """Yield a server for each setting that a case may need."""
     with (
         LocalServer(retry_after=False) as plain,
         LocalServer(retry_after=False, scripted_judge=True) as judged,
@@ -51,7 +51,7 @@ def targets() -> Generator[dict[str, Target]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_answers_are_those_of_the_real_server(case: Case, targets: dict[str, Target]) -> None:
-    """Every step of a recorded case gets the recorded answer."""
+    """Each step of a recorded case gets the recorded answer."""
     need = next((need for need in ("judge", "quota_key", "auth_enabled") if need in case.needs), "plain")
     target = targets[need]
     with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
@@ -59,13 +59,13 @@ def test_answers_are_those_of_the_real_server(case: Case, targets: dict[str, Tar
 
 
 def test_every_area_was_recorded() -> None:
-    """The cases cover the whole API; an area that vanishes from the data would otherwise go unnoticed."""
+    """The recorded cases cover the whole API; the test notices if an area vanishes from the data."""
     assert len({case.area for case in CASES}) == 18
     assert len(CASES) > 270
 
 
 def test_the_comparison_sees_differences() -> None:
-    """The comparison itself notices a wrong value, a missing key and an unexpected one."""
+    """The comparison itself notices a wrong value, a missing key and an unexpected key."""
     expected = json.loads('{"a": 1, "b": ["<uuid>"], "c": null}')
     assert differences(expected, {"a": 1, "b": ["not-a-uuid"], "c": None})
     assert differences(expected, {"a": 1, "b": []})
@@ -75,7 +75,7 @@ def test_the_comparison_sees_differences() -> None:
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
 def test_what_the_real_server_fails_on_is_refused_with_a_reason(case: Case, targets: dict[str, Target]) -> None:
-    """The first different answer is a refusal in the API's words, never a failure; docs/local.md lists the refusals."""
+    """The first answer that differs is a refusal with the reason, not a failure; docs/local.md lists the refusals."""
     target = targets["plain"]
     with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
         different = Replay(case, target, http).run()

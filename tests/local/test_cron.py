@@ -30,7 +30,7 @@ from pandaprobe_otel.local.times import DAY, HOUR, micros_of
     ],
 )
 def test_the_next_time(expression: str, after: str, expected: str) -> None:
-    """The next time is strictly after the given one and fits every field."""
+    """The next time is strictly after the given time and matches every field."""
     moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
     assert Cron.parse(expression).after(moment) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
@@ -64,13 +64,13 @@ def test_what_is_no_expression(expression: str) -> None:
 
 
 def test_a_day_that_never_comes_is_refused() -> None:
-    """30 February is refused when the monitor is made, not when it would be due."""
+    """30 February is refused when the monitor is created, not when it would be due."""
     with pytest.raises(BadCadenceError, match="Invalid cron expression"):
         normalised("cron:0 0 30 2 *")
 
 
 def test_fixed_cadences_count_from_now() -> None:
-    """Fixed cadences are intervals, cron expressions are times of the clock."""
+    """Fixed cadences count from now; cron expressions are times of the clock."""
     now = micros_of(datetime(2026, 1, 1, 12, 30, tzinfo=UTC))
     assert next_run("every_6h", now) == now + 6 * HOUR
     assert next_run("daily", now) == now + DAY

@@ -1,4 +1,4 @@
-"""Runs, scores and monitors of the local server, beyond the recordings of the real one."""
+"""Runs, scores and monitors of the local server, beyond the recorded answers of the real one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _run(http: httpx.Client, *metrics: str, traces: tuple[str, ...] = (ONE,)) ->
 
 
 def test_the_scripted_judge_says_what_it_is_told(server: LocalServer, http: httpx.Client) -> None:
-    """`set` gives a score with its reason, and a low one fails the threshold."""
+    """`set` determines a score with its reason; a low score fails the threshold."""
     _post_trace(http)
     server.judge.set("task_completion", 0.4, reason="forgot the refund")
     score = _run(http, "task_completion")["task_completion"]
@@ -79,7 +79,7 @@ def test_the_scripted_judge_says_what_it_is_told(server: LocalServer, http: http
 
 
 def test_the_scripted_judge_takes_sequences_functions_and_failures(server: LocalServer, http: httpx.Client) -> None:
-    """A sequence is used in order, a function gets the trace, and `fail` makes a FAILED row."""
+    """A sequence gives one score after the other, a function gets the trace, and `fail` makes a FAILED score."""
     _post_trace(http, output="refunded")
     server.judge.set("confidence", [0.1, 0.9])
     server.judge.set("coherence", lambda trace: 1.0 if "refund" in trace["output"] else 0.0)
@@ -98,7 +98,7 @@ def test_setting_an_unknown_metric_is_an_error(server: LocalServer) -> None:
 
 
 def test_setting_a_score_makes_the_judge_active() -> None:
-    """Without a configured judge, the first `set` makes the scripted one the server's judge."""
+    """Without a configured judge, the first `set` makes the scripted judge the server's judge."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
@@ -119,7 +119,7 @@ def test_all_eight_metrics_succeed(http: httpx.Client) -> None:
 
 
 def test_a_repeated_answer_in_a_session_is_a_loop(http: httpx.Client) -> None:
-    """The second trace of a session that repeats the first one's words gets a low loop_detection signal."""
+    """If two traces of a session have the same output, the second gets a low loop_detection score."""
     text = "please restart the payment service and check the logs"
     _post_trace(http, 1, session_id="s", output=text)
     second = _post_trace(http, 2, session_id="s", output=text, started_at="2026-01-02T03:05:05+00:00")
@@ -135,7 +135,7 @@ def test_a_repeated_answer_in_a_session_is_a_loop(http: httpx.Client) -> None:
 
 
 def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Client) -> None:
-    """A session run that would use `PASS` as a number is FAILED and says so, as on the real server."""
+    """A session run that would use `PASS` as a number is FAILED with the error message of the real server."""
     _post_trace(http, session_id="s")
     score = {"trace_id": ONE, "name": "confidence", "value": "PASS", "data_type": "CATEGORICAL"}
     http.post("/evaluations/trace-scores", json=score)
@@ -145,7 +145,7 @@ def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Clien
 
 
 def test_a_session_metric_that_raises_is_a_failed_score(server: LocalServer, http: httpx.Client) -> None:
-    """Weights are not checked: one whose square is no number fails its metric, and not the run."""
+    """A weight whose square overflows fails its metric, and not the run, because weights are not validated."""
     _post_trace(http, session_id="s")
     server.judge.set("confidence", 0.5)
     metrics = ["agent_consistency", "agent_reliability"]
@@ -182,7 +182,7 @@ def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
 
 
 def test_a_trace_deleted_during_its_run_leaves_the_run_standing(server: LocalServer, http: httpx.Client) -> None:
-    """Deleting a trace while it is judged loses its scores, not the run."""
+    """Deleting a trace while it is judged loses its scores; the run still completes."""
     _post_trace(http)
 
     def delete_first(trace: Any) -> float:
@@ -208,7 +208,7 @@ class Clock:
 
 @pytest.fixture
 def clocked() -> Generator[tuple[Services, Clock, str]]:
-    """Yield services with a clock that tests set, and a project in them; no thread is started."""
+    """Yield services with a clock that tests set, and the id of a project; no thread is started."""
     clock, database = Clock(), Database()
     services = build_services(LocalSettings(scripted_judge=True, now_micros=clock), database, Faults())
     project = services.accounts.add_project(services.accounts.home.id, "p", "")
@@ -250,7 +250,7 @@ def _runs(services: Services, project_id: str) -> int:
 
 
 def test_monitors_run_when_due_and_only_if_something_changed(clocked: tuple[Services, Clock, str]) -> None:
-    """A due monitor makes one run; without new traces it skips a turn, and with a new one it runs again."""
+    """A due monitor makes one run; it makes another only if a new trace has arrived."""
     services, clock, project_id = clocked
     _store_trace(services, project_id, 1, clock.now)
     _store_monitor(services, project_id)
@@ -267,7 +267,7 @@ def test_monitors_run_when_due_and_only_if_something_changed(clocked: tuple[Serv
 
 
 def test_a_monitor_that_is_not_due_or_paused_does_not_run(clocked: tuple[Services, Clock, str]) -> None:
-    """Neither a monitor before its time nor a paused one runs by itself."""
+    """A monitor does not run by itself before it is due or while it is paused."""
     services, clock, project_id = clocked
     _store_trace(services, project_id, 1, clock.now)
     _store_monitor(services, project_id)
@@ -277,7 +277,7 @@ def test_a_monitor_that_is_not_due_or_paused_does_not_run(clocked: tuple[Service
 
 
 def test_a_monitor_that_matches_nothing_waits_for_its_next_turn(clocked: tuple[Services, Clock, str]) -> None:
-    """A due monitor without any trace starts no run and keeps its rhythm."""
+    """A due monitor without any trace starts no run and keeps its schedule."""
     services, clock, project_id = clocked
     monitor_id = _store_monitor(services, project_id, cadence="cron:0 3 * * *", next_run_at=clock.now)
     services.evaluation.start_due_monitors()
@@ -289,7 +289,7 @@ def test_a_monitor_that_matches_nothing_waits_for_its_next_turn(clocked: tuple[S
 
 
 def test_a_due_monitor_is_found_by_the_thread(clocked: tuple[Services, Clock, str]) -> None:
-    """The background thread runs a due monitor by itself and evaluates its run."""
+    """The background thread finds a due monitor and evaluates its run."""
     services, clock, project_id = clocked
     _store_trace(services, project_id, 1, clock.now)
     _store_monitor(services, project_id, next_run_at=clock.now)

@@ -1,4 +1,4 @@
-"""A failed request leaves nothing behind in memory or the database, whatever comes before and after it."""
+"""A failed request leaves nothing in memory or in the database, whatever requests come before and after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sent = Callable[[httpx.Client, str, int], httpx.Response]
 
 
 def trace(http: httpx.Client, project: str, number: int, **fields: Any) -> httpx.Response:
-    """POST one trace; a field given as bytes is JSON as it stands."""
+    """POST one trace; a field given as bytes is raw JSON."""
     body = {"trace_id": str(UUID(int=number + 1)), "name": "t", "started_at": START, "spans": [], **fields}
     parts = (f"{json.dumps(key)}: {json_text(value)}" for key, value in body.items())
     content = "{" + ", ".join(parts) + "}"
@@ -85,7 +85,7 @@ STEPS = st.lists(st.tuples(st.sampled_from([*GOOD, *BAD]), st.sampled_from(PROJE
 
 @pytest.fixture(scope="module")
 def pair() -> Generator[tuple[httpx.Client, httpx.Client]]:
-    """Yield a client of a server for all requests, and one of a server for the successful ones among them."""
+    """Yield two clients: one server gets all requests, the other only the successful ones among them."""
     with (
         LocalServer(limit=None) as every,
         LocalServer(limit=None) as only_good,
@@ -103,7 +103,7 @@ _runs = count()
 def test_after_any_requests_the_server_is_as_if_the_failed_ones_had_not_been(
     pair: tuple[httpx.Client, httpx.Client], steps: list[tuple[str, str]]
 ) -> None:
-    """No request is a server error, and all counts and lists equal those after the successful requests alone."""
+    """No answer is a server error, and all counts and lists equal those after the successful requests alone."""
     all_of_them, good_ones = pair
     run = next(_runs)  # the servers stay, so each run has its own projects and traces
     for number, (kind, project) in enumerate(steps, start=run * 100):
@@ -122,7 +122,7 @@ def client(server: LocalServer) -> httpx.Client:
 
 
 def state(http: httpx.Client, ending: str) -> dict[str, Any]:
-    """Return the server's data of projects with this ending, without the ids and times that it makes."""
+    """Return the data of projects whose names have this ending, without generated ids and times."""
     organization = http.get("/organizations").json()[0]["id"]
     projects = sorted(one["name"] for one in http.get(f"/organizations/{organization}/projects").json())
     projects = [name for name in projects if name.endswith(ending)]
@@ -136,19 +136,19 @@ def state(http: httpx.Client, ending: str) -> dict[str, Any]:
 
 
 def test_names_of_projects_that_were_refused_take_no_memory() -> None:
-    """A project exists once a request in it has succeeded."""
+    """A project is held in memory only once a request in it has succeeded."""
     with LocalServer(limit=None) as server, client(server) as http:
         for number in range(50):
             BAD["too deep"](http, f"refused {number}", number)
 
         gc.collect()
         held = [found.name for found in gc.get_objects() if isinstance(found, Project) and "refused" in found.name]
-    assert len(held) <= 1  # the last request's
+    assert len(held) <= 1  # the last request may still hold its project
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BAD if "trace" in kind or "deep" in kind or "stored" in kind])
 def test_a_project_whose_first_request_is_refused_takes_the_next(kind: str) -> None:
-    """The refusal rolled back what the first request had stored."""
+    """A refusal rolls back what the first request of a project stored, so that later requests succeed."""
     with LocalServer(limit=None) as server, client(server) as http:
         refused = BAD[kind](http, "new", 1)
         taken = [trace(http, "new", number) for number in range(3)]

@@ -1,4 +1,4 @@
-"""Groups of failures in the local store: found when traces are sealed, handled by people, and what comes back."""
+"""Groups of failures in the local store: sealing finds them, people mute, resolve, rename and merge them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = frozenset(State)
 
 
 class Store:
-    """A store of one project, whose traces are sealed as soon as they come."""
+    """A store of one project, whose traces are sealed at once."""
 
     def __init__(self) -> None:
         self.database = Database()
@@ -42,7 +42,7 @@ class Store:
         self._ids = random.Random(7)
 
     def post(self, trace: dict[str, Any], day: float, release: str | None = None) -> str:
-        """Store a trace that started on a day, and return its id."""
+        """Store a trace that started on a given day, and return its id."""
         fresh: dict[str, str] = {}
 
         def identity(old: str) -> str:
@@ -70,17 +70,17 @@ class Store:
         return fresh["trace"]
 
     def find(self, day: float = 0, states: frozenset[State] = ALL, **wanted: Any) -> list[FailureGroup]:
-        """The groups as they are on a day."""
+        """Return the groups in their state on a given day."""
         found = self.groups.find("p", TraceFilter(**wanted), states, now=START + int(day * DAY), limit=200, offset=0)
         return list(found.groups)
 
     def state(self, day: float) -> State:
-        """The state of the only group."""
+        """Return the state of the only group."""
         (group,) = self.find(day)
         return group.state
 
     def handle(self, action: State, day: float, **more: Any) -> None:
-        """Mute or resolve the only group on a day."""
+        """Mute or resolve the only group on a given day."""
         (group,) = self.find(day)
         handling = Handling(action=action, at=START + int(day * DAY), **more)
         assert self.groups.handle("p", group.fingerprint, handling)
@@ -96,17 +96,17 @@ def store() -> Generator[Store]:
 
 
 def failing(order: int = 17) -> dict[str, Any]:
-    """A trace in which a tool did not find an order."""
+    """Return a trace in which a tool did not find an order."""
     return body(failed_tool("look_up", f"LookupError: order {order} not found"), status="ERROR")
 
 
 def other() -> dict[str, Any]:
-    """A trace with another failure."""
+    """Return a trace with another failure."""
     return body(failed_tool("refund", "PermissionError: not yours"), status="ERROR")
 
 
 def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
-    """Count, first and last, releases, trend and newest example, those with most traces first."""
+    """A group has a count, first and last times, releases, a trend and examples; groups with most traces come first."""
     store.post(other(), 0, "1")
     store.post(failing(17), 1, "1")
     newest = store.post(failing(99), 3, "2")
@@ -128,7 +128,7 @@ def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_kind_is_kept(name: str, store: Store) -> None:
-    """Traces that are alike by the rules are one group in the store."""
+    """Traces that have the same kind of failure, by the rules of this kind, are one group in the store."""
     alike = [one for one in FAILURES[name].alike if isinstance(one, dict)]
     for trace in alike:
         store.post(trace, 0)
@@ -136,7 +136,7 @@ def test_each_kind_is_kept(name: str, store: Store) -> None:
 
 
 def test_a_filter_chooses_the_traces(store: Store) -> None:
-    """Groups are counted within a time; those without a trace in it are left out."""
+    """A time filter counts only its traces; groups without such a trace are left out."""
     store.post(failing(), 0)
     store.post(failing(), 10)
     store.post(other(), 0)
@@ -145,7 +145,7 @@ def test_a_filter_chooses_the_traces(store: Store) -> None:
 
 
 def test_a_change_of_a_trace_changes_its_groups(store: Store) -> None:
-    """A patched, a merged and a deleted trace leave nothing behind, but the group's name."""
+    """Patching, merging or deleting a trace updates its groups; only a group's name is kept."""
     mended = store.post(body(said("Hello."), status="ERROR"), 0)
     assert [one.name for one in store.find(1)] == ["answer failed"]
     store.traces.patch("p", mended, TraceUpdate.model_validate({"status": "COMPLETED"}))
@@ -161,7 +161,7 @@ def test_a_change_of_a_trace_changes_its_groups(store: Store) -> None:
 
 
 def test_what_was_recovered_from_is_no_failure(store: Store) -> None:
-    """It is told beside the failures of the group, and makes none of its own."""
+    """A trace that recovered from a failure makes no group; it is counted in the group as recovered."""
     retried = body(failed_tool("look_up", "LookupError: order 3 not found"), tool("look_up", 5, 6, {}))
     store.post(retried, 0)
     assert store.find(1) == []
@@ -171,13 +171,13 @@ def test_what_was_recovered_from_is_no_failure(store: Store) -> None:
 
 
 def test_a_group_is_new_for_a_week(store: Store) -> None:
-    """Then it goes on."""
+    """A group is new for a week, then ongoing."""
     store.post(failing(), 0)
     assert [store.state(day) for day in (1, 6.9, 7, 30)] == [State.NEW, State.NEW, State.ONGOING, State.ONGOING]
 
 
 def test_a_muted_group_comes_back_as_it_was_asked_to(store: Store) -> None:
-    """At a moment, after a number of further traces, or never."""
+    """A muted group reopens at a given time, after a given number of further traces, or never."""
     store.post(failing(), 0)
     store.handle(State.MUTED, 1)
     assert store.find(100, OPEN) == []
@@ -192,7 +192,7 @@ def test_a_muted_group_comes_back_as_it_was_asked_to(store: Store) -> None:
 
 
 def test_a_resolved_group_comes_back_when_a_later_trace_fails(store: Store) -> None:
-    """A trace that started before it was resolved arrives late, and is no relapse."""
+    """A late trace that started before the group was resolved does not reopen the group."""
     store.post(failing(), 0)
     store.handle(State.RESOLVED, 1)
     store.post(failing(), 0.5)
@@ -204,7 +204,7 @@ def test_a_resolved_group_comes_back_when_a_later_trace_fails(store: Store) -> N
 
 
 def test_an_old_release_does_not_reopen_what_a_new_one_resolved(store: Store) -> None:
-    """Only a release that was first seen no earlier does; and a trace that tells no release."""
+    """A failure reopens the group only if its release is no older than the one with the fix, or unknown."""
     store.post(failing(), 0, "1.0")
     store.handle(State.RESOLVED, 1, release="1.1")
     store.post(failing(), 2, "1.0")
@@ -221,7 +221,7 @@ def test_an_old_release_does_not_reopen_what_a_new_one_resolved(store: Store) ->
 
 
 def test_a_merge_sticks(store: Store) -> None:
-    """Traces to come count for the group, also after a merge of merges, until they are separated."""
+    """Later traces count for the merged group, also after a second merge, until the groups are separated."""
     both = body(
         failed_tool("look_up", "LookupError: order 3 not found"),
         failed_tool("refund", "PermissionError: not yours", 6),
@@ -264,7 +264,7 @@ def _get(http: httpx.Client, path: str = "", **query: Any) -> Any:
 
 
 def test_a_program_reads_the_groups(http: httpx.Client) -> None:
-    """With the trace that has just come, its example, the reason, and a low score as soon as it is there."""
+    """The API returns a new failure with example and reason, and follows a low score when it is changed or deleted."""
     sent = failing()
     http.post("/traces", json=sent).raise_for_status()
     answer = _get(http)
@@ -288,7 +288,7 @@ def test_a_program_reads_the_groups(http: httpx.Client) -> None:
 
 
 def test_a_program_asks_for_some_groups(http: httpx.Client) -> None:
-    """By a search, a time and a state; what cannot be read says where."""
+    """The API filters groups by search, time and state; an invalid filter gets status 422."""
     assert _get(http, query="tool:look_up", since="2030-01-01")["items"] == []
     assert len(_get(http, query="tool:look_up status:error")["items"]) == 1
     assert _get(http, query="tool:refund")["items"] == []

@@ -47,7 +47,7 @@ GOOD = {"reason": "done", "score": 0.75, "task": "refund", "outcome": "refunded"
 
 
 def test_a_question_carries_the_trace_and_a_strict_schema(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """The endpoint gets the model, the whole trace as data and the structure of the answer."""
+    """The endpoint gets the model, the whole trace as data, and a strict JSON schema of the answer."""
     endpoint.replies(_says(GOOD))
     result = evaluate_trace("task_completion", TRACE, judge, model=None)
     sent = endpoint.received[0]
@@ -59,7 +59,7 @@ def test_a_question_carries_the_trace_and_a_strict_schema(endpoint: ProviderServ
     assert (schema["strict"], sorted(schema["schema"]["required"])) == (True, ["outcome", "reason", "score", "task"])
     prompt = body["messages"][0]["content"]
     assert "order 17 is refunded" in prompt
-    assert prompt.count("</trace>") == 1, "the trace cannot end the data early"
+    assert prompt.count("</trace>") == 1, "the trace ended the data early"
     assert (result.value, result.reason) == ("0.75", "done")
     assert result.metadata == {"task": "refund", "outcome": "refunded", "threshold": 0.5, "success": True}
 
@@ -81,7 +81,7 @@ def test_answers_in_a_code_fence_are_read(endpoint: ProviderServer, judge: HttpJ
 
 
 def test_garbage_is_asked_again_and_then_fails(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Three answers without JSON fail the metric with the reason."""
+    """A judge asks three times for JSON, then fails the metric with the reason."""
     endpoint.replies(_says("sure!"), _says("[1]"), _says(""))
     with pytest.raises(JudgeError, match="failed after 3 attempts"):
         evaluate_trace("confidence", TRACE, judge, model=None)
@@ -98,7 +98,7 @@ def test_an_answer_of_the_wrong_form_fails(endpoint: ProviderServer, judge: Http
 def test_an_endpoint_without_structured_answers_is_asked_more_plainly(
     endpoint: ProviderServer, judge: HttpJudge
 ) -> None:
-    """A 400 leads to plainer forms of the request, and the accepted form is remembered."""
+    """After a 400 the judge retries with simpler response formats, and remembers the accepted one."""
     refusal = json_reply({"error": "response_format is not supported"}, status=400)
     endpoint.replies(refusal, refusal, _says(GOOD), _says(GOOD))
     evaluate_trace("task_completion", TRACE, judge, model=None)
@@ -119,7 +119,7 @@ def test_busy_endpoints_are_tried_again(endpoint: ProviderServer, judge: HttpJud
 
 
 def test_coherence_is_the_cosine_of_embeddings(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Coherence requests two vectors, accepts them in any order, and requests a text only once."""
+    """Answers with status 429 and 503 are retried; a refused key is not."""
     vectors = [{"index": 1, "embedding": [1.0, 0.0]}, {"index": 0, "embedding": [0.6, 0.8]}]
     endpoint.replies(json_reply({"data": vectors}))
     first = evaluate_trace("coherence", TRACE, judge, model=None)
@@ -129,7 +129,7 @@ def test_coherence_is_the_cosine_of_embeddings(endpoint: ProviderServer, judge: 
 
 
 def test_without_an_embedding_model_words_are_compared_and_the_reason_says_so(endpoint: ProviderServer) -> None:
-    """The lexical fallback names itself, so that nobody takes its number for a semantic one."""
+    """Without an embedding model, coherence compares words and gives this as the reason."""
     judge = HttpJudge(endpoint.url, key=None, model="m", embedding_model=None)
     result = evaluate_trace("coherence", TRACE, judge, model=None)
     judge.close()
@@ -139,7 +139,7 @@ def test_without_an_embedding_model_words_are_compared_and_the_reason_says_so(en
 
 
 def test_nothing_to_judge_is_one_with_its_reason(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Metrics without evidence are 1.0, with the reason that clients look for."""
+    """Metrics with nothing to judge score 1.0, with the reason that clients look for."""
     empty = {**TRACE, "output": None}
     endpoint.replies(
         _says({"user_input": "q", "verdicts": [], "reason": "none"}),
@@ -157,7 +157,7 @@ def test_nothing_to_judge_is_one_with_its_reason(endpoint: ProviderServer, judge
 
 
 def test_the_share_of_right_calls_is_the_score_of_arguments(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Three right calls of four are 0.75."""
+    """Three correct calls of four score 0.75."""
     verdicts = [{"tool": "t", "verdict": verdict, "reason": None} for verdict in ("yes", "no", "yes", "yes")]
     endpoint.replies(_says({"user_input": "q", "verdicts": verdicts, "reason": "one was wrong"}))
     assert evaluate_trace("argument_correctness", TRACE, judge, model=None).value == "0.75"

@@ -1,4 +1,4 @@
-"""JavaScript against the local server: the official SDK by its API, the Vercel AI SDK by OTLP; both unchanged."""
+"""JavaScript and the local server: the official SDK sends to the API, the Vercel AI SDK sends OTLP; both unmodified."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def server() -> Iterator[LocalServer]:
 
 
 def all_traces(server: LocalServer) -> list[dict[str, Any]]:
-    """Return the traces with their spans, oldest first, as the API has them."""
-    server.services.otlp.close()  # delivers what has arrived
+    """Return the traces with their spans in the form of the API, oldest first."""
+    server.services.otlp.close()  # closing the receivers delivers what has arrived
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         listed = http.get("/traces", params={"sort_order": "asc"}).raise_for_status().json()["items"]
@@ -39,7 +39,7 @@ def all_traces(server: LocalServer) -> list[dict[str, Any]]:
 
 
 def other_model(request: Received) -> Reply:
-    """Answer as Amazon Bedrock and as Mistral do: with the counts in the last event of a stream."""
+    """Answer as Amazon Bedrock and Mistral do, with the token counts in the last event of a stream."""
     if request.path.startswith("/model/"):
         streamed = request.path.endswith("-stream")
         return stream_reply(converse_events()) if streamed else json_reply(conversed())
@@ -56,13 +56,13 @@ def other_model(request: Received) -> Reply:
 
 
 def counted(exchange: Exchange) -> tuple[int, int]:
-    """Return the tokens of a request and of its answer."""
+    """Return the token counts of a request and of its answer."""
     return exchange.usage.prompt_tokens, exchange.usage.completion_tokens
 
 
 @pytest.mark.outer
 def test_the_five_wrappers_of_the_official_sdk(server: LocalServer) -> None:
-    """Each client, asked at once and as a stream, gives a trace with model, tokens, messages and calls of tools."""
+    """Each wrapped client gives a trace with model, tokens, messages and tool calls, with and without streaming."""
     require_node("pandaprobe")
     with ScriptedEndpoint(parcel_script()) as model, ProviderServer() as other:
         other.script = other_model
@@ -94,7 +94,7 @@ def test_the_five_wrappers_of_the_official_sdk(server: LocalServer) -> None:
     assert [_texts(call["input"]) for call in calls] == [*[[QUESTION], [POLITE]] * 4, [QUESTION], [QUESTION]]
     assert [_texts(call["output"]) for call in calls[1:8:2]] == [[WELCOME]] * 4
     assert [_texts(call["output"]) for call in calls[8:]] == [[ANSWER]] * 2
-    for call in calls[:8:2]:  # each in its provider's words
+    for call in calls[:8:2]:  # tool calls in each provider's format
         said = json.dumps(call["output"]).replace("\\", "")
         assert "track_parcel" in said
         assert json.dumps(ARGUMENTS) in said
@@ -104,7 +104,7 @@ def test_the_five_wrappers_of_the_official_sdk(server: LocalServer) -> None:
 @pytest.mark.outer
 @pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
 def test_the_vercel_ai_sdk(server: LocalServer, protocol: str) -> None:
-    """An agent with a tool is one trace, at once and as a stream: each model call and the tool with what they had."""
+    """An agent with a tool is one trace, with and without streaming; model and tool spans have input and output."""
     require_node("ai")
     with ScriptedEndpoint(parcel_script()) as model:
         run_node("vercel_ai.cjs", protocol, f"{server.url}/v1/traces", model.url)
@@ -130,7 +130,7 @@ def _assert_told(trace: Mapping[str, Any], exchanges: Sequence[Exchange]) -> Non
     assert {span["parent_span_id"] for span in [*calls, *tools]} == {agent["span_id"]}
     assert len(trace["spans"]) == 4
     assert [(call["model"], *_spent(call)) for call in calls] == [("gpt-5", *counted(one)) for one in exchanges]
-    assert trace["total_tokens"] == sum(map(sum, map(counted, exchanges))), "the agent's own sum is not added"
+    assert trace["total_tokens"] == sum(map(sum, map(counted, exchanges))), "the agent's own sum was added"
     assert [(tool["name"], tool["input"]) for tool in tools] == [("track_parcel", ARGUMENTS)]
     assert tools[0]["output"] == {**ARGUMENTS, "state": "on its way"}
     first, second = calls

@@ -1,4 +1,4 @@
-"""Rate limits: the window, and the requests that each bucket counts."""
+"""Rate limits: the time window, and the requests that each limit counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def test_the_window_opens_at_the_first_hit_and_is_not_extended_by_refusals() -> None:
-    """Three requests pass, later ones are refused until 60 s after the first, whatever came in between."""
+    """Three requests pass; later ones are refused until 60 s after the first, and refusals do not extend this."""
     clock = Clock()
     windows = FixedWindows(monotonic=clock)
     for moment in (0.0, 30.0, 59.0):
@@ -35,7 +35,7 @@ def test_the_window_opens_at_the_first_hit_and_is_not_extended_by_refusals() -> 
 
 
 def test_buckets_are_apart_by_credential_and_path() -> None:
-    """Another key or another path has its own window."""
+    """Each combination of API key and path has its own window."""
     windows = FixedWindows(monotonic=Clock())
     for credential, path in (("a", "/x"), ("b", "/x"), ("a", "/y")):
         windows.hit(credential, path, 1)
@@ -44,7 +44,7 @@ def test_buckets_are_apart_by_credential_and_path() -> None:
 
 
 def test_closed_windows_are_swept() -> None:
-    """A server that gets ever new paths does not keep their windows for ever."""
+    """Windows that have ended are deleted, so new paths do not fill the memory."""
     clock = Clock()
     windows = FixedWindows(monotonic=clock)
     for number in range(30_000):
@@ -54,7 +54,7 @@ def test_closed_windows_are_swept() -> None:
 
 
 def test_retry_after_tells_when_the_window_opens() -> None:
-    """The value is in whole seconds; the test above shows that waiting so long is enough."""
+    """Retry-After is a whole number of seconds; the test above shows that waiting this long is enough."""
     with LocalServer(limit=2) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
@@ -66,7 +66,7 @@ def test_retry_after_tells_when_the_window_opens() -> None:
 
 
 def test_limits_can_be_turned_off() -> None:
-    """Without a limit no request is refused, on any route."""
+    """Without a limit no request is refused."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:

@@ -1,4 +1,4 @@
-"""Lists over many traces: whatever plan SQLite uses, the same traces come in the same order."""
+"""Lists over many traces: for any query plan of SQLite, the same traces come in the same order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def queries() -> Iterator[Queries]:
 
 
 def numbers(queries: Queries, wanted: TraceFilter, limit: int = TRACES, offset: int = 0) -> tuple[list[int], int]:
-    """List traces by their numbers, and count them."""
+    """Return the numbers of the listed traces, and the total."""
     rows, total = queries.traces("p", wanted, Slice(limit=limit, offset=offset), TraceSortBy.STARTED_AT, SortOrder.DESC)
     return [UUID(row["trace_id"]).int for row in rows], total
 
@@ -70,13 +70,13 @@ def numbers(queries: Queries, wanted: TraceFilter, limit: int = TRACES, offset: 
 def test_traces_with_any_of_the_tags_are_listed_and_counted_once(
     queries: Queries, tags: tuple[str, ...], matching: list[int]
 ) -> None:
-    """SQLite finds a few traces by the tag, many by their starts."""
+    """A trace with several of the tags is listed and counted once, whichever index SQLite uses."""
     assert numbers(queries, TraceFilter(tags=tags)) == (matching, len(matching))
     assert numbers(queries, TraceFilter(tags=tags), limit=3, offset=1) == (matching[1:4], len(matching))
 
 
 def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
-    """A list can be limited to the traces with a tag that have a user and a status."""
+    """A list can be limited to traces that have a tag, a user and a status."""
     for tag in ("all", "few"):
         matching = [
             n for n in range(TRACES) if n % 3 != 2 and n % 7 == 0 and n % 5 == 0 and (tag == "all" or n % 500 == 0)
@@ -86,7 +86,7 @@ def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
 
 
 def test_the_newest_sessions_are_those_whose_last_trace_came_last(queries: Queries) -> None:
-    """The result is a page and the total; a filter that excludes nothing gives the same on a slower path."""
+    """Sessions are ordered by their latest trace; a filter that excludes nothing returns the same page."""
     newest = list(dict.fromkeys(f"session-{n * 31 % 101}" for n in reversed(range(TRACES)) if n % 3 != 2))
     for wanted in (TraceFilter(), TraceFilter(tags=("all",)), TraceFilter(after=0)):
         found, total = queries.sessions("p", wanted, Slice(limit=7, offset=3), SessionSortBy.RECENT, SortOrder.DESC)

@@ -1,4 +1,4 @@
-"""Running traces on the local server: told over HTTP, shown from memory, and replaced by what is delivered."""
+"""Running traces on the local server: received over HTTP, shown from memory, and replaced by the delivered traces."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def server() -> Generator[LocalServer]:
 
 @contextmanager
 def app(url: str, **settings: Any) -> Iterator[tuple[Tracer, PandaProbeSpanProcessor]]:
-    """Yield a tracer whose spans go to a server, with its processor."""
+    """Yield a tracer that sends spans to a server, and its processor."""
     given = {"endpoint": url, "api_key": "sk_pp_local", "project_name": "shop", "shutdown_timeout_s": 60.0}
     config = Config.resolve({**given, **settings}, environ={})
-    # On a busy machine, a second is too short for an answer.
+    # On a busy machine, one second is too short for an answer.
     pipeline = ExportPipeline(config, counts_starts=True, timing=Timing(live_timeout_s=60.0))
     processor = PandaProbeSpanProcessor(pipeline=pipeline)
     with provider_with(processor) as tracer:
@@ -52,7 +52,7 @@ def app(url: str, **settings: Any) -> Iterator[tuple[Tracer, PandaProbeSpanProce
 
 
 def tree_of(server: LocalServer, trace_id: str) -> list[str]:
-    """Return the names in the tree on the page of a trace; none without a page."""
+    """Return the span names in the tree on a trace's page, or an empty list if the page does not exist."""
     answer = httpx.get(f"{server.url}/ui/traces/{trace_id}", trust_env=False, timeout=60)
     nodes = answer.text.partition('class="nodes"')[2].partition("Where the time went")[0]
     return re.findall(r'class="name">([^<]*)<', nodes) if answer.status_code == 200 else []
@@ -74,7 +74,7 @@ def run_of(tracer: Tracer, between: Any = lambda trace_id, step: None) -> str:
 
 
 def test_the_tree_of_a_running_agent_grows_on_its_page(server: LocalServer) -> None:
-    """Before anything is stored; in the end the page shows what is stored, and nothing waits in memory."""
+    """The page shows running spans before anything is stored; after delivery, the stored trace replaces them."""
     seen: list[int] = []
 
     def look(trace_id: str, step: int) -> None:
@@ -84,7 +84,7 @@ def test_the_tree_of_a_running_agent_grows_on_its_page(server: LocalServer) -> N
         seen.append(page.count("<h2>Running now"))
         headers = {"X-Project-Name": "shop"}
         stored = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, trust_env=False, timeout=60)
-        assert stored.status_code == 404  # as on the real server, until it is delivered
+        assert stored.status_code == 404  # as on the real server, until the trace is delivered
 
     with app(server.url) as (tracer, processor):
         trace_id = run_of(tracer, look)
@@ -96,7 +96,7 @@ def test_the_tree_of_a_running_agent_grows_on_its_page(server: LocalServer) -> N
 
 
 def test_another_pandaprobe_receives_no_live_request() -> None:
-    """It is asked once whether it is a local one, since it is on this machine."""
+    """A PandaProbe server on this machine that is not a local server gets one request to /health and no live events."""
     with StrictPandaProbe() as hosted:
 
         def until_asked(trace_id: str, step: int) -> None:
@@ -111,7 +111,7 @@ def test_another_pandaprobe_receives_no_live_request() -> None:
 
 
 def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None:
-    """The next server receives what it would without a live view."""
+    """If the server stops while a trace runs, the next server receives the same trace as without a live view."""
     bodies: list[dict[str, Any]] = []
     for live in (False, True):
         first = LocalServer(limit=None).start()
@@ -124,7 +124,7 @@ def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None
                     wait_until(lambda: first.services.live.get(trace_id))
                 first.stop()
             else:
-                following.start()  # noqa: B023 - called in this round
+                following.start()  # noqa: B023 - called in this iteration
 
         with app(first.url, live=live) as (tracer, processor):
             trace_id = run_of(tracer, die)
@@ -138,7 +138,7 @@ def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None
 
 
 def without_moments(trace: dict[str, Any]) -> dict[str, Any]:
-    """Return a trace without ids and times, which differ from run to run."""
+    """Return a trace without ids and times, which differ between runs."""
     text = re.sub(r'"[0-9a-f]{8}-[0-9a-f-]{27}"', '"id"', json.dumps(trace))
     text = re.sub(r'"\d{4}-\d\d-\d\dT[^"]*"', '"time"', text)
     plain: dict[str, Any] = json.loads(re.sub(r'"(latency_ms|time_to_first_token_ms)": [0-9.e-]+', '"ms": 0', text))
@@ -149,7 +149,7 @@ def without_moments(trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def event(kind: Literal["b", "e", "t", "i"], trace: int, span: int = 1, **fields: Any) -> LiveEvent:
-    """Return an event of a span."""
+    """Return a live event of a span."""
     body: dict[str, Any] = {"k": kind, "trace_id": UUID(int=trace)}
     if kind in "be":
         end = {"ended_at": ENDED} if kind == "e" else {}
@@ -160,13 +160,13 @@ def event(kind: Literal["b", "e", "t", "i"], trace: int, span: int = 1, **fields
 
 
 def names_in(live: LiveTraces, trace: int) -> list[str]:
-    """Return the names of the spans of a running trace."""
+    """Return the names of a running trace's spans."""
     found = live.get(str(UUID(int=trace)))
     return [] if found is None else [span["name"] for span in found.spans]
 
 
 def test_a_begin_that_is_overtaken_changes_nothing() -> None:
-    """The end of a span says more than its begin; text after it is late."""
+    """The begin and the text of a span change nothing if they arrive after its end."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("e", 1, output="done"), event("b", 1), event("t", 1, text="do")])
     [span] = live.get(str(UUID(int=1))).spans  # type: ignore[union-attr]
@@ -175,7 +175,7 @@ def test_a_begin_that_is_overtaken_changes_nothing() -> None:
 
 
 def test_text_so_far_is_the_output_of_its_span() -> None:
-    """Until the span ends."""
+    """Until a span ends, its output is the latest text so far."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1), event("t", 1, text="Sun"), event("t", 1, text="Sunny"), event("t", 1, 9, text="?")])
 
@@ -183,7 +183,7 @@ def test_text_so_far_is_the_output_of_its_span() -> None:
 
 
 def test_what_is_stored_leaves_the_memory_and_does_not_come_back() -> None:
-    """Span by span for a trace that still runs, and then as a whole."""
+    """A stored span leaves the memory at once, and a stored trace as a whole; late events do not bring them back."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1, 1), event("b", 1, 2), event("b", 1, 3)])
     live.stored(str(UUID(int=1)), [str(UUID(int=2))], is_whole=False)
@@ -195,7 +195,7 @@ def test_what_is_stored_leaves_the_memory_and_does_not_come_back() -> None:
 
 
 def test_another_project_cannot_write_into_a_trace() -> None:
-    """Its events are ignored."""
+    """Events from another project for a running trace are ignored."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1, 1)])
     live.take("q", [event("b", 1, 2)])
@@ -205,7 +205,7 @@ def test_another_project_cannot_write_into_a_trace() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """The oldest traces give way; a trace with too many spans, or too much content, says that it is incomplete."""
+    """The oldest traces are dropped; a trace with too many spans or too much content is marked as incomplete."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", number) for number in range(1, MOST_TRACES + 11)])
     assert names_in(live, 10) == []
@@ -223,8 +223,8 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_trace_of_which_nothing_is_heard_is_interrupted() -> None:
-    """After fifteen minutes; its spans end where it was last heard of."""
-    now = 1_767_323_045_000_000  # STARTED
+    """After fifteen minutes without an event, a trace counts as interrupted; its spans end at the last event."""
+    now = 1_767_323_045_000_000  # the time of STARTED
     live = LiveTraces(lambda: now)
     live.take("p", [event("b", 1), event("i", 1)])
     now += SILENT_FOR - 1
@@ -239,7 +239,7 @@ def test_a_trace_of_which_nothing_is_heard_is_interrupted() -> None:
 
 
 def test_the_stream_tells_changes_until_the_trace_is_settled() -> None:
-    """One event for each version that was seen, and the end."""
+    """The stream has an event for each change of the trace, then the event `settled`."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1)])
     steps: Iterator[Callable[[], object]] = iter(
@@ -264,7 +264,7 @@ def test_the_stream_tells_changes_until_the_trace_is_settled() -> None:
 
 @pytest.mark.parametrize(("length", "axis"), [(0.4, 1), (1, 1), (1.5, 2), (3, 5), (6, 10), (12, 20), (999, 1000)])
 def test_the_axis_grows_in_steps(length: float, axis: float) -> None:
-    """So bars stay where they are while spans go on."""
+    """The time axis grows in steps, so that bars rarely move while spans run."""
     assert stepped(length) == axis
 
 
@@ -272,7 +272,7 @@ def test_the_axis_grows_in_steps(length: float, axis: float) -> None:
 
 
 def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
-    """A program that runs for minutes sends more often than the default limit allows."""
+    """Live events do not count for the rate limit and do not consume queued faults."""
     with LocalServer(limit=1) as server:
         server.faults.next(500)
         body = [{"k": "b", "trace_id": str(UUID(int=1)), "span": {"name": "run", "started_at": STARTED}}]
@@ -290,7 +290,7 @@ def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_rows_grow_and_stay_in_a_browser(server: LocalServer, theme: Literal["light", "dark"], width: int) -> None:
-    """A MutationObserver sees no row removed, also when the trace settles; the selected row stays; axe is content."""
+    """A MutationObserver sees no row removed, even when the trace is stored; the selection stays; axe finds nothing."""
     from playwright.sync_api import expect
 
     from chromium import chromium

@@ -1,4 +1,4 @@
-"""Keys, plans, invitations and tags answer as the source and the description of server 0.5.0 say."""
+"""Keys, plans, invitations and tags: answers follow the source and the API description of server 0.5.0."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def use(server: LocalServer, key: str) -> int:
 
 
 def test_a_rotated_key_is_valid_until_it_expires(server: LocalServer, http: httpx.Client, organization: str) -> None:
-    """Its successor has the same name and ninety days."""
+    """The old key stays valid; the new key has the same name and another ninety days."""
     old = http.post(f"{organization}/api-keys", json={"name": "k", "expiration": "90d"}).json()
     answer = http.post(f"{organization}/api-keys/{old['id']}/rotate")
     new = answer.json()
@@ -57,7 +57,7 @@ def test_a_rotated_key_is_valid_until_it_expires(server: LocalServer, http: http
 def test_a_key_that_has_expired_is_not_active_and_can_be_rotated(
     server: LocalServer, http: httpx.Client, organization: str
 ) -> None:
-    """An expired key is renewed by rotation, and refused until then."""
+    """An expired key is refused, and rotating it gives a valid key."""
     accounts = server.services.accounts
     key, secret = accounts.add_key(accounts.home.id, "late", expires_at=server.services.now() - 1)
     assert http.get(f"{organization}/api-keys/{key.id}").json()["is_active"] is False
@@ -83,7 +83,7 @@ def test_a_key_that_has_expired_is_not_active_and_can_be_rotated(
 def test_keys_that_cannot_be_rotated(
     server: LocalServer, http: httpx.Client, organization: str, expiration: str, revoked: bool, words: str
 ) -> None:
-    """A key without expiry and a revoked one are refused, and stay as they are."""
+    """A key without expiry and a revoked key cannot be rotated, and stay unchanged."""
     key = http.post(f"{organization}/api-keys", json={"name": "k", "expiration": expiration}).json()
     if revoked:
         http.delete(f"{organization}/api-keys/{key['id']}")
@@ -93,7 +93,7 @@ def test_keys_that_cannot_be_rotated(
 
 
 def test_the_price_list(http: httpx.Client, organization: str) -> None:
-    """It has the plans that are sold, with what a unit more costs; a development organization pays nothing."""
+    """The price list has the plans with the price of an extra unit; a development organization pays nothing."""
     plans = http.get("/subscriptions/plans").json()
     assert [(plan["name"], plan["monthly_price_cents"], plan["max_members"]) for plan in plans] == [
         ("HOBBY", 0, 1),
@@ -125,7 +125,7 @@ def test_the_price_list(http: httpx.Client, organization: str) -> None:
     ],
 )
 def test_invitations(http: httpx.Client, organization: str, body: dict[str, Any], status: int, words: str) -> None:
-    """The plan has no room for a second member."""
+    """Invitations are refused: there is no room for a second member, and neither owners nor oneself can be invited."""
     answer = http.post(f"{organization}/invitations", json=body)
     assert (answer.status_code, answer.json()) == (status, {"detail": words})
     unknown = http.delete(f"{organization}/invitations/{ONE}")
@@ -142,7 +142,7 @@ def test_invitations(http: httpx.Client, organization: str, body: dict[str, Any]
     ids=["removed", "added", "both"],
 )
 def test_tags_of_a_batch(server: LocalServer, change: dict[str, Any], tags: list[str]) -> None:
-    """Removal keeps order and duplicates; what is added comes after it and makes the tags sorted and unique."""
+    """Removing tags keeps order and duplicates; adding tags afterwards makes the list sorted and unique."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         http.delete(f"/traces/{ONE}")
@@ -156,7 +156,7 @@ def test_tags_of_a_batch(server: LocalServer, change: dict[str, Any], tags: list
 
 
 def test_a_request_without_a_project(server: LocalServer) -> None:
-    """Without authentication, too, a request names its project."""
+    """A request must name its project, even without authentication."""
     answer = httpx.get(f"{server.url}/traces", trust_env=False, timeout=60)
     words = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."
     assert (answer.status_code, answer.json()) == (422, {"detail": words})

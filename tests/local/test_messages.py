@@ -27,5 +27,5 @@ FOUND = "invalid character: expected an optional prefix of `urn:uuid:` followed 
     ],
 )
 def test_what_is_wrong_with_an_id(text: str, message: str) -> None:
-    """The message names the first error with its place."""
+    """The message names the first error and its position."""
     assert uuid_message(text) == f"Input should be a valid UUID, {message}"

@@ -1,4 +1,4 @@
-"""The unchanged official SDK against the local server: its documented examples in their own process."""
+"""The unmodified official SDK and the local server: its documented examples run in a process of their own."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_its_documented_examples_work(tmp_path: Path) -> None:
         "evaluated": [0.9],
         "session": ["my-agent", "my-agent"],
     }
-    # Two agents, a chat completion, a response, a message, and the trace made by hand.
+    # two agents, a chat completion, a response, a message, and the trace made by hand
     assert len(traces) == 6
     assert {(t["session_id"], t["user_id"]) for t in traces} == {
         ("conversation-123", "user-abc"),

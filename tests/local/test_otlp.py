@@ -27,7 +27,7 @@ def server() -> Iterator[LocalServer]:
 
 
 def stored(server: LocalServer, trace_id: str, project: str = "default") -> dict[str, Any]:
-    """Return a trace once it is there; stopping the receivers delivers what has arrived."""
+    """Stop the OTLP receivers, which delivers what has arrived, and return the trace."""
     server.services.otlp.close()
     headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
     found: dict[str, Any] = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers).raise_for_status().json()
@@ -52,7 +52,7 @@ def send(server: LocalServer, **headers: str) -> str:
 
 
 def test_a_trace_arrives(server: LocalServer) -> None:
-    """Spans exported one by one are one trace, read as from any instrumentation."""
+    """Spans that are exported one by one become one trace, mapped as from any instrumentation."""
     found = stored(server, send(server))
 
     assert [(span["name"], span["kind"]) for span in found["spans"]] == [("shop", "AGENT"), ("chat gpt-5", "LLM")]
@@ -60,7 +60,7 @@ def test_a_trace_arrives(server: LocalServer) -> None:
 
 
 def test_headers_name_the_project(server: LocalServer) -> None:
-    """The headers are those of `POST /traces`."""
+    """The header that names the project is that of `POST /traces`."""
     trace_id = send(server, **{"x-project-name": "orders"})
 
     assert stored(server, trace_id, "orders")["name"] == "shop"
@@ -68,7 +68,7 @@ def test_headers_name_the_project(server: LocalServer) -> None:
 
 @pytest.mark.parametrize("sender", ["http/json", "http/protobuf"])
 def test_a_program_in_node_sends_by_its_own_exporter(server: LocalServer, sender: str) -> None:
-    """The exporters of Node.js work too, in both encodings."""
+    """The exporters of Node.js work in both encodings."""
     require_node()
     trace_id = run_node("send.cjs", sender, f"{server.url}/v1/traces").strip()
 
@@ -76,7 +76,7 @@ def test_a_program_in_node_sends_by_its_own_exporter(server: LocalServer, sender
 
 
 def test_stopping_delivers_what_has_come(tmp_path: Any) -> None:
-    """A server with a file writes the traces to it before it stops."""
+    """Before it stops, a server with a file stores the traces that have arrived."""
     path = tmp_path / "traces.db"
     with LocalServer(path, limit=None) as server:
         trace_id = send(server)
@@ -85,7 +85,7 @@ def test_stopping_delivers_what_has_come(tmp_path: Any) -> None:
 
 
 def test_a_key_is_asked_for_where_keys_are_checked() -> None:
-    """On a server that others can reach, an unknown key gives no access."""
+    """On a server with auth, an unknown key is refused."""
     with LocalServer(auth=True) as server:
         body = json.dumps({"resourceSpans": []})
         headers = {"content-type": "application/json"}
@@ -96,7 +96,7 @@ def test_a_key_is_asked_for_where_keys_are_checked() -> None:
 
 
 def test_names_that_strangers_make_up_cost_nothing_without_bound(server: LocalServer) -> None:
-    """Each project has its own threads, so their number is bounded, and a further sender is told."""
+    """The number of projects that send OTLP is limited, since each has its own threads; a further one gets 429."""
     body, headers = json.dumps({"resourceSpans": []}), {"content-type": "application/json"}
     with httpx.Client(base_url=server.url) as http:
         answers = [
@@ -110,7 +110,7 @@ def test_names_that_strangers_make_up_cost_nothing_without_bound(server: LocalSe
 
 
 def test_metrics_and_logs_are_told_what_is_kept(server: LocalServer) -> None:
-    """A sender learns at once that these signals are not kept."""
+    """A sender of metrics gets status 404 and the reason that only traces are kept."""
     answer = httpx.post(f"{server.url}/v1/metrics", content=b"{}", headers={"content-type": "application/json"})
 
     assert (answer.status_code, "traces only" in answer.text) == (404, True)

@@ -1,4 +1,4 @@
-"""Values that the real server (0.5.0) loses, is poisoned by or fails on get a 422 that names the field."""
+"""Values that make the real server (0.5.0) lose data or fail: the local server answers 422 and names the field."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def _refused(answer: httpx.Response) -> str:
     ],
 )
 def test_text_that_would_lose_the_trace(http: httpx.Client, body: str, field: str) -> None:
-    """A NUL or lone surrogate anywhere is refused, and the error names its place."""
+    """A NUL or lone surrogate anywhere is refused, and the error names the field."""
     content = f'{{"name": "t", "started_at": "{STARTED}", {body}}}'
     assert _refused(http.post("/traces", content=content)) == field
     assert http.get("/traces").json()["total"] == 0
 
 
 def test_a_lone_surrogate_in_a_name(http: httpx.Client) -> None:
-    """The real server refuses it, too, where it checks the length: in these words."""
+    """For a lone surrogate in a field with a length limit, the message is that of the real server."""
     words = "Input should be a valid string, unable to parse raw data as a unicode string"
     span = f'{{"name": "\\ud800", "started_at": "{STARTED}"}}'
     for body, field in (
@@ -83,13 +83,13 @@ def test_a_lone_surrogate_in_a_name(http: httpx.Client) -> None:
 
 
 def test_raw_bytes_of_a_lone_surrogate(http: httpx.Client) -> None:
-    """A lone surrogate as raw bytes is refused like its escape."""
+    """A lone surrogate as raw bytes is refused like its escape sequence."""
     content = b'{"name": "t", "started_at": "2026-01-02", "input": "\xed\xa0\x80"}'
     assert _refused(http.post("/traces", content=content)) == "input"
 
 
 def test_escaped_pairs_and_backslashes_are_text(http: httpx.Client) -> None:
-    """A surrogate pair is a character, and a backslash before `u0000` is a backslash."""
+    """A surrogate pair is a character, and an escaped backslash before `u0000` is a backslash."""
     content = f'{{"trace_id": "{ONE}", "name": "t", "started_at": "{STARTED}", "input": "\\ud83d\\udc3c \\\\u0000"}}'
     assert http.post("/traces", content=content).status_code == 202
     assert http.get(f"/traces/{ONE}").json()["input"] == "\U0001f43c \\u0000"
@@ -106,7 +106,7 @@ def test_costs_that_would_lose_the_trace(http: httpx.Client, cost: str) -> None:
 @pytest.mark.parametrize("tokens", [10.5, 10.0, "abc", "", True, {}, [], 2**31, -(2**31) - 1])
 @pytest.mark.parametrize("key", ["prompt_tokens", "completion_tokens"])
 def test_token_counts_that_would_poison_the_project(http: httpx.Client, key: str, tokens: Any) -> None:
-    """A token count that the server's SQL cannot read is refused, and lists keep working."""
+    """A token count that the real server's SQL cannot read is refused, and lists keep working."""
     answer = http.post("/traces", json=_trace(spans=[_span(token_usage={key: tokens})]))
     assert _refused(answer) == "spans -> 0 -> token_usage"
     assert key in answer.json()["errors"][0]["message"]
@@ -123,13 +123,13 @@ def test_token_counts_that_are_safe(http: httpx.Client) -> None:
 
 
 def test_a_sum_of_tokens_beyond_four_bytes(http: httpx.Client) -> None:
-    """Two counts whose sum is too large are refused."""
+    """Two token counts whose sum exceeds four bytes are refused."""
     usage = {"prompt_tokens": 2**31 - 1, "completion_tokens": 1}
     assert _refused(http.post("/traces", json=_trace(spans=[_span(token_usage=usage)]))) == "spans -> 0 -> token_usage"
 
 
 def test_numbers_that_the_direct_routes_fail_on(http: httpx.Client) -> None:
-    """NaN is stored as null by POST /traces and refused by the routes that write at once."""
+    """`POST /traces` stores NaN as null; the routes that write at once refuse it."""
     nan = f'{{"trace_id": "{ONE}", "name": "t", "started_at": "{STARTED}", "input": [NaN, 1e999]}}'
     assert http.post("/traces", content=nan).status_code == 202
     assert http.get(f"/traces/{ONE}").json()["input"] == [None, None]
@@ -140,7 +140,7 @@ def test_numbers_that_the_direct_routes_fail_on(http: httpx.Client) -> None:
 
 
 def test_a_trace_of_another_project_is_not_overwritten(http: httpx.Client) -> None:
-    """A trace id that another project has is refused, and that trace stays as it was."""
+    """A trace id of another project is refused, and that project's trace stays unchanged."""
     http.post("/traces", json=_trace(name="mine"))
     other = http.post("/traces", json=_trace(name="theirs"), headers={"X-Project-Name": "other"})
     assert _refused(other) == "trace_id"
@@ -148,7 +148,7 @@ def test_a_trace_of_another_project_is_not_overwritten(http: httpx.Client) -> No
 
 
 def test_a_span_of_another_trace_is_not_changed(http: httpx.Client) -> None:
-    """A span id that another trace has is refused with its index, and nothing of the request is stored."""
+    """A span id of another trace is refused with its index, and nothing of the request is stored."""
     http.post("/traces", json=_trace(spans=[_span(name="first")]))
     fresh = {"name": "fresh", "started_at": STARTED}
     second = http.post("/traces", json={**_trace(), "trace_id": TWO, "spans": [fresh, _span(name="second")]})
@@ -165,7 +165,7 @@ def test_lists_beyond_eight_bytes(http: httpx.Client) -> None:
 
 
 def test_scores_that_the_server_fails_on(http: httpx.Client) -> None:
-    """Names and values over 255 characters are refused, and a score of an unknown trace is a 404."""
+    """Names and values over 255 characters are refused, and a score of an unknown trace gets 404."""
     http.post("/traces", json=_trace())
     score = {"trace_id": ONE, "name": "n", "value": "0.5"}
     assert _refused(http.post("/evaluations/trace-scores", json={**score, "name": "x" * 256})) == "name"
@@ -194,7 +194,7 @@ def test_moments_that_utc_cannot_express(http: httpx.Client) -> None:
 
 
 def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
-    """Return the answers to two renamings to nothing, and to a value too deep to be stored."""
+    """Return the answers to two updates with an empty name, and to a value too deep to be stored."""
     assert http.post("/traces", json=_trace(spans=[_span()])).is_success
     nested = "[" * 300 + "]" * 300
     return [
@@ -205,7 +205,7 @@ def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
 
 
 def test_what_makes_the_real_server_fail(http: httpx.Client) -> None:
-    """The real server answers 500 every time, so a client would retry in vain: here the answer says what is wrong."""
+    """If the real server answers 500, and clients retry in vain, the local server answers 422 with the reason."""
     answers = _answers_to_what_fails_there(http)
     assert [_refused(answer) for answer in answers] == ["name", "name", ""]
     assert answers[2].json()["errors"][0]["message"] == "Value should not be nested deeper than 254 levels"
@@ -213,7 +213,7 @@ def test_what_makes_the_real_server_fail(http: httpx.Client) -> None:
 
 
 def test_failures_as_they_were_measured() -> None:
-    """Without `retry_after` the server behaves as 0.5.0 does, its own failures included."""
+    """Without `retry_after` the local server behaves as server 0.5.0 does, including its failures."""
     with LocalServer(limit=None, retry_after=False) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p", "Content-Type": "application/json"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:

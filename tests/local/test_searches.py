@@ -1,4 +1,4 @@
-"""The cost of lists and searches depends only on the data of their own project."""
+"""The cost of lists and searches depends only on the data of the searched project."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 PAGE = Slice(limit=25, offset=0)
 FEW, MANY = 20, 1500
 STEPS_OF_VM = 100
-"""SQLite's own unit of work: it calls the handler below after this many of its instructions."""
+"""The number of SQLite instructions between two calls of the handler below."""
 
 
 def fill(services: Services, name: str, traces: int) -> str:
-    """Store traces in a project of this name; return the project's id."""
+    """Store traces in a project with this name; return the project's id."""
     project = services.accounts.project_named(services.accounts.home.id, name)
     now = datetime.now(UTC)
     with services.database.write() as connection:
@@ -58,7 +58,7 @@ def counted(services: Services) -> Generator[list[int]]:
 
 
 def searching(text: str) -> TraceFilter:
-    """The filter of a search."""
+    """Return the filter of a search."""
     return TraceFilter(search=Search(query=parse(text).query, now=0))
 
 
@@ -81,9 +81,9 @@ def traces(services: Services, project: str, wanted: TraceFilter) -> Any:
 
 @pytest.fixture(scope="module")
 def cost() -> Generator[Callable[[str], tuple[int, int]]]:
-    """Yield a function for the cost of a request in a small project: alone, and beside a large one that is newer."""
+    """Yield a function that returns the cost of a request in a small project, alone and beside a large, newer one."""
     with LocalServer(limit=None) as alone, LocalServer(limit=None) as beside:
-        # Sealed here and not by the threads, which might be in the midst of it when something is counted.
+        # Traces are sealed here, because the threads might seal some while instructions are counted.
         alone.services.sealer.stop(60)
         beside.services.sealer.stop(60)
         small = fill(alone.services, "small", FEW), fill(beside.services, "small", FEW)
@@ -105,7 +105,7 @@ def cost() -> Generator[Callable[[str], tuple[int, int]]]:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_other_projects_cost_nothing(look: str, cost: Callable[[str], tuple[int, int]]) -> None:
-    """The costs are equal within a tenth, and a few hundred instructions for a deeper index."""
+    """A large project beside it raises a small project's cost by at most a tenth and a few hundred instructions."""
     alone, beside = cost(look)
 
     assert alone > 0

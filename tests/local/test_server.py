@@ -1,4 +1,4 @@
-"""Starting, stopping and breaking a local server."""
+"""Start, stop and failure of a local server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client(server: LocalServer, **headers: str) -> httpx.Client:
 
 
 def test_a_trace_is_readable_as_soon_as_it_was_accepted() -> None:
-    """A trace is readable as soon as it was accepted."""
+    """The answer 202 means that the trace can be read."""
     with LocalServer() as server, client(server) as http:
         accepted = http.post("/traces", json=TRACE)
         read = http.get(f"/traces/{accepted.json()['trace_id']}")
@@ -44,7 +44,7 @@ def test_a_trace_is_readable_as_soon_as_it_was_accepted() -> None:
 
 
 def test_start_and_stop_may_be_repeated() -> None:
-    """Start and stop are idempotent, and a stopped server says what to do."""
+    """Start and stop can be repeated, and a stopped server's error explains what to do."""
     server = LocalServer()
     url = server.start().url
     assert server.start().url == url
@@ -57,13 +57,13 @@ def test_start_and_stop_may_be_repeated() -> None:
 
 
 def test_an_address_other_machines_reach_needs_auth() -> None:
-    """An address that other machines reach is refused without auth."""
+    """A server without auth refuses an address that other machines can reach."""
     with pytest.raises(ConfigError, match="auth=True"):
         LocalServer(host="0.0.0.0")
 
 
 def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path) -> None:
-    """A used port raises OSError, and the database can be opened afterwards."""
+    """A port in use raises OSError, and the database can be opened afterwards."""
     db = tmp_path / "p.db"
     with LocalServer() as first:
         port = int(first.url.rsplit(":", 1)[1])
@@ -74,7 +74,7 @@ def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path
 
 
 def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
-    """A second server on a file gets an error, and may open the file once the first has stopped."""
+    """A second server on the same file gets an error until the first has stopped."""
     db = tmp_path / "p.db"
     with LocalServer(db), pytest.raises(DatabaseInUseError, match="another process"):
         LocalServer(db).start()
@@ -83,7 +83,7 @@ def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
 
 
 def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
-    """Every trace that was answered with 202 is there after kill -9, and the file can be served again."""
+    """Every trace that was answered with 202 is stored after kill -9, and a server can open the file again."""
     db = tmp_path / "p.db"
     program = (
         "import signal, sys; from pandaprobe_otel.local import LocalServer\n"
@@ -107,7 +107,7 @@ def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
 
 
 def test_serve_prints_how_to_use_it_and_ends_on_sigterm(tmp_path: Path) -> None:
-    """`serve` prints the URL, a key and the lines to set, and ends in order on SIGTERM."""
+    """`serve` prints the URL, a key and the lines to set, and exits cleanly on SIGTERM."""
     program = f"from pandaprobe_otel.local import serve; serve(db={str(tmp_path / 'p.db')!r}, port=0)"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -132,7 +132,7 @@ def test_serve_refuses_an_open_address() -> None:
 
 
 def test_a_foreign_host_header_is_refused() -> None:
-    """A name that a web page could point at this machine is refused; the usual ones are served."""
+    """A host name that a web page could point at this machine is refused; localhost and loopback names are served."""
     with LocalServer() as server:
         port = server.url.rsplit(":", 1)[1]
         statuses = {
@@ -156,7 +156,7 @@ FOREIGN_HOSTS = (
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
 def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> None:
-    """A browser names the origin of a request, even of one that needs no permission."""
+    """Requests that change data are refused if the browser names another origin."""
     with LocalServer() as server:
         for path in ("/organizations", "/traces", "/ui/sign-in", "/evaluations/monitors/1"):
             answer = httpx.request(method, server.url + path, headers={"Origin": origin}, trust_env=False, timeout=60)
@@ -166,7 +166,7 @@ def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> Non
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_page_of_our_own_may(name: str) -> None:
-    """A page's origin is the address under which the server is reached; programs send none."""
+    """A request whose origin is the server's own address is accepted."""
     with LocalServer() as server:
         url = server.url.replace("127.0.0.1", name)
         made = httpx.post(
@@ -180,7 +180,7 @@ def test_a_page_of_our_own_may(name: str) -> None:
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
 def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> None:
-    """Any site's page may send such bodies without permission; FastAPI before 0.132 read one without a type as JSON."""
+    """A body without a JSON content type is refused: any site may send one, and FastAPI before 0.132 parses it."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     with LocalServer() as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         answer = http.post("/organizations", content=b'{"name": "sent"}', headers=headers)
@@ -191,7 +191,7 @@ def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> Non
 
 
 def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
-    """The outer layer gives such a body a type before any version of the framework reads it."""
+    """The outer layer sets a content type on a body without one, before FastAPI reads the request."""
     seen: list[Any] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -206,7 +206,7 @@ def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
 
 
 def test_unknown_keys_are_good_until_one_is_made() -> None:
-    """Without auth any key is valid until the first is made; then unknown ones are refused, `sk_pp_local` is not."""
+    """Without auth any key is valid until the first key is made; then only known keys and `sk_pp_local` are."""
     with LocalServer() as server:
         statuses = [httpx.Client(base_url=server.url, trust_env=False, timeout=60)]
         with statuses[0] as http:
@@ -222,7 +222,7 @@ def test_unknown_keys_are_good_until_one_is_made() -> None:
 
 
 def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
-    """With auth the local key is refused, and management routes want the server's token."""
+    """With auth the local key is refused, and management routes require the server's token."""
     with (
         LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server,
         httpx.Client(base_url=server.url, timeout=60) as http,
@@ -243,7 +243,7 @@ def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
 
 
 def test_queued_faults_hit_the_next_requests_in_order() -> None:
-    """Queued faults apply to the next requests, and `drop_after` has processed its request."""
+    """Queued faults apply to the next requests in order; `drop_after` processes its request before the failure."""
     with LocalServer() as server, client(server) as http:
         server.faults.next(500, 503, "drop", "drop_after")
         plain = http.post("/traces", json=TRACE)
@@ -276,7 +276,7 @@ def test_a_slow_server_is_slow() -> None:
 
 
 def test_a_used_up_quota_is_no_rate_limit() -> None:
-    """`quota_used_up` makes the server answer a 429 with `detail`, and reading still works."""
+    """With `quota_used_up` the server answers 429 with `detail`, and reading still works."""
     with LocalServer() as server, client(server) as http:
         server.faults.quota_used_up = True
         refused = http.post("/traces", json=TRACE)
@@ -288,7 +288,7 @@ def test_a_used_up_quota_is_no_rate_limit() -> None:
 
 
 def test_a_hobby_key_runs_out() -> None:
-    """A key of a HOBBY organization is refused once its traces are used up, repeated ids included."""
+    """A key of a HOBBY organization is refused once its quota of traces is used up; repeated ids count too."""
     with LocalServer() as server:
         key = server.make_key(plan="HOBBY", used_traces=99)
         with client(server, **{"X-API-Key": key}) as http:
@@ -309,14 +309,14 @@ def test_servers_leave_no_open_files() -> None:
 
 
 def test_the_environment_leads_a_program_to_the_server(tmp_path: Path) -> None:
-    """`environment` has the variables that the exporter reads."""
+    """`environment` returns the variables that the exporter reads."""
     with LocalServer() as server:
         config = Config.resolve(environ=server.environment("shop"), file=tmp_path / "none.yaml")
         assert (config.endpoint, config.api_key, config.project_name) == (server.url, server.api_key, "shop")
 
 
 def test_the_documentation_it_announces_exists() -> None:
-    """`/` names two pages, and both lead to the description of the API."""
+    """`/` names two pages of documentation, and both lead to the API description."""
     with LocalServer() as server, client(server) as http:
         announced = http.get("/").json()
         pages = [http.get(announced[name], follow_redirects=True) for name in ("docs", "scalar")]
@@ -343,6 +343,6 @@ print([span.name for span in exporter.get_finished_spans()])
 
 
 def test_the_server_does_not_trace_itself() -> None:
-    """Requests to the server become no spans, even with a tracer provider in its process."""
+    """Requests to the server create no spans, even if its process has a tracer provider."""
     told = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
     assert told.stdout.strip() == "[]", told.stderr

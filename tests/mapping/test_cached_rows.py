@@ -1,4 +1,4 @@
-"""Lookup of repeated attribute values: a span reads the same, whatever was mapped before it."""
+"""Cached lookups of repeated attribute values: a span is mapped the same, whatever was mapped before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def span_of(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_repeated_combination_gives_the_same_span() -> None:
-    """The first is computed, the second looked up."""
+    """A computed span and one from the cache are equal."""
     first, second = span_of(), span_of()
     assert first == second
     assert (first["kind"], first["model"], first["metadata"]["provider"]) == ("LLM", "answered", "openai")
@@ -35,7 +35,7 @@ def test_a_repeated_combination_gives_the_same_span() -> None:
 
 
 def test_a_change_in_one_attribute_is_seen() -> None:
-    """Another model, operation or parameter is seen, even after the first combination is known."""
+    """A changed model, operation or parameter is mapped correctly after the first combination is cached."""
     span_of()
     assert span_of(gen_ai__response__model="other")["model"] == "other"
     assert span_of(gen_ai__operation__name="invoke_agent")["kind"] == "AGENT"
@@ -44,7 +44,7 @@ def test_a_change_in_one_attribute_is_seen() -> None:
 
 @pytest.mark.parametrize("value", [1, 1.0, True])
 def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
-    """1, 1.0 and True are one key of a dict."""
+    """1, 1.0 and True are equal keys of a dict, but each keeps its type."""
     for known in (1, 1.0, True):
         span_of(gen_ai__request__temperature=known)
     found = span_of(gen_ai__request__temperature=value)["model_parameters"]["temperature"]
@@ -52,7 +52,7 @@ def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
 
 
 def test_what_follows_a_span_does_not_change_the_next() -> None:
-    """Sums, reasoning and the like are added to the span's own metadata, never to the looked-up one."""
+    """Sums and reasoning are added to the span's own metadata, never to the cached metadata."""
     plain = span_of()
     child = view("child", CALL, span_id=2, parent=1)
     parent = view("parent", {**CALL, "gen_ai.operation.name": "invoke_agent"}, span_id=1)
@@ -63,7 +63,7 @@ def test_what_follows_a_span_does_not_change_the_next() -> None:
 
 
 def test_lists_and_long_texts_are_read_but_not_remembered() -> None:
-    """Lists and long texts may be anything, and of any size."""
+    """Lists and long texts are mapped but not cached, because their size is unlimited."""
     cached = shape_of(view("call", CALL)).cached
     before = len(cached.known)
     assert span_of(gen_ai__request__model=["asked", "twice"])["model"] == "answered"
@@ -72,7 +72,7 @@ def test_lists_and_long_texts_are_read_but_not_remembered() -> None:
 
 
 def test_combinations_are_bounded() -> None:
-    """A program that has a new model name for each call does not fill the memory."""
+    """A program with a new model name in each call does not fill the memory."""
     for number in range(200):
         assert span_of(gen_ai__response__model=f"model-{number}")["model"] == f"model-{number}"
     assert len(shape_of(view("call", CALL)).cached.known) <= 32

@@ -1,4 +1,4 @@
-"""Any value as JSON that the server can store, and as text of bounded size."""
+"""Cleaning and encoding: any value becomes JSON that the server can store, and text of bounded size."""
 
 from __future__ import annotations
 
@@ -142,20 +142,20 @@ VALUES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("value", "expected"), VALUES, ids=[type(value).__name__ for value, _ in VALUES])
 def test_values_become_json_and_are_encoded_the_same_way(value: Any, expected: Any) -> None:
-    """JSON values stay, others become the nearest form in JSON, and nothing raises."""
+    """JSON values stay, others become the nearest JSON value, and nothing raises."""
     assert clean(value) == expected
     assert json.loads(encode(value)) == expected
     assert clean([{"in": value}]) == [{"in": expected}]
 
 
 def test_a_class_is_shown_by_its_name_and_not_dumped() -> None:
-    """A model class, as passed for structured output, is no data."""
+    """A model class, as passed for structured output, is shown by its name."""
     assert clean(Model) == repr(Model)
     assert json.loads(encode({"output_type": Place})) == {"output_type": repr(Place)}
 
 
 def test_values_that_contain_themselves_end() -> None:
-    """A cycle is cut where it closes."""
+    """A value that contains itself is cut at the repetition."""
     ring: dict[str, Any] = {"name": "ring"}
     ring["self"] = [ring]
     assert clean(ring) == {"name": "ring", "self": ["…[cut: this dict contains itself]"]}
@@ -163,13 +163,13 @@ def test_values_that_contain_themselves_end() -> None:
 
 
 def test_the_same_object_twice_is_no_cycle() -> None:
-    """Only an object inside itself is a cycle."""
+    """The same object twice in a list is kept twice."""
     shared = {"a": 1}
     assert clean([shared, shared]) == [shared, shared]
 
 
 def test_nesting_ends_before_the_servers_limit() -> None:
-    """Depth 255 makes the server fail (measured on server 0.5.0)."""
+    """Values are cut before depth 255, at which the server fails (measured on server 0.5.0)."""
     deep: Any = "bottom"
     for _ in range(10_000):
         deep = [deep]
@@ -180,7 +180,7 @@ def test_nesting_ends_before_the_servers_limit() -> None:
 
 @pytest.mark.parametrize("make", [lambda x: [x, x], lambda x: {"a": x, "b": x}], ids=["lists", "dicts"])
 def test_values_that_explode_are_bounded(make: Any) -> None:
-    """Fifty levels of two references each are few objects and 2^50 values."""
+    """Fifty levels with two references each are only fifty objects, but encode as 2^50 values; the size is bounded."""
     bomb: Any = ["leaf"]
     for _ in range(50):
         bomb = make(bomb)
@@ -188,7 +188,7 @@ def test_values_that_explode_are_bounded(make: Any) -> None:
 
 
 def test_too_many_values_are_cut_with_a_note() -> None:
-    """The beginning of a list of millions of values stays."""
+    """A list of millions of values keeps its beginning, with a note."""
     cleaned = clean(list(range(MAX_NODES + 5)))
     half = MAX_NODES // 2
     assert cleaned[half] == f"…[cut 5 of {MAX_NODES + 5} items]"
@@ -221,14 +221,14 @@ def test_long_representations_are_cut() -> None:
     ids=["ascii", "two bytes", "escapes", "rows", "keys", "long key", "deep", "numbers"],
 )
 def test_the_text_is_never_longer_than_asked_and_says_what_is_missing(value: Any, max_bytes: int) -> None:
-    """Whatever the value, the result is JSON, within the bound (256 at least), with a marker."""
+    """For any value, the result is JSON within the bound (at least 256), with a marker for omitted parts."""
     text = encode(value, max_bytes)
     assert len(text.encode()) <= max(max_bytes, 256)
     assert "[cut" in json.dumps(json.loads(text), ensure_ascii=False)
 
 
 def test_a_long_text_keeps_its_beginning() -> None:
-    """The marker counts characters, so that no pass over all of a long text is needed."""
+    """A long text is cut at the end; its marker counts characters, which needs no pass over the text."""
     text = json.loads(encode("x" * 1_000_000, 1000))
     kept = text.index("…")
     assert kept > 700
@@ -236,7 +236,7 @@ def test_a_long_text_keeps_its_beginning() -> None:
 
 
 def test_the_structure_survives_a_long_text_in_it() -> None:
-    """The longest of many texts is cut, the others stay whole."""
+    """Only the longest of many texts is cut; the others stay whole."""
     value = {"messages": [{"role": "user", "content": "short"}, {"role": "tool", "content": "y" * 100_000}], "n": 1}
     found = json.loads(encode(value, 2000))
     assert found["n"] == 1
@@ -246,7 +246,7 @@ def test_the_structure_survives_a_long_text_in_it() -> None:
 
 
 def test_a_value_may_change_in_another_thread_meanwhile() -> None:
-    """The app may change its objects while they are encoded."""
+    """The app may change its objects in another thread while they are encoded."""
     value: dict[str, Any] = {str(n): [n] * 50 for n in range(200)}
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Everything that a span says is in its trace: marks planted wherever an emitter can put a value must come out."""
+"""Conservation: marks planted in any attribute, event or log record of a span appear in its trace."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ MARK = "918273645"
 
 
 def said(body: Any) -> str:
-    """Return everything that a trace says as one text; JSON in texts is decoded."""
+    """Return the JSON text of a trace, without the backslashes of JSON within texts."""
     return json.dumps(body, ensure_ascii=False).replace("\\", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> None:
-    """A value comes out for every known attribute and every kind of span, even if it has no use there."""
+    """The value of every known attribute appears in the trace, for every kind of span."""
     lost: list[str] = []
     for _, source in SOURCES:
         if left_out(source.removesuffix("*")) is not None or source == "pandaprobe.span.kind":
@@ -72,7 +72,7 @@ def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
-    """The better one of two names for one field fills it; the other's value is kept if it is different."""
+    """If two attributes fill one field, the preferred one fills it, and a different value of the other is kept too."""
     names = [source for _, source in SOURCES if not source.endswith(".*") and left_out(source) is None]
     marks = {name: f"mark-{number}-end" for number, name in enumerate(names)}
     marks.pop("pandaprobe.span.kind", None)
@@ -82,7 +82,7 @@ def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
 
 @pytest.mark.parametrize("value", [MARK, int(MARK), 9182736.45, True, [MARK, MARK], MARK * 400, {"a": {"b": MARK}}])
 def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
-    """An unknown attribute comes out, with a vocabulary's prefix as well, and at any length."""
+    """An unknown attribute is kept, even with a known prefix, and at any length."""
     for name in ("order.note", "gen_ai.future.thing", "llm.new_field", "langfuse.unheard", "bare"):
         metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))["metadata"]
         assert metadata["attributes"] == {name: value}
@@ -98,7 +98,7 @@ def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
-    """Attributes that fill no field are found by their names."""
+    """Attributes that recent conventions added and that fill no field are kept by name."""
     value: Any = 71 if "tokens" in name else MARK
     span = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))
     assert span["metadata"]["attributes"] == {name: value}
@@ -106,7 +106,7 @@ def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RETRIEVER", "EMBEDDING", "CHAIN"])
 def test_a_vector_is_told_once(kind: str) -> None:
-    """A vector is shown by its digest, or whole if it is the app's own value; no second digest is beside it."""
+    """A vector appears once, as its digest or as the app's own value, without a second digest in the metadata."""
     given = json.dumps({"query_embedding": [0.123] * 1536, "top_k": 3})
     span = only_span(mapped(view("look up", {"pandaprobe.span.kind": kind, "pandaprobe.input": given})))
     assert "query_embedding" in span["input"]
@@ -114,7 +114,7 @@ def test_a_vector_is_told_once(kind: str) -> None:
 
 
 def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
-    """Small numbers are often equal by chance: two pictures, a second try, an input that is all text."""
+    """A number in the request is kept although a field has the same number by chance."""
     request = json.dumps({"model": "m", "max_tokens": 2, "n_images": 2, "retry": 1, "seed": 7})
     attributes = {
         "gen_ai.operation.name": "chat",
@@ -137,7 +137,7 @@ def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
 
 
 def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
-    """Two "auto" may differ in meaning; only names of models, reasons and the like mean the same everywhere."""
+    """A word such as "auto" may mean different things in two fields; only models, reasons and the like are merged."""
     request = {"model": "gpt-5", "tool_choice": "auto", "verbosity": "low", "detail": "high"}
     attributes = {
         "gen_ai.operation.name": "chat",
@@ -153,7 +153,7 @@ def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
 
 
 def test_the_costs_of_litellm_are_costs() -> None:
-    """litellm's costs were once in no part of the trace."""
+    """The cost attributes of litellm fill the cost."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
     span = only_span(mapped(view("chat", {**attributes, "gen_ai.cost.total_cost": 0.75, "gen_ai.cost.margin": 0.125})))
     assert span["cost"] == {"input": 0.25, "output": 0.5, "total": 0.75}
@@ -161,7 +161,7 @@ def test_the_costs_of_litellm_are_costs() -> None:
 
 
 def test_a_picture_without_its_data_is_told_by_kind_size_and_digest() -> None:
-    """Instrumentations remove the data; once neither part nor placeholder was left."""
+    """A picture whose data an instrumentation removed is shown by kind, size and digest."""
     digest = {"mime_type": "image/png", "bytes": 8, "sha256": "4c4b6a3be131"}
     parts = [{"type": "text", "content": "What is it?"}, {"type": "blob", "modality": "image", **digest}]
     asked = json.dumps([{"role": "user", "parts": parts}])
@@ -174,13 +174,13 @@ def test_a_picture_without_its_data_is_told_by_kind_size_and_digest() -> None:
 
 
 def test_a_secret_is_marked_by_its_name() -> None:
-    """The name stays, so that a reader knows that a value was removed, and why."""
+    """A secret's value is replaced by a note, and its name is kept."""
     metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", "shop.api_key": "abc"})))["metadata"]
     assert metadata["attributes"] == {"shop.api_key": "[left out: by its name it is a secret]"}
 
 
 def test_what_is_left_of_a_request_has_no_secrets() -> None:
-    """Requests hold keys and addresses; their other members are kept."""
+    """Of an unmapped request, keys, addresses and headers are removed, and other fields are kept."""
     request = {
         "model": "m",
         "api_key": "sk-1",
@@ -196,21 +196,21 @@ def test_what_is_left_of_a_request_has_no_secrets() -> None:
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["metadata", "off"]) -> None:
-    """Content that no row reads is still content."""
+    """Without content capture, unmapped attributes and events are left out as well."""
     mark = "not a number"
     told = {"planted": mark}
     attributes = {name: json.dumps(told) for _, name in SOURCES if not name.endswith(".*")}
     secret = view("work", {**attributes, "gen_ai.future": mark}, events=[EventView("note", 5, told)])
     options = MappingOptions(capture=capture)
     (span,) = mapped(secret, options=options)["spans"]
-    allowed = {"name", "model", "metadata", "error"}  # the type of an error
+    allowed = {"name", "model", "metadata", "error"}  # `error` may have the type of an error
     assert mark not in said({key: value for key, value in span.items() if key not in allowed})
     assert "attributes" not in span["metadata"]
     assert "events" not in span["metadata"]
 
 
 def test_what_names_machines_is_left_out_by_its_reason() -> None:
-    """Connections and processes are no content; the documentation page lists them."""
+    """Attributes that name machines, connections and processes are left out; docs/recorded.md lists them."""
     assert left_out("server.port") == left_out("process.pid") == MACHINES
     assert left_out("gen_ai.input.messages") is None
 
@@ -218,7 +218,7 @@ def test_what_names_machines_is_left_out_by_its_reason() -> None:
 @pytest.mark.parametrize("name", [*sorted(set(EVENTS) - {*PIECES, "gen_ai.content.completion.chunk"}), "cache.miss"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
-    """An event on the span, or a log record with a body, comes out."""
+    """The attributes of an event and the body of a log record appear in the trace."""
     attributes = {"pandaprobe.span.kind": kind}
     event = EventView(name, 5, {"planted": MARK, "content": f"content-{MARK}"})
     log = EventView(name, 5, {}, {"content": f"log-{MARK}", "planted": [f"deep-{MARK}"]})
@@ -231,7 +231,7 @@ def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
 
 
 def test_the_page_names_what_is_left_out() -> None:
-    """The page has each prefix of names that is left out for a reason of its own, and no other one."""
+    """The page lists exactly the prefixes of names that are left out."""
     page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| the address"))]
     told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
@@ -243,7 +243,7 @@ def test_the_page_names_what_is_left_out() -> None:
 
 
 def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
-    """Both the handled exception and the failing one are recorded, each once."""
+    """A handled exception is an event, and the one that failed the span is its error."""
     first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
     handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
     assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]
@@ -253,7 +253,7 @@ def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_
 
 
 def test_metadata_of_the_app_is_not_overwritten() -> None:
-    """If the mapping needs a key, the app's value under it moves to the attributes."""
+    """If the mapping needs a metadata key that the app uses, the app's value is moved to the attributes."""
     thought = [
         {"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "a"}]}
     ]
@@ -275,7 +275,7 @@ def test_metadata_of_the_app_is_not_overwritten() -> None:
 # -- recordings of real emitters --------------------------------------------------------------------------------------
 
 FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})
-"""Keys whose values give others their meaning: a mark there would make another value of it."""
+"""Keys whose values determine the meaning of other values, so that a mark there would change them."""
 NEVER = (
     "pandaprobe.", "logfire.span_type", "gen_ai.tool.call.id", "gen_ai.usage.", "llm.token_count.", "llm.usage.",
     "ai.usage.", "gen_ai.aggregated_usage.", "gen_ai.response.id", "langfuse.observation.usage_details",
@@ -284,14 +284,14 @@ NEVER = (
 
 
 class Planter:
-    """Replaces every text of a value with a mark."""
+    """A visitor that replaces every text of a value with a mark."""
 
     def __init__(self) -> None:
         self.marks: list[str] = []
         self._numbers = itertools.count()
 
     def planted(self, value: Any, key: str = "") -> Any:
-        """Return the value with marks for its texts, also in JSON inside texts."""
+        """Return the value with marks in place of its texts, also in JSON within texts."""
         if isinstance(value, dict):
             return {
                 name: item
@@ -321,7 +321,7 @@ class Planter:
 
 
 def planted(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[list[SpanView], list[LogView], list[str]]]:
-    """Yield the spans and logs with marks in one attribute after the other, by its name, and these marks."""
+    """Yield, for each attribute, its name, the spans and logs with marks in this attribute, and the marks."""
     names = {name for view in views for name in view.attributes}
     for name in sorted(names):
         if left_out(name) is not None or name.startswith(NEVER):
@@ -339,7 +339,7 @@ def planted(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[list[S
 
 @pytest.mark.parametrize("name", captures.names())
 def test_every_text_of_a_recording_comes_out(name: str) -> None:
-    """Each attribute of each recorded emitter comes out with marks for all of its texts, down to JSON in JSON."""
+    """For each attribute of each recorded emitter, all marks appear in the trace, also those in JSON within texts."""
     recording = captures.capture(name)
     logs = [log for record in recording.logs if (log := read_log(record)) is not None]
     lost: list[str] = []
@@ -350,11 +350,11 @@ def test_every_text_of_a_recording_comes_out(name: str) -> None:
     assert lost == []
 
 
-# -- the root's values are the trace's --------------------------------------------------------------------------------
+# -- input and output of the trace ------------------------------------------------------------------------------------
 
 
 def test_the_root_s_own_values_are_the_trace_s() -> None:
-    """The trace has the root's values, not the last ones of a span below: judges read this pair."""
+    """The trace has the root's input and output, not those of a later span, because judges read them."""
     root = {"pandaprobe.span.kind": "CHAIN", "pandaprobe.input": '{"city": "Rome", "days": 3}'}
     call = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": '[{"role": "assistant", "content": "yes"}]'}
     body = mapped(
@@ -367,7 +367,7 @@ def test_the_root_s_own_values_are_the_trace_s() -> None:
 
 
 def test_messages_with_anything_beside_them_are_the_trace_s_whole() -> None:
-    """Messages alone are shown by the user's last one."""
+    """Messages alone are reduced to the user's last one; messages with other fields are kept whole."""
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
     for beside, told in (({}, [messages[0]]), ({"user_id": "u-1"}, messages)):
         given = json.dumps({"messages": messages, **beside})
@@ -376,7 +376,7 @@ def test_messages_with_anything_beside_them_are_the_trace_s_whole() -> None:
 
 
 def test_a_root_without_values_says_where_they_come_from() -> None:
-    """Inferred values are marked as inferred."""
+    """If a root has no values, the trace gets those of a model call, and the metadata names this span."""
     call = {
         "gen_ai.operation.name": "chat",
         "gen_ai.input.messages": '[{"role": "user", "content": "Hi"}]',
@@ -389,7 +389,7 @@ def test_a_root_without_values_says_where_they_come_from() -> None:
 
 
 def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
-    """A trace has one session; a second one stays on its span."""
+    """The trace gets the first session; a different session of another span stays in this span's metadata."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", "session.id": "s-1"}, lasts=9),
         view("chat", {"gen_ai.operation.name": "chat", "session.id": "s-2"}, span_id=2, parent=1),

@@ -1,4 +1,4 @@
-"""Attributes cut off by a limit of OpenTelemetry's SDK keep their structure, and say that they were cut."""
+"""JSON attributes cut off by a length limit of OpenTelemetry's SDK keep their structure, with a mark."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
 
 
 def leaves(value: Any) -> list[Any]:
-    """Return the leaf values in their order, without marks."""
+    """Return the leaf values in order, without marks."""
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in leaves(item)]
     if isinstance(value, list):
@@ -44,7 +44,7 @@ def leaves(value: Any) -> list[Any]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("value", VALUES, ids=["list", "object", "text"])
 def test_wherever_it_is_cut_the_beginning_is_told(value: Any, form: str) -> None:
-    """Nothing is invented: all values are from before the cut, the last one maybe in part, with a mark."""
+    """At any cut, the values are exactly those before it, the last one possibly shortened, with a mark."""
     text = FORMS[form](value)
     for length in range(32, len(text)):
         found = completed(text[:length])
@@ -69,12 +69,12 @@ def test_wherever_it_is_cut_the_beginning_is_told(value: Any, form: str) -> None
     ],
 )
 def test_what_is_no_json_stays(text: str) -> None:
-    """Text stays as it is, even if it begins like JSON."""
+    """Text that is not JSON is unchanged, even if it begins like JSON."""
     assert completed(text) == text
 
 
 def test_messages_of_any_emitter_stay_messages() -> None:
-    """The provider's attributes are bounded, as by `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`."""
+    """Messages stay messages if `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` cuts the attributes."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(span_limits=SpanLimits(max_span_attribute_length=200), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -109,7 +109,7 @@ def test_messages_of_any_emitter_stay_messages() -> None:
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
 def test_what_is_deeper_than_can_be_stored_stays_text(opening: str) -> None:
-    """A megabyte of brackets once took half a minute, since each copied the open ones."""
+    """JSON deeper than the server stores stays text, and a megabyte of brackets takes no quadratic time."""
     text = opening * (1_000_000 // len(opening))
 
     assert completed(text) is text

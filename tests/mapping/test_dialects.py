@@ -1,4 +1,4 @@
-"""The tables: a dialect is data, a new one is one file and one line, and their page is up to date."""
+"""The tables of dialects: a dialect is data, a new one is one file and one line, and their page is up to date."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ print(json.dumps({"body": map_views([view]).body(), "genai": is_genai(view), "pa
 
 @pytest.fixture(scope="module")
 def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return how a copy of this library, with one file and one line added, reads a new vendor's span."""
+    """Return a new vendor's span as mapped by a copy of this library with one more file and one more line."""
     copy = tmp_path_factory.mktemp("library") / "pandaprobe_otel"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "local", "cli"))
     dialects = copy / "mapping" / "dialects"
@@ -71,7 +71,7 @@ def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_new_dialect_is_one_file_and_one_line(with_acme: dict[str, Any]) -> None:
-    """Kind, content, model, tokens, metadata and session of the new vendor's span are read."""
+    """With its new dialect, the vendor's span has kind, content, model, tokens, metadata and session."""
     body = with_acme["body"]
     (span,) = body["spans"]
     assert (span["kind"], span["model"], span["metadata"]["acme_mood"]) == ("LLM", "acme-1", "good")
@@ -84,20 +84,20 @@ def test_a_new_dialect_is_one_file_and_one_line(with_acme: dict[str, Any]) -> No
 
 
 def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
-    """The page is written from the same tables."""
+    """The page lists the new dialect, because it is generated from the same tables."""
     assert "| 4 | Acme | `acme.` |" in with_acme["page"]
     assert "| `acme.said` | Acme | what it said |" in with_acme["page"]
     assert "LLM: `think`; TOOL: `do`" in with_acme["page"]
 
 
 def test_the_page_is_up_to_date() -> None:
-    """`docs/dialects.md` agrees with the tables."""
+    """`docs/dialects.md` equals the page generated from the tables."""
     written = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
     assert written == page(), "run: python -m pandaprobe_otel.mapping.dialects_page docs/dialects.md"
 
 
 def test_the_page_names_every_attribute_that_is_read() -> None:
-    """Every row is on the page, whatever its field."""
+    """The page names every attribute that fills a field."""
     text = page()
     sources = {name for dialect in DIALECTS for row in dialect.rows for name in row.sources}
     sources |= {name for dialect in DIALECTS for event in dialect.events for name in event.names}
@@ -106,7 +106,7 @@ def test_the_page_names_every_attribute_that_is_read() -> None:
 
 
 def test_every_dialect_is_listed_once_under_its_own_name() -> None:
-    """A module that is not listed would never be read."""
+    """Every module of a dialect is listed once, under its own name; an unlisted one would never be used."""
     modules = {path.stem for path in (PACKAGE / "mapping" / "dialects").glob("*.py")} - {"__init__"}
     assert sorted(ORDER) == sorted(modules)
     assert tuple(dialect.name for dialect in DIALECTS) == ORDER
@@ -114,7 +114,7 @@ def test_every_dialect_is_listed_once_under_its_own_name() -> None:
 
 
 def test_rows_name_fields_that_exist() -> None:
-    """A typing mistake in a field would silently read nothing."""
+    """Every row names an existing field; a misspelt one would silently fill nothing."""
     known = {
         *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "rendered_name",
         "function_id", "operation_id",
@@ -128,7 +128,7 @@ def test_rows_name_fields_that_exist() -> None:
 
 @pytest.mark.parametrize("module", ["pandaprobe_otel.mapping", "pandaprobe_otel.mapping.clean"])
 def test_importing_the_mapping_costs_little(module: str) -> None:
-    """The mapping imports no HTTP client, no models and no SDK, since it is imported where spans are made."""
+    """The mapping imports no HTTP client, no models and no SDK, because instrumented processes import it."""
     program = f"""
 import sys
 before = set(sys.modules)

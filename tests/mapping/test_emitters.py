@@ -1,4 +1,4 @@
-"""Deviations of libraries from their conventions, seen when they ran live (tests/mapping/live)."""
+"""Deviations of libraries from their conventions, found in live runs (tests/mapping/live)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from views import mapped, only_span, view
 
 
 def test_a_result_under_the_role_of_a_user_is_a_tools() -> None:
-    """OpenInference for Anthropic 0.1 keeps the role that Anthropic's API gives to results of tools."""
+    """A tool result with the role of a user, as from OpenInference for Anthropic 0.1, gets the role of a tool."""
     span = only_span(
         mapped(
             view(
@@ -31,7 +31,7 @@ def test_a_result_under_the_role_of_a_user_is_a_tools() -> None:
 
 
 def test_the_question_is_not_a_tools_result() -> None:
-    """Evaluations read the question from the trace."""
+    """The trace's input is the user's question, not a tool result with the role of a user."""
     body = mapped(
         view(
             "Messages",
@@ -49,7 +49,7 @@ def test_the_question_is_not_a_tools_result() -> None:
 
 
 def test_a_dumped_tool_message_is_its_content() -> None:
-    """OpenInference for LangChain 1 writes a tool's result as a dump of the message made of it."""
+    """A tool result that OpenInference for LangChain 1 writes as a dumped message is reduced to its content."""
     message = {"type": "tool", "data": {"content": "windy", "type": "tool", "name": "get", "tool_call_id": "call_0"}}
     span = only_span(
         mapped(
@@ -62,7 +62,7 @@ def test_a_dumped_tool_message_is_its_content() -> None:
 
 
 def test_an_object_with_data_is_a_result_like_any_other() -> None:
-    """Only a dump of a message is unwrapped."""
+    """Only a dumped message is unwrapped; another object with a field `data` is kept."""
     span = only_span(
         mapped(view("get", {"openinference.span.kind": "TOOL", "output.value": '{"type": "report", "data": {"n": 1}}'}))
     )
@@ -70,14 +70,14 @@ def test_an_object_with_data_is_a_result_like_any_other() -> None:
 
 
 def test_an_operation_that_nobody_knows_is_kept() -> None:
-    """The kind follows from evidence; the emitter's own word stays readable."""
+    """For an unknown operation, the kind follows from other attributes, and the operation's name is kept."""
     span = only_span(mapped(view("x", {"gen_ai.operation.name": "dream", "gen_ai.request.model": "m"})))
     assert (span["kind"], span["metadata"]["operation"]) == ("LLM", "dream")
     assert "operation" not in only_span(mapped(view("x", {"gen_ai.operation.name": "chat"})))["metadata"]
 
 
 def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
-    """Google ADK 2.13 writes a message for each chunk, and gives a finish reason only for the last one."""
+    """The chunks of a stream, which Google ADK 2.13 writes as messages, become one message."""
 
     def chunk(part: dict[str, object], finish_reason: str = "") -> dict[str, object]:
         return {"role": "assistant", "parts": [part], "finish_reason": finish_reason}
@@ -96,7 +96,7 @@ def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
 
 
 def test_choices_are_not_pieces() -> None:
-    """Several answers to one question stay apart, even without any finish reason."""
+    """Several answers to one question stay separate messages, even without finish reasons."""
     said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in ("one", "two")]
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(said)}
     found = only_span(mapped(view("chat m", attributes)))["output"]["messages"]
@@ -104,7 +104,7 @@ def test_choices_are_not_pieces() -> None:
 
 
 def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
-    """Strands 1.41 has no attribute for the arguments of a tool, only a message that calls it."""
+    """If a tool's arguments are only in a message, as with Strands 1.41, they become its input."""
     asked = {"type": "tool_call", "name": "get", "id": "c", "arguments": {"city": "Oslo"}}
     attributes = {
         "gen_ai.operation.name": "execute_tool",
@@ -115,7 +115,7 @@ def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
 
 
 def test_what_a_failed_tool_has_said_is_its_output() -> None:
-    """Strands 1.62 has no attribute for the result of a failed tool, only a message."""
+    """If a failed tool's result is only in a message, as with Strands 1.62, it becomes its output."""
     said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
     attributes = {
         "gen_ai.operation.name": "execute_tool",

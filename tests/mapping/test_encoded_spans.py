@@ -1,4 +1,4 @@
-"""The spans of an encoded request can be taken apart again."""
+"""The encoded spans of a request can be separated again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def span(number: int, **fields: Any) -> dict[str, Any]:
 
 @given(st.lists(JSON, max_size=6))
 def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
-    """Spans with any contents can be separated again."""
+    """Spans with any contents are separated exactly."""
     pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
     encoded = EncodedSpans.of(pieces)
     assert [*encoded] == pieces
@@ -46,19 +46,19 @@ def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
     ],
 )
 def test_content_that_looks_like_spans_of_the_trace_is_content(content: Any) -> None:
-    """The result of a tool that reads traces is one example; the borders of spans are not found by their text alone."""
+    """Content that looks like encoded spans, such as the result of a tool that reads traces, is not separated."""
     pieces = [orjson.dumps(span(number, output=content)) for number in range(3)]
     assert [*EncodedSpans.of(pieces)] == pieces
 
 
 def test_spans_of_several_traces_come_back_one_by_one() -> None:
-    """A line of a dead letter may hold spans of several traces."""
+    """Spans of several traces in one text, as in a dead letter, are separated."""
     pieces = [orjson.dumps({"span_id": span_uuid(number << 40, 1)}) for number in range(4)] + [b"{}"]
     assert [*EncodedSpans.of(pieces)] == pieces
 
 
 def test_a_part_is_a_request_of_its_own() -> None:
-    """A part is needed if one request may not carry all spans."""
+    """A slice of encoded spans is encoded like these spans alone, for requests with a part of the spans."""
     pieces = [orjson.dumps(span(number)) for number in range(5)]
     encoded = EncodedSpans.of(pieces)
     assert encoded[1:3] == EncodedSpans.of(pieces[1:3])

@@ -1,4 +1,4 @@
-"""Evaluations that an app ran itself become scores of their trace."""
+"""Evaluation results that an app records become scores of their trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from views import TRACE_ID, view
 
 
 def result(**attributes: Any) -> EventView:
-    """Return an event as the conventions have it; names are without their common prefix."""
+    """Return an evaluation event of the conventions, from attributes without their common prefix."""
     return EventView(NAME, None, {f"gen_ai.evaluation.{key.replace('__', '.')}": v for key, v in attributes.items()})
 
 
@@ -31,7 +31,7 @@ def scores(*events: EventView, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_a_result_is_a_score_of_its_trace() -> None:
-    """A result becomes a score, as a span event and as a log record."""
+    """A result in a span event or in a log record becomes a score."""
     event = result(name="relevance", score__value=0.75, score__label="good", explanation="on topic")
     expected = {
         "trace_id": trace_uuid(TRACE_ID),
@@ -55,7 +55,7 @@ def test_a_result_is_a_score_of_its_trace() -> None:
     ],
 )
 def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], value: str, data_type: str) -> None:
-    """The server accepts only numbers between 0 and 1."""
+    """A value outside of 0 to 1, which the server refuses as a number, becomes a label."""
     (score,) = scores(result(name="n", **attributes))
     assert (score["value"], score["data_type"]) == (value, data_type)
 
@@ -71,12 +71,12 @@ def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], val
     ],
 )
 def test_what_says_nothing_is_no_score(event: EventView) -> None:
-    """A score needs a name and a value."""
+    """An event without a name or a value makes no score."""
     assert scores(event) == []
 
 
 def test_scores_are_safe_private_and_short() -> None:
-    """The rules for content apply to scores too."""
+    """Scores are cleaned, masked and shortened like other content."""
     event = result(name="n\x00" * 300, score__label="secret", explanation="secret \ud800")
     (score,) = scores(event, masks=(lambda text: text.replace("secret", "[masked]"),))
     assert (score["value"], score["reason"]) == ("[masked]", "[masked] \ufffd")
@@ -85,7 +85,7 @@ def test_scores_are_safe_private_and_short() -> None:
 
 
 def test_a_score_follows_its_trace() -> None:
-    """The encoder makes it a request of its own."""
+    """The encoder makes a score a request of its own, which follows that of the trace."""
     maker = SpanMaker()
     span = maker.start("chat", attributes=CHAT)
     span.add_event(NAME, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0})

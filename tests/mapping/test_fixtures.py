@@ -1,4 +1,4 @@
-"""The documented forms of every dialect, written by hand, with their expected results."""
+"""The documented formats of every dialect, as fixtures written by hand with their expected results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FIELDS = ("name", "kind", "status", "model", "input", "output", "token_usage", "
 
 
 def named(fixtures: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the fixtures as test parameters under their own names."""
+    """Return the fixtures as test parameters, with their names as ids."""
     return [pytest.param(fixture, id=fixture["id"]) for fixture in fixtures]
 
 
 def read(span: Mapping[str, Any]) -> tuple[ReadableSpan, list[LogRecord]]:
-    """Make the span of a fixture, and the log records among its events."""
+    """Return the span of a fixture, and the log records among its events."""
     events = tuple(
         Event(event["name"], event["attributes"], event["timestamp"]) for event in span["events"] if "body" not in event
     )
@@ -77,7 +77,7 @@ def first_token_ms(span: Mapping[str, Any]) -> float | None:
 
 @pytest.mark.parametrize("fixture", named(FIXTURES["trace_fixtures"]))
 def test_a_documented_trace_becomes_the_expected_trace(fixture: Mapping[str, Any]) -> None:
-    """The trace's own fields follow from its spans, and numbers are on the span that made the call."""
+    """The trace's fields follow from its spans, and token counts stay on the span of the call."""
     read_spans = [read(span) for span in fixture["spans"]]
     body = map_trace([span for span, _ in read_spans], [log for _, logs in read_spans for log in logs])
     expected = fixture["expected_trace"]

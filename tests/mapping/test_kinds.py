@@ -1,4 +1,4 @@
-"""The kind of a span, and whether it belongs to GenAI work at all."""
+"""The kind of a span, and whether it is GenAI work."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ KINDS: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("name", "attributes", "scope", "kind"), KINDS)
 def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, Any], scope: str, kind: str) -> None:
-    """A stated kind overrides an operation, an operation a name, a name the evidence of attributes."""
+    """A stated kind overrides an operation, an operation a name, a name the other attributes."""
     assert kind_of(view(name, attributes, scope_name=scope)) == kind
 
 
 @pytest.mark.parametrize("value", [None, 7, True, b"LLM", ["LLM"], {"LLM": 1}, "", "\x00"], ids=repr)
 def test_odd_values_state_no_kind(value: Any) -> None:
-    """Any odd value in the attribute of a kind is ignored."""
+    """An invalid value in an attribute of a kind is ignored."""
     for attribute in ("pandaprobe.span.kind", "openinference.span.kind", "gen_ai.operation.name", "ai.operationId"):
         assert kind_of(view("x", {attribute: value})) == "OTHER"
 
@@ -116,13 +116,13 @@ def test_odd_values_state_no_kind(value: Any) -> None:
     ],
 )
 def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:
-    """Any sign of GenAI work counts; HTTP, databases, messaging and RPC without one are plumbing."""
+    """A span with any sign of GenAI is work; HTTP, database, messaging and RPC spans without one are plumbing."""
     seen = view("x", attributes, scope_name=scope)
     assert (is_genai(seen), is_plumbing(seen)) == (genai, plumbing)
 
 
 def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> None:
-    """All instrumentors' spans show GenAI work, except Logfire's own and those of a plain web app, without any sign."""
+    """All recorded spans of instrumentors are GenAI work, except those of Logfire and of a plain web app."""
     for name in captures.names():
         views = [read_span(span) for spans in captures.capture(name).traces for span in spans]
         if name.startswith("plain_otel"):
@@ -134,7 +134,7 @@ def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> No
 
 
 def test_logfires_announcements_are_no_spans() -> None:
-    """Logfire announces each span by a copy; mapping both would count it twice."""
+    """Logfire's pending spans are dropped, because each would count its span twice."""
     pending = view("chat", {"logfire.span_type": "pending_span", "gen_ai.operation.name": "chat"})
     assert is_dropped(pending)
     assert not is_dropped(view("chat", {"logfire.span_type": "span"}))
@@ -142,16 +142,16 @@ def test_logfires_announcements_are_no_spans() -> None:
 
 
 def test_ag2s_accounts_of_model_calls_are_no_spans() -> None:
-    """The call has a span with the same tokens; spans of other work, which has none, stay."""
+    """AG2's usage spans of model calls repeat the calls' tokens and are dropped; other usage spans are kept."""
     assert is_dropped(view("record_usage model_call", {"ag2.usage.kind": "model_call", "gen_ai.usage.input_tokens": 3}))
     assert not is_dropped(view("record_usage compaction", {"ag2.usage.kind": "compaction"}))
 
 
 def test_what_is_work_by_its_names_is_what_every_other_question_keeps() -> None:
-    """The filter asks nothing more about such spans; for each recorded one, the longer way gives the same answer."""
+    """Recorded spans that the fast filter accepts as work are also work by each slower check."""
     spans = [span for name in captures.names() for trace in captures.capture(name).traces for span in trace]
     for span in spans:
-        shape_of(read_span(span))  # read once, so that its shape is known the next time
+        shape_of(read_span(span))  # the first reading caches the shape
     work = [read for read in map(read_span, spans) if is_work(read)]
 
     assert len(work) > len(spans) // 2

@@ -1,4 +1,4 @@
-"""The limits and markers in `docs/recorded.md`, each at its edge."""
+"""The limits and markers in `docs/recorded.md`, each tested at its limit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CHAT = {"gen_ai.operation.name": "chat"}
 
 
 def test_errors() -> None:
-    """The beginning of the text is kept, with the length of the missing part."""
+    """A long error keeps its beginning, with the length of the omitted part."""
     failed = view("work", CHAT, status_code="ERROR", status_description="e" * 20_000)
     assert only_span(mapped(failed))["error"] == f"{'e' * 16_384}…[cut 3616 of 20000 characters]"
 
 
 def test_links_and_events() -> None:
-    """The first ones are kept, with the number of others."""
+    """The first links and events are kept, with the number of the others."""
     links = tuple(LinkView(number, number) for number in range(1, 41))
     events = [EventView(f"step {number}", 5, {}) for number in range(200)]
     metadata = only_span(mapped(view("work", CHAT, links=links, events=events)))["metadata"]
@@ -30,7 +30,7 @@ def test_links_and_events() -> None:
 
 
 def test_ids() -> None:
-    """An id too long for the server is whole in the metadata."""
+    """A name or id too long for the server is cut, and the whole is in the metadata."""
     long = {"session.id": "s" * 300, "user.id": "u" * 300, "gen_ai.request.model": "m" * 300}
     body = mapped(view("n" * 600, {**CHAT, **long}))
     span = only_span(body)
@@ -41,13 +41,13 @@ def test_ids() -> None:
 
 
 def test_queries_of_databases() -> None:
-    """Queries are metadata, and may be long."""
+    """Database queries are metadata, with a limit for long texts."""
     metadata = only_span(mapped(view("SELECT", {"db.system": "postgresql", "db.query.text": "q" * 5000})))["metadata"]
     assert metadata["db.query.text"] == f"{'q' * 2048}…[cut 2952 of 5000 characters]"
 
 
 def test_nesting() -> None:
-    """The server loses a trace that is deeper."""
+    """Nesting is cut, because the server loses deeper traces."""
     value: Any = "the deepest"
     for _ in range(300):
         value = {"a": value}
@@ -57,7 +57,7 @@ def test_nesting() -> None:
 
 @pytest.mark.parametrize("name", ["pandaprobe.output", "gen_ai.tool.call.result"])
 def test_what_is_no_json_and_is_written_all_the_same(name: str) -> None:
-    """Python's encoder writes NaN, JavaScript's writes halves of cut characters; the structure stays."""
+    """NaN, as Python's encoder writes it, and half characters, as JavaScript's does, do not break the structure."""
     value = {"score": math.nan, "best": -math.inf, "text": "cut \ud83d", "n": 1}
     span = only_span(mapped(view("work", {"pandaprobe.span.kind": "TOOL", name: json.dumps(value)})))
     assert span["output"] == {"score": None, "best": None, "text": "cut \ufffd", "n": 1}

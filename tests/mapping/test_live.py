@@ -1,4 +1,4 @@
-"""Instrumentors that really run: those installed anyway, and the record of the others (`make live`)."""
+"""Live runs of instrumentors: those of installed libraries, and the stored results of the others (`make live`)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _makes_spans = tuple(map(int, version("anthropic").split(".")[:2])) >= (1, 14)
 @pytest.mark.skipif(not _makes_spans, reason="the anthropic client makes spans itself from 1.14 on")
 @pytest.mark.parametrize("name", ["anthropic_native_content", "anthropic_native_default"])
 def test_traces_of_a_live_run_say_what_was_said(name: str, tmp_path: Path) -> None:
-    """The anthropic client makes spans itself; the model is scripted, everything else is real."""
+    """The spans that the anthropic client makes itself show every exchange; only the model is scripted."""
     outcome = run(INSTRUMENTORS[name], Path(sys.executable), tmp_path)
     assert outcome.faults == ()
     assert outcome.calls == 8
 
 
 def test_three_quarters_of_the_recorded_instrumentors_were_run_live() -> None:
-    """The page lists each, and none that failed."""
+    """The page lists every instrumentor that was run live, three quarters of the recorded ones, and none failed."""
     recorded = {name.split("__")[0] for name in captures.names()}
     assert set(INSTRUMENTORS) <= recorded
     assert len(INSTRUMENTORS) >= 0.75 * len(recorded)

@@ -1,4 +1,4 @@
-"""Without content only names, ids and the app's own metadata are sent: tested with secrets in every field."""
+"""Without content, only names, ids and the app's own metadata are sent; each field is tested with a secret."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES_AND_IDS = {
         "tool_type", "user_id", "workflow_name", "scope",
     )),
 }  # fmt: skip
-"""Fields that may hold a text of the emitter under any `capture`, or under `capture="metadata"`."""
+"""Fields that may have a text of the emitter under any `capture`, or under `capture="metadata"`."""
 OF_THE_APP = (
     "langfuse.trace.metadata", "langfuse.observation.metadata", "langfuse.version", "pandaprobe.metadata",
     "pandaprobe.span.metadata", "metadata", "langsmith.metadata.", "traceloop.association.properties.",
@@ -51,7 +51,7 @@ ALWAYS = {key for key in NAMES_AND_IDS if ".metadata." not in key}
 
 
 def every_attribute() -> Iterator[str]:
-    """Yield the names of attributes that any dialect reads; of families some members."""
+    """Yield the names of attributes that any dialect reads, with examples of name families."""
     for dialect in DIALECTS:
         for row in dialect.rows:
             for source in row.sources:
@@ -66,7 +66,7 @@ def every_attribute() -> Iterator[str]:
 
 
 def places(value: Any, place: str = "") -> Iterator[str]:
-    """Yield the places of the secret in a body."""
+    """Yield the fields of a body that contain the secret."""
     if isinstance(value, dict):
         for key, item in value.items():
             if SECRET in key:
@@ -86,7 +86,7 @@ def view(attributes: dict[str, Any], **fields: Any) -> SpanView:
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
-    """A new row that lets a text out somewhere else must be fixed, or listed above."""
+    """No attribute puts content into a field that is not listed above."""
     allowed = NAMES_AND_IDS if capture == "metadata" else ALWAYS
     options = MappingOptions(capture=capture)
     out: set[tuple[str, str]] = set()
@@ -106,7 +106,7 @@ def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
 @pytest.mark.parametrize("scope", ["logfire", "app"])
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_rendered_name_is_content(capture: Any, scope: str, size: int) -> None:
-    """The template is the name; its values are content."""
+    """A name rendered from a template is content, so the template becomes the name."""
     attributes = {
         "logfire.msg_template": "answer {question}",
         "logfire.msg": f"answer {SECRET * size}",
@@ -122,7 +122,7 @@ def test_a_rendered_name_is_content(capture: Any, scope: str, size: int) -> None
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> None:
-    """The tool's own name takes precedence."""
+    """A rendered name beside a tool's own name is left out, because it is content too."""
     attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay", "logfire.msg": f"pay {SECRET}"}
     body = map_views([view(attributes)], options=MappingOptions(capture=capture)).body()
 
@@ -133,7 +133,7 @@ def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> No
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_is_beside_attributes_holds_no_content_either(capture: Any) -> None:
-    """Statuses, events, log records, the resource, and reasons of evaluations hold no content."""
+    """Status messages, events, log records, the resource and reasons of evaluations are left out as well."""
     event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
     failure = EventView(
         "exception", 2, {"exception.type": "E", "exception.message": SECRET, "exception.stacktrace": SECRET}

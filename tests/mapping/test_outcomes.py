@@ -1,4 +1,4 @@
-"""Spans of any emitter that neither succeeded nor failed, as their exception shows."""
+"""Spans of any emitter whose exception means neither success nor failure, such as an interrupt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _raised(kind: str, *, status: str = "ERROR", **more: Any) -> SpanView:
     ],
 )
 def test_exceptions_that_are_no_failures(kind: str, outcome: str) -> None:
-    """Even if recorded as errors, the span and its trace say how they ended, and the exception is kept."""
+    """For such an exception, span and trace have an outcome instead of an error, and the exception's type is kept."""
     body = mapped(_raised(kind))
     span = only_span(body)
     assert (span["status"], "error" in span) == ("UNSET", False)
@@ -43,20 +43,20 @@ def test_exceptions_that_are_no_failures(kind: str, outcome: str) -> None:
     "kind", ["ValueError", "shop.errors.ApprovalRequired", "shop.Cancelled", "TimeoutError", "", " "]
 )
 def test_other_exceptions_are_failures(kind: str) -> None:
-    """An exception of the app that only has such a name is a failure."""
+    """An exception of the app with a similar name is a failure."""
     body = mapped(_raised(kind))
     assert (body["status"], only_span(body)["status"]) == ("ERROR", "ERROR")
     assert "outcome" not in body["metadata"]
 
 
 def test_steering_is_no_failure() -> None:
-    """A graph's node that tells its parent where to continue has done its work."""
+    """A LangGraph node that directs its parent with an exception has succeeded."""
     span = only_span(mapped(_raised("langgraph.errors.ParentCommand")))
     assert (span["status"], "error" in span, "outcome" in span["metadata"]) == ("OK", False, False)
 
 
 def test_interrupt_that_is_told_as_success() -> None:
-    """Some emitters record the interrupt and report success; any other exception there was handled."""
+    """An interrupt recorded on a successful span still counts; other exceptions on a successful span were handled."""
     assert only_span(mapped(_raised("langgraph.errors.GraphInterrupt", status="OK")))["metadata"]["outcome"] == (
         "interrupted"
     )
@@ -65,20 +65,20 @@ def test_interrupt_that_is_told_as_success() -> None:
 
 
 def test_error_type_alone_tells() -> None:
-    """Without an exception, the attribute may name its class."""
+    """Without an exception event, the attribute `error.type` may name the class."""
     body = mapped(view("chat", {"gen_ai.operation.name": "chat", "error.type": "CancelledError"}))
     assert (only_span(body)["status"], body["metadata"]["outcome"]) == ("UNSET", "cancelled")
 
 
 def test_error_that_the_app_has_set_counts() -> None:
-    """An error set by hand is meant."""
+    """An error that the app sets by hand stays an error."""
     failed = view("chat", {"pandaprobe.error": "no", "error.type": "CancelledError"})
     assert only_span(mapped(failed))["error"] == "no"
 
 
 @pytest.mark.parametrize(("is_resumed", "outcome"), [(False, "interrupted"), (True, None)])
 def test_trace_of_a_graph_that_waits(is_resumed: bool, outcome: str | None) -> None:
-    """A root reported as success waits if the last span that began below it does."""
+    """A successful root has the outcome "interrupted" if the last span started below it has."""
     root = view("graph", {"openinference.span.kind": "CHAIN"}, lasts=9.0)
     asks = _raised("langgraph.errors.GraphInterrupt", span_id=2, parent=1, at=1.0)
     goes_on = view("node", {"openinference.span.kind": "CHAIN"}, span_id=3, parent=1, at=4.0)

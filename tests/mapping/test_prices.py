@@ -1,4 +1,4 @@
-"""Costs that no span states: computed on request, marked, and never in a trace with a stated cost."""
+"""Costs that no span has: computed on request, marked, and never added to a trace with a cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRICED = MappingOptions(price=listed_price)
 
 
 def call(span_id: int = 1, parent: int | None = None, **attributes: Any) -> SpanView:
-    """Return a call of a model that cost 0.15 dollars for a million tokens in and 0.60 out in 2024."""
+    """Return a call of a model with the price of 2024: 0.15 dollars for a million input tokens, 0.60 for output."""
     return view(
         "chat",
         {
@@ -35,7 +35,7 @@ def call(span_id: int = 1, parent: int | None = None, **attributes: Any) -> Span
 
 
 def test_a_cost_that_nobody_states_is_computed_and_marked() -> None:
-    """Cached tokens are part of the input, and cheaper."""
+    """A missing cost is computed and marked; cached tokens are part of the input, and cheaper."""
     span = only_span(mapped(call(), options=PRICED))
     assert span["cost"] == pytest.approx({"input": 0.3, "output": 0.6, "total": 0.9})
     assert span["metadata"][MARK].startswith("genai-prices ")
@@ -44,7 +44,7 @@ def test_a_cost_that_nobody_states_is_computed_and_marked() -> None:
 
 
 def test_without_the_setting_there_is_none() -> None:
-    """Without the setting, the mapping adds no cost."""
+    """Without the setting, no cost is computed."""
     span = only_span(mapped(call()))
     assert "cost" not in span
     assert MARK not in span["metadata"]
@@ -52,7 +52,7 @@ def test_without_the_setting_there_is_none() -> None:
 
 @pytest.mark.parametrize("stated", [{"gen_ai.usage.cost": 7.0}, {"operation.cost": 7.0}])
 def test_a_stated_cost_stands(stated: dict[str, float]) -> None:
-    """Nothing is computed in the whole trace then: the cost may be the sum of calls that state none."""
+    """If any span has a cost, none is computed, because this cost may be a sum."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", **stated}), call(2, 1), call(3, 1), options=PRICED
     )
@@ -61,7 +61,7 @@ def test_a_stated_cost_stands(stated: dict[str, float]) -> None:
 
 
 def test_only_calls_that_count_have_a_price() -> None:
-    """Neither the sum of an agent nor the outer half of a call is priced again."""
+    """No price is computed for an agent's sum or for the outer span of a call recorded twice."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 2_000_000}),
         call(2, 1),
@@ -80,30 +80,30 @@ def test_only_calls_that_count_have_a_price() -> None:
     ],
 )
 def test_what_has_no_price_has_no_cost(changes: dict[str, Any]) -> None:
-    """An unknown cost is not zero."""
+    """A call of a model with an unknown price has no cost, rather than zero."""
     assert "cost" not in only_span(mapped(call(**changes), options=PRICED))
 
 
 def test_a_model_is_found_under_an_unknown_provider() -> None:
-    """Gateways name themselves as the provider."""
+    """A price is found by the model's name if the provider is unknown, as with gateways."""
     span = only_span(mapped(call(1, None, **{"gen_ai.provider.name": "my-gateway"}), options=PRICED))
     assert span["cost"]["total"] == pytest.approx(0.9)
 
 
 def test_odd_times_and_counts_cost_nothing() -> None:
-    """No odd result of the package becomes a cost."""
+    """A call with an impossible time or an unknown model has no price."""
     assert listed_price("gpt-4o-mini", "openai", {"prompt_tokens": 1}, 1 << 80) is None
     assert listed_price("", "", {}, START) is None
 
 
 def test_the_mark_stands_even_where_metadata_is_not_captured() -> None:
-    """The mark is ours, not the app's."""
+    """The mark of a computed cost is kept without metadata capture, because it is not the app's metadata."""
     span = only_span(mapped(call(), options=MappingOptions(price=listed_price, capture="off")))
     assert list(span["metadata"]) == [MARK]
 
 
 def test_the_setting_decides() -> None:
-    """Prices are off by default; a missing package is named (`find_spec` finds it here)."""
+    """Prices are off by default; without the package, the error names it (here `find_spec` finds it)."""
     nowhere = Path("/no/such/file")
     assert MappingOptions.from_config(Config.resolve({}, environ={}, file=nowhere), {}).price is None
     config = Config.resolve({}, environ={"PANDAPROBE_COMPUTE_COST": "true"}, file=nowhere)
@@ -113,7 +113,7 @@ def test_the_setting_decides() -> None:
 
 
 def test_the_price_list_is_loaded_on_use_and_its_lack_is_named() -> None:
-    """Loading takes half a second, which only users of the setting pay."""
+    """The price list is loaded on first use, which takes half a second; a missing package is named."""
     program = """
 import sys
 from pathlib import Path

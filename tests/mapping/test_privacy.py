@@ -1,4 +1,4 @@
-"""Rules of what may leave the process: `capture`, masks, and the switches of other emitters."""
+"""Rules for content that leaves the process: `capture`, masks, and the switches of other instrumentations."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ TALK = json.dumps(
 
 
 def settings(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
-    """Return settings from these arguments only."""
+    """Return settings from these arguments only, without the environment."""
     return Config.resolve(arguments, environ=environ or {}, file=Path("/no/such/file"))
 
 
 def failing_agent() -> list[SpanView]:
-    """Return an agent run with the secret in everything that can hold a text of the app."""
+    """Return an agent run with the secret in every field that can have a text of the app."""
     return [
         view(
             "run",
@@ -90,14 +90,14 @@ def failing_agent() -> list[SpanView]:
 
 
 def test_all_is_sent_by_default() -> None:
-    """Content is sent without any setting."""
+    """Content is sent by default."""
     body = mapped(*failing_agent())
     assert json.dumps(body).count(SECRET) >= 10
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -> None:
-    """The trace has no inputs, outputs, errors, stack traces, tools' schemas or attributes of the app."""
+    """Without content, no inputs, outputs, errors, stack traces, tool schemas or attributes of the app are sent."""
     body = mapped(*failing_agent(), options=MappingOptions(capture=capture))
     assert SECRET not in json.dumps(body)
     assert "input" not in body
@@ -105,7 +105,7 @@ def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -
 
 
 def test_without_content_what_happened_stays() -> None:
-    """Tree, names, kinds, model, numbers, times, status and the error's type stay; so do session, tags, metadata."""
+    """Without content, tree, names, kinds, numbers, times, status, error types, session, tags and metadata remain."""
     body = mapped(*failing_agent(), options=MappingOptions(capture="metadata"))
     run, chat, tool = body["spans"]
     assert [(span["name"], span["kind"]) for span in body["spans"]] == [
@@ -124,7 +124,7 @@ def test_without_content_what_happened_stays() -> None:
 
 
 def test_off_sends_neither_metadata_nor_tags() -> None:
-    """Only the skeleton of the trace is left."""
+    """With `capture="off"`, only the skeleton of the trace is sent."""
     body = mapped(*failing_agent(), options=MappingOptions(capture="off"))
     assert body["metadata"] == {}
     assert "tags" not in body
@@ -132,7 +132,7 @@ def test_off_sends_neither_metadata_nor_tags() -> None:
 
 
 def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
-    """A tool's input and output are in no other span either; texts of the conversation stay."""
+    """If tools are not captured, their inputs and outputs are also missing in messages; other texts remain."""
     body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"TOOL": "metadata"}))
     _, chat, tool = body["spans"]
     assert {"input", "output"}.isdisjoint(tool)
@@ -144,7 +144,7 @@ def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "pandaprobe.input", "input.value"])
 def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
-    """A member beside a result may be part of it and is hidden; the call's id and the error mark stay."""
+    """Fields beside a hidden tool result are hidden too; the call's id and the error mark remain."""
     part = {"type": "tool_call_response", "id": "c1", "response": SECRET, "is_error": True, "artifact": [SECRET]}
     message = {"role": "tool", "tool_call_id": "c2", "content": SECRET, "found": SECRET}
     said = json.dumps([{"role": "tool", "parts": [part]}, message])
@@ -159,7 +159,7 @@ def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
 
 
 def test_models_alone_can_be_silent() -> None:
-    """The trace's input then comes from the root alone."""
+    """If models are not captured, the trace's input comes only from the root."""
     body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"LLM": "off"}))
     run, chat, tool = body["spans"]
     assert {"input", "output"}.isdisjoint(chat)
@@ -174,7 +174,7 @@ def test_models_alone_can_be_silent() -> None:
     ids=["text", "compiled", "function", "several"],
 )
 def test_masks_act_on_every_text_that_is_sent(mask: Any) -> None:
-    """Names, content, errors, metadata and its keys, tags and ids are masked on a copy; the spans stay as they are."""
+    """Masks apply to names, content, errors, metadata with its keys, tags and ids, on a copy of the spans."""
     views = failing_agent()
     views.append(
         view(f"calls {SECRET}", {"session.id": SECRET, f"app.{SECRET}": 1, "tag.tags": [SECRET]}, span_id=9, at=5)
@@ -192,7 +192,7 @@ def test_masks_act_on_every_text_that_is_sent(mask: Any) -> None:
 
 
 def test_masks_see_whole_texts_before_anything_is_cut() -> None:
-    """A secret that a cut would divide is masked first."""
+    """A text is masked before it is cut, so that no cut divides a secret."""
     text = "x" * 990 + SECRET + "y" * 5000
     options = MappingOptions(masks=(lambda text: text.replace(SECRET, "[masked]"),), max_field_bytes=1000)
     span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)}), options=options))
@@ -202,7 +202,7 @@ def test_masks_see_whole_texts_before_anything_is_cut() -> None:
 
 @pytest.mark.parametrize("answer", [None, b"x", 7, {"a": 1}], ids=repr)
 def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
-    """The text that it should have masked is not sent."""
+    """If a mask returns no text, the text is not sent."""
     options = MappingOptions(masks=(lambda text: answer,))
     body = mapped(*failing_agent(), options=options)
     assert SECRET not in json.dumps(body)
@@ -210,7 +210,7 @@ def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
 
 
 def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
-    """The exception may hold the text, so it is not shown."""
+    """If a mask raises, the text is not sent, and neither is the exception's message."""
 
     def mask(text: str) -> str:
         raise ValueError(f"cannot mask {text}")
@@ -222,14 +222,14 @@ def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
 
 
 def test_a_mask_may_leave_nothing() -> None:
-    """The server requires a name; an empty one is replaced."""
+    """A name that a mask empties is replaced, because the server requires a name."""
     body = mapped(view("a", {"pandaprobe.output": '"b"'}), options=MappingOptions(masks=(lambda text: "",)))
     assert (body["name"], only_span(body)["name"], only_span(body)["output"]) == ("[masked]", "[masked]", "")
 
 
 @pytest.mark.parametrize("mask", ["(", 7, [r"\d", object()]], ids=["no expression", "number", "object"])
 def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
-    """An unusable mask fails closed, with a log line that does not show the expression."""
+    """An invalid mask hides all texts; the log has a line without the expression."""
     config = dataclasses.replace(settings(), mask=mask)
     options = MappingOptions.from_config(config, {})
     assert len(options.problems) == 1
@@ -239,7 +239,7 @@ def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
 
 
 def test_what_masks_do_stays_json() -> None:
-    """A mask may return values that the store cannot hold; they are cleaned again."""
+    """Values that a mask returns are cleaned again, because the server may not be able to store them."""
     body = mapped(*failing_agent(), options=MappingOptions(masks=(lambda text: text + "\x00\ud800",)))
     assert "\\u0000" not in json.dumps(body)
     assert "\\ud800" not in json.dumps(body)
@@ -302,7 +302,7 @@ TRACELOOP = {
 def test_switches_of_other_emitters_are_obeyed(
     environ: dict[str, str], attributes: dict[str, Any], left: set[str]
 ) -> None:
-    """A user who switched content off does not want it sent, whoever made the span."""
+    """If a switch of another instrumentation turns content off, content of any span is not sent."""
     options = MappingOptions.from_config(settings(), environ)
     span = only_span(mapped(view("chat", attributes), options=options))
     assert {"input", "output"} & set(span) == left
@@ -315,7 +315,7 @@ NO_CONTENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false", "TR
 
 @pytest.mark.parametrize("name", captures.names()[::7])
 def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
-    """In recordings of other vendors, no span has a question or an answer, whoever emitted it."""
+    """With content turned off, no recorded span of any instrumentation has a question or an answer."""
     options = MappingOptions.from_config(settings(), NO_CONTENT)
     recording = captures.capture(name)
     for spans in recording.traces:
@@ -326,7 +326,7 @@ def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
 
 @pytest.mark.parametrize("given", ["all", {"*": "all", "TOOL": "off"}])
 def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
-    """`capture` is this library's own setting, and was set on purpose."""
+    """An explicit `capture` overrides the switches of other instrumentations."""
     options = MappingOptions.from_config(settings(capture=given), NO_CONTENT | {"OPENINFERENCE_HIDE_INPUTS": "true"})
     assert options.problems == ()
     for attributes in (OPENINFERENCE, SEMCONV, TRACELOOP):
@@ -335,7 +335,7 @@ def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
 
 
 def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
-    """Open kinds fail closed: setting tools says nothing about model calls."""
+    """Kinds that `capture` does not name follow the switches of other instrumentations."""
     options = MappingOptions.from_config(settings(capture={"TOOL": "off"}), NO_CONTENT)
     assert (options.capture_of("LLM"), options.capture_of("TOOL")) == ("metadata", "off")
     plain = MappingOptions.from_config(settings(capture={"TOOL": "off"}), {})
@@ -343,7 +343,7 @@ def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
 
 
 def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
-    """If `input.value` repeats the messages, it is hidden with them; a tool's arguments are no messages."""
+    """If `input.value` repeats hidden messages, it is hidden too; a tool's arguments are not messages."""
     options = MappingOptions.from_config(settings(), {"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"})
     attributes = {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": "windy"}
     assert only_span(mapped(view("get", attributes), options=options))["input"] == "Lisbon"
@@ -351,7 +351,7 @@ def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
 def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -> None:
-    """Sending too little is safer; the log lists the valid words."""
+    """An invalid value of a switch hides content, and the log lists the valid values."""
     assert set(hidden_by({switch.name: "perhaps"}).attributes) == set(switch.attributes)
     (problem,) = hidden_by({switch.name: "perhaps"}).problems
     assert problem.startswith(f"{switch.name} = 'perhaps' is not one of {switch.showing[0]}")
@@ -373,14 +373,14 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
     ],
 )
 def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:
-    """Modes by kind work as an argument and, as text, in the variable."""
+    """Capture modes by kind can be given as an argument or, as text, in the variable."""
     assert settings(capture=given).capture == seen
     if isinstance(given, str):
         assert settings({"PANDAPROBE_CAPTURE": given}).capture == seen
 
 
 def test_modes_by_kind_reach_the_spans() -> None:
-    """Only the named kinds have another mode."""
+    """Only spans of the named kinds have another mode."""
     options = MappingOptions.from_config(settings(capture={"*": "metadata", "AGENT": "all", "LLM": "off"}), {})
     body = mapped(*failing_agent(), options=options)
     run, chat, tool = body["spans"]
@@ -393,7 +393,7 @@ def test_modes_by_kind_reach_the_spans() -> None:
 
 @pytest.mark.parametrize("given", ["metdata", "all,TOOLS=off", "TOOL=", {"TOOL": "some"}, {"BOX": "off"}, 7, ""])
 def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> None:
-    """An invalid `capture` fails closed: a typing mistake must not send content."""
+    """An invalid `capture` captures nothing, so that a typing mistake sends no content."""
     config = settings(capture=given)
     assert config.capture == "off"
     (problem,) = (problem for problem in config.problems if problem.setting == "capture")
@@ -401,7 +401,7 @@ def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> Non
 
 
 def test_switches_reach_content_in_events_and_logs() -> None:
-    """A message is content wherever it is."""
+    """Switches also hide messages in events and log records."""
     options = MappingOptions.from_config(settings(), {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"})
     for name in ("strands_default__agent_tool", "adk_native_latest__sequential", "semantic_kernel__agent_tool"):
         recording = captures.capture(name)
@@ -413,7 +413,7 @@ def test_switches_reach_content_in_events_and_logs() -> None:
 
 
 def test_settings_reach_the_options() -> None:
-    """`capture`, environment and release come from the settings; the resource's own are left to the spans."""
+    """`capture`, environment and release come from the settings; those of the resource stay with the spans."""
     config = settings({"PANDAPROBE_CAPTURE": "metadata", "PANDAPROBE_ENVIRONMENT": "test"}, release="9")
     options = MappingOptions.from_config(config, {})
     body = mapped(view("a", resource={"service.version": "1", "deployment.environment": "x"}), options=options)

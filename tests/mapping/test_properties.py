@@ -1,4 +1,4 @@
-"""Properties that hold for any span: mapping never raises, and its result can be sent, stored and shown."""
+"""Properties of any mapped span: mapping never raises, and the result can be sent, stored and shown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ seeds = st.integers(0, 2**32)
 @settings(max_examples=400, deadline=None)
 @given(seeds, st.booleans())
 def test_anything_becomes_a_trace_that_can_be_stored(seed: int, whole: bool) -> None:
-    """Nothing raises, no span is given up as unreadable, and the server neither loses it nor is poisoned by it."""
+    """Any span becomes a readable trace that the server can store and that does not break other traces."""
     odd = OddSpans(seed)
     views, records = odd.views(), odd.logs()
     trace = map_views(views, records, whole=whole)
@@ -54,7 +54,7 @@ def test_anything_becomes_a_trace_that_can_be_stored(seed: int, whole: bool) -> 
 @settings(max_examples=300, deadline=None)
 @given(seeds, options)
 def test_the_options_hold_whatever_comes(seed: int, options: MappingOptions) -> None:
-    """Content that is not captured is absent; no field is larger than its budget; the trace can be stored."""
+    """For any span, hidden content is absent, no field exceeds its budget, and the server can store the trace."""
     trace = map_views(OddSpans(seed).views(), options=options)
     if not trace.spans:
         return
@@ -79,7 +79,7 @@ _CUT = ("input", "output", "metadata", "error", "model_parameters")
 @settings(max_examples=150, deadline=None)
 @given(seeds)
 def test_the_order_in_which_spans_arrive_does_not_matter(seed: int) -> None:
-    """Mapping is deterministic and sorts by itself; spans with equal id and times cannot be told apart."""
+    """Mapping is deterministic for any order of spans, except for spans with equal ids and times."""
     odd = OddSpans(seed)
     records = odd.logs()
     unique = list({view.span_id: view for view in odd.views()}.values())
@@ -96,7 +96,7 @@ RECORDED = [(name, index) for name in captures.names() for index in range(len(ca
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(RECORDED), seeds)
 def test_a_recorded_span_with_odd_values_still_becomes_a_trace(recorded: tuple[str, int], seed: int) -> None:
-    """Real spans are each broken in a few places: the rest of the trace is unharmed."""
+    """A recorded span with some invalid values becomes a trace, and its other spans are unaffected."""
     name, index = recorded
     recording = captures.capture(name)
     views = [read_span(span) for span in recording.traces[index]]
@@ -118,7 +118,7 @@ def test_a_recorded_span_with_odd_values_still_becomes_a_trace(recorded: tuple[s
 
 @pytest.mark.parametrize("name", captures.names())
 def test_every_recording_becomes_traces_that_can_be_stored(name: str) -> None:
-    """The same rules hold for spans of real libraries."""
+    """Every recording becomes traces that the server can store."""
     recording = captures.capture(name)
     for spans in recording.traces:
         body = map_trace(spans, recording.logs)
@@ -163,7 +163,7 @@ objects = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(objects, st.sampled_from((0, 300, 262_144)))
 def test_any_object_is_encoded_within_its_bound(value: Any, max_bytes: int) -> None:
-    """`clean` returns what the encoder takes; `encode` returns JSON text of bounded size without NUL."""
+    """`clean` returns values that the encoder accepts; `encode` returns JSON of bounded size without NUL."""
     orjson.dumps(clean(value))
     text = encode(value, max_bytes)
     assert len(text.encode()) <= max(max_bytes, 256)
@@ -174,7 +174,7 @@ def test_any_object_is_encoded_within_its_bound(value: Any, max_bytes: int) -> N
 @settings(max_examples=150, deadline=None)
 @given(values, st.integers(256, 3000), st.booleans())
 def test_shrinking_always_fits(value: Any, max_bytes: int, digest: bool) -> None:
-    """The result has at most this many bytes, whatever the shape, and a value that fits is unchanged."""
+    """The result has at most the given size, for any value, and a value that fits is unchanged."""
     value = clean(value)
     shrunk = shrink(value, max_bytes, digest=digest)
     assert len(orjson.dumps(shrunk)) <= max_bytes
@@ -187,7 +187,7 @@ MARKS = ("\x7f", "\x7f\x7f", '\x7f"]]]]', '"\x7f",{"span_id":"x"}', "DEL \x7f be
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(("plain", "é;base64,", "x" * 2000, *MARKS)), min_size=1, max_size=5), st.booleans())
 def test_spans_are_encoded_alike_together_and_alone(words: list[str], is_long: bool) -> None:
-    """Whatever a span holds, even the separator of encoded spans, it is encoded as it would be alone."""
+    """A span is encoded the same alone and with others, even if it contains the separator of encoded spans."""
     texts = words * (40 if is_long else 1)
     views = [
         view(f"step {number}", {"input.value": text, "gen_ai.operation.name": "chain"}, span_id=number + 1, at=number)

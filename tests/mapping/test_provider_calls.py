@@ -1,4 +1,4 @@
-"""Recordings of direct calls to a provider, by every instrumentor: the same facts in any dialect."""
+"""Recordings of direct calls to a model provider, with every instrumentor: the same facts in any dialect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def messages(content: Any) -> list[Any]:
 
 
 def text_of(message: Mapping[str, Any]) -> Any:
-    """Return a message's text, the first one if it has several parts."""
+    """Return a message's text, the first one if the message has several parts."""
     content = message["content"]
     if isinstance(content, list):
         return next((part["text"] for part in content if part["type"] == "text"), None)
@@ -34,7 +34,7 @@ def text_of(message: Mapping[str, Any]) -> Any:
 
 
 def counts(call: Call) -> dict[str, int] | None:
-    """Return the usage that PandaProbe must hold for the call."""
+    """Return the usage that PandaProbe must store for the call."""
     if call.prompt is None and call.completion is None:
         return None
     sides = {"prompt_tokens": call.prompt, "completion_tokens": call.completion}
@@ -49,7 +49,7 @@ def counts(call: Call) -> dict[str, int] | None:
 
 
 def assert_is(span: Mapping[str, Any], call: Call) -> None:
-    """Assert that the span shows the recorded facts of the call, and nothing else."""
+    """Check that the span has the recorded facts of the call, and nothing else."""
     assert (span["kind"], span["model"]) == (call.kind, call.model)
     assert span["status"] == ("ERROR" if call.error else "OK")
     assert call.error is None or span["error"].startswith(call.error)
@@ -87,7 +87,7 @@ def test_a_recorded_call_shows_who_said_what_and_what_it_cost(name: str) -> None
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_the_trace_of_a_call_has_its_question_and_answer(name: str) -> None:
-    """The trace's input is the last user message, its output the model's last answer, its status the call's."""
+    """The trace's input is the last user message, its output the model's last answer, its status that of the call."""
     recording = captures.capture(name)
     for spans, call in zip(recording.traces, expected_calls(name) or (), strict=True):
         trace = map_trace(spans, recording.logs)
@@ -105,7 +105,7 @@ def test_the_trace_of_a_call_has_its_question_and_answer(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in RECORDINGS if name.endswith("__embeddings")])
 def test_an_embedding_keeps_its_texts_and_never_its_vectors(name: str) -> None:
-    """The texts are the input if they were recorded; there is no output."""
+    """The texts are the input if they were recorded; vectors are never kept."""
     recording = captures.capture(name)
     (span,) = map_trace(recording.traces[0], recording.logs)["spans"]
     recorded = name.startswith("traceloop")
@@ -115,11 +115,11 @@ def test_an_embedding_keeps_its_texts_and_never_its_vectors(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in RECORDINGS if name.endswith("__chat_image")])
 def test_small_pictures_stay_in_the_message(name: str) -> None:
-    """A picture given as data and one given as a URL are both parts of the message, in one form."""
+    """A picture given as data and one given as a URL become parts of the message, in one format."""
     recording = captures.capture(name)
     (span,) = map_trace(recording.traces[0], recording.logs)["spans"]
     content = [message["content"] for message in messages(span.get("input"))]
-    if "otel_openai_v2" in name:  # this instrumentor keeps no pictures
+    if "otel_openai_v2" in name:  # this instrumentor does not record pictures
         assert content == []
         return
     (parts,) = content

@@ -1,4 +1,4 @@
-"""The kept fields of a span equal the span's own."""
+"""The library's copy of a finished span equals the SDK's span."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.sdk_span import fields_of, parent_of, span_of
 
 
 def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
-    """Return a plain span, and one with everything that a span can have, at most `limit` of each."""
+    """Return a plain span, and one with everything that a span can have, with at most `limit` of each."""
     from opentelemetry.sdk.trace import SpanLimits
 
     seen: list[ReadableSpan] = []
@@ -36,13 +36,13 @@ def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
 
 
 def test_the_fields_of_a_span_read_as_the_span_does() -> None:
-    """The mapping sees no difference, whatever the span has."""
+    """The mapping reads the same from the copy as from the span."""
     for span in ended_spans():
         assert read_span(span_of(fields_of(span))) == read_span(span)
 
 
 def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
-    """The SDK keeps the last events, so the question may be gone: the count shows that something is missing."""
+    """The copy keeps the SDK's counts of dropped events, which may have included the question."""
     full = ended_spans(limit=2)[1]
     kept = span_of(fields_of(full))
 
@@ -54,7 +54,7 @@ def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
 
 
 def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
-    """Other libraries derive from ReadableSpan, with their own types of attributes and events."""
+    """A subclass of ReadableSpan with other types of attributes and events is read by its properties."""
     foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), attributes={"a": "b"})
     kept = span_of(fields_of(foreign))
 
@@ -63,7 +63,7 @@ def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
 
 
 def test_the_parent_is_known_whoever_made_the_span() -> None:
-    """Logfire hands over spans that it makes itself, with a parent."""
+    """The parent of a span that Logfire made itself is known."""
     parent = SpanContext(3, 5, is_remote=True)
     foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), parent=parent)
 
@@ -72,7 +72,7 @@ def test_the_parent_is_known_whoever_made_the_span() -> None:
 
 
 def test_user_code_gets_the_sdks_own_type() -> None:
-    """A function that chooses spans may call any method of a ReadableSpan."""
+    """A user's filter function gets a ReadableSpan, whose methods it may call."""
     full = ended_spans()[1]
     restored = span_of(fields_of(full))
 
@@ -82,7 +82,7 @@ def test_user_code_gets_the_sdks_own_type() -> None:
 
 
 def test_a_gateways_span_is_kept_as_the_sdks_own() -> None:
-    """A gateway makes spans of plain attributes and lists, which must not take the slow way of a foreign class."""
+    """A gateway's span, made of plain attributes and lists, is copied on the fast path like a span of the SDK."""
     full = ended_spans()[1]
     made = ReadableSpan(
         name=full.name,
@@ -102,7 +102,7 @@ def test_a_gateways_span_is_kept_as_the_sdks_own() -> None:
 
 
 def test_lists_without_room_are_counted() -> None:
-    """An SDK that keeps no events or links at all still says how many there were."""
+    """An SDK with limits of zero keeps no events or links, but their counts are read."""
     full = ended_spans(limit=0)[1]
 
     assert read_span(full).dropped == (3, 4, 5)

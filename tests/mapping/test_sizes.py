@@ -1,4 +1,4 @@
-"""Byte budgets: no field and no trace is larger than its bound, and cuts are marked."""
+"""Byte budgets: no field and no trace exceeds its limit, and cuts are marked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 
 def chat(content: Any, **attributes: Any) -> dict[str, Any]:
-    """Return attributes of a model call whose one user message has this content."""
+    """Return attributes of a model call with one user message of this content."""
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "gpt-4o",
@@ -35,12 +35,12 @@ def chat(content: Any, **attributes: Any) -> dict[str, Any]:
 
 
 def size(value: Any) -> int:
-    """Return the bytes of a value as JSON."""
+    """Return the size of a value as JSON in bytes."""
     return len(orjson.dumps(value))
 
 
 def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
-    """The marker gives the missing and the total bytes, and the SHA-256 shows if two texts were equal."""
+    """The marker has the omitted and total bytes, and a SHA-256 that shows if two texts were equal."""
     text = "ü" + "x" * 400_000
     span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)})))
     kept, _, marker = span["output"].partition("…")
@@ -53,7 +53,7 @@ def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
 
 
 def test_the_structure_of_a_long_field_survives() -> None:
-    """Roles, tool calls and short texts stay; the longest texts are cut to the same length."""
+    """Roles, tool calls and short texts are kept; the longest texts are cut to the same length."""
     messages = [
         {"role": "system", "content": "short"},
         *({"role": "user", "content": letter * 200_000} for letter in "ab"),
@@ -77,7 +77,7 @@ def test_the_structure_of_a_long_field_survives() -> None:
     "line", ['say "x"\n', "Привет, мир. ", "🐼", "plain " * 20 + "ж"], ids=["escaped", "Cyrillic", "emoji", "mixed"]
 )
 def test_a_long_text_keeps_what_fits_whatever_its_characters_take(line: str) -> None:
-    """A character may take several bytes, so that there are fewer characters than bytes to save."""
+    """A text of multi-byte characters keeps as many characters as fit into the bytes."""
     value = {
         "messages": [{"role": "user", "content": line * (3_000_000 // len(line))}, {"role": "user", "content": "b"}]
     }
@@ -89,7 +89,7 @@ def test_a_long_text_keeps_what_fits_whatever_its_characters_take(line: str) -> 
 
 @pytest.mark.parametrize("field", ["input", "metadata"])
 def test_a_single_large_field_is_cut_the_same_if_the_size_of_its_body_is_known(field: str) -> None:
-    """Its size is what the others leave of the body, so that it need not be encoded once more."""
+    """A large field is cut the same if its size is derived from that of the body, which saves encoding it again."""
     value = {"messages": [{"role": "user", "content": 'say "ж" ' * 9_000}], "n": 1}
     body = {"name": "a", "output": {"a": 1}, field: value, "error": "e"}
     alone, together = {**body}, {**body}
@@ -100,7 +100,7 @@ def test_a_single_large_field_is_cut_the_same_if_the_size_of_its_body_is_known(f
 
 
 def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:
-    """Each field has its own budget."""
+    """Each field has its own budget, so that other fields and spans stay whole."""
     views = [
         view("a", {"pandaprobe.input": '"in"', "pandaprobe.output": json.dumps("x" * 300_000)}),
         view("b", {"pandaprobe.output": json.dumps("y" * 200_000)}, span_id=2, parent=1),
@@ -112,7 +112,7 @@ def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> Non
 
 
 def test_a_conversation_of_many_messages_keeps_its_ends() -> None:
-    """If cutting texts is not enough, messages in the middle go, and the list says how many."""
+    """If cutting texts is not enough, messages in the middle are dropped, and a marker counts them."""
     messages = [{"role": "user", "content": f"message {n:05}"} for n in range(20_000)]
     span = only_span(
         mapped(view("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)}))
@@ -125,7 +125,7 @@ def test_a_conversation_of_many_messages_keeps_its_ends() -> None:
 
 
 def test_the_budget_of_a_trace_is_shared_by_the_largest_fields() -> None:
-    """All spans stay with their names, kinds, tree and numbers; small content stays whole."""
+    """The largest fields share the trace's budget; names, kinds, tree, numbers and small content stay."""
     options = MappingOptions(max_trace_bytes=200_000)
     views = [view("root", {"pandaprobe.span.kind": "AGENT", "pandaprobe.input": '"question"'}, lasts=100)]
     views += [view(f"call {n}", chat(f"{n}" * 9000), span_id=n, parent=1, at=n) for n in range(2, 60)]
@@ -143,7 +143,7 @@ def test_the_budget_of_a_trace_is_shared_by_the_largest_fields() -> None:
 
 
 def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
-    """The structure itself is never cut, even if it alone exceeds the budget."""
+    """The tree of spans is never cut, even if it alone exceeds the budget."""
     options = MappingOptions(max_trace_bytes=100_000)
     views = [view(f"s{n}", chat("text " * 20), span_id=n + 1, parent=n or None, at=n / 100) for n in range(2000)]
     trace = map_views(views, options=options)
@@ -153,7 +153,7 @@ def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
 
 
 def test_encoded_batches_are_bodies_of_their_own() -> None:
-    """Spans sent in batches make the same trace with some of the spans, without encoding again."""
+    """A batch of spans is a body of the same trace, made without encoding the spans again."""
     trace = map_views([view(f"s{n}", span_id=n + 1, at=n) for n in range(5)])
     batch = orjson.loads(trace.encoded_batch(trace.encoded_spans[2:4]))
     assert batch == {**trace.trace, "spans": trace.spans[2:4]}
@@ -174,7 +174,7 @@ def test_encoded_batches_are_bodies_of_their_own() -> None:
     ids=["chat", "responses", "anthropic", "unknown"],
 )
 def test_pictures_become_their_type_length_and_hash(content: Any, found: Any) -> None:
-    """Base64 is of no use to a reader of the trace."""
+    """Base64 data of a picture is replaced by type, length and hash."""
     body = mapped(view("a", chat(content)))
     (message,) = only_span(body)["input"]["messages"]
     assert found(message["content"][0]) == DIGEST
@@ -182,13 +182,13 @@ def test_pictures_become_their_type_length_and_hash(content: Any, found: Any) ->
 
 
 def test_binary_attributes_become_their_type_length_and_hash() -> None:
-    """Bytes are not JSON."""
+    """Bytes, which JSON does not have, are replaced by type, length and hash."""
     body = mapped(view("a", {"gen_ai.tool.name": "t", "gen_ai.tool.call.result": PNG}))
     assert only_span(body)["output"] == DIGEST
 
 
 def test_an_icon_stays() -> None:
-    """The digest of a data URL under a kilobyte would save less than it costs."""
+    """A data URL under a kilobyte is kept, because a digest would save little."""
     url = "data:image/png;base64," + base64.b64encode(PNG[:100]).decode()
     (message,) = only_span(mapped(view("a", chat([{"type": "image_url", "image_url": {"url": url}}]))))["input"][
         "messages"
@@ -198,7 +198,7 @@ def test_an_icon_stays() -> None:
 
 @pytest.mark.parametrize("length", [512, 513, 5000])
 def test_long_names_stay_different(length: int) -> None:
-    """A name over the server's limit ends in a hash, and the whole is in the metadata."""
+    """A name over the server's limit is cut with a hash, and the whole name is in the metadata."""
     names = [("n" * (length - 1)) + letter for letter in "ab"]
     body = mapped(*(view(name, span_id=n + 1, at=n) for n, name in enumerate(names)))
     found = [span["name"] for span in body["spans"]]
@@ -210,7 +210,7 @@ def test_long_names_stay_different(length: int) -> None:
 
 @pytest.mark.parametrize("field", ["session_id", "user_id", "environment", "release"])
 def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
-    """The server accepts 255 characters."""
+    """An id over the server's limit of 255 characters is cut with a hash, and the whole id is in the metadata."""
     attribute = {"session_id": "session.id", "user_id": "user.id"}.get(field, f"pandaprobe.{field}")
     one, other = (mapped(view("a", {attribute: "i" * 400 + letter})) for letter in "ab")
     assert len(one[field]) == len(other[field]) == 255
@@ -219,7 +219,7 @@ def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
 
 
 def test_a_long_model_name_is_cut_the_same_way() -> None:
-    """Model names are ids too."""
+    """A long model name is cut like an id."""
     span = only_span(mapped(view("a", {"gen_ai.request.model": "m" * 300, "gen_ai.operation.name": "chat"})))
     assert len(span["model"]) == 255
     assert span["metadata"]["full_model"] == "m" * 300
@@ -227,13 +227,13 @@ def test_a_long_model_name_is_cut_the_same_way() -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "\n"])
 def test_no_name_is_empty(value: str) -> None:
-    """The server refuses an empty name."""
+    """An empty name, which the server refuses, is replaced."""
     body = mapped(view(value))
     assert (body["name"], only_span(body)["name"]) == ("span", "span")
 
 
 def test_what_is_cut_twice_says_what_it_was_at_first() -> None:
-    """Decorators cut first; the mapping may cut again."""
+    """If the mapping cuts a text that a decorator has cut before, the marker has the original length and hash."""
     once = shrink({"text": "x" * 100_000}, 10_000, digest=True)
     twice = shrink(once, 1000, digest=True)
     digest = hashlib.sha256(b"x" * 100_000).hexdigest()
@@ -254,7 +254,7 @@ def test_what_is_cut_twice_says_what_it_was_at_first() -> None:
 )
 @pytest.mark.parametrize("max_bytes", [256, 700, 3000])
 def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
-    """The result fits, is marked, and keeps the type of the value as long as any structure fits."""
+    """For any value, the result fits, is marked, and keeps the type if any structure fits."""
     before = orjson.dumps(value)
     shrunk = shrink(value, max_bytes)
     assert size(shrunk) <= max_bytes
@@ -264,7 +264,7 @@ def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
 
 
 def test_a_large_text_is_encoded_and_hashed_a_few_times_only() -> None:
-    """The text is used as the trace's input and the root's, measured, cut and encoded."""
+    """A large text is hashed once and encoded a few times, although trace and root share it."""
     spans = [view("a", chat("long text " * 100_000))]
     calls: Counter[str] = Counter()
     sys.setprofile(lambda frame, event, what: calls.update([what.__name__]) if event == "c_call" else None)

@@ -1,4 +1,4 @@
-"""The tree: parents, the root, and numbers that count once."""
+"""The tree of spans: parents, the root, and token counts that count once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def usage(prompt: int, **attributes: Any) -> dict[str, Any]:
 
 
 def agent(prompt: int | None = None, **fields: Any) -> SpanView:
-    """Return an agent span, with a sum if given."""
+    """Return an agent span, with a token sum if given."""
     return view("agent", {"gen_ai.operation.name": "invoke_agent", **(usage(prompt) if prompt else {})}, **fields)
 
 
@@ -37,42 +37,42 @@ def tool(**fields: Any) -> SpanView:
 
 
 def prompts(body: dict[str, Any]) -> list[int | None]:
-    """Return the prompt tokens that count, span by span."""
+    """Return the prompt tokens that count, for each span."""
     return [span.get("token_usage", {}).get("prompt_tokens") for span in body["spans"]]
 
 
 def sums(body: dict[str, Any]) -> list[int | None]:
-    """Return the prompt tokens that are only a sum of others, span by span."""
+    """Return the prompt tokens that are only sums of others, for each span."""
     return [span["metadata"].get("aggregated_token_usage", {}).get("prompt_tokens") for span in body["spans"]]
 
 
 def test_the_sum_of_an_agent_does_not_count_beside_its_calls() -> None:
-    """The server adds up all spans; the agent's 20 are already in the two calls."""
+    """An agent's sum is kept apart, because the server adds up all spans, and its calls have the same tokens."""
     body = mapped(agent(20), call(span_id=2, parent=1, at=0.1), call(span_id=3, parent=1, at=0.2))
     assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
 
 
 def test_the_sum_of_an_agent_counts_where_it_is_all_there_is() -> None:
-    """An agent whose calls were not traced still costs."""
+    """The sum of an agent whose calls were not traced counts."""
     body = mapped(agent(20), call(None, span_id=2, parent=1, at=0.1))
     assert (prompts(body), sums(body)) == ([20, None], [None, None])
 
 
 def test_a_sum_never_counts_while_part_of_the_trace_is_elsewhere() -> None:
-    """The calls may come later, or may have been sent already."""
+    """A sum does not count in a partial trace, because the calls may be in another part."""
     body = mapped(agent(20), whole=False)
     assert (prompts(body), sums(body)) == ([None], [20])
     assert prompts(mapped(call(), whole=False)) == [10]
 
 
 def test_an_outer_instrumentation_of_the_same_call_does_not_count() -> None:
-    """LangChain's span is around OpenAI's: the inner one made the call."""
+    """If LangChain's span of a call contains OpenAI's, only the inner span counts."""
     body = mapped(call(10), call(10, span_id=2, parent=1, at=0.1))
     assert (prompts(body), sums(body)) == ([None, 10], [10, None])
 
 
 def twice(scope: str, other: str, at: float, *, response: str = "r-2", parent: int = 1) -> list[SpanView]:
-    """Return an agent and two model calls with these scopes and response ids, which last a second each."""
+    """Return an agent and two model calls of one second each, with these scopes and response ids."""
     calls = [
         dataclasses.replace(
             made, scope_name=name, attributes={**made.attributes, "gen_ai.response.id": identity, "tag": name}
@@ -86,7 +86,7 @@ def twice(scope: str, other: str, at: float, *, response: str = "r-2", parent: i
 
 
 def test_a_call_that_two_instrumentations_record_side_by_side_counts_once() -> None:
-    """While streaming, LangChain's span is beside OpenAI's: the same response at the same time."""
+    """If two instrumentations record a call side by side, as with streams, it counts once."""
     body = mapped(*twice("langchain", "openai", 0.2))
     assert (prompts(body), sums(body)) == ([None, 10, None], [None, None, 10])
 
@@ -94,18 +94,18 @@ def test_a_call_that_two_instrumentations_record_side_by_side_counts_once() -> N
 @pytest.mark.parametrize(
     "calls",
     [
-        twice("openai", "openai", 0.2),  # one instrumentation records each call once
-        twice("langchain", "openai", 1.5),  # one after the other: a stand-in that repeats its ids
+        twice("openai", "openai", 0.2),  # an instrumentation records each call only once, so these are two calls
+        twice("langchain", "openai", 1.5),  # one after the other: a model stand-in that repeats its ids
         twice("langchain", "openai", 0.2, response="r-3"),
     ],
 )
 def test_calls_that_may_be_different_both_count(calls: list[SpanView]) -> None:
-    """The id of a response is not proof enough."""
+    """Two calls with the same response id both count if anything else suggests two calls."""
     assert prompts(mapped(*calls)) == [None, 10, 10]
 
 
 def test_a_call_inside_the_same_call_still_counts() -> None:
-    """The tree decides there: the inner one counts."""
+    """For nested spans of the same call, the inner one counts."""
     outer, inner = twice("langchain", "openai", 0.2, parent=2)[1:]
     step = view("step", {"openinference.span.kind": "CHAIN"}, span_id=4, parent=2, at=0.1)
     assert prompts(mapped(outer, inner)) == [None, 10]
@@ -114,13 +114,13 @@ def test_a_call_inside_the_same_call_still_counts() -> None:
 
 @pytest.mark.parametrize("border", [tool, agent])
 def test_a_call_below_a_tool_or_an_agent_is_another_call(border: Any) -> None:
-    """Google's ADK 1 puts tools, and agents that the model handed over to, below the model call."""
+    """A call below a tool or an agent counts too; Google's ADK 1 puts both below a model call."""
     body = mapped(call(10), border(span_id=2, parent=1, at=0.1), call(7, span_id=3, parent=2, at=0.2))
     assert prompts(body) == [10, None, 7]
 
 
 def test_costs_count_once_too() -> None:
-    """The server adds up costs over all spans, as tokens."""
+    """Costs count once, like tokens, because the server adds them up."""
     cost = {"pandaprobe.cost": '{"total": 0.5}'}
     outer = view("agent", {"pandaprobe.span.kind": "AGENT", **cost})
     inner = view("call", {"pandaprobe.span.kind": "LLM", **cost}, span_id=2, parent=1, at=0.1)
@@ -130,7 +130,7 @@ def test_costs_count_once_too() -> None:
 
 
 def test_a_ring_of_parents_ends() -> None:
-    """Broken ids must not hang the exporter."""
+    """A cycle of parents does not block the exporter."""
     ring = [call(10, span_id=1, parent=2), call(10, span_id=2, parent=1), call(10, span_id=3, parent=3)]
     body = mapped(*ring)
     assert len(body["spans"]) == 3
@@ -138,7 +138,7 @@ def test_a_ring_of_parents_ends() -> None:
 
 
 def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
-    """The longer one of two spans that start together comes first, in whatever order they ended."""
+    """Spans are sorted by start; of two that start together, the longer one comes first."""
     views = [call(span_id=4, parent=1, at=0.5), tool(span_id=3, parent=1, lasts=0.1), agent(span_id=1, lasts=5)]
     body = mapped(*views)
     assert [span["name"] for span in body["spans"]] == ["agent", "tool", "call"]
@@ -146,7 +146,7 @@ def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
 
 
 def test_parents_are_named_by_their_ids() -> None:
-    """A parent outside this batch is still named: it may be stored already, or come later."""
+    """A parent outside this batch is still named, because it may be stored already or come later."""
     (span,) = mapped(call(span_id=4, parent=9))["spans"]
     assert span["parent_span_id"] == span_uuid(TRACE_ID, 9)
     (root,) = mapped(call(span_id=4))["spans"]
@@ -154,7 +154,7 @@ def test_parents_are_named_by_their_ids() -> None:
 
 
 def test_a_view_with_another_parent_is_placed_there() -> None:
-    """If spans are left out, their children move one level up."""
+    """If a span is left out, its children get its parent."""
     child = dataclasses.replace(call(span_id=4, parent=9), parent_id=1)
     first, second = mapped(agent(20), child)["spans"]
     assert second["parent_span_id"] == first["span_id"]
@@ -173,18 +173,18 @@ def test_a_view_with_another_parent_is_placed_there() -> None:
     ids=["parentless", "remote parent", "lost parent", "earliest", "parentless beats lost parent"],
 )
 def test_the_root_gives_the_trace_its_name(views: list[SpanView], root: str) -> None:
-    """The root is a span without a parent, else one whose parent is not here; of several, the earliest."""
+    """The root has no parent, or none in this batch; of several candidates, the earliest gives the name."""
     assert mapped(*views)["name"] == root
 
 
 def test_the_trace_lasts_from_the_first_start_to_the_last_end() -> None:
-    """The end is not the root's: spans can outlive it."""
+    """The trace ends with its last span, not with its root."""
     body = mapped(agent(at=1, lasts=2), tool(span_id=2, parent=1, at=0.5), tool(span_id=3, parent=1, at=2, lasts=8.25))
     assert (body["started_at"], body["ended_at"]) == ("2023-11-14T22:13:20.500000Z", "2023-11-14T22:13:30.250000Z")
 
 
 def test_a_trace_whose_root_is_open_is_running() -> None:
-    """An open root has no end; neither does a trace with only open spans."""
+    """A trace with an open root is running; without any ended span, it has no end."""
     body = mapped(agent(lasts=None), tool(span_id=2, parent=1))
     assert body["status"] == "RUNNING"
     assert "ended_at" in body
@@ -192,14 +192,14 @@ def test_a_trace_whose_root_is_open_is_running() -> None:
 
 
 def test_a_span_never_ends_before_it_starts() -> None:
-    """If the clock was set back, the server would show a negative latency."""
+    """An end before the start, as after a clock change, is moved, since the server would show a negative latency."""
     (span,) = mapped(call(lasts=-3))["spans"]
     assert span["ended_at"] == span["started_at"]
 
 
 @pytest.mark.parametrize(("after", "there"), [(0.2, True), (-0.2, False), (1.5, False)])
 def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None:
-    """A time outside the span is a clock error."""
+    """A time to first token outside of the span, as after a clock error, is left out."""
     seen = call()
     at = seen.start_ns + int(after * 1_000_000_000)
     seen = dataclasses.replace(seen, attributes={**seen.attributes, "pandaprobe.completion_start_time_unix_nano": at})
@@ -208,6 +208,6 @@ def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None
 
 
 def test_without_spans_there_is_no_trace() -> None:
-    """An empty batch is no error."""
+    """An empty batch maps to no trace, and is no error."""
     trace = map_views([])
     assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], NO_SPANS)

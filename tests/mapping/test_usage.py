@@ -1,4 +1,4 @@
-"""Token counts: the fast path for the two that nearly all model calls have agrees with the slow one."""
+"""Token counts: the fast path for input and output tokens agrees with the general path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNTS = st.integers(-3, 3) | st.integers(MAX_COUNT - 3, MAX_COUNT + 3) | st.int
 
 @given(COUNTS, COUNTS)
 def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> None:
-    """Counts that no server can hold, and values that are no counts, are read alike on both paths."""
+    """Counts too large for the server and values that are not counts are read the same on both paths."""
     counters = {"prompt": count(prompt), "completion": count(completion)}
     told = {name: value for name, value in counters.items() if value is not None}
     assert usage_of_sides(prompt, completion) == token_usage(told, None, "")
@@ -23,7 +23,7 @@ def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> 
 
 @given(st.integers(0, MAX_COUNT), st.integers(0, MAX_COUNT), st.booleans())
 def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, has_details: bool) -> None:
-    """The server adds both as int4: the output count gives way to the input's, on either path."""
+    """The sum fits into the server's int4: the output count is reduced, on either path."""
     counts = {"prompt": prompt, "completion": completion} | ({"reasoning": 1} if has_details else {})
     usage = token_usage(counts, None, "")
 
@@ -35,7 +35,7 @@ def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, ha
 
 @given(COUNTS, COUNTS)
 def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, completion: int) -> None:
-    """Numbers and their texts, input first and output first, read the same."""
+    """Numbers and their text forms, input first and output first, give the same counts."""
     sides = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
     told = [
@@ -43,5 +43,5 @@ def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, compl
         for attributes in (sides, dict(reversed(sides.items())), {name: str(value) for name, value in sides.items()})
     ]
     assert told[0] == told[1]
-    if min(prompt, completion) >= 0 and max(prompt, completion) < 10**18:  # longer texts are no counts
+    if min(prompt, completion) >= 0 and max(prompt, completion) < 10**18:  # longer texts are not parsed as counts
         assert told[0] == told[2]

@@ -1,4 +1,4 @@
-"""The mapping's view of the SDK's objects: finished spans, open ones, foreign ones, and log records."""
+"""The mapping's view of the SDK's objects: finished, open and foreign spans, and log records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_
 from pandaprobe_otel.mapping.span_view import Dropped, plain, plain_attributes
 from spans import SpanMaker
 
-# SDKs before 1.39 use another name.
+# SDKs before 1.39 use another name
 LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or vars(log_export)["InMemoryLogExporter"]
 
 
@@ -31,7 +31,7 @@ class Finish(str, Enum):  # noqa: UP042 - as emitters write it
 
 
 def rich_span() -> tuple[ReadableSpan, SpanView]:
-    """Return a span that has everything, and its view written by hand."""
+    """Return a span with all fields, and its view written by hand."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(
         resource=Resource({"service.name": "svc"}), shutdown_on_exit=False, span_limits=SpanLimits(max_attributes=3)
@@ -76,7 +76,7 @@ def rich_span() -> tuple[ReadableSpan, SpanView]:
 
 
 class Foreign:
-    """A span with the SDK's interface and none of its internals."""
+    """A span with the SDK's interface and without its internals."""
 
     __slots__ = ("_span",)
 
@@ -89,7 +89,7 @@ class Foreign:
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["of the SDK", "foreign"])
 def test_a_finished_span_is_read_whole(foreign: bool) -> None:
-    """Every field is read, from the SDK's internals as from its interface."""
+    """Every field is read, from the SDK's internals or from the interface."""
     span, expected = rich_span()
     seen = read_span(Foreign(span) if foreign else span)  # type: ignore[arg-type]
     assert seen == expected
@@ -97,7 +97,7 @@ def test_a_finished_span_is_read_whole(foreign: bool) -> None:
 
 
 def test_an_open_span_is_read_without_an_end() -> None:
-    """A view does not change with its span."""
+    """The view of an open span has no end, and stays the same when the span changes."""
     maker = SpanMaker()
     span = maker.start("run", attributes={"a": "1"})
     seen = read_span(span)
@@ -110,7 +110,7 @@ def test_an_open_span_is_read_without_an_end() -> None:
 
 
 def test_a_view_can_not_be_changed() -> None:
-    """Views go from thread to thread."""
+    """A view is immutable, because threads share it."""
     with pytest.raises(AttributeError):
         read_span(rich_span()[0]).name = "other"  # type: ignore[misc]
 
@@ -130,7 +130,7 @@ def test_a_view_can_not_be_changed() -> None:
     ],
 )
 def test_attribute_values_become_plain(value: Any, expected: Any) -> None:
-    """Emitters and versions of the SDK use different types of values; the mapping sees one."""
+    """Values of different emitters and SDK versions are converted to plain types."""
     assert plain(value) == expected
     seen = plain_attributes({"key": value})
     assert seen == {"key": expected}
@@ -143,14 +143,14 @@ class Name(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
 
 @pytest.mark.parametrize("attributes", [{Name.OPERATION: "chat"}, {"a": {Name.OPERATION: "chat"}}])
 def test_attributes_named_by_members_of_an_enum_are_found_by_their_text(attributes: dict[Any, Any]) -> None:
-    """The mapping looks attributes up by text, whatever type their names have."""
+    """Attribute names that are members of an enum are found by their text."""
     seen = plain_attributes(attributes)
     assert seen.get("a", seen)["gen_ai.operation.name"] == "chat"
     assert {type(key) for key in (*seen, *seen.get("a", ()))} == {str}
 
 
 def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_is_known() -> None:
-    """Spans of a known shape are not converted again; their names are taken from the shape."""
+    """The cached shape of a span has attribute names as text, even if the span's are members of an enum."""
 
     class Named(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
         OPERATION = "gen_ai.operation.name"
@@ -169,21 +169,21 @@ def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_
 
 
 def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
-    """The mapping never raises; a trace with a broken span in it is not lost."""
+    """An object that is not a span is mapped as far as possible, and the trace is not lost."""
     span, _ = rich_span()
     body = map_trace([span, SimpleNamespace(name="broken")])  # type: ignore[list-item]
     assert {one["name"] for one in body["spans"]} == {"chat", "broken"}
 
 
 def test_a_span_without_a_name_has_one() -> None:
-    """The SDK accepts anything as a name."""
+    """A span whose name is not a text gets a name."""
     maker = SpanMaker()
     body = map_trace([maker.end(maker.start(None)), maker.end(maker.start(7))])  # type: ignore[arg-type]
     assert [span["name"] for span in body["spans"]] == ["span", "7"]
 
 
 def test_a_span_that_cannot_be_read_keeps_its_name_its_times_and_its_place() -> None:
-    """An attribute's name is not text: this span is marked as unreadable, and other spans are unharmed."""
+    """A span with an invalid attribute name keeps name, times and parent, and is marked as unreadable."""
     views = [
         SpanView("run", 1, 2, start_ns=1, end_ns=9, status_code="ERROR", attributes={7: 1}),  # type: ignore[dict-item]
         SpanView("chat", 1, 3, 2, start_ns=2, end_ns=8, attributes={"gen_ai.operation.name": "chat"}),
@@ -194,7 +194,7 @@ def test_a_span_that_cannot_be_read_keeps_its_name_its_times_and_its_place() -> 
 
 
 def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
-    """Even if an exception ends the reading, names, times and the tree are sent, with a note."""
+    """If mapping a trace raises, names, times and the tree are sent, with a note."""
 
     def records() -> Iterator[LogRecord]:
         raise RuntimeError("closed")
@@ -213,7 +213,7 @@ def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
 
 
 def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
-    """The record may come from a processor, an exporter, or the API."""
+    """Log records from a processor, an exporter or the API are read with the ids of their span."""
     exporter = LogExporter()
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(exporter))
@@ -238,13 +238,13 @@ def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
 
 
 def test_log_records_without_a_span_are_left_out() -> None:
-    """Most log records of an app belong to no span."""
+    """Log records without a span, as most of an app, are left out."""
     assert read_log(LogRecord(body="hello", context=trace.set_span_in_context(trace.INVALID_SPAN))) is None
     assert read_log(object()) is None
 
 
 def test_log_records_are_joined_by_trace_and_span() -> None:
-    """A record of another trace with the same span id is not this span's."""
+    """A log record belongs to a span only if both trace id and span id are equal."""
     view = SpanView("chat", 1, 2, attributes={"gen_ai.operation.name": "chat"}, end_ns=1)
     mine = LogView(1, 2, EventView("gen_ai.user.message", 1, {}, {"content": "mine"}))
     other = LogView(9, 2, EventView("gen_ai.user.message", 1, {}, {"content": "other"}))
@@ -275,7 +275,7 @@ KNOWN: dict[str, Any] = {
     ],
 )
 def test_a_span_is_read_the_same_before_and_after_its_shape_is_known(changed: dict[str, Any]) -> None:
-    """Repeated parts are looked up by names and types, never by values."""
+    """A span is read the same before and after its shape is cached, whatever its values."""
     attributes = {**KNOWN, **changed}
 
     def seen() -> tuple[SpanView, list[type]]:
@@ -292,7 +292,7 @@ def test_a_span_is_read_the_same_before_and_after_its_shape_is_known(changed: di
 
 
 def sdk_span(attributes: dict[str, Any]) -> ReadableSpan:
-    """Return a finished span with exactly these attributes, even those that the SDK's version would refuse."""
+    """Return a finished span with exactly these attributes, even those that this SDK version would refuse."""
     maker = SpanMaker()
     span = maker.start("call", attributes={"gen_ai.operation.name": "chat"})
     held: Any = span

@@ -17,27 +17,27 @@ TIMEOUT_S = 20.0
 
 @pytest.fixture(autouse=True)
 def short_collections() -> None:
-    """Take what is there out of the garbage collector's sight: tests of forgotten streams collect very often."""
+    """Hide existing objects from the garbage collector, because tests of abandoned streams collect often."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tests record wherever they run themselves."""
+    """Unset CI, so that tests can record."""
     monkeypatch.delenv("CI", raising=False)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ProviderServer]:
-    """A loopback provider for all tests of a module."""
+    """Yield a loopback model provider for all tests of a module."""
     with ProviderServer() as server:
         yield server
 
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """A span recorder that nothing is attached to yet."""
+    """Yield a span recorder that is not yet attached."""
     made = SpanRecorder()
     yield made
     made.provider.shutdown()
@@ -45,7 +45,7 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.fixture(scope="module")
 def clients(server: ProviderServer) -> Iterator[Any]:
-    """Synchronous clients by adapter, each opened once."""
+    """Yield a function that returns an adapter's synchronous client, opened once."""
     with ExitStack() as stack:
         opened: dict[str, Any] = {}
 
@@ -59,7 +59,7 @@ def clients(server: ProviderServer) -> Iterator[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def async_clients(server: ProviderServer) -> AsyncIterator[Any]:
-    """Asynchronous clients, as `clients`."""
+    """Yield a function that returns an adapter's asynchronous client, opened once."""
     async with AsyncExitStack() as stack:
         opened: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""The order of calls as the spans around them tell it."""
+"""The order of calls, as derived from the spans around them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from span_recorder import SpanRecorder
 
 
 class Told:
-    """Places that are told of each span."""
+    """A recorder of call places that starts and ends spans."""
 
     def __init__(self, tracer: Tracer) -> None:
         self.places = Places()
         self._tracer = tracer
 
     def span(self, name: str, inside: Callable[[], None] = lambda: None) -> Any:
-        """Run something in a span, and end it."""
+        """Run a function in a span without ending the span, and return the span."""
         before = get_current()
         span: Any = self._tracer.start_span(name)
         self.places.started(span, name)
@@ -35,14 +35,14 @@ class Told:
 
 @pytest.fixture
 def told(recorder: SpanRecorder) -> Iterator[Told]:
-    """Places outside of any span."""
+    """Yield a recorder of call places outside of any span."""
     before = get_current()
     yield Told(recorder.tracer)
     attach(before)
 
 
 def in_thread(function: Callable[[], Any]) -> None:
-    """Run to its end in a thread that has this context."""
+    """Run a function to its end in a thread with this context."""
     context = get_current()
     thread = threading.Thread(target=lambda: (attach(context), function()))
     thread.start()
@@ -50,7 +50,7 @@ def in_thread(function: Callable[[], Any]) -> None:
 
 
 def test_steps_one_after_the_other(told: Told) -> None:
-    """A step comes after one that has ended, though their calls are made in threads of a pool."""
+    """A call in a later span comes after those in an ended span, even if threads of a pool make the calls."""
     found: list[int] = []
 
     def step(number: int) -> Callable[[], None]:
@@ -66,7 +66,7 @@ def test_steps_one_after_the_other(told: Told) -> None:
 
 
 def test_steps_side_by_side(told: Told) -> None:
-    """One that is still open comes before nothing, nor do those that other threads have begun."""
+    """No call comes after one in an open span, or after one that another thread began."""
     found: list[int] = []
 
     def asked(number: int) -> None:

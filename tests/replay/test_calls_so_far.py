@@ -1,4 +1,4 @@
-"""The calls that a recorded call comes after: those that a program waited for, not those that were merely quicker."""
+"""The earlier calls that a recorded call comes after: those that a program waited for, not merely quicker ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pandaprobe_otel.replay.calls_so_far import CallsSoFar
 
 
 def call(calls: CallsSoFar, number: int) -> tuple[int, ...]:
-    """Make a call that ends at once."""
+    """Begin and end a call, and return the calls before it."""
     after = calls.began(number)
     calls.ended(number)
     return after
 
 
 def in_thread(function: Callable[[], None]) -> None:
-    """Run to its end in a thread."""
+    """Run a function to its end in a thread."""
     thread = threading.Thread(target=function)
     thread.start()
     thread.join()
 
 
 def test_one_after_the_other() -> None:
-    """Each comes after the last one, which implies those before; one that is still open is waited for by none."""
+    """A call comes after the previous ended one, which implies those before; calls do not wait for an open one."""
     calls = CallsSoFar()
     assert [call(calls, number) for number in (1, 2, 3)] == [(), (1,), (2,)]
     assert calls.began(4) == (3,)
@@ -38,7 +38,7 @@ def test_one_after_the_other() -> None:
 
 
 async def test_branches_and_their_summary() -> None:
-    """Tasks side by side are in no order, however many calls each makes; what waits for them comes after all."""
+    """Parallel tasks have no order, however many calls they make; a call that waits for them comes after all."""
     calls = CallsSoFar()
     assert call(calls, 1) == ()
 
@@ -54,7 +54,7 @@ async def test_branches_and_their_summary() -> None:
 
 
 async def test_steps_in_tasks_of_their_own() -> None:
-    """A step that began after another one had ended comes after it, as the nodes of a graph do."""
+    """A task that begins after another has ended comes after it, like the nodes of a graph."""
     calls = CallsSoFar()
 
     async def step(number: int) -> tuple[int, ...]:
@@ -64,14 +64,14 @@ async def test_steps_in_tasks_of_their_own() -> None:
 
 
 def test_threads() -> None:
-    """Beside each other they are in no order, with the context of their parent or without; it comes after both."""
+    """Parallel threads have no order, with or without their parent's context; a later call comes after both."""
     calls = CallsSoFar()
     found: list[tuple[int, ...]] = []
     call(calls, 1)
 
     def work(number: int, then: Callable[[], None]) -> None:
         found.append(call(calls, number))
-        then()  # while this thread is still there: who comes later would be it again
+        then()  # while this thread is alive, because a later thread could get the same id
 
     def third() -> None:
         in_thread(partial(work, 4, lambda: None))
@@ -86,7 +86,7 @@ def test_threads() -> None:
 
 
 def test_a_pool_of_threads() -> None:
-    """Tasks of a pool are in no order, since threads take them by chance; what one does in sequence is."""
+    """Tasks of a thread pool have no order, but the calls within one task have."""
     calls = CallsSoFar()
 
     def twice(number: int) -> list[tuple[int, ...]]:
@@ -100,6 +100,6 @@ def test_a_pool_of_threads() -> None:
 
 
 def test_recordings_have_orders_of_their_own() -> None:
-    """One that was opened later knows nothing of the calls of an earlier one."""
+    """Each recording has its own order, without the calls of earlier recordings."""
     call(CallsSoFar(), 7)
     assert call(CallsSoFar(), 1) == ()

@@ -1,4 +1,4 @@
-"""The file of a recording: what is written comes back, people and vcrpy can read it, strangers cannot harm by it."""
+"""The cassette file: contents survive a round trip, people and vcrpy can read it, and hostile files do no harm."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ BODIES = st.binary(max_size=60) | TEXTS.map(str.encode) | JSON.map(lambda value:
 
 
 def interaction(call: int = 1, *, body: bytes = b"", answer: bytes = b"", **options: Any) -> Interaction:
-    """A call with these bodies."""
+    """Return a call with these bodies."""
     request = RecordedRequest("POST", "http://x/v1", {"content-type": "application/json"}, body)
     return Interaction(call, request, RecordedAnswer(200, "OK", {}, answer), **options)
 
 
 def meaning(body: bytes) -> Any:
-    """Return the meaning of a request, whatever its spacing."""
+    """Return the JSON value of a body, or the body if it is not JSON."""
     try:
         return json.loads(body)
     except ValueError:
@@ -64,7 +64,7 @@ def test_what_is_written_comes_back(
     result: Any,
     tmp_path: Path,
 ) -> None:
-    """Bytes, texts and JSON come back unchanged; only the white space of requests may differ."""
+    """Bytes, texts and JSON are read back unchanged, except for white space in requests."""
     interactions = tuple(
         interaction(number, body=request, answer=answer, at=at, after=tuple(range(1, number)))
         for number, (request, answer) in enumerate(bodies, start=1)
@@ -90,7 +90,7 @@ def test_what_is_written_comes_back(
 
 
 def conversation(turns: int) -> Cassette:
-    """A conversation that repeats itself with each call."""
+    """Return a conversation in which each call repeats the earlier messages."""
     tools = [{"type": "function", "function": {"name": f"tool_{n}", "description": "x" * 200}} for n in range(5)]
     messages: list[Any] = [{"role": "system", "content": "Be brief. " * 30}]
     calls: list[Interaction] = []
@@ -103,7 +103,7 @@ def conversation(turns: int) -> Cassette:
 
 
 def test_a_conversation_is_written_once(tmp_path: Path) -> None:
-    """The file grows with the number of calls, not with its square, and each request comes back whole."""
+    """The file's size is proportional to the number of calls, not to its square, and each request is complete."""
     sizes: dict[int, int] = {}
     for turns in (10, 40):
         save(tmp_path / "one.yaml", conversation(turns))
@@ -117,7 +117,7 @@ def test_a_conversation_is_written_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_people_read(tmp_path: Path) -> None:
-    """Events stand one on a line, as they were sent; what belongs together stands on one line."""
+    """Each event of a stream has a line of its own, as sent; related fields share a line."""
     body = b'data: {"n":1}\n\ndata: {"n":2}\n\n'
     answer = RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, body, ((41.2, 15), (80.0, 15)))
     call = replace(interaction(1, body=b'{"model":"gpt-5","stream":true}', at="agent", after=()), answer=answer)
@@ -150,7 +150,7 @@ def test_a_file_that_people_read(tmp_path: Path) -> None:
 
 
 def test_vcrpy_plays_it(server: ProviderServer, tmp_path: Path) -> None:
-    """A cassette is one of vcrpy's, too."""
+    """vcrpy can replay a cassette."""
     server.replies(events_reply([{"n": 1}, {"n": 2}]))
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
@@ -162,7 +162,7 @@ def test_vcrpy_plays_it(server: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_chunks_of_a_body_that_was_edited(tmp_path: Path) -> None:
-    """Lengths that no longer add up are cut anew where events end."""
+    """If a body was edited by hand, its chunks are split again at the ends of events."""
     body = b'data: {"n":1}\n\ndata: {"n":2}\n\n'
     answer = RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, body, ((41, 15), (80, 15)))
     path = tmp_path / "one.yaml"
@@ -176,7 +176,7 @@ def test_chunks_of_a_body_that_was_edited(tmp_path: Path) -> None:
 
 
 def test_event_streams_of_bedrock_are_json(tmp_path: Path) -> None:
-    """Each event stands on a line, a model's own JSON inside it is no base64; the frames come back byte for byte."""
+    """Bedrock's events are written as JSON lines without base64, and the binary frames are read back byte for byte."""
     frames = [
         event("messageStart", {"role": "assistant"}),
         chunk({"type": "content_block_delta", "delta": {"text": "süß"}}),
@@ -199,7 +199,7 @@ def test_event_streams_of_bedrock_are_json(tmp_path: Path) -> None:
 
 
 def test_a_long_answer_lies_beside_the_file(tmp_path: Path) -> None:
-    """It comes back whole; when nothing names it any more, it is removed."""
+    """A long answer is a separate file, which is read back, and removed once no call refers to it."""
     path = tmp_path / "one.yaml"
     long = interaction(answer=b"x" * (cassettes.BLOB_BYTES + 1))
     save(path, Cassette((long,)))
@@ -211,7 +211,7 @@ def test_a_long_answer_lies_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_media_are_digests(tmp_path: Path) -> None:
-    """An image in a request is not written down."""
+    """An image in a request is written as a digest."""
     image = "data:image/png;base64," + "iVBORw0KGgo" * 100 + "="
     body = json.dumps({"messages": [{"content": [{"image_url": {"url": image}}]}]}).encode()
     save(tmp_path / "one.yaml", Cassette((interaction(body=body),)))
@@ -278,7 +278,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_is_no_cassette(name: str, tmp_path: Path) -> None:
-    """The error names the line, and nothing of the file is run."""
+    """The error names the line of an invalid file, and nothing in the file is executed."""
     text, said = BAD[name]
     path = tmp_path / "one.yaml"
     path.write_text(text)
@@ -290,7 +290,7 @@ def test_a_file_that_is_no_cassette(name: str, tmp_path: Path) -> None:
 
 
 def test_costs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file, or what its references stand for, that is too large is not read."""
+    """A file is refused if it is too large, as written or with its references resolved."""
     path = tmp_path / "one.yaml"
     save(path, conversation(10))
     monkeypatch.setattr(shared_parts, "MAX_BYTES", 10_000)
@@ -306,7 +306,7 @@ def test_costs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("library", [httpx, requests])
 def test_a_file_of_vcrpy_is_played(library: Any, tmp_path: Path, server: ProviderServer) -> None:
-    """Cassettes that were recorded with vcrpy need no change; their bodies may be compressed."""
+    """Cassettes recorded with vcrpy are replayed unchanged, also with compressed bodies."""
     body = gzip.compress(b'{"a": 1}', mtime=0)
     document = {
         "version": 1,

@@ -1,4 +1,4 @@
-"""The recorded call that answers a request, its order, and the message when none does."""
+"""The script of a cassette: which recorded call answers a request, in which order, and the message if none does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHAT = BY_NAME["chat"]
 
 
 def ask(text: str, model: str = "m") -> RecordedRequest:
-    """Return a request that is told by its text."""
+    """Return a request with this text."""
     return request_of(CHAT, {"model": model, "messages": [{"role": "user", "content": text}]})
 
 
@@ -33,7 +33,7 @@ def entry(call: int, text: str, *, at: str = "", after: Sequence[int] = ()) -> I
 
 
 def recorded(*entries: Interaction) -> Cassette:
-    """Return a cassette."""
+    """Return a cassette of these calls."""
     return Cassette(interactions=entries)
 
 
@@ -47,7 +47,7 @@ BRANCHES = recorded(
 
 @pytest.mark.parametrize("order", [("left", "right"), ("right", "left")])
 def test_parallel_branches_may_swap(order: tuple[str, str]) -> None:
-    """Calls that did not wait in the recording do not wait now."""
+    """Parallel branches may make their calls in any order."""
     script = Script(BRANCHES)
 
     asked = [script.take(ask(text), at="").call for text in ("plan", *order, "sum up")]
@@ -57,7 +57,7 @@ def test_parallel_branches_may_swap(order: tuple[str, str]) -> None:
 
 
 def test_a_summary_does_not_come_before_its_branches() -> None:
-    """The text names both calls."""
+    """A call before its recorded predecessors is a divergence that names both calls."""
     script = Script(BRANCHES)
     script.take(ask("plan"), at="")
     script.take(ask("left"), at="left")
@@ -70,7 +70,7 @@ def test_a_summary_does_not_come_before_its_branches() -> None:
 
 
 def test_equal_requests_take_answers_in_turn() -> None:
-    """None is given twice."""
+    """Equal requests get the recorded answers in order, and none twice."""
     script = Script(recorded(*(entry(number, "again", after=range(1, number)) for number in (1, 2, 3))))
 
     assert [script.take(ask("again"), at="").call for _ in range(3)] == [1, 2, 3]
@@ -79,7 +79,7 @@ def test_equal_requests_take_answers_in_turn() -> None:
 
 
 def test_an_equal_request_of_the_same_place_comes_first() -> None:
-    """Two workers that ask the same get what each of them got."""
+    """Of equal requests, the one recorded in the same span comes first, so each worker gets its own answer."""
     script = Script(recorded(entry(1, "same", at="one"), entry(2, "same", at="two")))
 
     assert script.take(ask("same"), at="two").call == 2
@@ -87,7 +87,7 @@ def test_an_equal_request_of_the_same_place_comes_first() -> None:
 
 
 def test_parallel_requests_that_differ_in_an_id_only_get_their_own_answers() -> None:
-    """Ids are renamed when two requests are compared; of several entries, the one with the same id answers."""
+    """Among requests that are equal except for ids, the one with the same id is chosen."""
     documents = ["4d0e7c1a-1111-4111-8111-000000000001", "4d0e7c1a-1111-4111-8111-000000000002"]
     cassette = recorded(
         *(entry(number, f"Summarise {name}", at="summarise") for number, name in enumerate(documents, 1))
@@ -98,7 +98,7 @@ def test_parallel_requests_that_differ_in_an_id_only_get_their_own_answers() -> 
 
 
 def test_an_id_that_an_earlier_call_has_named_tells_which_is_which() -> None:
-    """Ids of this run are others, but the list of documents has said which stands for which."""
+    """A new id stands for the recorded one at the same position in an earlier call."""
     old = [f"4d0e7c1a-1111-4111-8111-00000000000{place}" for place in range(2)]
     new = [f"aaaaaaaa-1111-4111-8111-00000000000{place}" for place in range(2)]
     cassette = recorded(
@@ -113,7 +113,7 @@ def test_an_id_that_an_earlier_call_has_named_tells_which_is_which() -> None:
 
 
 def test_a_request_that_fails_and_is_sent_again_is_two_entries() -> None:
-    """The refusal comes first, the answer second."""
+    """A refused request and its retry are two entries, replayed in this order."""
     refused = replace(entry(1, "Hi"), answer=RecordedAnswer(429, headers={"retry-after": "3"}))
     script = Script(recorded(refused, entry(2, "Hi", after=[1])))
 
@@ -121,7 +121,7 @@ def test_a_request_that_fails_and_is_sent_again_is_two_entries() -> None:
 
 
 def test_the_first_divergence_stays() -> None:
-    """A framework that catches it and asks something else gets it again, with the same text."""
+    """After a divergence, every later request gets the same divergence again, even if a framework caught the first."""
     script = Script(BRANCHES)
     with pytest.raises(Divergence) as first:
         script.take(ask("something else"), at="")
@@ -139,7 +139,7 @@ def test_the_first_divergence_stays() -> None:
 
 
 def test_calls_that_nobody_asks_for_are_told() -> None:
-    """All of them, the first with its place."""
+    """The message counts all recorded calls that were not made, and names the place of the first."""
     script = Script(BRANCHES)
     script.take(ask("plan"), at="")
 
@@ -151,7 +151,7 @@ def test_calls_that_nobody_asks_for_are_told() -> None:
 
 
 def test_the_nearest_entry_is_taken_by_who_accepts_it() -> None:
-    """The divergence is settled, and the run goes on."""
+    """Accepting the nearest call removes the divergence, and the run goes on."""
     script = Script(BRANCHES)
     with pytest.raises(Divergence):
         script.take(ask("plans"), at="")
@@ -166,7 +166,7 @@ def test_the_nearest_entry_is_taken_by_who_accepts_it() -> None:
 
 
 def test_who_adds_to_a_cassette_asks_for_what_is_known() -> None:
-    """An unknown call leaves no divergence."""
+    """In a mode that adds calls, an unknown call is no divergence."""
     script = Script(BRANCHES)
 
     assert script.take_known(ask("unheard"), at="") is None
@@ -177,7 +177,7 @@ def test_who_adds_to_a_cassette_asks_for_what_is_known() -> None:
 
 
 def test_a_recording_may_end_early() -> None:
-    """Calls after `ends_at` may be asked or not; what is unknown then ends the program, and is no divergence."""
+    """After `ends_at`, recorded calls are optional, and an unknown call ends the program without a divergence."""
     script = Script(BRANCHES, ends_at=1)
     script.take(ask("plan"), at="")
     assert script.never_asked() is None
@@ -192,7 +192,7 @@ def test_a_recording_may_end_early() -> None:
 
 
 def test_before_its_end_a_recording_diverges_as_any_other() -> None:
-    """Else a test could pass that never came to its end."""
+    """Before `ends_at`, an unknown call is a divergence, so that no test passes without reaching the end."""
     script = Script(BRANCHES, ends_at=2)
     script.take(ask("plan"), at="")
 
@@ -210,7 +210,7 @@ TOOLS = Cassette(
 
 
 def test_tools_answer_by_name_arguments_and_occurrence() -> None:
-    """Whoever calls from the same place first."""
+    """A tool call is answered by name and arguments, first from the same place, then in order."""
     script = Script(TOOLS)
 
     def result(**arguments: Any) -> Any:
@@ -223,7 +223,7 @@ def test_tools_answer_by_name_arguments_and_occurrence() -> None:
 
 
 def test_a_known_tool_with_other_arguments_diverges() -> None:
-    """The text names the argument."""
+    """A recorded tool with other arguments is a divergence that names the argument."""
     script = Script(TOOLS)
 
     with pytest.raises(Divergence, match=r"tool look_up, 1st call: one > look_up\n  arguments\.number\n") as caught:
@@ -235,7 +235,7 @@ def test_a_known_tool_with_other_arguments_diverges() -> None:
 
 
 def test_a_tool_that_is_called_too_often_diverges() -> None:
-    """Its answers are used up."""
+    """A tool call beyond the recorded number is a divergence."""
     script = Script(replace(TOOLS, tools=TOOLS.tools[:1]))
     script.take_tool("look_up", {"number": "A-1"}, at="")
 
@@ -244,7 +244,7 @@ def test_a_tool_that_is_called_too_often_diverges() -> None:
 
 
 def test_a_mended_program_may_call_a_tool_anew() -> None:
-    """After the end of the recording, as with requests."""
+    """After `ends_at`, an unknown tool call ends the program."""
     script = Script(Cassette((entry(1, "plan"),), TOOLS.tools), ends_at=1)
     script.take(ask("plan"), at="")
 
@@ -253,7 +253,7 @@ def test_a_mended_program_may_call_a_tool_anew() -> None:
 
 
 def test_ignored_arguments_of_tools_do_not_count() -> None:
-    """By path and by pattern, as with requests."""
+    """Arguments of tools can be ignored by path and by pattern, like fields of requests."""
     by_path = Script(TOOLS, ignore=["arguments.number"])
     by_pattern = Script(TOOLS, ignore=[re.compile(r"A-\d+")])
 
@@ -262,7 +262,7 @@ def test_ignored_arguments_of_tools_do_not_count() -> None:
 
 
 def test_threads_share_a_script() -> None:
-    """Each of 400 entries is given once, whichever thread asks."""
+    """Threads that share a script get each of 400 entries once."""
     texts = [f"question {place % 40}" for place in range(400)]
     script = Script(recorded(*(entry(number, text) for number, text in enumerate(texts, 1))))
     taken: list[int] = []
@@ -281,7 +281,7 @@ def test_threads_share_a_script() -> None:
 
 
 def test_a_cassette_without_an_order_is_played_in_any() -> None:
-    """Other tools write none; calls that an edit by hand has left out are not waited for."""
+    """Without a recorded order, or after a removed call, entries are replayed in any order."""
     texts = ["a", "b", "c", "d"]
     cassette = recorded(*(entry(number, text, after=[77]) for number, text in enumerate(texts, 1)))
     random.Random(1).shuffle(texts)
@@ -291,7 +291,7 @@ def test_a_cassette_without_an_order_is_played_in_any() -> None:
 
 
 def cost_of(calls: int) -> float:
-    """Return the CPU time of playing a conversation whose messages grow by 2 kB a call."""
+    """Return the CPU time to replay a conversation whose messages grow by 2 kB a call."""
     messages = [{"role": "user", "content": f"{place} " + "word " * 400} for place in range(calls)]
     requests = [request_of(CHAT, {"model": "m", "messages": messages[:number]}) for number in range(1, calls + 1)]
     script = Script(
@@ -310,14 +310,14 @@ def cost_of(calls: int) -> float:
 
 @pytest.mark.outer
 def test_a_hundred_calls_of_growing_messages_cost_what_their_bytes_do() -> None:
-    """Twice the calls have four times the bytes, and cost no more than that."""
+    """Twice the calls have four times the bytes, and take little more than four times as long."""
     small, large = (min(cost_of(calls) for _ in range(3)) for calls in (50, 100))
 
     assert large < 8 * small
 
 
 def test_a_divergence_reads_like_this() -> None:
-    """Call, place, field, both values, what is equal, where to look, ways on."""
+    """A divergence has the call, its place, the field, both values, the equal fields, the file and the options."""
     talk = shop_talk()
     cassette = cassette_of(talk, CHAT)
     script = Script(cassette)
@@ -364,7 +364,7 @@ def said(text: str) -> dict[str, Any]:
     ],
 )
 def test_a_difference_that_looks_made_up_names_ignore(old: str, new: str, kind: str) -> None:
-    """With the path that it takes."""
+    """For a differing date or generated id, the message proposes an `ignore` path, which works."""
     divergence = diverged(said(old), said(new))
 
     assert f'looks like a {kind}: ignore=["messages[0].content"]' in str(divergence)
@@ -375,12 +375,12 @@ def test_a_difference_that_looks_made_up_names_ignore(old: str, new: str, kind: 
 
 @pytest.mark.parametrize(("old", "new"), [("order A-17", "order A-18"), ("Hello", "Goodbye"), ("5 apples", "6 apples")])
 def test_a_difference_that_is_content_does_not(old: str, new: str) -> None:
-    """It is what the test is there to find."""
+    """For any other difference, the message proposes no `ignore`, because the test should find it."""
     assert "ignore=" not in str(diverged(said(old), said(new)))
 
 
 def test_a_text_of_a_book_is_shown_in_a_few_lines() -> None:
-    """Around the word that differs, in time that no one notices."""
+    """A difference in a very long text is shown with a few lines around it, and quickly."""
     lines = [f"line {place} of a long text" for place in range(20_000)]
     other = [*lines]
     other[10_000] = "line 10000 of another text"
@@ -391,7 +391,7 @@ def test_a_text_of_a_book_is_shown_in_a_few_lines() -> None:
 
 
 def test_a_divergence_crosses_processes() -> None:
-    """Tests run in workers."""
+    """A divergence can be pickled, because tests run in worker processes."""
     divergence = diverged(said("one"), said("two"))
 
     other = pickle.loads(pickle.dumps(divergence))
@@ -401,7 +401,7 @@ def test_a_divergence_crosses_processes() -> None:
 
 
 def test_nothing_but_the_scrubbed_request_is_told() -> None:
-    """Neither headers nor the query of a known protocol come into the text."""
+    """The message has only the scrubbed body, without headers and, for a known protocol, without the query."""
     secret = "sk-planted-0123456789"
     request = RecordedRequest(
         "POST",

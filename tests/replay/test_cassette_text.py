@@ -1,4 +1,4 @@
-"""The text of a cassette is YAML that every reader takes for what was written."""
+"""The text of a cassette is YAML that every parser reads as it was written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DOCUMENTS = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=60)
 @given(DOCUMENTS)
 def test_what_is_written_is_read(document: dict[str, Any]) -> None:
-    """By both readers of PyYAML."""
+    """Both loaders of PyYAML read the document that was written."""
     text = yaml_of(document)
     for loader in LOADERS:
         assert yaml.load(text, Loader=loader) == document
@@ -64,14 +64,14 @@ def test_what_is_written_is_read(document: dict[str, Any]) -> None:
 @settings(deadline=None, max_examples=5000)
 @given(DOCUMENTS)
 def test_whatever_is_written_is_read(document: dict[str, Any]) -> None:
-    """Of many documents."""
+    """Both loaders of PyYAML read any of many documents."""
     text = yaml_of(document)
     for loader in LOADERS:
         assert yaml.load(text, Loader=loader) == document
 
 
 def test_bodies_read_as_they_are() -> None:
-    """Lines of a body are lines of the file; what would be changed there is quoted."""
+    """Lines of a body are lines of the file; a text that YAML would change is quoted."""
     sent = {"list": [{"body": Text('{"a": 1,\n "b": 2}\n'), "string": Text("data: x\n\n")}], "odd": Text("a\r\nb")}
     assert yaml_of(sent) == (
         'list:\n- body: |\n    {"a": 1,\n     "b": 2}\n  string: |+\n    data: x\n\nodd: "a\\r\\nb"\n'
@@ -79,6 +79,6 @@ def test_bodies_read_as_they_are() -> None:
 
 
 def test_flows_are_broken_between_their_parts() -> None:
-    """At the width of a line, and never within a text."""
+    """Flow sequences are wrapped at the line width, and never within a text."""
     lines = yaml_of({"chunks": Flow(chunks=[[40, 171]] * 30, text="x" * 150)}).splitlines()
     assert [len(line) <= 120 for line in lines] == [True, True, True, True, False]

@@ -1,6 +1,6 @@
-"""Every client library, plain and streamed, synchronous and asynchronous: what was recorded is what is replayed.
+"""Every client library, plain and streamed, synchronous and asynchronous: the replay equals the recording.
 
-The outer ring reads each to its end and breaks each stream; at night the other ways of asking and of leaving follow.
+CI makes plain calls and reads and breaks streams of most libraries; nightly tests cover the other calls and cases.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from streamed_forms import Sighting
 
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
-"""Cases that take as long as the client waits."""
+"""Cases that last until the client's timeout."""
 HEADERS = re.compile(
     r"headers: \{.*?\}|headers=<dict len=\d+>|\n *'content-type': '[^']*'|,?\n *'transfer-encoding': '\w+'",
     re.IGNORECASE,
 )
-"""Headers in cohere's exceptions and Gemini's answers: few are kept, with small letters."""
+"""Headers in cohere's exceptions and Gemini's answers: cassettes keep only a few, in lower case."""
 LIKE_OPENAI = ("groq", "together", "anthropic beta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One way of asking, and how it goes."""
+    """One kind of call, in one case."""
 
     adapter: Adapter
     name: str
@@ -51,7 +51,7 @@ class Run:
 
 
 def runs(*, asynchronous: bool) -> Iterator[Any]:
-    """Every run, as a parameter."""
+    """Yield every run as a parameter."""
     for adapter in adapters():
         called = adapter.async_calls if asynchronous else adapter.calls
         opened = adapter.async_forms if asynchronous else adapter.forms
@@ -78,13 +78,13 @@ def _prepare(run: Run, client: Any, server: ProviderServer) -> None:
 
 
 def _is_gone(server: ProviderServer) -> None:
-    """From now on the provider answers nothing."""
+    """Let the provider refuse every request."""
     server.received.clear()
     server.replies(Reply(status=503))
 
 
 def _told(spans: list[ReadableSpan]) -> list[Any]:
-    """Return the spans without what differs between any two runs."""
+    """Return the spans without data that differs between two runs."""
     return [
         (
             span.name,
@@ -97,7 +97,7 @@ def _told(spans: list[ReadableSpan]) -> list[Any]:
 
 
 def _plain(seen: Sighting, run: Run) -> Sighting:
-    """Return what the app has seen without what differs between any two runs, and without headers: few are kept."""
+    """Return what the app has seen, without headers and other data that differs between two runs."""
     seen = steady(seen, run.adapter)
     items = [HEADERS.sub("", item) for item in seen.items]
     raised = None if seen.raised is None else (seen.raised[0], HEADERS.sub("", seen.raised[1]))
@@ -108,7 +108,7 @@ def _compare(live: Sighting, replayed: Sighting, run: Run) -> None:
     live, replayed = _plain(live, run), _plain(replayed, run)
     if live.raised is not None and run.case.outcome == "cut":
         assert replayed.raised is not None
-        assert replayed.raised[0] is live.raised[0]  # what a library says of its socket is not kept
+        assert replayed.raised[0] is live.raised[0]  # a cassette does not keep a library's text about its socket
         assert (replayed.types, replayed.items) == (live.types, live.items)
     else:
         assert replayed == live
@@ -116,7 +116,7 @@ def _compare(live: Sighting, replayed: Sighting, run: Run) -> None:
 
 @pytest.mark.parametrize("run", [*runs(asynchronous=False)])
 def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path) -> None:
-    """The app sees what it saw when it was recorded, and so does the trace; nothing is sent."""
+    """The app and the trace see the same in the replay as in the recording, and nothing is sent."""
     client = clients(run.adapter)
     _prepare(run, client, server)
 
@@ -148,7 +148,7 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
 async def test_asynchronous(
     run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
 ) -> None:
-    """The same for the asynchronous client."""
+    """The app and the trace see the same in the replay of an asynchronous client, and nothing is sent."""
     client = await async_clients(run.adapter)
     _prepare(run, client, server)
 

@@ -1,4 +1,4 @@
-"""The part of a body that no earlier one has, and what is found when only that is looked at."""
+"""The part of a body that no earlier body has: scrubbing only this part finds the same secrets."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ cuts = st.lists(st.tuples(places, places), max_size=3)
 
 
 class Thorough(Scrubber):
-    """Reads every body whole."""
+    """A scrubber that always scrubs the whole body."""
 
     def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
         return True
 
 
 def as_text(text: str) -> Any:
-    """Return what a model is told."""
+    """Return the text itself, as content of a message."""
     return text
 
 
 def as_arguments(text: str) -> Any:
-    """Return JSON in JSON."""
+    """Return the text in JSON within a text, as arguments of a tool."""
     return json.dumps({"a": text})
 
 
@@ -60,7 +60,7 @@ def as_name(text: str) -> Any:
 
 
 def bodies_of(secret: str, within: Any, cuts: list[tuple[int, int]], style: dict[str, Any]) -> list[bytes]:
-    """Return requests with a secret in one place: first without parts of it, then whole, then without its end."""
+    """Return requests with parts of a secret, then with the whole secret, then without its last character."""
     said = [secret[: min(cut)] + secret[max(cut) :] for cut in cuts]
     said += [secret, secret, secret[:-1]]
     values = ({"messages": ["Be brief. " * 100, within(text)], "model": "m" * 900} for text in said)
@@ -77,9 +77,9 @@ requests = st.one_of(
 @settings(max_examples=100)
 @given(requests, st.integers(0, 6), around)
 def test_bodies_are_scrubbed_as_if_each_was_the_first(bodies: list[bytes], changes_at: int, mask: str) -> None:
-    """Of requests that are like those before them, only what is new is looked at; nothing is found less for it.
+    """Scrubbing only the new part of a body gives the same result as scrubbing the whole body.
 
-    So also when a secret is learned, or a mask is set, between two requests.
+    This includes requests between which a secret is learned or a mask is set.
     """
     masked: list[Any] = [None]
     scrubber = Scrubber(environ={}, mask=lambda: masked[0])
@@ -106,7 +106,7 @@ def test_bodies_are_scrubbed_as_if_each_was_the_first(bodies: list[bytes], chang
     ],
 )
 def test_a_secret_that_one_byte_completes(field: str) -> None:
-    """Wherever it stands in what is compared, and whichever of its bytes is new."""
+    """A secret is found if the previous body had all but one of its bytes, wherever it is in the body."""
     environ = {"A_KEY": PLANTED}
     for shift in range(64):
         before, after = '{"b": "' + "x" * (600 + shift) + '", ', ', "c": "' + "x" * (600 + shift) + '"}'
@@ -121,7 +121,7 @@ def test_a_secret_that_one_byte_completes(field: str) -> None:
 
 
 def test_a_mask_that_is_set_later_acts_on_texts_that_were_seen() -> None:
-    """It also acts on a text that is remembered as it was without the mask."""
+    """A mask that is set later also applies to texts that were scrubbed before."""
     masked: list[Any] = [None]
     scrubber = Scrubber(environ={"A_KEY": PLANTED}, mask=lambda: masked[0])
     request = RecordedRequest("POST", "http://x/", {}, json.dumps({"word": ["a word", PLANTED]}).encode())
@@ -135,7 +135,7 @@ def test_a_mask_that_is_set_later_acts_on_texts_that_were_seen() -> None:
     st.lists(st.binary(max_size=3000) | st.sampled_from([b"a" * 5000, b"a" * 4999 + b"b", b"ab" * 2500]), max_size=4)
 )
 def test_what_is_not_new_is_in_one_earlier_body(bodies: list[bytes]) -> None:
-    """All before the new part, and all after it; and what came before as a whole has nothing that is new."""
+    """The parts before and after the new part are in one earlier body; a repeated body has no new part."""
     earlier = EarlierBodies()
     for number, body in enumerate(bodies):
         begin, end = earlier.new_part(body)
@@ -151,7 +151,7 @@ def test_what_is_not_new_is_in_one_earlier_body(bodies: list[bytes]) -> None:
 
 
 def test_the_new_part_is_no_longer_than_what_is_new() -> None:
-    """A message more costs a message, however long the conversation is."""
+    """With one more message, the new part is one message, however long the conversation is."""
     earlier = EarlierBodies()
     messages = [{"role": "user", "content": f"{number} " + "word " * 100} for number in range(50)]
     for count in range(1, 50):

@@ -1,4 +1,4 @@
-"""Any edit of a request is told at its call and path; what means nothing is never told."""
+"""A divergence names the call and the path of any edit of a request; irrelevant changes cause none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ cases = st.tuples(conversations, st.sampled_from(PROTOCOLS), st.integers(0, 100)
 
 
 def leaves(value: Any, path: str) -> Iterator[str]:
-    """The path of each text or number of a JSON value, also of one within a text that is JSON."""
+    """Yield the path of each text or number of a JSON value, also in JSON within texts."""
     if isinstance(value, dict):
         for name, item in value.items():
             if name not in _NOT_CONTENT and item is not None:
@@ -49,7 +49,7 @@ def leaves(value: Any, path: str) -> Iterator[str]:
 
 
 def changed(value: Any, steps: list[str]) -> Any:
-    """A copy of a JSON value with another text at the end of these steps."""
+    """Return a copy of a JSON value with another text at the end of these steps."""
     if not steps:
         return "something else"
     if isinstance(value, str):
@@ -61,14 +61,14 @@ def changed(value: Any, steps: list[str]) -> Any:
 
 
 def a_text(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Change a text or a number somewhere in the turns."""
+    """Change a text or number in the turns."""
     path = draw.choice(list(leaves(body[protocol.turns], protocol.turns)))
     body[protocol.turns] = changed(body[protocol.turns], re.findall(r"\w+", path)[1:])
     return path
 
 
 def a_schema(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Change the type of an argument of a tool."""
+    """Change the type of a tool's argument."""
     definition = protocol.definition(draw.choice(protocol.tools(body)))
     schema = definition
     for name in protocol.schema.split("."):
@@ -79,14 +79,14 @@ def a_schema(body: Body, protocol: Protocol, draw: random.Random) -> str:
 
 
 def a_tool(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Leave out a tool."""
+    """Remove a tool."""
     tools = protocol.tools(body)
     gone = tools.pop(draw.randrange(len(tools)))
     return f"{protocol.tools_path}.{protocol.definition(gone)['name']}"
 
 
 def a_turn(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Leave out a turn."""
+    """Remove a turn."""
     turns = body[protocol.turns]
     place = draw.randrange(len(turns))
     del turns[place]
@@ -94,7 +94,7 @@ def a_turn(body: Body, protocol: Protocol, draw: random.Random) -> str:
 
 
 def one_more_turn(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Put a turn in."""
+    """Insert a turn."""
     turns = body[protocol.turns]
     place = draw.randrange(len(turns) + 1)
     turns.insert(place, {"role": "user", "content": [{"text": "one more"}]})
@@ -102,7 +102,7 @@ def one_more_turn(body: Body, protocol: Protocol, draw: random.Random) -> str:
 
 
 def a_field(body: Body, protocol: Protocol, draw: random.Random) -> str:
-    """Set a field that nobody knows."""
+    """Add an unknown field."""
     body["a_new_field"] = draw.random()
     return "a_new_field"
 
@@ -111,7 +111,7 @@ EDITS = (a_text, a_schema, a_tool, a_turn, one_more_turn, a_field)
 
 
 def played(talk: Conversation, protocol: Protocol, before: int) -> Script:
-    """Return the script of a conversation after the first calls were asked."""
+    """Return the script of a conversation after its first calls."""
     cassette = cassette_of(talk, protocol)
     script = Script(cassette)
     for interaction in cassette.interactions[:before]:
@@ -120,7 +120,7 @@ def played(talk: Conversation, protocol: Protocol, before: int) -> Script:
 
 
 def check_an_edit(talk: Conversation, protocol: Protocol, call: int, draw: random.Random) -> None:
-    """Edit one request of a conversation: the divergence names its call and the path of the edit."""
+    """Check that after the edit of one request, the divergence names its call and the path of the edit."""
     number = call % (len(talk.rounds) + 1)
     body = deepcopy(protocol.body(talk, number))
     path = draw.choice(EDITS)(body, protocol, draw)
@@ -135,7 +135,7 @@ def check_an_edit(talk: Conversation, protocol: Protocol, call: int, draw: rando
 
 
 def check_another_model(talk: Conversation, protocol: Protocol, call: int) -> None:
-    """Ask another model: the divergence says so, wherever the protocol names it."""
+    """Check that after a change of the model, the divergence names it, wherever the protocol has it."""
     number = call % (len(talk.rounds) + 1)
     other = replace(talk, model="model-2")
     script = played(talk, protocol, number)
@@ -148,7 +148,7 @@ def check_another_model(talk: Conversation, protocol: Protocol, call: int) -> No
 
 
 def check_an_order(talk: Conversation, protocol: Protocol, call: int) -> None:
-    """Leave out a call: the next one came before it."""
+    """Check that after the removal of a call, the divergence names the next one as too early."""
     number = call % len(talk.rounds)
     script = played(talk, protocol, number)
 
@@ -159,7 +159,7 @@ def check_an_order(talk: Conversation, protocol: Protocol, call: int) -> None:
 
 
 def _shuffled(value: Any, draw: random.Random) -> Any:
-    """The same JSON with its keys in another order, also within texts that are JSON, which get other spaces."""
+    """Return the same JSON with shuffled keys, and with other white space in JSON within texts."""
     if isinstance(value, dict):
         items = [(name, _shuffled(item, draw)) for name, item in value.items()]
         draw.shuffle(items)
@@ -172,7 +172,7 @@ def _shuffled(value: Any, draw: random.Random) -> Any:
 
 
 def same_request(protocol: Protocol, body: Body, model: str, names: str, draw: random.Random) -> RecordedRequest:
-    """Return a request that asks the same, with all that may differ between two runs."""
+    """Return a request with the same meaning, with everything changed that may differ between two runs."""
     other = _shuffled(body, draw)
     protocol.tools(other).reverse()
     other["requestMetadata" if protocol.name == "converse" else "metadata"] = {"user_id": names}
@@ -186,7 +186,7 @@ def same_request(protocol: Protocol, body: Body, model: str, names: str, draw: r
 
 
 def check_nothing(talk: Conversation, protocol: Protocol, names: str, draw: random.Random) -> None:
-    """Run a conversation anew, with other ids, hosts, headers, spaces and orders: every call is answered as before."""
+    """Check that a conversation with other ids, hosts, headers, white space and orders gets the recorded answers."""
     cassette = cassette_of(talk, protocol)
     script = Script(cassette)
 
@@ -207,7 +207,7 @@ _names = st.text("abcdef0123456789", min_size=8, max_size=24)
 @a_few
 @given(cases)
 def test_an_edit_is_told_at_its_call_and_path(case: tuple[Conversation, Protocol, int, random.Random]) -> None:
-    """A text, a schema, a missing tool, a turn more or less, a new field."""
+    """The divergence names call and path of a changed text or schema, a missing tool or turn, a new turn or field."""
     check_an_edit(*case)
 
 
@@ -215,21 +215,21 @@ def test_an_edit_is_told_at_its_call_and_path(case: tuple[Conversation, Protocol
 @a_hundred
 @given(cases)
 def test_hundreds_of_edits_are_told(case: tuple[Conversation, Protocol, int, random.Random]) -> None:
-    """The same, for longer."""
+    """For many more random edits, the divergence names call and path."""
     check_an_edit(*case)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
 @pytest.mark.parametrize("call", range(3))
 def test_another_model_is_told(protocol: Protocol, call: int) -> None:
-    """In the body, or in the path of Gemini and Bedrock."""
+    """A changed model is named, in the body or in the path of Gemini and Bedrock."""
     check_another_model(shop_talk(), protocol, call)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
 @pytest.mark.parametrize("call", range(3))
 def test_a_call_that_is_left_out_is_told(protocol: Protocol, call: int) -> None:
-    """The next one has come before it."""
+    """If a call is left out, the divergence is that the next one came before it."""
     check_an_order(shop_talk(), protocol, call)
 
 
@@ -238,7 +238,7 @@ def test_a_call_that_is_left_out_is_told(protocol: Protocol, call: int) -> None:
 def test_what_means_nothing_is_not_told(
     talk: Conversation, protocol: Protocol, names: str, draw: random.Random
 ) -> None:
-    """Ids, hosts, headers, spaces, orders of keys and of tools."""
+    """Changed ids, hosts, headers, white space, and orders of keys and of tools cause no divergence."""
     check_nothing(talk, protocol, names, draw)
 
 
@@ -248,5 +248,5 @@ def test_what_means_nothing_is_not_told(
 def test_hundreds_of_changes_that_mean_nothing(
     talk: Conversation, protocol: Protocol, names: str, draw: random.Random
 ) -> None:
-    """The same, for longer."""
+    """Many more random irrelevant changes cause no divergence."""
     check_nothing(talk, protocol, names, draw)

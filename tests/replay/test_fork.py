@@ -1,4 +1,4 @@
-"""A recorded run that goes on live from a span: what is sent, what stays, and what is told of it."""
+"""Forks of a recorded run, which go on live from a span: the sent requests, the replayed ones, and the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import forked_shop
 import pandaprobe_otel
-import pandaprobe_otel.mapping.assemble  # by one thread: pytest compiles it, and two at once confuse CPython 3.11
+import pandaprobe_otel.mapping.assemble  # here: two threads that compile it for pytest confuse CPython 3.11
 from command_line import clean_environment, run_here
 from pandaprobe_otel import bootstrap
 from pandaprobe_otel.errors import RecordingError
@@ -34,9 +34,9 @@ QUESTION = {"question": "Where are A-1 and A-2?"}
 
 @pytest.fixture
 def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProviderServer]:
-    """The shop's provider, which counts what it is asked; the program is traced."""
+    """Yield the shop's model provider, which stores its requests; the program is traced."""
     before = dict(os.environ)
-    if (disabled := bootstrap.current()) is not None:  # of an earlier test
+    if (disabled := bootstrap.current()) is not None:  # left by an earlier test
         bootstrap.forget(disabled)
     others = {result.name for result in instrumented()}
     pandaprobe_otel.init(local=tmp_path / "traces.jsonl", instrument=["openai"])
@@ -55,7 +55,7 @@ def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.fixture
 def recorded(shop: ProviderServer, tmp_path: Path) -> Path:
-    """The recording of one run."""
+    """Return the recording of one run."""
     path = tmp_path / "shop.yaml"
     with pandaprobe_otel.recording(path, tools=True):
         forked_shop.shop(**QUESTION)
@@ -73,12 +73,12 @@ def fork(path: Path, metrics: Any = (), **options: Any) -> Forks:
 
 
 def asked(shop: ProviderServer) -> list[tuple[str, str]]:
-    """Return the models that were asked, with their prompts, in order."""
+    """Return the requested models with their prompts, in order."""
     return [(one.json["model"], one.json["messages"][0]["content"]) for one in shop.received]
 
 
 def failed(forks: Forks) -> str:
-    """Why the fork failed."""
+    """Return why the fork failed."""
     return forks.after.cases[0].error or ""
 
 
@@ -95,7 +95,7 @@ def failed(forks: Forks) -> str:
 def test_exactly_what_comes_after_the_cut_is_sent(
     shop: ProviderServer, recorded: Path, span: str | None, expected: list[str]
 ) -> None:
-    """A branch beside the cut is played; no tool runs, since the answers are those that were recorded."""
+    """Only calls after the cut are sent; a parallel branch is replayed, and no tool runs if its calls are unchanged."""
     forks = fork(recorded, span=span)
 
     assert [prompt for _, prompt in asked(shop)] == expected
@@ -106,7 +106,7 @@ def test_exactly_what_comes_after_the_cut_is_sent(
 
 
 def test_another_model_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
-    """The one at the cut, and no other: a program may have a small one beside it."""
+    """From the cut on, the override replaces the model at the cut, but not other models of the program."""
     forks = fork(recorded, span="check A-1", model="tiny", live_tools=["refund"])
 
     assert asked(shop) == [("tiny", "You check orders."), ("big", "You sum up."), ("big", "You thank.")]
@@ -116,7 +116,7 @@ def test_another_model_is_asked_from_the_cut_on(shop: ProviderServer, recorded: 
 
 
 def test_another_prompt_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
-    """In the place of the one at the cut; the other prompts of the program stay."""
+    """From the cut on, the override replaces the prompt at the cut; the program's other prompts stay."""
     fork(recorded, span="sum up", prompt="You are brief.", live_tools=["refund"])
 
     assert asked(shop) == [("big", "You are brief."), ("big", "You thank.")]
@@ -124,7 +124,7 @@ def test_another_prompt_is_asked_from_the_cut_on(shop: ProviderServer, recorded:
 
 
 def test_a_tool_that_was_not_recorded_so_does_not_run(shop: ProviderServer, recorded: Path) -> None:
-    """Its name says how to let it; what it would have done has not happened, and nothing more was sent."""
+    """An unrecorded tool call does not run, nothing more is sent, and the error names the option to allow the tool."""
     forks = fork(recorded, span="sum up", model="tiny")
 
     assert "--live-tools=refund lets it run" in failed(forks)
@@ -134,7 +134,7 @@ def test_a_tool_that_was_not_recorded_so_does_not_run(shop: ProviderServer, reco
 
 
 def test_a_fork_is_a_cassette_of_its_own(shop: ProviderServer, recorded: Path) -> None:
-    """It plays without any endpoint what the fork was; the next one has the next name."""
+    """A fork is saved as a cassette with a new name, which can be replayed without a network."""
     before = recorded.read_bytes()
     forks = fork(recorded, span="thank", repeat=2)
 
@@ -147,7 +147,7 @@ def test_a_fork_is_a_cassette_of_its_own(shop: ProviderServer, recorded: Path) -
 
 
 def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderServer, recorded: Path) -> None:
-    """The difference is told, and nothing is sent."""
+    """If the program behaves differently before the cut, the error has the difference, and nothing is sent."""
     options = RerunOptions(arguments={"question": "Where is B-9?"}, span="thank")
 
     with pytest.raises(RecordingError, match=r"(?s)no longer behaves as in the recording.*messages\[1\]"):
@@ -157,13 +157,13 @@ def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderS
 
 
 def test_an_override_that_changes_nothing_is_told(shop: ProviderServer, recorded: Path) -> None:
-    """A model of another protocol is refused as well."""
+    """An override with a model of another protocol is refused, and nothing is sent."""
     assert "needs the protocol anthropic" in failed(fork(recorded, span="thank", model="claude-5"))
     assert shop.received == []
 
 
 def test_the_trace_of_a_fork_names_its_origin(recorded: Path) -> None:
-    """By an attribute and a link."""
+    """The trace of a fork names the recorded trace in an attribute and a link."""
     forks = fork(recorded, span="thank")
 
     origin = forks.before.cases[0].records[0].trace_id
@@ -173,7 +173,7 @@ def test_the_trace_of_a_fork_names_its_origin(recorded: Path) -> None:
 
 
 def test_forks_are_judged_as_the_recorded_run_is(recorded: Path) -> None:
-    """By the same scorers; several have a rate, and are held against the recorded run."""
+    """Forks are scored like the recorded run; several have a pass rate, which is compared with the recorded run."""
 
     def brief(run: TaskRun) -> bool:
         return len(run.output) < 16
@@ -187,7 +187,7 @@ def test_forks_are_judged_as_the_recorded_run_is(recorded: Path) -> None:
 
 
 def test_the_text_of_a_fork(recorded: Path) -> None:
-    """It has the cut, the sent requests, the first difference, the spans, the sums, the verdicts, the file."""
+    """The report has the cut, the sent requests, the differing spans, the sums, the verdicts and the file."""
     text = fork_text(fork(recorded, span="thank", model="tiny"))
 
     assert text.startswith(
@@ -200,7 +200,7 @@ def test_the_text_of_a_fork(recorded: Path) -> None:
 
 
 def interaction(call: int, at: str, *after: int) -> Interaction:
-    """A recorded call of no content."""
+    """Return a recorded call without content."""
     return Interaction(call, RecordedRequest("POST", "https://x.example"), RecordedAnswer(200), at, after)
 
 
@@ -226,7 +226,7 @@ NAMED = Cassette(
     ],
 )
 def test_a_span_is_named_by_its_name_its_place_or_a_call(span: str, gone: tuple[int, ...], before: set[int]) -> None:
-    """All of its calls are asked anew."""
+    """The cut is named by a span, its place or a call's number; all calls of the span are sent again."""
     cut = cut_from(NAMED, span)
 
     assert cut.gone == gone
@@ -242,13 +242,13 @@ def test_a_span_is_named_by_its_name_its_place_or_a_call(span: str, gone: tuple[
     ],
 )
 def test_a_span_that_cannot_be_meant_is_refused(span: str, said: str) -> None:
-    """With what there is to choose from."""
+    """An unknown or ambiguous span is refused, with the possible choices."""
     with pytest.raises(RecordingError, match=said):
         cut_from(NAMED, span)
 
 
 def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> None:
-    """It writes text, JSON and a page, and says by its code whether the fork ran to the end."""
+    """The command prints text or JSON and writes a page; its exit code is 0 only if the fork ran to the end."""
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
     page, prompt = tmp_path / "fork.html", tmp_path / "prompt.txt"
     prompt.write_text("You thank a lot.", encoding="utf-8")
@@ -270,7 +270,7 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
 
 
 def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the program and what that was called with; the trace of its fork names it."""
+    """A trace can be forked like a recording: it names the program and its arguments; the fork's trace names it."""
     forked_shop.shop(**QUESTION)
     assert pandaprobe_otel.flush()
     assert len(shop.received) == 5
@@ -292,7 +292,7 @@ def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeyp
 
 
 def test_an_invented_signature_is_not_sent(shop: ProviderServer, tmp_path: Path) -> None:
-    """A service would refuse it, with less to say."""
+    """A request with an invented signature is refused before it is sent, with a clearer error than the service's."""
     body = {"model": "m", "messages": [{"role": "user", "content": INVENTED_SIGNATURE}]}
     cut = cut_from(NAMED, None)
 

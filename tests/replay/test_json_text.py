@@ -1,4 +1,4 @@
-"""JSON as a cassette has it."""
+"""JSON as written in a cassette."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.replay.json_text import dump, dump_in_lines
 
 
 def values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects as requests are: with lists of messages, and anything else."""
+    """Return a strategy for objects like requests: lists of messages, and any other values."""
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
     anything = st.recursive(
         leaves,
@@ -25,13 +25,13 @@ def values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
 
 @given(values(st.text(st.characters(), max_size=20)))
 def test_any_text_is_written(value: dict[str, Any]) -> None:
-    """Also one with half a character, which UTF-8 does not encode."""
+    """Any text can be written, even with a lone surrogate, which UTF-8 does not encode."""
     assert json.loads(dump_in_lines(value).encode()) == value
     assert json.loads(dump(value).encode()) == value
 
 
 @given(values(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)))
 def test_lines_are_the_same_json(value: dict[str, Any]) -> None:
-    """Each text is written as by the standard library; only line breaks between items differ."""
+    """The JSON equals that of the standard library, except for line breaks between items."""
     first, *rest = dump_in_lines(value).removesuffix("\n").split("\n")
     assert " ".join([first, *(line.lstrip(" ") for line in rest)]) == json.dumps(value, ensure_ascii=False)

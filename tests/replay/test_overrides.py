@@ -1,4 +1,4 @@
-"""Another model or prompt in the requests of a fork: in every protocol, through every HTTP library."""
+"""Another model or prompt in the requests of a fork: for every protocol and every HTTP library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = CHAT.body(shop_talk(1), 0)
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
 def test_model_and_prompt_of_each_protocol(protocol: Protocol) -> None:
-    """Nothing else changes, and the request can be read as one of its protocol."""
+    """Model and prompt are replaced, everything else is unchanged, and the protocol can be read again."""
     request = request_of(protocol, protocol.body(shop_talk(1), 1))
     if protocol.name == "converse":
         request = replace(request, headers={"authorization": "Bearer key"})
@@ -61,7 +61,7 @@ def test_model_and_prompt_of_each_protocol(protocol: Protocol) -> None:
     ],
 )
 def test_a_prompt_where_there_was_none(path: str, body: dict[str, Any], field: str) -> None:
-    """It stands where its protocol has a place for it."""
+    """A new prompt is added at the protocol's place for prompts."""
     request = RecordedRequest("POST", f"https://x.example{path}", {}, json.dumps(body).encode())
 
     sent = Override(prompt="Be brief.", like=request).applied(request)
@@ -72,7 +72,7 @@ def test_a_prompt_where_there_was_none(path: str, body: dict[str, Any], field: s
 
 
 def test_azure_names_the_model_in_the_path_as_well() -> None:
-    """The path decides there."""
+    """For Azure, the model is replaced in the path, which decides, and in the body."""
     request = replace(request_of(CHAT, BODY), uri="https://x.example/openai/deployments/mine/chat/completions?v=1")
 
     sent = Override(model="other", like=request).applied(request)
@@ -83,7 +83,7 @@ def test_azure_names_the_model_in_the_path_as_well() -> None:
 
 
 def test_requests_that_are_not_like_the_one_at_the_cut_stay() -> None:
-    """Those to another model, with another prompt, of another protocol, and those that are no JSON."""
+    """Requests with another model, prompt or protocol, and those without JSON, are unchanged."""
     like = request_of(CHAT, BODY)
     override = Override(model="model-9", prompt="Be brief.", like=like)
     other = request_of(CHAT, {**BODY, "model": "small", "messages": BODY["messages"][1:]})
@@ -97,7 +97,7 @@ def test_requests_that_are_not_like_the_one_at_the_cut_stay() -> None:
     ("protocol", "model"), [("chat", "claude-5"), ("chat", "gemini-4"), ("anthropic", "gpt-6"), ("gemini", "gpt-6")]
 )
 def test_a_model_of_another_protocol_is_refused(protocol: str, model: str) -> None:
-    """Its answers could not be read."""
+    """A model of another protocol is refused, because the program could not read its answers."""
     request = request_of(BY_NAME[protocol], BY_NAME[protocol].body(shop_talk(1), 0))
 
     with pytest.raises(RecordingError, match=model):
@@ -105,7 +105,7 @@ def test_a_model_of_another_protocol_is_refused(protocol: str, model: str) -> No
 
 
 def test_a_signed_request_is_refused() -> None:
-    """A signature is of the request that it was made for."""
+    """A signed request is refused, because the signature would not match."""
     protocol = BY_NAME["converse"]
     request = request_of(protocol, protocol.body(shop_talk(1), 0))
     signed = replace(request, headers={"authorization": "AWS4-HMAC-SHA256 Credential=x"})
@@ -118,7 +118,7 @@ def test_a_signed_request_is_refused() -> None:
 def test_botocore_with_an_api_key_sends_what_the_fork_asks(
     streamed: bool, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bedrock's model stands in the path, and its prompt in the body; a key signs neither."""
+    """With an API key, which signs nothing, Bedrock's model is replaced in the path and the prompt in the body."""
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "key")
     server.received.clear()
     wire = bedrock_wire.ADAPTERS[0].answer
@@ -188,7 +188,7 @@ def _aiohttp_with_text(url: str) -> Any:
 def test_each_library_sends_what_the_fork_asks(
     server: ProviderServer, tmp_path: Path, ask: Callable[[str], Any]
 ) -> None:
-    """The server gets the changed request, whole and once; the program gets its answer."""
+    """With each library, the server gets the changed request once, and the program gets its answer."""
     server.received.clear()
     server.script = lambda received: json_reply({"model": received.json["model"]})
     like = request_of(CHAT, BODY)

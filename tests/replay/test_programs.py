@@ -1,4 +1,4 @@
-"""Ten programs, recorded and then replayed with their endpoint gone: same results and trees of spans, no tool runs."""
+"""Ten programs, recorded and replayed without an endpoint: same results and span trees, and no tool runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.filterwarnings(text) for text in litellm_wire.ADAPTERS
 
 @contextmanager
 def endpoint(program: Program) -> Iterator[str]:
-    """Yield the address of a program's model."""
+    """Yield the URL of a program's model."""
     if program.answers is None:
         with ScriptedEndpoint(replayed_programs.script) as scripted:
             yield scripted.url
@@ -39,7 +39,7 @@ def endpoint(program: Program) -> Iterator[str]:
 
 @contextmanager
 def traced(program: Program, recorder: SpanRecorder) -> Iterator[None]:
-    """A program makes its spans with a recorder."""
+    """Instrument a program with a recorder."""
     with ExitStack() as stack:
         use_tracer_provider(recorder.provider)
         stack.callback(use_tracer_provider, None)
@@ -50,7 +50,7 @@ def traced(program: Program, recorder: SpanRecorder) -> Iterator[None]:
 
 
 def told(recorder: SpanRecorder) -> list[Any]:
-    """Return the spans, each with its parent; siblings that ran side by side may swap."""
+    """Return the spans with their parents, in an order that does not depend on time."""
     found = [
         (
             str(recorder.parent_of(span)),
@@ -64,7 +64,7 @@ def told(recorder: SpanRecorder) -> list[Any]:
 
 
 def run(program: Program, url: str, path: Path, recorder: SpanRecorder) -> tuple[Any, list[Any], list[str]]:
-    """Run a program in a recording: what it returned, its spans, and what its tools have done."""
+    """Run a program in a recording; return its result, its spans, and the effects of its tools."""
     recorder.clear()
     DONE.clear()
     with traced(program, recorder), pandaprobe_otel.recording(path, tools=True):
@@ -77,12 +77,12 @@ def _no_connection(*arguments: Any, **options: Any) -> Any:
 
 
 def _no_waiting(seconds: float) -> None:
-    assert seconds <= 0.01, "somebody waits to try again"
+    assert seconds <= 0.01, "a client waits before a retry"
 
 
 @pytest.fixture
 def recorded(request: pytest.FixtureRequest, recorder: SpanRecorder, tmp_path: Path) -> Any:
-    """A recorded program: what it came to, and a function that replays it without a network."""
+    """Return a recorded program's result, spans and effects, a function that replays it, and the cassette's path."""
     program = PROGRAMS[request.param]
     path = tmp_path / "cassette.yaml"
     with endpoint(program) as url:
@@ -100,7 +100,7 @@ def recorded(request: pytest.FixtureRequest, recorder: SpanRecorder, tmp_path: P
 
 @pytest.mark.parametrize("recorded", PROGRAMS, indirect=True)
 def test_a_program_is_replayed(recorded: Any) -> None:
-    """As it was, without its endpoint, and without its tools."""
+    """The replay has the same result and spans, without the endpoint, and no tool runs."""
     (result, spans, done), replay, path = recorded
     assert result
     assert spans
@@ -112,7 +112,7 @@ def test_a_program_is_replayed(recorded: Any) -> None:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("recorded", PROGRAMS, indirect=True)
 def test_a_program_is_replayed_again_and_again(recorded: Any) -> None:
-    """Twenty times in a row."""
+    """Twenty replays in a row are equal."""
     (result, spans, _), replay, _ = recorded
     for _ in range(20):
         assert replay() == (result, spans, [])

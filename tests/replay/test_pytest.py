@@ -45,26 +45,26 @@ def test_unmarked():
 
 @pytest.fixture(scope="module")
 def suites() -> Iterator[Suites]:
-    """The process that the suites come from."""
+    """Yield the process from which the suites are forked."""
     with closing(Suites()) as made:
         yield made
 
 
 @pytest.fixture
 def run_suite(suites: Suites, tmp_path: Path, server: ProviderServer) -> RunSuite:
-    """Runs a suite whose provider answers each question with itself."""
+    """Return a function that runs a suite, whose model provider echoes each request."""
     server.received.clear()
     server.script = lambda received: json_reply({"echo": received.json})
     return partial(suites.run, tmp_path, PROVIDER=server.url)
 
 
 def cassettes(folder: Path) -> list[str]:
-    """The cassettes below a folder."""
+    """Return the cassettes below a folder."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
 
 
 def test_recorded_and_played(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
-    """Each test has its file, named after it; the second run, in CI, sends nothing."""
+    """Each test has a file with its name; the second run, in CI, sends nothing."""
     code = MARKED.replace('"elsewhere/own.yaml", ', "")
     assert run_suite(code).code == 0
     assert len(server.received) == 4
@@ -82,7 +82,7 @@ def test_recorded_and_played(run_suite: RunSuite, server: ProviderServer, tmp_pa
 
 @pytest.mark.outer
 def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
-    """A path of the marker is relative to the file, or to the folder of the option, which has a twin."""
+    """A marker's path is relative to the test file, or to the folder given by the option or its variable."""
     one = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask()\n"
     other = PROGRAM + "@pytest.mark.pandaprobe_cassette(mode='none')\ndef test_x():\n    ask()\n"
     assert run_suite(one).code == 0
@@ -104,7 +104,7 @@ def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path:
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], marker: str, said: str, run_suite: RunSuite) -> None:
-    """It is told, and the test does not run."""
+    """An invalid option or marker is an error, and the test does not run."""
     code = f"@pytest.mark.pandaprobe_cassette{marker}\ndef test_x():\n    assert False, 'it ran'\n"
     outcome = run_suite(code, *arguments)
     assert outcome.code != 0
@@ -127,7 +127,7 @@ def test_x():
 
 
 def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> None:
-    """An unknown request, and a call that is never asked for, are failures of the test, not errors beside it."""
+    """An unknown request and a missing call fail the test, even if the app catches the error."""
     assert run_suite("QUESTIONS = ['one', 'two']" + SWALLOWS).code == 0
     before = (tmp_path / "own.yaml").read_bytes()
     changed = run_suite("QUESTIONS = ['one', 'changed']" + SWALLOWS)
@@ -144,14 +144,14 @@ def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> Non
 
 
 def test_a_failed_test_leaves_the_old_file(run_suite: RunSuite, tmp_path: Path) -> None:
-    """The recording of a wrong run is not kept."""
+    """A failed test saves no recording."""
     code = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    assert ask() == 'two'\n"
     assert run_suite(code).cases == {"test_x": "failure"}
     assert cassettes(tmp_path) == []
 
 
 def test_the_end_of_a_recording(run_suite: RunSuite) -> None:
-    """After `ends_at` the block ends and the assertions run; without the block that is told."""
+    """After `ends_at` the block ends and the assertions run; without the block, an error explains this."""
     recorded = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask(); ask('two')\n"
     assert run_suite(recorded).code == 0
     mended = (
@@ -178,7 +178,7 @@ def test_y():
 
 @pytest.mark.outer
 def test_with_xdist(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
-    """Workers record and play as one process does."""
+    """xdist workers record and replay like one process."""
     code = MARKED.replace('"elsewhere/own.yaml", ', "")
     for _ in ("recorded", "played"):
         outcome = run_suite(code, "-n", "2", plugins=("xdist",))
@@ -187,7 +187,7 @@ def test_with_xdist(run_suite: RunSuite, server: ProviderServer, tmp_path: Path)
 
 
 def test_together_with_the_probe(run_suite: RunSuite, server: ProviderServer) -> None:
-    """Repeated tests are played each time; tools are answered, and the probe sees their spans."""
+    """Repeated tests are replayed each time; tools are replayed too, and the probe sees their spans."""
     code = (
         PROGRAM
         + """
@@ -217,7 +217,7 @@ def test_x(probe):
 
 
 def test_tests_without_recordings_load_nothing_of_it(run_suite: RunSuite) -> None:
-    """The plugin is cheap for who does not use it."""
+    """A suite without recordings does not import the replay modules."""
     code = """
 import sys
 def test_x():

@@ -1,4 +1,4 @@
-"""`recording()`: modes, whose request it is, the end of answers, and what stays of a run that failed."""
+"""`recording()`: modes, whose requests are recorded, how answers end, and the file after a failed run."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ COMPLETION = {
 
 
 def echo(received: Received) -> Reply:
-    """Answer a question with itself, and with how often anything was asked."""
+    """Answer a request with its body."""
     return json_reply({"echo": received.json})
 
 
 @pytest.fixture
 def asked(server: ProviderServer) -> ProviderServer:
-    """The provider, which answers each question with itself."""
+    """Yield the model provider, which echoes each request."""
     server.received.clear()
     server.script = echo
     return server
 
 
 def ask(server: ProviderServer, question: str = "one") -> Any:
-    """Ask, and return the answer."""
+    """Send a question, and return the answer."""
     return httpx.post(f"{server.url}/ask", json={"q": question}).json()
 
 
 def test_once_records_and_then_plays(asked: ProviderServer, tmp_path: Path) -> None:
-    """The second run sends nothing; what it knows of itself is what the first one knew."""
+    """In mode `once`, the first run records and the second sends nothing; both have the same time and calls."""
     path = tmp_path / "cassettes" / "one.yaml"
     with pandaprobe_otel.recording(path) as live:
         first = ask(asked)
@@ -79,7 +79,7 @@ def test_once_records_and_then_plays(asked: ProviderServer, tmp_path: Path) -> N
 
 
 def test_ci_does_not_record(asked: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a cassette a run in CI is refused before anything is sent."""
+    """Without a cassette, a run in CI is refused before anything is sent."""
     monkeypatch.setenv("CI", "true")
     with pytest.raises(RecordingError, match=r"one.yaml: the cassette does not exist, and CI is set"):
         pandaprobe_otel.recording(tmp_path / "one.yaml").open()
@@ -88,7 +88,7 @@ def test_ci_does_not_record(asked: ProviderServer, tmp_path: Path, monkeypatch: 
 
 
 def test_new_adds_what_is_unknown(asked: ProviderServer, tmp_path: Path) -> None:
-    """Known calls are played, also after an unknown one; the file has both afterwards."""
+    """In mode `new`, known calls are replayed, also after an unknown one, and the file has both afterwards."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked, "one")
@@ -104,7 +104,7 @@ def test_new_adds_what_is_unknown(asked: ProviderServer, tmp_path: Path) -> None
 
 
 def test_all_records_anew(asked: ProviderServer, tmp_path: Path) -> None:
-    """The old file is replaced."""
+    """In mode `all`, the old file is replaced."""
     path = tmp_path / "one.yaml"
     for question in ("one", "two"):
         with pandaprobe_otel.recording(path, mode="all"):
@@ -115,13 +115,13 @@ def test_all_records_anew(asked: ProviderServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"mode": "sometimes"}, {"diverge": "no"}, {"tools": "look_up"}])
 def test_options_that_cannot_be_meant(options: dict[str, Any], tmp_path: Path) -> None:
-    """They are refused where they are written."""
+    """Invalid options are refused when the recording is created."""
     with pytest.raises(RecordingError, match=next(iter(options))):
         pandaprobe_otel.recording(tmp_path / "one.yaml", **options)
 
 
 def test_a_run_that_fails_leaves_the_old_file(asked: ProviderServer, tmp_path: Path) -> None:
-    """So does a file that cannot be written, and that is told."""
+    """If a run fails, or the file cannot be written, the old file stays; a failure to write is reported."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -143,7 +143,7 @@ def test_a_run_that_fails_leaves_the_old_file(asked: ProviderServer, tmp_path: P
 
 
 def test_an_unknown_request_fails(asked: ProviderServer, tmp_path: Path) -> None:
-    """At once, again at the next request, and at the end if the app has swallowed it; nothing is sent."""
+    """An unknown request fails at once, at the next request, and at the end even if the app caught it."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -165,7 +165,7 @@ def test_an_unknown_request_fails(asked: ProviderServer, tmp_path: Path) -> None
 
 
 def test_an_error_that_comes_of_a_divergence_shows_it(asked: ProviderServer, tmp_path: Path) -> None:
-    """The divergence is the cause of the framework's error."""
+    """If the app turns a divergence into another error, the block raises the divergence, with this error as cause."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -183,7 +183,7 @@ def test_an_error_that_comes_of_a_divergence_shows_it(asked: ProviderServer, tmp
 
 
 def test_calls_that_nobody_asked_for_fail(asked: ProviderServer, tmp_path: Path) -> None:
-    """Unless they are allowed."""
+    """Recorded calls that were not made are a failure, unless they are allowed."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -195,7 +195,7 @@ def test_calls_that_nobody_asked_for_fail(asked: ProviderServer, tmp_path: Path)
 
 
 def test_a_change_is_accepted(asked: ProviderServer, tmp_path: Path) -> None:
-    """The nearest answer is for the new request from then on."""
+    """With `diverge="accept"`, the nearest answer belongs to the new request from then on."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -207,7 +207,7 @@ def test_a_change_is_accepted(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_a_call_is_recorded_anew(asked: ProviderServer, tmp_path: Path) -> None:
-    """It takes the place of the nearest one, and the others stay."""
+    """With `diverge="rerecord"`, the new call replaces the nearest one, and the others stay."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -222,7 +222,7 @@ def test_a_call_is_recorded_anew(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_a_run_goes_live(asked: ProviderServer, tmp_path: Path) -> None:
-    """From the first difference on everything is sent, and the file stays as it was."""
+    """With `diverge="live"`, everything from the first difference on is sent, and the file stays unchanged."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -237,7 +237,7 @@ def test_a_run_goes_live(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_recording(asked: ProviderServer, tmp_path: Path) -> None:
-    """After the last call that must be asked, an unknown request ends the block without an error."""
+    """After `ends_at`, an unknown request ends the block without an error."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -259,7 +259,7 @@ def test_the_end_of_a_recording(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_what_ignore_names_as_a_url_is_sent(asked: ProviderServer, tmp_path: Path) -> None:
-    """Such a request is none of the recording's."""
+    """Requests to a URL in `ignore` are sent and not recorded."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml", ignore=[asked.url]) as recording:
         ask(asked)
     assert recording.calls == []
@@ -267,7 +267,7 @@ def test_what_ignore_names_as_a_url_is_sent(asked: ProviderServer, tmp_path: Pat
 
 
 def test_a_decorated_function(asked: ProviderServer, tmp_path: Path) -> None:
-    """Each call is a block of its own; a coroutine function stays one, and a generator is refused."""
+    """Each call of a decorated function is a block; a coroutine function stays one, and a generator is refused."""
 
     @pandaprobe_otel.recording(tmp_path / "one.yaml")
     def program() -> Any:
@@ -290,7 +290,7 @@ def test_a_decorated_function(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_a_recording_is_opened_once(tmp_path: Path) -> None:
-    """The second time would lose what the first one has kept."""
+    """A recording cannot be opened twice, because the second time would lose the data of the first."""
     recording = pandaprobe_otel.recording(tmp_path / "one.yaml")
     with recording:
         pass
@@ -299,7 +299,7 @@ def test_a_recording_is_opened_once(tmp_path: Path) -> None:
 
 
 def test_threads_have_recordings_of_their_own(asked: ProviderServer, tmp_path: Path) -> None:
-    """Eight at once, each with its cassette; all calls are where they belong."""
+    """Eight threads at once have a recording each, and each call is in its thread's recording."""
     together = threading.Barrier(8)
 
     def run(number: int) -> list[int]:
@@ -319,7 +319,7 @@ def test_threads_have_recordings_of_their_own(asked: ProviderServer, tmp_path: P
 
 
 def test_a_thread_without_context(asked: ProviderServer, tmp_path: Path) -> None:
-    """It belongs to the only recording that is open; with two it is told, unless it has the context of one."""
+    """A thread without a context uses the only open recording; with two open, it gets an error."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -344,7 +344,7 @@ def test_a_thread_without_context(asked: ProviderServer, tmp_path: Path) -> None
 
 
 def test_nothing_stays_hooked(asked: ProviderServer, tmp_path: Path) -> None:
-    """The libraries are as they were when the last recording is closed."""
+    """The HTTP libraries are unchanged once the last recording is closed."""
     places = [
         (httpx.Client, "_transport_for_url"),
         (httpx.AsyncClient, "_transport_for_url"),
@@ -361,7 +361,7 @@ def test_nothing_stays_hooked(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_an_app_under_test_is_not_recorded_itself(asked: ProviderServer, tmp_path: Path) -> None:
-    """A test's request to an app inside its process is no call of a model; the app's own calls are."""
+    """A test's request to an app in its process is not recorded; the app's own requests are."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         answer = await asyncio.to_thread(ask, asked)
@@ -379,7 +379,7 @@ def test_an_app_under_test_is_not_recorded_itself(asked: ProviderServer, tmp_pat
 
 
 def test_what_opentelemetry_is_not_to_see_is_not_recorded(asked: ProviderServer, tmp_path: Path) -> None:
-    """Exporters, our own clients and judges say so; in a run that plays they still reach their servers."""
+    """Requests with instrumentation suppressed, as of exporters and judges, are sent and not recorded."""
     from opentelemetry.instrumentation.utils import suppress_instrumentation
 
     with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording, suppress_instrumentation():
@@ -403,7 +403,7 @@ def _requests(url: str) -> Iterator[bytes]:
 
 
 def _aiohttp(url: str) -> Iterator[bytes]:
-    """Read in a loop of its own, so that all libraries are read alike."""
+    """Read in a separate event loop, so that all libraries are read alike."""
     loop = asyncio.new_event_loop()
 
     async def pieces() -> Any:
@@ -428,7 +428,7 @@ LIBRARIES = {"httpx": _httpx, "httpx2": _httpx2, "requests": _requests, "aiohttp
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_stream_is_not_held_up(library: str, server: ProviderServer, tmp_path: Path) -> None:
-    """The app has the first piece before the provider sends the second, and the cassette has the same pieces."""
+    """The app gets the first chunk before the provider sends the second; the cassette has the same chunks."""
     may_go_on = threading.Event()
     read = LIBRARIES[library]
 
@@ -456,7 +456,7 @@ def test_a_stream_is_not_held_up(library: str, server: ProviderServer, tmp_path:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_stream_that_broke(library: str, server: ProviderServer, tmp_path: Path) -> None:
-    """It breaks again, at the same place, with an error of the same class."""
+    """A broken stream breaks again at the same place, with an exception of the same class."""
     server.script = lambda _: Reply(chunks=EVENTS[:3], content_type="text/event-stream", breaks_off=True)
     read = LIBRARIES[library]
 
@@ -468,7 +468,7 @@ def test_a_stream_that_broke(library: str, server: ProviderServer, tmp_path: Pat
                     seen += piece
             except Exception as error:  # noqa: BLE001 - whatever the library raises
                 return seen, type(error)
-        raise AssertionError("it did not break")
+        raise AssertionError("the stream did not break")
 
     assert run() == run()
     (interaction,) = load(tmp_path / "one.yaml").interactions
@@ -477,7 +477,7 @@ def test_a_stream_that_broke(library: str, server: ProviderServer, tmp_path: Pat
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_an_app_that_leaves_early(library: str, server: ProviderServer, tmp_path: Path) -> None:
-    """It leaves early while it is recorded, and when it is played; one that stays longer then is told."""
+    """An app may leave a stream early, in recording and replay; if it reads further in the replay, this is an error."""
     gone = threading.Event()
     read = LIBRARIES[library]
 
@@ -506,7 +506,7 @@ def test_an_app_that_leaves_early(library: str, server: ProviderServer, tmp_path
 
 
 def test_delays(server: ProviderServer, tmp_path: Path) -> None:
-    """Pieces come as slowly as they came, if that is asked for."""
+    """With `delays=True`, chunks are replayed at the recorded times."""
     server.script = lambda _: Reply(chunks=EVENTS[:3], content_type="text/event-stream", pause_s=0.05)
     with pandaprobe_otel.recording(tmp_path / "one.yaml"):
         live = [*_httpx(server.url)]
@@ -517,7 +517,7 @@ def test_delays(server: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_a_connection_that_failed(tmp_path: Path) -> None:
-    """No answer is an answer too: it fails again, without a connection."""
+    """A failed connection is recorded, and fails again without a connection."""
     with ProviderServer() as gone:
         url = gone.url
     for library in (httpx, httpx2):
@@ -530,7 +530,7 @@ def test_a_connection_that_failed(tmp_path: Path) -> None:
 
 
 def test_our_own_traffic_is_not_recorded(tmp_path: Path) -> None:
-    """Neither what the client asks, nor what a judge is asked, is the app's; both still reach their servers."""
+    """Requests of our API client and of judges are sent and not recorded."""
     with LocalServer(limit=None, scripted_judge=True) as server, ProviderServer() as model:
         model.script = lambda _: json_reply({"choices": [{"message": {"content": '{"score": 1}'}}]})
         judge = HttpJudge(f"{model.url}/v1", key="none", model="m", embedding_model=None)
@@ -544,7 +544,7 @@ def test_our_own_traffic_is_not_recorded(tmp_path: Path) -> None:
 
 
 def test_nobody_waits_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal that asked for half a minute is followed at once when it is played."""
+    """In a replay, a client does not wait before a retry, even if the recorded refusal asked for 30 s."""
     answers = iter((json_reply({"error": {"message": "slow down"}}, status=429), json_reply(COMPLETION)))
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
@@ -565,7 +565,7 @@ def test_nobody_waits_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_nobody_tries_a_divergence_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that waits and tries again after any exception is refused at once, and the block tells why."""
+    """A client that retries after any exception gets the divergence without a wait, and the block raises it."""
 
     def run(url: str, text: str) -> None:
         with openai.OpenAI(base_url=url, api_key="none") as client:
@@ -575,7 +575,7 @@ def test_nobody_tries_a_divergence_again(tmp_path: Path, monkeypatch: pytest.Mon
         server.script = lambda _: json_reply(COMPLETION)
         with pandaprobe_otel.recording(tmp_path / "one.yaml"):
             run(server.url, "Hi")
-    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("somebody waits"))
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("the client waits"))
     with (
         pytest.raises(Divergence),
         pandaprobe_otel.recording(tmp_path / "one.yaml"),
@@ -585,7 +585,7 @@ def test_nobody_tries_a_divergence_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_places_are_the_spans_around_a_call(asked: ProviderServer, tmp_path: Path) -> None:
-    """By their names, with an ordinal where a name comes again; spans from before the recording are not among them."""
+    """A call's place is the names of its spans since the recording began, with ordinals for repeated names."""
     recording = pandaprobe_otel.recording(tmp_path / "one.yaml")
     with spans_recorded(), pandaprobe_otel.span("outside"), recording:
         ask(asked, "nowhere")
@@ -610,7 +610,7 @@ def test_places_are_the_spans_around_a_call(asked: ProviderServer, tmp_path: Pat
     ids=["websockets", "websockets of asyncio", "gRPC", "aiohttp"],
 )
 def test_what_has_no_single_answer_is_refused(connect: Callable[[], Any], tmp_path: Path) -> None:
-    """It says that it cannot be recorded, before it connects."""
+    """A WebSocket or gRPC connection is refused before it opens, because it cannot be recorded."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml"), pytest.raises(RecordingError, match="cannot be recorded"):
         connect()
 

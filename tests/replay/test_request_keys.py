@@ -1,4 +1,4 @@
-"""Requests of each protocol: what counts in their keys, and what does not."""
+"""Keys of requests of each protocol: the fields that change a key, and those that do not."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def chat(**fields: Any) -> Body:
     ],
 )
 def test_a_path_tells_the_protocol(path: str, body: Body, expected: tuple[str, str, str | None]) -> None:
-    """And with the body, the operation and the model."""
+    """The path and the body determine the protocol, the operation and the model."""
     request = read_request(asked(path, body))
 
     assert (request.protocol, request.operation, request.model) == expected
@@ -102,7 +102,7 @@ def test_a_path_tells_the_protocol(path: str, body: Body, expected: tuple[str, s
     ],
 )
 def test_fields_that_decide_no_answer_do_not_count(fields: Body) -> None:
-    """Neither do those that are null, which clients send for what is not given."""
+    """Fields that do not affect the answer, and null fields, do not change the key."""
     assert key("/v1/chat/completions", chat(**fields)) == key("/v1/chat/completions", chat())
 
 
@@ -120,19 +120,19 @@ def test_fields_that_decide_no_answer_do_not_count(fields: Body) -> None:
     ],
 )
 def test_fields_that_decide_an_answer_count(fields: Body) -> None:
-    """Unknown ones are among them."""
+    """Fields that affect the answer change the key, and so do unknown fields."""
     assert key("/v1/chat/completions", chat(**fields)) != key("/v1/chat/completions", chat())
 
 
 def test_numbers_count_by_their_value() -> None:
-    """A client that writes 1.0 asks what one asks that writes 1; true is no number."""
+    """1 and 1.0 have the same key; true has another."""
     keys = [key("/v1/chat/completions", chat(top_p=value)) for value in (1, 1.0, True)]
 
     assert keys[0] == keys[1] != keys[2]
 
 
 def test_a_hint_for_a_cache_does_not_count() -> None:
-    """Anthropic's makes a list of a text, Bedrock's is an item of its own."""
+    """Cache hints do not change the key, whether as fields, as with Anthropic, or as items, as with Bedrock."""
     plain = {"model": "c", "system": "S", "messages": [{"role": "user", "content": "Hi"}]}
     hint = {"cache_control": {"type": "ephemeral"}}
     marked = {
@@ -149,7 +149,7 @@ def test_a_hint_for_a_cache_does_not_count() -> None:
 
 
 def test_a_text_is_an_input_of_one_message() -> None:
-    """The Responses API takes both."""
+    """For the Responses API, a text and a single user message with this text have the same key."""
     text = {"model": "gpt-5", "input": "Hi"}
     turns = {"model": "gpt-5", "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]}
 
@@ -158,7 +158,7 @@ def test_a_text_is_an_input_of_one_message() -> None:
 
 @pytest.mark.parametrize("protocol", [one for one in PROTOCOLS if one.name != "ollama"], ids=lambda one: one.name)
 def test_a_result_that_is_given_to_the_other_call_is_another_request(protocol: Protocol) -> None:
-    """Though both ids are made up, and their characters count nowhere."""
+    """Ids of tool calls do not change the key, unless two results swap their calls."""
     body = json.dumps(protocol.body(shop_talk(1), 1))
     others = body.replace("call_0a", "toolu_x1").replace("call_0b", "toolu_x2")
     last = body.rindex("call_0a"), body.rindex("call_0b")
@@ -170,7 +170,7 @@ def test_a_result_that_is_given_to_the_other_call_is_another_request(protocol: P
 
 
 def test_an_id_among_arguments_is_content() -> None:
-    """So is one that a tool has returned: orders have ids too."""
+    """Ids in arguments or results of tools are content, such as those of orders, and change the key."""
     talks = [
         BY_NAME["chat"].body(shop_talk(1), 1),
         BY_NAME["anthropic"].body(shop_talk(1), 1),
@@ -183,7 +183,7 @@ def test_an_id_among_arguments_is_content() -> None:
 
 
 def test_ids_within_texts_are_renamed_together() -> None:
-    """A UUID that is another one everywhere asks the same; one that stands in the place of another does not."""
+    """Consistently replaced ids in texts do not change the key; an id in the place of another does."""
     first, second = (str(uuid.uuid4()) for _ in range(2))
 
     def of(*names: str) -> str:
@@ -195,7 +195,7 @@ def test_ids_within_texts_are_renamed_together() -> None:
 
 
 def test_media_count_by_their_digest() -> None:
-    """A cassette has the digest where a request has the bytes."""
+    """Media and their digests have the same key, because cassettes have only digests."""
     encoded = base64.b64encode(PNG).decode()
     url = f"data:image/png;base64,{encoded}"
     for image, path in (
@@ -214,7 +214,7 @@ def test_media_count_by_their_digest() -> None:
 
 
 def test_the_boundary_of_a_form_does_not_count() -> None:
-    """It is drawn by chance; fields, names of files and their content count."""
+    """The random boundary of a form does not change the key; its fields, file names and contents do."""
 
     def upload(boundary: str, content: bytes, model: str = "whisper", header: bool = True) -> str:
         parts = [
@@ -238,7 +238,7 @@ def test_the_boundary_of_a_form_does_not_count() -> None:
 
 
 def test_unknown_requests_count_by_method_path_query_and_body() -> None:
-    """The order of the query does not count, nor ids in the path."""
+    """An unknown request's key depends on method, path, query and body, not on the query's order or UUIDs in paths."""
 
     def of(uri: str, body: bytes = b"", method: str = "GET") -> str:
         return read_request(RecordedRequest(method, f"{MODELS}{uri}", {}, body)).key
@@ -266,7 +266,7 @@ def test_unknown_requests_count_by_method_path_query_and_body() -> None:
     ],
 )
 def test_any_body_has_a_key(body: bytes) -> None:
-    """One that is no JSON, deeper than anyone sends, or half a character."""
+    """A body that is not JSON, or nested too deeply, or with a lone surrogate, has a key."""
     request = RecordedRequest("POST", f"{MODELS}/v1/chat/completions", {}, body)
 
     assert read_request(request).key == read_request(request).key
@@ -274,7 +274,7 @@ def test_any_body_has_a_key(body: bytes) -> None:
 
 
 def test_ignored_paths_do_not_count() -> None:
-    """Each at its place: a field, one turn, all turns, a field of a tool, a field within a text that is JSON."""
+    """`ignore` paths can name a field, one turn, all turns, a field of a tool, and a field in JSON within a text."""
     protocol = BY_NAME["chat"]
     body = protocol.body(shop_talk(1), 1)
 
@@ -296,7 +296,7 @@ def test_ignored_paths_do_not_count() -> None:
 
 
 def test_ignored_patterns_count_in_no_text() -> None:
-    """Neither in those within JSON."""
+    """`ignore` patterns apply to all texts, also in JSON within texts."""
     day = re.compile(r"\d{4}-\d\d-\d\d")
 
     def of(date: str) -> str:
@@ -310,7 +310,7 @@ def test_ignored_patterns_count_in_no_text() -> None:
 
 
 def test_a_reader_that_knows_the_messages_finds_the_same() -> None:
-    """A reader's memory changes no key, wherever a message stands."""
+    """A reader that remembers messages finds the same keys, wherever a message is."""
     protocol = BY_NAME["chat"]
     reader = RequestReader()
     talk = shop_talk(4)
@@ -324,7 +324,7 @@ def test_a_reader_that_knows_the_messages_finds_the_same() -> None:
 
 
 def test_the_key_of_a_long_conversation_costs_little() -> None:
-    """84 kB, whose messages were in earlier requests: milliseconds of this thread would be far too many."""
+    """The key of an 84 kB conversation, whose messages were seen before, takes less than 5 ms of CPU time."""
     messages = [{"role": "user", "content": f"{place} " + "word " * 400} for place in range(42)]
     request = asked("/v1/chat/completions", chat(messages=messages))
     reader = RequestReader()
@@ -392,7 +392,7 @@ def test_the_key_of_a_long_conversation_costs_little() -> None:
     ids=["chat", "responses", "anthropic", "bedrock", "gemini"],
 )
 def test_results_may_come_in_any_order(path: str, turns: str, call: Any, result: Any) -> None:
-    """Tools run side by side, and each result names its call; that of another call, or in another place, differs."""
+    """Results of parallel tools may come in any order, but a missing or unknown one changes the key."""
     ids = ("call_1", "call_2", "call_3")
     asked_first: list[Any] = [{"role": "user", "content": "Hi"}, *call(ids)]
 

@@ -1,4 +1,4 @@
-"""Secrets: in whatever form and place they come, none is in a file, a log line or the text of a failure."""
+"""Secrets of any form in any field: none gets into a file, a log line or an error message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COOKIE = "s3ssion-c00kie-value"
 
 
 def forms(secret: str) -> list[bytes]:
-    """A secret as a file could hold it: plain, and in base64 at each of three places."""
+    """Return a secret as a file could contain it: plain, and in base64 at each of three offsets."""
     encoded = secret.encode()
     return [encoded, *(base64.b64encode(b"x" * n + encoded)[4:-4] for n in range(3))]
 
@@ -42,24 +42,24 @@ def holds(text: bytes, secret: str) -> bool:
 
 
 def files(folder: Path) -> bytes:
-    """All that lies in a folder."""
+    """Return the contents of all files in a folder."""
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 def stream(text: str, size: int) -> list[bytes]:
-    """Events of a stream that says a text in pieces."""
+    """Return the events of a stream with pieces of a text."""
     pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
     return [sse({"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in pieces]
 
 
 def answer_of(pieces: list[bytes]) -> RecordedAnswer:
-    """A streamed answer."""
+    """Return a streamed answer."""
     chunks = tuple((1.0, len(piece)) for piece in pieces)
     return RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), chunks)
 
 
 def compressed(data: bytes) -> bytes:
-    """Without a time stamp, so that it is the same each time."""
+    """Compress without a time stamp, so that the result is always the same."""
     return gzip.compress(data, mtime=0)
 
 
@@ -98,7 +98,7 @@ def test_planted_secrets_do_not_stay(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Headers, cookies, URLs, requests and answers are searched, also logs, and what a failure says."""
+    """Headers, cookies, URLs, requests, answers, logs and error messages contain no planted secret."""
     monkeypatch.setenv("SHOP_DB_PASSWORD", PLANTED)
     caplog.set_level(logging.DEBUG, logger="pandaprobe_otel")
     server.replies(ANSWERS[name])
@@ -128,7 +128,7 @@ def test_planted_secrets_do_not_stay(
 
 
 def test_secrets_across_events_leave_the_rest_as_it_was() -> None:
-    """Of a stream, only the pieces of the secret change, and its chunks end where they ended."""
+    """If a secret spans several events of a stream, only its pieces change, and the chunks keep their ends."""
     scrubber = Scrubber(environ={"A_TOKEN": PLANTED})
     chunks = stream(f"before {PLANTED} after", 6)
     answer = RecordedAnswer(
@@ -148,7 +148,7 @@ def test_secrets_across_events_leave_the_rest_as_it_was() -> None:
 
 
 def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that the next request repeats still matches, although the file does not have it."""
+    """A request that repeats a scrubbed secret still matches the recorded request."""
     monkeypatch.setenv("SHOP_API_TOKEN", PLANTED)
     server.script = lambda received: Reply(chunks=(json.dumps({"text": f"use {PLANTED}"}).encode(),))
     path = tmp_path / "one.yaml"
@@ -164,7 +164,7 @@ def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeyp
 
 
 def test_the_configured_mask_acts_on_cassettes(server: ProviderServer, tmp_path: Path) -> None:
-    """Text that must not leave the process must not be committed either; a mask that fails leaves out the text."""
+    """The mask of `init` also applies to cassettes; if it fails, the text is left out."""
     server.script = lambda received: Reply(
         chunks=stream("call +49 170 1234567 now", 4), content_type="text/event-stream"
     )
@@ -182,7 +182,7 @@ def test_the_configured_mask_acts_on_cassettes(server: ProviderServer, tmp_path:
 
 
 def test_a_function_of_the_app_scrubs(server: ProviderServer, tmp_path: Path) -> None:
-    """It gets JSON and returns what is kept."""
+    """A function of the app may scrub: it gets JSON and returns the JSON to keep."""
     server.script = lambda received: Reply(chunks=(b'{"name": "Ada"}',))
 
     def scrub(value: Any) -> Any:
@@ -197,7 +197,7 @@ def test_a_function_of_the_app_scrubs(server: ProviderServer, tmp_path: Path) ->
 
 @pytest.mark.parametrize("encoding", ["gzip", "secret-squeeze"])
 def test_what_cannot_be_read_is_not_kept(encoding: str, server: ProviderServer, tmp_path: Path) -> None:
-    """An answer that cannot be decompressed cannot be scrubbed: the recording fails."""
+    """An answer that cannot be decompressed cannot be scrubbed, so the recording fails."""
     server.replies(Reply(chunks=(b"no gzip",), headers={"Content-Encoding": encoding}))
 
     def run() -> None:
@@ -210,7 +210,7 @@ def test_what_cannot_be_read_is_not_kept(encoding: str, server: ProviderServer, 
 
 
 def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
-    """It is kept as what it says, and matches one that is not compressed."""
+    """A compressed request is saved uncompressed, and matches an uncompressed one."""
     server.replies(Reply(chunks=(b"{}",)))
     body = json.dumps({"model": "m", "text": KEY}).encode()
     packed: dict[str, Any] = {"content": compressed(body), "headers": {**JSON, "Content-Encoding": "gzip"}}
@@ -237,7 +237,7 @@ def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
     ],
 )
 def test_which_variables_are_secrets(name: str, value: str, is_secret: bool) -> None:
-    """By the last word of their names, if the value can be a secret at all."""
+    """Variables with a secret last word in their names are secrets, if their values can be."""
     scrubber = Scrubber(environ={name: value})
     text = f"it is {value}!"
     assert (scrubber.text(text) != text) == is_secret
@@ -256,7 +256,7 @@ def test_which_variables_are_secrets(name: str, value: str, is_secret: bool) -> 
     ],
 )
 def test_fields_and_patterns(body: Any, kept: Any) -> None:
-    """Fields with the name of a secret, and what looks like one."""
+    """Fields with secret names, and texts with the form of a secret, are scrubbed."""
     scrubber = Scrubber(environ={})
     request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
     assert json.loads(scrubber.request(request).body) == kept
@@ -277,14 +277,14 @@ def test_fields_and_patterns(body: Any, kept: Any) -> None:
     ],
 )
 def test_escapes_hide_nothing(body: str) -> None:
-    """Secrets are found in what JSON says, however it writes it: a key also behind the `n` of a line break."""
+    """Secrets are found in JSON with any escapes, also directly after an escaped line break."""
     kept = Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body.encode())).body
     assert KEY[3:] not in kept.decode().replace("\\u002d", "-")
     assert SHOWN in kept.decode()
 
 
 def test_a_form_with_a_file_is_scrubbed() -> None:
-    """Fields of text lie beside bytes that are none, which stay as they are."""
+    """Text fields of a form with a file are scrubbed, and the file's bytes are unchanged."""
     field = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n%s\r\n'
     sound = b"\xff\xfe\x00 word \x80\r\n--x--\r\n"
     scrubber = Scrubber(environ={"A_TOKEN": PLANTED}, mask=lambda: "word")
@@ -297,7 +297,7 @@ def test_a_form_with_a_file_is_scrubbed() -> None:
 
 @pytest.mark.parametrize("size", [5, 200])
 def test_events_that_came_in_one_piece_are_scrubbed(size: int) -> None:
-    """A text can be spread over them all the same."""
+    """Events that arrived in one chunk are scrubbed, even if a text spans several of them."""
     body = b"".join(stream(f"before {PLANTED} after", size))
     answer = RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, body, ((1.0, len(body)),))
     kept = Scrubber(environ={"A_TOKEN": PLANTED}).answer(answer).body
@@ -306,7 +306,7 @@ def test_events_that_came_in_one_piece_are_scrubbed(size: int) -> None:
 
 
 def test_what_holds_no_secret_stays_byte_for_byte() -> None:
-    """Bodies are not written anew for nothing."""
+    """Bodies without a secret are saved byte for byte."""
     scrubber = Scrubber(environ={"A_KEY": PLANTED})
     body = b'{ "model" : "m", "tools": [{"name": "get_access_token"}],  "text": "\\u00e4 a password key" }'
     assert scrubber.request(RecordedRequest("POST", "http://x/y?b=1&a=2", {}, body)).body == body
@@ -319,7 +319,7 @@ def test_what_holds_no_secret_stays_byte_for_byte() -> None:
 
 
 def test_received_headers_are_the_apps_own(server: ProviderServer, tmp_path: Path) -> None:
-    """Scrubbing is for the file: the provider gets what the app has sent."""
+    """The provider gets the app's request unscrubbed; only the file is scrubbed."""
     heard: list[Received] = []
 
     def script(received: Received) -> Reply:

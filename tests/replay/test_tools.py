@@ -1,4 +1,4 @@
-"""Calls of decorated tools: answered by the recording that asks for them, and run by everybody else."""
+"""Calls of decorated tools: answered by a recording that includes tools, and run otherwise."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ RAN: list[str] = []
 
 
 class RefundError(Exception):
-    """An error of the app's own, made of a text."""
+    """An error of the app with a text as its only argument."""
 
 
 class OddError(Exception):
-    """One that is made of something else."""
+    """An error of the app with another argument."""
 
     def __init__(self, *, number: int) -> None:
         super().__init__(f"number {number}")
@@ -35,63 +35,63 @@ class OddError(Exception):
 
 @pandaprobe_otel.tool
 def look_up(number: str, *, key: str = "") -> Any:
-    """Note that it has run."""
+    """Note that the tool has run."""
     RAN.append(number)
     return {"order": number, "lines": [1, 2.5, None, True]}
 
 
 @pandaprobe_otel.tool(name="refund", ignore=("token",))
 async def pay_back(number: str, token: str) -> Any:
-    """Note that it has run."""
+    """Note that the tool has run."""
     RAN.append(number)
     return number
 
 
 @pandaprobe_otel.tool
 def fails(kind: str) -> Any:
-    """Raise one of these."""
+    """Note that the tool has run, and raise an error of this kind."""
     RAN.append(kind)
     raise {"own": RefundError("too late"), "odd": OddError(number=3), "builtin": ValueError("no number")}[kind]
 
 
 @pandaprobe_otel.tool(capture=False)
 def private(number: str) -> Any:
-    """Note that it has run."""
+    """Note that the tool has run."""
     RAN.append(number)
 
 
 @pandaprobe_otel.tool
 def pieces(number: str) -> Iterator[str]:
-    """Note that it has run."""
+    """Note that the generator has run."""
     RAN.append(number)
     yield number
 
 
 class Shop:
-    """An app's class."""
+    """A class of the app with tools as methods."""
 
     @pandaprobe_otel.tool
     def price(self, number: str) -> Any:
-        """Note that it has run."""
+        """Note that the tool has run."""
         RAN.append(number)
         return 7
 
     @pandaprobe_otel.tool
     @classmethod
     def rate(cls, number: str) -> Any:
-        """Note that it has run."""
+        """Note that the tool has run."""
         RAN.append(number)
         return cls.__name__
 
 
 @pytest.fixture(autouse=True)
 def nothing_has_run() -> None:
-    """Forget what ran before."""
+    """Forget the tools that ran before."""
     RAN.clear()
 
 
 def twice(path: Path, program: Callable[[], Any], **options: Any) -> tuple[Any, Any]:
-    """Record a program and play it: what it returned both times."""
+    """Record a program and replay it, and return both results."""
     found: list[Any] = []
     for _ in ("recorded", "played"):
         with pandaprobe_otel.recording(path, **{"tools": True, **options}):
@@ -100,7 +100,7 @@ def twice(path: Path, program: Callable[[], Any], **options: Any) -> tuple[Any, 
 
 
 def test_a_tool_does_not_run_again(tmp_path: Path) -> None:
-    """Functions, coroutine functions and methods give what they gave; each still has its span."""
+    """Functions, coroutine functions and methods are replayed with the same results and spans, without running."""
 
     def program() -> Any:
         return look_up("A", key="k"), asyncio.run(pay_back("B", "t0ken")), Shop().price("C"), Shop.rate("D")
@@ -116,7 +116,7 @@ def test_a_tool_does_not_run_again(tmp_path: Path) -> None:
 
 
 def test_tools_run_unless_they_are_asked_for(tmp_path: Path) -> None:
-    """By default all do; of several, those that are named do not."""
+    """By default all tools run; of several, only the named ones are replayed."""
 
     def program() -> Any:
         return look_up("A"), Shop().price("B")
@@ -133,7 +133,7 @@ def test_tools_run_unless_they_are_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "played"), [("own", RefundError), ("builtin", ValueError), ("odd", RuntimeError)])
 def test_errors_are_raised_again(kind: str, played: type[Exception], tmp_path: Path) -> None:
-    """Of their own class, where it is made of a text."""
+    """A recorded error is raised with its own class if this takes one text, else as a RuntimeError."""
     raised: list[Exception] = []
 
     def program() -> None:
@@ -149,7 +149,7 @@ def test_errors_are_raised_again(kind: str, played: type[Exception], tmp_path: P
 
 
 def test_other_arguments_are_a_divergence(tmp_path: Path) -> None:
-    """A known tool does not run with others; it fails, also if a framework has turned that into a message."""
+    """Other arguments of a recorded tool are a divergence, even if a framework catches it; the tool does not run."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
         look_up("A")
 
@@ -164,7 +164,7 @@ def test_other_arguments_are_a_divergence(tmp_path: Path) -> None:
 
 
 def test_new_records_tools_too(tmp_path: Path) -> None:
-    """A call that is unknown runs, and is known from then on."""
+    """In mode `new`, an unknown tool call runs and is recorded."""
     for options in ({}, {"mode": "new"}, {"mode": "none"}):
         with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True, **options):  # type: ignore[arg-type]
             look_up("A")
@@ -174,7 +174,7 @@ def test_new_records_tools_too(tmp_path: Path) -> None:
 
 
 def test_what_is_no_json_cannot_come_back(tmp_path: Path) -> None:
-    """The app gets its object, and the recording fails: the next run would get something else."""
+    """If a tool returns an object that is not JSON, the app gets it, but the recording fails."""
 
     @pandaprobe_otel.tool
     def objects() -> Any:
@@ -190,7 +190,7 @@ def test_what_is_no_json_cannot_come_back(tmp_path: Path) -> None:
 
 
 def test_what_is_left_to_run(tmp_path: Path) -> None:
-    """A generator, and a tool whose arguments are not to be captured."""
+    """Generators, and tools whose arguments are not captured, run in a replay."""
 
     def program() -> Any:
         return private("A"), list(pieces("B"))
@@ -202,7 +202,7 @@ def test_what_is_left_to_run(tmp_path: Path) -> None:
 
 
 def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
-    """As everything that JSON has no form for, they are what JSON makes of them."""
+    """Tuples are replayed as lists, because JSON has no tuples."""
 
     @pandaprobe_otel.tool
     def pair() -> Any:
@@ -213,7 +213,7 @@ def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_tool_is_not_kept(tmp_path: Path) -> None:
-    """It has neither returned nor failed."""
+    """A cancelled tool call is not recorded, because it has no result."""
 
     @pandaprobe_otel.tool
     async def waits() -> None:
@@ -232,7 +232,7 @@ def test_an_interrupted_tool_is_not_kept(tmp_path: Path) -> None:
 
 
 async def test_async_generators_run(tmp_path: Path) -> None:
-    """As generators do."""
+    """Async generators run in a replay."""
 
     @pandaprobe_otel.tool
     async def letters() -> AsyncIterator[str]:
@@ -243,7 +243,7 @@ async def test_async_generators_run(tmp_path: Path) -> None:
 
 
 def test_a_tool_within_a_tool_is_not_asked_for(tmp_path: Path) -> None:
-    """The outer one is answered, so that the inner one, whatever it returns, is never called."""
+    """A tool within a replayed tool is not called."""
 
     @pandaprobe_otel.tool
     def objects() -> Any:
@@ -260,7 +260,7 @@ def test_a_tool_within_a_tool_is_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_asks_a_model_runs(tmp_path: Path) -> None:
-    """Its model is played, and so are the tools in it; one of its calls that asked nothing runs as well."""
+    """A tool that calls a model always runs, with its model and its inner tools replayed."""
 
     @pandaprobe_otel.tool
     def expert(question: str) -> str:
@@ -279,7 +279,7 @@ def test_a_tool_that_asks_a_model_runs(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_is_called_no_more_is_told(tmp_path: Path) -> None:
-    """At the end, unless calls may remain, or the recording may end before."""
+    """Recorded tool calls that were not made are a failure, unless unused calls or an early end are allowed."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path, tools=True):
         look_up("A")
@@ -295,7 +295,7 @@ def test_a_tool_that_is_called_no_more_is_told(tmp_path: Path) -> None:
 
 
 def test_a_tool_that_waits_for_a_person_runs_always(tmp_path: Path) -> None:
-    """An exception that steers the framework is none of the tool's results."""
+    """A tool that waits for a person runs again, because the exception that pauses the framework is not recorded."""
     form = tool_answers.Form(steers=lambda error: isinstance(error, LookupError))
 
     def ask() -> None:

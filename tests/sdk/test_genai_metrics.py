@@ -12,7 +12,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 import captures
 import pandaprobe_otel
-from pandaprobe_otel import bootstrap
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
 from rings import IN_FULL

@@ -1,4 +1,4 @@
-"""Actions on the pages: forms without scripts, and the command and the line of Python that do the same."""
+"""Actions on the pages: forms that work without scripts, and the equivalent command and line of Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server() -> Generator[LocalServer]:
 
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
-    """Yield a client of the project, in which three traces are new."""
+    """Yield a client of the project, in which the test stores three new traces."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         reset(client)
@@ -40,7 +40,7 @@ def http(server: LocalServer) -> Generator[httpx.Client]:
 
 
 class Forms(HTMLParser):
-    """The forms of a page, as a browser without scripts would send them, and the first command and line of Python."""
+    """The forms of a page, as a browser without scripts would send them, with the first command and line of Python."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def submitted(http: httpx.Client, page: str, action: str, **filled: Any) -> Form
 
 
 def rows_of(http: httpx.Client) -> Any:
-    """Return what actions change, without ids, times, and the trace that it was done to."""
+    """Return the scores, monitors and traces that actions change, without ids and times."""
     volatile = {"id", "created_at", "updated_at", "trace_id", "next_run_at", "completed_at", "last_run_at"}
     items: list[Mapping[str, Any]] = []
     for path in ("/evaluations/trace-scores", "/evaluations/monitors", "/traces"):
@@ -96,7 +96,7 @@ def rows_of(http: httpx.Client) -> Any:
 
 
 def reset(http: httpx.Client) -> None:
-    """Undo what an action did."""
+    """Undo what an action changed."""
     http.post("/traces/batch/delete", json={"trace_ids": [ONE, TWO, THREE]})
     for monitor in http.get("/evaluations/monitors").json()["items"]:
         http.delete(f"/evaluations/monitors/{monitor['id']}")
@@ -126,7 +126,7 @@ ACTIONS: dict[str, Callable[[httpx.Client], Forms]] = {
 def test_the_command_and_the_python_line_do_what_the_page_did(
     http: httpx.Client, server: LocalServer, tmp_path: Path, name: str
 ) -> None:
-    """The page shows both; run on the same traces, each leaves the same rows."""
+    """The command and the line of Python that a page shows leave the same rows as the action on the page."""
     before = rows_of(http)
     after = ACTIONS[name](http)
     expected = rows_of(http)
@@ -147,7 +147,7 @@ def test_the_command_and_the_python_line_do_what_the_page_did(
 
 
 def test_chosen_traces_are_evaluated(http: httpx.Client, server: LocalServer, tmp_path: Path) -> None:
-    """The page, the command and the line of Python each start a run of the same pairs."""
+    """The page, the command and the line of Python each start a run of the chosen traces and the chosen metric."""
     after = submitted(http, SELECTED, "/ui/act/evaluate", metric=["confidence"])
     run_here(
         *shlex.split(after.marked["data-command"])[1:],
@@ -166,7 +166,7 @@ def test_chosen_traces_are_evaluated(http: httpx.Client, server: LocalServer, tm
 
 
 def test_a_queue_is_annotated_one_by_one(http: httpx.Client) -> None:
-    """The count says how many are scored and left, and at the end where the first one without a score is."""
+    """The queue shows how many traces are scored and left; at the end it links to the first one without a score."""
     queue = f"/ui/annotate?name=tone&trace={ONE}&trace={TWO}&trace={THREE}"
     second = submitted(http, queue, "/ui/act/score", rating="5")
     assert "2 of 3" in second.text
@@ -182,7 +182,7 @@ def test_a_queue_is_annotated_one_by_one(http: httpx.Client) -> None:
 
 
 def test_a_monitor_is_paused_resumed_run_and_deleted(http: httpx.Client) -> None:
-    """Each is a button of its row."""
+    """Each row of a monitor has buttons to pause, resume, run and delete the monitor."""
     ACTIONS["monitor"](http)
     [monitor] = http.get("/evaluations/monitors").json()["items"]
     address = f"/evaluations/monitors/{monitor['id']}"
@@ -208,7 +208,7 @@ def test_a_monitor_is_paused_resumed_run_and_deleted(http: httpx.Client) -> None
     ],
 )
 def test_another_site_can_do_nothing(http: httpx.Client, server: LocalServer, headers: dict[str, str]) -> None:
-    """A form of another site is refused before anything happens."""
+    """The server refuses a form from another site before it changes anything."""
     project = http.get("/ui/selected", params={"trace": ONE}).text.partition('name="project" value="')[2][:36]
     sent = httpx.post(
         f"{server.url}/ui/act/delete",
@@ -223,7 +223,7 @@ def test_another_site_can_do_nothing(http: httpx.Client, server: LocalServer, he
 
 
 def test_a_get_changes_nothing(http: httpx.Client) -> None:
-    """Neither the pages nor the addresses of the actions."""
+    """GET requests to the pages and to the addresses of the actions change nothing."""
     before = rows_of(http)
     for path in (SELECTED, f"{SELECTED.replace('?', '/export?')}&form=json", "/ui/annotate?trace=" + ONE):
         assert http.get(path).status_code == 200
@@ -249,7 +249,7 @@ def test_a_get_changes_nothing(http: httpx.Client) -> None:
 def test_what_cannot_be_done_is_told(
     http: httpx.Client, action: str, fields: dict[str, str], status: int, words: str
 ) -> None:
-    """The page says why, and leads back; an address of another server is no way back."""
+    """The page gives the reason and a link back, but never a link to another server."""
     project = http.get("/ui/selected", params={"trace": ONE}).text.partition('name="project" value="')[2][:36]
     answer = http.post(f"/ui/act/{action}", data={"project": project, "next": "//evil.example/ui", **fields})
 
@@ -260,7 +260,7 @@ def test_what_cannot_be_done_is_told(
 
 @pytest.mark.parametrize(("form", "start"), [("html", "<!doctype html>"), ("md", "#"), ("json", "[{")])
 def test_chosen_traces_are_exported(http: httpx.Client, form: str, start: str) -> None:
-    """As a file, which a browser saves and does not open."""
+    """Chosen traces are exported as a file that the browser saves and does not open."""
     answer = http.get(f"/ui/selected/export?trace={ONE}&trace={TWO}&form={form}")
 
     assert answer.text.startswith(start)
@@ -272,7 +272,7 @@ def test_chosen_traces_are_exported(http: httpx.Client, form: str, start: str) -
 def test_the_export_command_writes_what_the_page_saves(
     http: httpx.Client, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shown command makes the same file, but for the moment of the export."""
+    """The shown command writes the same file as the page, apart from the time of the export."""
     shown = Forms(http.get(f"/ui/selected?trace={ONE}").text).marked["data-command"]
     saved = http.get(f"/ui/selected/export?trace={ONE}&form=html").text
     monkeypatch.chdir(tmp_path)
@@ -291,7 +291,7 @@ def test_the_export_command_writes_what_the_page_saves(
 def test_a_queue_is_annotated_by_keys_in_a_browser(
     http: httpx.Client, theme: Literal["light", "dark"], width: int
 ) -> None:
-    """A number, a note and Ctrl+Enter, three times; nothing is wider than the screen, and axe finds nothing."""
+    """A number, a note and Ctrl+Enter annotate three traces; the page fits the screen, and axe finds nothing."""
     from playwright.sync_api import expect
 
     from chromium import chromium

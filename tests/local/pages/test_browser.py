@@ -1,4 +1,4 @@
-"""The pages in a real browser: clicked through, by keyboard, in light and dark, on a phone, checked with axe.
+"""The pages in a real browser: by mouse and keyboard, in light and dark, on a phone, and checked with axe.
 
 One server and one browser serve the whole file: Playwright keeps an event loop in this thread while it runs.
 """
@@ -39,14 +39,14 @@ def browser() -> Generator[Browser]:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """Yield a server with something on every page."""
+    """Yield a server that has content for every page."""
     with open_shop() as running:
         yield running
 
 
 @pytest.fixture
 def page(browser: Browser, server: LocalServer) -> Generator[Page]:
-    """Yield a tab that must log nothing and send requests only to the server."""
+    """Yield a tab; it fails the test if it logs anything or sends a request to another server."""
     context = browser.new_context(base_url=server.url)
     context.set_default_timeout(20_000)
     with Watched(context) as tab:
@@ -57,7 +57,7 @@ SEEN_MOST = ("trace", "conversation", "evaluations")
 
 
 def test_the_main_pages_are_accessible(browser: Browser, server: LocalServer) -> None:
-    """Axe finds nothing on them, and no faint colour in dark mode; `test_every_page.py` looks at all."""
+    """Axe finds nothing on the main pages, and no faint colour in dark mode; `test_every_page.py` covers all pages."""
     found: dict[str, list[str]] = {}
     pages = all_pages(server)
     with Watched(browser.new_context(base_url=server.url, color_scheme="light")) as tab:
@@ -73,14 +73,14 @@ def test_the_main_pages_are_accessible(browser: Browser, server: LocalServer) ->
 
 
 def test_axe_would_find_something(page: Page) -> None:
-    """The check itself works: axe reports a picture without a text."""
+    """Axe reports a picture without alternative text, so the check itself works."""
     page.goto("/ui/monitors")
     page.evaluate("document.querySelector('main').append(new Image())")
     assert [one.split(":")[0] for one in found_by_axe(page)] == ["image-alt"]
 
 
 def test_light_and_dark_follow_the_system_and_the_button(browser: Browser, server: LocalServer) -> None:
-    """The page follows the system's colours until the button is used; the next page remembers the choice."""
+    """The page follows the system's colours until the button is used; later pages remember the choice."""
     background = "getComputedStyle(document.body).backgroundColor"
     with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
         tab.goto("/ui")
@@ -93,7 +93,7 @@ def test_light_and_dark_follow_the_system_and_the_button(browser: Browser, serve
 
 
 def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
-    """No page is wider than a phone, and everything clickable is inside."""
+    """No page is wider than a phone, and taps on a phone open a span and return to the tree."""
     context = browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True)
     widths: dict[str, int] = {}
     with Watched(context) as tab:
@@ -110,7 +110,7 @@ def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
 
 
 def test_a_way_through_all_pages(page: Page) -> None:
-    """The way leads from the list to a trace, a span, its views, its session, a comparison, evaluations, monitors."""
+    """Links lead from the list to a trace, its spans and views, its session, a comparison, evaluations and monitors."""
     page.goto("/ui")
     page.get_by_role("link", name="support agent").nth(2).click()
     expect(page.locator("#detail")).to_contain_text("RuntimeError: payment service timed out")
@@ -145,7 +145,7 @@ def test_a_way_through_all_pages(page: Page) -> None:
 
 
 def test_the_filters(page: Page) -> None:
-    """The form filters by status at once, and by text when it is sent; a link removes the filter."""
+    """A chosen status filters at once, and a text filters once it is sent; a link removes the filter."""
     page.goto("/ui")
     page.get_by_label("Status").select_option("ERROR")
     expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
@@ -159,7 +159,7 @@ def test_the_filters(page: Page) -> None:
 @pytest.mark.outer
 @pytest.mark.exhaustive
 def test_facets_completion_and_views(browser: Browser, server: LocalServer) -> None:
-    """A click adds a facet, Alt-click leaves it out; a search is completed by keyboard and by mouse, and saved."""
+    """A click adds a facet, Alt-click excludes it; keyboard and mouse complete a search, which can be saved."""
     with Watched(browser.new_context(base_url=server.url)) as tab:
         tab.goto("/ui")
         facet = tab.locator("[data-facet]").first
@@ -200,7 +200,7 @@ def test_facets_completion_and_views(browser: Browser, server: LocalServer) -> N
 
 
 def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
-    """Rows, spans, errors, folding, search, copying and help work without a mouse; the tree is one stop of the Tab."""
+    """Rows, spans, errors, folding, search, copying and help work by keyboard; Tab stops at the tree only once."""
     context = browser.new_context(base_url=server.url, permissions=["clipboard-read", "clipboard-write"])
     with Watched(context) as tab:
         tab.goto("/ui")
@@ -237,7 +237,7 @@ def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
 
 
 def test_without_scripts(browser: Browser, server: LocalServer) -> None:
-    """Links and forms do everything that matters."""
+    """Without scripts, links and forms still do everything essential."""
     with Watched(browser.new_context(base_url=server.url, java_script_enabled=False)) as tab:
         tab.goto("/ui?status=ERROR")
         tab.get_by_role("link", name="support agent").first.click()
@@ -246,7 +246,7 @@ def test_without_scripts(browser: Browser, server: LocalServer) -> None:
 
 
 def test_traces_arrive_while_one_looks(browser: Browser) -> None:
-    """The empty page becomes a list with the first trace, the list grows, and a running trace fills up."""
+    """The first trace turns the empty page into a list, more traces extend it, and a running trace gains spans."""
     with (
         LocalServer(limit=None) as server,
         http_of(server) as http,
@@ -267,7 +267,7 @@ def test_traces_arrive_while_one_looks(browser: Browser) -> None:
 
 
 def test_two_thousand_spans_can_be_worked_with(page: Page, server: LocalServer) -> None:
-    """A long trace opens with every span, folds, finds text, and shows the detail of the selected span."""
+    """A trace of 2,000 spans opens with every span, folds, finds text, and shows the details of the selected span."""
     with http_of(server) as http:
         long = shop.send_long_trace(http)
         try:
@@ -305,7 +305,7 @@ HOSTILE = (
 
 
 def hostile_bodies() -> list[dict[str, Any]]:
-    """Return two traces with script in every field that holds text."""
+    """Return two traces with a script in every text field."""
     short = HOSTILE[:250]
     text = {"role": HOSTILE, "name": HOSTILE, "content": [{"type": "text", "text": HOSTILE}, {HOSTILE: HOSTILE}]}
     call = {"function": {"name": HOSTILE, "arguments": HOSTILE}}
@@ -363,7 +363,7 @@ def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
 
 
 def left_of(element: Locator, character: str) -> float:
-    """Return where the first such character below an element is drawn."""
+    """Return the horizontal position of the first occurrence of a character within an element."""
     script = """(element, character) => {
         const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
         while (walker.nextNode()) {
@@ -379,7 +379,7 @@ def left_of(element: Locator, character: str) -> float:
 
 
 def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
-    """A trace, scores, a run and a monitor have script in every field: every page shows it, none runs it."""
+    """With a script in every field of traces, scores, runs and monitors, every page shows the text and runs none."""
     with LocalServer(limit=None, scripted_judge=True) as server, http_of(server) as http:
         ids = [body["trace_id"] for body in hostile_bodies()]
         for body in hostile_bodies():
@@ -403,7 +403,7 @@ def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
         paths += [f"/ui/diff?trace={ids[0]}&trace={ids[1]}", "/ui/evaluations", f"/ui/runs/{run_id}", "/ui/monitors"]
         with Watched(browser.new_context(base_url=server.url)) as tab:
             tab.goto("/ui")
-            assert tab.evaluate(f"{RAN}; window.ran") == 1, "what the script does is noticed"
+            assert tab.evaluate(f"{RAN}; window.ran") == 1, "the test does not detect the script"
             for path in paths:
                 tab.goto(path)
                 assert tab.evaluate("window.ran") is None, path
@@ -417,7 +417,7 @@ def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
 
 
 def test_times_are_those_of_the_reader(browser: Browser) -> None:
-    """A trace that started at 15 o'clock in London started at midnight in Tokyo, on the next day; the title has UTC."""
+    """A trace that started at 15:00 in London started at midnight in Tokyo, on the next day; the tooltip has UTC."""
     body = {"trace_id": str(UUID(int=99)), "name": "late", "started_at": "2026-01-02T15:00:00Z"}
     with LocalServer(limit=None) as other, http_of(other) as http:
         http.post("/traces", json=body).raise_for_status()
@@ -428,7 +428,7 @@ def test_times_are_those_of_the_reader(browser: Browser) -> None:
 
 
 def test_content_cannot_run_or_load_anything(browser: Browser) -> None:
-    """Foreign Markdown does nothing even if the browser ignores the content policy; a picture is shown."""
+    """Hostile Markdown does nothing even if the browser ignores the content policy; a picture is shown."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": source} for source in HOSTILE_MARKDOWN]
     messages.append({"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]})
     messages.append(
@@ -458,7 +458,7 @@ def test_content_cannot_run_or_load_anything(browser: Browser) -> None:
 
 
 def exported(bodies: list[dict[str, Any]], path: Path) -> str:
-    """Write traces into one HTML file, as `view` does, and return its address."""
+    """Write traces into one HTML file, as the command `view` does, and return the file's address."""
     path.with_suffix(".jsonl").write_text("".join(f"{json.dumps(body)}\n" for body in bodies), encoding="utf-8")
     with LocalServer(limit=None) as server:
         assert load(server, read_entries(path.with_suffix(".jsonl"))) == []
@@ -501,7 +501,7 @@ def test_an_exported_file_works_without_a_server(browser: Browser, tmp_path: Pat
 
 
 def test_script_in_an_exported_trace_is_never_run(browser: Browser, tmp_path: Path) -> None:
-    """The file shows script in every field and runs none, although its own script is inline."""
+    """The exported file shows a script in every field and runs none, although its own script is inline."""
     address = exported(hostile_bodies(), tmp_path / "traces.html")
     with Watched(browser.new_context(offline=True)) as tab:
         tab.goto(address)
@@ -525,7 +525,7 @@ SCREENS = {"desktop": DESK_WIDTH, "phone": PHONE_WIDTH}
 def test_a_failure_is_named_muted_and_resolved(
     browser: Browser, server: LocalServer, screen: str, colours: Theme
 ) -> None:
-    """From the list to a group, its forms by their labels, its traces and commands; axe finds nothing on the way."""
+    """A user renames, mutes and resolves a group of failures and copies a command; axe finds nothing."""
     width = SCREENS[screen]
     context = browser.new_context(
         base_url=server.url, color_scheme=colours, viewport={"width": width, "height": 900}, permissions=PERMISSIONS

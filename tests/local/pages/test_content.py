@@ -1,4 +1,4 @@
-"""Content in readable form: Markdown, code, folding JSON, pictures, documents, and tools with their results."""
+"""Readable content: Markdown, code, folding JSON, pictures, documents, and tool calls with their results."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Tags(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag."""
+        """Store a tag with its attributes."""
         self.found.append((tag, dict(attrs)))
 
 
 def text_of(markup: str) -> str:
-    """Return what a browser gives as `textContent`."""
+    """Return the text of the markup, like a browser's `textContent`."""
     return unescape(re.sub(r"<[^>]*>", "", markup))
 
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_no_markdown_brings_script_or_a_foreign_request(source: str) -> None:
-    """Whatever a model writes, the page has only listed tags, four kinds of links, and nothing that loads by itself."""
+    """Whatever a model writes, the page has only permitted tags and attributes, safe links and nothing that loads."""
     for tag, attributes in Tags(str(rich_text(source) or "")).found:
         assert tag not in ("script", "img", "iframe", "svg", "style", "form", "input", "object", "base", "meta", "link")
         assert attributes.keys() <= {"href", "title", "class", "start", "rel", "target"}
@@ -53,7 +53,7 @@ def test_no_markdown_brings_script_or_a_foreign_request(source: str) -> None:
 
 
 def test_what_models_write_is_read_as_markdown() -> None:
-    """Lists, tables, links and code in its language's colours are shown; a heading is none of the page."""
+    """Lists, tables, links and highlighted code are shown; a heading becomes bold text, not a heading of the page."""
     source = "# Plan\n\n1. **look**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nimport os\n```\n\n[docs](https://x.test/a)"
     html = str(rich_text(source))
 
@@ -68,17 +68,17 @@ def test_what_models_write_is_read_as_markdown() -> None:
     "source", ["", "plain", "two\nlines", "a paragraph\n\nand another one", "2 * 3 = 6", "a_b", "#"]
 )
 def test_plain_text_stays_as_it_is(source: str) -> None:
-    """Text without Markdown keeps its spaces and line ends."""
+    """Text without Markdown keeps its spaces and line breaks."""
     assert rich_text(source) is None
 
 
 def test_a_long_text_is_not_read_as_markdown() -> None:
-    """The time to read some texts grows faster than their length."""
+    """Text beyond the length limit is not parsed as Markdown, because parsing time can grow faster than the length."""
     assert rich_text("**b** " * MAX_SOURCE) is None
 
 
 def test_a_page_reads_only_so_much_markdown() -> None:
-    """Many texts, each short enough, do not add up to minutes; those beyond the bound are shown as they are."""
+    """One page parses a bounded amount of Markdown in total; texts beyond the limit are shown unformatted."""
     text = "**b** " + "x" * (MAX_SOURCE - 10)
     with page_of_markdown():
         read = [rich_text(f"{text}{number}") is not None for number in range(12)]
@@ -98,7 +98,7 @@ JSON_VALUES = st.recursive(
 
 @given(JSON_VALUES)
 def test_the_text_of_a_tree_is_the_json_again(value: Any) -> None:
-    """Copying a tree copies JSON, folded or not, with all characters of its texts."""
+    """The text of a JSON tree is the original JSON, so copying a tree copies valid JSON."""
     assert json.loads(text_of(str(json_tree(value)))) == value
 
 
@@ -108,7 +108,7 @@ def test_the_text_of_a_tree_is_the_json_again(value: Any) -> None:
     ids=["a text", "items", "texts"],
 )
 def test_a_large_value_is_cut_and_says_so(value: Any) -> None:
-    """A page shows a bounded part of a value, and names what it leaves out."""
+    """A page shows a bounded part of a value, and gives the number of omitted characters, items or keys."""
     shown = str(json_tree(value))
 
     assert len(text_of(shown)) < MAX_SHOWN * 1.1
@@ -116,7 +116,7 @@ def test_a_large_value_is_cut_and_says_so(value: Any) -> None:
 
 
 def test_deep_json_is_shown() -> None:
-    """Nesting as deep as the server stores does not break the page."""
+    """A page shows JSON that is nested as deeply as the server stores it."""
     value: Any = "deep"
     for _ in range(250):
         value = [value]
@@ -139,7 +139,7 @@ def test_deep_json_is_shown() -> None:
     ],
 )
 def test_results_of_tools_are_values(text: str, value: Any) -> None:
-    """A tool's result is often the text of JSON or Python; it is parsed, and nothing of it is run."""
+    """A tool's result is often the text of JSON or Python; such text is parsed and never executed."""
     assert value_in(text) == value
 
 
@@ -160,7 +160,7 @@ CALLS = [
 
 
 def test_a_result_stands_with_its_call() -> None:
-    """Results are found by the id of their call, in any order; one without a call stays a message of its own."""
+    """Results are matched with tool calls by id, in any order; a result without a call stays a separate message."""
     shown = with_results(messages_in(CALLS, "user"))
 
     assert [(message.role, message.text) for message in shown] == [
@@ -174,7 +174,7 @@ def test_a_result_stands_with_its_call() -> None:
 
 
 def test_a_result_in_the_next_request_stands_with_the_call_of_the_answer_before() -> None:
-    """In a conversation the model's answer has the call, and the next request has the result."""
+    """A result in the next request is shown with the tool call in the model's previous answer."""
     base = {"kind": "LLM", "name": "chat"}
     spans = [
         {**base, "input": {"messages": CALLS[:1]}, "output": {"messages": [CALLS[1]]}},
@@ -187,7 +187,7 @@ def test_a_result_in_the_next_request_stands_with_the_call_of_the_answer_before(
 
 
 def test_reasoning_is_apart_from_what_was_said() -> None:
-    """A model's thoughts are no part of its answer, as parts or beside the content."""
+    """Reasoning is kept apart from the answer, whether it is a content part or a separate field."""
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Yes."}]
     (anthropic,) = messages_in([{"role": "assistant", "content": parts}], "user")
     (deepseek,) = messages_in([{"role": "assistant", "content": "Yes.", "reasoning_content": "hm"}], "user")
@@ -207,7 +207,7 @@ def test_reasoning_is_apart_from_what_was_said() -> None:
     ],
 )
 def test_pictures_in_the_shapes_of_providers(part: dict[str, Any]) -> None:
-    """A picture that was kept is shown."""
+    """A picture in the format of each model provider is shown."""
     found = media_in(part)
 
     assert found is not None
@@ -226,12 +226,12 @@ def test_pictures_in_the_shapes_of_providers(part: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_no_picture_is_not_shown_as_one(part: Any) -> None:
-    """The bytes decide, not the type that a stranger gave them: SVG may hold script."""
+    """The bytes decide what is a picture, not the declared type: SVG may contain a script."""
     assert media_in(part) is None
 
 
 def test_media_that_were_not_kept_say_what_they_were() -> None:
-    """The page shows the digest that replaces the bytes, and an address that is never loaded."""
+    """Media that were not stored are shown by type, size and digest; a remote picture is shown only as its address."""
     marker = {"mime_type": "image/jpeg", "bytes": 1024, "sha256": "ab" * 32}
     kept, address = (
         media_in({"type": "image", "image": marker}),
@@ -245,7 +245,7 @@ def test_media_that_were_not_kept_say_what_they_were() -> None:
 
 
 def test_documents_are_cards() -> None:
-    """Cards have text, title, score and source; other members stay beside them."""
+    """Cards have text, title, score and source; other fields are kept beside the card."""
     found = documents_in(
         [
             {
@@ -265,5 +265,5 @@ def test_documents_are_cards() -> None:
 
 @pytest.mark.parametrize("payload", [[], None, "text", [1], [{"role": "user", "content": "hi"}], [{"content": "a"}, 7]])
 def test_what_is_no_list_of_documents_stays_as_it_is(payload: Any) -> None:
-    """Cards leave out nothing of a payload."""
+    """A payload that is not a list of documents is not shown as cards, so nothing of it is lost."""
     assert documents_in(payload) == []

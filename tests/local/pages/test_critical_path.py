@@ -1,4 +1,4 @@
-"""The critical path of a trace, for any times of its spans."""
+"""The critical path of a trace, for random times of its spans."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def _span(name: str, step: Step, offset: int, parent: str | None = None) -> dict
 
 
 def _children(steps: Sequence[Step], offset: int = 0) -> list[Node]:
-    """Return the nodes of steps under one root, in order of start."""
+    """Return the nodes of the steps under one root, in order of start."""
     spans = [_span(str(number), step, offset, "root") for number, step in enumerate(sorted(steps))]
     tree = build_tree([_span("root", (0, max(end for _, end in steps)), offset), *spans])
     return list(tree.rows[0].children)
 
 
 def _waited_for(steps: Sequence[Step]) -> set[Step]:
-    """Return the critical steps: for each microsecond from the end backwards, find the step that is waited for."""
+    """Return the critical steps by a walk back in time, which finds the step that is waited for at each microsecond."""
     found: set[Step] = set()
     current: Step | None = None
     for now in range(max(end for _, end in steps), -1, -1):
         if current is not None and current[0] < now:
-            continue  # this one is waited for, since it still ran
+            continue  # the current step was still running at this time
         ended = [step for step in steps if step[1] == now and step[0] < now]
         current = min(ended, default=None)
         found.update({current} if current is not None else ())
@@ -56,7 +56,7 @@ def _steps() -> st.SearchStrategy[list[Step]]:
 
 @given(_steps(), st.integers(0, 10_000_000))
 def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int) -> None:
-    """A clock that runs backwards, another way to compute the path, finds the same spans at any time of the day."""
+    """The critical path equals that of a simpler algorithm, which walks back in time, at any time of the day."""
     nodes = _children(steps, offset)
 
     assert {(node.begin_us, node.end_us) for node in nodes if node.critical} == _waited_for(steps)
@@ -64,7 +64,7 @@ def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_steps_that_follow_each_other_are_all_waited_for(parts: int) -> None:
-    """Steps without a gap are all on the path at any time of the day; once, every third time broke it."""
+    """Steps without gaps are all critical at any time of the day; rounding errors once broke every third trace."""
     length = 1_000_003
     edges = [length * part // parts for part in range(parts + 1)]
     steps = list(pairwise(edges))

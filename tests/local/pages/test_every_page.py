@@ -1,4 +1,4 @@
-"""Every page in every state, with axe: in light and dark, on a desk and on a phone."""
+"""Every page in every state, checked with axe: in light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_PAGES: Final = {
     "/ui/traces/{trace_id}/spans/{span_id}": "the part of a page that shows a span, seen in it",
     "/ui/traces/{trace_id}/summary": "the part of a page that shows a trace, seen in it",
 }
-"""Addresses below /ui that are no pages of their own."""
+"""Addresses below /ui that are not pages of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def browser() -> Generator[Browser]:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """Yield a server with something on every page."""
+    """Yield a server that has content for every page."""
     with open_shop() as running:
         stock(running)
         yield running
@@ -50,30 +50,30 @@ def server() -> Generator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def pages(server: LocalServer) -> Mapping[str, str]:
-    """Yield the address of every page, by what is seen on it."""
+    """Return the address of every page, by the name of its state."""
     return {**all_pages(server), **more_states(server)}
 
 
 def complete(tab: Page) -> None:
-    """Begin a search, so that the list of completions is open."""
+    """Type into the search field, so that the list of completions is open."""
     tab.get_by_role("combobox", name="Search").press_sequentially("mod")
     expect(tab.locator("#completed li")).to_have_count(1)
 
 
 def ask_for_help(tab: Page) -> None:
-    """Open the list of keys."""
+    """Open the list of keyboard shortcuts."""
     tab.keyboard.press("?")
     expect(tab.get_by_role("dialog")).to_be_visible()
 
 
 def be_refused(tab: Page) -> None:
-    """Send a form that lacks something."""
+    """Send an incomplete form."""
     tab.get_by_role("button", name="Evaluate").click()
     expect(tab.locator("main")).to_contain_text("Choose a metric.")
 
 
 def sign_in_wrongly(tab: Page) -> None:
-    """Give a token that is none."""
+    """Enter a wrong token."""
     tab.get_by_label("Token").fill("sesame")
     tab.keyboard.press("Enter")
     tab.get_by_text(re.compile("not the token", re.IGNORECASE)).wait_for()
@@ -85,11 +85,11 @@ STEPS: Final[dict[str, tuple[str, Callable[[Page], None]]]] = {
     "refused action": (f"/ui/selected?trace={newest()[0]}", be_refused),
     "wrong token": ("/ui/sign-in", sign_in_wrongly),
 }
-"""Pages that are seen only after something was done on another."""
+"""Pages whose state appears only after an action on another page."""
 
 
 def test_no_page_is_left_out(pages: Mapping[str, str]) -> None:
-    """Each address below /ui is looked at, or is none of a page."""
+    """Each address below /ui is tested as a page or listed as not being one."""
     below = page_routes("GET")
     seen = [address.partition("?")[0] for address in [*pages.values(), *(address for address, _ in STEPS.values())]]
     looked_at = {route.path for route in below if any(route.path_regex.fullmatch(path) for path in seen)}
@@ -114,7 +114,7 @@ def test_every_page_can_be_read_by_everybody(
     width: int,
     tmp_path: Path,
 ) -> None:
-    """Axe finds nothing, each page has one heading of the first level, and none is wider than the screen."""
+    """Axe finds nothing, each page has one heading of the first level, and no page is wider than the screen."""
     found: dict[str, list[str]] = {}
 
     def look(name: str) -> None:
@@ -145,7 +145,7 @@ def test_every_page_can_be_read_by_everybody(
         look("exported file")
         tab.get_by_role("treeitem", name="refund_order").click()
         look("exported span")
-        # A page that is missing or refused is an answer of 404 or 422, which a browser notes as an error.
+        # A missing or refused page has status 404 or 422, which a browser logs as an error.
         watched.problems[:] = [one for one in watched.problems if "Failed to load resource" not in one]
 
     assert {name: complaints for name, complaints in found.items() if complaints} == {}

@@ -1,4 +1,4 @@
-"""Facets beside the list, and the completion of searches: what they say is what the list has."""
+"""Facets beside the list, and the completion of searches: their counts are those of the list."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def http() -> Iterator[httpx.Client]:
 
 
 def page(http: httpx.Client, link: str) -> tuple[int, dict[str, re.Match[str]]]:
-    """Return how many traces a list has, and its facets by key and value."""
+    """Return the number of traces of a list, and its facets by key and value."""
     text = http.get(unescape(link)).raise_for_status().text
     total = re.search(r'<h1>Traces <span class="count">(\d+)', text)
     assert total is not None
@@ -43,7 +43,7 @@ def page(http: httpx.Client, link: str) -> tuple[int, dict[str, re.Match[str]]]:
 
 @pytest.mark.parametrize("query", ["", "error", "order model:gpt-5", "latency>5s -tool:refund"])
 def test_each_facet_counts_the_traces_that_it_leads_to(http: httpx.Client, query: str) -> None:
-    """A click adds the facet to the search; Alt-click leaves its traces out; the counts are of the whole list."""
+    """A facet's count is the length of the list that its link opens; Alt-click excludes these traces."""
     total, facets = page(http, str(httpx.URL("/ui", params={"q": query})))
 
     assert len(facets) > 10
@@ -55,7 +55,7 @@ def test_each_facet_counts_the_traces_that_it_leads_to(http: httpx.Client, query
 
 
 def test_a_chosen_facet_is_marked_and_given_up(http: httpx.Client) -> None:
-    """A second click takes the facet out of the search again."""
+    """A chosen facet is marked, and a second click removes it from the search."""
     total, facets = page(http, "/ui")
     _, chosen = page(http, facets["name:Shop assistant"]["link"])
 
@@ -81,7 +81,7 @@ def test_a_chosen_facet_is_marked_and_given_up(http: httpx.Client) -> None:
     ],
 )
 def test_a_term_is_completed(http: httpx.Client, term: str, proposed: list[str]) -> None:
-    """First the names of fields, then their values, the most frequent first, with counts."""
+    """Names of fields are proposed first, then the values of the field."""
     found = http.get("/ui/complete", params={"term": term}).raise_for_status().json()
 
     assert sorted(one["text"] for one in found) == proposed
@@ -89,13 +89,13 @@ def test_a_term_is_completed(http: httpx.Client, term: str, proposed: list[str])
 
 @pytest.mark.parametrize("term", ["model:gpt-5", "tool:", "release:2"])
 def test_what_is_proposed_is_found(http: httpx.Client, term: str) -> None:
-    """The count beside a proposal is that of its list."""
+    """The count beside a proposal is the length of the list that it opens."""
     for one in http.get("/ui/complete", params={"term": term}).json():
         assert page(http, str(httpx.URL("/ui", params={"q": one["text"]})))[0] == one["count"]
 
 
 def test_columns_are_chosen(http: httpx.Client) -> None:
-    """A row has the columns that one chooses, which links keep, also with a search."""
+    """Rows have the chosen columns, and links keep the choice, also with a search."""
     chosen = http.get("/ui", params={"show": ["release", "answer"], "q": "release:2.3*"}).raise_for_status().text
     usual = http.get("/ui").raise_for_status().text
 
@@ -109,7 +109,7 @@ def test_columns_are_chosen(http: httpx.Client) -> None:
 
 
 def test_rows_have_the_latest_scores(http: httpx.Client) -> None:
-    """Of two scores of a name the later one stands in the row."""
+    """A row shows the later of two scores with the same name."""
     [number] = [number for number in range(COUNT) if record(number)["name"] == "shop"][:1]
     key = {"X-API-Key": "sk_pp_local", "X-Project-Name": "facets"}
     for value in ("0.1", "0.75"):

@@ -1,4 +1,4 @@
-"""The pages of failures, over HTTP: what they show, what their forms do, and who may not use them."""
+"""The pages of failures, over HTTP: their content, their forms, and protection from other sites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 @pytest.fixture(scope="module")
 def http() -> Generator[httpx.Client]:
-    """Yield a client of a server with three traces: two failed alike, one in another way, by a hostile name."""
+    """Yield a client of a server with three failed traces: two alike, and one of a tool with a hostile name."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
@@ -45,7 +45,7 @@ def _send(http: httpx.Client, fingerprint: str, action: str, **form: str) -> htt
 
 
 def test_the_list_leads_to_a_group_and_that_to_its_traces(http: httpx.Client) -> None:
-    """Name, count and state; then the reason, the newest trace at its span, and the commands."""
+    """The list shows groups; a group shows the reason, the newest trace at the failed span, and commands."""
     shown = _page(http)
     assert "LookupError in look_up" in shown
     assert shown.index("LookupError in look_up") < shown.index("LookupError in &lt;script")
@@ -61,7 +61,7 @@ def test_the_list_leads_to_a_group_and_that_to_its_traces(http: httpx.Client) ->
 
 
 def test_no_name_of_a_trace_runs(http: httpx.Client) -> None:
-    """A hostile name is text, on the list, in the group, in the commands and among those to merge with."""
+    """A hostile name is shown as text in the list, the group, the commands and the choices for merging."""
     for path in ("", *(f"/{one}" for one in _fingerprints(http))):
         shown = _page(http, path)
         assert "<script>alert" not in shown
@@ -69,14 +69,14 @@ def test_no_name_of_a_trace_runs(http: httpx.Client) -> None:
 
 
 def test_a_search_that_cannot_be_read_says_where(http: httpx.Client) -> None:
-    """It shows nothing that it would not find."""
+    """For an invalid search, the page shows the error and no groups."""
     shown = _page(http, "?q=latency%3E5x")
     assert "latency has no unit" in shown
     assert "LookupError in look_up" not in shown
 
 
 def test_a_person_handles_a_group(http: httpx.Client) -> None:
-    """Each form leads back to the group; the list shows what is open, and counts the others."""
+    """Each form returns to the group; the list shows open groups, and counts the others."""
     first, second = _fingerprints(http)
     answer = _send(http, first, "name", name="  No such order ")
     assert (answer.status_code, f"/ui/failures/{first}" in answer.headers["location"]) == (303, True)
@@ -100,7 +100,7 @@ def test_a_person_handles_a_group(http: httpx.Client) -> None:
 
 
 def test_a_page_of_another_site_changes_nothing(http: httpx.Client) -> None:
-    """A form from elsewhere is refused, and no GET changes a group."""
+    """A form from another site is refused, and no GET changes a group."""
     first = _fingerprints(http)[0]
     form = {"name": "Owned"}
     for origin in ("https://evil.example", "null"):
@@ -111,7 +111,7 @@ def test_a_page_of_another_site_changes_nothing(http: httpx.Client) -> None:
 
 
 def test_what_is_not_there(http: httpx.Client) -> None:
-    """An unknown group, and an action of one, are missing; an unknown action is refused."""
+    """An unknown group has status 404; an unknown action has status 422."""
     assert http.get("/ui/failures/0123456789abcdef").status_code == 404
     assert _send(http, "0123456789abcdef", "open").status_code == 404
     assert _send(http, _fingerprints(http)[0], "explode").status_code == 422

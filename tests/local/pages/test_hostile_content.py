@@ -1,7 +1,7 @@
-"""Hostile texts wherever content is shown: no script runs and nothing is asked for, even by a browser without a policy.
+"""Hostile texts wherever content is shown: no script runs and no request is sent, even without a content policy.
 
-Each text is tried as Markdown, in and as pictures, as the target and the words of links, as code and its language, and
-in keys and values of JSON, on every page that shows a trace and in an exported file.
+Each text is tried as Markdown, in pictures, in targets and words of links, in code and names of languages, and in keys
+and values of JSON, on every page that shows a trace and in an exported file.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def _svg(text: str) -> str:
 
 
 def as_markdown(text: str) -> list[Any]:
-    """Return a text alone, below a heading and in a list."""
+    """Return the text alone, below a heading and in a list."""
     return [text, f"# {text}\n\n- {text}\n\n> {text}"]
 
 
 def as_pictures(text: str) -> list[Any]:
-    """Return it as a picture's address, and SVG and HTML as pictures of every shape, under true and false types."""
+    """Return the text as a picture's address, and as SVG and HTML pictures in every format and under false types."""
     svg, encoded = _svg(text), _base64(_svg(text))
     addresses = [
         text,
@@ -76,7 +76,7 @@ def as_pictures(text: str) -> list[Any]:
 
 
 def as_links(text: str) -> list[Any]:
-    """Return it as the target, the title and the words of links of each form."""
+    """Return the text as the target, the title and the words of links of each form."""
     return [
         f"[{text}]({text})",
         f"[a](<{text}>)",
@@ -88,7 +88,7 @@ def as_links(text: str) -> list[Any]:
 
 
 def as_code(text: str) -> list[Any]:
-    """Return it as code, in a language and as its name."""
+    """Return the text as code, in a language, and as the name of a language."""
     named = text.replace("`", "").replace("\n", " ")
     return [
         f"```html\n{text}\n```",
@@ -100,7 +100,7 @@ def as_code(text: str) -> list[Any]:
 
 
 def as_json(text: str) -> list[Any]:
-    """Return it in keys and values of JSON and of Python, as parts and as text."""
+    """Return the text in keys and values of JSON and of Python, as parts and as text."""
     value = {text: [text, {text: None}]}
     return [[{"type": text, text: value}], json.dumps(value), repr(value), json.dumps([text])]
 
@@ -127,7 +127,7 @@ AUDIT: Final = """
         .concat([...document.querySelectorAll(forbidden)].map((node) => node.outerHTML.slice(0, 120)))
 }
 """
-"""A script that names what could run or load: handlers, styles, addresses of other kinds than ours, whole documents."""
+"""A script that lists whatever could run or load: handlers, styles, unexpected addresses, embedded documents."""
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def trace_of(trace_id: str, contents: Sequence[Any]) -> dict[str, Any]:
 
 
 def addresses(server: LocalServer, session: str) -> list[str]:
-    """Return every page that shows the trace."""
+    """Return the addresses of all pages that show the trace."""
     with http_of(server) as http:
         groups = [one["fingerprint"] for one in http.get("/local/failures?state=all").json()["items"]]
     spans = [str(UUID(int=UUID(TRACE).int << 64 | UUID(span).int)) for span in SPANS]
@@ -203,7 +203,7 @@ def addresses(server: LocalServer, session: str) -> list[str]:
 
 
 def assert_inert(tab: Page, where: str) -> None:
-    """Check that nothing ran, and that nothing on the page could run or load."""
+    """Check that no script ran, and that nothing on the page could run or load."""
     tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
     assert tab.evaluate("window.ran") is None, where
     assert tab.evaluate(AUDIT) == [], where
@@ -215,7 +215,7 @@ def assert_inert(tab: Page, where: str) -> None:
     [pytest.param(place, id=place.__name__, marks=() if place in IN_CI else IN_FULL) for place in PLACES],
 )
 def test_no_page_runs_or_loads_it(browser: Browser, tmp_path: Path, place: Callable[[str], list[Any]]) -> None:
-    """Without its policy, a browser still finds nothing to run and nothing to ask for."""
+    """Even without the content policy, a browser runs nothing and loads nothing from a hostile text."""
     assert len(HOSTILE) >= 34
     contents = [shown for text in HOSTILE for shown in place(text)]
     bodies = [trace_of(TRACE, contents), trace_of(OTHER, contents[::-1])]
@@ -248,7 +248,7 @@ def test_no_page_runs_or_loads_it(browser: Browser, tmp_path: Path, place: Calla
 
 
 def test_the_audit_would_find_it(browser: Browser) -> None:
-    """Each thing that must not be on a page is named if it is."""
+    """The audit reports each kind of forbidden markup."""
     bad = [
         f'<b onclick="{SCRIPT}">b</b>',
         f'<a href="javascript:{SCRIPT}">a</a>',

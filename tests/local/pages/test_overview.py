@@ -1,4 +1,4 @@
-"""The overview: figures against a slow count, and each drawn point against the list it links to."""
+"""The overview: its figures equal a slow count, and each drawn point equals the list it links to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 Row: TypeAlias = tuple[int, int | None, str, int]
-"""Start, time, status and tokens of a trace; its cost and its release follow from the tokens."""
+"""Start, duration, status and tokens of a trace; its cost and its release follow from the tokens."""
 ROWS = st.lists(
     st.tuples(
         st.integers(0, 10_000),
@@ -42,7 +42,7 @@ ROWS = st.lists(
 
 
 def release(tokens: int) -> str | None:
-    """Return the release of a trace with so many tokens."""
+    """Return the release of a trace with this number of tokens."""
     return f"r{tokens % 3}" if tokens else None
 
 
@@ -54,7 +54,7 @@ def scores(tokens: int) -> dict[str, float | None]:
 
 
 def overview(rows: list[Row], sealed: int, until: int) -> Overview:
-    """Store traces, seal the first of them, and return the overview of all."""
+    """Store traces, seal the first `sealed` of them, and return the overview of all."""
     database = Database()
     services = build_services(LocalSettings(), database, Faults())
     project = services.accounts.add_project(services.accounts.home.id, "p", "")
@@ -94,7 +94,7 @@ def overview(rows: list[Row], sealed: int, until: int) -> Overview:
 @given(ROWS, st.integers(0, 40), st.integers(1, 4000))
 @settings(max_examples=25)
 def test_the_figures_are_those_of_a_slow_count(rows: list[Row], sealed: int, more: int) -> None:
-    """Columns add up to the whole; percentiles occurred, half of the traces took no longer than p50, 95 % than p95."""
+    """Columns add up to the total; percentiles are values that occurred, and enough traces took no longer."""
     found = overview(rows, sealed, max(start for start, *_ in rows) + more)
 
     assert len(found.buckets) == BUCKETS
@@ -137,7 +137,7 @@ def _check(figures: Figures, rows: list[Row]) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """Two hundred traces over ten days."""
+    """Yield a server with two hundred traces over ten days."""
     with LocalServer(limit=None) as running:
         headers = {"X-API-Key": running.api_key, "X-Project-Name": "overview"}
         with httpx.Client(base_url=running.url, headers=headers) as http:
@@ -194,7 +194,7 @@ def _listed(server: LocalServer, link: str) -> int:
 
 
 def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> None:
-    """Whoever clicks on a point sees what it is made of."""
+    """A click on a point of a plot lists exactly the traces that the point counts."""
     page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
     columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: (\d+) traces">', page)
 
@@ -252,7 +252,7 @@ def test_a_row_of_a_range_links_to_its_traces_within_the_range() -> None:
 
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:
-    """One filter holds for every figure, and what cannot be read is said."""
+    """One search applies to every figure, and an invalid search is reported."""
     page = httpx.get(f"{server.url}/ui/overview", params={"q": "release:2.4 error"}).raise_for_status().text
     wrong = httpx.get(f"{server.url}/ui/overview", params={"q": "latency>x"}).raise_for_status().text
 

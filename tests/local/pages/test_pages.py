@@ -27,7 +27,7 @@ HOSTILE = (
 
 
 class Page(HTMLParser):
-    """The elements, text and links that a browser would make of a page."""
+    """The elements, the text and the links of a page, as a browser would parse them."""
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__()
@@ -123,21 +123,21 @@ def _page(http: httpx.Client, path: str) -> Page:
 
 
 def test_a_browser_is_sent_to_the_pages_and_a_client_gets_json(http: httpx.Client) -> None:
-    """`/` answers by the `Accept` header."""
+    """`/` redirects browsers to the pages and returns JSON to clients, by the `Accept` header."""
     page = http.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
     assert (page.status_code, page.headers["location"]) == (303, "/ui")
     assert http.get("/").json()["name"] == "PandaProbe"
 
 
 def test_without_traces_the_page_says_what_to_add(server: LocalServer, http: httpx.Client) -> None:
-    """An empty server shows the one line to add and the address to send to."""
+    """A server without traces shows the one line to add and the endpoint to send to."""
     text = _page(http, "/ui").text
     assert "pandaprobe_otel.init()" in text
     assert f"PANDAPROBE_ENDPOINT={server.url}" in text
 
 
 def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
-    """A row has the name, the question, the answer if wanted, and links to trace and session."""
+    """A row has the name, the question, the answer if its column is chosen, and links to trace and session."""
     http.post("/traces", json=_trace())
     page = _page(http, "/ui?show=tags&show=answer")
     assert "Where is my order?" in page.text
@@ -147,7 +147,7 @@ def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
 
 
 def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None:
-    """The mark is in the list, above the trace, in its tree, at its span, in its session, and in its Markdown."""
+    """An outcome such as "timed out" is marked in the list, the trace, tree, span and session, and in Markdown."""
     root, *_ = _agent_spans()
     metadata = {"outcome": "timed_out"}
     http.post("/traces", json=_trace(metadata=metadata, spans=[{**root, "status": "UNSET", "metadata": metadata}]))
@@ -164,7 +164,7 @@ def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None
 
 
 def test_filters_narrow_the_list(http: httpx.Client) -> None:
-    """Name, status, user and tag narrow the list; an empty result says so."""
+    """Name, status, user and tag narrow the list; for an empty result, the page has a note."""
     http.post("/traces", json=_trace(ONE, name="alpha", user_id="u1", tags=["t"]))
     http.post("/traces", json=_trace(TWO, name="beta", status="ERROR"))
     for query in ("q=ALPHA", "user=u1", "tag=t", "status=COMPLETED"):
@@ -178,7 +178,7 @@ def _found(http: httpx.Client, query: str) -> list[str | None]:
 
 
 def test_the_search_finds_what_was_said(http: httpx.Client) -> None:
-    """The search covers what traces and spans were given and gave, errors and ids; words, whatever their case."""
+    """The search covers inputs, outputs, errors and ids of traces and spans, ignores case and matches whole words."""
     http.post("/traces", json=_trace(ONE, input='say "Ärger"\nnow', output=None, spans=_agent_spans()))
     http.post("/traces", json=_trace(TWO))
     one, two = f"/ui/traces/{ONE}", f"/ui/traces/{TWO}"
@@ -202,7 +202,7 @@ def test_only_what_started_lately(http: httpx.Client) -> None:
 
 
 def test_projects_are_apart(server: LocalServer, http: httpx.Client) -> None:
-    """A project's page shows only its own traces, and names every project."""
+    """A project's page shows only traces of this project, and names every project."""
     http.post("/traces", json=_trace(ONE, name="of shop"))
     http.post("/traces", json=_trace(TWO, name="of bank"), headers={"X-Project-Name": "bank"})
     ids = {project.name: project.id for project in server.services.accounts.projects(server.services.accounts.home.id)}
@@ -213,7 +213,7 @@ def test_projects_are_apart(server: LocalServer, http: httpx.Client) -> None:
 
 
 def test_a_trace_is_a_tree_on_one_axis(http: httpx.Client) -> None:
-    """Each span is a row at its depth with a bar at its place; errors are counted and lead to their span."""
+    """Each span is a row at its depth, with a bar at its time; errors are counted and link to their span."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     page = _page(http, f"/ui/traces/{ONE}")
     levels = [node["aria-level"] for node in page.all("a", role="treeitem")]
@@ -226,18 +226,18 @@ def test_a_trace_is_a_tree_on_one_axis(http: httpx.Client) -> None:
 
 
 def test_a_span_shows_tools_offered_and_called(http: httpx.Client) -> None:
-    """The detail of a model call has tokens, time to first token, and the offered tools with those it called."""
+    """The details of a model call have tokens, time to first token, and offered tools; the called ones are marked."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     page = _page(http, f"/ui/traces/{ONE}/spans/{UUID(int=12)}")
     tools = {tool["class"] for tool in page.all("span", **{"class": "tool"})}
     assert tools == {"tool called", "tool"}
     assert "500 ms" in page.text
     assert "1 of 2 called" in page.text
-    assert page.all("a", href=f"?span={UUID(int=11)}"), "the way back to the parent"
+    assert page.all("a", href=f"?span={UUID(int=11)}"), "no link to the parent"
 
 
 def test_the_conversation_of_a_trace(http: httpx.Client) -> None:
-    """The conversation shows each message once, with the calls between them."""
+    """The conversation shows each message once, with the tool calls between them."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     text = _page(http, f"/ui/traces/{ONE}?view=chat").text
     assert text.count("Where is my order?") == 1
@@ -246,7 +246,7 @@ def test_the_conversation_of_a_trace(http: httpx.Client) -> None:
 
 
 def test_tools_scores_and_json_have_views(http: httpx.Client) -> None:
-    """The other views show the tools of a trace, its scores with reasons, and its JSON."""
+    """Further views show the tools of a trace, its scores with reasons, and its JSON."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     score = {"trace_id": ONE, "name": "helpful", "value": "0.25", "reason": "no date was given"}
     http.post("/evaluations/trace-scores", json=score)
@@ -265,7 +265,7 @@ def test_finding_text_in_spans(http: httpx.Client) -> None:
 
 
 def test_a_part_of_a_trace_as_markdown(http: httpx.Client) -> None:
-    """A trace, or a span with its descendants, is available as Markdown whose fences hold."""
+    """A trace, or a span with its descendants, is available as Markdown; code fences in the content cannot break it."""
     spans = _agent_spans()
     spans[2]["input"] = "```\ncode\n```"
     http.post("/traces", json=_trace(spans=spans))
@@ -279,7 +279,7 @@ def test_a_part_of_a_trace_as_markdown(http: httpx.Client) -> None:
 
 
 def test_a_session_is_a_sequence_of_turns(http: httpx.Client) -> None:
-    """A session shows question, tools, errors and answer of each trace, oldest first."""
+    """A session shows the question, tools, errors and answer of each trace, oldest first."""
     http.post("/traces", json=_trace(ONE, spans=_agent_spans()))
     second = {"started_at": "2026-01-02T03:05:05+00:00", "input": "Thanks", "output": "You are welcome."}
     http.post("/traces", json=_trace(TWO, **second))
@@ -306,7 +306,7 @@ def test_two_traces_side_by_side(http: httpx.Client) -> None:
 
 
 def test_evaluations_show_trends_and_runs(server: LocalServer, http: httpx.Client) -> None:
-    """Scores become a line and a histogram, a run lists its scores, a monitor its next time."""
+    """Scores become a line and a histogram; the pages list the scores of a run and the monitors."""
     server.judge.set("confidence", 0.3, reason="it hedged")
     http.post("/traces", json=_trace())
     body = {"trace_ids": [ONE], "metrics": ["confidence"], "name": "nightly"}
@@ -323,7 +323,7 @@ def test_evaluations_show_trends_and_runs(server: LocalServer, http: httpx.Clien
 
 
 def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client) -> None:
-    """A score given because there was nothing to judge looks different."""
+    """A score of 1.0 that was given because there was nothing to judge is marked as such."""
     http.post("/traces", json=_trace(input=None, output=None))
     score = {
         "trace_id": ONE,
@@ -337,7 +337,7 @@ def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client
 
 
 def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
-    """Unknown traces, sessions and runs get pages with status 404."""
+    """Unknown traces, sessions and runs get HTML pages with status 404."""
     paths = [f"/ui/traces/{ONE}", f"/ui/traces/{ONE}/spans/{SPAN}", "/ui/session?id=x", f"/ui/runs/{ONE}"]
     answers = [http.get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [404] * 4
@@ -391,7 +391,7 @@ def _hostile_trace(trace_id: str, span_id: str, kind: str) -> dict[str, Any]:
 
 
 def test_no_field_can_bring_script_into_a_page(server: LocalServer, http: httpx.Client) -> None:
-    """With markup in every field, no page has an element, handler or script address that is not its own."""
+    """With markup in every field, a page contains only elements, handlers and script addresses of its template."""
     server.judge.set("confidence", 0.3, reason=HOSTILE)
     other_span = str(UUID(int=12))
     assert http.post("/traces", json=_hostile_trace(ONE, SPAN, "LLM")).status_code == 202
@@ -426,7 +426,7 @@ def _assert_harmless(answer: httpx.Response, path: str) -> None:
             address = attributes.get(name) or ""
             assert address.startswith(("/", "?", "#")) or not address, (path, address)
             assert not address.startswith("//"), (path, address)
-    assert "49" not in [word.strip() for word in page.text.split("{{")], "templates do not evaluate what they show"
+    assert "49" not in [word.strip() for word in page.text.split("{{")], "a template evaluated content"
     policy = answer.headers["content-security-policy"]
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
@@ -453,12 +453,12 @@ def test_pages_with_a_token_ask_for_it() -> None:
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert "sesame" not in cookie
-    assert "PANDAPROBE_API_KEY" in inside.text, "the empty page says that a key is needed"
+    assert "PANDAPROBE_API_KEY" in inside.text, "the empty page names no API key"
     assert guessed.status_code == 303
 
 
 def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
-    """A trace of 2,000 spans, some in cycles, is rendered with each span once, in time that grows with their number."""
+    """A trace of 2,000 spans, some in cycles, is rendered with each span once, in time proportional to their number."""
     spans = [
         {
             "span_id": str(UUID(int=100 + number)),
@@ -474,7 +474,7 @@ def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
     def takes() -> float:
         times: list[float] = []
         for _ in range(2):
-            begun = time.process_time()  # time of this process, which includes the server; other load does not count
+            begun = time.process_time()  # CPU time, so that other load does not count; it includes the server's
             http.get(f"/ui/traces/{ONE}")
             times.append(time.process_time() - begun)
         return min(times)
@@ -485,13 +485,13 @@ def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
         more = spans[first : min(first + 500, first // 500 * 500 + 500)]
         assert http.post(f"/traces/{ONE}/spans", json=more).status_code == 201
     page = _page(http, f"/ui/traces/{ONE}")
-    assert takes() < 30 * of_a_tenth  # it would be a hundred times if each span were compared with each other
+    assert takes() < 30 * of_a_tenth  # the ratio would be a hundred if each span were compared with every other
     assert len(page.all("a", role="treeitem")) == 2001
     assert len({node["href"] for node in page.all("a", role="treeitem")}) == 2001
 
 
 def test_static_files_are_the_projects_own(http: httpx.Client) -> None:
-    """Style and script are served with their types; other names and paths out of the folder are not."""
+    """Style and script are served with their types; unknown names and paths outside the folder get 404."""
     types = {
         name: http.get(f"/ui/static/{name}").headers["content-type"] for name in ("app.css", "app.js", "panda.svg")
     }
@@ -505,7 +505,7 @@ def test_static_files_are_the_projects_own(http: httpx.Client) -> None:
 
 
 def test_the_project_of_the_last_trace_is_shown(server: LocalServer, http: httpx.Client) -> None:
-    """A project that was made later, and is empty, is not what people look for."""
+    """The default project is that of the last stored trace, not the newest project."""
     http.post("/traces", json=_trace(ONE)).raise_for_status()
     other = {"X-API-Key": server.api_key, "X-Project-Name": "made later"}
     http.post("/traces", json=_trace(TWO), headers=other).raise_for_status()
@@ -517,7 +517,7 @@ def test_the_project_of_the_last_trace_is_shown(server: LocalServer, http: httpx
 
 
 def test_what_is_not_known_is_no_zero(http: httpx.Client) -> None:
-    """Without usage or prices a trace has no tokens and no cost to show; with them, nothing spent is $0."""
+    """Unknown tokens and costs are shown as a dash; known zeros as 0 and $0."""
     span = {"span_id": SPAN, "name": "chat", "kind": "LLM", "started_at": "2026-01-01T00:00:00Z"}
     http.post("/traces", json=_trace(ONE, spans=[span])).raise_for_status()
     priced = {**span, "span_id": str(UUID(int=77)), "token_usage": {"prompt_tokens": 0}, "cost": {"total": 0.0}}

@@ -1,4 +1,4 @@
-"""A browser may run nothing but our own scripts, whatever is answered below /ui."""
+"""The content security policy of every answer below /ui: a browser runs only our own scripts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def http() -> Generator[httpx.Client]:
 
 
 def assert_strict(answer: httpx.Response) -> None:
-    """Check that the answer's policy is the one above, and that a browser does not guess its type."""
+    """Check that the answer has the policy above, and keeps browsers from guessing the content type."""
     told = answer.headers["content-security-policy"].split("; ")
     assert dict(one.split(" ", 1) for one in told) == POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -49,7 +49,7 @@ def assert_strict(answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("path", sorted(route.path for route in page_routes("GET")))
 def test_every_address_has_a_strict_policy(http: httpx.Client, path: str) -> None:
-    """Pages, parts of pages, files, JSON and events, whether there is what was asked for or not."""
+    """Pages, fragments, files, JSON and events have the policy, for known and for unknown ids."""
     for values in (KNOWN, {}):
         query = {"trace": TRACE if values else str(UUID(int=9)), "id": "nobody", "span": SPAN, "q": "<script>"}
         answer = http.get(path.format(**{**UNKNOWN, **values}), params=query)
@@ -61,7 +61,7 @@ def test_every_address_has_a_strict_policy(http: httpx.Client, path: str) -> Non
 @pytest.mark.parametrize("path", sorted(route.path for route in page_routes("POST")))
 @pytest.mark.parametrize("origin", ["own", "http://elsewhere.test"])
 def test_every_form_has_a_strict_policy(http: httpx.Client, path: str, origin: str) -> None:
-    """The answer to a form too, also where it is refused."""
+    """The answer to a form has the policy, also if the form is refused."""
     own = str(http.base_url).rstrip("/")
     answer = http.post(path.format(**UNKNOWN), data={"name": "<b>"}, headers={"Origin": origin.replace("own", own)})
 
@@ -74,7 +74,7 @@ def test_every_form_has_a_strict_policy(http: httpx.Client, path: str, origin: s
     [("GET", "/ui/nothing"), ("GET", "/ui/static/x.css"), ("DELETE", "/ui"), ("GET", "/ui/traces/%3Cscript%3E")],
 )
 def test_errors_have_a_strict_policy(http: httpx.Client, method: str, path: str) -> None:
-    """No page, no file, no method and no id are refused as strictly."""
+    """Answers with status 404, 405 and 422 have the policy."""
     answer = http.request(method, path)
 
     assert answer.status_code in (404, 405, 422)
@@ -82,13 +82,13 @@ def test_errors_have_a_strict_policy(http: httpx.Client, method: str, path: str)
 
 
 def test_an_icon_and_a_wrong_host_have_a_strict_policy(http: httpx.Client) -> None:
-    """A browser asks for the icon by itself; a page of another name gets nothing."""
+    """The icon that browsers request by themselves and the refusal of a wrong host have the policy."""
     assert_strict(http.get("/favicon.ico"))
     assert_strict(http.get("/ui", headers={"Host": "elsewhere.test"}))
 
 
 def test_a_page_that_asks_for_the_token_has_a_strict_policy() -> None:
-    """A server with keys sends to the form, which is as strict."""
+    """On a server with auth, the redirect to the sign-in form and the form have the policy."""
     with (
         LocalServer(auth=True, token="open sesame") as server,
         httpx.Client(base_url=server.url, trust_env=False) as http,

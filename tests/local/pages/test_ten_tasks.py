@@ -1,4 +1,4 @@
-"""Ten tasks of a new user, done in a browser that counts: each takes at most five clicks, or one search."""
+"""Ten tasks of a new user, in a browser that counts actions: each takes at most five clicks, or one search."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ addEventListener("keydown", (event) => {
     counted(event.target.matches("input[type=search]") ? "search" : "click")
 }, true)
 """
-"""A script in each page that counts what a hand does: Enter is a search in a search field, else as good as a click."""
+"""A script in each page that counts a user's actions: Enter counts as a search in a search field, else as a click."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """The server with two weeks of conversations in two releases, as programs see it."""
+    """The server with two weeks of conversations in two releases, with a client of its API."""
 
     server: LocalServer
     http: httpx.Client
     folder: Path
 
     def items(self, path: str) -> list[dict[str, Any]]:
-        """Return all items of a list of the API."""
+        """Return all items of a paginated list."""
         found: list[dict[str, Any]] = []
         while True:
             answer = self.http.get(path, params={"limit": 100, "offset": len(found)}).raise_for_status().json()
@@ -86,13 +86,13 @@ def shop(server: LocalServer, tmp_path: Path) -> Generator[Shop]:
 
 @pytest.fixture
 def counts() -> Counter[str]:
-    """Return the clicks and searches of the tab."""
+    """Return the counter of clicks and searches in the tab."""
     return Counter()
 
 
 @pytest.fixture
 def tab(browser: Browser, server: LocalServer, counts: Counter[str]) -> Generator[Page]:
-    """Yield a tab that counts, at the page that a new user opens."""
+    """Yield a tab that counts actions, at the page that a new user opens."""
     context = browser.new_context(
         base_url=server.url,
         viewport={"width": DESK_WIDTH, "height": 900},
@@ -113,7 +113,7 @@ def menu(tab: Page, name: str) -> None:
 
 
 def rows_below(tab: Page, heading: str) -> dict[str, list[str]]:
-    """Return the cells of the table below a heading, by the first; the heading must be there to be seen."""
+    """Return the cells of the table below a heading, by their first cell; the heading must be visible."""
     title = tab.get_by_role("heading", name=heading, exact=True)
     title.scroll_into_view_if_needed()
     expect(title).to_be_visible()
@@ -128,7 +128,7 @@ def count_of(tab: Page) -> Locator:
 
 
 def find_the_slow_tool(tab: Page, shop: Shop) -> None:
-    """The overview times each tool; the slowest is the one that the spans have, and leads to its traces."""
+    """The overview times each tool; the slowest one is the slowest by its spans, and links to its traces."""
     times: dict[str, list[float]] = {}
     for span in (span for trace in shop.traces() for span in trace["spans"] if span["kind"] == "TOOL"):
         times.setdefault(span["name"], []).append(span["latency_ms"])
@@ -142,11 +142,11 @@ def find_the_slow_tool(tab: Page, shop: Shop) -> None:
     assert shown[slowest] == f"{p95[slowest] / 1000:.2f} s"
     assert max(shown, key=lambda name: _milliseconds(shown[name])) == slowest
     tab.get_by_role("link", name=slowest).click()
-    expect(count_of(tab)).to_have_text(str(len(times[slowest])))  # each trace calls it once
+    expect(count_of(tab)).to_have_text(str(len(times[slowest])))  # each trace calls the tool once
 
 
 def compare_two_releases(tab: Page, shop: Shop) -> None:
-    """Traces, errors, times, tokens and cost of both stand below each other, and are those of their traces."""
+    """The overview shows traces, errors, times, tokens and cost of both releases, equal to those of their traces."""
     menu(tab, "Overview")
     rows = rows_below(tab, "By release")
     assert rows.keys() == set(RELEASES)
@@ -163,7 +163,7 @@ def compare_two_releases(tab: Page, shop: Shop) -> None:
 
 
 def annotate_a_trace(tab: Page, shop: Shop) -> None:
-    """A score from 1 to 5 with a note is in the database, as one that a person gave."""
+    """A score from 1 to 5 with a note is stored as an annotation."""
     tab.get_by_role("link", name="support agent").first.click()
     tab.get_by_role("link", name="Scores").click()
     tab.get_by_role("radio", name="4").click()
@@ -179,7 +179,7 @@ def annotate_a_trace(tab: Page, shop: Shop) -> None:
 
 
 def make_a_test_of_a_failure(tab: Page, shop: Shop) -> None:
-    """The page of a failure has the command that makes a test of it; run as it was copied, it does."""
+    """The page of a failure has a command that writes a test of the failure; the copied command works."""
     menu(tab, "Failures")
     tab.get_by_role("link", name="Timeout in refund_order").click()
     tab.get_by_role("button", name="Copy: Make a test").click()
@@ -194,7 +194,7 @@ def make_a_test_of_a_failure(tab: Page, shop: Shop) -> None:
 
 
 def find_what_a_customer_said(tab: Page, shop: Shop) -> None:
-    """A phrase finds the traces in whose spans it occurs, and no others."""
+    """A search for a phrase lists the traces whose spans contain it, and no others."""
     said = [trace["trace_id"] for trace in shop.traces() if "birthday present" in json.dumps(trace)]
     tab.keyboard.press("/")
     tab.keyboard.type('"birthday present"')
@@ -206,7 +206,7 @@ def find_what_a_customer_said(tab: Page, shop: Shop) -> None:
 
 
 def see_why_a_trace_failed(tab: Page, shop: Shop) -> None:
-    """A facet leaves the traces with errors; the newest of them begins with its error, and where it was."""
+    """A facet limits the list to failed traces; the newest of them starts with its error and the failed span."""
     tab.locator("[data-key=status] [data-facet]", has_text="ERROR").click()
     failed = [trace for trace in shop.items("/traces") if trace["status"] == "ERROR"]
     expect(count_of(tab)).to_have_text(str(len(failed)))
@@ -219,7 +219,7 @@ def see_why_a_trace_failed(tab: Page, shop: Shop) -> None:
 
 
 def read_a_whole_conversation(tab: Page, shop: Shop) -> None:
-    """A session has its turns in order, each with question and answer."""
+    """A session shows its turns in order, each with question and answer."""
     menu(tab, "Sessions")
     session = next(one for one in shop.items("/sessions") if one["trace_count"] == 3)
     tab.get_by_role("link", name=session["session_id"], exact=True).click()
@@ -231,7 +231,7 @@ def read_a_whole_conversation(tab: Page, shop: Shop) -> None:
 
 
 def evaluate_two_traces(tab: Page, shop: Shop) -> None:
-    """Two traces of the list are judged, and have a score each."""
+    """Two chosen traces are judged, and each gets a score."""
     newest = [trace["trace_id"] for trace in shop.items("/traces")[:2]]
     for number in range(2):
         tab.get_by_role("checkbox", name="Choose").nth(number).click()
@@ -247,7 +247,7 @@ def evaluate_two_traces(tab: Page, shop: Shop) -> None:
 
 
 def watch_production(tab: Page, shop: Shop) -> None:
-    """A monitor is made, which evaluates new traces every day."""
+    """A new monitor evaluates new traces every day."""
     menu(tab, "Monitors")
     tab.get_by_label("Name", exact=True).click()
     tab.keyboard.type("production")
@@ -263,7 +263,7 @@ def watch_production(tab: Page, shop: Shop) -> None:
 
 
 def give_a_trace_to_a_colleague(tab: Page, shop: Shop) -> None:
-    """A trace is one file, which opens without the server."""
+    """A trace is exported as one file, which opens without the server."""
     newest = shop.items("/traces")[0]
     tab.get_by_role("link", name="support agent").first.click()
     tab.get_by_role("link", name="Act", exact=True).click()
@@ -291,7 +291,7 @@ TASKS: Final[tuple[Callable[[Page, Shop], None], ...]] = (
 
 
 def test_there_are_ten() -> None:
-    """The tasks are ten, each another one."""
+    """The list has ten different tasks."""
     assert len({task.__name__ for task in TASKS}) == 10
 
 
@@ -299,7 +299,7 @@ def test_there_are_ten() -> None:
 def test_a_task_takes_five_clicks_or_one_search(
     tab: Page, shop: Shop, counts: Counter[str], task: Callable[[Page, Shop], None]
 ) -> None:
-    """A new user starts at the list of traces, and does it; the browser has counted."""
+    """Each task starts at the list of traces and stays within the limit of counted actions."""
     task(tab, shop)
 
     clicks, searches = counts["click"], counts["search"]
@@ -308,7 +308,7 @@ def test_a_task_takes_five_clicks_or_one_search(
 
 
 def test_the_browser_counts(tab: Page, counts: Counter[str]) -> None:
-    """Clicks, Enter outside of a search and searches count over several pages; a script's own clicks do not."""
+    """Clicks, searches and Enter elsewhere are counted across pages; clicks by a script are not."""
     menu(tab, "Overview")
     menu(tab, "Sessions")
     tab.get_by_role("navigation", name="Main").get_by_role("link", name="Traces").focus()

@@ -1,4 +1,4 @@
-"""Values that the pages compute before they show them."""
+"""Values that the pages compute before rendering."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _span(name: str, begin: float, end: float | None, parent: str | None = None,
 
 
 def test_the_critical_path_is_what_the_trace_waited_for() -> None:
-    """Only the longer one of two parallel steps is on the path, with the step before it."""
+    """Of two parallel steps only the longer one is critical, and so is the step before it."""
     spans = [
         _span("root", 0, 10),
         _span("first", 0, 2, "root"),
@@ -61,7 +61,7 @@ def test_the_critical_path_is_what_the_trace_waited_for() -> None:
 
 
 def test_orphans_and_circles_are_roots() -> None:
-    """A span without its parent, its own child, and a cycle of two are all shown once."""
+    """A span without its parent, a span that is its own parent, and a cycle of two are each shown once, as roots."""
     spans = [
         _span("lost", 0, 1, "nowhere"),
         _span("self", 0, 1, "self"),
@@ -75,7 +75,7 @@ def test_orphans_and_circles_are_roots() -> None:
 
 
 def test_a_deep_chain_is_no_recursion() -> None:
-    """Five thousand spans, each the child of the one before, are walked without recursion."""
+    """A chain of five thousand spans, each the child of the one before, is walked without recursion."""
     spans = [_span(f"s{n}", 0, 1, f"s{n - 1}" if n else None) for n in range(5000)]
     tree = build_tree(spans)
     assert tree.rows[-1].depth == 4999
@@ -103,12 +103,12 @@ def test_a_deep_chain_is_no_recursion() -> None:
     ],
 )
 def test_messages_in_many_shapes(payload: Any, expected: list[tuple[str, str]]) -> None:
-    """The usual shapes of conversations are read; all other values are no messages."""
+    """Conversations in the usual formats are read; all other values are not messages."""
     assert [(message.role, message.text) for message in messages_in(payload, "user")] == expected
 
 
 def test_calls_and_other_parts_of_messages() -> None:
-    """Tool calls are read in both common forms; images and broken arguments stay as they are."""
+    """Tool calls are read in both common formats; pictures and malformed arguments stay as they are."""
     openai = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}
     anthropic = {"role": "assistant", "content": [{"type": "tool_use", "name": "g", "input": {"b": 2}}]}
     broken = {"role": "assistant", "tool_calls": [{"function": {"name": "h", "arguments": "{oops"}}, 7]}
@@ -126,7 +126,7 @@ def _llm(name: str, given: list[tuple[str, str]], answer: str) -> dict[str, Any]
 
 
 def test_only_what_is_new_is_shown_of_a_thread() -> None:
-    """A second call repeats the first one's messages; they are shown once, and another agent opens a new thread."""
+    """A second call repeats the first one's messages, which are shown once; another agent starts a new thread."""
     spans = [
         _llm("one", [("system", "s"), ("user", "q")], "a"),
         _llm("other", [("system", "s"), ("user", "different")], "x"),
@@ -139,7 +139,7 @@ def test_only_what_is_new_is_shown_of_a_thread() -> None:
 
 
 def test_previews_are_one_line() -> None:
-    """A preview is the last message on one line, cut if it is long."""
+    """A preview is the last message on one line, shortened if it is long."""
     assert preview({"messages": [{"role": "user", "content": "a\n b"}]}) == "a b"
     assert preview({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]}) == "f()"
     assert preview({"k": [1]}) == '{"k":[1]}'
@@ -150,7 +150,7 @@ def test_previews_are_one_line() -> None:
 
 
 def test_tools_that_ran_under_another_kind() -> None:
-    """A retriever with a tool's name counts as that tool; failures and times are summed."""
+    """A retriever with a tool's name counts as a call of that tool; failures and times are summed."""
     call = {"function": {"name": "search", "arguments": "{}"}}
     spans = [
         _span(
@@ -169,7 +169,7 @@ def test_tools_that_ran_under_another_kind() -> None:
 
 
 def test_differences_of_two_trees_and_texts() -> None:
-    """Spans are matched by name, kind and depth; common lines are left out, changed ones are marked."""
+    """Spans are matched by name, kind and depth; in texts, only changed lines are kept and marked."""
     left = build_tree([_span("root", 0, 2), _span("a", 0, 1, "root"), _span("gone", 1, 2, "root")])
     right = build_tree([_span("root", 0, 3), _span("a", 0, 2, "root", output="x")])
     rows = diff_trees(left, right)
@@ -182,13 +182,13 @@ def test_differences_of_two_trees_and_texts() -> None:
 
 
 def _changes(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return the change of each span, by its input."""
+    """Return the change of each span, with the span's input."""
     rows = diff_trees(build_tree(left), build_tree(right))
     return [(row.change, str(node.span["input"])) for row in rows if (node := row.left or row.right) is not None]
 
 
 def test_siblings_that_overlap_are_matched_by_what_they_do() -> None:
-    """Their order is chance; siblings that waited for one another keep theirs."""
+    """Parallel siblings are matched by input, because their order is chance; others are matched by order."""
     root = _span("root", 0, 9, input="root")
 
     def searches(*begun: tuple[str, float, float]) -> list[dict[str, Any]]:
@@ -210,7 +210,7 @@ def test_siblings_that_overlap_are_matched_by_what_they_do() -> None:
 
 
 def test_a_span_with_another_input_is_the_same_span_changed() -> None:
-    """One that is new beside it does not take its place, and has all that is below it beside it."""
+    """A span with a changed input is matched with its old version, even if a new subtree starts beside it."""
     left = [_span("root", 0, 9, input="q"), _span("s", 1, 2, "root", input="a") | {"name": "search"}]
     right = [
         _span("root", 0, 9, input="q"),
@@ -224,14 +224,14 @@ def test_a_span_with_another_input_is_the_same_span_changed() -> None:
 
 
 def test_a_trace_of_any_depth_is_compared() -> None:
-    """Deeper than Python's own calls may go."""
+    """Traces are compared at depths beyond Python's recursion limit."""
     deep = [_span(str(depth), 0, 1, str(depth - 1) if depth else None) for depth in range(3000)]
 
     assert {change for change, _ in _changes(deep, deep)} == {"same"}
 
 
 def test_json_is_escaped_coloured_and_cut() -> None:
-    """Markup in keys and values is text, and a huge value ends with the size of the missing part."""
+    """Markup in keys and values is escaped, and a huge value ends with the number of omitted characters."""
     shown = str(json_markup({"<b>": ["</pre>", 1.5, True, None]}))
     assert "<b>" not in shown
     assert "&lt;/pre&gt;" in shown
@@ -241,7 +241,7 @@ def test_json_is_escaped_coloured_and_cut() -> None:
 
 @pytest.mark.parametrize("length", [0.0, 0.2, 3.0, 38.0, 950.0, 4200.0, 61_000.0, 200_000.0, 8_000_000.0])
 def test_axes_have_a_few_round_marks(length: float) -> None:
-    """An axis has at most ten marks, begins at 0 and stays within the length."""
+    """An axis has at most ten marks, begins at 0 and ends within the length."""
     marks = ticks(length)
     assert len(marks) <= 10
     assert all(0 <= at < 100 for at, _ in marks)
@@ -252,7 +252,7 @@ def test_axes_have_a_few_round_marks(length: float) -> None:
 
 
 def test_numbers_are_shown_in_the_unit_that_reads_best() -> None:
-    """Durations and amounts have a few digits each."""
+    """Durations and amounts are shown with a few digits, in a fitting unit."""
     assert [duration(value) for value in (None, 0, 0.25, 12.4, 1234, 61_000, 7_260_000, -1500)] == [
         "–",
         "0",
@@ -267,7 +267,7 @@ def test_numbers_are_shown_in_the_unit_that_reads_best() -> None:
 
 
 def test_charts_stay_inside_their_frame() -> None:
-    """Scores beyond the range and single points are drawn inside the picture; 1.0 belongs to the last column."""
+    """Scores out of range and single points are drawn inside the frame; 1.0 belongs to the last column."""
     buckets = [{"bucket": "2026-01-01T00:00:00+00:00", "avg_score": score, "count": 1} for score in (-1.0, 0.5, 2.0)]
     for part in (buckets, buckets[:1]):
         trend = trend_of(part, 0.5)
@@ -279,7 +279,7 @@ def test_charts_stay_inside_their_frame() -> None:
 
 
 def test_what_stands_beside_messages_is_shown() -> None:
-    """Members of the payload, of a message and of a part are shown: otherwise the page would contradict the trace."""
+    """Fields beside the messages, in a message and in a part are shown, so that the page hides nothing of the trace."""
     part = {"type": "text", "text": "Blue.", "citations": [{"cited_text": "sky"}]}
     payload = {"messages": [{"role": "assistant", "content": [part], "confidence": 0.9}], "customer_id": "c-1"}
     (message,) = messages_in(payload, "user")

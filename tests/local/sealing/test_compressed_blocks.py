@@ -1,4 +1,4 @@
-"""Blocks: payloads come back as they are, and take a part of their place."""
+"""Compressed blocks: payloads are restored exactly, and repeated content takes little space."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.uuids().map(str), st.tuples(JSON.map(encode), JSON.map(encode)), max_size=6))
 def test_payloads_come_back_as_they_are(payloads: dict[str, tuple[str | None, str | None]]) -> None:
-    """Every JSON text is the same, character by character."""
+    """Every JSON text is restored character by character."""
     assert dict(unpacked(packed(payloads))) == payloads
 
 
 def test_a_conversation_that_repeats_itself_is_stored_once() -> None:
-    """Ten model calls, each with all that was said, take about the place of the last of them."""
+    """Ten model calls, each with the whole conversation so far, take about the space of the last one."""
     said = [json.dumps({"number": number, "text": f"{number} {hash(str(number))}" * 12}) for number in range(10)]
     calls = {str(number): (json.dumps(said[: number + 1]), None) for number in range(10)}
 
@@ -36,7 +36,7 @@ def test_a_conversation_that_repeats_itself_is_stored_once() -> None:
 
 
 def test_a_sealed_trace_is_answered_as_before() -> None:
-    """The API gives the same bytes, sealed or not, and after a change of what was sealed."""
+    """The API returns the same bytes before and after sealing, and after a change of a sealed trace."""
     trace, span = UUID(int=1), UUID(int=2)
     odd = {"number": 1.0, "large": 10**30, "text": 'é\u2028 \\ " ' * 20, "deep": [[["x" * 100]]], "none": None}
     body = {"trace_id": str(trace), "name": "odd", "started_at": "2026-01-01T00:00:00Z", "input": odd}

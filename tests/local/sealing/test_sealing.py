@@ -1,4 +1,4 @@
-"""Sealing: what is kept of each trace is what is derived from it now, whatever happened to it."""
+"""Sealing: the data that is kept for a trace always equals the data derived from its current state."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ AT = "2026-01-01T00:00:00Z"
 
 
 def content(trace: StoredTrace) -> str:
-    """Return all of a trace as a text."""
+    """Return the whole content of a trace as text."""
     return repr(trace.record)
 
 
 def written(version: int = 1, derive: Callable[[StoredTrace], Any] = content) -> Derivation:
-    """Return a derivation that keeps the whole trace, and complains if it is to forget anything else."""
+    """Return a derivation that keeps the whole trace, and fails if it is to forget anything else."""
 
     def keep(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:
         connection.execute("INSERT INTO kept VALUES (?, ?)", (trace.seq, text))
 
     def forget(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:
         gone = connection.execute("DELETE FROM kept WHERE seq = ? AND text = ?", (trace.seq, text)).rowcount
-        assert gone == 1, "what is forgotten is not what was kept"
+        assert gone == 1, "forget() got a text that was not kept"
 
     def clear(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS kept (seq INTEGER PRIMARY KEY, text TEXT)")
@@ -57,29 +57,29 @@ class Store:
             connection.execute("INSERT OR IGNORE INTO projects VALUES ('p', 'o', 'p', '', 0)")
         self.seals = Seals(self.database, derivations)
         self.traces = TraceStore(self.database, self.seals)
-        self.sealer = Sealer(self.database, self.seals, monotonic=lambda: 0.0)  # nothing is ever quiet
+        self.sealer = Sealer(self.database, self.seals, monotonic=lambda: 0.0)  # time stands still: no trace is quiet
 
     def post(self, number: int, text: str) -> None:
-        """Store a trace with two spans, or merge it."""
+        """Store a trace with two spans, or merge it with the stored one."""
         spans = [{"span_id": UUID(int=2 * number + each), "name": text, "started_at": AT} for each in (0, 1)]
         body = {"trace_id": UUID(int=number), "name": text, "started_at": AT, "input": text, "spans": spans}
         with self.database.write() as connection:
             self.traces.save(connection, "p", TraceCreate.model_validate(body), now=0)
 
     def kept(self) -> dict[int, str]:
-        """Return what is kept of traces, by their numbers."""
+        """Return the kept data of traces, by their numbers."""
         with self.database.read() as connection:
             return dict(tuple(row) for row in connection.execute("SELECT seq, text FROM kept"))
 
     def derived(self) -> dict[int, str]:
-        """Return what is derived from all traces as they are now."""
+        """Return the data derived from all traces in their current state."""
         with self.database.read() as connection:
             seqs = [row["seq"] for row in connection.execute("SELECT seq FROM traces")]
             traces = [read_trace(connection, seq) for seq in seqs]
         return {trace.seq: content(trace) for trace in traces if trace is not None}
 
     def close(self) -> None:
-        """End the thread and close the file."""
+        """Stop the thread and close the file."""
         self.sealer.stop(5)
         self.database.close()
 
@@ -116,7 +116,7 @@ STEPS: dict[str, Callable[[Store, int, str], Any]] = {
 @given(st.lists(st.tuples(st.sampled_from([*STEPS]), NUMBERS, TEXTS), max_size=20))
 @settings(max_examples=40)
 def test_what_is_kept_is_what_is_derived_now(steps: list[tuple[str, int, str]]) -> None:
-    """At no time is anything kept of an older state of a trace; once sealed, something is kept of each."""
+    """Nothing derived from an older state of a trace is ever kept; after sealing, data of each trace is kept."""
     with opened() as store:
         for step, number, text in steps:
             STEPS[step](store, number, text)
@@ -127,7 +127,7 @@ def test_what_is_kept_is_what_is_derived_now(steps: list[tuple[str, int, str]]) 
 
 
 def test_a_trace_that_changes_while_it_is_read_is_sealed_later() -> None:
-    """Data derived from the older state is not kept."""
+    """If a trace changes while it is read, the data derived from the older state is not kept."""
     changed = False
 
     def derive(trace: StoredTrace) -> str:
@@ -146,7 +146,7 @@ def test_a_trace_that_changes_while_it_is_read_is_sealed_later() -> None:
 
 
 def test_a_new_version_derives_all_anew(tmp_path: Path) -> None:
-    """A file of an older version is brought up to date, and one of the same version is not read again."""
+    """A new version of a derivation derives everything again; an unchanged version reads no trace again."""
     read: list[int] = []
 
     def derive(trace: StoredTrace) -> str:
@@ -166,7 +166,7 @@ def test_a_new_version_derives_all_anew(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_derived_from_keeps_no_other_trace_from_being_sealed(caplog: pytest.LogCaptureFixture) -> None:
-    """The trace stays unsealed until it changes, and the log says so."""
+    """A trace whose derivation fails is logged and stays unsealed until it changes; other traces are sealed."""
 
     def derive(trace: StoredTrace) -> str:
         if trace.row["name"] == "bad":
@@ -186,7 +186,7 @@ def test_what_cannot_be_derived_from_keeps_no_other_trace_from_being_sealed(capl
 
 
 def test_a_change_is_not_refused_for_what_cannot_be_forgotten() -> None:
-    """Everything is derived anew instead, so that nothing old is kept."""
+    """If old derived data cannot be removed exactly, everything is derived again, so that nothing old is kept."""
     works = True
 
     def derive(trace: StoredTrace) -> str:
@@ -207,7 +207,7 @@ def test_a_change_is_not_refused_for_what_cannot_be_forgotten() -> None:
 
 
 def test_the_thread_seals_what_is_quiet() -> None:
-    """A trace is sealed without being asked for, once its last change is a second ago, and not earlier."""
+    """The thread seals a trace once its last change is one second old, and not earlier."""
     sealed, now = threading.Event(), 0.0
 
     def keep(_connection: sqlite3.Connection, trace: StoredTrace, _derived: str) -> None:

@@ -1,4 +1,4 @@
-"""The index: whatever happens to traces, a search by sets of bits finds what a scan of them finds."""
+"""The index: after any changes of traces, a search with bit sets finds the same traces as a scan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ALL = Slice(limit=1000, offset=0)
 
 
 class Store:
-    """A store of one project, beside another with the same traces; its thread never seals."""
+    """A store of one project, whose sealing thread is stopped."""
 
     def __init__(self, path: str | Path = MEMORY) -> None:
         self.database = Database(path)
@@ -52,7 +52,7 @@ class Store:
             accounts.keep(self.project, connection)
 
     def post(self, number: int, kind: int) -> None:
-        """Store a trace as `record` has it for a kind, or merge it."""
+        """Store the trace that `record` makes for a kind, or merge it with the stored one."""
         body = {**record(kind), "trace_id": str(UUID(int=number + 1))}
         spans = [{**span, "span_id": str(UUID(int=1000 * number + at))} for at, span in enumerate(body["spans"], 1)]
         with self.database.write() as connection:
@@ -60,7 +60,7 @@ class Store:
             self.services.traces.save(connection, self.project.id, trace, now=0)
 
     def score(self, number: int, value: float) -> None:
-        """Add a score to a trace, if there is one."""
+        """Add a score to a trace, if the trace exists."""
         target = str(UUID(int=number + 1))
         if self.services.traces.get(self.project.id, target) is not None:
             score = NewScore(target=target, name="task_completion", value=str(value), source="x")
@@ -68,7 +68,7 @@ class Store:
                 self.services.evaluation.trace_scores.add(connection, self.project.id, score, now=0)
 
     def change_scores(self, number: int, value: float | None) -> None:
-        """Set the value of the latest score of a trace, or delete it."""
+        """Set the value of a trace's latest score, or delete the score."""
         scores = self.services.evaluation.trace_scores
         for row in scores.of_target(self.project.id, str(UUID(int=number + 1)))[:1]:
             if value is None:
@@ -83,7 +83,7 @@ class Store:
             assert connection.execute("SELECT COUNT(*) FROM unsealed").fetchone()[0] == 0
 
     def records(self) -> list[Record]:
-        """Return all traces as the API has them."""
+        """Return all traces in the form of the API."""
         with self.database.read() as connection:
             seqs = [row["seq"] for row in connection.execute("SELECT seq FROM traces")]
             return [trace.record for seq in seqs if (trace := read_trace(connection, seq)) is not None]
@@ -101,7 +101,7 @@ class Store:
         return [row["trace_id"] for row in rows]
 
     def scanned(self, query: str) -> list[str]:
-        """Return the ids of the traces that match, the latest first."""
+        """Return the ids of the traces that match by a scan, the latest first."""
         scores, asked = self.scores(), parse(query).query
         found = [each for each in self.records() if matches(each, asked, scores)]
         return [each["trace_id"] for each in sorted(found, key=_start, reverse=True)]
@@ -151,7 +151,7 @@ STEP = st.tuples(st.sampled_from([*STEPS, "post", "post", "restart"]), st.intege
 @given(st.lists(STEP, min_size=3, max_size=24), st.lists(queries(), min_size=6, max_size=6))
 @settings(max_examples=15)
 def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], asked: list[str]) -> None:
-    """After posts, patches, deletions, scores and restarts, sealed or not, in the order of the start."""
+    """After posts, patches, deletions, scores, seals and restarts, a search finds the same traces as a scan."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "p.db"
         store = Store(path)
@@ -170,7 +170,7 @@ def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], ask
 
 @pytest.fixture(scope="module")
 def many() -> Generator[Store]:
-    """Yield a store of 60 traces, of which 40 are sealed."""
+    """Yield a store of 60 traces, of which 41 are sealed."""
     with opened() as store:
         for number in range(60):
             store.post(number, number)
@@ -184,7 +184,7 @@ def many() -> Generator[Store]:
 def test_pages_are_parts_of_the_whole(
     many: Store, monkeypatch: pytest.MonkeyPatch, query: str, sort_by: TraceSortBy
 ) -> None:
-    """A list of many traces, read in order, has the same pages as a list of few, which is sorted."""
+    """Long lists, which are read in order, have the same pages as short lists, which are sorted."""
     few = [many.found(query, Slice(limit=7, offset=offset), sort_by) for offset in range(0, 70, 7)]
     monkeypatch.setattr(searched_traces, "_FEW", 0)
     as_many = [many.found(query, Slice(limit=7, offset=offset), sort_by) for offset in range(0, 70, 7)]
@@ -196,7 +196,7 @@ def test_pages_are_parts_of_the_whole(
 @given(queries())
 @settings(max_examples=15)
 def test_without_full_text_the_same_is_found(many: Store, query: str) -> None:
-    """An SQLite without FTS5 takes longer."""
+    """With an SQLite without FTS5, a search finds the same traces."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(bit_search, "has_full_text", lambda: False)
         without = many.found(query)
@@ -207,7 +207,7 @@ def test_without_full_text_the_same_is_found(many: Store, query: str) -> None:
 def test_a_missing_full_text_index_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever waits for searches reads why."""
+    """Without FTS5, the log explains once why searches are slow."""
     monkeypatch.setattr(services, "has_full_text", lambda: False)
     services._warn_once.cache_clear()
     for _ in range(2):
@@ -218,7 +218,7 @@ def test_a_missing_full_text_index_is_said_once(
 
 
 def test_a_key_with_too_many_values_is_asked_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids in metadata or in names do not fill the index."""
+    """A key with too many values, such as ids, is searched for in the table and takes no space in the index."""
     monkeypatch.setattr(facets, "MOST_VALUES", 2)
     with opened() as store:
         for number in range(12):
@@ -233,7 +233,7 @@ def test_a_key_with_too_many_values_is_asked_of_the_table(monkeypatch: pytest.Mo
 
 
 def test_nothing_is_left_of_a_deleted_project() -> None:
-    """Facets and words go with the project; the table of words with the next trace that is sealed."""
+    """Facets and words are deleted with their project; its table of words is dropped when the next trace is sealed."""
     with opened() as store:
         store.post(1, 1)
         store.seal()
@@ -256,7 +256,7 @@ def test_nothing_is_left_of_a_deleted_project() -> None:
 
 
 def test_words_are_forgotten_with_their_trace() -> None:
-    """A deleted trace leaves no word behind: FTS5 itself finds its index in order."""
+    """A deleted trace leaves no word in the FTS5 index."""
     with opened() as store:
         for number in range(6):
             store.post(number, number)
@@ -283,7 +283,7 @@ def test_words_are_forgotten_with_their_trace() -> None:
     ],
 )
 def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
-    """The index and the functions that take its place agree, also on accents and on scripts without spaces."""
+    """The index and the functions used without it agree, also on accents and on scripts without spaces."""
     phrase = phrase_of(asked)
     assert phrase is not None
     connection = sqlite3.connect(":memory:")
@@ -297,7 +297,7 @@ def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
 
 @given(st.sets(st.integers(0, 400)), st.integers(0, 200), st.integers(1, 300))
 def test_the_set_of_a_word_has_its_traces(having: set[int], base: int, size: int) -> None:
-    """Bit n is trace `base` + n, whatever the traces before, behind and between."""
+    """Bit n of a word's set stands for trace `base` + n, whatever traces exist before, behind and between."""
     phrase = phrase_of("refund")
     assert phrase is not None
     connection = sqlite3.connect(":memory:")
@@ -320,7 +320,7 @@ def test_the_set_of_a_word_has_its_traces(having: set[int], base: int, size: int
 def test_sliced_numbers_are_numbers(
     numbers: list[int | None], value: float, comparison: Comparison, others: list[int]
 ) -> None:
-    """Comparisons, sums and ranks of columns are those of the numbers themselves."""
+    """Comparisons, sums and ranks of a bit-sliced column equal those of the numbers themselves."""
     known = [(at, number) for at, number in enumerate(numbers) if number is not None]
     places = max((number.bit_length() for _, number in known), default=0)
     column = Column(

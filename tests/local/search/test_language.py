@@ -1,4 +1,4 @@
-"""The search language: what it means, compared with a slow scan of the traces, and what it says to bad input."""
+"""The search language: its results equal a slow scan of the traces, and errors name the invalid part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORES = {each["trace_id"]: number % 10 / 10 for number, each in enumerate(RECOR
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """A server with the traces, half of them in the index; of two scores of a trace the later one counts."""
+    """Yield a server with the traces, half of them in the index; of two scores of a trace the later one counts."""
     with LocalServer(limit=None) as running, client(running) as http:
         for number, each in enumerate(RECORDS):
             http.post("/traces", json=each).raise_for_status()
@@ -47,7 +47,7 @@ def client(server: LocalServer) -> httpx.Client:
 
 
 def found(server: LocalServer, query: str) -> set[int]:
-    """Return the numbers of the traces that the page lists for a query; SearchError's words where it lists none."""
+    """Return the numbers of the traces that the page lists for a query."""
     project = next(each.id for each in server.services.accounts.projects(server.services.accounts.home.id))
     page = httpx.get(f"{server.url}/ui", params={"project": project, "q": query}).raise_for_status().text
     return {int(UUID(each)) - 1 for each in re.findall(r'data-row data-id="([0-9a-f-]{36})"', page)}
@@ -56,7 +56,7 @@ def found(server: LocalServer, query: str) -> set[int]:
 @given(queries())
 @settings(max_examples=50)
 def test_a_query_finds_what_a_scan_finds(server: LocalServer, query: str) -> None:
-    """Fields, flags and texts, joined, negated and in brackets, match the traces that they say."""
+    """Queries of fields, flags and texts, joined, negated and in brackets, find the same traces as a scan."""
     expected = {number for number, each in enumerate(RECORDS) if matches(each, parse(query).query, SCORES)}
 
     assert found(server, query) == expected, query
@@ -64,7 +64,7 @@ def test_a_query_finds_what_a_scan_finds(server: LocalServer, query: str) -> Non
 
 @pytest.mark.parametrize("term", TERMS)
 def test_every_term_divides_the_traces(server: LocalServer, term: str) -> None:
-    """Each term and its negation find all traces together, and none twice."""
+    """A term and its negation together find every trace exactly once."""
     with_it, without = found(server, term), found(server, f"-{term}")
 
     assert with_it | without == set(range(COUNT))
@@ -72,7 +72,7 @@ def test_every_term_divides_the_traces(server: LocalServer, term: str) -> None:
 
 
 def test_moments_are_ages_and_dates(server: LocalServer) -> None:
-    """`after:2026-02-28` is a date; `after:2d` counts back from now, when these traces are old."""
+    """`after:2026-02-28` is a date; `after:2d` counts back from now."""
     assert found(server, "after:2026-02-28") == {0, 1, 2}
     assert found(server, "before:2026-02-28") == set(range(3, COUNT))
     assert found(server, "after:2026-02-28 before:2026-02-28T18:00:00Z") == {1, 2}
@@ -102,7 +102,7 @@ def test_moments_are_ages_and_dates(server: LocalServer) -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(server: LocalServer, query: str, words: str, position: int) -> None:
-    """An error says what to write instead, and the page shows it in the place of a list."""
+    """An error names the position and the correction, and the page shows it instead of a list."""
     with pytest.raises(SearchError, match=re.escape(words)) as caught:
         parse(query)
     page = httpx.get(f"{server.url}/ui", params={"q": query})
@@ -119,18 +119,18 @@ def test_what_is_no_field_is_text(query: str) -> None:
 
 
 def test_a_misspelt_field_is_told_of() -> None:
-    """Whoever writes `modle:gpt-5` finds nothing, and reads why."""
+    """For `modle:gpt-5`, a note explains that this is not a field and was searched for as text."""
     assert parse("modle:gpt-5 error").notes == ("modle is not a field, so “modle:gpt-5” was searched for as text",)
 
 
 def test_a_phrase_may_have_quotation_marks() -> None:
-    """A backslash before a quotation mark, or before itself, takes it literally, and stays before any other sign."""
+    """A backslash escapes a quotation mark or a backslash, and is literal before any other character."""
     assert parse(r'"say \"hi\" to C:\\ and \d"').query == Text(r'say "hi" to C:\ and \d')
 
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.key)
 def test_the_examples_can_be_read(field: Any) -> None:
-    """An example on the page is a query for its field."""
+    """The example of each field on the page is a valid query for this field."""
     query = parse(field.example).query
 
     assert isinstance(query, Field)
@@ -140,7 +140,7 @@ def test_the_examples_can_be_read(field: Any) -> None:
 @given(st.text(alphabet="ab:\"()<>=-*,. \\%_\n'0k5sOR", max_size=60) | st.text(max_size=60))
 @settings(max_examples=100)
 def test_any_text_is_a_query_or_refused(server: LocalServer, text: str) -> None:
-    """No text breaks the reader, the database or the page."""
+    """No text breaks the parser, the database or the page."""
     with suppress(SearchError):
         parse(text)
         if "\x00" not in text:

@@ -1,4 +1,4 @@
-"""Exchanges between a client and the scripted model, through any provider's API."""
+"""Exchanges between a client and the scripted model, in the formats of several model providers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED = "The model is busy, try again"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of one answer as the conventions mean them: input with cached tokens, output with thoughts."""
+    """Token counts of one answer by the semantic conventions: cached tokens are input, thoughts are output."""
 
     prompt: int
     completion: int
@@ -31,8 +31,8 @@ class Usage:
 class Exchange:
     """One request and its answer.
 
-    `roles` are the first letters of the roles of the request's messages (system, user, assistant, tool), `question`
-    the user's last text; the answer is `text`, or calls of tools, or an error.
+    `roles` has the first letter of each request message's role (system, user, assistant, tool), and `question` is the
+    user's last text. The answer is `text`, tool calls in `calls`, or `error`.
     """
 
     model: str
@@ -46,12 +46,12 @@ class Exchange:
 
 
 def of_chat(body: Json) -> tuple[str, str]:
-    """Return (roles, question) of a request of OpenAI's chat API."""
+    """Return (roles, question) of a request to OpenAI's chat API."""
     return _read((message["role"], message.get("content")) for message in body["messages"])
 
 
 def of_responses(body: Json) -> tuple[str, str]:
-    """Return (roles, question) of a request of OpenAI's responses API."""
+    """Return (roles, question) of a request to OpenAI's responses API."""
     given = body["input"]
     entries: list[tuple[str, Any]] = [("system", body["instructions"])] if body.get("instructions") else []
     for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
@@ -62,7 +62,7 @@ def of_responses(body: Json) -> tuple[str, str]:
 
 
 def of_messages(body: Json) -> tuple[str, str]:
-    """Return (roles, question) of a request of Anthropic's messages API."""
+    """Return (roles, question) of a request to Anthropic's messages API."""
     entries: list[tuple[str, Any]] = [("system", body["system"])] if body.get("system") else []
     for message in body["messages"]:
         content = message["content"]
@@ -74,7 +74,7 @@ def of_messages(body: Json) -> tuple[str, str]:
 
 
 def of_gemini(body: Json) -> tuple[str, str]:
-    """Return (roles, question) of a request of Gemini's API."""
+    """Return (roles, question) of a request to Gemini's API."""
     entries: list[tuple[str, Any]] = []
     if body.get("systemInstruction"):
         entries.append(("system", body["systemInstruction"]["parts"]))
@@ -87,7 +87,7 @@ def of_gemini(body: Json) -> tuple[str, str]:
 
 
 def tools_of(body: Json) -> dict[str, Json]:
-    """Return the tools that a request of any API offers: name -> JSON Schema of the arguments."""
+    """Return the tools that a request to any API offers: name -> JSON Schema of the arguments."""
     tools: dict[str, Json] = {}
     for tool in body.get("tools") or ():
         for declared in tool.get("functionDeclarations") or [tool.get("function") or tool]:
@@ -115,5 +115,5 @@ def _texts(content: Any) -> Iterable[str]:
 
 
 def arguments_text(arguments: Json) -> str:
-    """Return arguments as providers write them."""
+    """Return arguments as model providers write them."""
     return json.dumps(arguments)

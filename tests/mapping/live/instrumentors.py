@@ -1,4 +1,4 @@
-"""Instrumentors that run live: their environments, their programs, and the known gaps of each."""
+"""The instrumentors that are run live: their environments, their programs, and the known gaps of each."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrumentor:
-    """One instrumentor: how to run it, and the parts of an exchange that it does not record (see `verdict.PARTS`)."""
+    """One instrumentor: its program, and the parts of an exchange that it does not record (see `live_check.PARTS`)."""
 
     environment: str
     program: str
@@ -92,11 +92,11 @@ class Instrumentor:
     variables: Mapping[str, str]
     without: frozenset[str]
     told: tuple[Exchange, ...] = ()
-    """Exchanges that the program only reports, without a model."""
+    """Exchanges that the program reports without calling a model."""
 
     @property
     def runs_tools(self) -> bool:
-        """Return whether its program runs tools itself, instead of only reporting their results to the model."""
+        """Return whether the program runs tools itself, instead of only reporting their results to the model."""
         return self.program not in ("openai_calls", "anthropic_calls") and "calls" not in self.without
 
 
@@ -104,7 +104,7 @@ _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _EVENTS = {"OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT": "true"}
 _OLD = {"OTEL_SEMCONV_STABILITY_OPT_IN": "", _CAPTURE: ""}
 _LATEST = {"OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental"}
-_QUIET_CLAUDE = {"ANTHROPIC_OPEN_TELEMETRY": "false"}  # the client's own telemetry, which is on by default
+_QUIET_CLAUDE = {"ANTHROPIC_OPEN_TELEMETRY": "false"}  # the client's own telemetry is on by default
 _ADK_CONTENT = {"ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS": "true"}
 _STRANDS_ON_SPANS = "gen_ai_latest_experimental,gen_ai_tool_definitions,gen_ai_span_attributes_only"
 _LANGSMITH = {"LANGSMITH_OTEL_ENABLED": "true", "LANGSMITH_OTEL_ONLY": "true", "LANGSMITH_TRACING": "true"}
@@ -126,7 +126,7 @@ def _openai(name: str, environment: str = "openai", without: str = "", **variabl
     scenarios = "chat stream no_usage tools tools_stream image busy embeddings"
     if name != "otel_v2":
         scenarios += " responses"
-    if environment == "openai":  # older instrumentors know less of that API
+    if environment == "openai":  # older instrumentors support less of the responses API
         scenarios += " responses_tools responses_stream"
     return _run(f"openai_calls {name} {scenarios}", environment, without, **variables)
 
@@ -243,4 +243,4 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
     "logfire_plain": _run("by_hand logfire", "openai"),
     "plain_otel": _run("by_hand plain", "plain"),
 }
-"""Instrumentors by the names that the recordings use too."""
+"""Instrumentors by name; the recordings use the same names."""

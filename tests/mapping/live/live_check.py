@@ -1,4 +1,4 @@
-"""The verdict on traces: each exchange with the model is one LLM span, and nothing is counted twice."""
+"""Checks of traces: each exchange with the model is one LLM span, and tokens are not counted twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTS = {
     "arguments": "arguments and results of tools",
     "beside": "(each call is recorded in a second trace as well)",
 }
-"""Parts of an exchange that an instrumentor may leave out, by the words in `Instrumentor.without`."""
+"""Parts of an exchange that an instrumentor may omit, by the names in `Instrumentor.without`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Span:
 
 
 def faults(traces: Sequence[Json], exchanges: Sequence[Exchange], without: frozenset[str]) -> list[str]:
-    """Return the faults, one a line; none if the traces show the exchanges, except for the parts left out."""
+    """Return the faults, one a line; an empty list if the traces show the exchanges, except for the omitted parts."""
     calls = sorted(_calls(traces), key=lambda span: str(span.body["started_at"]))
     if "calls" in without:
         return [f"{len(calls)} model calls, expected none"] if calls else []
@@ -65,7 +65,7 @@ def faults(traces: Sequence[Json], exchanges: Sequence[Exchange], without: froze
 
 
 def tool_faults(traces: Sequence[Json], without: frozenset[str], result: str) -> list[str]:
-    """Return the faults of tool spans that ended well: each needs its arguments and its result."""
+    """Return the faults of successful tool spans: each needs its arguments and its result."""
     tools = [span for trace in traces for span in trace["spans"] if span["kind"] == "TOOL"]
     if not tools:
         return ["no span of a tool"]
@@ -91,7 +91,7 @@ def _calls(traces: Sequence[Json]) -> Iterator[Span]:
 
 
 def _outermost(calls: Sequence[Span]) -> Iterator[Span]:
-    """Yield the calls that are not the inner half of a call recorded by two instrumentations."""
+    """Yield the calls that have no other call above them: of a call recorded twice, only the outer span."""
     ids = {span.body["span_id"] for span in calls}
     return (span for span in calls if ids.isdisjoint(span.above))
 
@@ -109,7 +109,7 @@ def _of_trace(trace: Json) -> Iterator[str]:
 
 
 def _of_sums(traces: Sequence[Json], wanted: Sequence[Exchange]) -> list[str]:
-    """Return faults of the sums: every model call must count once, wherever its spans are."""
+    """Return faults of the token sums: every model call must count exactly once in the traces."""
     counted = [span.get("token_usage") or {} for trace in traces for span in trace["spans"]]
     used = [exchange.usage for exchange in wanted if exchange.usage is not None]
     problems: list[str] = []

@@ -1,14 +1,14 @@
-"""Run real instrumentors over real clients against a scripted model, and judge the traces that arrive.
+"""Run real instrumentors and clients against a scripted model, and check the traces that arrive.
 
     python tests/mapping/live/live_runs.py                      all of them, with a table at the end
-    python tests/mapping/live/live_runs.py NAME ...             these
-    python tests/mapping/live/live_runs.py --write              all, and the table into docs/live-instrumentors.md
+    python tests/mapping/live/live_runs.py NAME ...             the named instrumentors
+    python tests/mapping/live/live_runs.py --write              all, table written to docs/live-instrumentors.md
 
-Instrumentors of the same library cannot all be installed together: each group has a virtual environment of its own,
-made by `uv` (of the extra `dev`) below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory) and kept
-for the next run.
-A program of `programs/` then runs in it: it calls `init` or adds our processor, and uses nothing else of ours. This
-needs a package index, and minutes, so it is no part of the test suite.
+Instrumentors of the same library cannot all be installed together, so each group has its own virtual environment.
+`uv` (of the extra `dev`) creates it below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory), and it
+is kept for the next run.
+A program of `programs/` then runs in the environment; of this library, it only calls `init` or adds the processor.
+A run needs a package index and takes minutes, so it is not part of the test suite.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ recordings; the Vercel AI SDK also runs against the local server."""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one run: the traces, and their faults."""
+    """The result of one run: the traces and their faults."""
 
     traces: tuple[Json, ...]
     calls: int
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def environment(name: str) -> Path:
-    """Return the Python of an environment, made now if it does not exist."""
+    """Return the Python of an environment; create the environment if it does not exist."""
     home = VENVS / name
     python, done = home / "bin" / "python", home / "requirements.txt"
     wanted = "\n".join(ENVIRONMENTS[name])
@@ -87,7 +87,7 @@ def run(instrumentor: Instrumentor, python: Path, folder: Path) -> Outcome:
     with ModelEndpoint() as model, StrictPandaProbe() as probe:
         variables = {
             "PATH": os.environ["PATH"],
-            "HOME": str(folder),  # no settings of the user
+            "HOME": str(folder),  # the user's settings must not apply
             "PANDAPROBE_ENDPOINT": probe.url,
             "PANDAPROBE_API_KEY": "sk_pp_live",
             "OPENAI_BASE_URL": f"{model.url}/v1",
@@ -120,7 +120,7 @@ def run(instrumentor: Instrumentor, python: Path, folder: Path) -> Outcome:
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
-    """Return the page: the instrumentors that ran, their versions, and the parts that each does not record."""
+    """Return the page: the tested instrumentors, their versions, and the parts that each does not record."""
     good = sum(not outcome.faults for outcome in outcomes.values())
     lines = [HEAD.format(good=good, all=len(outcomes)), ""]
     lines.append("| instrumentor | versions | model calls | traces | left out by the instrumentor |")

@@ -1,7 +1,7 @@
 """A scripted model behind the APIs of OpenAI (chat, responses, embeddings), Anthropic and Gemini.
 
-Rules: a question with BUSY is refused with 429; a request that offers tools and has no tool's result is answered with
-a call of the first tool; any other with one sentence. Every answer has counts, and every exchange is kept.
+A question with BUSY is refused with status 429. A request that offers tools and has no tool result is answered with a
+call of the first tool, any other request with one sentence. Every answer has token counts, and all exchanges are kept.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EMBEDDING_USAGE = Usage(prompt=9, completion=0)
 
 
 class ModelEndpoint:
-    """The endpoint; `exchanges` has all answered requests, in order."""
+    """The endpoint of the scripted model; `exchanges` has all answered requests, in order."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
@@ -58,7 +58,7 @@ class ModelEndpoint:
 
     @property
     def url(self) -> str:
-        """The root URL; an OpenAI client takes it with `/v1` as its base URL."""
+        """The root URL; OpenAI's client needs it with `/v1`."""
         return self._server.url
 
     def _answer(self, request: Received) -> Reply:

@@ -1,4 +1,4 @@
-"""Real answers of services become spans, the spans answers, and these the same spans again."""
+"""Real answers become spans, answers are rebuilt from the spans, and these answers become equal spans again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _span(adapter: Adapter, server: ProviderServer, recorder: SpanRecorder, *, s
 
 
 def _told(span: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer that a span tells."""
+    """Return the parts of a span that describe the answer."""
     metadata = {key: span["metadata"].get(key) for key in ("finish_reasons", "response_id", "provider", "stream")}
     return {"output": span["output"], "usage": span.get("token_usage"), "model": span.get("model"), **metadata}
 
@@ -52,8 +52,8 @@ def _told(span: dict[str, Any]) -> dict[str, Any]:
 def test_a_rebuilt_answer_makes_the_same_span(
     adapter: Adapter, what: str, stream: bool, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The answer of the service, and the one that is rebuilt from its span, tell the same."""
-    uninstrument(adapter.integration)  # another test of this process may have left it on
+    """The span of a service's answer equals the span of the answer that is rebuilt from it."""
+    uninstrument(adapter.integration)  # another test of this process may have left it instrumented
     instrument(adapter.integration, tracer_provider=recorder.provider)
     try:
         server.replies(_sent(getattr(adapter, what), stream=stream))
@@ -69,8 +69,8 @@ def test_a_rebuilt_answer_makes_the_same_span(
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda one: one.title)
 def test_a_refusal_stays_one(adapter: Adapter, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An HTTP error is rebuilt with its status: the client raises what it raised, and does not try again."""
-    uninstrument(adapter.integration)  # another test of this process may have left it on
+    """An HTTP error is rebuilt with its status, so that the client raises the same exception and does not retry."""
+    uninstrument(adapter.integration)  # another test of this process may have left it instrumented
     instrument(adapter.integration, tracer_provider=recorder.provider)
     try:
         refused = adapter.refused
@@ -86,5 +86,5 @@ def test_a_refusal_stays_one(adapter: Adapter, server: ProviderServer, recorder:
             adapter.calls["plain"](client, Sighting())
     finally:
         uninstrument(adapter.integration)
-    assert type(again.value).__name__ == type(first.value).__name__  # botocore makes classes for each client
+    assert type(again.value).__name__ == type(first.value).__name__  # botocore creates classes for each client
     assert len(server.received) == 1

@@ -1,4 +1,4 @@
-"""`init(replayable=True)`: what messages do not tell of an answer stays with its span."""
+"""`init(replayable=True)`: details of an answer that messages do not contain are kept in its span."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ ASKED: Final[dict[str, Any]] = {"model": "m-1", "max_tokens": 9, "messages": [{"
 
 @pytest.fixture
 def replayable(recorder: SpanRecorder) -> Iterator[SpanRecorder]:
-    """Anthropic's client is recorded with all that it is rebuilt from."""
-    uninstrument("anthropic")  # another test of this process may have left it on
+    """Instrument Anthropic's client with everything that is needed to rebuild an answer."""
+    uninstrument("anthropic")  # another test of this process may have left it instrumented
     instrument("anthropic", tracer_provider=recorder.provider, replayable=True)
     yield recorder
     uninstrument("anthropic")
@@ -60,7 +60,7 @@ def _chunks() -> list[bytes]:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_an_answer_is_rebuilt_as_it_was(stream: bool, server: ProviderServer, replayable: SpanRecorder) -> None:
-    """The order of its parts, signatures, and why it stopped; and the parameters of the request, without its key."""
+    """A rebuilt answer has the same parts, signatures and stop reason; the span lacks only the request's API key."""
     server.replies(Reply(chunks=_chunks(), content_type="text/event-stream") if stream else json_reply(ANSWER))
     _ask(server, stream=stream)
     (span,) = map_trace(replayable.spans)["spans"]
@@ -74,7 +74,7 @@ def test_an_answer_is_rebuilt_as_it_was(stream: bool, server: ProviderServer, re
 
 
 def test_capture_and_mask_hold_for_what_is_kept(server: ProviderServer, replayable: SpanRecorder) -> None:
-    """Without content nothing of it is sent; a mask acts on it; arguments of tools do not come in by this door."""
+    """`capture` and masks also apply to the replay data, including arguments of tools."""
     server.replies(json_reply(ANSWER))
     _ask(server, stream=False)
     views = [read_span(span) for span in replayable.spans]
@@ -89,7 +89,7 @@ def test_capture_and_mask_hold_for_what_is_kept(server: ProviderServer, replayab
 
 
 def test_what_is_too_long_leaves_a_mark(server: ProviderServer, replayable: SpanRecorder) -> None:
-    """More than 64 kB are not kept, which is said; the answer is rebuilt from its messages."""
+    """Replay data over 64 kB is left out with a note, and the answer is rebuilt from its messages."""
     server.replies(json_reply({**ANSWER, "content": [{"type": "text", "text": "word " * MAX_CHARS}]}))
     _ask(server, stream=False)
     (span,) = map_trace(replayable.spans)["spans"]
@@ -97,9 +97,9 @@ def test_what_is_too_long_leaves_a_mark(server: ProviderServer, replayable: Span
 
 
 def test_nothing_is_kept_by_default(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without the setting a span has no such attribute."""
+    """Without the setting, a span has no replay data."""
     server.replies(json_reply(ANSWER))
-    uninstrument("anthropic")  # another test of this process may have left it on
+    uninstrument("anthropic")  # another test of this process may have left it instrumented
     instrument("anthropic", tracer_provider=recorder.provider)
     try:
         _ask(server, stream=False)

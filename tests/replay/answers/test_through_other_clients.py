@@ -1,4 +1,4 @@
-"""The same with the clients that fewer apps use."""
+"""Answers rebuilt from spans, read by less common client libraries over real HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = list(IN_FULL)
 
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
-    """Find what clients have left open at the end of this file, and not in the midst of another one's tests."""
+    """Collect the clients' unclosed resources after this file, so that no later test reports them."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -30,5 +30,5 @@ def found_at_once() -> Iterator[None]:
 @pytest.mark.parametrize("calls", [True, False], ids=["calls", "text"])
 @pytest.mark.parametrize("name", sorted(OTHER_LISTENERS))
 def test_what_a_span_tells_is_what_the_app_hears(name: str, calls: bool, stream: bool, server: ProviderServer) -> None:
-    """Text, thoughts, two parallel calls, why it ended and the counts, whole and as a stream."""
+    """Text, thoughts, two parallel tool calls, stop reason and counts are those of the span, plain and streamed."""
     check(name, OTHER_LISTENERS[name], server, calls=calls, stream=stream)

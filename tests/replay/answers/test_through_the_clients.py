@@ -1,4 +1,4 @@
-"""Answers rebuilt from spans, heard by the real client libraries over real HTTP."""
+"""Answers rebuilt from spans, read by the real client libraries over real HTTP."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ from rebuilt_spans import check
 @pytest.mark.parametrize("calls", [True, False], ids=["calls", "text"])
 @pytest.mark.parametrize("name", sorted(LISTENERS))
 def test_what_a_span_tells_is_what_the_app_hears(name: str, calls: bool, stream: bool, server: ProviderServer) -> None:
-    """Text, thoughts, two parallel calls, why it ended and the counts, whole and as a stream."""
+    """Text, thoughts, two parallel tool calls, stop reason and counts are those of the span, plain and streamed."""
     check(name, LISTENERS[name], server, calls=calls, stream=stream)

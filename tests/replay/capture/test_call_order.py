@@ -1,4 +1,4 @@
-"""Order of the calls of a trace: after what was waited for, not after what merely was quicker."""
+"""The order of a trace's calls: a call comes after those it waited for, not after those that were merely quicker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from stored_traces import call, span, trace
 
 
 def test_steps_one_after_the_other() -> None:
-    """Each comes after the last one, which implies those before."""
+    """Each sequential call comes after the previous one, and so after all earlier ones."""
     assert order_of(trace(call(1, 2), call(3, 4), call(5, 6))) == {1: (), 2: (1,), 3: (2,)}
 
 
 def test_branches_that_happened_not_to_overlap() -> None:
-    """Their calls do not; the spans around them do, or others of their siblings. A summary comes after them all."""
+    """Branches whose spans overlap have no order, even if their calls do not; a summary comes after all branches."""
     branches = [span(f"branch {at}", "CHAIN", at, at + 6) for at in (1, 2, 3)]
     calls = [call(2 * at, 2 * at + 1, parent_span_id=branches[at - 1]["span_id"]) for at in (1, 2, 3)]
     made = trace(*branches, *calls, call(10, 11))
@@ -20,12 +20,12 @@ def test_branches_that_happened_not_to_overlap() -> None:
 
 
 def test_siblings_joined_by_a_longer_one() -> None:
-    """Two that do not overlap are branches where a third one overlaps with both."""
+    """Two calls that do not overlap are parallel if both overlap with a third one."""
     assert order_of(trace(call(1, 9), call(2, 3), call(4, 5), call(10, 11))) == {1: (), 2: (), 3: (), 4: (1, 2, 3)}
 
 
 def test_steps_within_a_branch() -> None:
-    """They wait for one another."""
+    """Calls within one branch come after one another."""
     branches = [span(f"branch {at}", "CHAIN", at, 9) for at in (1, 2)]
     inside = [call(at, at + 0.5, parent_span_id=branches[at % 2]["span_id"]) for at in (3, 4, 5, 6)]
     assert order_of(trace(*branches, *inside)) == {1: (), 2: (), 3: (1,), 4: (2,)}

@@ -1,4 +1,4 @@
-"""Findings in a trace: what went wrong, by what the program did with what it was told."""
+"""Findings: the faults of a program in a trace, which its use of the model's answers shows."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ FOUND: dict[str, tuple[StoredTrace, list[tuple[str, int]]]] = {
 
 @pytest.mark.parametrize("name", FOUND)
 def test_it_is_found_and_nothing_else(name: str) -> None:
-    """Each failure with its assertion, and the last call that a mended program still asks."""
+    """Each failure has its assertion and the last call that a fixed program still makes."""
     given, expected = FOUND[name]
     assert [(one.asserts, one.after) for one in findings(given)] == expected
 
 
 def test_traces_that_failed_alike_are_one_group() -> None:
-    """The same program and failure, whatever the numbers; another failure is another group."""
+    """Traces of the same program with the same failure are one group, whatever the numbers in them."""
 
     def wrong(number: str, **more: Any) -> StoredTrace:
         asks = call(1, 2, tools=[("look_up", {"number": number})])
@@ -83,7 +83,7 @@ def test_traces_that_failed_alike_are_one_group() -> None:
 
 
 def test_traces_are_grouped_as_failures_are() -> None:
-    """By the fingerprints of what failed, whatever ran before; by the metric of a low score; by program."""
+    """Groups differ by the failure's fingerprint, the metric of a low score, and the program, not by earlier steps."""
 
     def failing(error: str, *before: dict[str, Any], **root: Any) -> StoredTrace:
         failed = tool("refund", 8, 9, {"order": 1}, status="ERROR", error=error, output=None)

@@ -1,4 +1,4 @@
-"""A request that is put together from the span of a call asks what the client had asked, as far as traces tell."""
+"""A request rebuilt from a span equals the client's request, as far as traces contain it."""
 
 from __future__ import annotations
 
@@ -174,10 +174,10 @@ def _answer(name: str) -> Reply:
 def test_the_request_of_a_span_is_the_one_that_was_sent(
     name: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """A conversation with tools, thoughts and instructions has the same key; one of another question has another."""
+    """The rebuilt request of a conversation with tools has the key of the sent one, and not of another question."""
     integration, ask = ASKS[name]
     server.replies(_answer(name))
-    uninstrument(integration)  # another test of this process may have left it on
+    uninstrument(integration)  # another test of this process may have left it instrumented
     instrument(integration, tracer_provider=recorder.provider)
     try:
         ask(server.url, "")

@@ -1,4 +1,4 @@
-"""No test is made of a trace that lacks what it needs, and the reason names the span."""
+"""A trace that lacks required data makes no test, and the error names the span."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[StoredTrace, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_reason_is_said(name: str, tmp_path: Path) -> None:
-    """Nothing is written then."""
+    """The error has the reason, and no file is written."""
     refused, reason = REFUSED[name]
     with pytest.raises(CannotCapture) as error:
         capture([refused], tmp_path / "test_it.py", Wishes(folder=tmp_path))
@@ -56,14 +56,14 @@ def _captured(made: StoredTrace, folder: Path, **wishes: Any) -> tuple[str, tupl
 
 
 def test_embeddings_within_a_tool_are_never_made(tmp_path: Path) -> None:
-    """The tool is answered as a whole."""
+    """Embeddings made within a tool are not replayed, because the tool as a whole is."""
     inner = {**span("embed", "EMBEDDING", 3.2, 3.8), "parent_span_id": identity("search-3")}
     text, _ = _captured(trace(GOOD, tool("search", 3, 4, {"query": "q"}), inner), tmp_path)
     assert "tools=True" in text
 
 
 def test_an_object_among_the_arguments_leaves_a_line(tmp_path: Path) -> None:
-    """A trace holds only its name."""
+    """A trace has only the name of an object, so the test has a line to fill in."""
     made = trace(GOOD, input={"question": "Where?", "shop": "<app.Shop object at 0x7f83e805a090>"})
     text, notes = _captured(made, tmp_path)
     assert "# fill in: an argument" in text
@@ -71,7 +71,7 @@ def test_an_object_among_the_arguments_leaves_a_line(tmp_path: Path) -> None:
 
 
 def test_a_program_without_a_name_leaves_a_function(tmp_path: Path) -> None:
-    """`--entry` names it."""
+    """Without a known program, the test has a function to fill in; `--entry` names the program."""
     text, notes = _captured(trace(GOOD), tmp_path)
     assert "raise NotImplementedError" in text
     assert any("--entry" in note for note in notes)
@@ -82,7 +82,7 @@ def test_a_program_without_a_name_leaves_a_function(tmp_path: Path) -> None:
 
 
 def test_the_entry_of_the_project_counts_where_the_trace_names_none(tmp_path: Path) -> None:
-    """`entry` under [tool.pandaprobe]; its source tells the parameter, and that it is a coroutine."""
+    """`entry` under [tool.pandaprobe] names the program; its source gives the parameter's name and that it is async."""
     (tmp_path / "pyproject.toml").write_text('[tool.pandaprobe]\nentry = "shop:reply"\n', encoding="utf-8")
     (tmp_path / "shop.py").write_text("async def reply(question: str) -> str: ...\n", encoding="utf-8")
     text, _ = _captured(trace(GOOD), tmp_path)
@@ -90,20 +90,20 @@ def test_the_entry_of_the_project_counts_where_the_trace_names_none(tmp_path: Pa
 
 
 def test_the_models_own_choice_is_said(tmp_path: Path) -> None:
-    """No recorded answer can mend a program that did what it was told."""
+    """If the failure was the model's own choice, a note explains that no recorded answer can fix it."""
     _, notes = _captured(trace(GOOD), tmp_path)
     assert OWN_CHOICE in notes
 
 
 def test_a_test_that_is_there_stays(tmp_path: Path) -> None:
-    """It may have been worked on."""
+    """An existing test file is not overwritten, because it may have been edited."""
     _captured(trace(GOOD), tmp_path)
     with pytest.raises(FileExistsError):
         capture([trace(GOOD)], tmp_path / "test_it.py", Wishes(folder=tmp_path))
 
 
 def test_secrets_do_not_reach_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value of a variable named like a secret is taken out of requests, answers, tools and the test itself."""
+    """Values of variables with secret names are removed from requests, answers, tools and the test itself."""
     secret = "hunter2-hunter2-hunter2"
     monkeypatch.setenv("SHOP_PASSWORD", secret)
     made = trace(
@@ -116,7 +116,7 @@ def test_secrets_do_not_reach_the_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_session_is_one_test_of_several_turns(tmp_path: Path) -> None:
-    """Calls of a later turn come after those of an earlier one."""
+    """A session becomes one test; the calls of a later turn come after those of an earlier one."""
     first, second = trace(GOOD), trace(call(21, 22, said="There."), input="And now?")
     second.body["spans"][0]["started_at"] = "2026-11-28T11:00:20Z"
     done = capture([second, first], tmp_path / "test_it.py", Wishes(entry="shop:reply", folder=tmp_path))

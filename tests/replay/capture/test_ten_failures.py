@@ -1,4 +1,4 @@
-"""From a trace that failed to a test that fails as it did, offline, and passes when the program is mended."""
+"""A failed trace becomes a test that fails in the same way, offline, and passes once the program is fixed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OFFLINE = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
 
 @pytest.fixture(scope="module")
 def pandaprobe() -> Iterator[LocalServer]:
-    """The PandaProbe that keeps the traces."""
+    """Yield the local PandaProbe server that stores the traces."""
     with LocalServer(limit=None) as running:
         yield running
 
@@ -47,7 +47,7 @@ def _run(program: Program, folder: Path, server: LocalServer, project: str) -> s
 
 
 def _tested(text: str, folder: Path) -> str:
-    """Return pytest's output for a captured test, with this text as the program, and nobody to talk to."""
+    """Return pytest's output for a captured test of this program, without network access."""
     (folder / "shop.py").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"],
@@ -67,14 +67,14 @@ SEEN = {
     "exception_in_a_tool": "exception",
     "broken_json": "broken JSON",
 }
-"""Failures that a trace alone tells of. The others are what a program did otherwise than it was told."""
+"""Failures that are visible in a trace alone; in the others the program did not follow the model's answer."""
 SAMPLED = ("wrong_tool", "bad_arguments", "truncated")
-"""The others run at night: each starts five processes."""
+"""The failures tested in CI; the others run at night, because each starts five processes."""
 
 
 @pytest.mark.parametrize("name", [name if name in SAMPLED else pytest.param(name, marks=IN_FULL) for name in PROGRAMS])
 def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
-    """It fails for the right reason; passes when mended; fails for another bug. None of the tools ever runs."""
+    """The test fails for the failure and for another bug, passes for the fixed program, and never runs a tool."""
     program = PROGRAMS[name]
     trace_id = _run(program, tmp_path, pandaprobe, name)
     environment = clean_environment(tmp_path, **pandaprobe.environment(name))

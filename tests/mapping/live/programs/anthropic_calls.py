@@ -34,7 +34,7 @@ def instrument(name: str) -> None:
             send_to_logfire=False, console=False, additional_span_processors=[pandaprobe_otel.PandaProbeSpanProcessor()]
         )
         logfire.instrument_anthropic()
-    elif name != "native":  # the client's own telemetry needs only a provider
+    elif name != "native":  # the client's own telemetry needs only a tracer provider
         raise ValueError(name)
 
 

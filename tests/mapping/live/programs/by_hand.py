@@ -1,4 +1,4 @@
-"""Spans that an app makes by hand with a vendor's SDK: Langfuse, MLflow, Logfire, plain OpenTelemetry."""
+"""Spans that an app makes with a vendor's SDK: Langfuse, MLflow, Logfire, plain OpenTelemetry."""
 
 import sys
 
@@ -38,7 +38,7 @@ def mlflow() -> None:
     import mlflow
     from mlflow.tracing.provider import provider
 
-    provider.get_or_init_tracer("start")  # MLflow has its own provider from the first tracer on
+    provider.get_or_init_tracer("start")  # MLflow creates its own tracer provider with the first tracer
     provider.get().add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor())
 
     @mlflow.trace(span_type="TOOL")
@@ -109,7 +109,7 @@ def plain() -> None:
 
 if __name__ == "__main__":
     emitter = sys.argv[1]
-    if emitter not in ("logfire", "mlflow"):  # these have providers of their own
+    if emitter not in ("logfire", "mlflow"):  # these SDKs have tracer providers of their own
         pandaprobe_otel.init(instrument=False, spans="all" if emitter == "plain" else None)
     globals()[emitter]()
     pandaprobe_otel.flush(20)

@@ -16,7 +16,7 @@ import pandaprobe_otel
 
 
 class OpenTelemetryTracer(tracing.Tracer):
-    """The bridge that Haystack's documentation shows for OpenTelemetry."""
+    """The bridge to OpenTelemetry from Haystack's documentation."""
 
     @contextlib.contextmanager
     def trace(self, operation_name, tags=None, parent_span=None):
@@ -30,7 +30,7 @@ class OpenTelemetryTracer(tracing.Tracer):
 
 
 class OpenTelemetrySpan(tracing.Span):
-    """A span that takes Haystack's tags."""
+    """A span that accepts Haystack's tags."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span

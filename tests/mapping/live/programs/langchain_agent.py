@@ -18,7 +18,7 @@ def instrument(name: str) -> None:
         from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor
 
         LangChainInstrumentor().instrument()
-    elif name != "langsmith":  # LangSmith's client writes OpenTelemetry spans when a variable says so
+    elif name != "langsmith":  # LangSmith's client writes OpenTelemetry spans if this variable is set
         raise ValueError(name)
     if name == "openinference_plus_openai":
         from opentelemetry.instrumentation.openai import OpenAIInstrumentor
@@ -51,7 +51,7 @@ def chain() -> None:
     from langchain_core.runnables import RunnablePassthrough
 
     class Almanac(BaseRetriever):
-        """A retriever that knows one page."""
+        """A retriever with a single page."""
 
         def _get_relevant_documents(self, query, *, run_manager):
             return [Document(page_content="Lisbon is windy.", metadata={"page": 17})]

@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK: an agent with one tool, by both of OpenAI's APIs, and a handoff."""
+"""The OpenAI Agents SDK: an agent with one tool, over both of OpenAI's APIs, and a handoff."""
 
 import sys
 

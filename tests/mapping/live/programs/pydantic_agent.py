@@ -1,4 +1,4 @@
-"""An agent of Pydantic AI with one tool, instrumented by itself in one of its versions."""
+"""An agent of Pydantic AI with one tool, instrumented by Pydantic AI in one version of its span format."""
 
 import asyncio
 import sys
@@ -54,7 +54,7 @@ def broken(api: str) -> None:
 
 
 def silent(api: str) -> None:
-    """Run without content, as the app has asked."""
+    """Run with an instrumentation that leaves out content."""
     run(api)
 
 

@@ -1,4 +1,4 @@
-"""A Strands agent with one tool; it makes its spans itself."""
+"""A Strands agent with one tool; Strands makes the spans itself."""
 
 import sys
 
