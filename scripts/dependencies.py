@@ -85,7 +85,7 @@ def licence(name: str) -> str | None:
 
 
 def _field(described: metadata.PackageMetadata, name: str) -> str:
-    return described[name] if name in described else ""  # noqa: SIM401 - it has no `get` before Python 3.12
+    return described[name] if name in described else ""  # noqa: SIM401 - metadata has no `get` before 3.12
 
 
 def licence_file(name: str) -> str:

@@ -150,7 +150,7 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
             # The child has none of the parent's threads, so work for the loop's executor would never be done.
             LOOP.set_default_executor(ThreadPoolExecutor())
             os.write(writing, json.dumps(work()).encode())
-        except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
+        except BaseException:  # noqa: BLE001 - the child must not continue as the parent
             traceback.print_exc()
         finally:
             os._exit(0)
@@ -174,7 +174,7 @@ def _turn(
         before = spans.ended
         try:
             told[form.name] = _unit_us(form, times[form.name])
-        except Exception as error:  # noqa: BLE001 - what another vendor's instrumentation does to a call
+        except Exception as error:  # noqa: BLE001 - another vendor's instrumentation may raise anything
             told[form.name] = f"raises {type(error).__name__}"
             continue
         if spans.ended == before and instrumentation is not NOTHING:
