@@ -139,7 +139,7 @@ def test_threads_and_clients_together_keep_to_the_limit() -> None:
             client.close()
 
     assert (len(served), len(errors)) == (200, 40)
-    assert {error.status for error in errors if isinstance(error, RateLimited)} == {None}, "not by the server"
+    assert {error.status for error in errors if isinstance(error, RateLimited)} == {None}, "refused by the client"
     assert time.monotonic() - begun < 20
 
 

@@ -87,7 +87,7 @@ def _is_free_form(operation: str, text: str) -> bool:
 
 
 def test_management_is_what_needs_a_token() -> None:
-    """The endpoints of users, organizations and subscriptions need a token, and no other."""
+    """The endpoints of users, organizations and subscriptions need a token, and no others do."""
     for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint

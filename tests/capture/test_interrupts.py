@@ -55,7 +55,7 @@ class Interrupter:
         while at is not None and not at.f_code.co_name.startswith("test_"):
             chain.append(at)
             at = at.f_back
-        if any(each.f_code.co_name == "__del__" for each in chain):  # an exception in `__del__` is not raised
+        if any(each.f_code.co_name == "__del__" for each in chain):  # exceptions in `__del__` are ignored
             return False
         is_edge = event == "return" or frame.f_code.co_name in _FIRST_INSTRUCTION
         return any(each.f_code.co_filename.startswith(LIBRARY) for each in chain[is_edge:])

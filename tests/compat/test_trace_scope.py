@@ -28,7 +28,7 @@ class _Official:
 
 
 def test_a_scope_remembers_a_bounded_number_of_traces() -> None:
-    """A scope remembers a bounded number of spans; beyond it `overflow` is set and traces are not collected."""
+    """A scope remembers a bounded number of traces; beyond it `overflow` is set and no trace is collected."""
     scopes, provider = _Scopes("agent", 1.0), TracerProvider()
     provider.add_span_processor(scopes)
     handle: Any = None

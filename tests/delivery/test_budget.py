@@ -136,7 +136,7 @@ def test_a_refused_client_is_back_soon_after_the_window_opens_whenever_that_is(
 def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
     asked_s: float, waits: list[float]
 ) -> None:
-    """A Retry-After of a second is obeyed at first, and repeated ones grow to five seconds."""
+    """The wait grows to five seconds if the server's Retry-After is repeatedly one second."""
     bucket = LeasedBucket(uniform=no_jitter)
     now, found = 0.0, []
     for _ in waits:

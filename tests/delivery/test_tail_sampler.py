@@ -78,7 +78,7 @@ def share(run: Overloaded, since: float, **traits: object) -> float:
 
 
 def test_a_burst_is_kept_whole() -> None:
-    """Ten times the limit for a minute and a half drops no trace, and only delays them."""
+    """A burst of ten times the limit for a minute and a half only delays traces, and drops none."""
     run = Overloaded(offered=1000)
     run.run(1.5)
     assert len(run.kept) == len(run.seen)

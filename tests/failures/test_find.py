@@ -33,7 +33,7 @@ def _found(given: Any) -> list[Finding]:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_failed_alike_is_one_group_and_nothing_else_is(name: str) -> None:
-    """In each row of the table, the alike traces have one fingerprint and one kind, and the others have neither."""
+    """In each row of the table, alike traces have one fingerprint and one kind, and others have other fingerprints."""
     failure = FAILURES[name]
     (fingerprint,) = {_found(one)[0].fingerprint for one in failure.alike}
     assert {_found(one)[0].kind for one in failure.alike} == {failure.kind}

@@ -40,7 +40,7 @@ async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
 async def test_a_change_is_proven_and_not_applied(
     connect: Connect, client: SearchingClient, pandaprobe: LocalServer, tmp_path: Path
 ) -> None:
-    """A change without effect is rejected, and a general rule is accepted but not applied; each costs its calls."""
+    """A change without effect is rejected; a general rule is accepted but not applied; its calls leave the budget."""
     (tmp_path / "traced").mkdir()
     with traced(tmp_path / "traced") as traces:
         project = improvable_shop.written(tmp_path / "project")

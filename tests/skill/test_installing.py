@@ -27,7 +27,7 @@ def test_the_head_is_what_agents_read() -> None:
 
 
 def test_installed_and_removed(tmp_path: Path) -> None:
-    """The skill is written for all agents, for those with a folder and for named ones, and removed without a rest."""
+    """The skill is written for all agents, for those with a folder and for named ones, and is removed completely."""
     (tmp_path / ".claude").mkdir()
     before = _all(tmp_path)
     found = install(tmp_path, ["cursor"])

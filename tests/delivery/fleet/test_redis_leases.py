@@ -159,7 +159,7 @@ def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisS
 
 
 def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A process whose leases are over does not stop lending after Redis lost its data."""
+    """A Redis that lost its data lends at once to a process whose leases are over."""
     idle = fleet.process()
     take(idle)
     begin_anew(redis, "two")
