@@ -133,7 +133,7 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
 def test_slow_senders_are_told_that_the_gateway_stops(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the gateway stops, slow senders get a retryable error over both protocols, and no error is logged."""
+    """Slow senders get a retryable error over both protocols if the gateway stops, and no error is logged."""
     over = threading.Event()
 
     def nothing() -> Iterator[bytes]:

@@ -52,7 +52,7 @@ def test_nobody_listening_is_not_an_unknown_outcome(kind: Kind) -> None:
 
 @kinds
 def test_a_reset_after_the_body_is_an_unknown_outcome(kind: Kind) -> None:
-    """After a reset behind the body, the server may have carried out the request."""
+    """If the connection is reset after the body, the server may have carried out the request."""
     with StrictPandaProbe() as server:
         server.script.append(Reply(reset="accepted"))
         answer = post(kind, server.url)

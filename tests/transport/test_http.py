@@ -27,7 +27,7 @@ def post(url: str, *, timeout_s: float = 60.0) -> Answer | NoAnswer:
 
 
 def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() -> None:
-    """Key, project and content type are sent, but no bearer header, by which the server would count its limit."""
+    """Key, project and content type are sent, and no bearer header, which would change the key of the limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
@@ -97,7 +97,7 @@ def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureF
 
 
 def test_a_request_imports_nothing_once_connected() -> None:
-    """A connected transport imports no module: a child forked during the import would have a locked module."""
+    """A connected transport imports no module: a child forked during an import would have a locked module."""
     with StrictPandaProbe() as server:
         code = f"""
         import sys

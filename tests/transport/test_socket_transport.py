@@ -39,7 +39,7 @@ def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
 
 
 def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> None:
-    """Key, project, length and host are sent, but no bearer header, by which the server would count its limit."""
+    """Key, project, length and host are sent, and no bearer header, which would change the key of the limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
