@@ -31,7 +31,7 @@ def main() -> None:
         tools=[track_parcel],
         telemetry=False,  # turns off Agno's own telemetry; the traces here stay
     )
-    session = {"session_id": "conversation-1", "user_id": "customer-1"}  # both are those of the traces too
+    session = {"session_id": "conversation-1", "user_id": "customer-1"}  # session and user of both traces
     print(agent.run("Where is my parcel P-4711?", **session).content)
     for event in agent.run("Thank you!", stream=True, **session):
         print(event.content or "", end="", flush=True)

@@ -23,7 +23,7 @@ async def track_parcel(parcel: str) -> str:
     return PARCELS.get(parcel, "unknown to the carrier")
 
 
-@pandaprobe_otel.agent(name="shop")  # one trace for a whole turn: AutoGen has a span for each agent's part
+@pandaprobe_otel.agent(name="shop")  # one trace for the whole turn: AutoGen's own spans are for one agent each
 async def turn(question: str) -> str:
     client = OpenAIChatCompletionClient(model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"))
     assistant = AssistantAgent(

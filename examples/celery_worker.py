@@ -1,4 +1,4 @@
-"""A Celery worker: `init()` is called once where the app is made, and the session travels with the task.
+"""A Celery worker: `init()` is called once where the app is made, and the session is an argument of the task.
 
 pip install "pandaprobe-otel[openai,local]" celery
 python celery_worker.py                   # a worker in this process, a scripted model, a local PandaProbe: no key
@@ -27,7 +27,7 @@ def start(sender: Celery, **_: object) -> None:
 
 @app.task
 def answer_mail(text: str, session: str) -> str:
-    """Answer a mail. A task is a trace, and its conversation is one of its arguments."""
+    """Answer a mail. Each task is one trace, and the session is an argument of the task."""
     with pandaprobe_otel.session(session), pandaprobe_otel.agent("mail_assistant", input=text) as run:
         completion = OpenAI().chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": text}]

@@ -36,7 +36,7 @@ async def talk() -> None:
         system_prompt="You answer customers of a shop in one sentence.",
         mcp_servers={"shop": create_sdk_mcp_server("shop", tools=[track_parcel])},
         allowed_tools=["mcp__shop__track_parcel"],
-        tools=[],  # none of Claude Code's own
+        tools=[],  # without Claude Code's own tools
         setting_sources=[],
         include_partial_messages=True,  # optional: the tokens of each model call, not only their sum
     )
@@ -56,7 +56,7 @@ def main() -> None:
 
 def script(messages: Sequence[Message]) -> Reply:
     """Return the model's reply when no key is set."""
-    last = [message for message in messages if message["role"] != "system"][-1]  # the program adds its own notes
+    last = [message for message in messages if message["role"] != "system"][-1]  # Claude Code adds its own notes
     said = text_of(last["content"])
     if last["role"] == "tool":
         return Reply(text=f"Your parcel is {said.splitlines()[0]}.")

@@ -1,4 +1,4 @@
-"""A deep agent that hands work to a sub-agent, traced by one line: the sub-agent's run is below its `task`.
+"""A deep agent that hands work to a sub-agent, traced by one line: the sub-agent's run is below the call of `task`.
 
 pip install "pandaprobe-otel[langchain,local]" deepagents
 python deepagents_agent.py                # a scripted model and a local PandaProbe: no key, no cost
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """Return the model's reply when no key is set: as the agent, as its sub-agent, then as both in turn."""
+    """Return the model's reply when no key is set: to the agent and to its sub-agent."""
     last = messages[-1]
     if last["role"] == "tool":
         is_count = str(last["content"]).isdigit()

@@ -1,8 +1,8 @@
-"""A failure becomes a test: an agent that looks up the wrong order, and the test that is made of its trace.
+"""A failure becomes a test: an agent that looks up the wrong order, and a test made from its trace.
 
 pip install "pandaprobe-otel[openai,local,cli]" pytest
 python failing_agent.py                   # a scripted model and a local PandaProbe: no key, no cost
-python -m pytest test_order.py            # fails, offline, and says which order the model had asked for
+python -m pytest test_order.py            # fails, offline, and names the order that the model asked for
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python failing_agent.py
 """
 

@@ -31,7 +31,7 @@ app = FastAPI(lifespan=traced)
 
 @app.middleware("http")
 async def with_session(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Set session and user for every trace of this request. Tasks of other requests see their own."""
+    """Set session and user for every trace of this request. Concurrent requests have their own."""
     async with pandaprobe_otel.context(session=request.headers.get("x-session"), user=request.headers.get("x-user")):
         return await call_next(request)
 

@@ -1,10 +1,10 @@
-"""A fleet: services that know nothing of PandaProbe send OTLP to one gateway, which joins their spans to one trace.
+"""A fleet: services with plain OpenTelemetry send OTLP to one gateway, which joins their spans to one trace.
 
 pip install "pandaprobe-otel[gateway,local]" opentelemetry-exporter-otlp-proto-http
 python fleet.py                           # gateway, two services and a local PandaProbe: no key, no cost
 PANDAPROBE_API_KEY=... python fleet.py
 
-The services here are Python, but could be anything that speaks OTLP. In production the gateway runs beside them:
+The services here are Python, but any program that sends OTLP works. In production the gateway runs beside the services:
 `pandaprobe-otel gateway --spool DIRECTORY`, on several machines with one PANDAPROBE_REDIS_URL.
 """
 
@@ -35,7 +35,7 @@ def service(name: str) -> None:
         attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "fleet-1"}
         with tracer.start_as_current_span("invoke_agent shop", attributes=attributes):
             headers: dict[str, str] = {}
-            propagate.inject(headers)  # over HTTP, instrumentations do this
+            propagate.inject(headers)  # instrumentations do this for HTTP requests
             subprocess.run([sys.executable, __file__, "back", headers["traceparent"]], check=True)
     else:
         parent = propagate.extract({"traceparent": sys.argv[2]})

@@ -29,7 +29,7 @@ def track_parcel(parcel: str) -> str:
 def main() -> None:
     pandaprobe_otel.init()  # the one line: from here on, agents, steps, model calls and tools are traced
 
-    # OpenAI counts the tokens of a stream only on request, which LangChain makes by itself only at OpenAI's address.
+    # OpenAI counts a stream's tokens only on request. By default, LangChain requests this only at OpenAI's address.
     model = init_chat_model(f"openai:{os.environ.get('OPENAI_MODEL', 'gpt-5-mini')}", stream_usage=True)
     agent = create_agent(
         model,

@@ -29,12 +29,12 @@ def track_parcel(parcel: str) -> str:
 async def talk() -> None:
     model = OpenAI(model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), api_base=os.environ.get("OPENAI_BASE_URL"))
     agent = FunctionAgent(name="shop_assistant", tools=[track_parcel], llm=model)
-    index = VectorStoreIndex.from_documents(RULES, embed_model=MockEmbedding(8))  # your app has a real one
+    index = VectorStoreIndex.from_documents(RULES, embed_model=MockEmbedding(8))  # use a real one
     with pandaprobe_otel.session("conversation-1"):
         print(await agent.run("Where is my parcel P-4711?"))
 
         answer = await index.as_query_engine(llm=model, streaming=True).aquery("How long do you keep a parcel?")
-        async for piece in answer.async_response_gen():  # its spans end when the stream has been read
+        async for piece in answer.async_response_gen():  # the spans end when the stream is read
             print(piece, end="", flush=True)
     print()
 

@@ -60,7 +60,7 @@ async def talk() -> None:
     carrier = StdioServerParameters(command=sys.executable, args=[__file__, "serve"], env=dict(os.environ))
     async with Client(stdio_client(carrier)) as client:
         print(await answer(client, "Where is my parcel P-4711?"))
-        # The server's spans wait until this trace is sent; a server that is being stopped has no time for that.
+        # The server's spans wait until this trace is sent, so send it before the server is stopped.
         await asyncio.to_thread(pandaprobe_otel.flush)
 
 

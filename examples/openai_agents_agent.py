@@ -45,7 +45,7 @@ async def talk() -> None:
 
 def main() -> None:
     pandaprobe_otel.init()  # the one line: from here on, agents, model calls, tools and hand-offs are traced
-    set_trace_processors([])  # optional: sends nothing to OpenAI's own tracing; PandaProbe's stays
+    set_trace_processors([])  # optional: turns off OpenAI's own tracing, not PandaProbe's
     asyncio.run(talk())
 
 

@@ -19,7 +19,7 @@ MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 
 @pandaprobe_otel.agent(name="travel_assistant")
 def plan(city: str) -> str:
-    """Ask three times: each call is a span below this one, with its messages, tokens and first token."""
+    """Ask three times: each call is a span below this one, with its messages, tokens and time to first token."""
     client = OpenAI(max_retries=0)
     question = {"role": "user", "content": f"Name one sight of {city}."}
     sight = client.chat.completions.create(model=MODEL, messages=[question])  # type: ignore[list-item]
@@ -29,7 +29,7 @@ def plan(city: str) -> str:
             answer += event.delta
     try:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": ""}], temperature=9)
-    except BadRequestError as error:  # the span is an ERROR with this text; your code gets the same exception as before
+    except BadRequestError as error:  # the span is an ERROR with this text; the exception is unchanged
         print("refused:", error.status_code)
     return f"{sight.choices[0].message.content} {answer}"
 

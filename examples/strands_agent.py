@@ -25,7 +25,7 @@ def track_parcel(parcel: str) -> str:
 
 
 async def talk() -> None:
-    agent = Agent(  # its calls are one conversation, which is the session of both traces
+    agent = Agent(  # one agent has one conversation, which is the session of both traces
         name="shop_assistant",
         model=OpenAIModel(model_id=os.environ.get("OPENAI_MODEL", "gpt-5-mini")),
         system_prompt="You answer customers of a shop in one sentence.",

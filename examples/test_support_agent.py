@@ -18,7 +18,7 @@ import pytest
 from pandaprobe_otel import agent, llm, session, tool
 from pandaprobe_otel.evals import Probe
 
-# -- the agent: its model is a few rules, so that the example needs no key; the traces are those of any agent ----------
+# -- the agent: its model is a few rules, so that the example needs no key ---------------------------------------------
 
 ORDERS: dict[str, dict[str, Any]] = {
     "A-17": {"item": "kettle", "price": 39.0, "state": "delivered"},
@@ -53,7 +53,7 @@ def support(question: str) -> str:
     if found is None:
         return "Which order is it about?"
     wish = decide([{"role": "user", "content": question}])
-    if wish == "refund" and "urgent" in question:  # the fault that a test finds: in a hurry, it pays without looking
+    if wish == "refund" and "urgent" in question:  # the fault that a test finds: it pays without a look-up
         return issue_refund(number=found[0], amount=100.0)
     order = look_up_order(number=found[0])
     if wish == "refund":
@@ -104,7 +104,7 @@ def test_a_conversation_of_two_turns(probe: Probe) -> None:
 
 @pytest.mark.xfail(strict=True, reason="the order B-2 has no price yet; --runxfail shows the traces")
 def test_customers_at_the_same_time_do_not_mix(probe: Probe) -> None:
-    """Traces of other threads belong to the test too."""
+    """The test sees the traces of other threads too."""
 
     def ask(question: str) -> str:
         with session(question):

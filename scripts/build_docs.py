@@ -1,9 +1,9 @@
 """Build the documentation into `site/`, without the network: the pages, a plain copy of each, and `llms.txt`.
 
-python scripts/build_docs.py    exits with 1 for a warning, or for a page that would load something from elsewhere
+python scripts/build_docs.py    exits with 1 for a warning, or for a page that loads a file from another host
 
-Each `page.html` has a `page.md` beside it: its source with the API reference written out. `llms.txt` lists the copies
-with their first sentences, and `llms-full.txt` has all of them.
+Each `page.html` has a `page.md` beside it: its source, with the text of the API reference in place of its directives.
+`llms.txt` lists the copies with their first sentences, and `llms-full.txt` has their full texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOADED: Final = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|h
 
 
 def main() -> int:
-    """Build and check; return the exit code."""
+    """Build and check the site, and return the exit code."""
     done = subprocess.run([str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"], cwd=ROOT)
     if done.returncode:
         return done.returncode
@@ -81,14 +81,14 @@ def first_sentence(text: str) -> str:
 
 
 def loaded_from_elsewhere() -> Iterator[str]:
-    """Yield everything that a page would load from another host when it is opened."""
+    """Yield a line for each file that a page would load from another host."""
     for page in sorted(SITE.rglob("*.html")):
         for url in _LOADED.findall(page.read_text(encoding="utf-8")):
             yield f"{page.relative_to(SITE)} loads {url}"
 
 
 def without_place(copies: Mapping[str, str]) -> list[str]:
-    """Return the pages that are missing from the navigation, so that no reader could find them."""
+    """Return the pages without an entry in the navigation, which no reader could find."""
     return sorted({path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - copies.keys())
 
 

@@ -23,17 +23,20 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("pandaprobe_otel", "pandaprobe_otel_integrations")
-MARKERS: Final = tuple(f"{package}/py.typed" for package in PACKAGES)  # Without it, type checkers ignore the types.
+MARKERS: Final = tuple(f"{package}/py.typed" for package in PACKAGES)  # Type checkers need these files.
 IN_THE_SDIST: Final = ("tests/", "examples/", "docs/", "benchmarks/", "scripts/", "LICENSE", "CHANGELOG.md")
-# About twice the actual sizes. A recording or picture that was added by mistake exceeds them.
+# About twice the actual sizes, which a recording or picture added by mistake would exceed.
 LARGEST_WHEEL: Final = 2_000_000
 LARGEST_SDIST: Final = 4_000_000
-# Share of the symbols in all modules. The rest are constants whose type is inferred from their value.
+# Least share of typed symbols; the others are constants whose type is inferred from their value.
 TYPED_PERCENT: Final = 90.0
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """Build both; return the paths of the wheel and of the source distribution. Raises CalledProcessError."""
+    """Build both distributions, and return the paths of the wheel and of the source distribution.
+
+    Raises CalledProcessError.
+    """
     uv = [sys.executable, "-m", "uv"]
     subprocess.run(
         [*uv, "build", "--quiet", "--no-create-gitignore", "--out-dir", str(directory), str(ROOT)], check=True
@@ -79,7 +82,7 @@ def sdist_faults(sdist: Path) -> Iterable[str]:
 
 
 def described_well(wheel: Path, sdist: Path) -> bool:
-    """Return whether the package index would accept the wheel and the source distribution, and show the description."""
+    """Return whether the package index would accept both distributions, by `twine check`."""
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     return subprocess.run(command, check=False).returncode == 0
 

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def faults(tag: str, version: str, changelog: str) -> list[str]:
-    """Return the reasons against the release."""
+    """Return the reasons for which the tag must not be released."""
     found: list[str] = []
     if tag != f"v{version}":
         found.append(f"the tag is {tag}, but pyproject.toml says {version}")

@@ -1,6 +1,6 @@
 """List every dependency with its purpose, its oldest allowed version and its licence.
 
-    python scripts/dependencies.py docs/dependencies.md    write the page, from pyproject.toml and what is installed
+    python scripts/dependencies.py docs/dependencies.md    write the page, from pyproject.toml and installed packages
     python scripts/dependencies.py --check                 exit with 1 for a licence that is not known to be
                                                            compatible, including those of indirect dependencies
 
@@ -21,7 +21,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
 CORE: Final = "always"
-# Licences that allow use, change and redistribution. The Mozilla licence requires redistribution only of its own files.
+# Licences that allow use, change and redistribution. The Mozilla licence covers only its own files.
 COMPATIBLE: Final = re.compile(
     r"\b(Apache|MIT|0?BSD|ISC|PSF|Python Software Foundation|Unlicense|MPL|Mozilla Public|HPND|CNRI)\b", re.IGNORECASE
 )
@@ -42,7 +42,7 @@ Without any extra, the library installs {packages} packages of {megabytes} MB, n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependency:
-    """One requirement of pyproject.toml, and the comment beside it."""
+    """A requirement of pyproject.toml, with the comment beside it."""
 
     extra: str
     name: str
@@ -51,7 +51,7 @@ class Dependency:
 
 
 def declared(text: str) -> Iterator[Dependency]:
-    """Yield the requirements of the library and its extras for users, in the order of `text`, a pyproject.toml."""
+    """Yield the requirements of the library and of its extras for users, in the order of pyproject.toml (`text`)."""
     project: dict[str, Any] = tomllib.loads(text)["project"]
     parts: dict[str, list[str]] = {CORE: project["dependencies"], **project["optional-dependencies"]}
     for extra, requirements in parts.items():
@@ -85,7 +85,7 @@ def licence(name: str) -> str | None:
 
 
 def _field(described: metadata.PackageMetadata, name: str) -> str:
-    return described[name] if name in described else ""  # noqa: SIM401 - it has no `get` before Python 3.12
+    return described[name] if name in described else ""  # noqa: SIM401 - metadata has no `get` before 3.12
 
 
 def licence_file(name: str) -> str:
@@ -95,7 +95,7 @@ def licence_file(name: str) -> str:
 
 
 def needed_by(names: Iterable[str]) -> set[str]:
-    """Return these packages and everything that they install, by the installed metadata."""
+    """Return these packages and all their dependencies, by the installed metadata."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -113,18 +113,18 @@ def core() -> set[str]:
 
 
 def megabytes(names: Iterable[str]) -> float:
-    """Return the size of their installed files, without bytecode."""
+    """Return the size of the packages' installed files in MB, without bytecode."""
     files = (path.locate() for name in names for path in metadata.files(name) or [] if path.suffix != ".pyc")
     return sum(path.stat().st_size for each in files if (path := Path(str(each))).exists()) / 1e6
 
 
 def page(dependencies: Iterable[Dependency]) -> str:
-    """Return the whole page."""
+    """Return the whole page as Markdown."""
     header = HEADER.format(packages=len(core()), megabytes=round(megabytes(core())))
     return header + "".join(
         f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
         for each in dependencies
-        if (said := licence(each.name))  # A framework is not installed here, since it has its own environment.
+        if (said := licence(each.name))  # Frameworks have no licence here: each has its own environment.
     )
 
 

@@ -2,7 +2,7 @@
 
     python scripts/find_floor.py mcp agno                        # the first days of the last twelve months
     python scripts/find_floor.py mcp --days 2026-02-01 2026-08-01
-    python scripts/find_floor.py mcp --every                     # no bisection: all of the days
+    python scripts/find_floor.py mcp --every                     # all days, without bisection
 
 Each run uses the versions of the framework and its dependencies on one day. The last line of pytest and the versions
 are printed as a table, and the output of each run is saved in `--directory`. The floor is the version of the oldest day
@@ -31,7 +31,7 @@ MONTHS: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """A run of a framework's tests, with the versions of one day."""
+    """A run of a framework's tests, with the package versions of one day."""
 
     name: str
     day: str
@@ -40,7 +40,7 @@ class Try:
     versions: str
 
     def __str__(self) -> str:
-        """Return its line of the table."""
+        """Return the run's line in the table."""
         return f"{self.name:18} {self.day}  {'passed' if self.passed else 'FAILED'}  {self.versions}  ({self.summary})"
 
 
@@ -51,7 +51,7 @@ def first_days(today: date, months: int = MONTHS) -> list[str]:
 
 
 def tried(name: str, day: str, directory: Path) -> Try:
-    """Make the environment and run its tests, saving the output of pytest beside it."""
+    """Make the environment, run its tests, and save pytest's output beside it."""
     where = ["--day", day, "--directory", str(directory)]
     command = [sys.executable, str(RUN), name, *where, "--", "-q", "--maxfail=10"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,4 +1,4 @@
-"""A separate environment for a program, as its reader makes it: the built wheel, and only the named packages.
+"""A new environment for a program, as a reader makes it: the built wheel, and only the named packages.
 
 Needs uv (in the extra `dev`). Environments share nothing but uv's cache.
 """
@@ -22,7 +22,7 @@ _OF_THE_CALLER: Final = re.compile(
     r"(PANDAPROBE|OTEL|OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS|LANGSMITH|LANGCHAIN|PYTEST)_"
     r"|(PYTHONPATH|PYTHONHOME|VIRTUAL_ENV|HOME|USERPROFILE|CI)$"
 )
-"""Variables that a program does not get from the caller, since a reader has not set them."""
+"""Variables of the caller that a program does not get, since a reader has not set them."""
 _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
 """Pattern of lines that are not warnings: progress, and log lines with the level INFO."""
 
@@ -37,7 +37,7 @@ class Ran:
 
     @property
     def faults(self) -> list[str]:
-        """Its failure or our own warnings as text; empty if there are none."""
+        """The failure of the command, or its warnings about this library; empty without any."""
         if self.code:
             return [f"exit code {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"]
         ours = [line for line in self.err.splitlines() if "pandaprobe" in line and not _NO_WARNING.search(line)]
@@ -46,7 +46,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A Python with the requested packages, and an empty folder to work in."""
+    """A Python with the requested packages, and an empty folder in which commands run."""
 
     programs: Path
     folder: Path
@@ -54,11 +54,11 @@ class Environment:
     def run(self, command: str, variables: Mapping[str, str], *, timeout_s: float = 180.0) -> Ran:
         """Run a shell command in the folder, with this environment's `python` and only these variables."""
         kept = {name: value for name, value in os.environ.items() if not _OF_THE_CALLER.match(name)}
-        kept["PANDAPROBE_SHUTDOWN_TIMEOUT"] = "60"  # The machine may be busy, and its speed does not matter here.
+        kept["PANDAPROBE_SHUTDOWN_TIMEOUT"] = "60"  # The machine may be busy.
         path = os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)])
         home = {"HOME": str(self.folder), "USERPROFILE": str(self.folder), "TMPDIR": str(self.folder)}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            # Files instead of pipes: a process that the program leaves running would keep a pipe open.
+            # Files, because a process that the program leaves running would keep a pipe open.
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=self.folder,
@@ -87,7 +87,7 @@ def built_wheel() -> Generator[Path]:
 def fresh_environment(wheel: Path, requirements: Iterable[str]) -> Generator[Environment]:
     """Yield an environment with `requirements`, as `pip install` makes it, and delete it after the block.
 
-    `pandaprobe-otel` among them is `wheel`. Raises CalledProcessError if they cannot be installed.
+    The requirement `pandaprobe-otel` is replaced by `wheel`. Raises CalledProcessError if they cannot be installed.
     """
     with tempfile.TemporaryDirectory(prefix="fresh.", ignore_cleanup_errors=True) as work:
         home, folder = Path(work) / "environment", Path(work) / "reader"

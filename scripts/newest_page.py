@@ -58,7 +58,7 @@ def rows(said: str, directory: Path) -> Iterator[str]:
 
 
 def _newest(environment: str, site: Path) -> str:
-    """Return the frameworks of an environment: the packages in its file, without other vendors' instrumentations."""
+    """Return the frameworks of an environment: the packages in its file, without instrumentations of other vendors."""
     asked = tomllib.loads((ENVIRONMENTS / f"{environment}.toml").read_text(encoding="utf-8"))["requirements"]
     names = [re.split(r"[\[>=<]", each)[0] for each in asked if "instrumentation" not in each]
     found = {each.name.lower(): each.version for each in metadata.distributions(path=[str(site)])}
@@ -71,7 +71,7 @@ def _clients() -> str:
 
 
 def main(directory: str) -> None:
-    """Write the section."""
+    """Write the section of the newest versions."""
     sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
     from pages import with_section
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Test the integrations of client libraries with the oldest versions that pyproject.toml claims, each in an
-# environment of its own, and say in the end how each went:
+# Test the integration of each client library with the oldest version in pyproject.toml, in a new environment, and print
+# all results at the end:
 #
 #     scripts/oldest_client.sh                    # every client library
 #     scripts/oldest_client.sh cohere openai      # these
 #     scripts/oldest_client.sh litellm==1.90.0    # another version, to find an older one that passes
-#     WRITE_PAGES=1 scripts/oldest_client.sh      # and write the counts into docs/providers.md
+#     WRITE_PAGES=1 scripts/oldest_client.sh      # also write the counts into docs/providers.md
 #
-# PYTHON names the interpreter (default: python3). Warnings that an old version gives are not failures here.
+# PYTHON names the interpreter (default: python3). Warnings of old versions are not failures.
 set -euo pipefail
 
 python=${PYTHON:-python3}
@@ -16,7 +16,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pandaprobe-otel-oldest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 ((${#@})) || set -- anthropic bedrock cohere google_genai groq litellm mistralai ollama openai together
 
-oldest_of() { # NAME[==VERSION]: its requirement with the oldest version; boto3 and aiobotocore follow botocore
+oldest_of() { # NAME[==VERSION]: print the requirement with its oldest version; bedrock has boto3 and aiobotocore too
     "$python" - "$1" <<'PYTHON'
 import sys
 import tomllib
@@ -29,11 +29,11 @@ print(f"{oldest.partition('==')[0]}=={version}" if version else oldest)
 if name == "bedrock":
     print(*(one.replace(">=", "==") for one in extras["dev"] if one.startswith(("boto3", "aiobotocore"))), sep="\n")
 if name in ("anthropic", "groq", "openai"):
-    print("httpx<0.28")  # theirs of that time hand it an argument that it no longer knows
+    print("httpx<0.28")  # the oldest clients pass an argument that newer httpx refuses
 PYTHON
 }
 
-install() { # ENVIRONMENT ARGUMENTS...: with uv where it is there, which is many times as fast
+install() { # ENVIRONMENT ARGUMENTS...: with uv if it is installed, since it is much faster
     local environment=$1
     shift
     if command -v uv >/dev/null; then

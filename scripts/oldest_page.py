@@ -32,7 +32,7 @@ _ROW: Final = re.compile(r"^\| (\S+ [^|]*)\|.*\|$", re.MULTILINE)
 
 
 def row(requirements: list[str], said: str) -> str:
-    """Return one line of the table."""
+    """Return the library's line of the table."""
     last = next((line for line in reversed(said.splitlines()) if _LAST.match(line)), "")
     counts = {kind: int(count) for count, kind in _COUNT.findall(last)}
     missing = Counter[str]()
@@ -46,7 +46,7 @@ def row(requirements: list[str], said: str) -> str:
 
 
 def section_of(rows: dict[str, str]) -> str:
-    """Return the section with these lines, by library."""
+    """Return the section with these lines, sorted by library."""
     return "\n".join([INTRODUCTION, *(rows[name] for name in sorted(rows))])
 
 
@@ -61,7 +61,7 @@ def _named(requirements: list[str]) -> str:
 
 
 def _short(reason: str) -> str:
-    """Return a reason without the version at its start, since the line of the table names the version."""
+    """Return a reason without the version at its start, which the line of the table has."""
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 

@@ -1,4 +1,4 @@
-"""Model of the programs on the pages of integrations. It calls a tool to track the parcel, then reports the result."""
+"""Scripted model for the programs on the pages of integrations: it calls a tool to track the parcel, then answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOUND: Final = "arrives on Tuesday"
 
 
 def _without_notes(messages: Sequence[Message]) -> Reply:
-    """Reply without the prefixes of Claude's program, which adds the server's name to each tool."""
+    """Reply to Claude's program, which adds notes to the messages and the server's name to each tool."""
     said = [message for message in messages if message["role"] != "system"]
     return parcel_script("mcp__shop__track_parcel")(said)
 
@@ -36,7 +36,7 @@ def _by_fields(messages: Sequence[Message]) -> Reply:
 
 
 def _by_a_last_tool(messages: Sequence[Message]) -> Reply:
-    """Reply with a call of `final_answer`, as smolagents expects. It sends tool results as a user message."""
+    """Reply with a call of `final_answer`, as smolagents expects, which sends tool results as a user message."""
     if _FOUND in text_of(messages[-1]["content"]):
         return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": f"It {_FOUND}."}),))
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments=_PARCEL),))

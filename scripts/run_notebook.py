@@ -1,9 +1,9 @@
 """Run a notebook from its first cell to its last, and store the printed outputs in it.
 
 python scripts/run_notebook.py NOTEBOOK            write the outputs into it
-python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if its outputs differ from those
+python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if its stored outputs differ
 
-Cells are plain Python, so no kernel is needed. Output that differs between runs, such as the path of its traces, is
+Cells are plain Python, so no kernel is needed. Output that differs between runs, such as the path of the traces, is
 printed but not stored.
 """
 
@@ -35,7 +35,7 @@ def run(notebook: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Write or check; return the exit code."""
+    """Write or check the outputs, and return the exit code."""
     path = Path(sys.argv[1])
     before = path.read_text(encoding="utf-8")
     notebook = json.loads(before)

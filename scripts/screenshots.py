@@ -1,9 +1,9 @@
 """Take the pictures of the local PandaProbe's pages for README.md and the documentation.
 
-python scripts/screenshots.py [NAME ...]    writes docs/images/NAME.png, all or these; needs Chromium, and the extra dev
+python scripts/screenshots.py [NAME ...]    writes docs/images/NAME.png, or all; needs Chromium, and the extra dev
 
-A server is filled with two weeks of a shop's conversations, and Chromium opens its pages in light and dark, on a desk
-and on a phone. A picture has 256 colours, so that the repository stays small: text is as sharp as in a full one.
+A server is filled with two weeks of a shop's conversations, and Chromium opens its pages in light and dark themes, in
+the sizes of a desktop and of a phone. A picture has 256 colours, which keeps the repository small and text sharp.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ PHONE: Final = (390, 760)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screenshot:
-    """A picture: the page, where `{0}` to `{5}` are the ids of the newest day's traces, and how it is looked at."""
+    """A picture: the path of its page, its theme and its size.
+
+    In the path, `{0}` to `{5}` are the ids of the newest day's traces.
+    """
 
     path: str
     theme: Literal["light", "dark"]
@@ -75,11 +78,11 @@ async (source) => {
     return {width: bitmap.width, palette: palette.flat(), rows: btoa(rows)}
 }
 """
-"""A script that returns a picture's commonest colours and, for each pixel, the place of the nearest of them."""
+"""A script that returns a picture's 256 most frequent colours and, for each pixel, the index of the nearest one."""
 
 
 def main(names: Sequence[str]) -> None:
-    """Fill a server with two weeks of a shop's conversations, and picture its pages."""
+    """Fill a server with two weeks of a shop's conversations, and take the pictures of its pages."""
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     import shop_traces as shop
     from chromium import chromium
@@ -113,7 +116,7 @@ def taken(browser: Browser, address: str, one: Screenshot) -> bytes:
 
 
 def indexed(blank: Page, png: bytes) -> bytes:
-    """Return a PNG file of 256 colours of one that has more; an empty page does the work."""
+    """Return a picture as a PNG file of 256 colours, computed in an empty page."""
     found: dict[str, Any] = blank.evaluate(_INDEXED, f"data:image/png;base64,{base64.b64encode(png).decode()}")
     pixels, width = base64.b64decode(found["rows"]), int(found["width"])
     rows = [pixels[at : at + width] for at in range(0, len(pixels), width)]

@@ -3,9 +3,9 @@
     python scripts/test_examples.py                       every example
     python scripts/test_examples.py langchain_agent.py    these
 
-Each is copied into an empty folder, and the first command below its `pip install` is run. It must end with 0 and
-without a warning of this library. Its last lines must name the traces and their path, and the traces must be there.
-Needs the extra `dev`, and takes minutes.
+Each example is copied into an empty folder, and the first command below its `pip install` is run. The command must exit
+with 0 and without a warning of this library. Its last lines must name the traces and their database, which must have
+the traces. Needs the extra `dev`, and takes minutes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pandaprobe_otel.local import LocalServer
 
 _SEEN: Final = re.compile(r"Traces: (?P<told>\d.*)\nLook at them: pandaprobe-otel local --db (?P<file>\S+)$")
 _TESTED: Final = re.compile(r"--runxfail shows the trace\n=+ 6 passed, 2 xfailed in .*$")
-"""Last lines of an example that pytest runs, which leaves no traces."""
+"""Last lines of an example that is run by pytest and leaves no traces."""
 
 
 def programs() -> list[Example]:
@@ -36,7 +36,7 @@ def programs() -> list[Example]:
 
 
 def command_of(example: Example) -> str:
-    """Return the command with which its reader runs it. Raises ValueError if the example does not name it."""
+    """Return the command that runs an example. Raises ValueError if its first text does not name one."""
     if example.path.endswith(".ipynb"):
         return f"python {ROOT / 'scripts' / 'run_notebook.py'} {example.path}"
     found = re.search(r"pip install .*\n *((?:python|pytest) [^#\n]+)", example.source)
@@ -60,7 +60,7 @@ def faults_of(ran: Ran) -> list[str]:
 
 
 def run(example: Example, environment: Environment) -> Ran:
-    """Run an example in its folder."""
+    """Run an example in its folder, and return the result."""
     shutil.copy(EXAMPLES / example.path, environment.folder)
     return environment.run(command_of(example), {})
 
@@ -75,7 +75,7 @@ def faults(example: Example, wheel: Path) -> list[str]:
 
 
 def main() -> int:
-    """Parse the command line and run; return the exit code."""
+    """Parse the command line, run the examples, and return the exit code."""
     known = {each.path: each for each in programs()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="FILE", help="below examples/; default: all")

@@ -3,8 +3,8 @@
     python scripts/test_extras.py              every extra
     python scripts/test_extras.py langchain    these
 
-Each gets an environment with `pandaprobe-otel[NAME]` and nothing else, from the wheel of this checkout. Environment
-variables point to a scripted model and to a local PandaProbe, which run here. The program must succeed without a
+Each extra gets an environment with only `pandaprobe-otel[NAME]`, from the wheel of this checkout. Environment variables
+point to a scripted model and to a local PandaProbe, which run in this process. The program must succeed without a
 warning of this library, and PandaProbe must have its spans. Needs the packages of `make install` and redis-server, and
 takes minutes.
 """
@@ -35,12 +35,12 @@ from redis_server import RedisServer
 SNIPPETS: Final = ROOT / "scripts" / "docs_pages" / "snippets"
 WITHOUT_A_PAGE: Final = frozenset({"all", *dependencies.NOT_FOR_USERS})
 FRAMEWORKS: Final = frozenset(path.stem for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml"))
-"""Frameworks, whose programs call a tool."""
+"""Frameworks, on whose pages a program calls a tool."""
 ASKS_NO_MODEL: Final = frozenset({"mcp"})
 
 
 def extras() -> list[str]:
-    """Return the extras with a page. Raises ValueError for one without a known program."""
+    """Return the extras with a page. Raises ValueError for an extra without a known program."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = [name for name in project["optional-dependencies"] if name not in WITHOUT_A_PAGE]
     if unknown := [name for name in found if not _has_program(name)]:
@@ -53,7 +53,7 @@ def _has_program(name: str) -> bool:
 
 
 def faults_of_integration(name: str, environment: Environment, server: LocalServer) -> list[str]:
-    """Run the program on the page of a client or a framework; return its faults."""
+    """Run the program on the page of a client or framework, and return its faults."""
     shutil.copy(SNIPPETS / f"{name}.py", environment.folder / "app.py")
     with models(page_script(name)) if name in FRAMEWORKS else models() as model:
         ran = environment.run("python app.py", {**model, **server.environment(name)})
@@ -70,7 +70,7 @@ def _missing(name: str, server: LocalServer) -> list[str]:
 
 
 def faults_of_other(name: str, environment: Environment, server: LocalServer, redis: str) -> list[str]:
-    """Run the program of an extra that is not an integration; return its faults."""
+    """Run the program of an extra that is not an integration, and return its faults."""
     program = OTHER_EXTRAS[name]
     if program.is_python:
         (environment.folder / "app.py").write_text(program.text, encoding="utf-8")
@@ -81,7 +81,7 @@ def faults_of_other(name: str, environment: Environment, server: LocalServer, re
 
 
 def faults(name: str, wheel: Path, server: LocalServer, redis: str) -> list[str]:
-    """Return the faults of the extra."""
+    """Return the faults of the extra's program."""
     try:
         with fresh_environment(wheel, [f"pandaprobe-otel[{name}]"]) as environment:
             if name in INTEGRATIONS:
@@ -92,7 +92,7 @@ def faults(name: str, wheel: Path, server: LocalServer, redis: str) -> list[str]
 
 
 def main() -> int:
-    """Parse the command line and run; return the exit code."""
+    """Parse the command line, run the programs, and return the exit code."""
     known = extras()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")

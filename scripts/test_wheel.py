@@ -2,12 +2,12 @@
 
     python scripts/test_wheel.py dist/*.whl                          newest dependencies, this Python
     python scripts/test_wheel.py dist/*.whl --python 3.13            another Python
-    python scripts/test_wheel.py dist/*.whl --dependencies named     those of constraints.txt
-    python scripts/test_wheel.py dist/*.whl --dependencies floor     the oldest that pyproject.toml claims
+    python scripts/test_wheel.py dist/*.whl --dependencies named     versions of constraints.txt
+    python scripts/test_wheel.py dist/*.whl --dependencies floor     oldest versions in pyproject.toml
     python scripts/test_wheel.py dist/*.whl -- -k transport          with options for pytest
 
-Needs uv (in the extra `outer`). At the floor, only the library is tested, without its integrations: the floors of
-client libraries are for scripts/oldest_client.sh. Warnings of old versions are not failures there.
+Needs uv (in the extra `outer`). With `floor`, only the library is tested, without its integrations, since
+scripts/oldest_client.sh tests the oldest client libraries. Warnings of old versions are then not failures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = ("pandaprobe_otel", "integrations")
-# The library's own extras, and two clients for the demo and for spans that clients make themselves.
+# The library's own extras, and two clients for the demo and for the spans that clients make themselves.
 LIBRARY_EXTRAS: Final = ("cli", "cost", "gateway", "local", "pandas", "redis")
 CLIENT_EXTRAS: Final = ("openai", "anthropic")
 OF_OTHER_CLIENTS: Final = ("aiobotocore", "boto3", "pandaprobe-otel[all]")
@@ -34,7 +34,7 @@ NEED_EVERY_CLIENT: Final = ("tests/docs", "tests/integrations", "tests/demo/test
 
 
 def floors(requirements: Sequence[str]) -> list[str]:
-    """Return the same requirements, each at its oldest version. Raises ValueError for a requirement without one."""
+    """Return the requirements pinned to their oldest versions. Raises ValueError for one without an oldest version."""
     pinned: set[str] = set()
     for requirement in requirements:
         oldest = re.match(r"([A-Za-z0-9_.-]+)>=([^,;]+)", requirement)
@@ -58,7 +58,7 @@ def packages(wheel: Path, dependencies: str) -> tuple[list[str], list[str]]:
 
 
 def install(python: str, home: Path, installed: Sequence[str], constraints: Sequence[str]) -> Path:
-    """Make the environment; return its Python. Raises CalledProcessError."""
+    """Make the environment, and return its Python. Raises CalledProcessError."""
     uv = [sys.executable, "-m", "uv"]
     interpreter = home / "bin" / "python"
     subprocess.run([*uv, "venv", "--quiet", "--python", python, str(home)], check=True)
@@ -79,7 +79,7 @@ def copy_without_sources(target: Path) -> None:
 
 
 def run_tests(python: Path, tree: Path, dependencies: str, options: Sequence[str]) -> int:
-    """Run the suite in `tree`; return pytest's exit code."""
+    """Run the suite in `tree`, and return pytest's exit code."""
     old = ["-W", "ignore", *(f"--ignore={path}" for path in NEED_EVERY_CLIENT)]
     command = [str(python), "-m", "pytest", *(old if dependencies == "floor" else []), *options]
     return subprocess.run(command, cwd=tree, check=False).returncode
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="version or path; default: this one")
     parser.add_argument("--dependencies", choices=("latest", "named", "floor"), default="latest")
     chosen = parser.parse_args(given)
-    # A shell starts background processes with Ctrl-C ignored, and every child would inherit that.
+    # A shell starts background processes with Ctrl-C ignored, which their children would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="pandaprobe-otel-wheel.") as work:
         tree = Path(work) / "project"

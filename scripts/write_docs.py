@@ -37,7 +37,7 @@ def written() -> Mapping[str, str]:
 
 
 def with_places(config: str) -> str:
-    """Return `mkdocs.yml` with a line for each page of a kind. Raises ValueError without a mark for each kind."""
+    """Return `mkdocs.yml` with a line for each generated page. Raises ValueError if a kind of page has no mark."""
     kinds = {
         "integrations": [(name, f"integrations/{name}.md") for name in sorted(INTEGRATIONS)],
         "examples": [(each.path, each.page) for each in examples_page.examples()],
@@ -56,7 +56,7 @@ def with_places(config: str) -> str:
 
 
 def stale() -> list[str]:
-    """Return the files that are missing, differ, or are of something that was removed."""
+    """Return the generated files that are missing, out of date, or no longer generated."""
     wanted = written()
     differ = [path for path, text in wanted.items() if _text(ROOT / path) != text]
     folders = (ROOT / "docs" / name for name in ("integrations", "examples", "command-line"))
@@ -65,7 +65,7 @@ def stale() -> list[str]:
 
 
 def main() -> int:
-    """Write or check; return the exit code."""
+    """Write or check the files, and return the exit code."""
     if sys.argv[1:] == ["--check"]:
         found = stale()
         for path in found:

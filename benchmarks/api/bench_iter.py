@@ -1,8 +1,8 @@
 """Cost of `traces.iter()` over 10,000 traces, compared with a hand-written loop.
 
-Both request pages of 200 from a local PandaProbe in another process, and decode the same JSON into the same models. The
-loop does nothing else. They alternate, so that a noisy machine affects both. The figures are the medians of the ratios
-of wall time and of the client's CPU time, with quartiles.
+Client and loop request pages of 200 from a local PandaProbe in another process, and decode the same JSON into the same
+models. The loop does nothing else. Both alternate, so that a noisy machine affects both. The figures are the medians of
+the ratios of wall time and of the client's CPU time, with quartiles.
 
     python benchmarks/api/bench_iter.py [repeats]
 """
@@ -30,7 +30,7 @@ PAGE = 200
 
 
 def serve(pipe: Connection) -> None:
-    """Run a server without limits until it is told to stop."""
+    """Send the URL of a server without limits, and run the server until a message arrives."""
     with LocalServer(limit=None) as server:
         pipe.send(server.url)
         pipe.recv()
@@ -75,7 +75,7 @@ def by_hand(url: str) -> int:
 
 
 def by_client(url: str) -> int:
-    """Read the list with the client. It keeps no rate limit, because the hand-written loop keeps none."""
+    """Read the list with the client, without its rate limit, since the hand-written loop has none."""
     count = 0
     with Client("sk_pp_bench", "bench", url, rate_limits=None) as client:
         for _trace in client.traces.iter(page_size=PAGE):

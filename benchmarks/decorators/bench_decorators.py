@@ -114,7 +114,7 @@ def read_loop(function: Callable[..., Iterator[str]]) -> Callable[[], None]:
 
 
 def stamp_loop() -> None:
-    """Stamp `CALLS` spans while there is nothing to set."""
+    """Stamp `CALLS` spans without any values to set."""
     context = Context()
     for _ in range(CALLS):
         stamp(INVALID_SPAN, context)

@@ -65,7 +65,7 @@ def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
 
 
 def stall(peer: str, workload: str, url: str, count: float = 1000, gap_s: float = 0.002) -> dict[str, float]:
-    """Measure a stalled server while traces come every few milliseconds: memory per trace, latency, survivors."""
+    """Measure memory per trace, latency and losses while the server stalls and traces arrive every few milliseconds."""
     shape = WORKLOADS[workload]
     count = int(count)
     pipeline = load(peer, url)
@@ -100,7 +100,7 @@ def stall(peer: str, workload: str, url: str, count: float = 1000, gap_s: float 
 
 
 def leave(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Emit, then end like a program. The parent measures the time from here on."""
+    """Emit traces and return; the parent measures the time from then until the process has ended."""
     pipeline = load(peer, url, limited=True)
     for story in stories(workload, 20):
         pipeline.emit(story)

@@ -1,4 +1,4 @@
-"""Measurements that `marks.py` compares with their marks. Each runs in its own process (`child.py`)."""
+"""Measurements for `marks.py`, each in its own process (`child.py`)."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@
     python benchmarks/delivery/shared_limit.py --processes 1 --restart-every 30
     python benchmarks/delivery/shared_limit.py --redis [--away-from 120 --away-until 300] [--join-over 60]
 
-They share a spool directory or, with `--redis`, a Redis that this program starts. Together they offer three times the
-limit to the strict server. It allows 100 requests in a fixed window of 60 s, and each direction takes 5 to 500 ms.
+The processes share a spool directory or, with `--redis`, a Redis that this program starts. Together they offer three
+times the limit to the strict server, which allows 100 requests in a fixed window of 60 s. Each direction takes 5 to
+500 ms.
 
 --kill-every: seconds between two kills (kill -9). Each kill ends one process, which is replaced. 0: no kills.
 --restart-every: the same, but processes end normally.

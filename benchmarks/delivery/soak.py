@@ -83,7 +83,7 @@ print(json.dumps({"delivered": status.spans_delivered, "pending": status.spans_p
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The app's process at one moment."""
+    """Memory, descriptors and threads of the app's process at one time."""
 
     at: float
     memory_mb: float
@@ -92,7 +92,7 @@ class Reading:
 
 
 def read(pid: int, at: float) -> Reading:
-    """Read the state of a process."""
+    """Read these figures of a process from /proc."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))
     return Reading(at, int(status["VmRSS"].split()[0]) / 1024, descriptors, int(status["Threads"]))
@@ -122,7 +122,7 @@ class Faults:
 
 
 def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.Event) -> None:
-    """Take the server away from time to time."""
+    """Stop the server at random times, for half a minute each."""
     gaps = random.Random(seed)
     while not ended.wait(gaps.uniform(0.5, 1.5) * OUTAGE_EVERY_S / scale):
         port = server.stop()

@@ -103,7 +103,7 @@ def measure(name: str, size: int) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
     server.start()
-    import pandaprobe_otel.delivery.delivery_setup  # noqa: F401 - what a process has loaded when its first trace is sent
+    import pandaprobe_otel.delivery.delivery_setup  # noqa: F401 - loads what a process has loaded at its first trace
 
     begun = time.process_time()
     post = CARRIERS[name](f"http://127.0.0.1:{listener.getsockname()[1]}", b"x" * size)

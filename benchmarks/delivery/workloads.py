@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(slots=True)
 class Story:
-    """One trace: a root and its steps."""
+    """One trace, as a root and its steps."""
 
     name: str
     question: str
@@ -53,7 +53,10 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A fair sample of a shape: the number of traces in total, and between two flushes (so that no queue overflows)."""
+    """The size of a shape's sample: spans of a trace, traces in total, and traces between two flushes.
+
+    The traces between two flushes are few enough for every queue.
+    """
 
     name: str
     spans: int

@@ -4,7 +4,8 @@ tracing.
     python benchmarks/evals/bench_replay.py [--calls 200] [--repeats 7]
 
 The client is openai's on a mock transport, so that no network is measured. Calls are conversations of 4 and 84 kB with
-different ends. The ways alternate, and the best of all repeats counts. Reading and writing the cassette is included.
+different ends. The ways to make a call alternate, and the figure is the smallest of all repeats. It includes reading
+and writing the cassette.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _client() -> openai.OpenAI:
 
 
 def spent(way: Way, calls: int, kilobytes: int) -> float:
-    """Return the CPU of a call in milliseconds."""
+    """Return the CPU of a call in milliseconds, on average over `calls` calls."""
     client = _client()
     asked = [conversation(number, kilobytes) for number in range(calls)]
     begun = time.process_time()
@@ -75,7 +76,7 @@ def _traced(inner: Way = nullcontext) -> Iterator[None]:
 
 
 def measure(calls: int, kilobytes: int, repeats: int, folder: Path) -> dict[str, float]:
-    """Return the best CPU of a call, by way."""
+    """Return the smallest CPU of a call over all repeats, for each way to make it."""
     path = folder / f"{kilobytes}.yaml"
     kept = folder / f"kept-{kilobytes}.yaml"
 
@@ -100,7 +101,7 @@ def measure(calls: int, kilobytes: int, repeats: int, folder: Path) -> dict[str,
 
 
 def main() -> None:
-    """Print both sizes."""
+    """Print the figures of both sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=7)

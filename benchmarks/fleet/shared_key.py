@@ -2,11 +2,12 @@
 
     python benchmarks/fleet/shared_key.py [--at-once 3]
 
-They are forked by gunicorn (with and without `--preload`) or spawned by multiprocessing. They share the budget through
-a real Redis, through one that is killed and restarted, or through the file lock of a spool directory. Each of the nine
-runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes). Marks: only
-answers with 202, every trace delivered, some from each process, and 97 % of the limit in the first three minutes. The
-last mark does not apply if Redis is away for 30 s, since nothing is sent until the leases that it forgot have expired.
+gunicorn forks the processes (with and without `--preload`), or multiprocessing spawns them. They share the budget
+through a real Redis, through a Redis that is killed and restarted, or through the file lock of a spool directory. Each
+of the nine runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes).
+Marks: only answers with 202, every trace delivered, some from each process, and 97 % of the limit in the first three
+minutes. The last mark does not apply to the restarted Redis, which is away for 30 s: nothing is sent until the leases
+that it forgot have expired.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MINUTES = 3
 
 
 def main() -> int:
-    """Run them; exit code 0 if every mark is met."""
+    """Run all combinations; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--at-once", type=int, default=3, help="runs concurrently, each with its own server")
     options = parser.parse_args()

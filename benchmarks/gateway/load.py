@@ -196,7 +196,7 @@ def run(options: argparse.Namespace, spool: str) -> int:
         http_port = int(lines[1].split(":")[-1].partition("/")[0])
         grpc_port = int(lines[2].split(":")[-1])
         ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
-        # The process ends during calls, and reports that.
+        # It is ended during its calls, which it would report on standard error.
         command = [sys.executable, str(HERE / "hostile.py"), *ports]
         others.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True))
         traces, seen = Traces(), Seen()

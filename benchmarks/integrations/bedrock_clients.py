@@ -94,7 +94,7 @@ def _provider(response: Any, raw: Any) -> Callable[..., Any]:
 def _session() -> Any:
     import boto3
 
-    return boto3.Session(**_KEYS)  # It caches the service models that it has read.
+    return boto3.Session(**_KEYS)  # A session caches the service models that it has read.
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The forms of a library's calls: one run, its number of units, and whether it can be forgotten."""
+"""The forms of a library's calls: what one run does, its number of units, and how a stream is forgotten."""
 
 from __future__ import annotations
 

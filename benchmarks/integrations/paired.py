@@ -1,7 +1,7 @@
-"""Paired measurements: the same work with each instrumentation and with none, alternating.
+"""Paired measurements: the same calls with each instrumentation and with none, alternating.
 
-Each turn is a child of one process in which nothing was ever instrumented. Some vendors leave their wrappers behind
-when they are turned off and add more the next time, which would slow down all later turns.
+Each measurement runs in a child of one process in which nothing was ever instrumented. Some vendors leave wrappers
+behind when they are turned off, and add more the next time, which would slow down all later measurements.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ provider.add_span_processor(spans)
 
 @dataclass(frozen=True, slots=True)
 class Instrumentation:
-    """Something that can be turned on and off."""
+    """An instrumentation that can be turned on and off."""
 
     name: str
     on: Callable[[], Any]
@@ -64,7 +64,7 @@ class Instrumentation:
 
 
 def ours_of(library: str) -> Instrumentation:
-    """Return this library's instrumentation, imported once for all turns."""
+    """Return this library's instrumentation, imported once for all measurements."""
     import_module(f"pandaprobe_otel_integrations.{library}")
     on = partial(instrument, library, tracer_provider=provider)
     return Instrumentation(OURS, on, partial(uninstrument, library))
@@ -85,7 +85,7 @@ def of_vendor(vendor: Vendor) -> Instrumentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """Median and quartiles of the differences within a round. `least` compares the cheapest rounds."""
+    """Median and quartiles of the differences within a round; `least` compares the cheapest rounds."""
 
     low: float
     median: float
@@ -117,7 +117,7 @@ def measured(
 ) -> Mapping[str, Figures]:
     """Return the figures by name of the form, over `rounds` rounds, or fewer once `until` (of `monotonic`) is reached.
 
-    `make` makes new clients for each turn, since some vendors patch only new clients.
+    `make` makes new clients for each measurement, since some vendors patch only new clients.
     """
     forms = make()
     figures = {form.name: Figures() for form in forms}
@@ -150,7 +150,7 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
             # The child has none of the parent's threads, so work for the loop's executor would never be done.
             LOOP.set_default_executor(ThreadPoolExecutor())
             os.write(writing, json.dumps(work()).encode())
-        except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
+        except BaseException:  # noqa: BLE001 - the child must not continue as the parent
             traceback.print_exc()
         finally:
             os._exit(0)
@@ -174,7 +174,7 @@ def _turn(
         before = spans.ended
         try:
             told[form.name] = _unit_us(form, times[form.name])
-        except Exception as error:  # noqa: BLE001 - what another vendor's instrumentation does to a call
+        except Exception as error:  # noqa: BLE001 - another vendor's instrumentation may raise anything
             told[form.name] = f"raises {type(error).__name__}"
             continue
         if spans.ended == before and instrumentation is not NOTHING:
@@ -183,7 +183,7 @@ def _turn(
 
 
 def _unit_us(form: Form, times: int) -> float:
-    gc.collect()  # A collection empties the processor's caches, so there is none before each sample.
+    gc.collect()  # A collection empties the processor's caches, so it happens only before a sample.
     form.run(2 * times)
     return min(_cpu_us(form, times) for _ in range(SAMPLES)) / (times * form.units)
 

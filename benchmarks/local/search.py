@@ -2,12 +2,14 @@
 
     python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 40] [--beside 50] [--db FILE] [--kinds A]
 
-The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat what was said. A few
-hundred are posted, the others are copies of them with ids, moments and an order number of their own, so that filling
-takes minutes; all of them are sealed as usual. The last lines tell whether each kind of question takes less than 100 ms
-(p95 on the clock, over HTTP, with the page), whether the file is smaller than 25 kB for each trace, and whether 1,000
-spans/s are taken in meanwhile, posted by another process; the time of the CPU tells the same on a busy machine. `--db`
-keeps the file, and uses it again if it is there; `--kinds` asks only questions whose names begin so.
+The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat earlier messages. The
+first 400 are made one by one. The others are copies with their own ids, times and order numbers, so that filling takes
+minutes. All are sealed as usual.
+
+The last lines state three results: whether the p95 of each kind of request is below 100 ms of wall time, over HTTP and
+including the page; whether the file is smaller than 25 kB per trace; and whether the server stores 1,000 spans/s from
+another process at the same time. CPU times are printed as well, since they are more reliable on a busy machine. `--db`
+keeps the file, and uses it again if it exists. `--kinds` limits the requests to names with this beginning.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from pandaprobe_otel.local.times import iso
 PROJECT = "many"
 LONGEST_S = 0.1
 MOST_BYTES = 25_000
-"""Bytes of a trace: 2.5 GB for 100,000."""
+"""Allowed bytes of a trace: 2.5 GB for 100,000 traces."""
 LEAST_RATE = 1000
 TEMPLATES = 400
 DAY = 86_400_000_000
@@ -102,7 +104,7 @@ def body_of(number: int, spans: int) -> dict[str, Any]:
 
 
 def fill(services: Services, project_id: str, count: int, spans: int) -> None:
-    """Store this many traces of 90 days, most of them as copies, and seal them."""
+    """Store this many traces over 90 days, most of them as copies, and seal them."""
     took = cpu = 0.0
 
     def sealing() -> None:
@@ -151,7 +153,7 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
 
 
 def kinds(http: httpx.Client, count: int) -> dict[str, Callable[[int], str]]:
-    """Return the questions: addresses by a number, which makes each different."""
+    """Return the requests by kind, as functions from a number to a different URL."""
     headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": PROJECT}
     traces = [one["trace_id"] for one in http.get("/traces?limit=100", headers=headers).json()["items"]]
     groups = [one["fingerprint"] for one in http.get("/local/failures", headers=headers).json()["items"]]
@@ -196,7 +198,7 @@ def kinds(http: httpx.Client, count: int) -> dict[str, Callable[[int], str]]:
 
 
 def measure(server: LocalServer, project: str, count: int, repeats: int, beginning: str) -> list[str]:
-    """Ask each kind of question whose name begins so; return those that take too long."""
+    """Measure each kind of request whose name has this beginning, and return the slow ones."""
     slow: list[str] = []
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         for kind, address in kinds(http, count).items():
@@ -223,21 +225,21 @@ def measure(server: LocalServer, project: str, count: int, repeats: int, beginni
 
 @contextmanager
 def posting(server: LocalServer, spans: int, rate: float) -> Iterator[list[float]]:
-    """Let another process post traces at a rate meanwhile; fill the yielded list with how long each took."""
+    """Post traces from another process during the block, and then add the seconds of each post to the yielded list."""
     times: list[float] = []
     command = [sys.executable, __file__, "--post", server.url, "--spans", str(spans), "--beside", str(rate)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        child.stdout.readline()  # it has begun
+        child.stdout.readline()  # the other process has begun
         try:
             yield times
         finally:
-            said, _ = child.communicate()  # it ends with its input
+            said, _ = child.communicate()  # the other process ends when its input ends
             times += json.loads(said)
 
 
 def post(url: str, spans: int, rate: float) -> None:
-    """Post traces at a rate until the input ends; then print how long each took."""
+    """Post traces at a rate until standard input ends; then print the seconds of each post."""
     stop, times = threading.Event(), list[float]()
 
     def wait() -> None:
@@ -271,16 +273,16 @@ def _ids(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Fill a file and ask."""
+    """Fill a database and measure the requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=10_000)
     parser.add_argument("--spans", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument(
-        "--beside", type=float, default=50, help="traces a second that are posted meanwhile; 0 for none"
+        "--beside", type=float, default=50, help="traces per second that another process posts; 0 for none"
     )
     parser.add_argument("--db")
-    parser.add_argument("--kinds", default="", help="only the questions whose names begin so")
+    parser.add_argument("--kinds", default="", help="only requests whose names have this beginning")
     parser.add_argument("--post", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.post:

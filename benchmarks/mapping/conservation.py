@@ -171,7 +171,7 @@ def parsed(value: Any) -> Any:
 
 
 class Kept:
-    """The texts and numbers of a trace."""
+    """The texts and numbers in a trace, in which values are looked up."""
 
     def __init__(self, trace: Any) -> None:
         self.numbers: set[float] = set()
@@ -182,7 +182,7 @@ class Kept:
     def __contains__(self, value: str | float) -> bool:
         if not isinstance(value, str):
             return value in self.numbers or str(value) in self.all
-        member = _MEMBER.match(value)  # of an enum, which is recorded by its value
+        member = _MEMBER.match(value)  # a member of an enumeration, which is recorded by its value
         plain = plain_text(value if member is None else member[1])
         return plain in self.texts or plain in self.all or all(part in self.texts for part in plain.split(", "))
 

@@ -51,7 +51,7 @@ def pages() -> Mapping[str, str]:
 
 
 def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:
-    """Return the commands by their page: `scores-sessions` for `scores sessions list`, `view` for `view`."""
+    """Return the commands by page: `scores sessions list` is on `scores-sessions`, and `view` on `view`."""
     found: dict[str, list[tuple[click.Command, click.Context]]] = {}
     for command, context in sorted(commands(), key=lambda each: _name(each[1])):
         words = _name(context).split()
@@ -69,7 +69,7 @@ def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
 
 
 def _connection(command: click.Command) -> list[click.Option]:
-    """Return the connection options, which a page explains once; empty for commands without them."""
+    """Return the connection options, which a page explains once, or an empty list for commands without them."""
     found = [each for each in command.params if isinstance(each, click.Option) and each.opts[0] in _CONNECTION]
     return found if len(found) == len(_CONNECTION) else []
 

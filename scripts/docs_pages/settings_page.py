@@ -43,7 +43,7 @@ therefore sets these variables before it instruments, unless you have set them, 
 
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the whole page as Markdown."""
     from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
 
     arguments = inspect.signature(pandaprobe_otel.init).parameters

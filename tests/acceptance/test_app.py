@@ -1,4 +1,4 @@
-"""Effects on the app, which must not notice this library: many threads and tasks, freezes, instrumentation, exit."""
+"""Effects on the app: many threads and tasks, freezes, instrumentation, exit."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ INSTRUMENTORS: Final = {
     "sqlite3": "SQLite3Instrumentor",
     "urllib3": "URLLib3Instrumentor",
 }
-"""OpenTelemetry's instrumentors of what this library might call: module to class."""
+"""OpenTelemetry's instrumentors of the modules that this library might call: module to class."""
 INSTALLED: Final = [name for name in INSTRUMENTORS if find_spec(f"opentelemetry.instrumentation.{name}") is not None]
 THREADS, SPANS_EACH = 50, 200
 BOUND = 4 << 20
 LONG_S = 14.0
-"""A timeout that is too short for a second try of a key whose limit is used up."""
+"""A shutdown timeout that is too short for a second request with a key whose limit is used up."""
 FROZEN_S = float(os.environ.get("PANDAPROBE_FROZEN_S", "0"))
-"""Length of the freeze between two calls of a handler; 600 freezes its process for ten minutes."""
+"""Seconds for which the handler's process is stopped between two calls; 600 stops it for ten minutes."""
 
 
 def memory_mb() -> float:
@@ -59,7 +59,7 @@ def memory_mb() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> None:
-    """Every span is counted, most are dropped because there is no room, and memory stays within its bound.
+    """Every span is counted, most are dropped for lack of room, and memory stays within its bound.
 
     `benchmarks/delivery/bench_threads.py` makes a million spans and measures the time of each.
     """
@@ -91,7 +91,7 @@ def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> N
 
 @contextmanager
 def all_instrumented(provider: TracerProvider) -> Iterator[None]:
-    """Instrument what this library might call with OpenTelemetry, as `opentelemetry-instrument` does."""
+    """Instrument the modules that this library might call, as `opentelemetry-instrument` does."""
     with ExitStack() as stack:
         for name in INSTALLED:
             module: Any = import_module(f"opentelemetry.instrumentation.{name}")
@@ -103,7 +103,7 @@ def all_instrumented(provider: TracerProvider) -> Iterator[None]:
 
 @pytest.mark.outer
 def test_all_instrumentations_are_here() -> None:
-    """The inner ring has httpx's instrumentor alone, the outer ring has all of them."""
+    """The inner ring has httpx's instrumentor alone, and the outer ring has all of them."""
     assert set(INSTRUMENTORS) == set(INSTALLED)
 
 
@@ -111,7 +111,10 @@ def test_all_instrumentations_are_here() -> None:
 def test_our_own_requests_files_and_log_lines_make_no_spans(
     is_direct: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No span comes from our own work: HTTP clients, SQLite and logging are instrumented, requests fail at first."""
+    """The library's work makes no span, although HTTP clients, SQLite and logging are instrumented.
+
+    The first requests fail, so that the retries and the log lines are included.
+    """
     seen = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(seen))
@@ -142,7 +145,7 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
 
 
 def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: pytest.LogCaptureFixture) -> None:
-    """Another client has used up the limit, and nothing could go before the deadline: the process does not wait."""
+    """If another client has used up the limit until after the deadline, the process ends without waiting for it."""
     with StrictPandaProbe(limit=1) as server, traced_app(server.url, shutdown_timeout_s=LONG_S) as app:
         app.trace("first")
         assert app.flush()
@@ -179,7 +182,7 @@ for line in sys.stdin:
 
 
 def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path: Path) -> None:
-    """A frozen process goes on with its stale connection; killed in a freeze, it leaves unsent traces on disk."""
+    """After a freeze the process uses its stale connection; killed in a freeze, it leaves its traces on disk."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         with subprocess.Popen(
@@ -201,8 +204,8 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             time.sleep(FROZEN_S)
             server.start(server.stop())
             process.send_signal(signal.SIGCONT)
-            assert call() == (2, 2)  # no look-up of a trace in doubt, no second POST
-            server.answer = lambda method, path: Reply(status=401)  # for a minute, which no flush waits out
+            assert call() == (2, 2)  # no look-up, and no second POST
+            server.answer = lambda method, path: Reply(status=401)  # until the next probe, in a minute
             assert call(500)[0] == 2
             process.send_signal(signal.SIGSTOP)
             process.kill()
@@ -213,7 +216,7 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
 
 
 def test_a_wall_clock_that_jumps_is_not_noticed(tmp_path: Path) -> None:
-    """The clock jumps back an hour, then ahead a day, while traces are sent and spooled: nothing waits or is lost."""
+    """A clock that jumps back an hour and ahead a day, while traces are sent and spooled, delays and loses nothing."""
     with StrictPandaProbe() as server:
         code = """
         import time
@@ -235,7 +238,7 @@ def test_a_wall_clock_that_jumps_is_not_noticed(tmp_path: Path) -> None:
 def test_notices_are_logged_once_a_minute_however_often_a_cause_comes_and_goes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Every second request fails and is retried successfully: the log has one line."""
+    """If every second request fails and is retried successfully, the log has one line."""
     with StrictPandaProbe() as server, traced_app(server.url) as app:
         answers = iter([503, None] * 2)
 

@@ -1,4 +1,4 @@
-"""Content that a server would refuse, lose or choke on: it is fixed, cut or left out, and the rest is delivered."""
+"""Content that a server would refuse or lose: it is fixed, cut or removed, and the rest is delivered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEEPEST = 254
 
 
 def validates(request: Request, now: float) -> Outcome | None:
-    """Refuse spans as the server does, and name the field of the first refused one."""
+    """Refuse spans as the server does, and name the first refused field."""
     if (request.method, request.path) != ("POST", "/traces"):
         return None
     for index, span in enumerate(orjson.loads(request.body or b"")["spans"]):
@@ -42,7 +42,7 @@ def validates(request: Request, now: float) -> Outcome | None:
 
 @pytest.mark.parametrize("bad", [{"name": ""}, {"name": "n" * 600}, {"kind": "WISH"}], ids=["empty", "long", "kind"])
 def test_one_refused_span_in_fifty_costs_two_requests_at_the_most(bad: dict[str, str]) -> None:
-    """The span is fixed by the field that the server names; the 49 others arrive with it."""
+    """The server names a span's field, the span is fixed, and it arrives together with the 49 others."""
     world = World()
     server = Server(world)
     server.script = validates
@@ -82,7 +82,7 @@ values = {
 
 
 def test_values_of_every_kind_are_delivered_clean() -> None:
-    """NUL, surrogates, NaN, depth 10 000, cycles, huge numbers, objects without a repr: the app sees no exception."""
+    """NUL, surrogates, NaN, depth 10 000, cycles, huge numbers and objects without a repr raise nothing in the app."""
     code = f"""
 {VALUES}
 @pandaprobe_otel.tool(name="odd")
@@ -114,7 +114,7 @@ print(len(values))
 
 
 def can_be_read_back(bodies: Sequence[Mapping[str, Any]]) -> None:
-    """Send the bodies to a local PandaProbe: it accepts each with 202, and GET returns what was sent."""
+    """Send the bodies to a local PandaProbe, and check that each gets 202 and that GET returns its content."""
     with LocalServer(limit=None) as server:
         headers = api_key_headers(server.api_key, "shop")
         with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
@@ -146,14 +146,14 @@ def walk(value: Any) -> Iterator[Any]:
 
 
 def is_clean(leaf: Any) -> bool:
-    """Return whether the server stores it (it loses traces with NUL and lone surrogates, measured)."""
+    """Return whether the server can store the value; it loses traces with NUL and lone surrogates (measured)."""
     if isinstance(leaf, str):
         return "\0" not in leaf and not any(0xD800 <= ord(character) < 0xE000 for character in leaf)
     return not isinstance(leaf, float) or math.isfinite(leaf)
 
 
 def depth(value: Any) -> int:
-    """Return the levels of nesting."""
+    """Return the number of nested levels."""
     if isinstance(value, dict):
         return 1 + max(map(depth, cast("dict[str, Any]", value).values()), default=0)
     if isinstance(value, list):
@@ -162,7 +162,7 @@ def depth(value: Any) -> int:
 
 
 def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> None:
-    """A proxy accepts 256 kB: a value of 50 MB and many of 100 kB arrive, cut and marked, or split into pieces."""
+    """Behind a proxy with a bound of 256 kB, a value of 50 MB arrives cut and marked, and a large trace in pieces."""
     with StrictPandaProbe(max_body=256 * 1024) as server, traced_app(server.url) as app:
         app.trace("huge", **{"gen_ai.input.messages": "x" * (50 << 20)})
         with app.tracer.start_as_current_span("many", attributes={"gen_ai.operation.name": "invoke_agent"}):
@@ -176,7 +176,7 @@ def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> Non
         assert "cut" in json.dumps(huge, ensure_ascii=False)
         assert len(server.accepted_at) == 2
         refused = [entry for entry in server.log if entry.status == 413]
-        assert len(refused) <= 3  # the bound is learned from a refusal and kept
+        assert len(refused) <= 3  # the bound is learned from a refusal and remembered
         assert app.is_balanced
 
 
@@ -204,9 +204,9 @@ print(int(peak_kb) // 1024, lost)
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:
-    """While the worker keeps up, the process stays below three times the bound of 64 MiB; 2.7 to 2.9 measured.
+    """While the worker keeps up, the process stays below three times the bound of 64 MiB; 2.7 to 2.9 were measured.
 
-    Everything arrives if the worker has a core of its own; otherwise the values without room are counted.
+    Every value arrives if the worker has a core of its own; otherwise the values without room are counted.
     """
     with StrictPandaProbe() as server:
         result = run_python(MEMORY, environment(server.url), timeout_s=500)

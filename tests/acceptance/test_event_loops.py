@@ -1,4 +1,4 @@
-"""Apps on one thread, with asyncio and gevent: we never block their loop, and nothing is lost."""
+"""Apps on one thread, with asyncio and gevent: the library never blocks the loop and loses no span."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
 SUMS_OF_ONE_CALL = 4.0
-"""Five milliseconds, on a machine where the sum of 100,000 numbers takes 1.2."""
+"""Five milliseconds, in units of the sum of 100,000 numbers, on a machine where the sum takes 1.2."""
 
 
 def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
-    """Half of 1000 tasks are cancelled in their span, and a flush with its loop; a flush in a new loop sends all."""
+    """No span is lost if half of 1000 tasks and a flush are cancelled; a flush in a new loop sends all."""
     with StrictPandaProbe() as server:
         code = """
         import asyncio
@@ -55,7 +55,7 @@ def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> No
 
 
 def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
-    """The server answers only when the loop tells it to, after the flush has begun."""
+    """The loop runs during a flush: the server here answers only when the loop tells it to, after the flush began."""
     goes_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
@@ -93,9 +93,10 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 
 
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
-    """A thousand tasks with an unreachable server; measured as CPU of the loop's thread, in sums of this machine.
+    """No call takes 5 ms of CPU in the loop's thread, for a thousand tasks and an unreachable server.
 
-    `benchmarks/delivery/bench_loop.py` measures wall time, beside the batch processor.
+    The time is in sums of this machine. `benchmarks/delivery/bench_loop.py` measures wall time, beside the batch
+    processor.
     """
     with StrictPandaProbe() as server:
         nobody = server.url
@@ -141,7 +142,7 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
 
 @pytest.mark.outer
 def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
-    """Everything is patched, threads too: half of the greenlets are killed within their span, and a flush yields."""
+    """With threads patched and half of the greenlets killed within their span, no span is lost, and a flush yields."""
     code = """
     import warnings
     warnings.simplefilter("default")  # of gevent's own

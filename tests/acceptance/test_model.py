@@ -1,8 +1,8 @@
 """A model of clock, network, server, disk and processes, which Hypothesis drives through events in any order.
 
-The real assembler, journal and encoder start, end and seal spans into requests; tests also put whole requests,
-to reach states that spans alone would take long to reach. Processes send, get an answer or none, crash, fork, and
-adopt what others have left on disk.
+The real assembler, journal and encoder start, end and seal spans into requests. Rules also put whole requests, to reach
+states that spans alone would take long to reach. Processes send, get an answer or none, crash, fork, and adopt the
+requests that others left on disk.
 
 `PANDAPROBE_MODEL_CASES=10000 pytest tests/acceptance/test_model.py --timeout=3600` runs ten thousand cases.
 """
@@ -33,38 +33,38 @@ LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 LONGEST_POLL_S = 20.0
 MOODS = (200, 401, 402, 429, 500, 502, 503)
-"""The server's status for every request; 200: its own answers."""
+"""Status of the server for every request; with 200 the server answers normally."""
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 @dataclass(eq=False)
 class Life:
-    """A process from its start to its crash, and what was handed to it."""
+    """A process from its start to its crash, with its traces and spans."""
 
     process: Process
     app: SimulatedApp
     traces: list[int] = field(default_factory=list[int])
     spans: set[str] = field(default_factory=set[str])
-    """Ids of the spans that ended in it."""
+    """Ids of the spans that ended in this process."""
     open: list[Span] = field(default_factory=list[Span])
     known: list[Span] = field(default_factory=list[Span])
-    """Its newest spans and its parent's spans that were open at the fork; new spans start below them."""
+    """The newest spans of this process, and its parent's open spans at the fork; new spans start below them."""
     alive: bool = True
 
     def end(self, span: Span) -> None:
-        """End one of its open spans."""
+        """End an open span of this process."""
         self.open.remove(span)
         self.app.end(span)
         self.spans.add(stored_id(span))
 
     @property
     def repeated(self) -> int:
-        """Count roots that were sent while open and again after their end."""
+        """The number of roots that were sent while open and again after their end."""
         return self.process.ledger.read().ended - len(self.spans)
 
 
 class DeliveryModel(RuleBasedStateMachine):
-    """Puts, delays, faults, crashes and forks in any order; then all faults end and every span is accounted for."""
+    """Puts, delays, faults, crashes and forks in any order; then every fault ends, and every span is accounted for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class DeliveryModel(RuleBasedStateMachine):
     # -- events -------------------------------------------------------------------------------------------------------
 
     def start(self, parent: Life | None = None) -> None:
-        """Start a process without traces; a forked one (from `parent`) knows its parent's open spans."""
+        """Start a process without traces; a process forked from `parent` has its parent's open spans."""
         is_forked = parent is not None
         process = self.make_process(f"process {len(self.lives)}", is_forked=is_forked)
         turns = itertools.count()
@@ -92,7 +92,7 @@ class DeliveryModel(RuleBasedStateMachine):
         self.lives.append(Life(process, app, known=[] if parent is None else list(parent.open)))
 
     def make_process(self, name: str, *, is_forked: bool) -> Process:
-        """Make a process that has only memory."""
+        """Make a process without a spool."""
         return Process(self.world, self.server, name=name)
 
     @rule(which=st.integers(0), below=st.none() | st.integers(0, 5))
@@ -106,7 +106,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(which=st.integers(0))
     def an_agent_is_at_work(self, which: int) -> None:
-        """Open a root and end one step of it."""
+        """Open a root, and end one span below it."""
         life = self.living(which)
         root = life.app.start("agent")
         step = life.app.start("step", root)
@@ -132,7 +132,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(spans=st.sampled_from((1, 700)), which=st.integers(0))
     def spans_end_late(self, spans: int, which: int) -> None:
-        """End spans of a trace that was handed over before."""
+        """End spans of a trace that was already sent."""
         life = self.living(which)
         if life.traces:
             self.put(life, life.traces[which % len(life.traces)], step=Step.APPEND, spans=spans)
@@ -154,12 +154,12 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(fates=st.lists(st.sampled_from(list(Fate)), min_size=1, max_size=4))
     def the_network_changes(self, fates: list[Fate]) -> None:
-        """Give the next requests these fates in turn."""
+        """Set the fates of the next requests."""
         self.fates = fates
 
     @rule(hits=st.integers(1, 100))
     def another_client_uses_the_key(self, hits: int) -> None:
-        """Let another client use a part of the window."""
+        """Let another client use a part of the limit."""
         for _ in range(hits):
             body = b'{"trace_id":"other","spans":[]}'
             self.server.handle(Request(method="POST", path="/traces", body=body), "other")
@@ -175,18 +175,18 @@ class DeliveryModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living_ones()) < 3)
     @rule(which=st.integers(0))
     def a_process_forks(self, which: int) -> None:
-        """Fork a process: the child starts empty, the parent keeps everything, its open spans too."""
+        """Fork a process: the child starts with no requests, and the parent keeps its requests and open spans."""
         self.start(self.living(which))
 
     # -- invariants ---------------------------------------------------------------------------------------------------
 
     @invariant()
     def every_span_is_accounted_for(self) -> None:
-        """ended = delivered + dropped + pending, and pending equals what waits."""
+        """The ended spans are the delivered, dropped and pending ones, and the pending ones are in the outbox."""
         assert all(life.process.is_balanced for life in self.living_ones())
 
     def teardown(self) -> None:
-        """Let the server and the network recover, let enough time pass, and check the totals."""
+        """End all faults, run longer than any wait, and check the totals."""
         self.all_is_well_for_long()
         stored = self.server.span_ids()
         for life in self.lives:
@@ -202,14 +202,14 @@ class DeliveryModel(RuleBasedStateMachine):
         self._billed_once()
 
     def _billed_once(self) -> None:
-        """Check one accepted POST /traces for each trace and process, and one more for each unknown outcome."""
+        """Check one accepted POST /traces for each trace and process, and at most one more for each unknown outcome."""
         doubtful = Counter((life.process.name, key) for life in self.lives for key in life.process.doubtful)
         for key, trace in self.server.traces.items():
             for who, times in Counter(trace.created_by).items():
                 assert who == "other" or times <= 1 + doubtful[who, key]
 
     def all_is_well_for_long(self) -> None:
-        """End every span and all faults, for longer than anything waits."""
+        """End every span and all faults, and run longer than any wait."""
         for life in self.living_ones():
             for span in list(life.open):
                 life.end(span)
@@ -223,14 +223,14 @@ class DeliveryModel(RuleBasedStateMachine):
         return [life for life in self.lives if life.alive]
 
     def living(self, which: int) -> Life:
-        """Return one of them."""
+        """Return one of the processes that have not crashed."""
         living = self.living_ones()
         return living[which % len(living)]
 
     def put(
         self, life: Life, number: int, *, step: Step, spans: int, is_error: bool = False, is_remote: bool = False
     ) -> None:
-        """Hand over spans that no other request has."""
+        """Put new spans as one request."""
         batch = next(self.batches)
         request = trace_request(number, step=step, spans=spans, is_error=is_error, is_remote=is_remote, batch=batch)
         life.spans.update(f"{request.trace_id}/{batch}/{index}" for index in range(spans))
@@ -246,7 +246,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
 
 class SpooledDeliveryModel(DeliveryModel):
-    """The same model with a disk: other processes send what a crashed one left on it, and all share the limit."""
+    """The model with a disk: a crashed process's requests are sent by others, and all processes share the limit."""
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory(dir=MEMORY_DISK)
@@ -262,20 +262,20 @@ class SpooledDeliveryModel(DeliveryModel):
 
     @rule(which=st.integers(0))
     def the_disk_fails_for_a_moment(self, which: int) -> None:
-        """Refuse one write: until the next write the process has only its small memory."""
+        """Fail one write: until the next write the process has only its small memory."""
         self.failed_at_all = True
         self.processes[self.lives.index(self.living(which))].fail_to_write_once()
 
     @precondition(lambda self: len(self.living_ones()) < 3)
     @rule(which=st.integers(0))
     def a_process_forks_with_a_spool(self, which: int) -> None:
-        """Fork; no connection and no lock crosses the fork."""
+        """Fork a process with a spool; the child inherits neither its connections nor its locks."""
         life = self.living(which)
         self.processes[self.lives.index(life)].fork()
         self.start(life)
 
     def teardown(self) -> None:
-        """Let server and network recover, and let enough time pass for at least one process to adopt what is left."""
+        """End all faults, and run long enough for a process to adopt every crashed one's requests."""
         try:
             self._after_all()
         finally:

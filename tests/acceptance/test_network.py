@@ -1,4 +1,4 @@
-"""Faults of a network and of the devices in it: real sockets, the whole pipeline."""
+"""Faults of a network and of the devices in it, with real sockets and the whole pipeline."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ LARGE_SPANS, LARGE_VALUE = 30, "x" * 100_000
 
 
 def endless(until: threading.Event, *, head: bytes = b"", byte: bytes = b"") -> Reply:
-    """Return an answer that sends a byte at a time, or nothing, until the test cuts it off."""
+    """Return an answer that sends its byte repeatedly, or nothing, until the test sets the event."""
 
     def write(connection: socket.socket) -> None:
         connection.sendall(head)
         while not until.wait(0.02):
-            with suppress(OSError):  # the client may be gone
+            with suppress(OSError):  # the client may have disconnected
                 connection.sendall(byte)
 
     return Reply(wire=write)
 
 
 def endless_answers(until: threading.Event) -> list[Reply]:
-    """Return answers whose head, body, or beginning never ends."""
+    """Return answers that never end in a header, in the body, or before the first byte."""
     head = b"HTTP/1.1 202 Accepted\r\nContent-Length: 90000\r\n\r\n"
     in_a_header = b"HTTP/1.1 202 Accepted\r\nX-Endless: "
     return [endless(until, head=in_a_header, byte=b"x"), endless(until, head=head, byte=b" "), endless(until)]
@@ -47,7 +47,7 @@ def endless_answers(until: threading.Event) -> list[Reply]:
 
 @pytest.fixture
 def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look up a trace in doubt after a moment instead of five seconds."""
+    """Look up a trace without an answer after 0.1 seconds instead of five."""
     monkeypatch.setattr("pandaprobe_otel.delivery.outcome_effects.CHECK_AFTER_S", 0.1)
 
 
@@ -69,7 +69,7 @@ def test_answers_that_never_end_hold_up_nothing_but_themselves() -> None:
 
 
 def test_answers_that_never_end_are_given_up_after_the_time_of_a_request() -> None:
-    """The deadline is for the whole request, even if bytes keep coming."""
+    """The deadline is for the whole request, even if bytes keep arriving."""
     ended = threading.Event()
     with StrictPandaProbe() as server, traced_app(server.url, request_timeout_s=0.3) as app:
         server.script.extend(endless_answers(ended))
@@ -80,7 +80,7 @@ def test_answers_that_never_end_are_given_up_after_the_time_of_a_request() -> No
 
 
 def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_count_it() -> None:
-    """A hundred requests are never answered: the next one goes out 65 s after they were given up."""
+    """After a hundred requests without an answer, the next request goes 65 s after they were given up."""
     world = World()
     server = Server(world)
     process = Process(world, server, senders=100)
@@ -96,7 +96,7 @@ def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_cou
 
 
 def says(raw: bytes, *, carried_out: bool = True) -> Reply:
-    """Return a reply of exactly these bytes, after which the connection ends."""
+    """Return a reply of exactly these bytes, after which the connection is closed."""
     return Reply(wire=lambda connection: connection.sendall(raw), carried_out=carried_out)
 
 
@@ -116,7 +116,7 @@ BROKEN = {
 
 @pytest.mark.usefixtures("looks_soon")
 def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
-    """A broken answer costs one GET, and a second POST only if the first did not arrive; there is one trace."""
+    """A broken answer costs one GET, and a second POST only if the first did not arrive; one trace is stored."""
     with ExitStack() as stack:
         runs: dict[str, tuple[StrictPandaProbe, TracedApp]] = {}
         for kind, reply in BROKEN.items():
@@ -138,10 +138,10 @@ def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
     ("receive_buffer", "looks"), [(4096, {0}), (None, {0, 1})], ids=["known", "taken over by the system"]
 )
 def test_a_reset_within_the_body_costs_no_second_trace(receive_buffer: int | None, looks: set[int]) -> None:
-    """A request is sent again at once if its body surely did not leave as a whole; there is one trace in any case.
+    """A reset within the body stores one trace, whether the request is sent again at once or looked up first.
 
-    Usually the system has accepted all of a body of 3 MB when the reset comes: then nobody can know how much of it
-    was read, so the trace is looked up first.
+    It is sent again at once if a part of the body certainly stayed here. Usually the system has accepted all of a body
+    of 3 MB when the reset comes. Nobody can know then how much of it was read, so the trace is looked up.
     """
     cuts = iter([True])
     with StrictPandaProbe(receive_buffer=receive_buffer) as server, traced_app(server.url) as app:
@@ -162,7 +162,7 @@ def _has_closed(server: StrictPandaProbe, connections: int) -> bool:
 
 
 def test_a_connection_that_the_server_closed_between_requests_costs_nothing() -> None:
-    """The server closes the connection after each answer: a new one is opened, and no outcome is in doubt."""
+    """After the server closed a connection, a new one is opened, and no outcome is unknown."""
     accepted = says(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}")
     with StrictPandaProbe() as server, traced_app(server.url) as app:
         server.answer = lambda method, path: accepted
@@ -175,12 +175,12 @@ def test_a_connection_that_the_server_closed_between_requests_costs_nothing() ->
         assert app.status().answers == {"delivered": 8}
 
 
-# -- endpoints that nothing reaches -----------------------------------------------------------------------------------
+# -- unreachable endpoints --------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Yield an address that neither accepts nor refuses a connection, because its backlog is full."""
+    """Yield an address whose full backlog neither accepts nor refuses a connection."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -196,7 +196,7 @@ def black_hole() -> Iterator[str]:
 def tls_server(
     host: str, ca: trustme.CA, *, begins: datetime.datetime | None = None, ends: datetime.datetime | None = None
 ) -> Iterator[str]:
-    """Yield a server whose certificate is for this host."""
+    """Yield a server with a certificate for this host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(host, not_before=begins, not_after=ends).configure_cert(context)
     with StrictPandaProbe(tls=context) as server:
@@ -214,7 +214,7 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
 
 @pytest.fixture
 def apps_without_a_way(authority: trustme.CA) -> Iterator[dict[str, TracedApp]]:
-    """Yield an app with a trace for each: unknown host, black hole, TLS for another host, expired, self-signed."""
+    """Yield apps with one trace and a bad endpoint: unknown host, black hole, and three invalid certificates."""
     then, later = (datetime.datetime(year, 1, 1, tzinfo=datetime.UTC) for year in (2001, 2002))
     with ExitStack() as stack:
         endpoints = [
@@ -235,7 +235,7 @@ def apps_without_a_way(authority: trustme.CA) -> Iterator[dict[str, TracedApp]]:
 def test_ways_on_which_nothing_arrives_cost_one_line(
     apps_without_a_way: dict[str, TracedApp], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each trace is retried, none is dropped, and the log has one line."""
+    """An unreachable endpoint is retried, loses no trace, and is logged once."""
     wait_until(lambda: all(len(app.transport.exchanges) >= 2 for app in apps_without_a_way.values()))
     for url, app in apps_without_a_way.items():
         outcomes = [each.outcome for each in app.transport.exchanges]
@@ -248,7 +248,7 @@ def test_ways_on_which_nothing_arrives_cost_one_line(
 
 @pytest.mark.outer
 def test_ways_on_which_nothing_arrives_cost_no_cpu(apps_without_a_way: dict[str, TracedApp]) -> None:
-    """All these apps use at most a quarter of a core, even on a slow machine; a busy loop would use all it gets."""
+    """All apps with unreachable endpoints together use less than a quarter of a core."""
     wait_until(lambda: all(app.transport.exchanges for app in apps_without_a_way.values()))
     begun, used = time.monotonic(), time.process_time()
     time.sleep(2.0)
@@ -259,11 +259,11 @@ def test_ways_on_which_nothing_arrives_cost_no_cpu(apps_without_a_way: dict[str,
 
 
 def test_a_proxy_that_wants_credentials_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """407 concerns the proxy, not the trace: nothing is dropped, and the trace goes once the proxy allows it."""
+    """After a proxy's 407 the trace is kept, and is sent once the proxy allows it."""
     refusals = iter([Reply(status=407, body=b"who are you?")] * 2)
     with StrictPandaProbe() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        # A proxy gets the whole URL; the test server lets through any path that it does not know.
+        # A proxy gets the whole URL; the test server accepts any path that it does not know.
         proxy.answer = lambda method, path: next(refusals, Reply(status=202, body={}))
         with traced_app("http://pandaprobe.example") as app:
             app.trace("a")
@@ -275,7 +275,7 @@ def test_a_proxy_that_wants_credentials_is_waited_for(monkeypatch: pytest.Monkey
 
 
 def test_a_name_server_that_hangs_does_not_hold_the_end() -> None:
-    """The look-up cannot be interrupted and never returns; the process still ends and reports the loss."""
+    """A process whose DNS look-up never returns still ends, and logs its lost spans."""
     code = """
     import socket, threading
     asked = threading.Event()
@@ -294,7 +294,7 @@ def test_a_name_server_that_hangs_does_not_hold_the_end() -> None:
 
 
 def test_traces_wait_for_a_server_that_comes_back() -> None:
-    """Connections are refused, then the same port listens again: everything arrives, and the log has one line."""
+    """Traces wait while connections are refused, and arrive once the same port listens again."""
     with StrictPandaProbe() as server, traced_app(server.url) as app:
         port = server.stop()
         for number in range(5):
@@ -309,7 +309,7 @@ def test_traces_wait_for_a_server_that_comes_back() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_the_key_does_not_follow_a_redirect(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A redirect to another address does not get the key; one ERROR names the settings."""
+    """A redirect to another address does not get the key, and one ERROR names the settings."""
     with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server, traced_app(server.url) as app:
         server.answer = lambda method, path: Reply(status=status, headers={"Location": f"{elsewhere.url}/traces"})
         app.trace("a")

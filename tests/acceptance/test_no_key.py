@@ -1,4 +1,4 @@
-"""A server on this machine and no key: we invent none, an open server accepts traces, others say what they want."""
+"""A server on this machine without a key: none is sent, an open server accepts traces, others cause a clear error."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ print(handle.flush(4))
 
 
 def run_without_key(url: str) -> subprocess.CompletedProcess[str]:
-    """Trace one call in a program that has only the endpoint."""
+    """Run a program with only the endpoint set, which traces one call."""
     known = {name: value for name, value in environment(url).items() if name != "PANDAPROBE_API_KEY"}
     return run_python(TRACED, known)
 
 
 def test_an_open_local_server_takes_traces_without_a_key() -> None:
-    """An open server takes our traces as it takes those of a plain `curl`."""
+    """A local server without authentication stores traces that are sent without a key."""
     with LocalServer() as server:
         result = run_without_key(server.url)
         with Client(endpoint=server.url, project_name="shop") as client:
@@ -43,7 +43,7 @@ def test_an_open_local_server_takes_traces_without_a_key() -> None:
 
 
 def test_no_key_is_sent_that_nobody_has_set() -> None:
-    """Whatever listens on this machine gets nothing that it could take for a key."""
+    """Without a key, requests have no header for a key or token."""
     with StrictPandaProbe() as server:
         run_without_key(server.url)
 
@@ -54,7 +54,7 @@ def test_no_key_is_sent_that_nobody_has_set() -> None:
 
 
 def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
-    """The line does not say that a key was revoked."""
+    """If the server needs a key, one line names the setting and does not mention a revoked key."""
     with LocalServer(auth=True) as server:
         result = run_without_key(server.url)
 
@@ -66,7 +66,7 @@ def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
 
 
 def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
-    """Both clients and the doctor say that there is no key."""
+    """Both clients and the doctor name the missing key."""
     with LocalServer(auth=True) as server:
         with pytest.raises(AuthError, match="No API key is set"), Client(endpoint=server.url) as client:
             list(client.traces.list())
@@ -83,7 +83,7 @@ def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
 
 
 def test_a_token_without_a_project_is_not_helped_out_by_a_key() -> None:
-    """Routes of a project say what is missing, without a request."""
+    """A client with a token but no project raises for routes of a project, before any request."""
     with LocalServer() as server, Client(endpoint=server.url, token="any") as client:
         assert client.organizations.list()
         with pytest.raises(ConfigError, match="needs an API key"):

@@ -1,4 +1,4 @@
-"""A server that is unreachable, fails, or refuses the key: how often we try, and that nothing is lost. Simulated."""
+"""A server that is unreachable, fails, or refuses the key: the frequency of requests, and no lost trace. Simulated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINUTE, HOUR = 60.0, 3600.0
 
 
 def test_ten_minutes_without_a_server_cost_few_connections_and_no_trace() -> None:
-    """At 60 traces a minute: at most 40 connections during the outage, all delivered 17 minutes after its end."""
+    """At 60 traces a minute, an outage costs at most 40 connections, and all traces arrive 17 minutes after its end."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -38,7 +38,7 @@ def test_ten_minutes_without_a_server_cost_few_connections_and_no_trace() -> Non
 
 
 def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
-    """After an outage of an hour, memory is within its bound; the ledger and the next trace report what was dropped."""
+    """After an outage of an hour, memory is within its bound, and the ledger and the next trace report the drops."""
     world = World()
     server = Server(world)
     process = Process(world, server, max_bytes=1 << 20, look_every_s=0.5)
@@ -67,7 +67,7 @@ def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
-    """For an hour, half a minute of errors alternates with half a minute without: everything arrives."""
+    """Half a minute of server errors in every minute, for an hour, loses no trace."""
     world = World(status)
     server = Server(world)
     process = Process(world, server)
@@ -91,7 +91,7 @@ def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
 @pytest.mark.parametrize("traces", [1, 20])
 @pytest.mark.parametrize("fate", [Fate.REFUSED, Fate.RESET_BEFORE])
 def test_delivery_is_back_a_few_seconds_after_the_server(fate: Fate, traces: int, seed: int) -> None:
-    """After an outage of 26 s, waiting traces go out within ten seconds, be it one or twenty, whatever the failures."""
+    """After an outage of 26 s, one waiting trace or twenty are sent within ten seconds, for both types of failure."""
     world = World(seed)
     server = Server(world)
     process = Process(world, server)
@@ -104,7 +104,7 @@ def test_delivery_is_back_a_few_seconds_after_the_server(fate: Fate, traces: int
 
 
 def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
-    """Each wait is uniform between half of its bound and the whole (Kolmogorov-Smirnov, p > 0.01)."""
+    """Each wait is uniform between half of its bound and the whole bound (Kolmogorov-Smirnov, p > 0.01)."""
     shares: list[float] = []
     for seed in range(60):
         world = World(seed)
@@ -114,7 +114,7 @@ def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
             process.put(trace_request(number))
         world.run(150)
         times = [at for at, _ in process.sent]
-        since = times[2]  # the third failure in a row makes it an outage
+        since = times[2]  # after the third failure in a row it is an outage
         assert OUTAGE.share is not None
         for sooner, later in itertools.pairwise(times[2:]):
             bound = min(max((sooner - since) * OUTAGE.share, OUTAGE.first_s), OUTAGE.longest_s)
@@ -125,7 +125,7 @@ def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
 
 
 def evenness(values: list[float]) -> float:
-    """Return the p-value of the Kolmogorov-Smirnov test for uniformity on 0 to 1 (asymptotic series)."""
+    """Return the p-value of the Kolmogorov-Smirnov test for uniformity from 0 to 1 (asymptotic series)."""
     ordered = sorted(values)
     n = len(ordered)
     distance = max(max((i + 1) / n - x, x - i / n) for i, x in enumerate(ordered))
@@ -134,7 +134,7 @@ def evenness(values: list[float]) -> float:
 
 
 def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
-    """One trace always gets 500: it is given up after five tries, and the p95 of the others stays below 2 s."""
+    """A trace that always gets 500 is dropped after five tries, and the p95 of the others stays below 2 s."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -165,7 +165,7 @@ def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
 
 
 class KeyedServer:
-    """The simulated server behind a key."""
+    """The simulated server, with a key."""
 
     def __init__(self, server: Server, *, refusal: int) -> None:
         self._server = server
@@ -173,7 +173,7 @@ class KeyedServer:
         self._key = ""
 
     def use(self, headers: Mapping[str, str]) -> None:
-        """Send these headers from now on."""
+        """Send these headers from the next request on."""
         self._key = headers["X-API-Key"]
 
     def send(self, request: Request) -> Outcome:
@@ -183,17 +183,17 @@ class KeyedServer:
         return Answer(status=self._refusal, body=b'{"detail":"no"}')
 
     def close(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key is refused for half an hour: eight requests, one ERROR; then the function returns a good one."""
+    """A key function is called again after a refusal: here for half an hour, with eight requests and one ERROR."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -216,12 +216,12 @@ def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
     counts = process.ledger.read()
     assert (counts.pending, counts.dropped) == (0, {})
     assert len(server.span_ids()) == counts.ended > 1_700
-    assert len([at for at in asked if at >= 30 * MINUTE]) == 1  # an accepted key is not asked for again
+    assert len([at for at in asked if at >= 30 * MINUTE]) == 1  # an accepted key is not requested again
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_refused_key_is_tried_rarely_and_named_once(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Refusals for half an hour: at most eight requests, one ERROR, nothing lost, and all sent once it is fixed."""
+    """Half an hour of refusals costs at most eight requests, one ERROR and no trace, and all are sent afterwards."""
     world = World()
     server = Server(world)
     process = Process(world, server)

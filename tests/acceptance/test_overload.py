@@ -19,7 +19,7 @@ RATE = "pandaprobe_otel.sample_rate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """A trace that the app made."""
+    """A trace that the app makes."""
 
     at: float
     name: str
@@ -29,7 +29,7 @@ class Offered:
 class Overload:
     """A process that makes a multiple of the key's limit, with 300 names distributed by Zipf's law.
 
-    The memory holds about 3000 of its small traces: as many as the default bound holds traces of 10 kB.
+    Its memory holds about 3000 of its small traces, as the default bound holds 3000 traces of 10 kB.
     """
 
     def __init__(self, times: int, minutes: float) -> None:
@@ -43,7 +43,7 @@ class Overload:
         self.world.every(MINUTE / (100 * times), self._offer, until=minutes * MINUTE)
         self.world.run(minutes * MINUTE)
         self.was_balanced = self.process.is_balanced
-        self.world.run(40 * MINUTE)  # what waits is sent
+        self.world.run(40 * MINUTE)  # waiting traces are sent
 
     def _offer(self) -> None:
         random = self.world.random
@@ -54,11 +54,11 @@ class Overload:
         self.process.put(request)
 
     def delivered(self) -> dict[str, float]:
-        """Return when each trace was accepted, by its id."""
+        """Return the time at which each trace was accepted, by its id."""
         return {orjson.loads(post.body or b"")["trace_id"]: post.at for post in self.server.posts(status=202)}
 
     def waits_of_errors(self) -> list[float]:
-        """Return the seconds from the making of each delivered error to its acceptance, ascending."""
+        """Return the seconds from the start of each delivered error to its acceptance, ascending."""
         delivered = self.delivered()
         errors = {key: each.at for key, each in self.offered.items() if each.is_error and key in delivered}
         return sorted(delivered[key] - at for key, at in errors.items())
@@ -66,13 +66,13 @@ class Overload:
 
 @functools.cache
 def overload(times: int, minutes: int) -> Overload:
-    """Return one run, shared by several tests."""
+    """Return a finished run, which several tests share."""
     return Overload(times, minutes)
 
 
 @pytest.mark.parametrize(("times", "minutes"), [(2, 30), (10, 30), (100, 10)])
 def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) -> None:
-    """95 % of 300 names are seen in ten minutes; the sum of 1 / sample rate is what ended, within 5 %."""
+    """In ten minutes 95 % of 300 names are delivered; the sum of 1 / sample rate is the traces made, within 5 %."""
     run = overload(times, minutes)
     made = {each.name for each in run.offered.values() if each.at < 10 * MINUTE}
     seen = {run.offered[key].name for key, at in run.delivered().items() if at < 10 * MINUTE}
@@ -87,7 +87,7 @@ def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) 
 
 @pytest.mark.parametrize("times", [2, 10])
 def test_errors_arrive_all_and_at_once(times: int) -> None:
-    """Below 80 errors a minute, 99 % arrive, with a p95 of two seconds."""
+    """Below 80 errors a minute, 99 % of the errors arrive, with a p95 of two seconds."""
     run = overload(times, 30)
     waits = run.waits_of_errors()
     errors = sum(each.is_error for each in run.offered.values())
@@ -97,7 +97,7 @@ def test_errors_arrive_all_and_at_once(times: int) -> None:
 
 
 def test_errors_beyond_the_limit_leave_a_fifth_to_the_others() -> None:
-    """At 200 errors a minute, errors get four fifths of the limit, and names without errors are still seen."""
+    """At 200 errors a minute, errors get four fifths of the limit, and names without errors are still delivered."""
     run = overload(100, 10)
     late = [run.offered[key].is_error for key, at in run.delivered().items() if 5 * MINUTE < at < 10 * MINUTE]
     share = sum(late) / len(late)

@@ -1,4 +1,4 @@
-"""The rate limit: never exceeded, never left unused, and shared with other users of the key. Simulated time."""
+"""The rate limit: not exceeded, used up, and shared with other users of the key. Simulated time."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ MINUTE, HOUR = 60.0, 3600.0
 
 
 def accepted_a_minute(server: Server, minutes: float) -> float:
-    """Return the accepted POST /traces a minute, after the first minute."""
+    """Return the accepted POST /traces per minute, after the first minute."""
     accepted = [post for post in server.posts(status=202) if MINUTE <= post.at < minutes * MINUTE]
     return len(accepted) / (minutes - 1)
 
 
 def saturate(process: Process, traces: int) -> None:
-    """Offer all of them now."""
+    """Put this many traces at once."""
     for number in range(traces):
         process.put(trace_request(number))
 
 
 @pytest.mark.parametrize("window", list(Window))
 def test_one_saturated_process_uses_the_limit_and_is_never_refused(window: Window) -> None:
-    """An hour with 5 to 500 ms each way: at least 98.5 a minute and no 429, for every kind of window."""
+    """In an hour with 5 to 500 ms each way, 98.5 requests a minute go out without a 429, for every kind of window."""
     world = World()
     server = Server(world, window=window)
     process = Process(world, server)
@@ -55,7 +55,7 @@ def test_one_saturated_process_uses_the_limit_and_is_never_refused(window: Windo
 
 
 def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
-    """Another client uses 50 a minute: we are refused at most once a minute, the key is used, nothing is lost."""
+    """If another client uses 50 requests a minute, this process is refused at most once a minute and loses nothing."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -78,7 +78,7 @@ def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
 
 @pytest.mark.parametrize("refused_at", range(5, 60, 5))
 def test_a_window_that_another_process_has_filled_is_found_open_soon_after_it_is(refused_at: int) -> None:
-    """Without a shared budget, a process resumes 25 s after the window has reopened, and a window after its refusal."""
+    """A process resumes 25 s after a window filled by others has reopened, and within a minute after its refusal."""
     world = World(refused_at)
     server = Server(world)
     for number in range(100):
@@ -96,7 +96,7 @@ def test_a_window_that_another_process_has_filled_is_found_open_soon_after_it_is
 
 @pytest.mark.parametrize("count", [2, 5, 20])
 def test_processes_with_one_key_and_no_common_budget_use_it_and_are_rarely_refused(count: int) -> None:
-    """Each process is refused at most three times a minute, none starves, and most of the limit is used."""
+    """Without a shared budget, a process is refused at most three times a minute, and most of the limit is used."""
     world = World(count)
     server = Server(world)
     processes = [Process(world, server, name=f"process {number}") for number in range(count)]
@@ -112,12 +112,12 @@ def test_processes_with_one_key_and_no_common_budget_use_it_and_are_rarely_refus
 
 
 def seven_seconds(now: float) -> Mapping[str, str]:
-    """Return the header in seconds."""
+    """Return Retry-After in seconds."""
     return {"retry-after": "7"}
 
 
 def in_a_while(now: float) -> Mapping[str, str]:
-    """Return the header as a date, by a clock that is a day off."""
+    """Return Retry-After as a date, by a clock that is a day off."""
     date = datetime(2031, 1, 1, tzinfo=UTC) + timedelta(days=1, seconds=now)
     return {
         "date": format_datetime(date, usegmt=True),
@@ -140,7 +140,7 @@ def in_a_while(now: float) -> Mapping[str, str]:
 def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
     headers: object, most_requests: float, longest_pause: float
 ) -> None:
-    """Ten minutes of refusals: few requests, one at a time after the first few, all delivered soon afterwards."""
+    """Ten minutes of 429 cause few requests, one at a time after the first few, and every trace arrives soon after."""
     world = World()
     server = Server(world, rate_headers=headers)  # type: ignore[arg-type]
     process = Process(world, server)
@@ -166,7 +166,7 @@ def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
 
 
 def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
-    """An hour of 429 `detail`: at most four POST /traces, one ERROR, everything kept and sent afterwards."""
+    """An hour of 429 with `detail` causes at most four POST /traces and one ERROR, and every trace is sent later."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -198,7 +198,7 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
 
 @pytest.mark.parametrize("rate", [0.9995, 1.0, 1.0005])
 def test_a_clock_that_is_off_by_500_ppm_costs_neither_a_429_nor_time(rate: float) -> None:
-    """No request is refused, no wait exceeds a window, and nothing spins on a time that never comes."""
+    """With a clock 500 ppm off, no request is refused, no wait exceeds a window, and no loop spins."""
     world = World()
     server = Server(world)
     process = Process(world, server, way=Way(shortest_s=0.001, longest_s=0.01), clock_rate=rate)

@@ -1,4 +1,7 @@
-"""One POST /traces for each trace, at any order of spans and any place of the root. Simulated time, real spans."""
+"""One POST /traces for each trace, with any order of spans and any place of the root.
+
+Time is simulated, and the spans are real.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ MINUTE = 60.0
 
 
 def spans_of(server: Server, trace_id: str) -> dict[str, dict[str, object]]:
-    """Return the spans of a trace that the server has."""
+    """Return the ids of a trace's spans on the server."""
     return server.traces[trace_id].spans
 
 
 def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
-    """Children end 3 s and 2 minutes after the root or never, and one starts after everything was sent."""
+    """Late children join their trace without a second POST, even minutes after the root."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server))
@@ -48,7 +51,7 @@ def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
 
 
 def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
-    """5000 spans below one open root: RUNNING during the run, COMPLETED at the end, all there, memory constant."""
+    """A trace of 5000 spans below one open root is RUNNING until its end, is posted once, and takes constant memory."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server))
@@ -76,7 +79,7 @@ def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
 
 
 def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
-    """Two services send below a root that ends after them: one POST, by the root's process, whose fields are kept."""
+    """Two services append to the trace of a root that ends after them, and the root's process posts the trace once."""
     world = World()
     server = Server(world)
     front, middle, back = (SimulatedApp(Process(world, server, name=name)) for name in ("front", "middle", "back"))
@@ -101,7 +104,7 @@ def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
 
 
 def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
-    """After five minutes, within 20 %, orphans of a project form a trace with a derived id; projects stay apart."""
+    """After five minutes, within 20 %, spans without a root become a trace with a derived id, one for each project."""
     world = World()
     server = Server(world)
     orphans = [
@@ -131,7 +134,7 @@ def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
 
 
 def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
-    """The adopted spans have another trace id, so the late root's trace is not touched."""
+    """A root that comes after its spans were adopted keeps its own trace, since the adopted one has another id."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -151,7 +154,7 @@ def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
 
 
 def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption() -> None:
-    """Late spans below a local span that was already sent never use the owner's trace id, even after the adoption."""
+    """Late spans of another service's trace are sent to the adopted trace, and never create the original one."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server, name="back"))
@@ -176,7 +179,7 @@ def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption()
 
 
 def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
-    """A background task below a handler that has answered is appended to the trace that the root's process posted."""
+    """A background task below a finished handler is appended to the trace that the root's process posted."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -202,7 +205,7 @@ def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
 
 
 def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> None:
-    """A call of ten minutes below a foreign root is appended every half minute, not with each span."""
+    """A call of ten minutes below another service's root is appended twice a minute, not with each span."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -223,8 +226,8 @@ def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> No
 
 
 def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> None:
-    """The service calls itself, and only ends are seen: the part came first, and the root does not wait for it."""
-    for head_start_s in (20.0, 0.01):  # the part waits for its next check, or is being sent
+    """If a service calls itself, its root is posted at once, although a span of the same trace waits for the root."""
+    for head_start_s in (20.0, 0.01):  # the span waits for its next try, or is being sent
         world = World()
         server = Server(world)
         process = Process(world, server)
@@ -239,7 +242,7 @@ def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> No
 
 
 def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:
-    """A trace of 1200 spans is stored 90 s after its acceptance: appends wait, all arrive, one token is spent."""
+    """Appends to a trace of 1200 spans wait until it is stored after 90 s; all arrive, and one token is spent."""
     world = World()
     server = Server(world, persist_lag_s=90)
     app = SimulatedApp(Process(world, server))
@@ -256,7 +259,7 @@ def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> Non
 
 
 class SameSpanIds(IdGenerator):
-    """An id generator that gives every trace the span ids 1, 2, 3."""
+    """An id generator that gives every trace the same three span ids."""
 
     def __init__(self) -> None:
         self._traces = itertools.count(1)
@@ -267,12 +270,12 @@ class SameSpanIds(IdGenerator):
         return 0xABCDEF << 64 | next(self._traces)
 
     def generate_span_id(self) -> int:
-        """Return 1, 2, 3, over and over."""
+        """Return 1, 2 and 3 in turn."""
         return next(self._spans) % 3 + 1
 
 
 def test_equal_span_ids_of_two_traces_do_not_meet() -> None:
-    """Span ids are global on the server: the second of two equal ones would join the first one's trace."""
+    """Equal span ids of two traces are stored as different ids, since span ids are global on the server."""
     with StrictPandaProbe() as server:
         provider = TracerProvider(id_generator=SameSpanIds(), shutdown_on_exit=False)
         provider.add_span_processor(PandaProbeSpanProcessor(api_key="k", project_name="p", endpoint=server.url))

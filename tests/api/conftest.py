@@ -17,7 +17,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=[Client, AsyncClient], ids=["sync", "async"])
 async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
-    """Make clients of either kind, each with its own key and thus its own budget, and close them at the end."""
+    """Make clients of either kind, each with its own key and so its own budget, and close them at the end."""
     made: list[Any] = []
 
     def make(endpoint: str, **options: Any) -> Watched:

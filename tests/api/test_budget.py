@@ -1,4 +1,4 @@
-"""Requests never exceed the server's limits and never wait longer than the limits need."""
+"""The client's limits: its requests stay below the server's rate limits, and wait no longer than needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})
     ids=str,
 )
 def test_each_route_has_the_servers_limit(endpoint: Endpoint[object], limit: int) -> None:
-    """The numbers were measured on server 0.5.0, which counts by path, not by method."""
+    """Each route has the limit of server 0.5.0, as measured; the server counts by path, not by method."""
     assert bucket_of(endpoint, "/p", RateLimits()) == Bucket("/p", limit)
 
 
@@ -62,7 +62,7 @@ def test_two_minutes_of_requests_are_never_refused() -> None:
 
 
 def test_a_call_that_would_have_to_wait_too_long_is_told() -> None:
-    """The request is not sent, and the error says when the next one is allowed."""
+    """A request that would wait longer than the call may take is not sent, and the error gives the wait."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1), timeout_s=30.0)
     simulation.run(call(simulation.connection, traces.LIST))
 
@@ -74,7 +74,7 @@ def test_a_call_that_would_have_to_wait_too_long_is_told() -> None:
 
 
 def test_a_refusal_holds_back_all_who_share_the_budget() -> None:
-    """Another client uses the key: after a refusal none of our clients asks until the wait is over."""
+    """After a refusal, all clients of the key wait for Retry-After, since another process may use the same key."""
     simulation = Simulation(in_turn(answer(429, LIMITED_BODY, retry_after="20"), EMPTY), rate_limits=RateLimits())
     simulation.run(call(simulation.connection, traces.LIST))
     budget = next(iter(simulation.connection.budgets.values()))
@@ -85,7 +85,7 @@ def test_a_refusal_holds_back_all_who_share_the_budget() -> None:
 
 
 def test_a_token_comes_back_when_the_caller_is_interrupted() -> None:
-    """The request may have been counted, so its token comes back after the window and not at once."""
+    """The token of an interrupted request comes back after the window, since the server may have counted it."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1))
     steps = call(simulation.connection, traces.LIST)
     next(steps)
@@ -97,7 +97,7 @@ def test_a_token_comes_back_when_the_caller_is_interrupted() -> None:
 
 
 def test_windows_that_are_over_are_forgotten() -> None:
-    """Each trace has its own path, so the number of windows is bounded."""
+    """A budget keeps a bounded number of windows, although each trace has its own path."""
     budget = Budget()
     for number in range(5000):
         bucket = Bucket(f"/traces/{number}", 200)
@@ -108,14 +108,14 @@ def test_windows_that_are_over_are_forgotten() -> None:
 
 
 def test_clients_of_one_key_share_a_budget() -> None:
-    """Another key or endpoint has its own budget; a budget outlives its clients, since the server remembers."""
+    """Clients of one key and endpoint share a budget, which outlives them, since the server counts on."""
     assert shared_budget("http://a", "key k") is shared_budget("http://a", "key k")
     assert shared_budget("http://a", "key k") is not shared_budget("http://a", "key l")
     assert shared_budget("http://a", "key k") is not shared_budget("http://b", "key k")
 
 
 def test_threads_and_clients_together_keep_to_the_limit() -> None:
-    """Four threads with two clients of one key: a server with a window of one second never refuses."""
+    """Of 240 requests of four threads with two clients of one key, 200 are served and 40 refused by the clients."""
     with LocalServer(window_s=60.0) as server:
         clients = [Client("sk_pp_shared", "p", server.url, timeout_s=1.0) for _ in range(2)]
         served: list[int] = []
@@ -139,12 +139,12 @@ def test_threads_and_clients_together_keep_to_the_limit() -> None:
             client.close()
 
     assert (len(served), len(errors)) == (200, 40)
-    assert {error.status for error in errors if isinstance(error, RateLimited)} == {None}, "refused here, not there"
+    assert {error.status for error in errors if isinstance(error, RateLimited)} == {None}, "refused by the client"
     assert time.monotonic() - begun < 20
 
 
 def test_limits_can_be_left_to_the_server() -> None:
-    """Without limits a client sends at once, and the server's refusal is raised."""
+    """Without limits a client sends at once, and raises the server's refusal."""
     with LocalServer() as server, Client("sk_pp_free", "p", server.url, rate_limits=None, timeout_s=5.0) as client:
         for _ in range(200):
             client.traces.list(limit=1)

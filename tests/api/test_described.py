@@ -36,7 +36,7 @@ OTHER_NAME = {"total_traces": "total_targets"}
 
 
 def shapes() -> dict[str, dict[str, set[str]]]:
-    """Return what each operation of the client takes and returns; endpoints of one route are merged."""
+    """Return the parameters and fields of each operation of the client; endpoints of one route are merged."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for endpoint in all_endpoints():
         operation = found[str(endpoint)]
@@ -52,7 +52,7 @@ OURS = shapes()
 
 @pytest.mark.parametrize("operation", [*DESCRIBED["published"], *DESCRIBED["only_on_the_server"]])
 def test_nothing_is_missing(operation: str) -> None:
-    """The client knows each described parameter, field and value."""
+    """The client has every parameter, field and value of the descriptions."""
     if operation in NOT_IN_THE_CLIENT:
         assert operation not in OURS
         return
@@ -72,7 +72,7 @@ def _our_name(text: str) -> str:
 
 @pytest.mark.parametrize("operation", list(OURS))
 def test_nothing_is_made_up(operation: str) -> None:
-    """Everything that the client sends is described; it may read more, since the server returns more."""
+    """The client sends only described parameters and fields; it may read more, since the server returns more."""
     described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
     for part in ("query", "body"):
         more = {text for text in OURS[operation][part] if not _is_free_form(operation, text)}
@@ -80,21 +80,21 @@ def test_nothing_is_made_up(operation: str) -> None:
 
 
 def _is_free_form(operation: str, text: str) -> bool:
-    """Return whether names are free here: monitors' filters are an untyped object, some enumerations plain strings."""
+    """Return whether the description leaves the names open, as for monitors' filters and some enumerations."""
     if "/monitors" in operation and text.startswith(("filters.", "target_type=")):
         return True
     return operation.endswith("/comparison") and text.startswith("sort_order=")
 
 
 def test_management_is_what_needs_a_token() -> None:
-    """The scope of each endpoint follows from its path."""
+    """The endpoints of users, organizations and subscriptions need a token, and no others do."""
     for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
 
 
 def test_the_short_form_is_that_of_the_descriptions() -> None:
-    """The short form omits nothing of the full descriptions, where these are available."""
+    """`data/described.json` omits nothing of the full descriptions, where these are available."""
     files = [DESCRIPTIONS / "openapi.json", DESCRIPTIONS / "openapi.server.json"]
     if not all(file.exists() for file in files):
         pytest.skip("the API's descriptions are not beside this checkout")

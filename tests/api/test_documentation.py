@@ -11,7 +11,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="ut
 
 
 def test_every_part_of_the_client_is_told() -> None:
-    """The table names each part."""
+    """The table of docs/client.md has every part of the client."""
     with Client("sk_pp_test", "p", "http://127.0.0.1:1") as client:
         parts = [name for name in vars(client) if not name.startswith("_") and name != "credentials"]
 

@@ -1,4 +1,4 @@
-"""The exception for each answer of the server. The bodies are the real server's (measured on 0.5.0)."""
+"""The exception for each answer of the server. The bodies were recorded from server 0.5.0."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_INTEGER = {"field": "query -> limit", "message": "Input should be a valid int
 
 
 def refused(status: int, detail: Any, **more: Any) -> Told:
-    """Return an answer in the server's own form."""
+    """Return an answer in the form that the server uses."""
     return Told(status=status, body={"detail": detail, **more}, headers={"X-Request-ID": "r-1"})
 
 
@@ -75,7 +75,7 @@ def refused(status: int, detail: Any, **more: Any) -> Told:
 async def test_each_answer_has_its_error(
     connect: Connect, answer: Told, kind: type[PandaProbeError], words: str
 ) -> None:
-    """The type says what to do; the message has the server's words, the call and the remedy."""
+    """Each answer raises its own exception, whose message has the server's words, the call and the remedy."""
     with ScriptedApi() as api:
         api.tell("GET /traces", answer)
         client = connect(api.url, retries=0, timeout_s=2.0)
@@ -93,7 +93,7 @@ async def test_each_answer_has_its_error(
 
 
 async def test_field_errors_are_values(connect: Connect) -> None:
-    """The server's field errors can be read without parsing the message."""
+    """The server's field errors are attributes of the exception."""
     with ScriptedApi() as api:
         api.tell("GET /traces", refused(422, "Validation error", errors=[NO_INTEGER]))
         with pytest.raises(InvalidRequest) as raised:
@@ -103,7 +103,7 @@ async def test_field_errors_are_values(connect: Connect) -> None:
 
 
 async def test_retry_after_is_told(connect: Connect) -> None:
-    """The client does not begin a wait that is longer than the call may take; the error gives the wait."""
+    """A call does not begin a wait that is longer than its time; the exception has the wait."""
     with ScriptedApi() as api:
         limited = Told(status=429, body={"error": "Rate limit exceeded"}, headers={"Retry-After": "42"})
         api.tell("GET /traces", limited)
@@ -114,7 +114,7 @@ async def test_retry_after_is_told(connect: Connect) -> None:
 
 
 async def test_a_recorded_wrong_key(connect: Connect) -> None:
-    """The recorded refusals of a key, and of a key without a project, raise their errors."""
+    """The recorded refusals of a key, and of a key without a project, raise their exceptions."""
     client = connect(RECORDED_AT)
     with recorded("auth_errors", all_played=False):
         with pytest.raises(AuthError, match="Invalid or revoked API key"):
@@ -126,7 +126,7 @@ async def test_a_recorded_wrong_key(connect: Connect) -> None:
 
 
 async def test_management_needs_a_token(connect: Connect) -> None:
-    """PandaProbe refuses keys for management, so no request is sent."""
+    """A call to a management endpoint without a token raises before it sends a request."""
     with ScriptedApi() as api:
         client = connect(api.url, api_key="sk_pp_test_key")
         with pytest.raises(ConfigError, match="needs a bearer token"):
@@ -138,7 +138,7 @@ async def test_management_needs_a_token(connect: Connect) -> None:
 
 
 async def test_nobody_listens(connect: Connect) -> None:
-    """The error names the endpoint and why it cannot be reached."""
+    """If no server answers, the error names the endpoint and the reason."""
     with ScriptedApi() as api:
         closed = api.url
     with pytest.raises(ServerError, match=f"no answer from {closed}") as raised:
@@ -149,7 +149,7 @@ async def test_nobody_listens(connect: Connect) -> None:
 
 
 async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connect) -> None:
-    """Values that cannot be right never reach the server."""
+    """Invalid ids, times and arguments raise before any request is sent."""
     with ScriptedApi() as api:
         client = connect(api.url)
         wrong: list[tuple[Any, str]] = [
@@ -221,7 +221,7 @@ async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connec
 )
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_client_that_cannot_work_is_not_made(kind: Any, options: dict[str, Any], words: str) -> None:
-    """The error names the setting."""
+    """The constructor of a client with an invalid setting raises an error that names the setting."""
     with pytest.raises(ConfigError) as raised:
         kind(**{"api_key": "sk_pp_test_key", "project_name": "p", "endpoint": "http://127.0.0.1:1", **options})
 
@@ -229,6 +229,6 @@ def test_a_client_that_cannot_work_is_not_made(kind: Any, options: dict[str, Any
 
 
 def test_limits_that_let_nothing_through_are_refused() -> None:
-    """A limit of zero would make every call wait for ever."""
+    """A limit of zero is refused, since it would make every call wait for ever."""
     with pytest.raises(ConfigError, match="runs must be over 0"):
         RateLimits(runs=0)

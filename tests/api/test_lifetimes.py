@@ -1,4 +1,4 @@
-"""Clients across event loops, forks, interruptions and closing; and the sources of their settings."""
+"""Clients across event loops, forks, interruptions and closing, and the sources of their settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_one_async_client_in_two_event_loops() -> None:
-    """Connections belong to a loop; the next loop opens new ones, as notebooks and tests need."""
+    """An async client in a second event loop opens new connections, since connections belong to a loop."""
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY)
         client = AsyncClient("sk_pp_loops", "p", api.url)
@@ -56,7 +56,7 @@ def test_one_async_client_in_two_event_loops() -> None:
 
 
 async def test_tasks_share_a_client() -> None:
-    """Twenty concurrent calls each get their own answer."""
+    """Twenty concurrent calls of one client each get their own answer."""
     with LocalServer() as server:
         async with AsyncClient("sk_pp_tasks", "p", server.url) as client:
             pages = await asyncio.gather(*(client.traces.list(limit=number) for number in range(1, 21)))
@@ -65,7 +65,7 @@ async def test_tasks_share_a_client() -> None:
 
 
 async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
-    """The task ends at once, and a second wait for the same run works."""
+    """A cancelled wait for a run ends at once, and a second wait for the same run succeeds."""
     with ScriptedApi() as api:
         api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", RUN)
         async with AsyncClient("sk_pp_cancel", "p", api.url) as client:
@@ -94,7 +94,7 @@ async def test_a_timeout_of_the_caller_is_kept_to() -> None:
 
 
 def test_a_forked_child_has_connections_of_its_own() -> None:
-    """Parent and child use the same client, and neither gets the other's answer."""
+    """Parent and child use the same client after a fork, and neither gets the other's answer."""
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY)
         code = f"""
@@ -118,7 +118,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
 
 
 def test_a_closed_client_opens_again() -> None:
-    """Closing frees connections and nothing else."""
+    """A closed client opens new connections at the next call."""
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY)
         with Client("sk_pp_close", "p", api.url) as client:
@@ -129,7 +129,7 @@ def test_a_closed_client_opens_again() -> None:
 
 
 def test_threads_share_a_client() -> None:
-    """Each thread gets its own answer."""
+    """Sixteen threads of one client each get their own answer."""
     with LocalServer() as server, Client("sk_pp_threads", "p", server.url) as client:
         limits: dict[int, int] = {}
 
@@ -155,7 +155,7 @@ def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
 
 
 def test_the_ways_to_authenticate() -> None:
-    """A key goes with a project name, a token with ids; the key wins where both could be used."""
+    """A key is sent with a project name, and a token with ids; where both are accepted, the key is sent."""
     project, organization = uuid4(), uuid4()
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY).tell("GET /me/invitations", [])
@@ -176,7 +176,7 @@ def test_the_ways_to_authenticate() -> None:
 
 
 def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Arguments override the environment."""
+    """A token and project given as arguments are used, although the environment has a key."""
     project = uuid4()
     monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_of_the_environment")
     with ScriptedApi() as api:
@@ -206,7 +206,7 @@ def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monke
 def test_settings_that_cannot_be_used(
     kind: type[Client | AsyncClient], arguments: dict[str, Any], error: type[errors.PandaProbeError], words: str
 ) -> None:
-    """The client's constructor raises, naming the setting and its source; the message has no secret."""
+    """A client without usable settings raises an error that names the setting and its source, and shows no secret."""
     with pytest.raises(error) as refused:
         kind(**arguments)
 
@@ -216,6 +216,6 @@ def test_settings_that_cannot_be_used(
 
 
 def test_a_local_server_needs_no_key() -> None:
-    """A loopback endpoint is enough."""
+    """A client of a loopback endpoint needs no key."""
     with LocalServer() as server, Client(endpoint=server.url) as client:
         assert client.traces.list().total == 0

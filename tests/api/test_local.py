@@ -1,4 +1,4 @@
-"""Both clients against the local server: every operation at least once."""
+"""Both clients against the local server, with every operation at least once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _done: dict[str, set[str]] = {"sync": set(), "async": set()}
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest, connect: Connect, server: LocalServer) -> Any:
-    """Yield a client with its own project, whose operations are recorded."""
+    """Yield a client with its own project, and record the operations it calls."""
     watched = connect(server.url, token="any", project_name=f"p-{uuid4()}")
     kind = "async" if "async" in request.node.callspec.id else "sync"
     watched.called = _done[kind]
@@ -66,7 +66,7 @@ async def test_traces(client: Any) -> None:
     ("told", "outcome"), [("cancelled", "cancelled"), ("partial", "partial"), ("well", None), (None, None)]
 )
 async def test_outcomes(client: Any, told: str | None, outcome: str | None) -> None:
-    """A trace and a span that neither succeeded nor failed say how they ended; the app's own word is none of these."""
+    """The `outcome` of a trace and a span is "cancelled" or "partial", and None for any other value."""
     metadata = {} if told is None else {"outcome": told}
     span = {"name": "call", "kind": "LLM", "started_at": NOW, "ended_at": NOW, "metadata": metadata}
     trace = await settled(client.traces.get(await make_trace(client, metadata=metadata, spans=[span])))
@@ -74,7 +74,7 @@ async def test_outcomes(client: Any, told: str | None, outcome: str | None) -> N
 
 
 async def test_analytics(client: Any) -> None:
-    """All metrics of traces and sessions have rows."""
+    """Each metric of traces and sessions returns rows."""
     await make_trace(client, session_id="s-1", ended_at=NOW + timedelta(seconds=2))
     volume = await settled(client.traces.activity(**WINDOW))
     tokens = await settled(client.traces.token_usage(**WINDOW))
@@ -90,7 +90,7 @@ async def test_analytics(client: Any) -> None:
 
 
 async def test_sessions(client: Any) -> None:
-    """A session is the sum of its traces."""
+    """A session has the sums of its traces."""
     for second in range(3):
         await make_trace(client, session_id="s-1", started_at=NOW + timedelta(seconds=second))
     session = await settled(client.sessions.get("s-1"))
@@ -128,7 +128,7 @@ async def test_scores(client: Any) -> None:
 
 
 async def test_a_score_waits_for_its_trace(client: Any) -> None:
-    """The server fails for a trace that does not exist yet; the score is given as soon as it does."""
+    """The server fails on a score of a missing trace, so the client waits until the trace exists."""
     trace_id = uuid4()
 
     async def arrive() -> None:
@@ -169,8 +169,8 @@ async def test_runs_over_traces(client: Any) -> None:
 
 
 async def test_runs_by_the_names_of_the_official_sdk(client: Any) -> None:
-    """A run is made, waited for and read; scores without evidence are not returned."""
-    trace = await make_trace(client, output="")  # which is coherent without a judge
+    """A run is created, waited for and read by the official SDK's method names, and has no score without evidence."""
+    trace = await make_trace(client, output="")  # an empty output is coherent without a judge
     metrics = await settled(client.evaluations.metrics())
     run = await settled(client.evaluations.create([trace], ["coherence"], name="one"))
     result = await settled(client.evaluations.wait(run.id, trace_ids=[trace], metrics=["coherence"]))
@@ -254,7 +254,7 @@ async def test_monitors(client: Any) -> None:
 
 
 async def settled_plan_without_prune(plan: Any) -> Any:
-    """Return the plan without what only `prune` does."""
+    """Return the plan without the changes that only `prune` makes."""
     return type(plan)(changes=plan.changes[:1], unchanged=plan.unchanged)
 
 
@@ -300,7 +300,7 @@ async def test_members_and_bills(client: Any) -> None:
 
 
 async def test_invitations(client: Any) -> None:
-    """The server has one user and no plan for two; tests/api/test_scripted.py tests successful invitations."""
+    """Invitations are refused, since the local server has one user; test_scripted.py tests successful ones."""
     members = client.organizations.members
     (mine, *_) = await settled(client.organizations.list())
     with pytest.raises(QuotaExceeded, match=r"DEVELOPMENT plan allows up to 1 member"):
@@ -315,14 +315,14 @@ async def test_invitations(client: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_no_operation_was_left_out(kind: str, server: LocalServer, request: pytest.FixtureRequest) -> None:
-    """The tests above, together, call the whole client."""
+    """Together, the tests above call every operation of the client."""
     selected = [item for item in request.session.items if item.path == request.path]
     if len(selected) < len(_scenarios()) * 2:
-        pytest.skip("only says something when every test of this module runs")
+        pytest.skip("every test of this module must run")
     with Client(endpoint=server.url) as client:
         every = set(operations_of(client))
 
-    assert every - _done[kind] == {"look_up"}, "look_up is tested where answers are lost"
+    assert every - _done[kind] == {"look_up"}, "test_look_up.py tests look_up"
 
 
 def _scenarios() -> list[str]:

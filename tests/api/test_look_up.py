@@ -1,4 +1,4 @@
-"""Requests whose answer was lost: the server is asked whether it carried them out."""
+"""Requests whose answer was lost: the client looks up whether the server carried them out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def lost(call: Any) -> OutcomeUnknown:
 
 
 async def test_a_run_over_traces(connect: Connect) -> None:
-    """Only a run with the same targets, metrics and name, made since the request, matches."""
+    """A run over traces matches if it has the same targets, metrics and name, and was made since the request."""
     wanted = run()
     others = [
         run(metric_names=["confidence"]),
@@ -73,7 +73,7 @@ async def test_a_run_over_traces(connect: Connect) -> None:
 
 
 async def test_a_run_over_filters_and_a_retry(connect: Connect) -> None:
-    """Dates are not compared, since the server writes them in its own way; a retry names its run."""
+    """A run over filters matches without its dates, which the server writes differently; a retry names its run."""
     by_filter = run(filters={"user_id": "u", "date_from": "2026-01-01T00:00:00+00:00"}, name="n")
     retry = run(filters={"retry_of": RUN}, name="Retry: n")
     with ScriptedApi() as api:
@@ -91,7 +91,7 @@ async def test_a_run_over_filters_and_a_retry(connect: Connect) -> None:
 
 
 def given_score() -> dict[str, Any]:
-    """Return a score as the server describes it, given just now."""
+    """Return a score as the server describes it, given at the time of the call."""
     return {
         "id": str(uuid4()),
         "trace_id": TRACE,
@@ -123,7 +123,7 @@ async def test_a_score(connect: Connect) -> None:
 
 
 async def test_a_monitor_and_its_trigger(connect: Connect) -> None:
-    """A monitor is found by its name, and so is the run that it was told to make."""
+    """A monitor is found by its name, and its triggered run is found too."""
     monitor = {
         "id": MONITOR,
         "project_id": str(uuid4()),
@@ -154,7 +154,7 @@ async def test_a_monitor_and_its_trigger(connect: Connect) -> None:
 
 
 async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
-    """The error says so, for example for a new organization."""
+    """An operation that cannot be looked up, such as a new organization, raises an error."""
     with ScriptedApi() as api:
         client = connect(api.url, token="t")
         api.tell("POST /organizations", RESET)
@@ -166,7 +166,7 @@ async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
 
 
 async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
-    """The answer is 500 although the trace exists: the score is looked up before it is given again."""
+    """After a 500, the score is looked up and not given a second time."""
     score = given_score()
     trace = {
         "trace_id": TRACE,

@@ -60,7 +60,7 @@ def declared(**fields: Any) -> dict[str, Any]:
 
 
 async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path: Path) -> None:
-    """Monitors are made, unchanged the second time, changed, paused, resumed; others are deleted on request."""
+    """A file creates, changes and resumes monitors, is a no-op the second time, and deletes only with `prune`."""
     file = tmp_path / "monitors.toml"
     file.write_text(FILE, encoding="utf-8")
     monitors = connect(server.url, project_name=f"p-{uuid4()}").monitors
@@ -94,7 +94,7 @@ async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path
 
 
 def test_only_what_differs_is_sent() -> None:
-    """Omitted fields mean the server's defaults."""
+    """Only differing fields are sent, and an omitted field means the server's default."""
     there = monitor("m", sampling_rate=0.5, model="x/y", filters={"user_id": None, "tags": ["a"]})
     plan = plan_changes(read_declarations(declared(filters={"tags": ["a"]})), (there,), prune=False)
 
@@ -104,7 +104,7 @@ def test_only_what_differs_is_sent() -> None:
 
 
 def test_two_ways_to_write_a_moment_are_no_difference() -> None:
-    """The server may write the same time in another way."""
+    """The same time in another notation is not a difference."""
     there = monitor("m", filters={"date_from": "2026-01-01T00:00:00+00:00"})
     mine = declared(filters={"date_from": "2026-01-01T01:00:00+01:00"})
 
@@ -126,7 +126,7 @@ def test_two_ways_to_write_a_moment_are_no_difference() -> None:
     ],
 )
 def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) -> None:
-    """The error gives the monitor's number and the field, before any request."""
+    """An invalid declaration raises an error with the monitor's number and the field, before any request."""
     with pytest.raises(InvalidRequest) as refused:
         read_declarations(content)
 
@@ -141,7 +141,7 @@ def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) 
     ],
 )
 def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) -> None:
-    """The error comes before any change."""
+    """An impossible change raises before any change is made."""
     with pytest.raises(InvalidRequest) as refused:
         plan_changes(read_declarations(declared()), existing, prune=False)
 
@@ -150,7 +150,7 @@ def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) 
 
 @pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("[[monitor", "is not TOML")])
 def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None, words: str) -> None:
-    """The error names the file."""
+    """A file that cannot be read raises an error with the file's name."""
     file = tmp_path / "monitors.toml"
     if text is not None:
         file.write_text(text, encoding="utf-8")

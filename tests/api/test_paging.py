@@ -1,4 +1,4 @@
-"""Walking through a list while rows are added and deleted."""
+"""Iteration through a list while rows are added and deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulated_calls import Simulation, answer
 
 
 def row(number: int) -> dict[str, Any]:
-    """Return a trace of a list, with its number as id."""
+    """Return a trace of a list, whose id is its number."""
     return {
         "trace_id": str(UUID(int=number)),
         "name": f"trace {number}",
@@ -51,7 +51,7 @@ class ChangingList:
 
 
 def walk(rows: ChangingList, *, page_size: int) -> list[int]:
-    """Return the numbers of all rows of a walk in their order."""
+    """Return the numbers of all rows of an iteration, in order."""
     simulation = Simulation(rows.serve)
     found: PageWalk[TraceListItem] = PageWalk(
         simulation.connection, traces.LIST, query={}, key=lambda trace: trace.trace_id, page_size=page_size
@@ -63,7 +63,7 @@ def walk(rows: ChangingList, *, page_size: int) -> list[int]:
 
 
 def test_nothing_changes() -> None:
-    """Every row comes once, in order, and there is one request a page."""
+    """In an unchanged list each row comes once and in order, with one request per page."""
     rows = ChangingList(list(range(10, 0, -1)), lambda numbers, request: None)
 
     assert walk(rows, page_size=3) == list(range(10, 0, -1))
@@ -71,7 +71,7 @@ def test_nothing_changes() -> None:
 
 
 def test_rows_arrive_meanwhile() -> None:
-    """Existing rows come exactly once, although new ones push them down; new ones may be left out."""
+    """Existing rows come exactly once although new ones push them down; new rows may be missing."""
 
     def arrive(numbers: list[int], request: int) -> None:
         numbers[:0] = [100 + 2 * request, 101 + 2 * request]
@@ -80,7 +80,7 @@ def test_rows_arrive_meanwhile() -> None:
 
 
 def test_rows_are_deleted_as_they_are_read() -> None:
-    """A loop that deletes the rows it gets misses none."""
+    """A loop that deletes each row it reads misses no row."""
 
     def delete_what_was_read(numbers: list[int], request: int) -> None:
         if request % 2:
@@ -96,7 +96,7 @@ def test_rows_are_deleted_as_they_are_read() -> None:
     arriving=st.lists(st.integers(0, 5), max_size=40),
 )
 def test_whatever_arrives_each_row_comes_once(size: int, page_size: int, arriving: list[int]) -> None:
-    """Each row comes once, for any number of arrivals before each request."""
+    """Each row comes once, for any number of new rows before each request."""
     fresh = iter(range(1000, 100_000))
 
     def arrive(numbers: list[int], request: int) -> None:
@@ -111,7 +111,7 @@ def test_whatever_arrives_each_row_comes_once(size: int, page_size: int, arrivin
 
 
 async def test_pages_are_asked_for_when_they_are_needed(connect: Connect) -> None:
-    """No request is sent before the first row is taken, nor for a page beyond the last row that is taken."""
+    """No request is sent before the first row is read, nor for a page beyond the last row read."""
     pages = [[row(number) for number in range(first, first + 2)] for first in (1, 3, 5)]
     with ScriptedApi() as api:
         api.tell("GET /traces", *[{"items": page, "total": 6, "limit": 2, "offset": 0} for page in pages])
@@ -127,7 +127,7 @@ async def test_pages_are_asked_for_when_they_are_needed(connect: Connect) -> Non
 
 
 def test_the_memory_of_a_walk_is_bounded() -> None:
-    """Ids are kept to recognise repeated rows, but not all ids of a long list."""
+    """An iteration keeps a bounded number of ids, by which it recognises repeated rows."""
     size = 30_000
     simulation = Simulation(ChangingList(list(range(size, 0, -1)), lambda numbers, request: None).serve)
     found: PageWalk[TraceListItem] = PageWalk(
@@ -143,6 +143,6 @@ def test_the_memory_of_a_walk_is_bounded() -> None:
 
 @pytest.mark.parametrize("page_size", [0, 201, -1])
 def test_a_page_size_that_cannot_be_is_refused_at_once(page_size: int) -> None:
-    """The error comes at the call, not at the first row."""
+    """An invalid page size raises at the call, not at the first row."""
     with pytest.raises(InvalidRequest, match="page_size"):
         walk(ChangingList([], lambda numbers, request: None), page_size=page_size)

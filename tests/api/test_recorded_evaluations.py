@@ -12,7 +12,7 @@ from recorded_api import RECORDED_AT, recorded, trace_id
 
 
 async def test_scores(connect: Connect) -> None:
-    """Scores that are a number, a boolean or a label are read, changed and deleted."""
+    """Scores of numbers, booleans and labels are read, changed and deleted."""
     client = connect(RECORDED_AT)
     with recorded("scores_crud"):
         quality = await settled(client.score(trace_id(1), "quality", 0.91, reason="why", metadata={"m": 1}))
@@ -32,7 +32,7 @@ async def test_scores(connect: Connect) -> None:
 
 
 async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failure(connect: Connect) -> None:
-    """The server fails with 500; without waiting, the error says so and explains it."""
+    """Without a wait, a score for a missing trace raises the server's 500, with an explanation."""
     client = connect(RECORDED_AT)
     with recorded("scores_errors", all_played=False), pytest.raises(ServerError, match="not visible yet") as failed:
         await settled(client.score(trace_id(98), "q", 0.5, wait=0))
@@ -79,7 +79,7 @@ async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
 
 
 async def test_a_run_by_the_names_of_the_official_sdk(connect: Connect) -> None:
-    """`metrics`, `create`, `wait` and `scores` work as in the official SDK; each trace counts once."""
+    """`metrics`, `create`, `wait` and `scores` work as in the official SDK, and each trace counts once."""
     client = connect(RECORDED_AT)
     metrics = ["confidence", "task_completion", "coherence"]
     with recorded("eval_run_judge", all_played=False):
@@ -97,7 +97,7 @@ async def test_a_run_by_the_names_of_the_official_sdk(connect: Connect) -> None:
 
 
 async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) -> None:
-    """Even for a COMPLETED run, the official SDK's wait raises unless each pair of trace and metric has a number."""
+    """The `wait` of the official SDK raises unless every pair of trace and metric has a number."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry", all_played=False):
         run = await settled(client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None))
@@ -126,7 +126,7 @@ async def test_a_run_over_filters_listed_and_deleted(connect: Connect) -> None:
 
 
 async def test_what_failed_in_a_run_is_tried_again(connect: Connect) -> None:
-    """The run is COMPLETED although its metric failed; the retry has the score; then nothing is left to retry."""
+    """A COMPLETED run with a failed metric is retried, and then has nothing left to retry."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry"):
         first_state = await settled(
@@ -146,7 +146,7 @@ async def test_what_failed_in_a_run_is_tried_again(connect: Connect) -> None:
 
 
 async def test_refusals_of_runs(connect: Connect) -> None:
-    """The error has the server's words for what only the server can know."""
+    """A refused run raises an error with the server's words; an empty list is refused without a request."""
     client = connect(RECORDED_AT)
     runs = client.evaluations.trace_runs
     with recorded("eval_run_errors", all_played=False):
@@ -161,7 +161,7 @@ async def test_refusals_of_runs(connect: Connect) -> None:
         with pytest.raises(NotFound):
             await settled(runs.retry(trace_id(1)))
 
-    assert empty.value.status is None, "refused without asking"
+    assert empty.value.status is None, "refused without a request"
 
 
 async def test_a_run_over_sessions(connect: Connect) -> None:

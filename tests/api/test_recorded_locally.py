@@ -1,7 +1,7 @@
-"""Operations without a recording of the real server: both clients against recorded answers of the local one.
+"""Operations without a recording of the real server: both clients against recorded answers of the local server.
 
-The local server passes the recorded cases of the real one (tests/local/test_contract.py); these recordings keep the
-client from drifting together with the local server.
+The local server passes the recorded cases of the real one (tests/local/test_contract.py). These recordings show if the
+client and the local server change together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INVITATION = trace_id(77)
 
 
 async def test_the_template_of_a_run(connect: Connect) -> None:
-    """The template has the metric with its prompts and the defaults of a run."""
+    """The template of a run has the metric with its prompts, and the defaults of a run."""
     client = connect(LOCALLY_RECORDED_AT)
     with recorded_locally("run_template"):
         template = await settled(client.evaluations.template("task_completion"))
@@ -29,7 +29,7 @@ async def test_the_template_of_a_run(connect: Connect) -> None:
 
 
 async def test_runs_over_sessions_by_filters(connect: Connect) -> None:
-    """Runs are started, listed, read, refused a retry and deleted; their scores come singly and summarised."""
+    """Runs are started, listed, read and deleted, and a retry is refused; scores come singly and summarised."""
     client = connect(LOCALLY_RECORDED_AT)
     runs, scores = client.evaluations.session_runs, client.scores.sessions
     with recorded_locally("session_runs"):
@@ -81,7 +81,7 @@ async def make_trace(client: Any, number: int) -> None:
 
 
 async def test_organizations_projects_and_keys(connect: Connect) -> None:
-    """Organizations and projects are made, listed, renamed and deleted; a key is replaced by a new one."""
+    """Organizations are created, listed, renamed and deleted, projects are listed, and a key is replaced."""
     client = connect(LOCALLY_RECORDED_AT, token="token")
     organizations, projects, keys = client.organizations, client.projects, client.api_keys
     with recorded_locally("organizations"):
@@ -107,7 +107,7 @@ async def test_organizations_projects_and_keys(connect: Connect) -> None:
 
 
 async def test_members_and_invitations(connect: Connect) -> None:
-    """The one member keeps its role; the plan allows no second; each refusal has its own error type."""
+    """The only member keeps its role, the plan allows no second member, and each refusal has its own exception."""
     client = connect(LOCALLY_RECORDED_AT, token="token")
     with recorded_locally("members"):
         (organization,) = await settled(client.organizations.list())

@@ -10,7 +10,7 @@ from recorded_api import RECORDED_AT, at, recorded, trace_id
 
 
 async def test_an_exhausted_quota(connect: Connect) -> None:
-    """429 with `detail` is not a rate limit: the request is not retried, and reads still work."""
+    """A 429 with `detail` is an exhausted quota: the request is not retried, and reads still work."""
     client = connect(RECORDED_AT)
     with recorded("quota", all_played=False):
         with pytest.raises(QuotaExceeded, match=r"traces limit \(100\) for your HOBBY plan"):
@@ -25,7 +25,7 @@ async def test_an_exhausted_quota(connect: Connect) -> None:
 
 
 async def test_a_rate_limit_that_outlasts_the_call(connect: Connect) -> None:
-    """429 with `error` is waited out; a call with too little time raises RateLimited."""
+    """A 429 with `error` is retried after its wait, and raises RateLimited if the wait exceeds the call's time."""
     client = connect(RECORDED_AT, timeout_s=1.0)
     with (
         recorded("rate_limit_traces"),
@@ -39,7 +39,7 @@ async def test_a_rate_limit_that_outlasts_the_call(connect: Connect) -> None:
 
 
 async def test_a_poisoned_project_recovers(connect: Connect) -> None:
-    """A non-integer count breaks the project's lists: the client refuses one, and can repair a broken project."""
+    """A non-integer count breaks a project's lists: the client refuses to send one, and can repair the project."""
     client = connect(RECORDED_AT, retries=0)
     with recorded("poisoned_project", all_played=False):
         with pytest.raises(InvalidRequest, match="prompt_tokens and completion_tokens must be integers"):

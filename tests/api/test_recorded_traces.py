@@ -13,7 +13,7 @@ from recorded_api import DAY, KEY, ORGANIZATION, PROJECT, RECORDED_AT, SPAN_TIME
 
 
 async def test_a_trace_is_created_and_read(connect: Connect) -> None:
-    """A trace can be waited for once it is accepted, and comes back with its spans, times and sums."""
+    """An accepted trace can be waited for, and is returned with its spans, times and sums."""
     client = connect(RECORDED_AT)
     spans: list[dict[str, Any]] = [
         {"span_id": trace_id(1001), "name": "agent", "kind": "AGENT"},
@@ -52,7 +52,7 @@ async def test_a_trace_is_created_and_read(connect: Connect) -> None:
 
 
 async def test_all_pages_are_walked(connect: Connect) -> None:
-    """Five traces in pages of two take three requests and come once each, in order."""
+    """Five traces in pages of two take three requests, and each trace comes once and in order."""
     client = connect(RECORDED_AT)
     with recorded("traces_list_iterate", all_played=False):
         traces = await rows_of(client.traces.iter(page_size=2))
@@ -61,7 +61,7 @@ async def test_all_pages_are_walked(connect: Connect) -> None:
 
 
 async def test_the_official_walk_ends_where_it_is_told(connect: Connect) -> None:
-    """The walk ends after `max_items` rows and requests no further page; 0 rows need no request."""
+    """The official SDK's `iterate` ends after `max_items` rows without another request; 0 rows need no request."""
     client = connect(RECORDED_AT)
     with recorded("traces_list_iterate", all_played=False):
         traces = await rows_of(client.traces.iterate(max_items=2))
@@ -71,7 +71,7 @@ async def test_the_official_walk_ends_where_it_is_told(connect: Connect) -> None
 
 
 async def test_a_page_past_the_end_is_empty(connect: Connect) -> None:
-    """The page still gives the total."""
+    """A page past the end has no rows, but the total."""
     client = connect(RECORDED_AT)
     with recorded("traces_list_iterate", all_played=False):
         page = await settled(client.traces.list(limit=2, offset=6))
@@ -80,7 +80,7 @@ async def test_a_page_past_the_end_is_empty(connect: Connect) -> None:
 
 
 async def test_traces_are_filtered_and_sorted(connect: Connect) -> None:
-    """Each filter goes out as the server reads it: repeated tags, encoded time zone offsets, enumerations."""
+    """Filters are sent as the server reads them: repeated tags, encoded time zone offsets, enumerations."""
     client = connect(RECORDED_AT)
     with recorded("traces_list_filters"):
         found = [
@@ -101,7 +101,7 @@ async def test_traces_are_filtered_and_sorted(connect: Connect) -> None:
 
 
 async def test_a_trace_that_is_not_there(connect: Connect) -> None:
-    """404 raises NotFound with the server's words; an invalid id is refused without a request."""
+    """A missing trace raises NotFound with the server's words; an invalid id is refused without a request."""
     client = connect(RECORDED_AT)
     with recorded("trace_get", all_played=False):
         trace = await settled(client.traces.get(trace_id(1)))
@@ -116,7 +116,7 @@ async def test_a_trace_that_is_not_there(connect: Connect) -> None:
 
 
 async def test_a_trace_is_changed(connect: Connect) -> None:
-    """Given fields change, None clears, metadata is merged; the answer is the whole trace."""
+    """Given fields change, None clears a field, and metadata is merged; the whole trace is returned."""
     client = connect(RECORDED_AT)
     with recorded("trace_update", all_played=False):
         failed = await settled(client.traces.update(trace_id(1), status="ERROR", output={"x": 1}))
@@ -133,7 +133,7 @@ async def test_a_trace_is_changed(connect: Connect) -> None:
 
 
 async def test_spans_are_added_and_changed(connect: Connect) -> None:
-    """Spans go out as a bare list; an unknown span raises NotFound."""
+    """Spans are sent as a bare list, and an unknown span raises NotFound."""
     client = connect(RECORDED_AT)
     spans = [
         {"span_id": trace_id(11), "name": "span 11", "started_at": SPAN_TIME, "kind": "LLM"},
@@ -153,7 +153,7 @@ async def test_spans_are_added_and_changed(connect: Connect) -> None:
 
 
 async def test_tags_of_many_traces(connect: Connect) -> None:
-    """Unknown ids are skipped."""
+    """Tags of many traces can be changed at once, and unknown ids are skipped."""
     client = connect(RECORDED_AT)
     with recorded("tags_batch"):
         tagged = await settled(client.traces.tag([trace_id(1), trace_id(2), trace_id(99)], add=["x"], remove=["a"]))
@@ -164,7 +164,7 @@ async def test_tags_of_many_traces(connect: Connect) -> None:
 
 
 async def test_traces_are_deleted(connect: Connect) -> None:
-    """One trace is deleted, and is gone the second time; then many are deleted; the others remain."""
+    """A deleted trace is gone at a second deletion; several can be deleted at once, and the others remain."""
     client = connect(RECORDED_AT)
     with recorded("traces_delete"):
         nothing = await settled(client.traces.delete(trace_id(1)))
@@ -204,7 +204,7 @@ async def test_sessions(connect: Connect) -> None:
 
 
 async def test_analytics_are_typed_rows(connect: Connect) -> None:
-    """Each metric has its own row type; buckets are times in UTC."""
+    """Each metric has its own row type, and buckets are times in UTC."""
     client = connect(RECORDED_AT)
     with recorded("analytics", all_played=False):
         by_hour = {"granularity": "hour", **DAY}

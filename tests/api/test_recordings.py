@@ -1,4 +1,4 @@
-"""Coverage of operations by recorded answers, and the server of each recording."""
+"""Recorded answers: every operation has one, and each recording names its server."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ ONLY_LOCALLY = {
     "POST /me/invitations/{invitation_id}/accept",
     "POST /me/invitations/{invitation_id}/decline",
 }
-"""Operations recorded only from the local server, not from the real one; the local server passes the real one's
-recorded cases (tests/local/test_contract.py)."""
+"""Operations recorded only from the local server. The local server passes the real server's recorded cases
+(tests/local/test_contract.py).
+"""
 
 
 def requests(files: list[Path]) -> Iterator[tuple[str, str]]:
@@ -62,25 +63,25 @@ def requests(files: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 def without_recording(files: list[Path]) -> set[str]:
-    """Return the operations that none of the files has."""
+    """Return the operations that are in none of the files."""
     return {str(endpoint) for endpoint in not_asked(requests(files))}
 
 
 def test_every_operation_is_recorded() -> None:
-    """Everything that an API key or a token can do is recorded, from the real server or else from the local one."""
+    """Every operation of a key or a token is recorded, from the real server or else from the local server."""
     assert without_recording(REAL) == ONLY_LOCALLY
     assert without_recording(REAL + LOCAL) == set()
 
 
 def test_recordings_of_the_local_server_are_labelled() -> None:
-    """A label tells them from recordings of the real server."""
+    """A recording of the local server has a label."""
     for file in LOCAL:
         assert file.read_text(encoding="utf-8").startswith(LOCAL_LABEL)
 
 
 @pytest.mark.parametrize("file", REAL + LOCAL, ids=lambda file: str(file.stem))
 def test_no_key_is_in_a_recording(file: Path) -> None:
-    """Keys and tokens are replaced."""
+    """Recordings have no keys or tokens, but a placeholder."""
     text = file.read_text(encoding="utf-8")
 
     assert not re.search(r"sk_pp_[0-9a-f]{16}", text)

@@ -1,4 +1,4 @@
-"""Retries, and requests that must never be repeated, in simulated time."""
+"""Retries, and requests that are never repeated, in simulated time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RATE_LIMITED = answer(429, LIMITED_BODY)
     ids=["lost", "refused", "500", "502", "503", "408"],
 )
 def test_a_read_is_repeated(failure: Outcome) -> None:
-    """A read is repeated whatever failed, since it changes nothing."""
+    """A read is repeated after any failure, since it changes nothing."""
     simulation = Simulation(in_turn(failure, failure, EMPTY))
 
     page = simulation.run(call(simulation.connection, traces.LIST))
@@ -46,7 +46,7 @@ def test_a_read_is_repeated(failure: Outcome) -> None:
 
 
 def test_a_read_is_not_repeated_for_ever() -> None:
-    """A read is repeated three times with growing waits; then the failure is raised."""
+    """A read is repeated three times with growing waits, and then raises the failure."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 
     with pytest.raises(ServerError):
@@ -56,7 +56,7 @@ def test_a_read_is_not_repeated_for_ever() -> None:
 
 
 def test_one_deadline_is_for_all_of_a_call() -> None:
-    """No attempt and no wait exceeds the call's time."""
+    """The call's time is for all attempts and waits together."""
     simulation = Simulation(in_turn(LOST), timeout_s=4.0, retries=100, latency_s=1.5)
 
     with pytest.raises(ServerError):
@@ -68,7 +68,7 @@ def test_one_deadline_is_for_all_of_a_call() -> None:
 
 @pytest.mark.parametrize("failure", [LOST, answer(502, b""), answer(504, b"")], ids=["lost", "502", "504"])
 def test_a_run_is_never_made_twice_by_accident(failure: Outcome) -> None:
-    """If the run may have been made, the error says so, with what was sent and when."""
+    """If a run may have been made, the request is not repeated, and the error has the request and its time."""
     simulation = Simulation(in_turn(failure))
 
     with pytest.raises(OutcomeUnknown, match="may or may not have been carried out") as unknown:
@@ -83,7 +83,7 @@ def test_a_run_is_never_made_twice_by_accident(failure: Outcome) -> None:
 
 @pytest.mark.parametrize("failure", [REFUSED, answer(503, b""), RATE_LIMITED], ids=["refused", "503", "429"])
 def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> None:
-    """A refused connection carried nothing, and these answers say that nothing was done."""
+    """A request for a run is repeated if it surely failed: a refused connection, a 503 or a 429."""
     simulation = Simulation(in_turn(failure, answer(202, STARTED)))
 
     run = simulation.run(call(simulation.connection, TRACE_RUNS.create_batch, body=RUN))
@@ -92,7 +92,7 @@ def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> 
 
 
 def test_a_run_that_the_server_failed_to_make_is_told() -> None:
-    """500 is an answer: the request is not repeated, and its outcome is known."""
+    """A 500 says that the run was not made: the request is not repeated, and ServerError is raised."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 
     with pytest.raises(ServerError) as failed:
@@ -102,7 +102,7 @@ def test_a_run_that_the_server_failed_to_make_is_told() -> None:
 
 
 def test_a_run_whose_answer_cannot_be_read_may_have_been_made() -> None:
-    """The request is not repeated, and its run can be looked up."""
+    """A run whose answer cannot be read is not requested again, and the error allows a look-up."""
     simulation = Simulation(in_turn(answer(202, b"<html>")))
 
     with pytest.raises(OutcomeUnknown, match="may have been carried out") as unknown:
@@ -114,7 +114,7 @@ def test_a_run_whose_answer_cannot_be_read_may_have_been_made() -> None:
 
 
 def test_a_deletion_whose_answer_was_lost_is_done() -> None:
-    """404 at the second attempt means that the first one was carried out."""
+    """A 404 at the second attempt means that the first attempt deleted the trace."""
     gone = answer(404, {"detail": "Trace x not found."})
     path = {"trace_id": uuid4()}
     simulation = Simulation(in_turn(LOST, gone))
@@ -124,7 +124,7 @@ def test_a_deletion_whose_answer_was_lost_is_done() -> None:
 
 
 def test_a_rate_limit_is_waited_out() -> None:
-    """The request is repeated as often as needed, since a refused one costs nothing; Retry-After is respected."""
+    """After a 429 the request is repeated as often as needed, each time after Retry-After."""
     told = answer(429, LIMITED_BODY, retry_after="7")
     simulation = Simulation(in_turn(RATE_LIMITED, RATE_LIMITED, told, RATE_LIMITED, RATE_LIMITED, EMPTY))
 
@@ -134,7 +134,7 @@ def test_a_rate_limit_is_waited_out() -> None:
 
 
 def test_a_rate_limit_that_lasts_longer_than_the_call() -> None:
-    """The error is raised at once if waiting would be in vain."""
+    """A rate limit that lasts longer than the call raises at once."""
     simulation = Simulation(in_turn(answer(429, LIMITED_BODY, retry_after="61")))
 
     with pytest.raises(RateLimited) as limited:
@@ -145,7 +145,7 @@ def test_a_rate_limit_that_lasts_longer_than_the_call() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422, 307])
 def test_a_refusal_is_not_repeated(status: int) -> None:
-    """The same request would be refused again."""
+    """A refused request is not repeated, since it would be refused again."""
     simulation = Simulation(in_turn(answer(status, {"detail": "no"})))
 
     with pytest.raises(Exception, match=str(status)):
@@ -155,7 +155,7 @@ def test_a_refusal_is_not_repeated(status: int) -> None:
 
 
 def test_a_posted_trace_has_its_ids_so_that_it_can_be_repeated() -> None:
-    """Two attempts send the same bytes, which the server merges."""
+    """A trace is posted with its ids, so that a second attempt sends the same bytes and the server merges them."""
     simulation = Simulation(in_turn(LOST, answer(202, {"trace_id": str(uuid4()), "task_id": "t"})))
     operations: Any = traces.TraceOperations(simulation.connection)
     span: SpanArguments = {"name": "s", "started_at": simulation.connection.now()}

@@ -71,7 +71,7 @@ def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[Ev
 
 
 def test_polling_stays_far_below_the_limit() -> None:
-    """Polling is quick at first, then every two seconds: 30 a minute of the 200 allowed."""
+    """Polling is fast at first, then every two seconds: at most 40 requests a minute of the 200 allowed."""
     run, simulation = waited({0: "PENDING", 5: "RUNNING", 120: "COMPLETED"})
 
     times = [at for at, _ in simulation.sent]
@@ -82,7 +82,7 @@ def test_polling_stays_far_below_the_limit() -> None:
 
 
 def test_a_run_that_does_not_end_in_time() -> None:
-    """The wait ends at its deadline with an error that is a TimeoutError and gives the run's progress."""
+    """A wait that is too short raises a TimeoutError with the run's progress."""
     with pytest.raises(WaitTimeout, match="is RUNNING after 10 s, with 0 of 1 targets"):
         waited({0: "RUNNING"}, timeout_s=10.0)
     with pytest.raises(TimeoutError):
@@ -90,7 +90,7 @@ def test_a_run_that_does_not_end_in_time() -> None:
 
 
 def test_a_crashed_run_may_come_back() -> None:
-    """The server retries by itself within 20 s (measured on 0.5.0), so FAILED does not end the wait at once."""
+    """A FAILED run is polled on, since the server retries by itself within 20 s (measured on 0.5.0)."""
     run, simulation = waited({0: "RUNNING", 3: "FAILED", 13: "RUNNING", 20: "COMPLETED"})
 
     assert run.status == "COMPLETED"
@@ -98,7 +98,7 @@ def test_a_crashed_run_may_come_back() -> None:
 
 
 def test_a_run_that_stays_failed() -> None:
-    """The error gives the server's reason."""
+    """The error for a run that stays FAILED has the server's reason."""
     with pytest.raises(RunFailed, match="boom"):
         waited({0: "RUNNING", 3: "FAILED"})
 
@@ -109,7 +109,7 @@ def result_of(*scores: TraceScore, **fields: Any) -> RunResult:
 
 
 def test_a_result_says_what_is_wrong_with_it() -> None:
-    """The result lists failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
+    """A result lists failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
     there, gone = uuid4(), uuid4()
     scores = (
         score("coherence", 1.0, trace_id=there, metadata={"note": "empty_input_or_output"}, reason="assumed"),
@@ -135,7 +135,7 @@ def test_a_result_says_what_is_wrong_with_it() -> None:
 
 
 def test_a_good_result() -> None:
-    """Every pair has a score with evidence; thresholds are the caller's."""
+    """A good result has a score with evidence for every pair; thresholds are the caller's."""
     trace = uuid4()
     scores = (score("coherence", 0.9, trace_id=trace), score("confidence", 0.4, trace_id=trace))
     result = result_of(*scores)
@@ -146,7 +146,7 @@ def test_a_good_result() -> None:
 
 
 def test_a_script_can_insist_on_a_good_result() -> None:
-    """A good result is returned; failed, missing and vacuous scores each raise their own error."""
+    """`raise_unless_ok` returns a good result, and raises its own error for failed, missing and vacuous scores."""
     good = result_of(score("coherence", 0.9), score("confidence", 0.4))
     assert good.raise_unless_ok() is good
 
@@ -160,14 +160,14 @@ def test_a_script_can_insist_on_a_good_result() -> None:
 
 
 def test_a_retry_is_not_missing_what_it_did_not_repeat() -> None:
-    """A retry evaluates only the pairs that failed."""
+    """A retry evaluates only the failed pairs, and the others are not missing."""
     result = result_of(score("coherence", 0.5), filters={"retry_of": str(uuid4()), "trace_ids": [str(uuid4())]})
 
     assert (result.missing, result.missing_count, result.ok) == ((), 0, True)
 
 
 def test_a_run_that_evaluated_nothing_is_not_ok() -> None:
-    """Sampling may leave no target."""
+    """A run whose sampling left no target is not ok."""
     assert not result_of(total_targets=0).ok
 
 
@@ -195,12 +195,12 @@ SIGNALS = {"a": {"confidence_risk": 0.0, "loop_risk": 0.0}}
     ],
 )
 def test_scores_that_say_nothing(name: str, fields: dict[str, Any], vacuous: bool) -> None:
-    """Reason and metadata (server 0.5.0's words) tell a full score without evidence from a real one."""
+    """A full score without evidence is recognised by its reason and metadata, in server 0.5.0's words."""
     assert (vacuous_reason(score(name, 1.0, **fields)) is not None) == vacuous
 
 
 def test_only_full_marks_can_say_nothing() -> None:
-    """A judge that found a fault had evidence."""
+    """Only a full score can be without evidence: a judge that found a fault had evidence."""
     assert vacuous_reason(score("plan_quality", 0.5, reason="No plan found in trace")) is None
     assert vacuous_reason(score("plan_quality", None, reason="No plan found in trace")) is None
 
@@ -229,7 +229,7 @@ def test_only_full_marks_can_say_nothing() -> None:
     ],
 )
 async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, Any], words: str) -> None:
-    """The error comes before anything is evaluated, since each evaluation is billed."""
+    """Invalid runs raise before any evaluation, since each evaluation is billed."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
         api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
@@ -273,7 +273,7 @@ async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, 
 async def test_what_is_chosen_is_what_is_asked_for(
     connect: Connect, arguments: dict[str, Any], route: str, body: dict[str, Any]
 ) -> None:
-    """Each way to choose targets has its route and body."""
+    """Each way to choose targets is sent with its own route and body."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
         api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
@@ -285,7 +285,7 @@ async def test_what_is_chosen_is_what_is_asked_for(
 
 
 async def test_the_metrics_are_asked_for_once(connect: Connect) -> None:
-    """Metrics change only with the server's version."""
+    """The metrics are requested once, since they change only with the server's version."""
     trace = uuid4()
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
@@ -300,7 +300,7 @@ async def test_the_metrics_are_asked_for_once(connect: Connect) -> None:
 
 
 async def test_both_names_of_the_number_of_targets(connect: Connect) -> None:
-    """The published description says total_traces, the server total_targets; other fields are kept."""
+    """The published `total_traces` and the server's `total_targets` are read as one field; unknown fields are kept."""
     described = {**run_in("RUNNING"), "total_traces": 7, "colour": "blue"}
     del described["total_targets"]
     with ScriptedApi() as api:
@@ -311,7 +311,7 @@ async def test_both_names_of_the_number_of_targets(connect: Connect) -> None:
 
 
 async def test_a_status_that_is_not_known_yet(connect: Connect) -> None:
-    """A status of a newer server is a string; known ones are members of the enumeration."""
+    """A status of a newer server is a string, and known ones are members of the enumeration."""
     with ScriptedApi() as api:
         api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", run_in("QUEUED"), run_in("RUNNING"))
         runs = connect(api.url).evaluations.trace_runs

@@ -1,6 +1,6 @@
-"""Operations that need several people: what is sent, and the answer's fields.
+"""Operations that need several users: the requests, and the fields of the answers.
 
-The local server and the recordings have one person, and refuse these. The answers here follow the API's
+The local server and the recordings have one user and refuse these operations. The answers here follow the API's
 description.
 """
 
@@ -74,7 +74,7 @@ async def test_invitations_and_members(connect: Connect) -> None:
 
 
 async def test_ones_own_invitations(connect: Connect) -> None:
-    """After accepting, one is a member; after declining, nothing is returned."""
+    """Accepting an invitation returns the new member, and declining returns None."""
     with ScriptedApi() as api:
         api.tell(f"POST /me/invitations/{INVITATION}/accept", MEMBER)
         api.tell(f"POST /me/invitations/{INVITATION}/decline", Told(status=204))
@@ -87,7 +87,7 @@ async def test_ones_own_invitations(connect: Connect) -> None:
 
 
 async def test_plans(connect: Connect) -> None:
-    """A limit of None means no limit."""
+    """A plan with a limit of None is unlimited."""
     with ScriptedApi() as api:
         api.tell("GET /subscriptions/plans", [PLAN, {**PLAN, "name": "PRO", "base_traces": None}])
         plans = await settled(connect(api.url, token="secret").organizations.billing.plans())

@@ -1,4 +1,4 @@
-"""Both clients have the same methods with the same arguments; the synchronous one returns, the other is awaited."""
+"""Both clients have the same methods with the same arguments; those of the async client are awaited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDPOINT = "http://127.0.0.1:1"
 
 
 def test_the_operations_are_the_same() -> None:
-    """Names and arguments are equal, without `self`."""
+    """Names and arguments of all operations are the same in both clients."""
     sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
 
     assert list(sync) == list(both)
@@ -31,7 +31,7 @@ def test_the_operations_are_the_same() -> None:
 
 
 def test_one_answers_and_the_other_is_awaited() -> None:
-    """Each client has its own kind of iterator for lists; no request is sent before the first row."""
+    """The methods of the async client are coroutine functions, and both clients return their own type of iterator."""
     sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
 
     walks = {name for name in sync if name.rpartition(".")[2].startswith("iter")}
@@ -47,7 +47,7 @@ def test_one_answers_and_the_other_is_awaited() -> None:
 
 @pytest.mark.parametrize(("sync", "both"), [(Client, AsyncClient), (Run, AsyncRun)])
 def test_the_classes_are_twins(sync: type, both: type) -> None:
-    """Other public names differ only where Python's protocols do."""
+    """The public names of both classes are the same, and operations are the same objects."""
     names = {name for name in dir(sync) if not name.startswith("_")}
 
     assert {name for name in dir(both) if not name.startswith("_")} == names
@@ -55,11 +55,11 @@ def test_the_classes_are_twins(sync: type, both: type) -> None:
     for name in names:
         found = inspect.getattr_static(sync, name)
         if isinstance(found, operation | iteration):
-            assert inspect.getattr_static(both, name) is found, "written once"
+            assert inspect.getattr_static(both, name) is found, "the same object"
 
 
 def test_arguments_are_seen_by_editors() -> None:
-    """The help of a method shows its own name and arguments."""
+    """The help of a method has the method's own name and arguments."""
     client = Client(endpoint=ENDPOINT)
     method = client.traces.get
 
@@ -69,7 +69,7 @@ def test_arguments_are_seen_by_editors() -> None:
 
 
 def test_secrets_are_in_no_text() -> None:
-    """A client's repr shows neither the key nor the token."""
+    """A client's repr contains neither the key nor the token."""
     client = Client("sk_pp_secret", "p", ENDPOINT, token="tok_secret")
 
     assert repr(client) == f"<Client of project 'p' at {ENDPOINT}>"

@@ -1,4 +1,4 @@
-"""`setup` on small projects of different kinds: the right places, nothing else changed, all of it undone."""
+"""The command `setup` on small projects of several kinds: correct edits, no others, and all of them undone."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def ask(question: str) -> str:
 
 @dataclass(frozen=True)
 class Project:
-    """Files of a project, and what `setup` makes of it."""
+    """The files of a project, and the expected result of `setup`."""
 
     files: Mapping[str, str]
     changed: Mapping[str, str] = field(default_factory=dict)
-    """By file, a text that the diff must add."""
+    """A text for each file that `setup` must add."""
     says: tuple[str, ...] = ()
     runs: str | None = None
-    """File that can be run here."""
+    """A file that the test can run."""
 
 
 PROJECTS: Mapping[str, Project] = {
@@ -120,7 +120,7 @@ PROJECTS: Mapping[str, Project] = {
 
 
 def written(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
-    """Write the files of a project and return its content."""
+    """Write the files of a project, and return its content."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text.encode())
@@ -134,7 +134,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", PROJECTS)
 def test_each_project_is_set_up_and_restored(kind: str, tmp_path: Path) -> None:
-    """The diff has what is expected and is made as shown; once more changes nothing; undo restores every byte."""
+    """`setup` makes the expected edits, changes nothing when run again, and `--undo` restores every byte."""
     project, environment = PROJECTS[kind], clean_environment(tmp_path)
     folder = tmp_path / "project"
     before = written(folder, project.files)
@@ -168,7 +168,7 @@ def test_each_project_is_set_up_and_restored(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_project_that_was_set_up_sends_its_trace(kind: str, tmp_path: Path) -> None:
-    """The program runs as before, and its model call is in a trace."""
+    """The program of a project after `setup` sends its model call in a trace."""
     project, folder = PROJECTS[kind], tmp_path / "project"
     written(folder, project.files)
     run_here("setup", str(folder), "--yes", "--no-install", environment=clean_environment(tmp_path))
@@ -183,7 +183,7 @@ def test_a_project_that_was_set_up_sends_its_trace(kind: str, tmp_path: Path) ->
 
 
 def test_undo_refuses_files_that_were_edited_since(tmp_path: Path) -> None:
-    """Work after the set-up is never overwritten; the command names the file and changes nothing."""
+    """`--undo` changes nothing if a file was edited after `setup`, and names the file."""
     environment = clean_environment(tmp_path)
     folder = tmp_path / "project"
     written(folder, PROJECTS["script"].files)
@@ -196,7 +196,7 @@ def test_undo_refuses_files_that_were_edited_since(tmp_path: Path) -> None:
 
 
 def test_undo_writes_nowhere_else(tmp_path: Path) -> None:
-    """A record that names a file outside of the project is refused."""
+    """`--undo` refuses a record that names a file outside of the project."""
     (tmp_path / "project" / ".pandaprobe").mkdir(parents=True)
     record = '{"version": 1, "files": [{"path": "../victim", "sha256": "", "before": "aGk="}]}'
     (tmp_path / "project" / ".pandaprobe" / "setup.json").write_text(record, encoding="utf-8")
@@ -207,7 +207,7 @@ def test_undo_writes_nowhere_else(tmp_path: Path) -> None:
 
 
 def test_uncommitted_changes_are_not_mixed_with_ours(tmp_path: Path) -> None:
-    """With `--yes`, a project with uncommitted changes is refused."""
+    """`--yes` is refused in a project with uncommitted changes."""
     folder = tmp_path / "project"
     written(folder, PROJECTS["script"].files)
     for command in (["init", "-q"], ["add", "."]):
@@ -219,7 +219,7 @@ def test_uncommitted_changes_are_not_mixed_with_ours(tmp_path: Path) -> None:
 
 
 def test_where_the_start_is_unclear_somebody_chooses(tmp_path: Path) -> None:
-    """Several programs are listed and nothing is changed; `--entry` chooses one."""
+    """If several programs may be the start, they are listed and nothing is changed; `--entry` selects one."""
     script = PROJECTS["script"].files["app.py"]
     before = written(tmp_path, {"one.py": script, "two.py": script})
     listed = run_here("setup", str(tmp_path), "--yes", environment=clean_environment(tmp_path))
@@ -238,7 +238,7 @@ def test_where_the_start_is_unclear_somebody_chooses(tmp_path: Path) -> None:
     ],
 )
 def test_lines_are_printed_where_no_place_was_found(files: dict[str, str], reason: str, tmp_path: Path) -> None:
-    """A notebook or a library is told the lines; what could not be read is named."""
+    """For a notebook or a library, `setup` prints the lines to add, and names files that it could not read."""
     written(tmp_path, files)
     proposal = propose(tmp_path, version="1")
     assert any(reason in note for note in proposal.notes)
@@ -246,7 +246,7 @@ def test_lines_are_printed_where_no_place_was_found(files: dict[str, str], reaso
 
 
 def test_hostile_projects_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deep nesting, other encodings, links out of the project and many files stop nothing."""
+    """Deep nesting, other encodings, links out of the project and many files do not stop `setup`."""
     monkeypatch.setattr("pandaprobe_otel.app_setup.sources.MAX_FILES", 20)
     (tmp_path / "elsewhere.py").write_text("import openai\n", encoding="utf-8")
     folder = tmp_path / "project"

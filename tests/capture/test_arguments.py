@@ -1,4 +1,4 @@
-"""The arguments of a call that become its input, and their form."""
+"""The recorded input of a call: which arguments it contains, and in which form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def positional_only(a: int, b: int = 2, /) -> None:
 
 class Service:
     def method(self, query: str) -> None:
-        """Take a receiver."""
+        """Take a receiver and an argument."""
 
     def alone(self) -> None:
         """Take only a receiver."""
@@ -39,13 +39,13 @@ def read(function: Callable[..., Any], /, *args: Any, options: dict[str, Any] | 
 
 
 def test_one_given_argument_is_its_bare_value() -> None:
-    """However it is given, and whatever defaults there are besides."""
+    """A single given argument is recorded bare, by position or by name, despite other parameters with defaults."""
     assert read(plain, "tea") == "tea"
     assert read(plain, query="tea") == "tea"
 
 
 def test_several_arguments_are_an_object_in_the_order_of_the_signature() -> None:
-    """Defaults that say something are filled in; sentinels are left out."""
+    """Several arguments form an object with defaults filled in, without those that are sentinels."""
     found = read(plain, "tea", token="t")
     assert found == {"query": "tea", "limit": 5, "token": "t"}
     assert isinstance(found, dict)
@@ -53,18 +53,18 @@ def test_several_arguments_are_an_object_in_the_order_of_the_signature() -> None
 
 
 def test_given_value_replaces_a_hidden_default() -> None:
-    """A parameter with a sentinel as default is shown when it is given."""
+    """A parameter whose default is a sentinel is recorded when it is given."""
     assert read(plain, "tea", client="c") == {"query": "tea", "limit": 5, "token": "", "client": "c"}
 
 
 def test_tools_keep_the_object_even_of_one_or_no_argument() -> None:
-    """The arguments of a tool call are an object, also an empty one."""
+    """The arguments of a tool call are an object, even for one argument or none."""
     assert read(plain, "tea", options={"keep_object": True}) == {"query": "tea", "limit": 5, "token": ""}
     assert read(Service.alone, Service(), options={"keep_object": True}) == {}
 
 
 def test_messages_keep_their_name() -> None:
-    """A single parameter called `messages` is PandaProbe's own form of an input."""
+    """A single parameter called `messages` keeps its name, since PandaProbe reads inputs of that form."""
 
     def chat(messages: list[Any]) -> None:
         """Take messages."""
@@ -73,23 +73,23 @@ def test_messages_keep_their_name() -> None:
 
 
 def test_receiver_is_left_out() -> None:
-    """`self` is no argument; without others there is no input."""
+    """`self` is not recorded; without other arguments there is no input."""
     assert read(Service.method, Service(), "tea") == "tea"
     assert read(Service.alone, Service()) is NOTHING
 
 
 def test_first_argument_of_a_static_method_may_be_called_self() -> None:
-    """Without a receiver, the name means nothing."""
+    """In a static method, a first argument called `self` is recorded."""
     assert read(Service.method, "me", "tea", options={"has_receiver": False}) == {"self": "me", "query": "tea"}
 
 
 def test_extra_arguments() -> None:
-    """`*rest` is a list under its name; `**extra` stand under their own names."""
+    """`*rest` is recorded as a list under its name, and each `**extra` argument under its own name."""
     assert read(catch_all, "tea", 1, 2, a="A") == {"query": "tea", "rest": (1, 2), "a": "A"}
 
 
 def test_capture_names_some() -> None:
-    """Of several arguments only the named ones are shown; one that is left is bare."""
+    """`capture` records only the named arguments, and a single one is recorded bare."""
     assert read(plain, "tea", 3, options={"only": ("query", "token")}) == "tea"
     assert read(plain, "tea", 3, token="t", options={"only": ("query", "token")}) == {"query": "tea", "token": "t"}
     assert read(plain, "tea", options={"only": ()}) is NOTHING
@@ -97,24 +97,24 @@ def test_capture_names_some() -> None:
 
 @pytest.mark.parametrize("options", [{"ignore": ("token",)}, {"ignore": ["token"]}, {"ignore": {"token"}}])
 def test_ignored_arguments_are_never_shown(options: dict[str, Any]) -> None:
-    """Neither by name, nor by default, nor inside `**kwargs`."""
+    """An ignored argument is not recorded by name, by default, or inside `**kwargs`."""
     assert read(plain, "tea", 3, token="secret", options=options) == {"query": "tea", "limit": 3}
     assert read(catch_all, "tea", token="secret", a=1, options=options) == {"query": "tea", "a": 1}
 
 
 def test_name_of_the_keyword_parameter_stands_for_all_in_it() -> None:
-    """`ignore=("extra",)` hides everything that only `**extra` took, `only=("extra",)` shows just that."""
+    """`ignore=("extra",)` hides all arguments in `**extra`, and `only=("extra",)` records only these."""
     assert read(catch_all, "tea", a=1, b=2, options={"ignore": ("extra",)}) == "tea"
     assert read(catch_all, "tea", a=1, b=2, options={"only": ("extra",)}) == {"a": 1, "b": 2}
 
 
 def test_positional_only_parameters() -> None:
-    """They are shown by name as well."""
+    """Positional-only arguments are recorded by name as well."""
     assert read(positional_only, 1, 3) == {"a": 1, "b": 3}
 
 
 def test_annotations_may_name_what_is_defined_later_or_never(caplog: pytest.LogCaptureFixture) -> None:
-    """As a method may name its own class since Python 3.14, and any function what only type checkers import."""
+    """An annotation may name an undefined class: one defined later, or one that only type checkers import."""
     lazily = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
     source = lazily + "def function(query: Nowhere, limit: int = 5) -> Nobody: ..."
     names: dict[str, Any] = {}
@@ -125,13 +125,13 @@ def test_annotations_may_name_what_is_defined_later_or_never(caplog: pytest.LogC
 
 
 def test_function_without_a_signature() -> None:
-    """A builtin that hides its signature is read as far as the call itself shows."""
+    """For a builtin without a signature, the arguments are recorded as they were passed."""
     assert read(max, 1, 2) == (1, 2)
     assert read(max, 1, 2, key=abs) == {"args": (1, 2), "key": abs}
 
 
 def test_signature_that_raises_is_survived(caplog: pytest.LogCaptureFixture) -> None:
-    """A function whose `__signature__` fails is still traced."""
+    """A function whose `__signature__` raises is still traced."""
 
     class Odd:
         def __call__(self, x: int) -> int:

@@ -1,4 +1,4 @@
-"""Spans and traces as blocks, and the handles that they give."""
+"""Spans and traces as blocks, and the handles that blocks return."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from span_recorder import SpanRecorder
 
 
 def test_span_block(recorder: SpanRecorder) -> None:
-    """A block makes one span with its kind, input and output, and everything in it is a child."""
+    """A block makes one span with its kind, input and output, and spans inside the block are its children."""
     with pp.span("rerank", kind="RETRIEVER", input=["a", "b"]) as s:
         s.output = ["b"]
         with pp.span("inner"):
@@ -30,7 +30,7 @@ def test_span_block(recorder: SpanRecorder) -> None:
 
 
 async def test_async_span_block(recorder: SpanRecorder) -> None:
-    """`async with` does the same, and the decorators by kind make blocks too."""
+    """`async with` makes the same span, and so do the decorators for each kind when used as blocks."""
     async with pp.tool("search", input={"q": "tea"}) as s:
         await asyncio.sleep(0)
         s.set_output("found")
@@ -40,14 +40,14 @@ async def test_async_span_block(recorder: SpanRecorder) -> None:
 
 
 def test_block_without_a_name_is_called_after_its_kind(recorder: SpanRecorder) -> None:
-    """A block needs no name."""
+    """A block without a name is named after its kind."""
     with pp.retriever():
         pass
     assert recorder.names == ["retriever"]
 
 
 def test_input_none_is_an_input(recorder: SpanRecorder) -> None:
-    """`input=None` is shown as null; without `input` there is none."""
+    """`input=None` is recorded as null, and a block without `input` records no input."""
     with pp.span("none", input=None):
         pass
     with pp.span("absent"):
@@ -57,7 +57,7 @@ def test_input_none_is_an_input(recorder: SpanRecorder) -> None:
 
 
 def test_everything_a_handle_can_set(recorder: SpanRecorder) -> None:
-    """Each setter of the official SDK arrives as the attribute that the mapping reads."""
+    """Each setter of the official SDK writes the attribute that the mapping reads."""
     first_token = datetime(2026, 3, 1, 12, 0, 0, 250_001, tzinfo=UTC)
     with pp.span("call", kind="LLM", metadata={"a": 1}) as s:
         s.set_input({"messages": [{"role": "user", "content": "hi"}]})
@@ -84,7 +84,7 @@ def test_everything_a_handle_can_set(recorder: SpanRecorder) -> None:
 
 
 def test_time_without_a_zone_is_local(recorder: SpanRecorder) -> None:
-    """A naive time means this machine's clock on the wall, no argument means now."""
+    """A naive time is in the local time zone, and a call without a time means now."""
     naive = datetime(2026, 3, 1, 12, 0, 0)
     with pp.span("naive") as s:
         s.set_completion_start_time(naive)
@@ -99,7 +99,7 @@ def test_time_without_a_zone_is_local(recorder: SpanRecorder) -> None:
 
 
 def test_usage_of_an_agent_is_not_repeated_in_the_standard_attributes(recorder: SpanRecorder) -> None:
-    """The sums of an agent stay out of `gen_ai.usage.*`, which other backends would add up again."""
+    """Summed usage of an agent is not written to `gen_ai.usage.*`, which other backends would add up again."""
     with pp.agent("plan") as s:
         s.set_token_usage(prompt_tokens=1, completion_tokens=1)
     assert recorder.json("pandaprobe.token_usage") == {"prompt_tokens": 1, "completion_tokens": 1}
@@ -107,7 +107,7 @@ def test_usage_of_an_agent_is_not_repeated_in_the_standard_attributes(recorder: 
 
 
 def test_set_error_by_text_and_by_exception(recorder: SpanRecorder) -> None:
-    """An error set by hand makes the span an ERROR, whether a text or a caught exception."""
+    """An error set by hand, as a text or an exception, makes the span an ERROR."""
     with pp.span("text") as s:
         s.set_error("quota used up")
     with pp.span("exception") as s:
@@ -119,7 +119,7 @@ def test_set_error_by_text_and_by_exception(recorder: SpanRecorder) -> None:
 
 
 def test_exception_out_of_a_block(recorder: SpanRecorder) -> None:
-    """An exception that leaves the block passes, and is recorded on every span it leaves."""
+    """An exception that leaves blocks reaches the caller, and is recorded on the span of each block."""
     error = KeyError("k")
     with pytest.raises(KeyError) as caught, pp.start_trace("t") as t, t.span("s"):
         raise error
@@ -128,7 +128,7 @@ def test_exception_out_of_a_block(recorder: SpanRecorder) -> None:
 
 
 def test_start_trace(recorder: SpanRecorder) -> None:
-    """A trace block has an id, spans, and what is said about it, which its spans inherit."""
+    """A trace block has an id and spans, and its spans inherit its session, user, tags and metadata."""
     with pp.start_trace(
         "shop", input="where?", session_id="s-1", user_id="u-1", tags=["beta"], metadata={"plan": "pro"}
     ) as t:
@@ -156,14 +156,14 @@ def test_start_trace(recorder: SpanRecorder) -> None:
 
 
 def test_status_error_of_a_trace(recorder: SpanRecorder) -> None:
-    """A trace that is set to ERROR has a root span that says so."""
+    """A trace that is set to ERROR has a root span with that status."""
     with pp.start_trace("t") as t:
         t.set_status(pp.TraceStatus.ERROR)
     assert recorder.one().status.status_code is StatusCode.ERROR
 
 
 def test_trace_inside_a_trace_is_a_child(recorder: SpanRecorder) -> None:
-    """Decorated, as a block or by `start_trace`: there is one trace, and only the outermost names it."""
+    """A trace inside a trace is a child, by decorator, block or `start_trace`; only the outermost names the trace."""
 
     @pp.trace
     def inner() -> None:
@@ -184,7 +184,7 @@ def test_trace_inside_a_trace_is_a_child(recorder: SpanRecorder) -> None:
 
 
 def test_trace_inside_a_foreign_span_gives_the_trace_its_content(recorder: SpanRecorder) -> None:
-    """Under a span of something else, input and output are the trace's; a root needs no such copy."""
+    """Under another library's span, input and output of `@trace` are also the trace's; a root needs no such copy."""
 
     @pp.trace
     def answer(question: str) -> str:
@@ -201,7 +201,7 @@ def test_trace_inside_a_foreign_span_gives_the_trace_its_content(recorder: SpanR
 
 
 def test_spans_of_a_trace_in_a_bare_thread(recorder: SpanRecorder) -> None:
-    """`trace.span` in a thread without context belongs to the trace all the same."""
+    """`trace.span` in a thread without context belongs to the trace."""
     with pp.start_trace("t", session_id="s") as t:
 
         def work() -> None:
@@ -216,7 +216,7 @@ def test_spans_of_a_trace_in_a_bare_thread(recorder: SpanRecorder) -> None:
 
 
 def test_what_is_set_before_the_block_is_entered_is_kept(recorder: SpanRecorder) -> None:
-    """As in the official SDK, a handle may be filled before its block starts."""
+    """A handle may be filled before its block starts, as in the official SDK."""
     t = pp.start_trace("t")
     t.set_input("early")
     t.set_metadata({"k": 1})
@@ -231,7 +231,7 @@ def test_what_is_set_before_the_block_is_entered_is_kept(recorder: SpanRecorder)
 
 
 def test_setting_after_the_end_does_nothing(recorder: SpanRecorder) -> None:
-    """A handle may outlive its block; OpenTelemetry's warning about ended spans does not appear."""
+    """Setters after the end of a block do nothing, and OpenTelemetry's warning about ended spans is not logged."""
     with pp.span("s") as s:
         pass
     s.set_output("late")
@@ -241,7 +241,7 @@ def test_setting_after_the_end_does_nothing(recorder: SpanRecorder) -> None:
 
 
 def test_entering_a_handle_twice_makes_one_span(recorder: SpanRecorder) -> None:
-    """A handle is one span, however often it is entered."""
+    """A handle that is entered twice makes one span."""
     handle = pp.start_trace("once")
     with handle, handle:
         pass
@@ -249,7 +249,7 @@ def test_entering_a_handle_twice_makes_one_span(recorder: SpanRecorder) -> None:
 
 
 def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A value that cannot be set is counted and logged, and the rest of the span is fine."""
+    """A setter with an invalid value is counted and logged, and the rest of the span is recorded."""
     wrong: Any = object()
     before = failures()
     with pp.start_trace("t") as t, t.span("s") as s:
@@ -264,7 +264,7 @@ def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog
 
 
 def test_metadata_of_the_wrong_sort_does_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """Metadata that is no mapping is refused quietly, on a span and on a trace."""
+    """Metadata that is no mapping is dropped without an exception, on a span and on a trace."""
     wrong: Any = 7
     with pp.start_trace("t") as t, t.span("s") as s:
         t.set_metadata(wrong)
@@ -275,7 +275,7 @@ def test_metadata_of_the_wrong_sort_does_not_raise(recorder: SpanRecorder, caplo
 
 
 def test_handles_while_nobody_traces(nobody: None) -> None:
-    """Without a provider every handle works, has nil ids, and encodes nothing."""
+    """Without a provider every handle works, has nil ids, and encodes no value."""
     nil = "00000000-0000-0000-0000-000000000000"
 
     class Shy:
@@ -292,7 +292,7 @@ def test_handles_while_nobody_traces(nobody: None) -> None:
 
 
 def test_context_replaced_inside_a_block(recorder: SpanRecorder) -> None:
-    """Code that replaces the whole OpenTelemetry context inside a block does not keep the span open."""
+    """A block ends its span even if code inside replaced the whole OpenTelemetry context."""
     from opentelemetry.context import Context, attach
 
     with pp.span("outer"):
@@ -303,7 +303,7 @@ def test_context_replaced_inside_a_block(recorder: SpanRecorder) -> None:
 
 
 def test_unknown_kind_is_other(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A kind that PandaProbe does not know is OTHER, with a warning that names it."""
+    """An unknown kind becomes OTHER, with a warning that names it."""
     with pp.span("s", kind="WIZARD"):
         pass
     assert recorder.attributes()["pandaprobe.span.kind"] == "OTHER"
@@ -327,7 +327,7 @@ def test_unknown_kind_is_other(recorder: SpanRecorder, caplog: pytest.LogCapture
 def test_kinds(
     recorder: SpanRecorder, factory: Any, kind: str, operation: str | None, name_attribute: str | None
 ) -> None:
-    """Each decorator writes its kind, and the operation that OpenTelemetry knows for it."""
+    """Each decorator writes its kind, and OpenTelemetry's operation name for it."""
     with factory("n"):
         pass
     attributes = recorder.attributes("n")
@@ -338,7 +338,7 @@ def test_kinds(
 
 
 def test_operations_are_those_of_the_conventions(recorder: SpanRecorder) -> None:
-    """The operation names stand in OpenTelemetry's list."""
+    """The operation names are in OpenTelemetry's list."""
     from opentelemetry.semconv._incubating.attributes.gen_ai_attributes import GenAiOperationNameValues
 
     known = {member.value for member in GenAiOperationNameValues}

@@ -1,4 +1,4 @@
-"""Recording a value costs the app's thread a bounded number of looks at it, however large, deep or endless it is."""
+"""Bounds on the reads of a recorded value in the app's thread, however large, deep or endless the value is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ looks: Counter[str] = Counter()
 
 
 class Leaf:
-    """Counts how often it is shown."""
+    """An object that counts calls of its `__repr__`."""
 
     def __repr__(self) -> str:
         looks["leaf"] += 1
@@ -33,14 +33,14 @@ LEAF = Leaf()
 
 
 def steps(count: int | None, item: Any) -> Iterator[Any]:
-    """So many times the item, for ever without a number; each is counted."""
+    """Yield the item this many times, endlessly for None, and count each."""
     for number in itertools.count() if count is None else range(count):
         looks["item"] += 1
         yield item if item is not None else number
 
 
 class Keyed(Mapping[str, Any]):
-    """A mapping that makes its items when they are asked for."""
+    """A mapping that makes its items on demand."""
 
     def __init__(self, count: int | None, item: Any) -> None:
         self.count, self.item = count, item
@@ -56,7 +56,7 @@ class Keyed(Mapping[str, Any]):
 
 
 class Listed(list[Any]):
-    """A list that makes its items when they are asked for."""
+    """A list that makes its items on demand."""
 
     def __init__(self, count: int | None, item: Any) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Listed(list[Any]):
 
 
 class Elements(Set[Any]):
-    """The same as a set."""
+    """A set that makes its items on demand."""
 
     def __init__(self, count: int | None, item: Any) -> None:
         self.count = count
@@ -83,7 +83,7 @@ class Elements(Set[Any]):
 
 
 class Model:
-    """Dumps to something large."""
+    """A model whose dump is a large mapping."""
 
     def __init__(self, count: int | None, item: Any) -> None:
         self.count, self.item = count, item
@@ -94,12 +94,12 @@ class Model:
 
 
 def plain_list(count: int | None, item: Any) -> Any:
-    """Of a plain list the leaves tell how much of it was looked at."""
+    """Return a plain list, whose leaves count the reads."""
     return [LEAF if item is None else item] * (count or 0)
 
 
 def plain_dict(count: int | None, item: Any) -> Any:
-    """The same with keys."""
+    """Return a plain dictionary, whose leaves count the reads."""
     return dict.fromkeys(map(str, range(count or 0)), LEAF if item is None else item)
 
 
@@ -115,7 +115,7 @@ VALUES = st.recursive(
 @given(VALUES)
 @settings(max_examples=40)
 def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
-    """The result is JSON within the bound."""
+    """Any container is encoded with a bounded number of reads, as valid JSON within the size limit."""
     looks.clear()
     text = encode(value)
     assert looks.total() <= 3 * MAX_LOOKS
@@ -126,7 +126,7 @@ def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [100_000, None], ids=["huge", "endless"])
 def test_what_was_not_looked_at_is_told(kind: Callable[[int | None, Any], Any], size: int | None) -> None:
-    """A marker stands where the rest would be."""
+    """A marker replaces the items that were not read."""
     looks.clear()
     text = encode({"before": 1, "large": kind(size or 150_000 if kind in (plain_list, plain_dict) else size, None)})
     assert looks.total() <= 3 * MAX_LOOKS
@@ -135,13 +135,13 @@ def test_what_was_not_looked_at_is_told(kind: Callable[[int | None, Any], Any], 
 
 
 def test_what_stands_beside_something_huge_is_kept() -> None:
-    """No value takes the looks of all that follow."""
+    """A huge value does not use up the reads of the values after it."""
     shown = json.loads(encode({"first": [LEAF] * 1_000_000, "second": {"a": [1]}, "third": "text"}))
     assert (shown["second"], shown["third"]) == ({"a": [1]}, "text")
 
 
 def test_a_long_list_keeps_its_end() -> None:
-    """The last item is kept."""
+    """The last item of a long list is kept."""
     shown = json.loads(encode(deque(range(1_000_000))))
     assert len(json.dumps(shown)) < FIELD
     listed = json.loads(encode(list(range(1_000_000))))
@@ -151,7 +151,7 @@ def test_a_long_list_keeps_its_end() -> None:
 
 
 def test_markers_add_up_when_a_list_is_cut_twice() -> None:
-    """First for want of looks, then for want of bytes."""
+    """A list cut by the number of reads and then by bytes has one marker with the sum."""
     listed = json.loads(encode(["x" * 100] * 1_000_000))
     kept = sum(item.startswith("x") for item in listed)
     assert f"…[cut {1_000_000 - kept} of 1000000 items]" in listed
@@ -161,14 +161,14 @@ def test_markers_add_up_when_a_list_is_cut_twice() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_large_texts_are_cut_to_the_same_length_before_they_are_copied(letter: str) -> None:
-    """The last as much as the first."""
+    """All large texts of a list are cut to the same length, the first as well as the last."""
     texts = json.loads(encode([letter * 1_000_000] * 100))
     assert {len(text) for text in texts} == {len(texts[0])}
     assert len(texts) == 100
 
 
 def test_endless_metadata_and_tags_end(recorder: SpanRecorder) -> None:
-    """Every argument of the app's is looked at in part."""
+    """Endless metadata and tags are read only in part, like all values that the app passes."""
     with start_trace("t", metadata=Keyed(None, 1), tags=Listed(None, "tag")) as trace:
         trace.set_metadata(Keyed(None, 2))
         with trace.span("s", metadata=Keyed(None, 1)) as span:

@@ -1,4 +1,4 @@
-"""Executors that carry the context of the submitter into their threads."""
+"""Executors that carry the submitter's context into their threads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from span_recorder import SpanRecorder
 
 @pp.tool
 def work(n: int) -> int:
-    """Make a span in whatever thread this runs in."""
+    """Make a span in the current thread."""
     return n * 2
 
 
 def test_submitted_tasks_are_children_of_the_submitter(recorder: SpanRecorder) -> None:
-    """Span and session of the submitting code reach the thread."""
+    """A submitted task has the submitter's span as parent, and its session."""
     with pp.context_executor(ThreadPoolExecutor(2)) as executor, pp.session("s"), pp.span("submitter"):
         assert executor.submit(work, 2).result() == 4
         assert executor.submit(work, n=3).result() == 6
@@ -27,7 +27,7 @@ def test_submitted_tasks_are_children_of_the_submitter(recorder: SpanRecorder) -
 
 
 def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> None:
-    """Several calls of one `map` are in the context at the same time."""
+    """Several calls of one `map` run in the submitter's context at the same time."""
     barrier = threading.Barrier(3)
 
     def wait(n: int) -> int:
@@ -40,7 +40,7 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
 
 
 def test_without_it_the_context_is_lost(recorder: SpanRecorder) -> None:
-    """A plain executor starts a new trace, which is the reason for the wrapper."""
+    """Without the wrapper, a task starts a new trace."""
     with ThreadPoolExecutor(1) as executor, pp.span("submitter"):
         executor.submit(work, 1).result()
     assert recorder.parent_of(recorder.one("work")) is None
@@ -58,7 +58,7 @@ def test_run_in_executor(recorder: SpanRecorder) -> None:
 
 
 def test_shutdown_and_other_attributes_are_the_executors(recorder: SpanRecorder) -> None:
-    """The wrapper shuts down what it wraps and shows its attributes."""
+    """The wrapper shuts down the wrapped executor, and gives access to its attributes."""
     inner = ThreadPoolExecutor(3)
     executor = pp.context_executor(inner)
     assert executor._max_workers == 3  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ def test_shutdown_and_other_attributes_are_the_executors(recorder: SpanRecorder)
 
 
 def test_process_pool_works_without_context() -> None:
-    """Contexts cannot be pickled: tasks of a process pool run as without the wrapper."""
+    """Tasks of a wrapped process pool run without the context, since contexts cannot be pickled."""
     with pp.context_executor(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) as executor:
         assert executor.submit(abs, -2).result(timeout=60) == 2
         assert list(executor.map(abs, [-1, -2], chunksize=2)) == [1, 2]

@@ -1,4 +1,4 @@
-"""An app that never calls `init()`: the environment starts it with the first use, or one line says that nothing is."""
+"""An app that never calls `init()`: the first use starts the library from the environment, or logs one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_a_key_in_the_environment_starts_it(use: str) -> None:
-    """Each way to make a span begins what `init()` begins, with its own span."""
+    """With a key in the environment, each function that makes a span starts the library and records that span."""
     with StrictPandaProbe() as server:
         result = run_python(SET_UP + use, environment(server.url), set_up=False)
 
@@ -37,7 +37,7 @@ def test_a_key_in_the_environment_starts_it(use: str) -> None:
 
 
 def test_a_wrapped_client_starts_it() -> None:
-    """As with the official SDK, whose users wrap their client and call nothing else."""
+    """`wrap_openai` starts the library, since users of the official SDK wrap their client and call nothing else."""
     code = """
     import httpx2 as httpx, openai
     from pandaprobe_otel import wrap_openai
@@ -62,7 +62,7 @@ def test_a_wrapped_client_starts_it() -> None:
     ids=["file", "local endpoint"],
 )
 def test_every_setting_that_makes_sending_possible_starts_it(variables: dict[str, str], tmp_path: Path) -> None:
-    """A file and a local PandaProbe need no key."""
+    """A file or a local endpoint starts the library without a key."""
     code = f"import os; os.chdir({str(tmp_path)!r})\n{SET_UP}{USES['decorator']}\nprint(pp.status().enabled)"
     result = run_python(code, environment(**variables, PANDAPROBE_SHUTDOWN_TIMEOUT="0"), set_up=False)
 
@@ -71,7 +71,7 @@ def test_every_setting_that_makes_sending_possible_starts_it(variables: dict[str
 
 @pytest.mark.parametrize("use", [use for name, use in USES.items() if name != "client"])
 def test_without_a_key_one_line_says_so(use: str) -> None:
-    """Once for a process, whatever comes first and however many threads come at the same time."""
+    """Without a key, one line is logged per process, whichever function comes first and in however many threads."""
     code = f"""{SET_UP}
 import threading
 def work():
@@ -98,7 +98,7 @@ pp.score("00000000-0000-0000-0000-000000000001", "helpful", True)
     ids=["switched off", "OpenTelemetry is off", "init() switched it off", "a provider of the app's own"],
 )
 def test_nothing_is_said_where_it_is_meant_so(variables: dict[str, str], before: str) -> None:
-    """Switched off, or spans go where the app wants them: no line, and nothing is started."""
+    """Nothing is logged or started if the library is off or the app has its own provider."""
     code = f"""{SET_UP}{before}
 {USES["decorator"]}
 {USES["session"]}
@@ -110,7 +110,7 @@ assert not pp.status().enabled
 
 
 def test_the_key_of_the_command_line_is_not_meant_for_apps(tmp_path: Path) -> None:
-    """`~/.pandaprobe/config.yaml` of a developer does not make each library with decorators send; `init()` reads it."""
+    """The key in `~/.pandaprobe/config.yaml` starts nothing at a first use; only `init()` reads it."""
     (tmp_path / ".pandaprobe").mkdir()
     (tmp_path / ".pandaprobe" / "config.yaml").write_text("api_key: sk_pp_1\n")
     code = f"{SET_UP}{USES['decorator']}\nassert not pp.status().enabled\nassert pp.init().enabled"
@@ -121,7 +121,7 @@ def test_the_key_of_the_command_line_is_not_meant_for_apps(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("piece", ["PandaProbeSpanProcessor()", "BatchSpanProcessor(pp.PandaProbeSpanExporter())"])
 def test_a_pipeline_of_the_apps_own_stays_the_only_one(piece: str) -> None:
-    """With processor or exporter in its own provider, a first use starts no second delivery of the same traces."""
+    """If the app's own provider has our processor or exporter, a first use starts no second delivery."""
     code = f"""{SET_UP}
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -140,7 +140,7 @@ assert pp.get_client() is None
 
 
 def test_one_of_many_threads_starts_it_and_none_loses_its_span() -> None:
-    """Threads that come while another one starts wait for it."""
+    """Threads that make spans during the start wait for it, and none loses its span."""
     code = f"""{SET_UP}
 import threading
 barrier = threading.Barrier(8)
@@ -162,7 +162,7 @@ print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
 
 
 def test_a_process_that_is_forked_during_the_start_does_not_wait() -> None:
-    """The thread that starts exists in the parent only."""
+    """A child forked during the start does not wait for the starting thread, which exists only in the parent."""
     code = f"""{SET_UP}
 import os, threading, time
 from pandaprobe_otel.capture import first_use
@@ -187,7 +187,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_an_init_that_comes_later_takes_its_place() -> None:
-    """The app's own call takes effect from then on; nothing is lost and nothing is sent twice."""
+    """A later `init()` replaces the automatic start: no span is lost or sent twice."""
     code = f"""{SET_UP}
 import logging
 logging.basicConfig(level="INFO")
@@ -211,7 +211,7 @@ print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
 
 
 def test_an_init_that_says_the_same_changes_nothing() -> None:
-    """A client that is wrapped when a module is loaded, and `init()` in `main()`: one pipeline from the start."""
+    """An `init()` with the same settings keeps the pipeline that an earlier first use started."""
     code = f"""{SET_UP}{USES["decorator"]}
 handle = pp.get_client()
 assert handle.enabled and pp.init() is handle and pp.init(strict=True) is handle
@@ -224,7 +224,7 @@ assert handle.enabled and pp.init() is handle and pp.init(strict=True) is handle
 
 
 def test_a_bad_setting_in_the_environment_is_told_and_the_call_goes_on() -> None:
-    """Also with PANDAPROBE_STRICT, which is for `init()`: a decorated function raises nothing of ours."""
+    """A bad setting is logged, and the decorated function raises nothing, even with PANDAPROBE_STRICT."""
     code = f"{SET_UP}{USES['decorator']}\n{USES['decorator']}\nprint('went on')"
     variables = {"PANDAPROBE_API_KEY": "your-api-key", "PANDAPROBE_STRICT": "true"}
     result = run_python(code, environment(**variables), set_up=False)
@@ -235,7 +235,7 @@ def test_a_bad_setting_in_the_environment_is_told_and_the_call_goes_on() -> None
 
 
 def test_a_suite_that_sends_nothing_starts_nothing(tmp_path: Path) -> None:
-    """With the plugin's mode off, tests of decorated functions neither send nor speak, whatever the shell exports."""
+    """With the pytest plugin's mode off, tests of decorated functions send and log nothing, with or without a key."""
     (tmp_path / "test_app.py").write_text(
         "import pandaprobe_otel as pp\n\n@pp.agent\ndef answer(): return 1\n\ndef test_answer(): assert answer() == 1\n"
     )
@@ -249,7 +249,7 @@ def test_a_suite_that_sends_nothing_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_an_adapter_starts_it_and_takes_its_client() -> None:
-    """`client=` is what `init()` returned; anything else is told of, and the runs go where `init()` sends them."""
+    """An adapter starts the library and accepts the handle of `init()` as `client=`; any other client is logged."""
     code = """
     import pandaprobe_otel as pp
     from pandaprobe_otel_integrations._adapter import Adapter

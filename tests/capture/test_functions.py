@@ -1,4 +1,4 @@
-"""Decorated functions, coroutines and methods: one span per call, nothing changed for the caller."""
+"""Decorated functions, coroutines and methods: one span per call, and no change for the caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from span_recorder import SpanRecorder
 
 
 def test_function_without_parentheses_makes_one_span(recorder: SpanRecorder) -> None:
-    """A bare decorator names the span after the function and records argument and result."""
+    """A bare decorator names the span after the function, and records its argument and result."""
 
     @pp.agent
     def answer(question: str) -> str:
@@ -79,7 +79,7 @@ async def test_callable_object_with_async_call(recorder: SpanRecorder) -> None:
 
 
 def test_calls_inside_calls_are_children(recorder: SpanRecorder) -> None:
-    """A decorated function called by a decorated function is its child, and siblings stay siblings."""
+    """A decorated function called by another is its child, and siblings stay siblings."""
 
     @pp.tool
     def first() -> int:
@@ -98,7 +98,7 @@ def test_calls_inside_calls_are_children(recorder: SpanRecorder) -> None:
 
 
 def test_methods_class_methods_and_static_methods(recorder: SpanRecorder) -> None:
-    """Decorators work on every sort of method, above and below `@classmethod` and `@staticmethod`."""
+    """Decorators work on every type of method, above and below `@classmethod` and `@staticmethod`."""
 
     class Shop:
         @pp.tool
@@ -136,7 +136,7 @@ def test_methods_class_methods_and_static_methods(recorder: SpanRecorder) -> Non
 
 
 def test_class_decorator_covers_its_public_methods(recorder: SpanRecorder) -> None:
-    """A decorated class is the same class; its public methods make spans named after class and method."""
+    """A decorated class stays the same class, and its public methods make spans named after class and method."""
 
     @pp.agent
     class Planner:
@@ -159,7 +159,7 @@ def test_class_decorator_covers_its_public_methods(recorder: SpanRecorder) -> No
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt("stop"), SystemExit(3)])
 def test_exception_passes_unchanged_and_is_recorded(recorder: SpanRecorder, error: BaseException) -> None:
-    """The very same exception object reaches the caller; the span is an ERROR with an exception event."""
+    """The same exception object reaches the caller, and the span is an ERROR with an exception event."""
 
     @pp.tool
     def fail() -> None:
@@ -178,7 +178,7 @@ def test_exception_passes_unchanged_and_is_recorded(recorder: SpanRecorder, erro
 
 
 async def test_exception_of_a_coroutine(recorder: SpanRecorder) -> None:
-    """An exception out of a coroutine is recorded under its qualified name."""
+    """An exception of a coroutine is recorded under its qualified name."""
 
     class OutOfStock(Exception):
         pass
@@ -197,7 +197,7 @@ async def test_exception_of_a_coroutine(recorder: SpanRecorder) -> None:
 
 
 async def test_cancellation_is_no_error(recorder: SpanRecorder) -> None:
-    """A cancelled task ends its span without an error; `pandaprobe.outcome` says what happened."""
+    """A cancelled task's span has no error, and `pandaprobe.outcome` is "cancelled"."""
     started = asyncio.Event()
 
     @pp.agent
@@ -231,7 +231,7 @@ def test_wrong_arguments_raise_what_the_function_raises(recorder: SpanRecorder) 
 
 
 def test_input_is_what_the_call_saw(recorder: SpanRecorder) -> None:
-    """Later changes of an argument or a result are not shown."""
+    """Later changes of an argument or a result are not recorded."""
 
     @pp.chain
     def consume(items: list[int]) -> list[int]:
@@ -245,7 +245,7 @@ def test_input_is_what_the_call_saw(recorder: SpanRecorder) -> None:
 
 
 def test_result_that_is_none_or_unread_has_no_output(recorder: SpanRecorder) -> None:
-    """None, and a stream that nobody has read yet, are not outputs; the stream itself is untouched."""
+    """None and an unread stream are not recorded as output, and the stream is not consumed."""
 
     @pp.tool
     def nothing() -> None:
@@ -262,7 +262,7 @@ def test_result_that_is_none_or_unread_has_no_output(recorder: SpanRecorder) -> 
 
 
 def test_context_left_behind_by_the_body_does_not_leak(recorder: SpanRecorder) -> None:
-    """A body that attaches a context and forgets it does not make later spans its children."""
+    """If a body attaches a context and never detaches it, later spans do not become its children."""
     from opentelemetry.baggage import set_baggage
     from opentelemetry.context import attach
 
@@ -280,7 +280,7 @@ def test_context_left_behind_by_the_body_does_not_leak(recorder: SpanRecorder) -
 
 
 def test_abandoned_coroutine_ends_its_span(recorder: SpanRecorder) -> None:
-    """A coroutine that is closed half-way, in another context, ends its span without an error or a log line."""
+    """A coroutine closed half-way in another context ends its span without an error or a log line."""
     import contextvars
 
     class Pause:
@@ -299,7 +299,7 @@ def test_abandoned_coroutine_ends_its_span(recorder: SpanRecorder) -> None:
 
 
 def test_sampled_out_call_makes_no_span_and_neither_do_its_children() -> None:
-    """A trace that the sampler drops is dropped with everything inside."""
+    """If the sampler drops a trace, neither the call nor the calls inside it make spans."""
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
     from span_recorder import recording
@@ -321,7 +321,7 @@ def test_sampled_out_call_makes_no_span_and_neither_do_its_children() -> None:
 
 
 def test_nothing_is_encoded_for_a_span_that_is_not_recorded() -> None:
-    """Arguments of a sampled-out call are not looked at."""
+    """Arguments of a call that is sampled out are not read."""
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
     from span_recorder import recording
@@ -345,7 +345,7 @@ def test_nothing_is_encoded_for_a_span_that_is_not_recorded() -> None:
 def test_fault_of_a_processor_does_not_reach_the_caller(
     recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A span processor that raises costs the span, not the call, and is logged once."""
+    """A span processor that raises loses the span, not the call, and is logged once."""
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 

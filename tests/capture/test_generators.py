@@ -1,4 +1,4 @@
-"""Decorated generators: the span lasts the iteration and the protocol passes through."""
+"""Decorated generators: the span lasts as long as the iteration, and the protocol is unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def awords(text: str) -> AsyncGenerator[str, None]:
 
 
 def test_span_lasts_the_iteration_and_joins_text(recorder: SpanRecorder) -> None:
-    """Nothing happens before the first step; after the last one the span ends with the joined text."""
+    """The body starts with the first step; after the last step the span ends with the joined text."""
     stream = words("a b")
     assert recorder.spans == []
     assert next(stream) == "a"
@@ -51,7 +51,7 @@ async def test_async_generator_does_the_same(recorder: SpanRecorder) -> None:
 
 
 def test_items_that_are_not_text_become_a_list(recorder: SpanRecorder) -> None:
-    """Items of other types, also mixed with text, are the elements of a list, as they were when yielded."""
+    """Items that are not all text are recorded as a list, each as it was when yielded."""
 
     @pp.chain
     def numbers() -> Iterator[Any]:
@@ -73,7 +73,7 @@ def test_items_that_are_not_text_become_a_list(recorder: SpanRecorder) -> None:
 
 
 def test_reduce_makes_the_output(recorder: SpanRecorder) -> None:
-    """`reduce` gets everything that was yielded as a list."""
+    """`reduce` gets a list of all yielded items, and its result is the output."""
 
     @pp.llm(reduce=lambda chunks: {"total": sum(chunks)})
     def tokens() -> Iterator[int]:
@@ -84,7 +84,7 @@ def test_reduce_makes_the_output(recorder: SpanRecorder) -> None:
 
 
 def test_reduce_that_fails_costs_the_output_only(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A `reduce` that raises leaves the stream alone."""
+    """A `reduce` that raises loses the output, and does not disturb the stream."""
 
     @pp.llm(reduce=lambda chunks: 1 / 0)
     def tokens() -> Iterator[int]:
@@ -96,7 +96,7 @@ def test_reduce_that_fails_costs_the_output_only(recorder: SpanRecorder, caplog:
 
 
 def test_llm_stream_records_when_its_first_item_came(recorder: SpanRecorder) -> None:
-    """The time of the first item stands between start and end of the span."""
+    """The time of the first item is between start and end of the span."""
 
     @pp.llm
     def tokens() -> Iterator[str]:
@@ -112,7 +112,7 @@ def test_llm_stream_records_when_its_first_item_came(recorder: SpanRecorder) -> 
 
 
 def test_send_throw_and_return_value_pass_through(recorder: SpanRecorder) -> None:
-    """The generator sees what is sent and thrown in, and its return value arrives."""
+    """The generator receives sent values and thrown exceptions, and its return value reaches the caller."""
 
     @pp.chain
     def echo() -> Generator[str, str, str]:
@@ -135,7 +135,7 @@ def test_send_throw_and_return_value_pass_through(recorder: SpanRecorder) -> Non
 
 
 async def test_asend_and_athrow_pass_through(recorder: SpanRecorder) -> None:
-    """The same for an async generator."""
+    """An async generator receives sent values and thrown exceptions."""
 
     @pp.chain
     async def echo() -> AsyncGenerator[str, str]:
@@ -155,7 +155,7 @@ async def test_asend_and_athrow_pass_through(recorder: SpanRecorder) -> None:
 
 
 def test_return_value_is_the_output_when_nothing_was_yielded(recorder: SpanRecorder) -> None:
-    """A generator that only returns has that as its output."""
+    """The output of a generator that yields nothing is its return value."""
 
     @pp.chain
     def empty() -> Generator[str, None, str]:
@@ -168,7 +168,7 @@ def test_return_value_is_the_output_when_nothing_was_yielded(recorder: SpanRecor
 
 
 def test_generator_that_catches_its_close_still_returns(recorder: SpanRecorder) -> None:
-    """Cleaning up on close works, and the span ends once, without an error."""
+    """A generator may clean up when it is closed, and its span ends once, without an error."""
     cleaned: list[str] = []
 
     @pp.chain
@@ -186,7 +186,7 @@ def test_generator_that_catches_its_close_still_returns(recorder: SpanRecorder) 
 
 
 def test_generator_that_ignores_its_close_fails_as_any_other(recorder: SpanRecorder) -> None:
-    """A generator that yields when it is closed gets Python's own RuntimeError."""
+    """A generator that yields when it is closed raises Python's own RuntimeError."""
 
     @pp.chain
     def stubborn() -> Iterator[int]:
@@ -202,7 +202,7 @@ def test_generator_that_ignores_its_close_fails_as_any_other(recorder: SpanRecor
 
 
 def test_exception_inside_a_generator(recorder: SpanRecorder) -> None:
-    """The exception passes unchanged; what was yielded until then is the output."""
+    """The exception reaches the caller unchanged, and the output contains the items yielded before it."""
     error = ValueError("broken")
 
     @pp.llm
@@ -236,7 +236,7 @@ def test_exception_leaves_no_cycle(recorder: SpanRecorder) -> None:
         next(stream)
         try:
             stream.throw(Thrown())
-        except Thrown as error:  # unbound again at the end of this clause: no cycle of the test's own
+        except Thrown as error:  # unbound at the end of this clause, so the test makes no cycle itself
             return weakref.ref(error)
         raise AssertionError("nothing was raised")
 
@@ -249,7 +249,7 @@ def test_exception_leaves_no_cycle(recorder: SpanRecorder) -> None:
 
 
 def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder) -> None:
-    """Between two steps the consumer's spans belong to the consumer; spans of the body to the generator."""
+    """The consumer's spans between two steps are not children of the generator; spans of the body are."""
 
     @pp.tool
     def body_step(n: int) -> int:
@@ -272,7 +272,7 @@ def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder) -> None:
 
 
 async def test_spans_of_the_async_consumer_are_not_nested(recorder: SpanRecorder) -> None:
-    """The same for an async generator, with the body awaiting inside a step."""
+    """The consumer's spans between two steps are not children of an async generator."""
 
     @pp.tool
     async def body_step(n: int) -> int:
@@ -296,7 +296,7 @@ async def test_spans_of_the_async_consumer_are_not_nested(recorder: SpanRecorder
 
 
 def test_span_held_open_across_yields_in_the_body(recorder: SpanRecorder) -> None:
-    """A block inside the body keeps its children and does not capture the consumer's spans."""
+    """A block inside the body keeps its children, and the consumer's spans are not among them."""
 
     @pp.chain
     def produce() -> Iterator[int]:
@@ -319,7 +319,7 @@ def test_span_held_open_across_yields_in_the_body(recorder: SpanRecorder) -> Non
 
 
 def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder) -> None:
-    """A consumer that stops reading ends the span once, UNSET, with what it has read."""
+    """If the consumer stops reading, the span ends once, UNSET, with the items that were read."""
     for word in words("a b c"):
         if word == "b":
             break
@@ -329,7 +329,7 @@ def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder) -> N
 
 
 async def test_early_break_of_an_async_generator(recorder: SpanRecorder) -> None:
-    """The event loop closes an abandoned async generator; its span ends once, UNSET."""
+    """An abandoned async generator is closed by the event loop, and its span ends once, UNSET."""
     async for word in awords("a b c"):
         if word == "b":
             break
@@ -340,7 +340,7 @@ async def test_early_break_of_an_async_generator(recorder: SpanRecorder) -> None
 
 
 async def test_close_from_another_task(recorder: SpanRecorder) -> None:
-    """`aclose()` in a foreign task ends the span cleanly and leaves that task's context alone."""
+    """`aclose()` in another task ends the span and does not change that task's context."""
 
     @pp.chain
     async def produce() -> AsyncGenerator[int, None]:
@@ -363,7 +363,7 @@ async def test_close_from_another_task(recorder: SpanRecorder) -> None:
 
 
 async def test_reader_cancelled_inside_a_step(recorder: SpanRecorder) -> None:
-    """A cancelled read marks the span as cancelled and is no error."""
+    """A cancelled read marks the span as cancelled, without an error."""
 
     @pp.llm
     async def slow() -> AsyncIterator[str]:
@@ -387,7 +387,7 @@ async def test_reader_cancelled_inside_a_step(recorder: SpanRecorder) -> None:
 def test_loop_that_shuts_down_closes_open_generators_once(
     recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Generators that are open at the end of the loop clean up and end their spans, without a RuntimeError."""
+    """Generators open at the end of the loop clean up and end their spans once, without a RuntimeError."""
     open_streams: list[AsyncGenerator[int, None]] = []
     cleaned: list[int] = []
 
@@ -412,7 +412,7 @@ def test_loop_that_shuts_down_closes_open_generators_once(
 
 
 def test_generator_without_a_provider_is_left_alone() -> None:
-    """While nobody traces, generators behave as undecorated."""
+    """Without a provider, a decorated generator behaves as an undecorated one."""
     assert list(words("a b")) == ["a", "b"]
 
     async def collect() -> list[str]:
@@ -422,7 +422,7 @@ def test_generator_without_a_provider_is_left_alone() -> None:
 
 
 def test_generator_of_a_sampled_out_trace_still_carries_its_context() -> None:
-    """Children of a generator in a dropped trace are dropped too."""
+    """The spans inside a generator of a dropped trace are dropped too."""
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
     from span_recorder import recording
@@ -438,7 +438,7 @@ def test_generator_of_a_sampled_out_trace_still_carries_its_context() -> None:
 
 
 def test_sorts_of_functions_stay_what_they_are() -> None:
-    """`inspect` sees a generator as a generator and an async generator as one."""
+    """`inspect` sees a decorated generator as a generator, and a decorated async generator as an async generator."""
     assert inspect.isgeneratorfunction(words)
     assert inspect.isasyncgenfunction(awords)
     assert not inspect.iscoroutinefunction(awords)

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment at which the interpreter looks for signals leaves no span of ours current."""
+"""Ctrl-C at any moment at which the interpreter checks for signals leaves none of our spans current."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from pandaprobe_otel.capture.tracers import use_tracer_provider
 LIBRARY = str(Path(pandaprobe_otel.__file__).parent)
 _MOMENTS = ("call", "return", "c_return")
 _FIRST_INSTRUCTION = ("__exit__", "__aexit__")
-"""Functions that the interpreter calls: an interrupt right before their first instruction is not ours to see."""
+"""Functions called by the interpreter: our code cannot handle an interrupt before their first instruction."""
 
 
 class Interrupter:
-    """Raises KeyboardInterrupt at the n-th moment at which a signal could, from our first frame on.
+    """A profiler that raises KeyboardInterrupt at the n-th moment a signal could arrive in our code.
 
-    CPython looks for signals where a function begins and after each call, which is where a profiler is told.
+    CPython checks for signals at the start of a function and after each call, and calls the profiler there.
     """
 
     def __init__(self, moment: int) -> None:
         self._left = moment
         self.has_struck = False
         self.current: Span | None = None
-        """The span that was current then."""
+        """The span that was current at the interrupt."""
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if self.has_struck or event not in _MOMENTS or not self._is_ours(frame, event):
@@ -49,13 +49,13 @@ class Interrupter:
 
     @staticmethod
     def _is_ours(frame: FrameType, event: str) -> bool:
-        """Return whether our code runs: below what begins, since it may be ours itself, and above what has returned."""
+        """Return whether our code is on the stack, not counting a frame that has just returned or is about to begin."""
         chain: list[FrameType] = []
         at: FrameType | None = frame
         while at is not None and not at.f_code.co_name.startswith("test_"):
             chain.append(at)
             at = at.f_back
-        if any(each.f_code.co_name == "__del__" for each in chain):  # the interpreter lets none out of there
+        if any(each.f_code.co_name == "__del__" for each in chain):  # exceptions in `__del__` are ignored
             return False
         is_edge = event == "return" or frame.f_code.co_name in _FIRST_INSTRUCTION
         return any(each.f_code.co_filename.startswith(LIBRARY) for each in chain[is_edge:])
@@ -63,7 +63,7 @@ class Interrupter:
 
 @pytest.fixture
 def provider() -> Iterator[None]:
-    """The SDK without a span processor: some change the context themselves and do not survive an interrupt."""
+    """Set up the SDK without a span processor, since some change the context and do not survive an interrupt."""
     use_tracer_provider(TracerProvider(shutdown_on_exit=False))
     token = attach(Context())
     yield
@@ -72,7 +72,7 @@ def provider() -> Iterator[None]:
 
 
 class Told:
-    """A value that calls into the app when it is recorded."""
+    """A value that runs code of the app when it is recorded."""
 
     def model_dump(self) -> dict[str, int]:
         return {"a": 1}
@@ -91,14 +91,14 @@ def with_trace() -> None:
 
 
 def with_session() -> None:
-    """Say a session."""
+    """Enter a session block."""
     with in_session("s"):
         pass
 
 
 @agent
 def plain(value: object, more: int = 1) -> object:
-    """Give the value back."""
+    """Return the value."""
     return value
 
 
@@ -109,12 +109,12 @@ def call() -> None:
 
 @in_session("s")
 def within(value: object) -> object:
-    """Give the value back."""
+    """Return the value."""
     return value
 
 
 def call_in_session() -> None:
-    """Call a function that a session surrounds."""
+    """Call a function decorated with a session."""
     within(1)
 
 
@@ -137,7 +137,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 def await_block() -> None:
-    """Enter a block of a coroutine."""
+    """Enter an async block."""
 
     async def block() -> None:
         async with agent("interrupted", input=Told()) as span:
@@ -148,7 +148,7 @@ def await_block() -> None:
 
 @agent
 async def answer(value: object) -> object:
-    """Give the value back."""
+    """Return the value."""
     return value
 
 
@@ -168,7 +168,7 @@ WAYS = [with_block, with_trace, with_session, call, call_in_session, iterate, aw
 def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
     provider: None, use: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The context is the one from before, and what was current has ended, so that what follows is another trace."""
+    """After an interrupt, the earlier context is current again and the span that was current has ended."""
     use()
     before = get_current()
     moments = 0
@@ -187,4 +187,4 @@ def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
         assert get_current() is before
         assert interrupter.current is None or not interrupter.current.is_recording()
     assert moments > 10
-    caplog.clear()  # a block that an interrupt has kept from being entered is told of as one that was forgotten
+    caplog.clear()  # a block interrupted before it was entered is logged as forgotten

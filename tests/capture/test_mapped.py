@@ -1,4 +1,4 @@
-"""Decorated code in PandaProbe: the shapes that evaluations read."""
+"""Decorated code as traces of PandaProbe, in the forms that evaluations read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answer(question: str) -> str:
 
 
 def test_trace_of_a_decorated_agent(recorder: SpanRecorder) -> None:
-    """Tool arguments are an object, the model's messages are messages, the answer is the trace's output."""
+    """Tool arguments are an object, the model's input is messages, and the agent's answer is the trace's output."""
 
     @pp.trace(session_id="s", user_id="u", tags=["t"], metadata={"plan": "pro"})
     def handle(question: str) -> str:
@@ -63,7 +63,7 @@ def test_trace_of_a_decorated_agent(recorder: SpanRecorder) -> None:
 
 
 def test_failed_agent_is_a_failed_trace(recorder: SpanRecorder) -> None:
-    """The error of the span is the exception's message."""
+    """The error of a failed agent's span and trace is the exception's message."""
 
     @pp.agent
     def fail() -> None:
@@ -77,7 +77,10 @@ def test_failed_agent_is_a_failed_trace(recorder: SpanRecorder) -> None:
 
 
 def test_error_says_what_was_in_a_group_and_what_was_noted(recorder: SpanRecorder) -> None:
-    """The text of a group alone says how many there are, and a TaskGroup makes one of each failure."""
+    """The error of an exception group lists its exceptions, and notes are included.
+
+    The text of a group alone gives only their number, and a TaskGroup makes a group of every failure.
+    """
     late = TimeoutError("no answer of the stock")
     late.add_note("while asking for A-17")
 
@@ -107,7 +110,7 @@ def test_error_says_what_was_in_a_group_and_what_was_noted(recorder: SpanRecorde
 
 
 def test_group_of_groups_without_end_is_bounded(recorder: SpanRecorder) -> None:
-    """Neither depth nor number takes more than a few lines."""
+    """The error of a deep or wide group of exceptions has a few lines."""
     error: Exception = ValueError("innermost")
     for _ in range(2000):
         error = ExceptionGroup("", [error])
@@ -129,7 +132,7 @@ def test_group_of_groups_without_end_is_bounded(recorder: SpanRecorder) -> None:
 def test_agent_below_a_span_of_a_web_request_gives_the_trace_its_content(
     answered: object, recorder: SpanRecorder
 ) -> None:
-    """Its question and answer, and not the prompt and the draft of the model that it asks on its way."""
+    """A trace below a web request has the agent's question and answer, not those of the model that the agent calls."""
 
     @pp.llm(model="small")
     def draft(messages: list[dict[str, str]]) -> str:
@@ -150,7 +153,7 @@ def test_agent_below_a_span_of_a_web_request_gives_the_trace_its_content(
 
 
 async def test_a_cancelled_agent_neither_failed_nor_succeeded(recorder: SpanRecorder) -> None:
-    """Cancellation came from outside: the span has no error, and a trace that was not completed does not say so."""
+    """A cancelled agent's span has no error; its trace has the status ERROR and the outcome "cancelled"."""
 
     @pp.agent
     async def wait() -> None:
@@ -169,7 +172,7 @@ async def test_a_cancelled_agent_neither_failed_nor_succeeded(recorder: SpanReco
 
 
 def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
-    """The items until then are the output, and both the span and its trace say that it is a part."""
+    """If a stream is not read to the end, the items so far are the output, and span and trace are marked as partial."""
 
     @pp.agent
     def count() -> Iterator[int]:
@@ -186,7 +189,7 @@ def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
 
 
 def test_a_long_error_says_how_much_is_missing(recorder: SpanRecorder) -> None:
-    """Of its text the beginning is kept, of its stack trace the end."""
+    """A long error keeps the beginning of its text and the end of its stack trace, with the missing length."""
 
     @pp.tool
     def fail() -> None:
@@ -200,7 +203,7 @@ def test_a_long_error_says_how_much_is_missing(recorder: SpanRecorder) -> None:
 
 
 def test_a_span_names_its_function(recorder: SpanRecorder) -> None:
-    """Module and qualified name, from where it can be imported; a block is around no function."""
+    """A decorated function's span has its module and qualified name, and a block's span has neither."""
 
     class Shop:
         @pp.agent

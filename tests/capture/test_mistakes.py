@@ -1,4 +1,4 @@
-"""Uses that do not do what they were meant to: each is told of once, with what, where and what to do."""
+"""Misuses of the decorators and blocks: each is logged once, with the place and the correction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "s3cr3t-7f1c"
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """Yield the log of a process that has made no mistake so far."""
+    """Yield the log of a process in which no misuse was logged yet."""
     gc.collect()
     monkeypatch.setattr(guard, "_mistakes", type(guard._mistakes)())
     with caplog.at_level(logging.WARNING, logger="pandaprobe_otel"):
@@ -31,7 +31,7 @@ def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> I
 def test_a_misspelt_name_hides_what_it_may_have_meant(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture, ignored: str
 ) -> None:
-    """The argument with a similar name is hidden, with a marker in its place; the others are shown."""
+    """A misspelt name in `ignore` hides the argument with a similar name, behind a marker, and no other."""
 
     @pp.tool(ignore=(ignored,))
     def look_up(number: str, token: str = SECRET) -> int:
@@ -53,7 +53,7 @@ def test_a_misspelt_name_hides_what_it_may_have_meant(
 def test_a_name_without_a_similar_argument_hides_them_all(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody can tell which one was meant, so it may be any."""
+    """A name in `ignore` without a similar argument hides all arguments, since any of them may be meant."""
 
     @pp.agent(ignore="credentials")
     async def look_up(number: str, pin: str) -> int:
@@ -72,7 +72,7 @@ def test_a_name_without_a_similar_argument_hides_them_all(
 
 
 def test_one_list_of_secrets_for_many_functions(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
-    """A name that hides nothing here is told of; what the others do not name is shown."""
+    """If another name in `ignore` hides an argument, an unknown name is logged and hides nothing."""
 
     @pp.tool(ignore=("token", "password"))
     def look_up(number: str, token: str) -> int:
@@ -88,7 +88,7 @@ def test_one_list_of_secrets_for_many_functions(recorder: SpanRecorder, told: py
 def test_names_of_a_class_and_of_any_keyword_are_no_mistakes(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture
 ) -> None:
-    """A class has arguments of other methods, `**rest` has every name, a builtin without a signature tells of none."""
+    """Names in `ignore` and `capture` are not logged for a class, whose methods differ, or for `**rest`."""
 
     @pp.tool(ignore=("token",))
     class Orders:
@@ -118,7 +118,7 @@ def test_names_of_a_class_and_of_any_keyword_are_no_mistakes(
 def test_a_misspelt_name_in_a_class_hides_as_in_a_function(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture
 ) -> None:
-    """Told of for each method, since each may be what was meant."""
+    """A misspelt name on a class is logged for each method and hides the similar argument."""
 
     @pp.tool(ignore=("tokn",))
     class Orders:
@@ -131,7 +131,7 @@ def test_a_misspelt_name_in_a_class_hides_as_in_a_function(
 
 
 def test_a_misspelt_name_of_what_to_capture_is_told(told: pytest.LogCaptureFixture) -> None:
-    """It is not recorded, as it was not before; now somebody knows."""
+    """A misspelt name in `capture` is logged, and records nothing."""
     pp.tool(capture=("nubmer",))(lambda number: number)
     (line,) = told.messages
     assert "capture='nubmer' names no argument of" in line
@@ -139,7 +139,7 @@ def test_a_misspelt_name_of_what_to_capture_is_told(told: pytest.LogCaptureFixtu
 
 
 def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
-    """Its value is in the span's metadata; the counts that are known are counted."""
+    """An unknown counter is logged once and kept in the span's metadata, and the known counters are recorded."""
     for _ in range(3):
         with pp.llm("call") as span:
             span.set_token_usage(prompt_tokens=10, completion_tokens=5, cached=3)
@@ -159,7 +159,7 @@ def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, t
 def test_a_count_that_is_none_is_told_and_kept(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    """PandaProbe would lose the project's sums to such a value; it is in the metadata."""
+    """An invalid count is logged and kept in the metadata, since PandaProbe would lose the project's sums to it."""
     with pp.start_trace("trace") as trace:
         trace.set_token_usage(prompt_tokens=value)
     (mapped,) = map_trace(recorder.spans)["spans"]
@@ -168,7 +168,7 @@ def test_a_count_that_is_none_is_told_and_kept(
 
 
 def test_the_usage_object_of_a_provider_is_no_mistake(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
-    """`set_token_usage(**response.usage.model_dump())` of OpenAI, and every count that PandaProbe has a name for."""
+    """The usage object of OpenAI and every count that PandaProbe has are accepted by `set_token_usage`."""
     usage: dict[str, Any] = {
         "prompt_tokens": 10,
         "completion_tokens": 5,
@@ -189,7 +189,7 @@ def test_the_usage_object_of_a_provider_is_no_mistake(recorder: SpanRecorder, to
 
 
 def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
-    """Of a decorator, of a block, and what is added in it; of an inner span it is the span's alone."""
+    """Metadata of a root span, from a decorator, block or setter, is also the trace's; that of inner spans is not."""
 
     @pp.tool(metadata={"inner": 1})
     def look_up() -> int:
@@ -230,7 +230,7 @@ def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
     ],
 )
 def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, make: Any, what: str) -> None:
-    """The line names the place where it was made, once for each place."""
+    """A block that is never entered is logged once for each line that makes it."""
     for _ in range(3):
         make()
     (line,) = told.messages
@@ -239,7 +239,7 @@ def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, m
 
 
 def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
-    """Entered, or put on a function that is never called; traced or not."""
+    """A block that is entered or used as a decorator is not logged, whether traced or not."""
     pp.session("s")(lambda: 1)
     pp.agent(name="support")(lambda: 1)
     with pp.session("s"), pp.user("u"), pp.context(tags=["t"]), pp.start_trace("job") as job, job.span("step"):
@@ -249,7 +249,7 @@ def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pyte
 
 
 def test_a_method_that_waits_for_the_trace_is_told_when_it_is_dropped(told: pytest.LogCaptureFixture) -> None:
-    """Values that were set on it are shown nowhere, and one line says so."""
+    """A trace with values that is dropped without being entered is logged once."""
     trace = pp.start_trace("job")
     trace.set_output("done")
     del trace

@@ -1,7 +1,7 @@
-"""Conservation: every value that decorated code is given or gives is in the trace, or a marker in its place.
+"""Conservation: every value that decorated code receives or returns is in the trace, or a marker in its place.
 
-Values of every type are planted at every place, each with text or numbers of its own, and looked for on the span that
-the decorators make and in the trace that the mapping makes of it.
+Values of every type are planted at every place, each with its own text or numbers, and are searched for on the span of
+the decorator and in the mapped trace.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Customer(BaseModel):
 
 
 class Shown:
-    """An object that says what it is."""
+    """An object with a `__repr__`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -60,7 +60,7 @@ class Shown:
 
 
 class Planted:
-    """Values of every type for one place, and the texts by which each is found again."""
+    """Values of every type for one place, and the texts by which a test finds them."""
 
     _numbers = iter(range(1_000_001, 2**31, 1_009))
 
@@ -88,7 +88,7 @@ class Planted:
             "number": str(number),
             "decimal_point": f"{number}.25",
             f"{place}_truth": f'"{place}_truth":true',
-            # The marker of what is not text: its kind, size and digest.
+            # Bytes are recorded as a marker with their kind, size and digest.
             "bytes": hashlib.sha256(f"{place}-bytes".encode()).hexdigest(),
             "moment": moment.isoformat(),
             "decimal": f"{number}.5",
@@ -96,25 +96,25 @@ class Planted:
         }
 
     def missing_in(self, text: str) -> list[str]:
-        """The types whose value is not in this JSON text."""
+        """Return the types whose value is not in this JSON text."""
         plain = text.replace('": true', '":true')
         return [name for name, found in self._texts.items() if found not in plain]
 
 
 def span_text(recorder: SpanRecorder) -> str:
-    """Everything that is on the finished spans, as JSON text."""
+    """Return all attributes of the finished spans as JSON text."""
     attributes = [dict(span.attributes or {}) for span in recorder.spans]
     texts = [json.loads(v) if isinstance(v, str) and v[:1] in '{["' else v for a in attributes for v in a.values()]
     return json.dumps(texts, default=list)
 
 
 def trace_text(recorder: SpanRecorder) -> str:
-    """The trace that is made of the finished spans, as JSON text."""
+    """Return the mapped trace of the finished spans as JSON text."""
     return json.dumps(map_trace(recorder.spans))
 
 
 def run_form(form: str, decorate: Callable[..., Any], given: dict[str, Planted]) -> None:
-    """Call a decorated function of this form; each `Planted` is at the place of its name."""
+    """Call a decorated function of this form, with each `Planted` in the place of its name."""
     positional, by_keyword = given["positional"].values, given["keyword"].values
     rest, words, result = given["rest"].values, given["words"].values, given["result"].values
     default = given["default"].values
@@ -176,7 +176,7 @@ def run_form(form: str, decorate: Callable[..., Any], given: dict[str, Planted])
 
             @staticmethod
             def rest() -> None:
-                """Nothing is given, and nothing comes back."""
+                """Take and return nothing."""
 
         Office.work(positional, rest, two=by_keyword, other=words)
         Office.rest()
@@ -212,7 +212,7 @@ def missing(form: str, given: dict[str, Planted], text: str) -> dict[str, list[s
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_planted_is_on_the_span(recorder: SpanRecorder, form: str, kind: str) -> None:
-    """Arguments, defaults, results, yields and what a generator returns, of every type."""
+    """Arguments, defaults, results, yields and return values of generators, of every type, are on the span."""
     given = planted_for(form)
     run_form(form, KINDS[kind], given)
     assert missing(form, given, span_text(recorder)) == {}
@@ -220,14 +220,14 @@ def test_what_is_planted_is_on_the_span(recorder: SpanRecorder, form: str, kind:
 
 @pytest.mark.parametrize(("form", "kind"), list(product(FORMS, KINDS)))
 def test_what_is_planted_is_in_the_trace(recorder: SpanRecorder, form: str, kind: str) -> None:
-    """The same, after the mapping."""
+    """Arguments, defaults, results, yields and return values of generators, of every type, are in the mapped trace."""
     given = planted_for(form)
     run_form(form, KINDS[kind], given)
     assert missing(form, given, trace_text(recorder)) == {}
 
 
 def converse(decorate: Callable[..., Any], beside: Planted, inside: Planted, out: Planted, answer: Planted) -> None:
-    """Call what is given and gives messages, with values beside them and inside of them."""
+    """Call a function of messages, with planted values beside and inside them."""
 
     @decorate
     def work(messages: list[Any], customer: Any) -> Any:
@@ -237,7 +237,7 @@ def converse(decorate: Callable[..., Any], beside: Planted, inside: Planted, out
 
 
 def retrieve(decorate: Callable[..., Any], beside: Planted, inside: Planted, out: Planted, answer: Planted) -> None:
-    """Call what looks like a search: a query with settings, documents with more than their text."""
+    """Call a search: a query with settings, and documents with more than their text."""
 
     @decorate
     def work(query: Any, top_k: int, filters: Any) -> Any:
@@ -248,7 +248,7 @@ def retrieve(decorate: Callable[..., Any], beside: Planted, inside: Planted, out
 
 
 def embed(decorate: Callable[..., Any], beside: Planted, inside: Planted, out: Planted, answer: Planted) -> None:
-    """Call what looks like an embedding: texts with settings, vectors with what belongs to them."""
+    """Call an embedding: texts with settings, and vectors with usage."""
 
     @decorate
     def work(texts: Any, model: str, dimensions: Any) -> Any:
@@ -260,7 +260,7 @@ def embed(decorate: Callable[..., Any], beside: Planted, inside: Planted, out: P
 def answer_as_openai(
     decorate: Callable[..., Any], beside: Planted, inside: Planted, out: Planted, answer: Planted
 ) -> None:
-    """Call what gives a provider's answer back, as OpenAI's chat completions are."""
+    """Call a function that returns an answer in the form of OpenAI's chat completions."""
 
     @decorate
     def work(messages: list[Any], tools: Any, **parameters: Any) -> Any:
@@ -282,7 +282,7 @@ PLACES = ("beside", "inside", "out", "answer")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_beside_what_is_evaluated_is_on_the_span(recorder: SpanRecorder, shape: str, kind: str) -> None:
-    """Decorators write arguments and results whole, whatever is in them."""
+    """Arguments and results with messages, documents or vectors are complete on the span."""
     given = {place: Planted(place) for place in PLACES}
     SHAPES[shape](KINDS[kind], **given)
     assert missing(shape, given, span_text(recorder)) == {}
@@ -292,7 +292,7 @@ def test_what_is_beside_what_is_evaluated_is_on_the_span(recorder: SpanRecorder,
 def test_what_is_beside_what_is_evaluated_is_in_the_trace(
     recorder: SpanRecorder, shape: str, kind: str, place: str
 ) -> None:
-    """Messages, documents and tool calls are read out of a value and do not replace it."""
+    """Values beside and inside messages, documents and vectors are still in the mapped trace."""
     given = {each: Planted(each) for each in PLACES}
     SHAPES[shape](KINDS[kind], **given)
     assert given[place].missing_in(trace_text(recorder)) == []
@@ -311,7 +311,7 @@ SETTERS: dict[str, Setter] = {
 
 @pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, SETTERS)))
 def test_what_a_setter_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
-    """Values of every type, in a block of every kind; before it is entered they count as well."""
+    """Values of every type given to a setter, in a block of every kind, are on the span and in the trace."""
     planted = Planted(kind)
     with KINDS[kind]("block") as span:
         SETTERS[setter](span, planted)
@@ -320,7 +320,7 @@ def test_what_a_setter_is_given_is_in_the_trace(recorder: SpanRecorder, kind: st
 
 
 class Model(enum.Enum):
-    """A model's name that is no text."""
+    """A model name that is not a text."""
 
     SMALL = "planted-member"
 
@@ -347,7 +347,7 @@ VALUES: dict[str, tuple[Setter, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, VALUES)))
 def test_what_a_setter_of_one_value_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
-    """Models, counts, costs, errors and times, in a block of every kind."""
+    """Models, counts, costs, errors and times given to setters of every kind of block are in the trace."""
     write, texts = VALUES[setter]
     with KINDS[kind]("block") as span:
         write(span, Planted(kind))
@@ -358,7 +358,7 @@ def test_what_a_setter_of_one_value_is_given_is_in_the_trace(recorder: SpanRecor
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("use", ["decorator", "block"])
 def test_what_is_declared_is_in_the_trace(recorder: SpanRecorder, kind: str, use: str) -> None:
-    """Name, session, user, tags and metadata of every type, of a decorator and of a block."""
+    """Name, session, user, tags and metadata of every type, from a decorator or a block, are in the trace."""
     planted = Planted(kind)
     declared: dict[str, Any] = {
         "name": "planted-name",
@@ -378,7 +378,7 @@ def test_what_is_declared_is_in_the_trace(recorder: SpanRecorder, kind: str, use
 
 
 def test_what_is_left_out_has_a_marker(recorder: SpanRecorder) -> None:
-    """Long text, many items, and what `reduce` has not seen: how much is missing stands in its place."""
+    """Cut text, missing items and items that `reduce` has not read are replaced by a marker with their number."""
     with pp.tool("long") as span:
         span.set_output("x" * 300_000)
 
@@ -400,7 +400,7 @@ def test_what_is_left_out_has_a_marker(recorder: SpanRecorder) -> None:
 
 
 def test_arguments_of_the_same_name_are_both_there(recorder: SpanRecorder) -> None:
-    """`**kwargs` may be given what a positional-only parameter, or `*args`, is called."""
+    """A keyword argument with the name of a positional-only parameter or of `*args` is recorded beside it."""
 
     @pp.tool
     def work(one: str, /, *args: str, **kwargs: str) -> None:

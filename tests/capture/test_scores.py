@@ -1,4 +1,4 @@
-"""`score()`: natural values in, what the server takes out, mistakes at the call."""
+"""`score()`: the values it accepts, the body it sends, and the errors it raises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACE = "18f151b4-deac-4eb0-8f06-ac7b20a519de"
 def test_the_value_decides_the_type_and_goes_as_text(
     value: float | bool | str, data_type: str | None, text: str, kind: str
 ) -> None:
-    """The server takes texts only; users write numbers and booleans."""
+    """Numbers and booleans are sent as text, which is all the server accepts, with the data type they imply."""
     body = score_body(TRACE, "quality", value, data_type=data_type, reason="why", metadata={"a": 1})
 
     assert body == {
@@ -56,7 +56,7 @@ def test_the_value_decides_the_type_and_goes_as_text(
     ],
 )
 def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str, value: Any, field: str) -> None:
-    """The error names the field, before anything is sent."""
+    """An invalid score raises an error that names the field, before anything is sent."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(trace_id, name, value)
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str,
     [(0.5, "FLOAT", "data_type"), ("maybe", "BOOLEAN", "value"), ("much", "NUMERIC", "value")],
 )
 def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: str) -> None:
-    """A value must fit a data type that is given."""
+    """A value that does not fit the given data type raises an error."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(TRACE, "n", value, data_type=data_type)
 
@@ -77,7 +77,7 @@ def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: 
 
 @pytest.mark.parametrize("variables", [{}, {"PANDAPROBE_ENABLED": "false"}])
 def test_an_app_that_is_not_traced_scores_no_trace_in_peace(variables: dict[str, str]) -> None:
-    """The line that works with a key must not end an app without one; a mistake in it shows all the same."""
+    """`score()` without a key does nothing with a trace id of None, but still raises for an invalid value."""
     code = """
     import pandaprobe_otel
 
@@ -100,7 +100,7 @@ def test_an_app_that_is_not_traced_scores_no_trace_in_peace(variables: dict[str,
 
 
 def test_a_score_of_no_trace_is_told_of_and_counted() -> None:
-    """Outside of a trace `current_trace_id()` is None; said once for each score's name, and counted in `status()`."""
+    """A score outside of a trace is logged once for each name, and counted in `status()`."""
     code = """
     import pandaprobe_otel as pp
     handle = pp.init(instrument=False)

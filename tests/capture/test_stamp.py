@@ -1,4 +1,4 @@
-"""Stamping: what a span processor writes on every span that starts, whoever makes it."""
+"""Stamping: the attributes that a span processor writes on every span that starts, from any instrumentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from span_recorder import SpanRecorder
 
 
 class Stamping(SpanProcessor):
-    """Calls `stamp`, as the processor of the library does."""
+    """A span processor that calls `stamp`, as the library's own does."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp the span."""
@@ -30,14 +30,14 @@ class Stamping(SpanProcessor):
 
 @pytest.fixture(autouse=True)
 def _stamping(recorder: SpanRecorder) -> Iterator[None]:
-    """Let the recorder's provider stamp."""
+    """Add the stamping processor to the recorder's provider."""
     recorder.provider.add_span_processor(Stamping())
     yield
     pp.set_session(None)
 
 
 def test_foreign_spans_get_the_values(recorder: SpanRecorder) -> None:
-    """Spans of any instrumentation carry session, user, tags and metadata of the block around."""
+    """Spans of any instrumentation carry the session, user, tags and metadata of the surrounding block."""
     with pp.context(session="s", user="u", tags=["t"], metadata={"m": 1}):
         recorder.tracer.start_span("foreign").end()
     assert recorder.attributes() == {
@@ -49,7 +49,7 @@ def test_foreign_spans_get_the_values(recorder: SpanRecorder) -> None:
 
 
 def test_explicit_parent_context_counts_not_the_current_one(recorder: SpanRecorder) -> None:
-    """A span that is started in a given context gets the values of that one."""
+    """A span started in a given context gets the values of that context."""
     with pp.session("given"):
         given = get_current()
     with pp.session("current"):
@@ -65,7 +65,7 @@ def test_what_a_span_says_itself_stays(recorder: SpanRecorder) -> None:
 
 
 def test_own_spans_inside_a_decorated_trace_and_foreign_ones(recorder: SpanRecorder) -> None:
-    """The values of `@trace(session_id=...)` reach the spans that libraries make inside."""
+    """Spans of libraries inside `@trace(session_id=...)` carry its session."""
 
     @pp.trace(session_id="s", tags=["t"], metadata={"m": 1})
     def handle() -> None:
@@ -81,7 +81,7 @@ def test_own_spans_inside_a_decorated_trace_and_foreign_ones(recorder: SpanRecor
 
 
 def test_baggage_that_came_with_a_request(recorder: SpanRecorder) -> None:
-    """`session.id` and `user.id` of W3C baggage are taken over, other entries are not."""
+    """`session.id` and `user.id` of W3C baggage are copied to the span, and other entries are not."""
     context = baggage.set_baggage("session.id", "s", Context())
     context = baggage.set_baggage("user.id", "u", context)
     context = baggage.set_baggage("secret", "x", context)
@@ -97,20 +97,20 @@ def test_imperative_values(recorder: SpanRecorder) -> None:
 
 
 def test_spans_without_anything_to_say_stay_bare(recorder: SpanRecorder) -> None:
-    """Nothing is written when nothing is set."""
+    """Without any values, no attribute is written."""
     recorder.tracer.start_span("foreign").end()
     assert recorder.attributes() == {}
 
 
 def test_stamp_takes_any_span() -> None:
-    """A span without readable attributes is no reason to fail."""
+    """A span without readable attributes raises no exception."""
     with pp.session("s"):
         stamp(INVALID_SPAN, None)
     assert not INVALID_SPAN.is_recording()
 
 
 def test_stamping_nothing_is_cheap() -> None:
-    """It runs for every span of the app: a small part of what a span costs anyway."""
+    """Stamping without values takes less than a quarter of the time that the SDK needs for a span."""
     context, tracer = Context(), TracerProvider(shutdown_on_exit=False).get_tracer("test")
 
     def takes(work: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""Accidents that decorated functions must never cause in an app."""
+"""Unusual calls of decorated functions that must not change or break an app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from task_order import turns
 
 
 async def test_children_of_gather_have_the_right_parents(recorder: SpanRecorder) -> None:
-    """Concurrent calls are siblings, and each one's own calls are its children."""
+    """Concurrent calls are siblings, and calls inside each of them are its children."""
 
     @pp.tool
     async def leaf(n: int) -> int:
@@ -55,7 +55,7 @@ def test_cyclic_argument(recorder: SpanRecorder) -> None:
 
 
 def test_argument_whose_repr_raises(recorder: SpanRecorder) -> None:
-    """An object that cannot be shown is replaced by a placeholder; its neighbours are shown."""
+    """An object whose `__repr__` raises is replaced by a placeholder, and other arguments are recorded."""
 
     class Hostile:
         def __repr__(self) -> str:
@@ -73,7 +73,7 @@ def test_argument_whose_repr_raises(recorder: SpanRecorder) -> None:
 
 
 def test_exception_whose_str_raises(recorder: SpanRecorder) -> None:
-    """An exception that cannot be shown still passes, and its type is recorded."""
+    """An exception whose `__str__` raises still reaches the caller, and its type is recorded."""
 
     class Hostile(Exception):
         def __str__(self) -> str:
@@ -92,7 +92,7 @@ def test_exception_whose_str_raises(recorder: SpanRecorder) -> None:
 
 
 def test_self_is_left_out(recorder: SpanRecorder) -> None:
-    """The receiver of a method is no input."""
+    """The receiver of a method is not recorded as input."""
 
     class Service:
         password = "secret"
@@ -112,7 +112,7 @@ def test_self_is_left_out(recorder: SpanRecorder) -> None:
 
 
 def test_five_megabytes_of_text_are_cheap(recorder: SpanRecorder) -> None:
-    """A huge text is cut before it is encoded: bounded in the span, and no more work than for what is kept of it."""
+    """A text of 5 MB is cut before it is encoded, so only the kept part costs time."""
     text = "lorem ipsum " * (5_000_000 // 12)
 
     @pp.agent
@@ -135,7 +135,7 @@ def test_five_megabytes_of_text_are_cheap(recorder: SpanRecorder) -> None:
 
 
 def test_long_stream_is_bounded(recorder: SpanRecorder) -> None:
-    """A stream of 20 MB keeps a bounded part and says how much is missing."""
+    """A stream of 20 MB keeps a bounded part and the length of the missing part."""
 
     @pp.llm
     def flood() -> Iterator[str]:
@@ -149,22 +149,22 @@ def test_long_stream_is_bounded(recorder: SpanRecorder) -> None:
 
 
 def test_functions_keep_their_identity() -> None:
-    """Name, documentation, signature, annotations and sort of a function survive every decorator."""
+    """A decorated function keeps its name, documentation, signature, annotations and type."""
 
     def plain(a: int, *, b: str = "x") -> str:
-        """Say it."""
+        """Return a text."""
         return b * a
 
     async def coroutine(a: int) -> int:
-        """Await it."""
+        """Return the argument."""
         return a
 
     def generator(a: int) -> Iterator[int]:
-        """Yield it."""
+        """Yield the argument."""
         yield a
 
     async def async_generator(a: int) -> AsyncIterator[int]:
-        """Yield it, sometime."""
+        """Yield the argument asynchronously."""
         yield a
 
     checks = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.isfunction)
@@ -183,7 +183,7 @@ def test_functions_keep_their_identity() -> None:
 
 
 def test_recursion_error_is_the_users_own(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """Endless recursion through a decorated function raises RecursionError, without work that doubles at each level."""
+    """Endless recursion in a decorated function raises RecursionError, and its cost per level does not double."""
 
     @pp.tool
     def forever(n: int) -> int:
@@ -191,11 +191,11 @@ def test_recursion_error_is_the_users_own(recorder: SpanRecorder, caplog: pytest
 
     with pytest.raises(RecursionError):
         forever(0)
-    caplog.clear()  # near the limit, our own code runs out of stack too, and says so once
+    caplog.clear()  # near the limit, our own code runs out of stack too, and logs it once
 
 
 def test_blocks_that_are_shared_by_tasks_and_nested(recorder: SpanRecorder) -> None:
-    """One block object used by several tasks at once, and inside itself, makes separate spans."""
+    """One block object entered by several tasks at once and inside itself makes separate spans."""
     shared = pp.span("shared")
 
     async def use(n: int) -> None:
@@ -216,7 +216,7 @@ def test_blocks_that_are_shared_by_tasks_and_nested(recorder: SpanRecorder) -> N
 
 
 def test_many_threads_at_once(recorder: SpanRecorder) -> None:
-    """Threads do not disturb each other's spans."""
+    """Many threads do not change the parents of each other's spans."""
     barrier = threading.Barrier(8)
 
     @pp.tool
@@ -238,7 +238,7 @@ def test_many_threads_at_once(recorder: SpanRecorder) -> None:
 
 
 def test_block_closed_by_another_task_logs_nothing(recorder: SpanRecorder) -> None:
-    """A block inside an undecorated async generator that a foreign task closes ends without a log line."""
+    """A block in an undecorated async generator logs nothing if another task closes the generator."""
 
     async def produce() -> AsyncIterator[int]:
         with pp.span("held"), pp.context(session="s"):

@@ -1,4 +1,4 @@
-"""Session, user, tags and metadata: how they are said, how far they reach, and who wins."""
+"""Session, user, tags and metadata: setting them, their reach, and their precedence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from task_order import turns
 
 @pytest.fixture(autouse=True)
 def _reset() -> Iterator[None]:
-    """Take imperative settings back after each test."""
+    """Undo calls of `set_session` and the like after each test."""
     session = trace_context.set_current_session_id(None)
     user = trace_context.set_current_user_id(None)
     yield
@@ -30,7 +30,7 @@ def _reset() -> Iterator[None]:
 
 
 def said(recorder: SpanRecorder, name: str) -> dict[str, Any]:
-    """Return what a span says about its trace."""
+    """Return the session, user, tags and metadata of a span."""
     wanted = {
         "session.id": "session",
         "user.id": "user",
@@ -49,7 +49,7 @@ def work() -> None:
 
 
 def test_context_reaches_every_span_inside(recorder: SpanRecorder) -> None:
-    """Spans inside carry all four values, spans after it none, with the exporter alone."""
+    """With the exporter alone, spans inside the block carry all four values, and spans after it none."""
     with pp.context(session="s", user="u", tags=["a", "b"], metadata={"plan": "pro"}), pp.span("outer"):
         work()
     with pp.span("after"):
@@ -60,7 +60,7 @@ def test_context_reaches_every_span_inside(recorder: SpanRecorder) -> None:
 
 
 def test_nested_contexts_add_up(recorder: SpanRecorder) -> None:
-    """The inner session wins, tags are united in order, metadata is merged."""
+    """An inner block overrides the session, adds tags in order, and merges metadata."""
     with pp.context(session="outer", tags=["a", "b"], metadata={"x": 1, "y": 1}):
         with pp.context(session="inner", user="u", tags=["b", "c"], metadata={"y": 2}):
             work()
@@ -76,7 +76,7 @@ def test_nested_contexts_add_up(recorder: SpanRecorder) -> None:
 
 
 def test_argument_beats_context_beats_imperative_beats_baggage(recorder: SpanRecorder) -> None:
-    """The four levels, taken away one by one."""
+    """An argument overrides a block, a block overrides `set_session`, and `set_session` overrides baggage."""
     token = attach(baggage.set_baggage("session.id", "baggage"))
     with pp.span("1"):
         pass
@@ -94,14 +94,14 @@ def test_argument_beats_context_beats_imperative_beats_baggage(recorder: SpanRec
 
 
 def test_session_and_user_blocks(recorder: SpanRecorder) -> None:
-    """`session` and `user` are the official SDK's blocks."""
+    """`session` and `user` set the session and user of spans inside, as in the official SDK."""
     with pp.session("s"), pp.user("u"):
         work()
     assert said(recorder, "work") == {"session": "s", "user": "u"}
 
 
 def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecorder) -> None:
-    """A session that is found out in the middle of a trace is on the open span, and on all that follow."""
+    """`set_session` in the middle of a trace marks the open span and all later ones."""
     with pp.span("open"):
         pp.set_session("s")
         pp.set_user("u")
@@ -116,7 +116,7 @@ def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecord
 
 
 def test_set_session_in_a_task_stays_in_it(recorder: SpanRecorder) -> None:
-    """Tasks do not see each other's sessions."""
+    """A session set in a task does not reach other tasks."""
     both_have_one = asyncio.Barrier(2)
 
     async def serve(n: int) -> None:
@@ -137,7 +137,7 @@ def test_set_session_in_a_task_stays_in_it(recorder: SpanRecorder) -> None:
 
 
 async def test_async_blocks_shared_by_tasks(recorder: SpanRecorder) -> None:
-    """One block entered by several tasks at once restores each one's own context."""
+    """A block entered by several tasks at once restores the context of each task."""
     shared = pp.context(tags=["shared"])
 
     async def serve(n: int) -> None:
@@ -159,7 +159,7 @@ async def test_async_blocks_shared_by_tasks(recorder: SpanRecorder) -> None:
 
 
 def test_blocks_as_decorators(recorder: SpanRecorder) -> None:
-    """A block decorates functions, coroutines and generators; a consumer's spans stay outside."""
+    """A block decorates functions, coroutines and generators; spans of a generator's consumer stay outside."""
 
     @pp.session("s")
     def function() -> int:
@@ -197,7 +197,7 @@ def test_blocks_as_decorators(recorder: SpanRecorder) -> None:
 
 
 def test_exception_passes_through_a_block() -> None:
-    """A block neither swallows nor changes an exception, and restores the context."""
+    """An exception leaves a block unchanged, and the context is restored."""
     before = get_current()
     error = ValueError("no")
     with pytest.raises(ValueError) as caught, pp.context(session="s"):
@@ -207,7 +207,7 @@ def test_exception_passes_through_a_block() -> None:
 
 
 def test_baggage_is_opt_in(recorder: SpanRecorder) -> None:
-    """Session and user go into W3C baggage only when asked for; tags and metadata never."""
+    """Session and user are written to W3C baggage only with the option; tags and metadata never are."""
     with pp.context(session="s", user="u"):
         assert dict(baggage.get_all()) == {}
     with pp.context(session="s", user="u", tags=["t"], metadata={"m": 1}, baggage=True):
@@ -216,7 +216,7 @@ def test_baggage_is_opt_in(recorder: SpanRecorder) -> None:
 
 
 def test_metadata_is_read_when_the_block_is_made(recorder: SpanRecorder) -> None:
-    """Later changes of the mapping do not show."""
+    """A block copies its metadata, so later changes of the mapping are not recorded."""
     metadata = {"n": 1}
     with pp.context(metadata=metadata):
         metadata["n"] = 2
@@ -225,7 +225,7 @@ def test_metadata_is_read_when_the_block_is_made(recorder: SpanRecorder) -> None
 
 
 def test_ids_of_other_types_become_text(recorder: SpanRecorder) -> None:
-    """Numbers and UUIDs are common ids."""
+    """Ids that are numbers or UUIDs are recorded as text."""
     number: Any = 7
     with pp.context(session=number, user=number):
         work()
@@ -233,14 +233,14 @@ def test_ids_of_other_types_become_text(recorder: SpanRecorder) -> None:
 
 
 def test_one_tag_given_as_text(recorder: SpanRecorder) -> None:
-    """A single text is one tag, not its letters."""
+    """A single text as `tags` is one tag."""
     with pp.context(tags="beta"):
         work()
     assert said(recorder, "work") == {"tags": ("beta",)}
 
 
 def test_arguments_that_cannot_be_read_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """The block runs without the values, and the fault is counted."""
+    """A block with unreadable arguments runs without the values, and the fault is counted."""
     wrong: Any = 7
     before = failures().get("session, user, tags or metadata", 0)
     with pp.context(tags=wrong):
@@ -251,7 +251,7 @@ def test_arguments_that_cannot_be_read_do_not_raise(recorder: SpanRecorder, capl
 
 
 def test_twins_of_the_official_sdk(recorder: SpanRecorder) -> None:
-    """`set_current_session_id` gives a token that takes it back."""
+    """`set_current_session_id` and `set_current_user_id` return a token for the reset, as in the official SDK."""
     token = trace_context.set_current_session_id("s")
     user = trace_context.set_current_user_id("u")
     work()
@@ -264,7 +264,7 @@ def test_twins_of_the_official_sdk(recorder: SpanRecorder) -> None:
 
 
 def test_current_trace_id(recorder: SpanRecorder) -> None:
-    """Inside a trace it is the id that PandaProbe shows, whoever made the span; outside None."""
+    """`current_trace_id()` returns PandaProbe's id of the trace for any current span, and None without one."""
     assert pp.current_trace_id() is None
     with recorder.tracer.start_as_current_span("foreign") as span:
         assert pp.current_trace_id() == trace_uuid(span.get_span_context().trace_id)

@@ -1,4 +1,4 @@
-"""Decorators in an app that never sets tracing up, and in one that sets it up later."""
+"""Decorators in an app that never sets up tracing, and in an app that sets it up later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def run(code: str) -> str:
-    """Run the code in a fresh interpreter and return what it prints."""
+    """Run the code in a new interpreter and return its output."""
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -45,7 +45,7 @@ USE = """
 
 @pytest.mark.parametrize("module", ["opentelemetry.sdk", "httpx", "pydantic", "orjson", "concurrent.futures.thread"])
 def test_decorators_load_only_the_api(module: str) -> None:
-    """Decorating loads neither the OpenTelemetry SDK nor anything else that is heavy."""
+    """Decorators load neither the OpenTelemetry SDK nor other large modules."""
     code = f"""
     import sys
     import pandaprobe_otel as pp
@@ -57,12 +57,12 @@ def test_decorators_load_only_the_api(module: str) -> None:
 
 
 def test_everything_works_while_nobody_traces() -> None:
-    """Without a provider no SDK is loaded by any use, and nothing is printed."""
+    """Without a provider, no call loads the SDK or prints a line."""
     assert run(USE + "    print('opentelemetry.sdk' in sys.modules)\n") == "False\n"
 
 
 def test_provider_that_is_set_later_is_used() -> None:
-    """Functions that were decorated and called before are traced from then on."""
+    """Functions that were decorated and called before the provider was set are traced afterwards."""
     code = (
         USE
         + """
@@ -83,7 +83,7 @@ def test_provider_that_is_set_later_is_used() -> None:
 
 
 def test_disabled_sdk() -> None:
-    """With `OTEL_SDK_DISABLED` the SDK's provider makes no spans, and decorators run through."""
+    """With `OTEL_SDK_DISABLED` set, decorated functions run without spans."""
     code = (
         "    import os\n    os.environ['OTEL_SDK_DISABLED'] = 'true'\n"
         """

@@ -14,7 +14,7 @@ FORGED = st.lists(st.sampled_from((FENCE.end, FENCE.begin, "<", ">", "\r", "\x00
 @given(FORGED.map("".join))
 @settings(max_examples=60)
 def test_no_content_ends_its_fence(content: str) -> None:
-    """Not even one that knows the number: its own begin and end are all there is."""
+    """Content with the fence's own begin and end, in any form, stays inside the fence."""
     text = FENCE.around(content)
 
     assert text.count("<<") == text.count(">>") == 2
@@ -24,6 +24,6 @@ def test_no_content_ends_its_fence(content: str) -> None:
 
 
 def test_what_nobody_sees_is_named() -> None:
-    """Colours of a terminal, marks of direction and invisible letters; emoji keep their joiners."""
+    """Control characters, direction marks and invisible letters are shown by their code, and emoji stay whole."""
     assert inert("a\x1b[2Jb\u202ec\U000e0041d") == "a⟨U+001B⟩[2Jb⟨U+202E⟩c⟨U+E0041⟩d"
     assert inert("👩‍👧 ok\tyes\r\n") == "👩‍👧 ok yes\n"

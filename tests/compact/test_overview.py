@@ -1,4 +1,4 @@
-"""Traces within a budget: what failed is always there, whatever else the trace holds."""
+"""Overviews of traces within a budget of tokens: failures are always shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ODD_TEXTS = st.one_of(
 
 
 def _is_sound(made: Compact, budget: int) -> None:
-    """Check the rules for any trace."""
+    """Check the budget and the fence of an overview."""
     assert tokens_in(made.text) <= budget
     lines = made.text.split("\n")
     assert [at for at, line in enumerate(lines) if "<<" in line or ">>" in line] == [1, len(lines) - 2]
@@ -71,7 +71,7 @@ ANY = {
 @given(**ANY)
 @settings(max_examples=12)
 def test_a_planted_failure_is_shown_in_the_budget(**any_trace: Any) -> None:
-    """With its path, its error and its input, in a trace of any form and content; the fence holds."""
+    """An overview of any trace shows a planted failure with its path, its error and its input, inside the fence."""
     _any_trace(**any_trace)
 
 
@@ -79,12 +79,12 @@ def test_a_planted_failure_is_shown_in_the_budget(**any_trace: Any) -> None:
 @given(**{**ANY, "count": st.integers(1, 600), "budget": st.integers(800, 20_000)})
 @settings(max_examples=400)
 def test_a_planted_failure_is_shown_in_any_budget(_: str, **any_trace: Any) -> None:
-    """The same with more spans, and more often."""
+    """An overview of up to 600 spans shows a planted failure, in 400 random cases."""
     _any_trace(**any_trace)
 
 
 def _path(trace: dict[str, Any], place: int) -> str:
-    """Return a pattern of the path to a span, by its parents: a long one has three names at each end, and a count."""
+    """Return a pattern for the path to a span; a long path has three names at each end, and a count."""
     spans = {span["span_id"]: span for span in trace["spans"]}
     names: list[str] = []
     above = trace["spans"][place]
@@ -97,7 +97,7 @@ def _path(trace: dict[str, Any], place: int) -> str:
 
 @pytest.mark.parametrize(("chain", "place"), [(False, 333), (True, 499)])
 def test_five_hundred_spans_in_two_thousand_tokens(chain: bool, place: int) -> None:
-    """The one that failed, its input and the way to it are there, beside its neighbours and the root."""
+    """An overview of 500 spans in 2,000 tokens has the failed span, its input, its path and its neighbour."""
     trace = trace_of(500, failing={place}, chain=chain)
     made = overview(trace, 2000, FENCE)
 
@@ -109,7 +109,7 @@ def test_five_hundred_spans_in_two_thousand_tokens(chain: bool, place: int) -> N
 
 
 def _has_the_failure(made: Compact, trace: dict[str, Any], place: int) -> None:
-    """Check that the failed span is told with its error, its input and its path, and stands in the tree."""
+    """Check that the overview has the failed span with its error, input and path, and in the tree."""
     (failed,) = made.failed
     assert re.search(rf"\nFAILED #{failed} \w+ {trace['spans'][place]['name']} ", made.text), made.text
     assert re.search(rf"\n  path: {_path(trace, place)}\n", made.text), made.text
@@ -121,7 +121,7 @@ def _has_the_failure(made: Compact, trace: dict[str, Any], place: int) -> None:
 @pytest.mark.outer
 @pytest.mark.parametrize("chain", [False, True])
 def test_vocabularies_count_fewer_than_two_thousand_tokens(chain: bool) -> None:
-    """Of any of three, in ten traces of 500 spans, wherever the failure is; nothing that tells of it is left out."""
+    """An overview of 500 spans takes at most 2,000 tokens in any of three vocabularies, and has the whole failure."""
     for seed in range(10):
         place = seed * 53 + 22
         trace = trace_of(500, failing={place}, chain=chain, seed=seed)
@@ -131,7 +131,7 @@ def test_vocabularies_count_fewer_than_two_thousand_tokens(chain: bool) -> None:
 
 
 def test_hundreds_of_failures_are_grouped_and_counted() -> None:
-    """Those alike are one, others have their numbers."""
+    """Equal failures are shown as one with their number, and further different ones by their span numbers."""
     alike = overview(trace_of(500, failing=range(1, 500), same_error=True), 2000, FENCE)
     _is_sound(alike, 2000)
     assert re.search(r"alike: \d+ more, #", alike.text), alike.text
@@ -146,7 +146,7 @@ def test_hundreds_of_failures_are_grouped_and_counted() -> None:
 
 
 def test_an_error_that_was_passed_on_is_shown_where_it_began() -> None:
-    """Spans whose child has failed are no origins."""
+    """An error that was passed on is shown at the span that raised it, and not at its parents."""
     made = overview(trace_of(6, failing={0, 1, 2, 3}, chain=True), 2000, FENCE)
 
     assert made.failed == (4,)
@@ -155,7 +155,7 @@ def test_an_error_that_was_passed_on_is_shown_where_it_began() -> None:
 
 
 def test_a_small_trace_is_shown_whole() -> None:
-    """No span is left out, no value cut, when there is room."""
+    """An overview with enough room has every span, and cuts no value."""
     made = overview(trace_of(12, failing={5}), 4000, FENCE)
 
     assert (made.shown, made.next) == (12, None)
@@ -163,7 +163,7 @@ def test_a_small_trace_is_shown_whole() -> None:
 
 
 def test_the_type_of_an_error_is_told() -> None:
-    """It may stand in the metadata only."""
+    """An error's type is shown even if only the metadata have it."""
     trace = trace_of(3, failing={2})
     trace["spans"][2] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
 

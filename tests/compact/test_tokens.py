@@ -37,7 +37,7 @@ TEXTS = {
 
 @pytest.mark.outer
 def test_the_estimate_is_no_less_than_what_vocabularies_make() -> None:
-    """Not of any of three; nor is it six times as much."""
+    """The estimate is at least the number of tokens in any of three vocabularies, and at most six times as many."""
     for name, text in TEXTS.items():
         count = most_tokens(text)
         assert count <= tokens_in(text) <= 6 * count, name
@@ -46,7 +46,7 @@ def test_the_estimate_is_no_less_than_what_vocabularies_make() -> None:
 @given(st.text(max_size=400), st.integers(1, 200))
 @settings(max_examples=40)
 def test_a_clipped_text_fits(text: str, tokens: int) -> None:
-    """It begins and ends as the whole one, tells what is left out, and the parts add up."""
+    """A clipped text keeps its beginning and end and the number of omitted characters, and fits its tokens."""
     short = clipped(text, tokens)
 
     if short == text:
@@ -63,5 +63,5 @@ def test_a_clipped_text_fits(text: str, tokens: int) -> None:
 @given(st.text(min_size=1, max_size=400), st.integers(1, 200))
 @settings(max_examples=40)
 def test_a_fitting_beginning_fits(text: str, tokens: int) -> None:
-    """No more is taken than the tokens allow."""
+    """The fitting beginning of a text takes no more than the allowed tokens."""
     assert tokens_in(text[: fitting(text, tokens)]) <= tokens

@@ -1,4 +1,4 @@
-"""Parts of a trace by their handles, two traces side by side, the turns of a session."""
+"""Parts of a trace, two traces side by side, and the turns of a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _inside(text: str) -> str:
 
 
 def test_a_long_value_is_read_to_its_end() -> None:
-    """Each answer names the part that follows; together they are the value."""
+    """Each part of a long value names the next part, and together the parts are the value."""
     long = "".join(f"line {number} of the document\n" for number in range(600))
     trace = trace_of(3, failing={2})
     trace["spans"][2]["input"] = long
@@ -42,7 +42,7 @@ def test_a_long_value_is_read_to_its_end() -> None:
 
 
 def test_the_whole_tree_is_read_by_its_cursors() -> None:
-    """Every span has its line once, in order; with another span the cursor is stale."""
+    """The cursors lead through all spans in order, each once; after a change of the trace the cursor is stale."""
     trace = trace_of(120)
     cursor, numbers = overview(trace, 800, FENCE).next, list[int]()
     while cursor is not None:
@@ -57,7 +57,7 @@ def test_the_whole_tree_is_read_by_its_cursors() -> None:
 
 
 def test_a_span_is_shown_with_all_that_it_has() -> None:
-    """Path, input, output, error."""
+    """A span is shown with its path, input, output and error."""
     text = part_of(trace_of(9, failing={4}, chain=True), "#5", 1500, FENCE).text
 
     assert "path: #1 step 0 › #2 step 1" in text
@@ -76,13 +76,13 @@ def test_a_span_is_shown_with_all_that_it_has() -> None:
     ],
 )
 def test_a_part_that_is_none_says_what_there_is(part: str, told: str) -> None:
-    """The next step stands in the error."""
+    """The error for an invalid part names the valid ones."""
     with pytest.raises(NoPart, match=re.escape(told)):
         part_of(trace_of(4), part, 1500, FENCE)
 
 
 def test_two_traces_part_where_they_first_differ() -> None:
-    """The span, and both values around what differs."""
+    """A comparison has the first differing span, and both values around the difference."""
     a, b = trace_of(40), trace_of(40)
     b["spans"][30]["input"] = {"at": 30, "text": a["spans"][30]["input"]["text"].replace("yesterday", "today")}
     made = compared(a, b, 1500, FENCE)
@@ -96,7 +96,7 @@ def test_two_traces_part_where_they_first_differ() -> None:
 
 
 def test_a_comparison_of_hundreds_of_differences_fits() -> None:
-    """Those that do not are counted."""
+    """A comparison of hundreds of differences fits its budget, and counts those that are not shown."""
     made = compared(trace_of(200), trace_of(220, text="other 👩‍👧", seed=1), 1500, FENCE)
 
     assert tokens_in(made.text) <= 1500
@@ -104,7 +104,7 @@ def test_a_comparison_of_hundreds_of_differences_fits() -> None:
 
 
 def test_the_turns_of_a_session() -> None:
-    """Each with what was asked and answered, what failed in it, and a cursor to those that did not fit."""
+    """The turns of a session have failed spans, and a cursor to the turns that did not fit."""
     traces = [trace_of(3, failing={2} if at == 1 else (), seed=at) for at in range(40)]
     first = turns_text("s-1", traces, 1000, FENCE)
 
@@ -124,7 +124,7 @@ def _signs(trace: dict[str, Any], **scores: object) -> str:
 
 
 def test_signs_of_trouble_in_a_trace_without_errors() -> None:
-    """No span states these signs itself."""
+    """Loops, missing results, truncations, refusals, cancellations and low scores are suspects without any error."""
     trace = trace_of(12, chain=True)
     for span in trace["spans"][1:4]:
         span |= {"kind": "TOOL", "name": "look_up", "input": {"number": "A-17"}}

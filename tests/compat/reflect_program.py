@@ -1,4 +1,4 @@
-"""An agent that is traced by pandaprobe-otel under the official SDK's Reflect, as a program that prints the results."""
+"""A program with an agent under the official SDK's Reflect, traced by this library, which prints the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answer(question: str, rules: str) -> str:
 
 
 async def support(asked: Any) -> str:
-    """Answer, or write a rule when Reflect asks for one; a request without a model is no trace of an agent."""
+    """Answer, or write a rule in the phase of reflection; the span without a model makes no trace."""
     with trace.get_tracer("app").start_as_current_span("read a file"):
         rules = await reflect.bash("cat /rules/*.md")
     if asked.phase == "reflection":
@@ -45,7 +45,7 @@ async def support(asked: Any) -> str:
 
 
 async def replay(request: Any) -> Outcome:
-    """Run a case; the verifier reads the answer."""
+    """Run a case, and score its answer."""
     said = await request.run(support)
     good = "Friday" in said or request.case.id == "thanks"
     return Outcome(scores={"task_completion": float(good)}, success=good)

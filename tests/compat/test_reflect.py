@@ -1,4 +1,4 @@
-"""Reflect of the official SDK with traces that this library makes: its whole loop, against a local PandaProbe."""
+"""The official SDK's Reflect with traces of this library, through its whole loop, on a local PandaProbe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _traces(server: LocalServer) -> list[dict[str, Any]]:
 
 
 def _told(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
-    """Run the program; return what it prints."""
+    """Run the program, and return the results that it prints."""
     with ScriptedEndpoint(_script) as model:
         variables = {**server.environment("my-project"), "OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "none"}
         done = subprocess.run(
@@ -57,7 +57,7 @@ def _told(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
 
 
 def test_the_whole_loop(tmp_path: Path) -> None:
-    """The trace is found and judged, a notice raised, a rule proposed, replayed and accepted; roles are told apart."""
+    """A trace is judged, and a rule is proposed, replayed and accepted; each trace has its role."""
     with LocalServer(limit=None, scripted_judge=True) as server:
         told = _told(server, tmp_path)
         traces = _traces(server)
@@ -76,7 +76,7 @@ def test_the_whole_loop(tmp_path: Path) -> None:
 
 
 def test_a_trace_that_is_sampled_out_is_not_waited_for(tmp_path: Path) -> None:
-    """Reflect is told of no trace, says so at once, and nothing is judged."""
+    """If a trace is sampled out, Reflect gets no trace id, ends as insufficient at once, and judges nothing."""
     with LocalServer(limit=None, scripted_judge=True) as server:
         told = _told(server, tmp_path, PANDAPROBE_SAMPLE_RATE="0")
         assert _traces(server) == []

@@ -1,4 +1,4 @@
-"""A scope of Reflect that an app leaves open: how much it remembers."""
+"""The memory of a scope of Reflect that an app leaves open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spans import CHAT
 
 
 class _Official:
-    """The official client without traces of its own, and its scope."""
+    """A client of the official SDK without traces, which is also its own scope."""
 
     trace_ids: tuple[str, ...] = ()
     overflow = False
@@ -24,11 +24,11 @@ class _Official:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the block."""
+        """Do nothing."""
 
 
 def test_a_scope_remembers_a_bounded_number_of_traces() -> None:
-    """Beyond the bound, traces are not collected, and the overflow says so."""
+    """A scope remembers a bounded number of traces; beyond it `overflow` is set and no trace is collected."""
     scopes, provider = _Scopes("agent", 1.0), TracerProvider()
     provider.add_span_processor(scopes)
     handle: Any = None

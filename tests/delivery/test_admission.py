@@ -1,4 +1,4 @@
-"""A trace of two services under overload: both keep it, or neither does."""
+"""A trace of two services under overload: both services keep it, or both drop it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTE = 60.0
 
 
 class SharedTokens(MemoryTokens):
-    """One set of tokens and the highest cut, shared as through Redis or a file."""
+    """One set of tokens and one highest cutoff, shared by processes as through Redis or a file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,10 @@ class SharedTokens(MemoryTokens):
 
 
 def test_services_of_a_trace_leave_out_the_same() -> None:
-    """Two services get three times the limit for twenty minutes; the second has a span of each trace, and no root."""
+    """Two services get three times the limit for twenty minutes, and keep and drop the same traces.
+
+    Each trace has its root in the first service and one span in the second.
+    """
     world = World()
     server = Server(world)
     tokens = SharedTokens()
@@ -52,7 +55,7 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
     front_counts, back_counts = front.ledger.read(), back.ledger.read()
     kept = [trace for trace in server.traces.values() if trace.created_by == ["front"]]
     whole = sum(len(trace.spans) == 2 for trace in kept)
-    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cuts move: a few seemed to be kept
+    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cutoffs move while traces arrive
     assert whole >= 0.97 * len(kept)
     assert front_counts.dropped == {"overload": front_counts.ended - len(kept)}
     assert back_counts.dropped["overload"] >= 0.97 * front_counts.dropped["overload"]
@@ -60,7 +63,7 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
 
 
 def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> Fate:
-    """Return the fate of spans of a trace with this randomness."""
+    """Return the fate of the spans of a trace with this randomness."""
     number = int(chance * (1 << 56))
     trace_id = f"00000000-0000-0000-00{number >> 48:02x}-{number & ((1 << 48) - 1):012x}"
     request = replace(trace_request(1, step=Step.APPEND, is_remote=True, is_error=how.pop("is_error", False)))
@@ -69,7 +72,7 @@ def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> F
 
 
 def test_what_others_leave_out_is_not_adopted() -> None:
-    """With a cut of one half, only errors are adopted below it; above it the root is given time."""
+    """Below a cutoff of one half, only spans with errors are adopted; above it, spans wait longer for their root."""
     tokens = SharedTokens()
     tokens.cut = 0.5
     admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20), lambda now: False)
@@ -84,7 +87,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
 
 
 def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
-    """A gateway has acknowledged the spans: it adopts them even if others leave the rest of the trace out."""
+    """A gateway has acknowledged the spans, so it adopts them even if others drop the rest of the trace."""
     tokens = SharedTokens()
     tokens.cut = 0.5
     admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20, keeps_all=True), lambda now: False)
@@ -94,7 +97,7 @@ def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
 
 
 def test_without_overload_five_minutes_are_enough() -> None:
-    """Spans are adopted after the usual five minutes."""
+    """Without overload, spans are adopted after the usual five minutes."""
     admission = Admission(LeasedBucket(), Outbox(1 << 20), lambda now: False)
     assert fate(admission, 0.0, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.0, ADOPT_AFTER_S) is Fate.ADOPT

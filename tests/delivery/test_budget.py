@@ -60,7 +60,7 @@ def most_in_any_window(hits: list[float]) -> int:
     down=st.lists(st.floats(0.0, 5.0), min_size=1, max_size=40),
 )
 def test_no_window_ever_sees_more_than_the_limit(up: list[float], down: list[float]) -> None:
-    """Whatever the delays and the order of arrival, no 60 s hold more than 100 requests."""
+    """No 60 s hold more than 100 requests, with any delays and order of arrival."""
     assert most_in_any_window(simulate(up, down, 400.0)) <= 100
 
 
@@ -74,7 +74,7 @@ def test_the_whole_limit_is_used() -> None:
 
 
 def test_an_unanswered_request_holds_its_token_longer() -> None:
-    """A request that was given up may be counted late, so its token stays out for five seconds more."""
+    """The server may count a request late that got no answer, so its token stays out for five seconds more."""
     bucket = LeasedBucket(capacity=1)
     lease = bucket.acquire(0.0)
     assert lease is not None
@@ -100,7 +100,7 @@ def probes(bucket: LeasedBucket, seconds: float) -> list[float]:
 
 
 def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less_often() -> None:
-    """Probes go every 20 s until the first refusal's window is over, at that moment, then 60, 120, 240 s later."""
+    """Probes go every 20 s, then at the end of the first refusal's window, then 60, 120 and 240 s later."""
     bucket = LeasedBucket(uniform=no_jitter)
     first = bucket.acquire(0.0)
     assert first is not None
@@ -116,7 +116,7 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
 def test_a_refused_client_is_back_soon_after_the_window_opens_whenever_that_is(
     opens: float, drawn: list[float]
 ) -> None:
-    """Another process has filled the window at any time before: nothing is idle for long after it has reopened."""
+    """If another process filled the window, a probe succeeds at most 35 s after the window has reopened."""
     turn = itertools.cycle(drawn)
     bucket = LeasedBucket(uniform=lambda low, high: low + (high - low) * next(turn))
     bucket.limited(0.0, None)
@@ -136,7 +136,7 @@ def test_a_refused_client_is_back_soon_after_the_window_opens_whenever_that_is(
 def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
     asked_s: float, waits: list[float]
 ) -> None:
-    """The server's Retry-After is respected, but repeated short waits grow to five seconds."""
+    """The wait grows to five seconds if the server's Retry-After is repeatedly one second."""
     bucket = LeasedBucket(uniform=no_jitter)
     now, found = 0.0, []
     for _ in waits:
@@ -148,7 +148,7 @@ def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end
 
 
 def test_retry_after_is_obeyed_to_the_second() -> None:
-    """The server's Retry-After overrides our schedule."""
+    """A Retry-After of the server replaces the bucket's own schedule."""
     bucket = LeasedBucket(uniform=no_jitter)
     bucket.limited(0.0, 7.0)
 
@@ -157,7 +157,7 @@ def test_retry_after_is_obeyed_to_the_second() -> None:
 
 
 def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> None:
-    """Right after a refusal 80 tokens are used, about five minutes later 100 again."""
+    """Right after a refusal 80 tokens are used, and about five minutes later 100 again."""
     bucket = LeasedBucket(uniform=no_jitter)
     bucket.limited(0.0, 1.0)
     probe = bucket.acquire(1.0)
@@ -168,7 +168,7 @@ def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> Non
     at_once = 0
     while bucket.acquire(1.0) is not None:
         at_once += 1
-    assert at_once == 79  # 80, of which the probe still holds one
+    assert at_once == 79  # 80 tokens, of which the probe still holds one
 
     grown = LeasedBucket(uniform=no_jitter)
     grown.limited(0.0, 1.0)

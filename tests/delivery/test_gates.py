@@ -1,4 +1,4 @@
-"""Gates: closed for a cause, opened by one probe at a time."""
+"""Gates, which close for a cause and open after a successful probe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, Gate
 
 
 def test_an_open_gate_lets_everything_through() -> None:
-    """Nothing waits without a cause."""
+    """An open gate delays no request."""
     gate = Gate(AUTH)
 
     assert gate.enter(0.0)
@@ -19,7 +19,7 @@ def test_an_open_gate_lets_everything_through() -> None:
 
 
 def test_a_closed_gate_lets_one_probe_through_when_its_time_has_come() -> None:
-    """Exactly one request tests whether the cause is gone."""
+    """A closed gate lets exactly one request through, which tests whether the cause is gone."""
     gate = Gate(AUTH)
     gate.close(0.0)
 
@@ -29,7 +29,7 @@ def test_a_closed_gate_lets_one_probe_through_when_its_time_has_come() -> None:
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
-    """A lasting cause is probed less and less often."""
+    """Each failed probe doubles the wait, up to the longest wait."""
     gate = Gate(AUTH)
     now, waits = 0.0, []
     for _ in range(8):
@@ -42,7 +42,7 @@ def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
 
 
 def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> None:
-    """Four failures of one moment count as one."""
+    """Four failures at the same moment count as one."""
     gate = Gate(AUTH)
     for _ in range(4):
         gate.close(0.0)
@@ -51,7 +51,7 @@ def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> N
 
 
 def test_an_outage_is_tried_for_again_within_a_quarter_of_its_age() -> None:
-    """The wait grows from two seconds to a minute, drawn from the upper half so that clients do not return together."""
+    """The wait between probes grows from two seconds to a minute, with jitter so that clients return apart."""
     drawn: list[tuple[float, float]] = []
 
     def draw(low: float, high: float) -> float:
@@ -74,7 +74,7 @@ def test_an_outage_is_tried_for_again_within_a_quarter_of_its_age() -> None:
 def test_after_an_outage_of_any_length_the_server_is_found_again_soon(
     down_s: float, drawn: list[float], answer_s: float
 ) -> None:
-    """At most a quarter of the outage later, and never more than a minute; in an hour few probes go."""
+    """A server is found again within a quarter of its outage and at most a minute, with few probes in an hour."""
     turn = itertools.cycle(drawn)
     gate = Gate(OUTAGE, lambda low, high: low + (high - low) * next(turn))
     gate.close(0.0)
@@ -89,7 +89,7 @@ def test_after_an_outage_of_any_length_the_server_is_found_again_soon(
 
 
 def test_an_opened_gate_starts_over() -> None:
-    """After a success the next cause waits as briefly as the first."""
+    """After a success, the next cause waits as briefly as the first."""
     gate = Gate(AUTH)
     gate.close(0.0)
     assert gate.enter(60.0)

@@ -1,4 +1,4 @@
-"""Whatever a server answers, tokens come back, waits end, and everything arrives once it is healthy."""
+"""After any answers of a server, tokens come back, waits end, and everything arrives once the server is healthy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FINAL = {VerdictKind.INVALID, VerdictKind.TOO_LARGE}
 @settings(max_examples=60)
 @given(said=st.lists(outcomes, min_size=1, max_size=8))
 def test_after_any_answers_a_healthy_server_gets_everything(said: list[Outcome]) -> None:
-    """After ten minutes of such answers everything is delivered or was refused itself, and all tokens are back."""
+    """After ten minutes of any answers, every trace is delivered or was refused, and all tokens are back."""
     turn = itertools.cycle(said)
     delivery = SimulatedDelivery(lambda attempt, now: next(turn) if now < 600 else accepted(attempt, now))
     for number in range(5):
@@ -75,9 +75,9 @@ REFUSALS: dict[str, Outcome] = {
     ],
 )
 def test_a_server_that_always_refuses_is_not_hammered(step: Step, refusal: Outcome) -> None:
-    """Two hundred traces wait for an hour: at most 30 requests in any minute, and 240 in the hour.
+    """Two hundred waiting traces cause at most 30 requests in any minute, and 240 in an hour.
 
-    A server that names a wait of a second each time gets a request every five.
+    A server whose Retry-After is always one second gets a request every five seconds.
     """
     delivery = SimulatedDelivery(lambda attempt, now: refusal, request_s=0.01)
     for number in range(200):
@@ -92,7 +92,7 @@ def test_a_server_that_always_refuses_is_not_hammered(step: Step, refusal: Outco
 def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our code raises three hundred times, and the three hundred and first trace still goes."""
+    """A bug in this library loses its own three hundred traces, is logged once, and does not stop the next trace."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
         broken.setattr(delivery.policy._effects, "_after_send", lambda *_: 1 / 0)
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
 def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
     closes: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our code raises while it judges the probe's answer, for which the gate waits."""
+    """A bug in judging a probe's answer does not leave the gate closed."""
     is_well = [False]
     delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if is_well[0] else closes)
     for number in range(10):
@@ -135,7 +135,7 @@ def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
 
 @pytest.mark.parametrize("span_id", [[], {}, 1, None, float("nan")])
 def test_a_look_that_shows_odd_ids_is_understood(span_id: Any) -> None:
-    """The ids are not those of our spans, so the trace is sent again."""
+    """A look-up that returns malformed span ids proves nothing, so the trace is sent again."""
     said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=202)])
     shown = Answer(status=200, body=json.dumps({"spans": [{"span_id": span_id}]}).encode())
 

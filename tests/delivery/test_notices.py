@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.notices import MOST_CAUSES, REPEAT_AFTER_S, Notice
 
 
 def test_a_cause_that_lasts_is_named_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
-    """A cause is named once an hour, however often it occurs."""
+    """A lasting cause is logged once an hour, however often it occurs."""
     now = 0.0
     notices = Notices(lambda: now)
     for _ in range(3):
@@ -24,7 +24,7 @@ def test_a_cause_that_lasts_is_named_once_an_hour(caplog: pytest.LogCaptureFixtu
 def test_a_server_that_says_something_else_each_time_fills_neither_memory_nor_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Beyond a number of causes, further ones are named only by their kind, once; an outage is still named."""
+    """Beyond a number of causes, each further kind of cause is logged once; an outage is still logged."""
     notices = Notices(lambda: 0.0)
     for number in range(10 * MOST_CAUSES):
         notices.say(f"refused: {number}", "refused")
@@ -38,7 +38,7 @@ def test_a_server_that_says_something_else_each_time_fills_neither_memory_nor_lo
 
 
 def test_causes_of_long_ago_make_room_for_new_ones(caplog: pytest.LogCaptureFixture) -> None:
-    """A cause that may be named again need not be remembered."""
+    """A cause is forgotten once it may be logged again."""
     now = 0.0
     notices = Notices(lambda: now)
     for number in range(MOST_CAUSES):

@@ -26,7 +26,7 @@ def test_nothing_of_a_trace_goes_before_what_stands_in_front() -> None:
 
 
 def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
-    """A trace that must wait does not delay the next."""
+    """A trace that must wait does not delay the next one."""
     outbox = Outbox(1 << 20)
     outbox.put(create(1), 0.0)
     outbox.put(create(2), 0.0)
@@ -43,7 +43,7 @@ def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
 
 
 def test_a_request_larger_than_the_bound_is_given_back() -> None:
-    """A request that can never fit is not kept."""
+    """A request larger than the bound is returned, not kept."""
     outbox = Outbox(10_000)
     evicted = outbox.put(create(1, size=20_000), 0.0)
 
@@ -52,7 +52,7 @@ def test_a_request_larger_than_the_bound_is_given_back() -> None:
 
 
 def test_what_is_under_way_is_never_evicted() -> None:
-    """The outcome of a job under way is still to come, so the job cannot be given up."""
+    """A job under way is not evicted, since its outcome is still to come."""
     outbox = Outbox(10_000)
     outbox.put(create(1, size=6_000), 0.0)
     job = outbox.next_create(0.0)
@@ -65,7 +65,7 @@ def test_what_is_under_way_is_never_evicted() -> None:
 
 
 def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
-    """Names take turns, however many traces wait for each."""
+    """Names of traces take turns, however many traces wait for each name."""
     outbox = Outbox(1 << 20)
     for number in range(20):
         outbox.put(replace(create(number), name="busy"), 0.0)
@@ -81,7 +81,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
 
 
 def test_errors_go_first() -> None:
-    """Traces with errors go first, since somebody looks for them."""
+    """Traces with errors are sent first, since users look for them."""
     outbox = Outbox(1 << 20)
     for number in range(5):
         outbox.put(create(number), 0.0)
@@ -93,7 +93,7 @@ def test_errors_go_first() -> None:
 
 
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
-    """If not everything can go, newer traces are worth more."""
+    """If not everything can be sent, newer traces are sent first and older ones dropped first."""
     outbox = Outbox(4_500)
     outbox.put(create(1, size=700), 0.0)
     outbox.put(create(2, size=700), 40.0)
@@ -107,7 +107,7 @@ def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> 
 
 
 def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
-    """With new traces faster than the limit, the oldest would wait for ever; each fifth turn is theirs."""
+    """If new traces come faster than the limit, every fifth request is for the oldest trace."""
     outbox = Outbox(4_500, keeps_all=True)
     sent: list[str] = []
     for minute in range(20):
@@ -127,7 +127,7 @@ def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
 
 
 def test_independent_processes_prefer_the_same_traces() -> None:
-    """Within a moment the trace id decides the order, not the arrival."""
+    """Among traces of about the same time, the trace id decides the order, not the arrival."""
     orders = []
     for numbers in (range(10), reversed(range(10))):
         outbox = Outbox(1 << 20)
@@ -144,7 +144,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
 
 
 def test_the_byte_and_job_counts_stay_true() -> None:
-    """The counts match the jobs in the outbox, whatever happens to them."""
+    """The byte and job counts match the outbox after any operations."""
     outbox = Outbox(20_000)
     for number in range(60):
         outbox.put(create(number, size=number * 20, spans=1 + number % 3), float(number))

@@ -1,4 +1,4 @@
-"""Requests compressed while many wait, and sent as if they had not been."""
+"""Requests that are compressed while many wait, and sent as if they had not been."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def request(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Ou
 
 @given(fields=st.binary(max_size=2000), spans=st.lists(st.binary(max_size=300), max_size=5))
 def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
-    """Any body survives packing."""
+    """Any body is the same after packing and unpacking."""
     encoded = EncodedSpans.of(spans)
     assert unpack(pack(fields, encoded)) == (fields, encoded)
 
 
 @pytest.mark.parametrize("step", list(Step))
 def test_a_closed_request_opens_to_the_same_body(step: Step) -> None:
-    """The server cannot see that a request was packed."""
+    """A packed request has the same body as before once it is opened."""
     whole = request(1, step=step)
     closed = whole.closed()
 
@@ -46,7 +46,7 @@ def test_a_closed_request_opens_to_the_same_body(step: Step) -> None:
 
 
 def test_small_requests_stay_as_they_are() -> None:
-    """Packing small requests would gain nothing."""
+    """Small requests are not packed, since it would gain nothing."""
     small = OutgoingRequest(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
 
     assert small.closed() is small
@@ -54,9 +54,9 @@ def test_small_requests_stay_as_they_are() -> None:
 
 
 def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -> None:
-    """The usual trace goes out at once and is not packed; the memory bound applies to the bytes really held.
+    """Only requests beyond `PACK_ABOVE` bytes are packed, and the memory bound counts their packed sizes.
 
-    What came before is packed in turn, as far as it must.
+    Earlier requests are packed as well, as many as needed.
     """
     outbox = Outbox(PACK_ABOVE + (1 << 20))
     number = 0
@@ -76,7 +76,7 @@ def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -
 
 
 def test_when_even_what_is_packed_is_much_everything_is() -> None:
-    """Nothing that waits behind thousands is held as it is, but for what is under way."""
+    """With thousands of waiting requests, all but those under way are packed."""
     outbox = Outbox(1 << 30)
     content = random.Random(1)
     for number in range(700):
@@ -90,7 +90,7 @@ def test_when_even_what_is_packed_is_much_everything_is() -> None:
 
 
 def test_a_job_is_opened_when_it_starts() -> None:
-    """Packed or not, the same bytes are sent, and the byte count follows."""
+    """A job sends the same bytes, packed or not, and the byte count changes when it is opened."""
     outbox = Outbox(1 << 30)
     number = 0
     while not any(job.request.packed for job in outbox):
@@ -109,7 +109,7 @@ def test_a_job_is_opened_when_it_starts() -> None:
 
 
 def test_spans_without_a_root_are_adopted_whole_although_packed() -> None:
-    """All jobs of the trace are opened, not only the first."""
+    """All jobs of an adopted trace are opened, not only the first."""
     outbox = Outbox(1 << 30)
     number = 0
     while outbox.bytes <= PACK_ABOVE:

@@ -45,7 +45,7 @@ def test_a_hundred_go_at_once_and_the_next_after_a_minute() -> None:
 
 
 def test_spans_over_five_hundred_follow_as_appends() -> None:
-    """A trace of any size is one billed request; spans beyond its capacity follow once it is stored."""
+    """A trace of any size is one billed request; spans beyond 500 follow as appends once it is stored."""
     delivery = SimulatedDelivery()
     delivery.put(create(1, spans=1201))
     delivery.run(5)
@@ -57,7 +57,7 @@ def test_spans_over_five_hundred_follow_as_appends() -> None:
 
 
 def test_an_append_waits_until_the_trace_is_stored() -> None:
-    """404 means "not yet": the append is retried with growing waits and costs no token."""
+    """A 404 means "not yet": the append is retried with growing waits and costs no token."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if attempt.job.request.step is Step.APPEND and now < 20:
@@ -74,7 +74,7 @@ def test_an_append_waits_until_the_trace_is_stored() -> None:
 
 
 def test_a_rate_limit_costs_one_probe_at_a_time_and_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    """429 `error` for two minutes: few requests, one log line, everything delivered afterwards."""
+    """A 429 with `error` for two minutes causes few requests and one log line, and every trace arrives afterwards."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return RATE if now < 120 else accepted(attempt, now)
@@ -94,7 +94,7 @@ def test_a_rate_limit_costs_one_probe_at_a_time_and_nothing_is_lost(caplog: pyte
 
 
 def test_a_used_up_quota_is_not_hammered_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
-    """429 `detail`: at most four billed requests in an hour, one ERROR line, and appends to posted traces continue."""
+    """A 429 with `detail` allows four billed requests in an hour, one ERROR line, and appends to posted traces."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return QUOTA if attempt.job.request.step is Step.CREATE else accepted(attempt, now)
@@ -126,7 +126,7 @@ def test_a_used_up_quota_is_not_hammered_and_appends_still_flow(caplog: pytest.L
 def test_refused_settings_are_tried_again_rarely_and_named_once(
     answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is lost while the key or the endpoint is wrong; half an hour costs at most eight requests."""
+    """While the key or the endpoint is wrong, nothing is lost, and half an hour costs at most eight requests."""
     mended = [False]
     delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if mended[0] else answer)
     for number in range(3):
@@ -142,7 +142,7 @@ def test_refused_settings_are_tried_again_rarely_and_named_once(
 
 
 def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCaptureFixture) -> None:
-    """422 names a field: this trace is dropped with the server's words, and the others are delivered."""
+    """A 422 drops this trace alone, and the log line contains the server's message."""
     body = {"detail": "Validation error", "errors": [{"field": "spans -> 0 -> name", "message": "too long"}]}
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -163,7 +163,7 @@ def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCapt
 
 
 def test_an_outage_is_probed_by_one_request_and_survived() -> None:
-    """Ten minutes without a server: few connections, and all traces arrive afterwards."""
+    """Ten minutes without a server cause few connections, and all traces arrive afterwards."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return NoAnswer(reason="refused", may_have_arrived=False) if now < 600 else accepted(attempt, now)
@@ -179,7 +179,7 @@ def test_an_outage_is_probed_by_one_request_and_survived() -> None:
 
 
 def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> None:
-    """A second POST is billed, so a trace that is there is not sent twice."""
+    """A trace without an answer is looked up and not sent twice, since a second POST is billed."""
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -206,7 +206,7 @@ def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> Non
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status: int) -> None:
-    """A server error does not say what was stored before it, so the trace is looked up."""
+    """A trace is looked up after a server error, since it may have been stored before the error."""
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -226,7 +226,7 @@ def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status:
 
 
 def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none() -> None:
-    """Look-ups are answered and every POST fails: no trace is dropped as poison, however long that lasts."""
+    """If look-ups are answered and every POST fails, no trace is dropped as poison, however long that lasts."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if now >= 600:
@@ -244,7 +244,7 @@ def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none()
 
 
 def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_delivery() -> None:
-    """A look-up is named GET; after a successful delivery there is no error."""
+    """The last error names the failed request, and is cleared by the next successful delivery."""
     said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=502, body=b"no")])
     delivery = SimulatedDelivery(lambda attempt, now: next(said, None) or accepted(attempt, now))
     delivery.put(create(1))
@@ -257,7 +257,7 @@ def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_del
 
 
 def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> None:
-    """The process was suspended after it had taken the token: nothing is spent, lost, or taken for an outage."""
+    """A process that was suspended between taking a token and sending spends no token and loses no trace."""
     late = iter([NoAnswer(reason="late", may_have_arrived=False, is_late=True)] * 50)
     delivery = SimulatedDelivery(
         lambda attempt, now: next(late, None) or accepted(attempt, now), request_s=0.01, max_traces_per_day=100
@@ -271,7 +271,7 @@ def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> 
 
 
 def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
-    """One trace gets 500 five times while others pass: it is dropped, and the others are not delayed."""
+    """A trace that gets 500 five times while others pass is dropped, and does not delay the others."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if attempt.job.request.trace_id.endswith("0007"):
@@ -290,7 +290,7 @@ def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
 
 
 def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
-    """The bound holds, and traces with errors are the last to be dropped."""
+    """The memory bound holds, drops are counted, and traces with errors are dropped last."""
     delivery = SimulatedDelivery(lambda attempt, now: QUOTA, max_bytes=50_000)
     delivery.put(create(0, is_error=True, size=4000))
     for number in range(1, 40):
@@ -304,7 +304,7 @@ def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
 
 
 def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
-    """A server that is busy for long costs spans of a large trace, counted; the trace does not stay RUNNING."""
+    """A server that is busy for long costs spans of a large trace, but the trace does not stay RUNNING."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         is_busy = now < 200 and attempt.job.request.step is not Step.CREATE
@@ -328,7 +328,7 @@ def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
 
 
 def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> None:
-    """The root's process posts the trace; we add our spans, with no token and no bill."""
+    """The root's process posts the trace; our spans are appended, without a token and without a bill."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return accepted(attempt, now) if now > 40 else detail(404, "Trace x not found.")
@@ -342,7 +342,7 @@ def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> N
 
 
 def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -> None:
-    """After five minutes its spans become a trace of their own; later spans follow there."""
+    """After five minutes without a root, its spans become a trace of their own, to which later spans are added."""
     original = create(1).trace_id
     derived = adopted_id(original, "p")
 
@@ -364,7 +364,10 @@ def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -
 
 
 def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
-    """A gateway gets roots of other services too: there is one trace, not two halves."""
+    """A root that arrives after its spans were adopted joins them in one trace.
+
+    A gateway receives the roots of other services too.
+    """
     original = create(1).trace_id
     derived = adopted_id(original, "p")
     bodies: list[bytes] = []
@@ -386,7 +389,7 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
 
 
 def test_an_upstream_that_never_reports_is_learned() -> None:
-    """After three adoptions in a row, spans entered through that name are adopted without waiting."""
+    """After three adoptions in a row, spans entered through the same name are adopted without waiting."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         request = attempt.job.request
@@ -410,7 +413,7 @@ def test_an_upstream_that_never_reports_is_learned() -> None:
     ids=["others' spans", "its spans", "no list of spans"],
 )
 def test_a_trace_that_is_there_without_its_spans_has_not_arrived(shown: bytes, posts: int) -> None:
-    """Two processes post under one derived id: finding the other's trace does not mean that ours arrived."""
+    """A look-up that finds only another process's spans under a derived id does not prove that ours arrived."""
     outcomes: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=202)])
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -425,7 +428,7 @@ def test_a_trace_that_is_there_without_its_spans_has_not_arrived(shown: bytes, p
 
 
 def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
-    """The server fails on a score whose trace is missing, so the trace is looked up first."""
+    """A score's trace is looked up first, since the server fails on a score without its trace."""
     score = replace(create(1, spans=0), step=Step.SCORE)
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -442,7 +445,7 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
 
 
 def test_a_score_of_a_trace_that_never_comes_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """After five minutes of 404 the score is dropped: a count, and one line that names the score and its trace."""
+    """After five minutes of 404 a score is dropped and counted, with one line that names it and its trace."""
     delivery = SimulatedDelivery(lambda attempt, now: detail(404, "Trace x not found."))
     delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
     delivery.put(replace(create(2, spans=0), step=Step.SCORE, name="quality"))
@@ -469,7 +472,7 @@ def test_a_score_of_a_trace_that_never_comes_is_counted_and_logged_once(caplog: 
 def test_a_score_that_is_given_up_is_counted_and_logged_as_a_score(
     answer: Outcome, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server knows the trace but refuses the score: the line says that the score is dropped, and not 0 spans."""
+    """A refused score is counted and logged as one dropped score, not as a trace of 0 spans."""
     delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if attempt.is_check else answer)
     delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
     with caplog.at_level(logging.WARNING):
@@ -482,7 +485,7 @@ def test_a_score_that_is_given_up_is_counted_and_logged_as_a_score(
 
 
 def test_a_score_that_is_left_at_the_end_is_dropped_and_counted() -> None:
-    """A score whose trace has not come by the end of the process is one of the losses."""
+    """A score whose trace has not come by the end of the process is counted as dropped."""
     delivery = SimulatedDelivery(lambda attempt, now: detail(404, "Trace x not found."))
     delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
     delivery.run(5)
@@ -493,7 +496,7 @@ def test_a_score_that_is_left_at_the_end_is_dropped_and_counted() -> None:
 
 
 def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
-    """Accepted but missing after two look-ups: one more POST, one line; the others are only looked up."""
+    """A trace that was accepted but is missing in two look-ups is posted once more, with one log line."""
     posted: list[str] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -519,7 +522,7 @@ def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.
 
 
 def test_without_verify_nothing_is_looked_up() -> None:
-    """The audit is optional."""
+    """Without `verify`, no trace is looked up."""
     delivery = SimulatedDelivery()
     delivery.put(create(1))
     delivery.run(300)
@@ -528,7 +531,7 @@ def test_without_verify_nothing_is_looked_up() -> None:
 
 
 def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
-    """Three traces go today, the fourth 24 hours after the first."""
+    """With a daily budget of three, the fourth trace goes 24 hours after the first."""
     delivery = SimulatedDelivery(max_traces_per_day=3)
     for number in range(4):
         delivery.put(create(number))
@@ -540,7 +543,7 @@ def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
 
 
 def test_what_was_dropped_is_told_in_the_next_trace() -> None:
-    """The counts are sent once, in the metadata of a trace that goes anyway."""
+    """Counts of dropped spans are sent once, in the metadata of the next trace."""
     bodies: list[dict[str, Any]] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:

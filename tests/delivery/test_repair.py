@@ -1,4 +1,4 @@
-"""Refused requests that are fixed according to the server's own words."""
+"""Refused requests that are fixed according to the server's error message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def request(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: ob
 
 
 def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
-    """The rest of the span stays as it was."""
+    """A refused optional field is removed and named in the metadata; the rest of the span stays."""
     mended = repair(
         request({"model": "m" * 300, "metadata": {"a": 1}}), [FieldError("spans -> 0 -> model", "too long")]
     )
@@ -39,7 +39,7 @@ def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
 
 
 def test_a_name_is_cut_or_given() -> None:
-    """The server requires 1 to 512 characters."""
+    """A name that is too long is cut, and an empty name is replaced: the server requires 1 to 512 characters."""
     long = repair(request({"name": "x" * 600}), [FieldError("spans -> 0 -> name", "at most 512")])
     empty = repair(request({"name": ""}, step=Step.APPEND), [FieldError("0 -> name", "at least 1")])
 
@@ -50,7 +50,7 @@ def test_a_name_is_cut_or_given() -> None:
 
 
 def test_a_span_that_cannot_be_mended_goes_alone() -> None:
-    """A bad start time cannot be left out; the other spans stay."""
+    """A span with a bad start time is removed, and the other spans stay."""
     mended = repair(request({}, {}, {}), [FieldError("spans -> 1 -> started_at", "bad")])
 
     assert mended is not None
@@ -58,7 +58,7 @@ def test_a_span_that_cannot_be_mended_goes_alone() -> None:
 
 
 def test_a_field_of_the_trace_goes() -> None:
-    """A session id of 300 characters costs the session, not the trace."""
+    """A session id of 300 characters is removed, and the trace stays."""
     mended = repair(request({}, session_id="s" * 300), [FieldError("session_id", "at most 255")])
 
     assert mended is not None
@@ -69,12 +69,12 @@ def test_a_field_of_the_trace_goes() -> None:
 
 @pytest.mark.parametrize("field", ["started_at", "trace_id", "9", "", "path"])
 def test_what_the_server_does_not_say_cannot_be_mended(field: str) -> None:
-    """The trace is given up, with the server's words."""
+    """A request is not repaired if the server's message names no field that can be removed."""
     assert repair(request({}), [FieldError(field, "JSON decode error" if field == "9" else "bad")]) is None
 
 
 def test_one_bad_span_in_fifty_costs_one_extra_request() -> None:
-    """The 49 others arrive, and so does the fixed one."""
+    """The 49 other spans arrive, and so does the fixed span."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         for index, span in enumerate(attempt.job.request.spans):
@@ -93,7 +93,7 @@ def test_one_bad_span_in_fifty_costs_one_extra_request() -> None:
 
 
 def test_after_two_repairs_the_trace_is_given_up() -> None:
-    """A server that always finds a new fault is not asked for ever."""
+    """A trace is dropped after two repairs, even if the server names a new fault each time."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         field = ("session_id", "user_id", "release", "environment")[attempt.job.attempts - 1]
@@ -109,7 +109,7 @@ def test_after_two_repairs_the_trace_is_given_up() -> None:
 
 
 def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
-    """413 above 256 KB: everything arrives, and the next trace is split before it is sent."""
+    """After a 413 above 256 KB, everything arrives, and the next trace is split before it is sent."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         too_large = not attempt.is_check and len(attempt.job.request.body()) > 256_000
@@ -128,7 +128,7 @@ def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
 
 
 def test_one_huge_value_is_cut_with_a_mark() -> None:
-    """The structure survives, and a mark says how much was cut."""
+    """One huge value is cut with a marker of its length, and the structure stays."""
     (piece,) = fit(request({"output": "y" * 500_000, "input": "short"}), 100_000)
 
     assert len(piece.body()) <= 100_000
@@ -138,7 +138,7 @@ def test_one_huge_value_is_cut_with_a_mark() -> None:
 
 
 def test_pieces_keep_every_span_in_order() -> None:
-    """Splitting loses nothing and repeats nothing."""
+    """The pieces of a split request hold every span once and in order."""
     whole = request(*({"span_id": f"s{number}", "input": "x" * (number * 37 % 3000)} for number in range(300)))
     pieces = fit(whole, 65_536)
 

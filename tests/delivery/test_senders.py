@@ -32,10 +32,10 @@ class Stalled:
         return Answer(status=202)
 
     def close(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
 
 class Faulty(Stalled):
@@ -68,7 +68,7 @@ def pool_by(transport: Transport, ledger: Ledger) -> SenderPool:
 
 
 def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the end of a process, four senders stuck with a request cost a fifth of a second together, not each."""
+    """At exit, four stuck senders delay the process by a fifth of a second together."""
     transport, ledger = Stalled(), Ledger()
     delivery = pool_by(transport, ledger)
     for number in range(20):
@@ -94,7 +94,7 @@ def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.Mo
 
 
 def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
-    """The other traces go, and that one is counted."""
+    """An exception in a transport drops and counts one trace, and the others are sent."""
     ledger = Ledger()
     ledger.ended(10)
     delivery = pool_by(Faulty(), ledger)
@@ -110,7 +110,7 @@ def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
 def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The fault is logged once, and everything is sent."""
+    """An exception in choosing the next request is logged once, and everything is sent."""
     transport, ledger = Faulty(), Ledger()
     transport.faults = iter(())
     ledger.ended(3)
@@ -134,7 +134,7 @@ def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
 
 
 def test_a_lock_that_is_not_let_go_of_holds_up_neither_flush_nor_the_end() -> None:
-    """A disk does not answer, for example; shutdown does not claim that nothing was lost."""
+    """A lock held by a stuck thread delays neither flush nor shutdown, and shutdown returns no count of drops."""
     delivery = pool_by(Stalled(), Ledger())
     is_held, over = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The choice of traces to keep when more come than go, for minutes."""
+"""The choice of traces to keep while more arrive than can be sent, for minutes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = 60.0
 
 
 class Overloaded:
-    """A sampler before a queue with room for 3000, from which `goes` traces a minute are sent."""
+    """A sampler before a queue for 3000 traces, from which `goes` traces a minute are sent."""
 
     ROOM = 3000
 
@@ -34,7 +34,7 @@ class Overloaded:
         self.seen: list[tuple[float, OutgoingRequest]] = []
 
     def run(self, minutes: float, *, blocked: bool = False, **traits: float) -> None:
-        """Offer traces at an even pace; `traits` are the shares of those with `errors`, `slow` and `rare`."""
+        """Offer traces at an even pace; `traits` are the fractions with `errors`, `slow` and `rare`."""
         for _ in range(int(self._offered * minutes)):
             self.now += MINUTE / self._offered
             self._send(0.0 if blocked else self._goes / self._offered)
@@ -68,7 +68,7 @@ class Overloaded:
 
 
 def share(run: Overloaded, since: float, **traits: object) -> float:
-    """Return the kept share of the traces with these traits that were offered since then."""
+    """Return the kept fraction of the traces with these traits offered since that time."""
 
     def matches(request: OutgoingRequest) -> bool:
         return all(getattr(request, name) == value for name, value in traits.items())
@@ -78,7 +78,7 @@ def share(run: Overloaded, since: float, **traits: object) -> float:
 
 
 def test_a_burst_is_kept_whole() -> None:
-    """Ten times the limit for a minute and a half: nothing is left out, it only takes time."""
+    """A burst of ten times the limit for a minute and a half only delays traces, and drops none."""
     run = Overloaded(offered=1000)
     run.run(1.5)
     assert len(run.kept) == len(run.seen)
@@ -87,7 +87,7 @@ def test_a_burst_is_kept_whole() -> None:
 
 @pytest.mark.parametrize("offered", [200, 1000, 2000])
 def test_what_is_kept_follows_what_goes(offered: int) -> None:
-    """From the tenth to the thirtieth minute, the admitted traces are 90 to 100 % of those sent."""
+    """From the tenth minute on, 85 to 105 traces a minute are kept, at a limit of 100."""
     run = Overloaded(offered=offered)
     run.run(30)
     kept = sum(at >= 10 * MINUTE for at, _, _ in run.kept) / 20
@@ -98,7 +98,7 @@ def test_what_is_kept_follows_what_goes(offered: int) -> None:
 
 
 def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
-    """An hour in which nothing could be sent leaves 5,000 traces, which then go little by little."""
+    """Below the limit no trace is dropped, even while 5,000 traces of an outage wait."""
     run = Overloaded(offered=80)
     run.run(60, blocked=True)
     run.run(120)
@@ -106,7 +106,7 @@ def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
 
 
 def test_errors_slow_ones_and_first_ones_are_kept() -> None:
-    """Errors, slow traces and first ones are all kept while they are few, at twenty times the limit."""
+    """Errors, slow traces and the first of each name are all kept while they are few, at twenty times the limit."""
     run = Overloaded(offered=2000)
     run.run(10, errors=0.02, slow=0.002, rare=0.002)
     since = 5 * MINUTE
@@ -119,25 +119,25 @@ def test_errors_slow_ones_and_first_ones_are_kept() -> None:
 
 
 def test_names_that_never_come_again_use_the_whole_limit() -> None:
-    """If every trace is the first of its name, none is preferred, and the limit is used."""
+    """If every trace has a new name, none is preferred, and the whole limit is used."""
     run = Overloaded(offered=500)
     run.run(30, rare=1.0)
     assert sum(at >= 20 * MINUTE for at, _, _ in run.kept) / 10 == pytest.approx(100, rel=0.1)
 
 
 def test_two_processes_agree() -> None:
-    """The less busy process keeps all traces that the other keeps of the same ones."""
+    """Of the same traces, the less busy process keeps all that the busier one keeps."""
     busy, calm = Overloaded(offered=1000, goes=50), Overloaded(offered=1000, goes=200)
     for run in (busy, calm):
         run.run(30)
     since = 15 * MINUTE
     few, many = ({request.trace_id for at, request, _ in run.kept if at >= since} for run in (busy, calm))
     assert len(few) * 2 < len(many)
-    assert len(few - many) <= 0.02 * len(few)  # the cuts move a little, at different moments
+    assert len(few - many) <= 0.02 * len(few)  # the cutoffs move a little, at different moments
 
 
 def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
-    """Upstream let only the highest tenth through: half of those must go."""
+    """A cutoff is right for traces that were sampled before by the same randomness: here, half of the highest tenth."""
     flow, rng = Arrivals(0.0), random.Random(1)
     values = [rng.uniform(0.9, 1.0) for _ in range(2000)]
     for number, value in enumerate(values):
@@ -147,7 +147,7 @@ def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
 
 
 def test_the_randomness_is_that_of_w3c() -> None:
-    """The lowest 56 bits count, whatever the form of the id."""
+    """The lowest 56 bits of a trace id are its randomness, in every form of the id."""
     assert randomness(0xFF_FFFFFFFFFFFFFF) == randomness((1 << 56) - 1)
     assert randomness(1 << 56) == 0
     trace_id = 0x123456789ABCDEF0_80_123456789ABC_7F
@@ -156,7 +156,7 @@ def test_the_randomness_is_that_of_w3c() -> None:
 
 
 def test_slow_is_what_is_slow_for_its_name() -> None:
-    """A trace of ten seconds is slow among those of one, not among those of ten, nor as the first of its name."""
+    """A trace is slow if it takes long for its name; the first trace of a name is never slow."""
     slowness, rng = Slowness(), random.Random(1)
     usual = [slowness.is_slow("a", rng.uniform(0.8, 1.2)) for _ in range(500)]
     assert sum(usual) == 0

@@ -1,4 +1,4 @@
-"""Messages about wrong settings: the program works, and standard error says what to do."""
+"""Wrong settings: the program works, and standard error names the remedy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pandaprobe() -> Iterator[LocalServer]:
 
 
 def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the example with these settings only: without a PandaProbe it would start one."""
+    """Run the example with these settings only; without a PandaProbe it would start one."""
     environment = clean_environment(home, OPENAI_BASE_URL=model.base_url, OPENAI_API_KEY="any", **variables)
     program = f"import runpy; runpy.run_path({str(quickstart_path())!r})['main']()"
     return subprocess.run(
@@ -55,7 +55,7 @@ def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subproc
 def test_settings_that_cannot_work_are_told_once(
     model: ScriptedEndpoint, tmp_path: Path, variables: dict[str, str], words: list[str]
 ) -> None:
-    """One line names the variable and the remedy; the program is as fast and as correct as without the library."""
+    """A setting that stops all sending is logged once with its remedy, and the program's answers stay the same."""
     done = quickstart(model, tmp_path, **variables)
 
     (line,) = done.stderr.splitlines()
@@ -66,7 +66,7 @@ def test_settings_that_cannot_work_are_told_once(
 def test_values_that_cannot_be_read_are_replaced_by_the_default(
     model: ScriptedEndpoint, pandaprobe: LocalServer, tmp_path: Path
 ) -> None:
-    """One line names each variable and its value, and the traces are still sent."""
+    """Each unreadable value is logged once with its variable, and traces are sent with the default."""
     wrong = {
         "PANDAPROBE_PROJECT_NAME": "a/b",
         "PANDAPROBE_SAMPLE_RATE": "ten",
@@ -93,7 +93,7 @@ def _stored(pandaprobe: LocalServer) -> int:
 def test_a_refused_key_is_told_with_the_remedy(
     model: ScriptedEndpoint, pandaprobe: LocalServer, tmp_path: Path
 ) -> None:
-    """The log has the server's words, the variable to check and the number of lost spans; no traceback, few lines."""
+    """The log has the server's words, the variable to check and the number of lost spans, in two lines."""
     done = quickstart(
         model,
         tmp_path,
@@ -110,7 +110,7 @@ def test_a_refused_key_is_told_with_the_remedy(
 
 
 def test_a_server_that_is_not_there_is_told(model: ScriptedEndpoint, tmp_path: Path) -> None:
-    """Nothing listens: the log gives the reason and the loss, and the program ends in time."""
+    """If no server listens, the log has the reason and the number of lost spans, and the program succeeds."""
     done = quickstart(
         model,
         tmp_path,
@@ -126,7 +126,7 @@ def test_a_server_that_is_not_there_is_told(model: ScriptedEndpoint, tmp_path: P
 
 
 def test_strict_stops_the_program(model: ScriptedEndpoint, tmp_path: Path) -> None:
-    """With PANDAPROBE_STRICT `init` raises for a wrong setting, before anything is done."""
+    """With PANDAPROBE_STRICT `init` raises for a wrong setting, and the program does nothing."""
     done = quickstart(model, tmp_path, PANDAPROBE_API_KEY="your-key", PANDAPROBE_STRICT="true")
 
     assert (done.returncode, done.stdout) == (1, "")

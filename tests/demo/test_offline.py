@@ -1,4 +1,4 @@
-"""The last output lines of examples that started a PandaProbe themselves."""
+"""The last output lines of examples that start a PandaProbe themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with offline(lambda messages: Reply(text="")):
 
 
 def run(body: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the body offline in a process of its own."""
+    """Run the body in a process of its own, with a PandaProbe that it starts."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("BODY", body)],
         env=clean_environment(home, TMPDIR=str(home), **variables),
@@ -56,7 +56,7 @@ def test_the_last_lines_tell_of_every_trace(body: str, told: str, tmp_path: Path
 
 
 def test_nothing_is_told_of_a_pandaprobe_that_was_given(tmp_path: Path) -> None:
-    """The owner of a PandaProbe knows where to look."""
+    """An example with a given PandaProbe prints no summary and makes no database."""
     with LocalServer() as server:
         done = run('pandaprobe_otel.agent("shop")(print)()', tmp_path, **server.environment())
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
@@ -64,7 +64,7 @@ def test_nothing_is_told_of_a_pandaprobe_that_was_given(tmp_path: Path) -> None:
 
 
 def test_a_block_that_fails_ends_with_its_error(tmp_path: Path) -> None:
-    """A summary would hide the error."""
+    """A failing program ends with its error and without a summary, which would hide the error."""
     done = run("raise LookupError('no parcel')", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("LookupError: no parcel\n")

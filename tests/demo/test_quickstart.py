@@ -1,4 +1,4 @@
-"""`examples/quickstart.py` as its user runs it, and `pandaprobe-otel demo`, which runs it too."""
+"""`examples/quickstart.py` run by itself, and by `pandaprobe-otel demo`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pandaprobe_otel.local import LocalServer
 def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> None:
     """The demo exits with 0 and shows the conversation, a tree with kinds, tokens and the error, and passed checks.
 
-    Variables that switch tracing off, redirect it or set a proxy are ignored.
+    It ignores variables that turn tracing off, redirect it or set a proxy.
     """
     environment = clean_environment(
         tmp_path,
@@ -53,7 +53,7 @@ def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> Non
 
 
 def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
-    """`--cloud` sends to the configured PandaProbe and reads the traces back; the output is only JSON."""
+    """`demo --cloud` sends to the configured PandaProbe and reads the traces back; its standard output is JSON."""
     with LocalServer(auth=True) as server:
         url = server.url
         environment = clean_environment(
@@ -70,7 +70,7 @@ def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
 
 
 def test_cloud_without_a_key_says_what_is_missing(tmp_path: Path) -> None:
-    """The demo exits with 4 and names the variable to set; nothing is started."""
+    """`demo --cloud` without a key exits with 4 and names the variable; nothing is started."""
     done = run_command_line("demo", "--cloud", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (4, "")
@@ -79,7 +79,7 @@ def test_cloud_without_a_key_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_cloud_with_a_refused_key_fails(tmp_path: Path) -> None:
-    """The key is tried before anything runs: exit code 2, with the server's word in the message."""
+    """`demo --cloud` with a refused key exits with 2 before the example runs, with the server's message."""
     with LocalServer(auth=True) as server:
         environment = clean_environment(
             tmp_path, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
@@ -92,7 +92,7 @@ def test_cloud_with_a_refused_key_fails(tmp_path: Path) -> None:
 
 
 def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
-    """The demo exits with 5, before anything runs, if nothing listens."""
+    """`demo --cloud` exits with 5 before the example runs, if the endpoint does not listen."""
     environment = clean_environment(
         tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9", PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
     )
@@ -102,7 +102,7 @@ def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
 
 
 def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
-    """After the demonstration, the pages of its traces are served until an interrupt."""
+    """`demo --keep` serves the pages of the traces until an interrupt, and exits with 0."""
     command = str(Path(sys.executable).with_name("pandaprobe-otel"))
     with subprocess.Popen(
         [command, "demo", "--keep"],
@@ -129,12 +129,12 @@ def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_the_example_is_the_one_that_is_shown() -> None:
-    """The demonstration runs README.md's file, both in a checkout and in an installed wheel."""
+    """The demonstration runs the same file as `examples/quickstart.py`."""
     assert quickstart_path().read_text() == (Path(__file__).parents[2] / "examples" / "quickstart.py").read_text()
 
 
 def test_the_example_runs_without_any_key(tmp_path: Path) -> None:
-    """The last lines say what was seen and give a command; its server has the traces."""
+    """Without any key, the last lines name the session and a command, whose database has the traces."""
     settings = clean_environment(tmp_path, TMPDIR=str(tmp_path))
     alone = {name: value for name, value in settings.items() if not name.startswith("OPENAI_")}
     done = subprocess.run(
@@ -152,7 +152,7 @@ def test_the_example_runs_without_any_key(tmp_path: Path) -> None:
 
 
 def test_a_failing_example_is_reported() -> None:
-    """The result has the program's exit code and no session."""
+    """A failing example is reported with its exit code and without a session."""
 
     def silent(_: object) -> Reply:
         raise LookupError("nothing to say")
@@ -170,7 +170,7 @@ def test_a_failing_example_is_reported() -> None:
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
 def test_proxies_of_the_user_are_kept(name: str) -> None:
-    """Hosts that bypass the proxy still do; loopback is added."""
+    """Hosts in NO_PROXY stay there, and loopback is added."""
     environment = quickstart_environment({name: "intern.example"}, model_url="http://m", pandaprobe={})
 
     assert environment[name] == "intern.example,127.0.0.1,localhost"

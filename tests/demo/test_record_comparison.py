@@ -1,4 +1,4 @@
-"""The demonstration's comparison: it accepts what was done, and nothing else."""
+"""The demonstration's comparison, which accepts exactly the traces of what was done."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _said(exchange: Exchange) -> dict[str, Any]:
 
 
 def faithful(turns: list[Turn]) -> list[dict[str, Any]]:
-    """Return the traces of these turns, as they should come back."""
+    """Return the traces of these turns as PandaProbe should return them."""
     return [_trace(number, turn) for number, turn in enumerate(turns)]
 
 
@@ -100,7 +100,7 @@ def of_kind(trace: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def test_turns_are_told_from_the_exchanges() -> None:
-    """A user's message begins a turn; tools come with the agent's answer about them."""
+    """A turn begins with a user's message, and has the agent's tool calls with their results."""
     first, second = turns_of(exchanges())
 
     assert (first.question, first.answer, len(first.exchanges)) == ("One and one?", "It is two.", 2)
@@ -169,7 +169,7 @@ def _without_a(kind: str) -> Callable[[list[dict[str, Any]]], None]:
     ],
 )
 def test_anything_else_is_refused(change: Callable[[list[dict[str, Any]]], Any], statement: str) -> None:
-    """If one field differs from what was done, the check of this field fails."""
+    """If one field of a trace is different, the check of this field fails."""
     turns = turns_of(exchanges())
     traces = faithful(turns)
     change(traces)
@@ -180,7 +180,7 @@ def test_anything_else_is_refused(change: Callable[[list[dict[str, Any]]], Any],
 
 
 def test_nothing_at_all_is_refused() -> None:
-    """No trace at all does not count as the requested session."""
+    """A session without a trace fails the check of its number of traces."""
     (check,) = check_session(turns_of(exchanges()), [], SESSION)
 
     assert check.wrong == ("0 traces came back",)

@@ -1,4 +1,4 @@
-"""The scripted endpoint, read by the real client library and by plain HTTP."""
+"""The scripted endpoint, read by OpenAI's client library and over plain HTTP."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def client(endpoint: ScriptedEndpoint) -> Iterator[openai.OpenAI]:
 
 
 def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
-    """The script's tool call arrives with its name, its arguments, an id and its usage."""
+    """The client reads the script's tool call with its name, its arguments, an id and its usage."""
     answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "weather?"}])
 
     (call,) = tool_calls(answer.choices[0].message)
@@ -62,7 +62,7 @@ def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedE
 
 
 def test_a_stream_says_the_same_as_an_answer_in_one_piece(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
-    """The joined pieces of a stream equal the text and the usage of the plain answer."""
+    """The joined chunks of a stream equal the text and the usage of the plain answer."""
     conversation: list[ChatCompletionMessageParam] = [
         {"role": "user", "content": "weather?"},
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
@@ -81,7 +81,7 @@ def test_a_stream_says_the_same_as_an_answer_in_one_piece(client: openai.OpenAI,
 
 
 def test_a_streamed_tool_call_comes_in_pieces(client: openai.OpenAI) -> None:
-    """The library's own accumulator rebuilds a streamed tool call."""
+    """The client library's own accumulator rebuilds a streamed tool call."""
     with client.chat.completions.stream(model="m", messages=[{"role": "user", "content": "weather?"}]) as stream:
         message = stream.get_final_completion().choices[0].message
 
@@ -99,7 +99,7 @@ def test_usage_is_streamed_only_when_asked_for(client: openai.OpenAI) -> None:
 
 
 def test_the_same_conversation_gets_the_same_answer() -> None:
-    """Two runs give the same bytes, so that recorded traffic and tests stay the same."""
+    """Two runs give the same bytes for the same conversation, so recordings stay stable."""
     bodies = []
     for _ in range(2):
         with ScriptedEndpoint(weather_script) as endpoint:
@@ -112,7 +112,7 @@ def test_the_same_conversation_gets_the_same_answer() -> None:
 def test_an_unknown_conversation_is_refused_in_the_services_form(
     client: openai.OpenAI, endpoint: ScriptedEndpoint
 ) -> None:
-    """A script without an answer gives a 400 that says so, and no exchange is recorded."""
+    """A conversation that the script refuses gets 400 with its message, and is not recorded."""
     with pytest.raises(openai.BadRequestError, match="not about the weather"):
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "chess?"}])
 
@@ -132,7 +132,7 @@ def test_an_unknown_conversation_is_refused_in_the_services_form(
 def test_other_requests_get_an_error_body(
     endpoint: ScriptedEndpoint, method: str, path: str, body: bytes, status: int
 ) -> None:
-    """A body that is not a chat request gets an error object; the connection stays open."""
+    """A request that is no chat request gets an error object."""
     answer = httpx.request(method, endpoint.base_url + path, content=body)
 
     assert answer.status_code == status
@@ -140,7 +140,7 @@ def test_other_requests_get_an_error_body(
 
 
 def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest.CaptureFixture[str]) -> None:
-    """A client that ends with a reset, as an exiting process does, leaves nothing on standard error."""
+    """A client's reset, as from an exiting process, writes nothing to standard error."""
     host, port = httpx.URL(endpoint.base_url).host, httpx.URL(endpoint.base_url).port
     assert port is not None
     with socket.create_connection((host, port)) as client:
@@ -153,7 +153,7 @@ def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest
 
 
 def test_a_client_that_leaves_in_the_middle_does_no_harm(endpoint: ScriptedEndpoint) -> None:
-    """The endpoint goes on serving after a client leaves a stream unread."""
+    """The endpoint serves other requests after a client leaves a stream unread."""
     request = {"model": "m", "messages": [{"role": "user", "content": "weather?"}], "stream": True}
     with httpx.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as stream:
         assert stream.status_code == 200

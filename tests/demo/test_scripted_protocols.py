@@ -20,7 +20,7 @@ SYSTEM = "You know the weather."
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """Say something and call a tool, then report its result; refuse to speak of snow."""
+    """Return a text and a tool call, then a text with the result; refuse questions about snow."""
     last = messages[-1]
     if last["role"] == "tool":
         return Reply(text=f"It is {last['content']} today.")
@@ -58,7 +58,7 @@ def contents(endpoint: ScriptedEndpoint) -> Iterator[Any]:
 
 
 def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call arrive as items, and the call's result comes back under its id."""
+    """A text and a tool call are items of the response, and the call's result is sent back under its id."""
     first = responses.create(model="m", instructions=SYSTEM, input="Weather?")
     (call,) = [item for item in first.output if item.type == "function_call"]
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
@@ -72,7 +72,7 @@ def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> N
 
 
 def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call arrive as Anthropic's blocks."""
+    """A text and a tool call are content blocks in Anthropic's form."""
     asked: list[dict[str, Any]] = [{"role": "user", "content": "Weather?"}]
     first = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
     text, call = first.content
@@ -91,7 +91,7 @@ def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> Non
 
 
 def test_contents_in_one_piece(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """A text and a tool call arrive as Gemini's parts; the path names the model."""
+    """A text and a tool call are parts in Gemini's form, and the path has the model."""
     config = types.GenerateContentConfig(system_instruction=SYSTEM)
     first = contents.generate_content(model="m", contents="Weather?", config=config)
     text, called = first.candidates[0].content.parts
@@ -122,7 +122,7 @@ def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> Non
 
 
 def test_responses_streamed(responses: Any) -> None:
-    """The library's accumulator rebuilds the plain answer from the events."""
+    """OpenAI's accumulator rebuilds the plain response from the events."""
     with responses.stream(model="m", input="Weather?") as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
@@ -137,7 +137,7 @@ def test_responses_streamed(responses: Any) -> None:
 
 
 def test_messages_streamed(messages: Any) -> None:
-    """The library's accumulator rebuilds the plain answer from Anthropic's events."""
+    """Anthropic's accumulator rebuilds the plain message from the events."""
     request: dict[str, Any] = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Weather?"}]}
     with messages.stream(**request) as stream:
         pieces = list(stream.text_stream)
@@ -151,7 +151,7 @@ def test_messages_streamed(messages: Any) -> None:
 
 
 def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """Each word has a chunk, and so has the call; the last chunk counts all tokens."""
+    """Each word and the call have a chunk, and the last chunk counts all tokens."""
     chunks = list(contents.generate_content_stream(model="m", contents="Weather?"))
     last = chunks[-1]
 
@@ -165,7 +165,7 @@ def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
 def test_a_refusal_is_an_error_of_the_service(
     responses: Any, messages: Any, contents: Any, endpoint: ScriptedEndpoint
 ) -> None:
-    """The status and the message of a refusal reach the caller in the service's form; no exchange is recorded."""
+    """A refusal reaches the caller as the service's error with status and message, and is not recorded."""
     with pytest.raises(openai.APIStatusError, match="Overloaded") as of_openai:
         responses.create(model="m", input="snow?")
     with pytest.raises(anthropic.APIStatusError, match="Overloaded") as of_anthropic:
@@ -179,7 +179,7 @@ def test_a_refusal_is_an_error_of_the_service(
 
 @pytest.mark.parametrize("path", ["/responses", "/messages", "/models/m:generateContent"])
 def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: str) -> None:
-    """A request without messages gets 400 and an explanation of what the protocol expects."""
+    """A request without messages gets 400 and the protocol's required fields."""
     import httpx
 
     answer = httpx.post(endpoint.base_url + path, json={"model": "m"}, timeout=60)

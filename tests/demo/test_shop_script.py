@@ -22,14 +22,14 @@ def tool(content: object) -> Message:
 
 
 def test_it_calls_a_tool_with_what_the_customer_said() -> None:
-    """The order number comes from the question."""
+    """The script looks up the order number in the customer's question."""
     assert shop_script([user("Where is my order 23?")]) == Reply(
         tool_calls=(ToolCall(name="look_up_order", arguments={"number": "23"}),)
     )
 
 
 def test_it_tries_again_with_what_the_error_says() -> None:
-    """After a failed look-up, the number follows the example in the error."""
+    """After a failed look-up, the script completes the number by the example in the error."""
     failed = tool("error: no order '23': numbers start with a letter, such as B-1")
 
     assert shop_script([user("Where is my order 23?"), failed]) == Reply(
@@ -38,7 +38,7 @@ def test_it_tries_again_with_what_the_error_says() -> None:
 
 
 def test_it_follows_the_results() -> None:
-    """The order's parcel is tracked, and the answer gives the result."""
+    """The script tracks the order's parcel, and answers with the result."""
     order, parcel = tool({"parcel": "P-9"}), tool({"status": "here", "arrives": "now"})
 
     assert shop_script([order]) == Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-9"}),))
@@ -57,6 +57,6 @@ def test_it_remembers_the_conversation() -> None:
     [[], [user("Tell me a joke.")], [tool("42")], [tool({"weather": "fine"})], [{"role": "system"}]],
 )
 def test_it_knows_what_it_does_not_know(messages: list[Message]) -> None:
-    """A conversation that does not belong to the shop has no answer."""
+    """A conversation that is not about the shop raises LookupError."""
     with pytest.raises(LookupError):
         shop_script(messages)

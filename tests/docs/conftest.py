@@ -1,4 +1,4 @@
-"""The surroundings of pages and examples: a runner, a server and a model."""
+"""Fixtures for pages and examples: a runner, a server and a model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pandaprobe_otel.local import LocalServer
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Yield the runner of Python and commands."""
+    """Yield the runner of Python and of commands."""
     with Forks(tmp_path_factory.mktemp("forks")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """Yield the PandaProbe that programs and commands send to."""
+    """Yield the PandaProbe that programs and commands use."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[dict[str, str]]:
-    """Yield the model that programs ask."""
+    """Yield the environment of the model that programs use."""
     with models() as environment:
         yield environment

@@ -1,4 +1,4 @@
-"""Documentation pages, followed as a reader does: every block of code is run."""
+"""Documentation pages, followed step by step: every block of code is run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SEND_NOTHING: Final = frozenset(
         "troubleshooting",
     }
 )  # fmt: skip
-"""Pages whose programs make no agent trace, or send it to a server that the page starts."""
+"""Pages whose programs make no agent trace, or send it to a server of the page's own."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
-"""pytest options: a reader's folder has no configuration of ours, and imports its modules before pytest could."""
+"""Options for pytest in a reader's folder: no configuration of this repository, and modules imported before pytest."""
 OUTER: Final = frozenset(
     {
         "docs/evaluation-ci.md",
@@ -36,11 +36,11 @@ OUTER: Final = frozenset(
         "docs/record-replay.md",
     }
 )
-"""Pages that take long to follow, or need Celery."""
+"""Pages that take long, or need Celery."""
 RUN_ELSEWHERE: Final = frozenset(
     f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
 )
-"""Programs of frameworks, which are not installed here: scripts/test_extras.py runs each in its own environment."""
+"""Pages of frameworks that are not installed here: scripts/test_extras.py runs each in its own environment."""
 
 
 def _pages() -> Iterator[Any]:
@@ -51,7 +51,7 @@ def _pages() -> Iterator[Any]:
 
 
 def steps_here(page: Path) -> list[Step]:
-    """Return the steps of a page that these tests follow."""
+    """Return the steps of a page that are run here."""
     elsewhere = page.relative_to(ROOT).as_posix() in RUN_ELSEWHERE
     return [step for step in steps(page) if not (elsewhere and isinstance(step, Program))]
 
@@ -60,7 +60,7 @@ def steps_here(page: Path) -> list[Step]:
 def test_the_page_can_be_followed(
     page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
 ) -> None:
-    """Each program and command succeeds without warnings, and traces arrive that `init()` should send."""
+    """Each program and command of a page succeeds without warnings, and traces sent by `init()` arrive."""
     project = page.relative_to(ROOT).as_posix().replace("/", " ")
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
@@ -79,7 +79,7 @@ def test_the_page_can_be_followed(
 
 @pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page)], ids=str)
 def test_the_block_is_of_a_known_kind(block: Block) -> None:
-    """A block is run, saved, shown, or left out for a reason; Python that is not run still compiles."""
+    """A block has a known language and a reason if it is not run; Python that is not run compiles."""
     assert block.language in (*RUN, *SHOWN)
     if block.not_run is not None:
         assert len(block.not_run) > 10
@@ -88,7 +88,7 @@ def test_the_block_is_of_a_known_kind(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """Each block that is not run gives its reason in its title; these are all of them."""
+    """The blocks that are not run are these."""
     assert not_run() == {
         "README.md": 1,
         "docs/client.md": 1,
@@ -112,5 +112,5 @@ def test_few_blocks_are_not_run() -> None:
 
 
 def test_nothing_of_ours_is_needed_from_the_environment() -> None:
-    """The pages run with the settings of these tests alone."""
+    """The environment of the pages has no variable of this library except those that the tests set."""
     assert not [name for name in clean_environment(Path(os.devnull)) if name.startswith("PANDAPROBE_")]

@@ -1,4 +1,4 @@
-"""The documentation covers every public name, and its generated parts are up to date."""
+"""The coverage of the documentation: every public name, and up-to-date generated parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRITTEN_BY_HAND: Final = "\n".join(
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[None]:
-    """Put `scripts/` on the path, as for its programs."""
+    """Put `scripts/` on the path, as when its programs run."""
     sys.path.insert(0, str(ROOT / "scripts"))
     yield
     sys.path.remove(str(ROOT / "scripts"))
@@ -38,17 +38,17 @@ def scripts() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def write_docs(scripts: None) -> ModuleType:
-    """Return the module that writes pages."""
+    """Return the module `write_docs`."""
     return import_module("write_docs")
 
 
 def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
-    """`make docs` would change nothing."""
+    """The generated pages are those that `make docs` would write."""
     assert write_docs.stale() == []
 
 
 def test_every_command_and_option_is_told(scripts: None) -> None:
-    """The command line's pages have a heading for each command, its options below it, and common ones at their top."""
+    """The command line's pages have a heading for each command, and each option below it or at the page's top."""
     pages = [path.read_text(encoding="utf-8") for path in (DOCS / "command-line").glob("*.md")]
     sections = {
         name: page.partition("\n## ")[0] + text
@@ -63,7 +63,7 @@ def test_every_command_and_option_is_told(scripts: None) -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_told(setting: object) -> None:
-    """The table has each setting, by its name or its variable."""
+    """The table of settings has each setting, by its variable or its name."""
     name, variable = getattr(setting, "name", ""), getattr(setting, "env", None)
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
     assert f"`{variable or name}`" in page
@@ -71,12 +71,12 @@ def test_every_setting_is_told(setting: object) -> None:
 
 @pytest.mark.parametrize("name", [name for name in pandaprobe_otel.__all__ if name not in ("PandaProbeError",)])
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    """The reference has each name, by its directive or, for further names of a type, by the name."""
+    """The reference has each public name, as a directive or in the text."""
     assert f"::: pandaprobe_otel.{name}\n" in f"{REFERENCE}\n" or f"`{name}`" in REFERENCE
 
 
 def test_every_public_name_is_in_the_groups() -> None:
-    """The page of the public names has each of them."""
+    """The tables of docs/public-names.md have each public name."""
     page = (DOCS / "public-names.md").read_text(encoding="utf-8").partition("\n## Names that look")[0]
     rows = "".join(line for line in page.splitlines() if line.startswith("|"))
     assert set(pandaprobe_otel.__all__) - set(re.findall(r"`(\w+)`", rows)) == set()
@@ -97,7 +97,7 @@ def test_every_name_of_a_public_module_is_in_the_reference(module: ModuleType, n
 
 
 def test_the_reference_names_what_there_is() -> None:
-    """Each directive is an object that can be imported."""
+    """Each directive of the reference is an object that can be imported."""
     for path in re.findall(r"^::: ([\w.]+)", REFERENCE, re.MULTILINE):
         home, _, name = path.rpartition(".")
         found = import_module(home) if home == "pandaprobe_otel" or "." in home else None
@@ -105,20 +105,20 @@ def test_the_reference_names_what_there_is() -> None:
 
 
 def test_every_error_is_told_in_prose() -> None:
-    """The client page's table, or another page, has each error that clients raise."""
+    """The client page has each error that clients raise."""
     raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
     assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
 
 
 def test_every_integration_has_a_page() -> None:
-    """The overview links to each page."""
+    """The overview of the integrations links to the page of each."""
     overview = (DOCS / "integrations.md").read_text(encoding="utf-8")
     assert [name for name in registry.INTEGRATIONS if f"(integrations/{name}.md)" not in overview] == []
 
 
 @pytest.mark.parametrize("name", registry.INTEGRATIONS)
 def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
-    """The program is short and has the one line; `make extras` runs each with only the extra installed."""
+    """An integration's page has one short program with `pandaprobe_otel.init()`; `make extras` runs it."""
     page = DOCS / "integrations" / f"{name}.md"
     (program,) = (block.text for block in blocks(page) if block.language == "python")
     assert "pandaprobe_otel.init()\n" in program
@@ -126,14 +126,14 @@ def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
 
 
 def test_every_foreign_switch_is_told() -> None:
-    """The privacy page names each variable of others that we obey, and no further one."""
+    """The privacy page lists the variables of other libraries that we obey, and no others."""
     page = (DOCS / "privacy.md").read_text(encoding="utf-8")
     told = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
     assert set(re.findall(r"`(\w+)`", told)) == {switch.name for switch in SWITCHES}
 
 
 def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
-    """The evaluation page names each option of the plugin."""
+    """The evaluation page names each option of the pytest plugin."""
     page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
     plugin = Path(import_module("pandaprobe_otel.pytest_plugin").__file__ or "").read_text(encoding="utf-8")
     options = set(re.findall(r"\"(--pandaprobe[\w-]*)", plugin))

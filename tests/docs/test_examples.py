@@ -1,4 +1,4 @@
-"""Examples run without a key, and make the traces that they demonstrate."""
+"""Examples, run without a key, with the traces that they demonstrate."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ RUN_HERE: Final[dict[str, dict[str, int]]] = {
     "failing_agent.py": {"shop_assistant None AGENT LLM LLM TOOL": 1},
     "notebook.ipynb": {"shop_assistant notebook-1 AGENT LLM TOOL": 1},
 }
-"""The traces of each example: name, session, kinds of spans; and their number."""
+"""The traces of each example by name, session and kinds of spans, with their number."""
 _KEYS: Final = re.compile(r"(OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS)_")
 
 
 def environment(server: LocalServer, home: Path, project: str) -> dict[str, str]:
-    """Return an environment without a model key, with a PandaProbe to read from afterwards."""
+    """Return an environment without a model key, with a PandaProbe that the test reads afterwards."""
     clean = {name: value for name, value in clean_environment(home).items() if not _KEYS.match(name)}
     return {**clean, **server.environment(project)}
 
@@ -54,7 +54,7 @@ OUTER: Final = frozenset({"celery_worker.py", "fleet.py"})
     "name", [pytest.param(name, marks=[pytest.mark.outer] if name in OUTER else []) for name in RUN_HERE]
 )
 def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: LocalServer) -> None:
-    """The example succeeds, and PandaProbe has its traces."""
+    """The example succeeds without a key, and PandaProbe has its traces."""
     with Reader(forks, tmp_path / "reader", environment(server, tmp_path, name)) as reader:
         ran = reader.follow(Block(page=f"examples/{name}", line=1, language="sh", title="", text=command(name)))
     assert ran is not None
@@ -66,7 +66,7 @@ def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: 
 
 @pytest.mark.parametrize("name", ["collector.yaml", "collector-single.yaml"])
 def test_a_collectors_pipeline_is_whole(name: str) -> None:
-    """No Collector runs here: every part that a pipeline names is described, and every part is used."""
+    """The pipelines of a Collector's configuration name exactly the components that it defines."""
     config = yaml.safe_load((EXAMPLES / "fleet" / name).read_text(encoding="utf-8"))
     for kind in ("receivers", "processors", "exporters"):
         used = {part for pipeline in config["service"]["pipelines"].values() for part in pipeline.get(kind, ())}
@@ -74,7 +74,7 @@ def test_a_collectors_pipeline_is_whole(name: str) -> None:
 
 
 def test_every_example_is_run_by_some_test() -> None:
-    """Some test runs each example, here or elsewhere; no file of the folder is left out."""
+    """Each file in the folder of examples is run or named by a test."""
     tests = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
     files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
     left = [name for name in files if name not in RUN_HERE and not _is_named(name, tests)]
@@ -82,7 +82,7 @@ def test_every_example_is_run_by_some_test() -> None:
 
 
 def test_every_example_is_in_the_table() -> None:
-    """The folder's README lists each file."""
+    """README.md in the folder of examples links to each file."""
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = [path for path in EXAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     named = [path.relative_to(EXAMPLES).as_posix() for path in files if path.name != "README.md"]
@@ -91,13 +91,13 @@ def test_every_example_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("example", test_examples.programs(), ids=lambda example: str(example.path))
 def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
-    """`make examples` installs and runs exactly what each program says."""
+    """Each program's docstring has the package and the command that `make examples` uses."""
     assert re.match(r'"?pandaprobe-otel\b', example.needs)
     assert test_examples.command_of(example).split()[-1] == example.path
 
 
 def _in_words(trace: Trace) -> str:
-    kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: FastAPI's own spans
+    kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: spans of FastAPI itself
     return " ".join([trace.name, str(trace.session_id), *kinds])
 
 

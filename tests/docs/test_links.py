@@ -1,4 +1,4 @@
-"""Every relative link of the documentation leads to an existing file and heading."""
+"""The relative links of the documentation, each to an existing file and heading."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def slug(heading: str) -> str:
-    """Return a heading as an anchor, as Python-Markdown and GitHub make it."""
+    """Return a heading's anchor, as Python-Markdown and GitHub form it."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    """Files exist, headings are on them, and no page links out of the site's folder."""
+    """Each link has an existing file and heading as its target, inside the site's folder."""
     wrong: list[str] = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", link):
@@ -50,7 +50,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_wrong_link_would_be_found(tmp_path: Path) -> None:
-    """Anchors follow from headings, even with marks and code in them."""
+    """Anchors are formed correctly, even from headings with marks and code, so wrong links are found."""
     page = tmp_path / "page.md"
     page.write_text("# A `b.c` and D\n\n```sh\n# no heading\n```\n", encoding="utf-8")
 

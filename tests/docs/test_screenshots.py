@@ -1,4 +1,4 @@
-"""The pictures of the pages: those that the documentation shows are those that `make screenshots` takes."""
+"""The pictures on the pages, which `make screenshots` takes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_each_picture_has_its_command_and_its_place() -> None:
-    """Every picture in docs/images is taken by the command, and is shown on a page; nothing is taken for nobody."""
+    """The pictures in docs/images, those that the command takes, and those on the pages are the same."""
     shown = set(chain.from_iterable(re.findall(r"images/([\w-]+)\.png", page.read_text("utf-8")) for page in PAGES))
 
     assert {path.stem for path in IMAGES.glob("*.png")} == set(SCREENSHOTS) == shown
 
 
 def test_pictures_show_both_themes_and_both_screens() -> None:
-    """Light and dark, a desk of 1440 pixels and a phone of 390."""
+    """Pictures are light and dark, 1440 pixels wide for a desktop and 390 for a phone."""
     assert {one.theme for one in SCREENSHOTS.values()} == {"light", "dark"}
     assert {one.size for one in SCREENSHOTS.values()} == {DESK, PHONE}
     assert (DESK[0], PHONE[0]) == (1440, 390)
@@ -32,7 +32,7 @@ def test_pictures_show_both_themes_and_both_screens() -> None:
 
 @pytest.mark.parametrize("name", SCREENSHOTS)
 def test_a_picture_is_what_the_command_would_take(name: str) -> None:
-    """Its size in pixels is the screen's, and it is small."""
+    """Each picture has its screen's size in pixels, and is below the limit in bytes."""
     png = (IMAGES / f"{name}.png").read_bytes()
 
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
@@ -49,7 +49,7 @@ def test_a_verb_takes_them() -> None:
 
 @pytest.mark.outer
 def test_a_picture_of_few_colours_stays_the_same(tmp_path: Path) -> None:
-    """Each pixel has its colour where there are at most 256; the file is one that a browser reads."""
+    """A picture of at most 256 colours keeps the colour of each pixel, and a browser can read it."""
     from chromium import chromium
 
     stripes = "".join(f"<i style='background:rgb({n * 5},{255 - n},{n * 3 % 256})'></i>" for n in range(50))
@@ -74,7 +74,7 @@ def _base64(data: bytes) -> str:
 
 
 def _decoded(png: bytes) -> tuple[list[tuple[int, ...]], list[bytes]]:
-    """Return the palette and the rows of a PNG file with one."""
+    """Return the palette and the rows of a PNG file with a palette."""
     chunks: dict[bytes, bytes] = {}
     at = 8
     while at < len(png):

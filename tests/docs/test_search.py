@@ -1,4 +1,4 @@
-"""A user who searches the documentation in their own words finds the page that answers."""
+"""A search of the documentation in users' own words finds the page that answers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ TASKS_OF_USERS: Final = {
     "custom metric": "metrics.md",
     "compare with Langfuse": "comparison.md",
 }
-"""Words of users, and the page that must come first."""
+"""Users' words, and the page that a search must list first."""
 BOOSTS: Final = {"title": 10.0, "headings": 3.0, "text": 1.0}
 LONGEST_PAGE_WORDS: Final = 1500
 WRITTEN_TABLES: Final = frozenset({"dialects.md", "providers.md"})
-"""Reference tables that scripts write, one row for each attribute or case; nobody reads them from end to end."""
+"""Reference tables that scripts write, with one row for each attribute or case, too long to read from end to end."""
 _WITHOUT_MEANING: Final = frozenset(
     re.findall(r"\w+", "a an and are as by for from in is it my of on or the to with you your"),
 )
@@ -45,19 +45,19 @@ _WITHOUT_MEANING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One page as a search sees it: how often its title, its other headings and its text have each word."""
+    """A page as a search index: the number of times that its title, headings and text have each word."""
 
     path: str
     fields: Mapping[str, Counter[str]]
 
 
 def words(text: str) -> list[str]:
-    """Return the stems of the words that mean something."""
+    """Return the stems of a text's words, without articles, prepositions and the like."""
     return [stem(word) for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in _WITHOUT_MEANING]
 
 
 def stem(word: str) -> str:
-    """Return a word without its ending, roughly as Lunr's stemmer does: tracing, traces and traced are one."""
+    """Return a word without its ending, roughly as Lunr does: tracing, traces and traced have one stem."""
     for ending in ("ing", "ies", "es", "ed", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word.removesuffix(ending)
@@ -66,7 +66,7 @@ def stem(word: str) -> str:
 
 @cache
 def index() -> tuple[Entry, ...]:
-    """Return an entry for each page that a search may find."""
+    """Return an entry for each page that a search may list."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
     return tuple(
         _entry(path.relative_to(DOCS).as_posix(), text) for path, text in texts.items() if "exclude: true" not in text
@@ -74,7 +74,7 @@ def index() -> tuple[Entry, ...]:
 
 
 def ranked(query: str) -> list[str]:
-    """Return the pages that a query finds, best first: BM25 of each field, as Lunr weighs them."""
+    """Return the pages that match a query, best first, with BM25 for each field, weighted as in Lunr."""
     scores: dict[str, float] = defaultdict(float)
     for field, boost in BOOSTS.items():
         lengths = {page.path: page.fields[field].total() for page in index()}
@@ -89,12 +89,12 @@ def ranked(query: str) -> list[str]:
 
 @pytest.mark.parametrize(("query", "path"), TASKS_OF_USERS.items())
 def test_words_of_users_find_the_page(query: str, path: str) -> None:
-    """The first result of a search is the page that answers."""
+    """A search for users' words lists the page that answers first."""
     assert ranked(query)[0] == path
 
 
 def test_each_task_of_the_start_page_is_found_in_its_own_words() -> None:
-    """The first result of a search for a row's task is a page of that row."""
+    """A search for the words of a task on the start page lists a page of that task's row first."""
     text = (DOCS / "index.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]+) \| (\[.+) \|$", text, re.MULTILINE)
     assert len(rows) == len(re.findall(r"^\|", text, re.MULTILINE)) - 2 > 20, "a row has no link"
@@ -110,7 +110,7 @@ def test_pages_are_short() -> None:
 
 
 def test_the_documentation_has_four_groups() -> None:
-    """Beside the start page, each page is a tutorial, a guide, reference or explanation."""
+    """The navigation has the start page and the groups of tutorials, guides, reference and explanation."""
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert [next(iter(group)) for group in config["nav"]] == [
         "Start",

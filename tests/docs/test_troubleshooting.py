@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: the library really gives each message that it explains."""
+"""docs/troubleshooting.md: the library really logs each message on the page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Said = Callable[[Path, pytest.LogCaptureFixture, pytest.MonkeyPatch], str]
 
 
 def _settings(**environ: str) -> Said:
-    """Return the warnings of `init()` under these variables."""
+    """Return a function that gives the warnings of `init()` under these variables."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         problems = Config.resolve(environ=environ, file=home / "none").problems
@@ -45,7 +45,7 @@ def _settings(**environ: str) -> Said:
 
 
 def _cause(name: str, status: int, **body: str) -> Said:
-    """Return the log when PandaProbe answers like this."""
+    """Return a function that gives the log after this answer of PandaProbe."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         no_answer = NoAnswer(reason="ConnectError: [Errno 111] Connection refused", may_have_arrived=False)
@@ -57,7 +57,7 @@ def _cause(name: str, status: int, **body: str) -> Said:
 
 
 def _command(*arguments: str, **environ: str) -> Said:
-    """Return the output of a command."""
+    """Return a function that gives the standard error of a command."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         return run_here(*arguments, environment=clean_environment(home, **environ)).stderr
@@ -168,9 +168,9 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "pytest: cannot send": (_no_key_for_pytest,),
     "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
 }
-"""The messages under each heading, in the order of the page."""
+"""The functions that produce the messages under each heading, in the order of the page."""
 PRINTED: Final = "Nothing arrives, and the log is empty"
-"""The block above its message prints it; test_blocks.py runs the block."""
+"""A heading whose message is printed by the block above it, which test_blocks.py runs."""
 
 
 def sections() -> dict[str, list[str]]:
@@ -181,7 +181,7 @@ def sections() -> dict[str, list[str]]:
 
 
 def flat(text: str) -> str:
-    """Return text without its line breaks."""
+    """Return the text in one line."""
     return " ".join(text.split())
 
 
@@ -189,7 +189,7 @@ def flat(text: str) -> str:
 def test_the_message_is_what_is_said(
     heading: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page has the message word for word, except for its placeholders."""
+    """The library's message is the page's word for word, except for placeholders."""
     caplog.set_level(logging.INFO)
     for written, said in zip(sections()[heading], MESSAGES[heading], strict=True):
         pattern = ".+?".join(re.escape(part) for part in flat(written).split("…"))
@@ -198,6 +198,6 @@ def test_the_message_is_what_is_said(
 
 
 def test_every_message_is_looked_for() -> None:
-    """The page and this file list the same messages."""
+    """The headings with messages are the same on the page and in this file."""
     with_messages = {heading for heading, messages in sections().items() if messages}
     assert with_messages == {*MESSAGES, PRINTED}

@@ -1,4 +1,4 @@
-"""Grouping: equal failures are together, and nothing else is with them."""
+"""Grouping of failures: equal failures have the same fingerprint, and others have another."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _found(given: Any) -> list[Finding]:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_failed_alike_is_one_group_and_nothing_else_is(name: str) -> None:
-    """Each row of the table: what must group, and what must not."""
+    """In each row of the table, alike traces have one fingerprint and one kind, and others have other fingerprints."""
     failure = FAILURES[name]
     (fingerprint,) = {_found(one)[0].fingerprint for one in failure.alike}
     assert {_found(one)[0].kind for one in failure.alike} == {failure.kind}
@@ -42,18 +42,18 @@ def test_what_failed_alike_is_one_group_and_nothing_else_is(name: str) -> None:
 
 
 def test_different_failures_have_different_fingerprints() -> None:
-    """No two rows of the table share a group."""
+    """Different rows of the table have different fingerprints."""
     assert len({_found(one.alike[0])[0].fingerprint for one in FAILURES.values()}) == len(FAILURES)
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_each_kind_says_why(kind: FailureKind) -> None:
-    """A group without an explanation is none."""
+    """Each kind of failure has a rule that explains it in a sentence."""
     assert RULE_OF[kind].endswith(".")
 
 
 class Mutation:
-    """Changes what differs between two runs of a program: ids, dates, numbers, and the order of spans."""
+    """A change of everything that differs between two runs of a program: ids, dates, numbers and the order of spans."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -61,7 +61,7 @@ class Mutation:
         self.ids: dict[str, str] = {}
 
     def trace(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The trace as another run would have left it."""
+        """Return the trace as another run would have made it."""
         trace = deepcopy(dict(given))
         trace["trace_id"] = self.id(trace["trace_id"])
         trace["user_id"], trace["session_id"] = self.id("user"), self.id("session")
@@ -81,11 +81,11 @@ class Mutation:
         return trace
 
     def id(self, old: str) -> str:
-        """The id that takes the place of another."""
+        """Return the same new id for each use of an old one."""
         return self.ids.setdefault(old, str(UUID(int=self.chance.getrandbits(128))))
 
     def text(self, old: str) -> str:
-        """The text with other numbers."""
+        """Return the text with other numbers."""
         return re.sub(r"(?<![\w.-])\d+(?![\w.-])", lambda _: str(self.chance.randint(2, 10**6)), old)
 
 
@@ -94,7 +94,7 @@ class Mutation:
     st.sampled_from([(name, at) for name, one in FAILURES.items() for at in range(len(one.alike))]),
 )
 def test_ids_dates_numbers_and_order_change_nothing(seed: int, which: tuple[str, int]) -> None:
-    """Another run of the same failure is in the same group."""
+    """The fingerprints of a failure are the same after changes of ids, dates, numbers and order."""
     given = FAILURES[which[0]].alike[which[1]]
     trace, scores = given if isinstance(given, tuple) else (given, ())
     changed = find_failures(Mutation(seed).trace(trace), scores)
@@ -102,7 +102,7 @@ def test_ids_dates_numbers_and_order_change_nothing(seed: int, which: tuple[str,
 
 
 def test_the_highest_rank_comes_first() -> None:
-    """An exception before a timeout, that before a loop, and a score last; among equals the earlier one."""
+    """Exceptions come before timeouts, timeouts before loops, and scores last; of equal kinds the earlier is first."""
     late = failed_tool("b", "ValueError: late", 30)
     trace = body(
         *searches("a", "a", "a")["spans"][1:],
@@ -117,20 +117,20 @@ def test_the_highest_rank_comes_first() -> None:
 
 
 def test_a_failure_is_where_it_began() -> None:
-    """Of spans within each other that failed, only the innermost is a finding."""
+    """If nested spans failed, only the innermost is a finding."""
     inner = failed_tool("look_up", "LookupError: no order")
     trace = body(inner, status="ERROR", root={"status": "ERROR", "error": "RuntimeError: LookupError: no order"})
     assert [one.span_id for one in find_failures(trace)] == [inner["span_id"]]
 
 
 def test_a_call_that_was_tried_again_is_no_loop() -> None:
-    """Three failures and a success are recovered from."""
+    """Three failures of a tool before its success are recovered, and are no loop."""
     tries = [failed_tool("look_up", "ConnectionError: reset", at) for at in (1, 3, 5)]
     assert all(one.recovered for one in find_failures(body(*tries, tool("look_up", 7, 8, {}))))
 
 
 def test_a_retry_that_succeeded_is_no_failure() -> None:
-    """A later success of the same tool: recovered, if the trace went well; with another tool it is a failure."""
+    """A failure is recovered if the same tool succeeds later, but not if another tool does."""
     failed = failed_tool("look_up", "ConnectionError: reset")
     (found,) = find_failures(body(failed, tool("look_up", 5, 6, {})))
     assert found.recovered
@@ -139,7 +139,7 @@ def test_a_retry_that_succeeded_is_no_failure() -> None:
 
 
 def test_what_was_made_good_does_not_hide_what_failed_later() -> None:
-    """A retried tool, and then an error of the agent's own: the agent's is the failure, and it comes first."""
+    """A recovered failure of a tool comes after an error of the agent's own, and is not the trace's failure."""
     failed, again = failed_tool("look_up", "ConnectionError: reset"), tool("look_up", 5, 6, {})
     own = body(failed, again, status="ERROR", root={"status": "ERROR", "error": "ValueError: no answer"})
     assert [(one.title, one.recovered) for one in find_failures(own)] == [
@@ -151,13 +151,13 @@ def test_what_was_made_good_does_not_hide_what_failed_later() -> None:
 
 
 def test_a_trace_that_failed_without_a_failed_span_has_a_finding() -> None:
-    """No failure looks like success."""
+    """A failed trace without a failed span has a finding."""
     (found,) = find_failures(body(said("Hello."), status="ERROR"))
     assert (found.kind, found.title) == ("exception", "answer failed")
 
 
 def test_a_trace_without_failure_has_no_finding() -> None:
-    """Tools, agents and answers that went well; a supervisor that goes on after its worker."""
+    """A trace without a failure has no finding, even if a supervisor continues after its worker."""
     asks = call(1, 2, tools=[("look_up", {"number": "A-17"})])
     assert find_failures(body(asks, tool("look_up", 3, 4, {}), said("Here.", 5), root={"output": "Here."})) == []
     workers = [span(name, "AGENT", at, at + 0.5) for at, name in enumerate(["supervisor", "writer", "supervisor"], 1)]
@@ -165,7 +165,7 @@ def test_a_trace_without_failure_has_no_finding() -> None:
 
 
 def test_the_programs_own_fingerprint_wins() -> None:
-    """On the span, on one above it, or on the trace; it groups what rules would not."""
+    """A fingerprint set by the program on a span, a parent or the trace replaces the computed one."""
     marked: dict[str, Any] = {"metadata": {"fingerprint": "payments"}}
     by_attribute: dict[str, Any] = {"metadata": {"attributes": {"pandaprobe.fingerprint": "payments"}}}
     traces = [
@@ -181,7 +181,7 @@ def test_the_programs_own_fingerprint_wins() -> None:
 
 
 def test_a_fingerprint_of_opentelemetry_alone_wins() -> None:
-    """The attribute `pandaprobe.fingerprint` of any instrumentation, as it arrives in PandaProbe."""
+    """The attribute `pandaprobe.fingerprint` replaces the computed fingerprint, from any instrumentation."""
     recorder = SpanRecorder()
     for attributes in ({"pandaprobe.fingerprint": "payments"}, {}):
         with (
@@ -196,7 +196,7 @@ def test_a_fingerprint_of_opentelemetry_alone_wins() -> None:
 
 
 def test_agents_within_each_other_that_come_again_go_in_a_circle() -> None:
-    """A calls B, which calls A."""
+    """An agent that calls itself through another agent is the same finding as agents in a circle."""
     outer, middle = span("A", "AGENT", 1, 9), {**span("B", "AGENT", 2, 8)}
     middle["parent_span_id"] = outer["span_id"]
     inner = {**span("A", "AGENT", 3, 7), "parent_span_id": middle["span_id"]}
@@ -205,7 +205,7 @@ def test_agents_within_each_other_that_come_again_go_in_a_circle() -> None:
 
 
 def test_a_model_is_no_part_of_a_fingerprint() -> None:
-    """The span is named after its model, and the message names it."""
+    """A model's name in the span's name and in the message does not change the fingerprint."""
     found: set[str] = set()
     for model in ("gpt-5-mini", "claude-opus-4-1"):
         error = f"Rate limit reached for {model}: 30000"
@@ -242,13 +242,13 @@ TRACES = st.fixed_dictionaries({"spans": st.lists(SPAN | JSON, max_size=4)}, opt
 @given(TRACES)
 @settings(max_examples=40)
 def test_any_trace_can_be_read(trace: dict[str, Any]) -> None:
-    """Whatever was sent: nothing raises, and what is found can be stored as JSON."""
+    """A trace of any content raises nothing, and its findings can be stored as JSON."""
     for found in find_failures(trace, [{"name": "x", "value": "0"}]):
         assert json.dumps([found.title, found.parts, found.text, found.fingerprint])
 
 
 def test_a_long_trace_is_read_once() -> None:
-    """Five hundred failed calls below each other are one failure, the innermost."""
+    """Five hundred nested failed calls are one failure, the innermost."""
     deep = [failed_tool("look_up", f"no order {at}", at / 20) for at in range(500)]
     for outer, inner in pairwise(deep):
         inner["parent_span_id"] = outer["span_id"]

@@ -1,4 +1,4 @@
-"""Next steps from a failure to a test and a monitor: lines that run, and do what they say."""
+"""Next steps from a failure to a test and a monitor, as lines of code and commands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _run(line: str, trace: Body) -> None:
 
 @pytest.mark.parametrize(("name", "at"), ASSERTED)
 def test_the_line_fails_while_the_failure_is_there(name: str, at: int) -> None:
-    """It raises for the trace that failed, and not for one that went well."""
+    """The suggested assertion fails for the failed trace, and holds for a trace without the failure."""
     trace = FAILURES[name].alike[at]
     line = _steps(find_failures(trace)[0]).assertion
     with pytest.raises((AssertionError, ValueError)):
@@ -43,7 +43,7 @@ def test_the_line_fails_while_the_failure_is_there(name: str, at: int) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_the_monitor_has_a_metric_that_fits(name: str) -> None:
-    """Of what a judge has found its own metric, else one that such a failure lowers."""
+    """The suggested monitor has the metric of the judge's finding, or else one that the failure lowers."""
     given: Any = FAILURES[name].alike[0]
     trace, scores = given if isinstance(given, tuple) else (given, ())
     words = shlex.split(_steps(find_failures(trace, scores)[0]).monitor)
@@ -54,7 +54,7 @@ def test_the_monitor_has_a_metric_that_fits(name: str) -> None:
 
 
 def test_a_hostile_name_stays_one_word_and_one_text() -> None:
-    """Names come from traces: neither the shell nor Python may run what they say."""
+    """A hostile name in a trace stays one word for the shell and one text for Python."""
     name = "x'; rm -rf / #\n\"$(id)`id`\\"
     trace = body({**said("x"), "kind": "TOOL", "name": name, "status": "ERROR", "error": "ValueError: no"})
     steps = _steps(find_failures(trace)[0])

@@ -1,4 +1,4 @@
-"""Messages without what changes from run to run."""
+"""Templates of messages, without the values that change from run to run."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("text", TEMPLATES)
 def test_a_message_without_what_changes(text: str) -> None:
-    """Every kind of value has its mark; words stay, and so do quoted names."""
+    """Each changing value is replaced by the marker of its kind; words and quoted names stay."""
     assert template_of(text) == TEMPLATES[text]
 
 
 def test_values_of_the_run_are_taken_out() -> None:
-    """A model, a user or a release that the message repeats."""
+    """Known values of the run, such as a model or a user, are replaced in the message."""
     assert (
         template_of("gpt-nano is busy for mira", known=["gpt-nano", "mira", None, ""]) == "<value> is busy for <value>"
     )
@@ -60,13 +60,13 @@ def test_values_of_the_run_are_taken_out() -> None:
     ],
 )
 def test_the_type_that_a_text_begins_with(text: str, expected: tuple[str | None, str]) -> None:
-    """An exception's name, without its module, and the rest."""
+    """A text is split into the exception's name, without its module, and the message."""
     assert split_type(text) == expected
 
 
 @given(st.text(max_size=3000) | st.text("ab 1.:-/'\"{}@_", max_size=3000))
 def test_any_text_has_a_short_template(text: str) -> None:
-    """It is one line of at most 160 characters."""
+    """The template of any text is one line of at most 160 characters."""
     made = template_of(text)
     assert len(made) <= MAX_LENGTH
     assert "\n" not in made
@@ -96,7 +96,7 @@ VALUES = {
 @given(st.data())
 @settings(max_examples=20)
 def test_every_value_of_a_kind_has_the_same_mark(kind: str, data: st.DataObject) -> None:
-    """Whatever the value, the template is the same: ids, numbers, dates and the like change nothing."""
+    """All values of a kind, such as ids and dates, give the same template."""
     value = data.draw(VALUES[kind])
     assert template_of(f"could not read {value} of the order") == f"could not read <{kind}> of the order"
     assert template_of(f"no order ({value}).") == f"no order (<{kind}>)."
@@ -106,5 +106,5 @@ def test_every_value_of_a_kind_has_the_same_mark(kind: str, data: st.DataObject)
     "unit", ["a", "_", "a.", "a-", "1.", "/a", "'", '"', "a@", "{", "```", "https://", " ", "1 s "]
 )
 def test_no_text_takes_long(unit: str) -> None:
-    """The same piece a million times: only the beginning of a line is read."""
+    """A text of a million repeated pieces gives a short template, since only the beginning of a line is read."""
     assert len(template_of(unit * 1_000_000)) <= MAX_LENGTH

@@ -19,9 +19,9 @@ def shared_server() -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def gateway(shared_server: LocalServer) -> Iterator[Gateway]:
-    """Yield a gateway that sends there, with a bound of 1 MB for bodies.
+    """Yield a gateway that sends to the local PandaProbe, with a bound of 1 MB for bodies.
 
-    It ends with each file, so that its late requests and logs do not fall into another file's tests.
+    It stops after each file, so that its late requests and logs do not reach the tests of another file.
     """
     with Gateway(endpoint=shared_server.url, api_key=shared_server.api_key, max_body=1_000_000) as running:
         yield running

@@ -30,7 +30,7 @@ WRONG = ["", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return a certificate for this machine, its key, and its issuer."""
+    """Return the paths of a certificate for this machine, its key, and its authority."""
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("certificates")
     issued = authority.issue_cert("127.0.0.1")
     names = {name: folder / f"{name}.pem" for name in ("certificate", "key", "authority")}
@@ -73,7 +73,7 @@ def export(guarded: Gateway, files: dict[str, Path]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 def test_who_has_the_token_may_send(http: httpx.Client, export: Any, scheme: str) -> None:
-    """The token is accepted over HTTP, and over gRPC in the metadata."""
+    """A request with the token is accepted over HTTP, and over gRPC with the token in the metadata."""
     answer = http.post("/v1/traces", content=BODY, headers={**PROTOBUF, "Authorization": f"{scheme} {TOKEN}"})
     assert answer.status_code == 200
     export(BODY, timeout=60, metadata=[("authorization", f"{scheme} {TOKEN}")])
@@ -81,7 +81,7 @@ def test_who_has_the_token_may_send(http: httpx.Client, export: Any, scheme: str
 
 @pytest.mark.parametrize("given", WRONG)
 def test_others_may_not(http: httpx.Client, given: str) -> None:
-    """No token, half of it, more than it and another scheme are refused, whatever the body."""
+    """A request without the token, with a part of it, with more than it, or with another scheme gets 401."""
     for body in (BODY, b"\xff", bytes(20_000_000)):
         headers = httpx.Headers({**PROTOBUF, "Authorization": given}, encoding="latin-1")
         answer = http.post("/v1/traces", content=body, headers=headers)
@@ -92,7 +92,7 @@ def test_others_may_not(http: httpx.Client, given: str) -> None:
 
 @pytest.mark.parametrize("given", [given for given in WRONG if given.isascii()])
 def test_others_may_not_over_grpc(export: Any, given: str) -> None:
-    """Senders without the token get UNAUTHENTICATED, even for invalid bytes."""
+    """A gRPC call without the token gets UNAUTHENTICATED, even for invalid bytes."""
     for body in (BODY, b"\xff"):
         with pytest.raises(grpc.RpcError) as caught:
             export(body, timeout=60, metadata=[("authorization", given)] if given else None)
@@ -102,7 +102,7 @@ def test_others_may_not_over_grpc(export: Any, given: str) -> None:
 
 
 def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> None:
-    """Without the token, one sees only that the gateway is alive."""
+    """`/health` without the token returns only the status, and with the token the counts as well."""
     assert http.get("/health").json() == {"status": "ok"}
     assert "spans_accepted" in http.get("/health", headers={"Authorization": f"Bearer {TOKEN}"}).json()
 
@@ -110,7 +110,7 @@ def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> Non
 def test_exporters_with_token_and_tls(
     guarded: Gateway, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenTelemetry's exporters work with token and TLS, as an app configures them."""
+    """OpenTelemetry's exporters with token and TLS, configured as in an app, reach the gateway."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)  # either would override the exporter's arguments
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -123,14 +123,14 @@ def test_exporters_with_token_and_tls(
 
 
 def test_without_tls_nobody_is_understood(guarded: Gateway) -> None:
-    """Plain text gets no answer."""
+    """A request without TLS gets no answer."""
     with pytest.raises(httpx.TransportError):
         httpx.get(guarded.url.replace("https", "http") + "/health", timeout=60)
 
 
 @pytest.mark.parametrize("left_out", ["certfile", "keyfile"])
 def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path], left_out: str) -> None:
-    """`start` raises if one of the files is missing, does not exist, or is something else."""
+    """`start` raises if one of the two files is not given, does not exist, or is no certificate or key."""
     both = {"certfile": str(files["certificate"]), "keyfile": str(files["key"])}
     own = {"endpoint": shared_server.url, "api_key": shared_server.api_key}
     with pytest.raises(ConfigError, match="TLS needs both"):
@@ -148,7 +148,7 @@ def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path]
 def test_an_open_door_is_said_once(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture, host: str, token: str | None, lines: int
 ) -> None:
-    """A gateway that anyone can reach without a token is named once."""
+    """A gateway that is reachable from other machines without a token logs one warning."""
     with (
         caplog.at_level(logging.WARNING, "pandaprobe_otel"),
         Gateway(host, endpoint=shared_server.url, api_key=shared_server.api_key, token=token),

@@ -1,4 +1,4 @@
-"""Bounds on a request's content, counted before objects are made: memory is proportional to the bytes sent."""
+"""Bounds on a request's content, counted before objects are made: memory stays proportional to the bytes sent."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, TOO_MANY
 IDS: Final = delimited(1, b"t" * 16) + delimited(2, b"s" * 8) + delimited(5, b"x")
 JSON_IDS: Final = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "x"}
 FACTOR: Final = 8
-"""Bytes of memory for each byte that is sent."""
+"""Bytes of memory allowed for each byte of the body."""
 BESIDE_KB: Final = 40_000
-"""Memory beside that, whatever is sent: the objects of one slice, and the largest span that is not counted."""
+"""Memory allowed in addition for any body: the objects of one slice, and the largest span that is not counted."""
 
 
 class Kept:
-    """A receiver that accepts everything and keeps nothing."""
+    """A receiver that accepts and counts all spans, and keeps none."""
 
     count = 0
 
@@ -49,13 +49,13 @@ class Kept:
 
 
 def take(body: bytes, read: Any = read_protobuf) -> Taken:
-    """Return the body as the gateway takes it."""
+    """Return the result of the gateway's intake for this body."""
     return Intake(Kept()).take(partial(read, body))
 
 
 @contextmanager
 def in_proportion(body: bytes) -> Iterator[None]:
-    """Check that the block takes no more memory than the body allows."""
+    """Check that the `with` block takes no more memory than the body allows."""
     peak_kb = fresh_peak_kb()
     yield
     assert peak_kb() < BESIDE_KB + FACTOR * len(body) / 1024
@@ -63,7 +63,7 @@ def in_proportion(body: bytes) -> Iterator[None]:
 
 @pytest.mark.parametrize("field", [9, 11, 13, 100], ids=["attributes", "events", "links", "unknown"])
 def test_millions_of_empty_parts_of_a_span(field: int) -> None:
-    """None of three million parts of two bytes each becomes an object."""
+    """Three million attributes, events or links of two bytes each do not become objects."""
     empty = delimited(field, b"")
     body = request_of_span(IDS + empty * (6_000_000 // len(empty)))
     with in_proportion(body), pytest.raises(RefusedError, match="1 spans have more than 200000 fields") as caught:
@@ -87,7 +87,7 @@ def test_millions_of_empty_frames(levels: int) -> None:
 
 @pytest.mark.parametrize("path", [(5, 1), (6, 1, 2)], ids=["list", "map"])
 def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
-    """Values are counted at any depth: in lists of one list, or maps of one map."""
+    """Elements are counted at any depth, in lists of lists and in maps of maps."""
     value = delimited(path[0], delimited(1, b"") * 2_000_000)
     for field in reversed(path * 3):
         value = delimited(field, value)
@@ -97,7 +97,7 @@ def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
 
 
 def values(inner: bytes, before: bytes, after: bytes) -> bytes:
-    """Return a body of 4 MB with as many of these values as fit between the two parts."""
+    """Return a body of 4 MB that repeats `inner` between `before` and `after`."""
     return before + (inner + b",") * (4_000_000 // (len(inner) + 1)) + inner + after
 
 
@@ -116,7 +116,7 @@ OF_A_SPAN: Final = (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"x":[', b"]}]}
     ids=["of the request", "of a scope", "objects", "lists", "texts"],
 )
 def test_millions_of_values_in_json(inner: bytes, before: bytes, after: bytes, status: int, why: str) -> None:
-    """The values are counted before they are parsed."""
+    """Values in JSON are counted before they are parsed."""
     body = values(inner, before, after)
     with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
         take(body, read_json)
@@ -127,7 +127,7 @@ def test_millions_of_values_in_json(inner: bytes, before: bytes, after: bytes, s
     ("inner", "status", "why"), [(b"{}", 413, f"more than {MOST_FRAMES} spans"), (b"[]", 400, "not an object")]
 )
 def test_millions_of_frames_in_json(inner: bytes, status: int, why: str) -> None:
-    """Spans are counted as they are found."""
+    """Spans in JSON are counted before they become objects."""
     body = values(inner, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
     with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
         take(body, read_json)
@@ -135,7 +135,7 @@ def test_millions_of_frames_in_json(inner: bytes, status: int, why: str) -> None
 
 
 def test_many_small_spans_in_json() -> None:
-    """Each becomes objects on its own, however many there are."""
+    """Thousands of spans are read one after the other, and those beyond the bound are rejected."""
     span = json.dumps({**JSON_IDS, "events": [{}] * 60}, separators=(",", ":")).encode()
     body = values(span, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
     with in_proportion(body):
@@ -154,7 +154,7 @@ def test_many_small_spans_in_json() -> None:
     ids=["texts", "elements", "attributes"],
 )
 def test_as_many_values_in_json_as_may_be(fields: dict[str, Any], count: int) -> None:
-    """The largest allowed number of short texts, of elements and of small attributes is accepted."""
+    """The largest allowed numbers of short texts, list elements and small attributes are accepted."""
     spans = [{**JSON_IDS, **fields}] * count
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
     with in_proportion(body):
@@ -162,7 +162,7 @@ def test_as_many_values_in_json_as_may_be(fields: dict[str, Any], count: int) ->
 
 
 def test_marks_in_texts_are_no_values() -> None:
-    """Texts may contain JSON, as messages do, with any number of quotes and brackets."""
+    """Quotes and brackets inside a text do not count as values: a message may contain JSON."""
     text = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
     span = {**JSON_IDS, "attributes": [{"key": "k", "value": {"stringValue": text}}]}
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
@@ -174,13 +174,13 @@ def test_marks_in_texts_are_no_values() -> None:
     "text", [b'{"' + b'{,\\"' * 1_000_000, b'{"a":"' + b"{,[" * 1_000_000 + b"\\", b'{"' * 999_999]
 )
 def test_texts_without_an_end(text: bytes) -> None:
-    """Each byte is read once."""
+    """A text without its closing quote is refused, and each byte is read once."""
     with pytest.raises(RefusedError, match="in JSON"):
         take(text, read_json)
 
 
 def test_the_largest_body_of_ordinary_spans() -> None:
-    """All are taken, in either encoding, one slice after the other."""
+    """A body of 8 MB of ordinary spans is accepted in either encoding, one slice after the other."""
     request = ExportTraceServiceRequest.FromString(body_of(agent_trace(20, text="x" * 500)))
     for _ in range(9):
         request.MergeFrom(request)
@@ -191,7 +191,7 @@ def test_the_largest_body_of_ordinary_spans() -> None:
 
 
 def request_with(*spans: bytes) -> bytes:
-    """Return a request of a good span and others."""
+    """Return a request of a valid span and these spans."""
     return request_of_span(IDS) + b"".join(map(request_of_span, spans))
 
 
@@ -207,7 +207,7 @@ def request_with(*spans: bytes) -> bytes:
     ],
 )
 def test_others_of_the_request_are_taken(gateway: Gateway, span: bytes, why: str) -> None:
-    """A span that cannot be read, or holds too much, is rejected alone."""
+    """A span that is unreadable or too large is rejected, and the other spans of its request are accepted."""
     answer = post(gateway.url, request_with(span, IDS))
     assert answer.status_code == 200
     partial_success = ExportTraceServiceResponse.FromString(answer.content).partial_success
@@ -227,7 +227,7 @@ def test_others_of_the_request_are_taken(gateway: Gateway, span: bytes, why: str
     ],
 )
 def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[str, Any], why: str) -> None:
-    """In JSON, too, such a span is rejected alone."""
+    """In JSON, an unreadable or too large span is rejected, and the other spans of its request are accepted."""
     spans = [JSON_IDS, {**JSON_IDS, **fields}, JSON_IDS]
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
     answer = post(gateway.url, body, {"Content-Type": "application/json"})
@@ -238,7 +238,7 @@ def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[
 
 
 def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
-    """Not even the good first spans of such a body are taken."""
+    """If the frames of a body do not end with it, no span is accepted, not even the valid first ones."""
     kept = Kept()
     for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
         with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):
@@ -247,7 +247,7 @@ def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
 
 
 def test_a_request_ends_where_it_holds_too_much() -> None:
-    """The spans are within their own bounds, but too many: the first ones are taken, the rest is rejected."""
+    """If the spans of a request exceed a bound only together, the first ones are accepted and the others rejected."""
     span = IDS + b"".join(delimited(9, delimited(1, b"%d" % number)) for number in range(4000))
     taken = take(request_of_span(span) * 260)
     assert 240 <= taken.accepted < 260
@@ -255,7 +255,7 @@ def test_a_request_ends_where_it_holds_too_much() -> None:
 
 
 def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
-    """Protobuf allows this: pieces of one field are merged, and the last text counts."""
+    """The pieces of a resource are merged wherever they are in the request, as Protobuf does."""
     name = delimited(1, delimited(1, b"service.name") + delimited(2, delimited(1, b"shop")))
     more = delimited(1, delimited(1, b"k") + delimited(2, delimited(1, b"v")))
     spans = delimited(2, delimited(2, IDS) + delimited(1, delimited(1, b"scope")))
@@ -272,7 +272,7 @@ def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
 
 
 def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The SDK would log a line for each nameless attribute of a resource or scope, however deep."""
+    """A nameless attribute is not logged; the SDK would log a line for each, at any depth."""
     empty = delimited(2, delimited(6, delimited(1, delimited(2, delimited(1, b"v")))))
     attributes = delimited(1, empty) + delimited(1, delimited(1, b"k") + empty)
     resource = delimited(1, attributes)
@@ -283,14 +283,14 @@ def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_spans_of_a_resource_that_cannot_be_read() -> None:
-    """Such spans are rejected, since their resource says whose they are."""
+    """The spans of an unreadable resource are rejected, since the resource names their service."""
     bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
     taken = take(request_of_span(IDS) + bad)
     assert (taken.accepted, taken.rejected) == (1, 3)
 
 
 def test_depth() -> None:
-    """The library's limit on depth holds at any size."""
+    """Protobuf's limit on depth applies to values of any size."""
     for filler in (b"", b"x" * 500_000):
         value = delimited(1, filler)
         for _ in range(40):

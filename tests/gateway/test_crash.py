@@ -1,4 +1,4 @@
-"""Acknowledged spans survive kill -9 of a gateway that has a spool."""
+"""Spans that a gateway with a spool acknowledged survive kill -9."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from waiting import wait_until
 
 
 def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
-    """Start a gateway as a user does; return it and its URL."""
+    """Start a gateway by its command, and return the process and its URL."""
     command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--no-grpc"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -28,17 +28,17 @@ def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
 
 
 def end(process: subprocess.Popen[str]) -> int:
-    """Ask it to end; return its exit code."""
+    """Terminate the gateway, and return its exit code."""
     process.terminate()
     process.communicate(timeout=60)
     return process.returncode
 
 
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    """Killed after the last answer, some traces lack their root; the next gateway delivers all of them."""
+    """Spans acknowledged by a killed gateway, some without their root, are all delivered by the next one."""
     with StrictPandaProbe(limit=1000) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
-        port = server.stop()  # down until the first gateway is dead, so that no request is in doubt
+        port = server.stop()  # stopped until the first gateway is dead, so that no request has an unknown outcome
         first, url = start(env)
         expected: set[tuple[str, str]] = set()
         for number in range(20):
@@ -64,7 +64,7 @@ def _stored(server: StrictPandaProbe) -> set[tuple[str, str]]:
 
 
 def test_health_over_the_command_line(tmp_path: Path) -> None:
-    """The gateway serves until it is asked to end, and exits with 0."""
+    """The command serves `/health` until it is terminated, and exits with 0."""
     with StrictPandaProbe() as server:
         process, url = start(environment(server.url))
         assert httpx.get(f"{url}/health", timeout=60).json()["status"] == "ok"

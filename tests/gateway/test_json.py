@@ -1,4 +1,4 @@
-"""Requests in JSON give the same spans as ParseDict, however they are written."""
+"""Spans read from JSON: they are those of Protobuf's `ParseDict`, in any notation."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ ODD: Final[tuple[Any, ...]] = (
     *("7", "-5", " 1", "1.5", "NaN", "nan", "Infinity", "-Infinity", "inf", "9" * 30, "0x1", "_1", "1_0"),
     *("STATUS_CODE_ERROR", "SPAN_KIND_CLIENT", "SPAN_KIND_NEW", "YQ", "YWI=", "-_-_", "?", "\u00e9", "\n"),
 )
-"""Values that stand where they do not belong, or are written in a rare way."""
+"""Values of the wrong type, and values in an unusual notation."""
 
 
 class Trees:
-    """Random objects of JSON for messages, from a seed."""
+    """Random JSON objects for Protobuf messages, from a seed."""
 
     def __init__(self, seed: int, *, odd: float) -> None:
         self.rng = random.Random(seed)
         self._odd = odd
 
     def message(self, descriptor: Any, depth: int = 0) -> dict[str, Any]:
-        """Return an object with some of a message's fields, under either name."""
+        """Return an object with some of a message's fields, under their name in JSON or in Protobuf."""
         rng, tree = self.rng, dict[str, Any]()
         for field in descriptor.fields:
             if rng.random() < (0.9 if depth < 0 else 0.4 if depth < 5 else 0.15):
@@ -54,7 +54,7 @@ class Trees:
 
     def _value(self, field: Any, depth: int) -> Any:
         if self.rng.random() < self._odd:
-            # ParseDict takes a text or a list for a message without known fields.
+            # ParseDict accepts a text or a list for a message without known fields.
             is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
             return copy.deepcopy(
                 self.rng.choice([odd for odd in ODD if not (is_message and isinstance(odd, str | list))])
@@ -79,7 +79,7 @@ class Trees:
 
 
 def with_ids(fields: Any) -> Any:
-    """Return the same tree with ids in base64, as ParseDict wants them; raise ValueError for other ids."""
+    """Return a copy with ids in base64, as ParseDict reads them; raise ValueError for invalid ids."""
     if isinstance(fields, list):
         return [with_ids(item) for item in fields]
     if not isinstance(fields, dict):
@@ -96,7 +96,7 @@ def with_ids(fields: Any) -> Any:
 
 
 def by_parse_dict(kind: Any, fields: Any) -> Any:
-    """Return the message that ParseDict makes; None if it refuses."""
+    """Return the message of ParseDict, or None if it raises."""
     try:
         return ParseDict(with_ids(fields), kind(), ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, AttributeError, OverflowError):
@@ -104,7 +104,7 @@ def by_parse_dict(kind: Any, fields: Any) -> Any:
 
 
 def by_tables(kind: Any, fields: Any) -> Any:
-    """Return our message; None if it is refused."""
+    """Return the gateway's message, or None if the gateway refuses the object."""
     try:
         return message_of(kind, copy.deepcopy(fields))
     except MISFITS:
@@ -113,7 +113,7 @@ def by_tables(kind: Any, fields: Any) -> Any:
 
 @pytest.mark.parametrize("seeds", [range(400), pytest.param(range(400, 100_000), marks=IN_FULL)], ids=["some", "all"])
 def test_messages_are_those_of_parse_dict(seeds: range) -> None:
-    """Random spans, with values that do not belong, are read or refused alike."""
+    """The gateway reads or refuses random spans with wrong values exactly as ParseDict does."""
     read = 0
     for seed in seeds:
         fields = Trees(seed, odd=0.03).message(Span.DESCRIPTOR)
@@ -124,14 +124,14 @@ def test_messages_are_those_of_parse_dict(seeds: range) -> None:
 
 
 def test_integers_may_have_an_exponent() -> None:
-    """The newest libraries read whole numbers in any notation; older ones want digits."""
+    """Whole numbers may have an exponent, as in the newest Protobuf; older versions accept digits only."""
     assert by_tables(Span, {"flags": "1e3", "kind": 3.0, "startTimeUnixNano": "5.0"}) == Span(
         flags=1000, kind=Span.SPAN_KIND_CLIENT, start_time_unix_nano=5
     )
 
 
 def written(value: Any, rng: random.Random) -> str:
-    """Return the value as JSON, with members in any order, white space anywhere, and escapes."""
+    """Return the value as JSON, with members in any order and with random white space and escapes."""
     space = rng.choice(("", "", " ", "\n\t", "\r"))
     if isinstance(value, dict):
         members = [f"{space}{written(name, rng)}{space}:{space}{written(inner, rng)}" for name, inner in value.items()]
@@ -146,7 +146,7 @@ def written(value: Any, rng: random.Random) -> str:
 
 @pytest.mark.parametrize("seeds", [range(60), pytest.param(range(60, 20_000), marks=IN_FULL)], ids=["some", "all"])
 def test_requests_are_split_as_they_are_parsed(seeds: range) -> None:
-    """However a request is written, it gives the spans that the whole of it has for ParseDict."""
+    """The spans of a request, however it is written, are those of ParseDict for the whole request."""
     count = 0
     for seed in seeds:
         trees = Trees(seed, odd=0.0)
@@ -167,7 +167,7 @@ def texts(spans: list[Any]) -> list[str]:
 
 
 def parts(span: ReadableSpan) -> tuple[Any, ...]:
-    """Return everything that a span has; its own JSON has no bytes."""
+    """Return all parts of a span, including bytes, which its own JSON lacks."""
     scope = span.instrumentation_scope
     events = [(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events]
     links = [(link.context, dict(link.attributes or {})) for link in span.links]
@@ -192,7 +192,7 @@ SPAN: Final = b'{"traceId":"11111111111111111111111111111111","spanId":"22222222
     ],
 )
 def test_what_is_no_request_is_refused_as_a_whole(body: bytes) -> None:
-    """Nothing is taken of a body that is cut off, or whose frames are not those of the request."""
+    """A body that is cut off, or whose frames are not those of a request, is refused as a whole."""
     with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest in JSON") as caught:
         list(read_json(body, Allowance()))
     assert caught.value.http_status == 400
@@ -202,14 +202,14 @@ def test_what_is_no_request_is_refused_as_a_whole(body: bytes) -> None:
     "bad", [b'{"name":"\\ud800"}', b'{"name":tru}', b'{"name":"\xff"}', b'{"name":1,}', b'{"name":[}}', b'{"x":"\n"}']
 )
 def test_a_malformed_span_is_rejected_alone(bad: bytes) -> None:
-    """Others of its request are read."""
+    """A malformed span is rejected, and the other spans of its request are read."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + SPAN + b"," + bad + b"," + SPAN + b"]}]}]}"
     found = list(read_json(body, Allowance()))
     assert [isinstance(span, Rejected) for span in found] == [False, True, False]
 
 
 def test_the_last_of_two_lists_counts() -> None:
-    """A name that comes twice has its last value, as in any JSON."""
+    """Of two members with the same name, the last is used, as usual in JSON."""
     empty = b'"scopeSpans":[{"spans":[%s]}]'
     body = b'{"resourceSpans":[{' + empty % b"{}" + b"," + empty % (SPAN + b"," + SPAN) + b"}]}"
     assert len(list(read_json(body, Allowance()))) == 2
@@ -217,7 +217,7 @@ def test_the_last_of_two_lists_counts() -> None:
 
 
 def test_depth() -> None:
-    """Lists are read as deep as Protobuf has them, and a span with deeper ones is rejected."""
+    """Lists are read to Protobuf's limit on depth, and a span with deeper lists is rejected."""
     for levels, is_read in ((48, True), (49, False), (5000, False)):
         value = b'{"arrayValue":{"values":[' * levels + b'{"intValue":1}' + b"]}}" * levels
         span = SPAN[:-1] + b',"attributes":[{"key":"k","value":' + value + b"}]}"

@@ -1,4 +1,4 @@
-"""Services in two languages: Node.js sends with OpenTelemetry's own exporters, and traces cross the services."""
+"""Services in two languages: Node.js sends with OpenTelemetry's own exporters, and one trace spans several services."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def node() -> None:
 
 
 def settings(gateway: Gateway, server: LocalServer, service: str) -> dict[str, str]:
-    """Return the settings of a Python service that sends to the gateway, or to PandaProbe itself."""
+    """Return the settings of a Python service that sends to the gateway or directly to PandaProbe."""
     own = environment(server.url, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_PROJECT_NAME="default")
     return {**own, "SERVICE": service, "OTLP_URL": f"{gateway.url}/v1/traces"}
 
@@ -97,7 +97,7 @@ def back_service(code: str, env: dict[str, str]) -> Iterator[str]:
 
 
 def stored(server: LocalServer, trace_id: int, spans: int) -> dict[str, Any]:
-    """Wait until a trace has this many spans, and return it as PandaProbe has it."""
+    """Wait until the trace has this many spans, and return it as PandaProbe shows it."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         for _ in range(600):
@@ -111,7 +111,7 @@ def stored(server: LocalServer, trace_id: int, spans: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", list(URLS))
 def test_exporters_of_node_reach_it(gateway: Gateway, shared_server: LocalServer, protocol: str) -> None:
-    """Kinds, tokens, messages and the service arrive, by compressed JSON, protobuf and gRPC."""
+    """Node.js's exporters reach the gateway with kinds, tokens, messages and the service, in all three encodings."""
     url = URLS[protocol].format(http=gateway.url, grpc=gateway.grpc_port)
     trace_id = int(run_node("send.cjs", protocol, url), 16)
     assert gateway.pipeline is not None
@@ -127,7 +127,7 @@ def test_exporters_of_node_reach_it(gateway: Gateway, shared_server: LocalServer
 
 @pytest.mark.parametrize("python", [BY_EXPORTER, BY_INIT], ids=["all by the gateway", "Python by itself"])
 def test_a_trace_over_three_services_is_one(gateway: Gateway, shared_server: LocalServer, python: str) -> None:
-    """From Python over Node.js to Python, by traceparent over HTTP: one trace, named by its root."""
+    """A trace from Python through Node.js to Python is one trace, named after its root."""
     back = settings(gateway, shared_server, "back")
     with (
         back_service(python + BACK, back) as back_url,

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry's own exporters arrive as PandaProbe traces, over both protocols, from any service."""
+"""Spans from OpenTelemetry's own exporters and other OTLP clients, over both protocols, as PandaProbe traces."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def over_grpc(gateway: Gateway) -> SpanExporter:
 
 
 def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
-    """Return the trace of these spans, as PandaProbe has it."""
+    """Return the trace of these spans as PandaProbe shows it."""
     trace_id = trace_uuid(spans[0].context.trace_id)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
     answer = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, timeout=60)
@@ -53,7 +53,7 @@ def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
 
 
 def flush(gateway: Gateway) -> None:
-    """Flush without waiting for stragglers."""
+    """Flush the gateway and assert that it succeeds."""
     assert gateway.pipeline is not None
     assert gateway.pipeline.flush(60)
 
@@ -62,7 +62,7 @@ def flush(gateway: Gateway) -> None:
 def test_exporters_reach_it(
     gateway: Gateway, shared_server: LocalServer, exporter: Callable[[Gateway], SpanExporter]
 ) -> None:
-    """Kinds, tokens, messages and the service arrive."""
+    """Spans of OpenTelemetry's exporters arrive with kinds, tokens, messages and the service."""
     sender = exporter(gateway)
     spans = agent_trace()
     assert sender.export(spans) is SpanExportResult.SUCCESS
@@ -78,7 +78,7 @@ def test_exporters_reach_it(
 
 
 def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Ids are hexadecimal, numbers may be strings, and unknown fields are ignored."""
+    """A request in JSON may have hexadecimal ids, numbers as strings, and unknown fields."""
     spans = agent_trace()
     request = MessageToDict(encode_spans(spans))
     for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
@@ -95,7 +95,7 @@ def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
 
 
 def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared_server: LocalServer) -> None:
-    """OTLP carries the numbers of dropped attributes, events and links."""
+    """The numbers of attributes, events and links dropped by the service's SDK are in the span's metadata."""
     spans = agent_trace()
     request: Any = encode_spans(spans)
     for span in request.resource_spans[0].scope_spans[0].spans:
@@ -111,7 +111,7 @@ def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared
 
 
 def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None:
-    """A body may be compressed as a Collector does it."""
+    """A body may be compressed, as a Collector does."""
     spans = agent_trace(20)
     answer = post(gateway.url, gzip.compress(body_of(spans)), {"Content-Encoding": "gzip"})
     assert answer.status_code == 200
@@ -121,7 +121,7 @@ def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None
 
 
 def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Spans come from three processes' exporters, the root last; the trace is whole, and posted once."""
+    """Spans of three services with the root last become one trace."""
     kept: list[ReadableSpan] = []
 
     class Keeping(HttpExporter):
@@ -150,7 +150,7 @@ def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServ
 
 
 def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shared_server: LocalServer) -> None:
-    """The HTTP span above it comes after its own spans and stays as their parent; the other HTTP span is left out."""
+    """The HTTP span above a service's spans stays as their parent, even if it comes later; others are removed."""
     caller, called = InMemorySpanExporter(), InMemorySpanExporter()
     front, back = tracer_of("front", caller), tracer_of("back", called)
     http, headers = {"http.request.method": "GET"}, dict[str, str]()
@@ -163,7 +163,7 @@ def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shar
                 pass
     assert gateway.pipeline is not None
     assert post(gateway.url, body_of(called.get_finished_spans())).status_code == 200
-    assert not gateway.pipeline.flush(1)  # they wait for the root, which another process may post
+    assert not gateway.pipeline.flush(1)  # the spans wait for the root, which another process may post
     assert post(gateway.url, body_of(caller.get_finished_spans())).status_code == 200
     flush(gateway)
     trace = arrived(shared_server, caller.get_finished_spans())
@@ -176,7 +176,7 @@ def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shar
 def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
     gateway: Gateway, shared_server: LocalServer
 ) -> None:
-    """OTLP carries the `pandaprobe` entry of `tracestate` too; only the service's first span uses it."""
+    """A service's first span has the parent in the `pandaprobe` entry of `tracestate`; its other spans do not."""
     called = InMemorySpanExporter()
     back = tracer_of("back", called)
     state = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
@@ -192,7 +192,7 @@ def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
 
 
 def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Earlier spans were already sent; the trace gets its fields with the root."""
+    """Spans that were sent before their root get the trace's name and status when the root comes."""
     chat, root = agent_trace()
     assert post(gateway.url, body_of([chat])).status_code == 200
     flush(gateway)
@@ -204,7 +204,7 @@ def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server:
 
 
 def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, shared_server: LocalServer) -> None:
-    """OTLP's partial success gives the number of rejected spans and the reason."""
+    """Spans without valid ids are rejected, and the partial success has their number and the reason."""
     spans = agent_trace(3)
     request = encode_spans(spans)
     request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
@@ -218,7 +218,7 @@ def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, s
 
 
 def test_other_signals_are_told_where_to_go(gateway: Gateway) -> None:
-    """PandaProbe keeps no metrics or logs; a sender that is configured for all three signals is told."""
+    """A request for metrics gets 404 with the path for traces, since PandaProbe keeps no metrics or logs."""
     answer = httpx.post(
         f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"}, timeout=60
     )

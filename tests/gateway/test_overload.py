@@ -1,4 +1,4 @@
-"""Ten times the limit for simulated minutes, over both protocols: kept and counted traces, waiting senders."""
+"""Ten times the limit for simulated minutes, over both protocols: senders wait, or traces are chosen and counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pandaprobe_otel.transport.request_outcome import Answer, Request
 
 LIMIT, STEP_S, STEPS = 20, 6.0, 80
 A_STEP = round(10 * LIMIT * STEP_S / 60)
-"""Traces in each step: ten times what may be sent."""
+"""Traces in each step, ten times the limit."""
 QUICK_END = {"shutdown_timeout_s": 0.2}
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -41,7 +41,7 @@ class Clock:
         return self.now if self._goes_since is None else self.now + time.monotonic() - self._goes_since
 
     def go(self) -> None:
-        """Let the clock run by itself from now on, since the end of a process waits for a time."""
+        """Run with real time from now on, since the gateway waits when it stops."""
         self._goes_since = time.monotonic()
 
 
@@ -55,7 +55,7 @@ class Server:
         self.refused = 0
 
     def send(self, request: Request) -> Answer:
-        """Answer at once."""
+        """Return 202, or 429 beyond the limit."""
         if request.path != "/traces":
             return Answer(status=202)
         with self._lock:
@@ -66,14 +66,14 @@ class Server:
             return Answer(status=202)
 
     def close(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, since there is no connection."""
 
 
 class PolledBucket(LeasedBucket):
-    """A bucket whose waiting users read the clock again soon; `empty` is set when one found no token."""
+    """A bucket whose users read the clock again after 10 ms; `empty` is set when a user found no token."""
 
     def __init__(self, empty: threading.Event) -> None:
         super().__init__(capacity=LIMIT)
@@ -90,7 +90,7 @@ class PolledBucket(LeasedBucket):
 
 
 class ClockedGateway(Gateway):
-    """The same servers and the same pipeline, with a clock that the test sets."""
+    """A gateway with the simulated server, and with a clock that the test sets."""
 
     def __init__(self, clock: Clock, server: Server, empty: threading.Event, *, sample_overload: bool) -> None:
         super().__init__(sample_overload=sample_overload)
@@ -107,7 +107,7 @@ class ClockedGateway(Gateway):
 
 
 def request_of(step: int) -> bytes:
-    """Return traces of one span: nine of ten are the busy app's; the other's have errors in every second step."""
+    """Return traces of one span: nine of ten from the busy app, and the tenth with an error in every second step."""
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add().scope_spans.add().spans
     for number in range(A_STEP):
@@ -128,7 +128,7 @@ def trace_of(number: int) -> bytes:
 
 
 class Senders:
-    """Senders with both protocols in turn, and the gateway that they send to."""
+    """Senders that use both protocols in turn, and their gateway."""
 
     def __init__(self, gateway: Gateway, clock: Clock, empty: threading.Event, ways: tuple[Any, Any]) -> None:
         assert gateway.pipeline is not None
@@ -136,27 +136,27 @@ class Senders:
         self._clock, self._empty, self._ways = clock, empty, ways
 
     def send(self, step: int) -> bool:
-        """Send the traces of a step; return whether the request was accepted."""
+        """Send the traces of a step, and return whether the gateway accepted them."""
         self._clock.now += STEP_S
         taken: bool = self._ways[step % 2](request_of(step))
         self.deliver(60.0 if step > 2 else 0.2)
         return taken
 
     def wait(self, seconds: float) -> None:
-        """Let simulated time pass in which nothing is sent."""
+        """Let simulated time pass without sending."""
         self._clock.now += seconds
         self.deliver(0.2)
 
     def deliver(self, at_most_s: float) -> None:
-        """Let the gateway send what the limit allows."""
-        self.pipeline.flush(0.0)  # complete traces are handed over to the senders
+        """Let the gateway send as many traces as the limit allows."""
+        self.pipeline.flush(0.0)  # hands complete traces over to the sender threads
         self._empty.clear()
         self._empty.wait(at_most_s)
 
 
 @pytest.fixture
 def senders(clock: Clock, server: Server, request: pytest.FixtureRequest) -> Iterator[Senders]:
-    """Yield the senders to a gateway that leaves traces out if the parameter is True."""
+    """Yield the senders of a gateway, which drops traces by choice if the parameter is True."""
     empty = threading.Event()
     with (
         ClockedGateway(clock, server, empty, sample_overload=request.param) as gateway,
@@ -169,7 +169,7 @@ def senders(clock: Clock, server: Server, request: pytest.FixtureRequest) -> Ite
 
 
 def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
-    """Return whether the request was accepted; otherwise check that the sender was asked to wait."""
+    """Return whether the request was accepted, and check that a refusal has Retry-After."""
     answer = client.post(f"{url}/v1/traces", content=body, headers={"Content-Type": "application/x-protobuf"})
     assert answer.status_code in (200, 503), answer.text
     assert answer.status_code == 200 or answer.headers["Retry-After"]
@@ -177,7 +177,7 @@ def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
 
 
 def over_grpc(export: Any, body: bytes) -> bool:
-    """Do the same over gRPC."""
+    """Return whether the call was accepted, and check that a refusal has retry details."""
     try:
         export(body, timeout=60)
     except grpc.RpcError as error:
@@ -190,7 +190,7 @@ def over_grpc(export: Any, body: bytes) -> bool:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return one clock for all."""
+    """Return the clock that all parts of a test use."""
     return Clock()
 
 
@@ -202,7 +202,7 @@ def server(clock: Clock) -> Server:
 
 @pytest.mark.parametrize("senders", [False], indirect=True)
 def test_under_an_overload_that_lasts_senders_wait(senders: Senders, server: Server) -> None:
-    """Every acknowledged trace is delivered: without room, senders are asked to wait for as long as it takes."""
+    """Every acknowledged trace is delivered, and without room senders get Retry-After until there is room."""
     taken = [step for step in range(STEPS // 2) if senders.send(step)]
     counts = senders.gateway.counts()
     while senders.gateway.counts()["spans_pending"]:
@@ -218,7 +218,7 @@ def test_under_an_overload_that_lasts_senders_wait(senders: Senders, server: Ser
 
 @pytest.mark.parametrize("senders", [True], indirect=True)
 def test_an_overload_that_lasts(senders: Senders, server: Server) -> None:
-    """At first senders wait. Then the gateway chooses traces by their ids, errors first, and no sender waits."""
+    """A gateway under lasting overload first makes senders wait, and then chooses traces by their ids, errors first."""
     taken: list[bool] = []
     fills: list[float] = []
     for step in range(STEPS):
@@ -231,7 +231,7 @@ def test_an_overload_that_lasts(senders: Senders, server: Server) -> None:
     assert all(taken[STEPS // 2 :])
     assert server.refused == 0
     assert len(server.accepted) >= 0.9 * LIMIT * (STEPS * STEP_S / 60 - 1)
-    # Every acknowledged span is delivered, waits, or was left out by choice; the delivered traces report this.
+    # Every acknowledged span is delivered, waits, or was dropped by choice, which the delivered traces report.
     assert counts["spans_accepted"] == sum(taken) * A_STEP
     assert counts["spans_accepted"] == counts["spans_delivered"] + counts["spans_pending"] + dropped.total()
     assert set(dropped) <= {"overload", "queue_full"}

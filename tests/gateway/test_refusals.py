@@ -1,4 +1,4 @@
-"""Requests that no exporter sends: damaged, huge and hostile bodies get a clear 4xx, within bounds."""
+"""Requests that no exporter sends: damaged, huge and hostile bodies get a 4xx with a reason, within bounds."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 @pytest.fixture(autouse=True)
 def goes_on(gateway: Gateway) -> Iterator[None]:
-    """Check that the gateway accepts the next request, whatever a test sent."""
+    """Check after each test that the gateway accepts the next request."""
     yield
     assert post(gateway.url, BODY).status_code == 200
 
 
 def message_of(answer: httpx.Response) -> str:
-    """Return the message of the answer, by its content type."""
+    """Return the answer's message, decoded by its content type."""
     if answer.headers["content-type"] == "application/json":
         text: str = answer.json()["message"]
         return text
@@ -70,7 +70,7 @@ def message_of(answer: httpx.Response) -> str:
 def test_what_cannot_be_read_is_named(
     gateway: Gateway, body: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
-    """The answer is neither success nor 5xx (which would be sent again and again), and gives a reason."""
+    """An unreadable request gets a 4xx with a reason, since a sender would repeat it after a 5xx."""
     answer = post(gateway.url, body, headers)
     assert answer.status_code == status
     assert words in message_of(answer)
@@ -98,7 +98,7 @@ def nested(depth: int) -> bytes:
 
 
 def test_depth(gateway: Gateway) -> None:
-    """The gateway accepts every depth that protobuf reads; deeper is the sender's error."""
+    """The gateway accepts every depth that Protobuf reads, and a deeper value gets 400."""
     assert post(gateway.url, nested(40)).status_code == 200
     assert post(gateway.url, b"\x0a\x80\x01" * 5000).status_code == 400
 
@@ -120,7 +120,7 @@ def damaged(body: bytes, rng: random.Random) -> bytes:
 
 
 def test_damaged_bodies_never_get_a_500(gateway: Gateway) -> None:
-    """A few hundred bodies with bytes changed, cut out or doubled, in both encodings, with a seed."""
+    """Bodies with changed, missing or added bytes get 200 or 400, in both encodings; the seed is fixed."""
     rng = random.Random(7)
     before = resident_kb()
     with httpx.Client(base_url=gateway.url, timeout=60) as client:
@@ -133,14 +133,14 @@ def test_damaged_bodies_never_get_a_500(gateway: Gateway) -> None:
 
 
 def test_a_sender_that_goes_away_in_the_middle(gateway: Gateway) -> None:
-    """A sender that leaves after half a body does no harm."""
+    """A sender that disconnects after half a body does not disturb the gateway."""
     with socket.create_connection(("127.0.0.1", gateway.http_port or 0)) as sender:
         head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n"
         sender.sendall(head.encode() + b"Content-Type: application/x-protobuf\r\n\r\n" + BODY[:40])
 
 
 class Full:
-    """A receiver without room, time or disk."""
+    """A receiver that is full, or receives nothing in time."""
 
     def __init__(self, *, fill: float = 0.0, receives: bool = True) -> None:
         self._fill, self._receives = fill, receives
@@ -163,7 +163,7 @@ class Full:
     ],
 )
 def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
-    """The gateway acknowledges only what it keeps."""
+    """Without room, the gateway asks the sender to wait instead of acknowledging spans that it cannot keep."""
     intake = Intake(receiver)
 
     def take() -> None:
@@ -177,7 +177,7 @@ def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
 
 
 def test_a_full_gateway_says_when_to_come_back(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP gets 503 with Retry-After; gRPC gets RESOURCE_EXHAUSTED with RetryInfo."""
+    """A full gateway returns 503 with Retry-After over HTTP, and RESOURCE_EXHAUSTED with RetryInfo over gRPC."""
     assert gateway.pipeline is not None
     monkeypatch.setattr(gateway.pipeline, "fill", lambda: 1.0)
     answer = post(gateway.url, BODY)
@@ -195,7 +195,7 @@ def test_a_full_gateway_says_when_to_come_back(gateway: Gateway, monkeypatch: py
 
 
 def test_grpc_names_what_it_cannot_read(gateway: Gateway) -> None:
-    """Invalid bytes are the sender's error; the library refuses too many bytes."""
+    """Invalid bytes over gRPC get INVALID_ARGUMENT, and too many bytes get RESOURCE_EXHAUSTED."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         export = channel.unary_unary(EXPORT)
         for body, code in ((b"\xff" * 50, "INVALID_ARGUMENT"), (bytes(2_000_000), "RESOURCE_EXHAUSTED")):
@@ -206,7 +206,7 @@ def test_grpc_names_what_it_cannot_read(gateway: Gateway) -> None:
 
 
 def test_settings_that_cannot_work(shared_server: LocalServer, gateway: Gateway) -> None:
-    """The gateway raises at its start, in the words of the settings, also for a used port; nothing is left open."""
+    """`start` raises without an API key or if the port is in use, and leaves nothing open."""
     with pytest.raises(ConfigError, match="API key"):
         Gateway(endpoint="https://pandaprobe.example").start()
     with pytest.raises(OSError, match="in use"):

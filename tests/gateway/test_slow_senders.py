@@ -1,4 +1,4 @@
-"""Slow senders delay no one else: incomplete bodies hold nothing that others need, and are ended."""
+"""Slow senders: an incomplete body delays no other request, and is ended."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ BODY = body_of(agent_trace(3))
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
 SLOW = 300
-"""More requests than may be in progress at once, with either protocol."""
+"""A number of requests above the most in progress, for either protocol."""
 
 
 def begin(gateway: Gateway) -> socket.socket:
-    """Send a request whose body does not come."""
+    """Send the head of a request and one byte of its body."""
     sender = socket.create_connection(("127.0.0.1", gateway.http_port or 0), timeout=60)
     sender.sendall(HEAD + b"\x0a")
     return sender
 
 
 def answer_of(sender: socket.socket) -> bytes:
-    """Return everything that comes until the gateway ends the connection."""
+    """Return all bytes until the gateway closes the connection."""
     received = bytearray()
     while chunk := sender.recv(65_536):
         received += chunk
@@ -45,7 +45,7 @@ def answer_of(sender: socket.socket) -> bytes:
 
 
 def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
-    """Hundreds of requests have begun; the first makes room for the last, and is told to retry."""
+    """With hundreds of slow requests, the first one gets 503 with Retry-After, and other requests are answered."""
     with ExitStack() as stack:
         slow = [stack.enter_context(begin(gateway)) for _ in range(SLOW)]
         first = answer_of(slow[0])
@@ -58,7 +58,7 @@ def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
 
 
 def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
-    """After five seconds it gets 408 and the connection ends; nothing waits for the rest."""
+    """A request whose body stops for five seconds gets 408, and the connection is closed."""
     with begin(gateway) as sender:
         answer = answer_of(sender)
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -66,7 +66,7 @@ def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
 
 
 def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:
-    """More half-sent heads than allowed are open: the oldest connection ends, and a request is answered."""
+    """Beyond the allowed number of half-sent heads, the oldest connection is closed; other requests are answered."""
     with ExitStack() as stack:
         silent: list[socket.socket] = []
         for _ in range(MOST_SILENT + 1):
@@ -78,7 +78,7 @@ def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> N
 
 @pytest.fixture
 async def impatient() -> AsyncIterator[int]:
-    """Yield the port of a server that ends silent connections at once."""
+    """Yield the port of a server that closes silent connections almost at once."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.05)  # longer than the server waits for a request
@@ -96,7 +96,7 @@ async def impatient() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
-    """Connections end that are silent before a head, within it, or after an answer; the answer may take any time."""
+    """A connection is closed if it is silent before a head, within it, or after an answer; the app may take longer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
     writer.write(sent)
     received = await reader.read()
@@ -120,7 +120,7 @@ def silent_calls(gateway: Gateway) -> Iterator[list[Any]]:
 
 
 def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[Any]) -> None:
-    """As over HTTP, the first call gives way, with RetryInfo."""
+    """With too many silent gRPC calls, the first gets RESOURCE_EXHAUSTED with RetryInfo, and other calls succeed."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         channel.unary_unary(EXPORT)(BODY, timeout=60)
     assert post(gateway.url, BODY).status_code == 200
@@ -133,7 +133,7 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
 def test_slow_senders_are_told_that_the_gateway_stops(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Over both protocols they may try again, and nothing is logged."""
+    """Slow senders get a retryable error over both protocols if the gateway stops, and no error is logged."""
     over = threading.Event()
 
     def nothing() -> Iterator[bytes]:
@@ -144,7 +144,7 @@ def test_slow_senders_are_told_that_the_gateway_stops(
     with begin(gateway) as sender, grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         call = channel.stream_unary(EXPORT).future(nothing(), timeout=60)
         channel.unary_unary(EXPORT)(BODY, timeout=60)
-        assert post(gateway.url, BODY).status_code == 200  # by now the others have been heard
+        assert post(gateway.url, BODY).status_code == 200  # by now the gateway has read the slow requests
         gateway.stop()
         assert answer_of(sender).startswith(b"HTTP/1.1 503 ")
         error = call.exception(timeout=60)
@@ -154,7 +154,7 @@ def test_slow_senders_are_told_that_the_gateway_stops(
 
 
 def test_a_call_without_a_message(gateway: Gateway) -> None:
-    """A call without a message is the sender's error; a second message is ignored."""
+    """A gRPC call without a message gets INVALID_ARGUMENT, and a second message is ignored."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         with pytest.raises(grpc.RpcError) as caught:
             channel.stream_unary(EXPORT)(iter(()), timeout=60)
@@ -164,7 +164,7 @@ def test_a_call_without_a_message(gateway: Gateway) -> None:
 
 
 class Body:
-    """One body, whose parts come when the test says so."""
+    """One body, whose parts arrive when the test sends them."""
 
     def __init__(self, arrivals: Arrivals, *, idle_s: float = WITHIN_S) -> None:
         self.parts: asyncio.Queue[int] = asyncio.Queue()
@@ -180,14 +180,14 @@ class Body:
             await self.done.wait()
 
     async def send(self, *sizes: int) -> None:
-        """Send parts of these sizes; 0 as the last one ends the body."""
+        """Send parts of these sizes; a last size of 0 ends the body."""
         for size in sizes:
             self.parts.put_nowait(size)
-        for _ in range(10):  # runs everything that is ready or becomes ready
+        for _ in range(10):  # runs every task that is ready or becomes ready
             await asyncio.sleep(0)
 
     async def status(self) -> int | None:
-        """Return the status that its sender got; None if the body was read to its end."""
+        """Return the status of the refusal, or None if the body was read to its end."""
         self.done.set()
         await asyncio.wait([self.task])
         error = self.task.exception()
@@ -202,7 +202,7 @@ def room_for() -> Arrivals:
 
 
 async def test_the_oldest_makes_room_for_a_third(room_for: Arrivals) -> None:
-    """The oldest one in progress gives way, however much it has sent."""
+    """If a third body arrives, the oldest of those in progress is refused, however much of it has arrived."""
     bodies = [Body(room_for) for _ in range(3)]
     for body in bodies:
         await body.send(10)
@@ -212,7 +212,7 @@ async def test_the_oldest_makes_room_for_a_third(room_for: Arrivals) -> None:
 
 
 async def test_bytes_are_bounded_together(room_for: Arrivals) -> None:
-    """Waiting bodies count too: they stay, and one in progress gives way."""
+    """The bound on bytes counts complete bodies too, which are kept; a body in progress is refused instead."""
     waiting = Body(room_for)
     await waiting.send(60, 0)
     second = Body(room_for)
@@ -230,7 +230,7 @@ async def test_bytes_are_bounded_together(room_for: Arrivals) -> None:
 
 
 async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
-    """A fifth request finds no room; the next one does when a waiting one is finished."""
+    """With four requests waiting, a fifth is refused, and another is accepted once one of the four is finished."""
     waiting: list[Body] = []
     for _ in range(4):
         waiting.append(Body(room_for))
@@ -246,11 +246,11 @@ async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
 
 
 async def test_one_whose_time_is_over_makes_room_as_well() -> None:
-    """A request that was told to retry and has not left yet is no reason to refuse a new one."""
+    """A request that was refused but has not left yet does not take the place of a new one."""
     arrivals = Arrivals(most_arriving=1, most=4, most_bytes=100)
     late = Body(arrivals, idle_s=0)
-    await asyncio.sleep(0)  # it begins,
-    await asyncio.sleep(0)  # and its time is over
+    await asyncio.sleep(0)  # the body begins
+    await asyncio.sleep(0)  # its time is over
     with arrivals.room() as room:
         async with arrivals.arriving(room):
             arrivals.grew(room, 1)
@@ -258,7 +258,7 @@ async def test_one_whose_time_is_over_makes_room_as_well() -> None:
 
 
 async def test_who_sends_nothing_is_too_slow(room_for: Arrivals) -> None:
-    """The time is measured by the loop's clock, which is real here."""
+    """A body that sends nothing gets 408 after its time, by the loop's clock."""
     body = Body(room_for, idle_s=0.01)
     await asyncio.wait([body.task])
     assert await body.status() == 408

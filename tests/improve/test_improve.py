@@ -1,4 +1,4 @@
-"""Improvement of a program whose model errs: true mends are accepted, false ones rejected, each with its evidence."""
+"""Improvement of a program whose model errs: true fixes are accepted and false ones rejected, with evidence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rings import IN_FULL
 
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traces]:
-    """Return the project, its traces and its model."""
+    """Yield the project, its traces and its model."""
     with traced(tmp_path_factory.mktemp("shop")) as made:
         yield made
 
@@ -38,13 +38,13 @@ def shop(traces: Traces, tmp_path: Path) -> Shop:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=IN_FULL) for name in TRUE])
 def test_true_mends_are_accepted(shop: Shop, name: str) -> None:
-    """The verdict, its numbers and the pull request are files, and the change is applied only when asked."""
+    """An accepted change has its verdict, numbers and pull request in files, and is applied only on request."""
     check_true(shop, name)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=IN_FULL) for name in FALSE])
 def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
-    """A change that fits the shown cases, breaks another one or does nothing is rejected for this reason."""
+    """A change that fits only the shown cases, breaks another or does nothing is rejected for this reason."""
     check_false(shop, name)
 
 
@@ -59,7 +59,7 @@ def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
     ],
 )
 def test_changes_that_prove_nothing_do_not_run(shop: Shop, files: dict[str, str], reason: str | None) -> None:
-    """Tests, files that are not allowed and no change are refused before any run, and count as an attempt."""
+    """A proposal without a change, or with a change of tests or of other files, counts as an attempt but is not run."""
     if reason is None:
         assert propose(shop.folder, lambda _: Response(files=files)).number == 1
         return
@@ -72,7 +72,7 @@ def test_changes_that_prove_nothing_do_not_run(shop: Shop, files: dict[str, str]
 @pytest.mark.outer
 @pytest.mark.exhaustive
 def test_an_interrupted_test_goes_on_where_it_stopped(shop: Shop) -> None:
-    """Finished pairs are not run again; a budget that is spent leaves the candidate undecided, not accepted."""
+    """Finished pairs are not run again, and a spent budget leaves the candidate undecided."""
     path = shop.folder / "run.json"
     fields = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**fields, "most_live": 4}), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_an_interrupted_test_goes_on_where_it_stopped(shop: Shop) -> None:
 
 
 def test_too_few_cases_do_not_start(traces: Traces, tmp_path: Path) -> None:
-    """Six unseen failures are the least that can decide; the answer has the numbers."""
+    """Too few failures raise an error with their number, and no run is started."""
     failing = [trace for trace in traces_in(traces.path) if trace.body.get("status") == "ERROR"][:4]
     with pytest.raises(CannotStart, match="too few cases"):
         start(tmp_path / "run", settings(traces.root), failing=failing, passing=[], entry=entry)
@@ -97,7 +97,7 @@ def test_too_few_cases_do_not_start(traces: Traces, tmp_path: Path) -> None:
 def test_the_command_line_leads_through_the_steps(
     traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """start, propose, test and apply say what they did, and what is not there."""
+    """The commands start, propose and apply print their result, and refuse an untested candidate."""
     monkeypatch.chdir(improvable_shop.written(tmp_path / "project"))
     monkeypatch.delitem(sys.modules, "app", raising=False)
     monkeypatch.delitem(sys.modules, "tools", raising=False)
@@ -122,7 +122,7 @@ def test_the_command_line_leads_through_the_steps(
 
 
 def test_the_evidence_has_the_shown_cases_only(shop: Shop) -> None:
-    """A proposer sees neither unseen and protected cases nor thresholds."""
+    """A proposer sees the shown cases, but no unseen or protected case and no threshold."""
     seen: list[Request] = []
 
     def look(asked: Request) -> Response:

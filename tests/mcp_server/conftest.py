@@ -1,4 +1,4 @@
-"""A local PandaProbe, a client of it whose requests are noted, and MCP's own client."""
+"""A local PandaProbe, a client whose requests are recorded, and MCP's own client."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ Connect = Callable[..., "McpClient"]
 
 @dataclass
 class Asked:
-    """The requests that were sent, as method and path."""
+    """The sent requests, as method and path."""
 
     requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        """Those that are no GET."""
+        """Return the requests that are not GET."""
         return [request for request in self.requests if request[0] != "GET"]
 
 
 @pytest.fixture(scope="module")
 def pandaprobe() -> Iterator[LocalServer]:
-    """A local PandaProbe without limits."""
+    """Yield a local PandaProbe without limits."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         yield running
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """All requests that leave this process through the client."""
+    """Record all requests that this process sends through the client."""
     noted, send = Asked(), HttpTransport.send
 
     def noting(transport: HttpTransport, request: Request) -> Outcome:
@@ -59,16 +59,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @pytest.fixture
 def client(pandaprobe: LocalServer, asked: Asked) -> Iterator[SearchingClient]:
-    """A client with a project of its own."""
+    """Yield a client with its own project."""
     with SearchingClient("sk_pp_mcp", f"p-{uuid4()}", pandaprobe.url) as made:
         yield made
 
 
 @pytest.fixture
 def connect(client: SearchingClient) -> Connect:
-    """Connect MCP's client to a server in this process, with these options."""
+    """Return a function that connects MCP's client to a server in this process with the given options."""
 
-    from mcp import Client as McpClient  # a second of CPU, which only those who run these tests pay
+    from mcp import Client as McpClient  # a second of CPU, only for the tests that use this fixture
 
     from pandaprobe_otel.mcp_server.server import server_of
     from pandaprobe_otel.mcp_server.trace_reader import Reading
@@ -82,7 +82,7 @@ def connect(client: SearchingClient) -> Connect:
 
 @pytest.fixture
 def replayed(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Answer from recordings of a hosted PandaProbe, whatever the query."""
+    """Answer all requests from recordings of a hosted PandaProbe, and record them."""
     answers = HostedAnswers()
 
     def answering(_transport: HttpTransport, request: Request) -> Outcome:
@@ -95,7 +95,7 @@ def replayed(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @pytest.fixture
 def serve(client: SearchingClient) -> Iterator[Callable[..., str]]:
-    """Serve MCP over HTTP in this process, with these options, until the test ends; return the address."""
+    """Yield a function that serves MCP over HTTP until the test ends, with the given options, and returns its URL."""
     import uvicorn
 
     from pandaprobe_otel.mcp_server.server import server_of

@@ -1,4 +1,4 @@
-"""The tool `improve`, by MCP's own client: from failures in PandaProbe to a proven change, which a person applies."""
+"""The tool `improve`, called with MCP's own client: from failures to a proven change that a person applies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def _step(mcp: Any, step: str, **more: Any) -> tuple[dict[str, Any], str]:
 
 
 async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
-    """Propose a prompt, test it within its bill, and wait for the verdict."""
+    """Propose a prompt, test it within the limit of calls, and return the verdict."""
     await _step(mcp, "propose", files={PROMPT: f"You refund orders.\n{text}\n"}, rationale="Commas.")
     bill, told = await _step(mcp, "test")
     assert f"at most {bill['calls']} calls of models would be sent" in told
@@ -40,7 +40,7 @@ async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
 async def test_a_change_is_proven_and_not_applied(
     connect: Connect, client: SearchingClient, pandaprobe: LocalServer, tmp_path: Path
 ) -> None:
-    """One without effect is rejected, a general rule accepted; the budget goes down by what was sent."""
+    """A change without effect is rejected; a general rule is accepted but not applied; its calls leave the budget."""
     (tmp_path / "traced").mkdir()
     with traced(tmp_path / "traced") as traces:
         project = improvable_shop.written(tmp_path / "project")

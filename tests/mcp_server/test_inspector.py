@@ -1,4 +1,4 @@
-"""Every tool by the command line of the MCP inspector: against a local PandaProbe, and recorded hosted answers."""
+"""Every tool, called by the command line of the MCP inspector, on a local PandaProbe and on recorded answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .conftest import Asked
 
 PROGRAM = PROGRAMS["bad_arguments"]
 SCORED = ("add_score", "get_scores")
-"""Called in this order, and before the others."""
+"""Tools that are called first, in this order."""
 AT_ONCE = 3
 """Inspectors that run at once; each takes a second of CPU to start."""
 
@@ -39,21 +39,21 @@ def inspector() -> None:
 
 
 def names(server: list[str], *options: str) -> set[str]:
-    """Return the names of the tools; their schemas must be portable to other clients, as the inspector judges it."""
+    """Return the names of the tools; `--strict` fails if a schema is not portable to other clients."""
     code, told = inspected(server, "--method", "tools/list", "--strict", *options)
     assert code == 0, told
     return {tool["name"] for tool in told["result"]["tools"]}
 
 
 def results(server: list[str], calls: Mapping[str, Mapping[str, Any]], *options: str) -> dict[str, Any]:
-    """Call tools at once; return the result of each."""
+    """Call the tools in parallel, and return the result of each."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {tool: pool.submit(called, server, tool, given, *options) for tool, given in calls.items()}
         return {tool: each.result()["result"] for tool, each in running.items()}
 
 
 def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed: Asked, tmp_path: Path) -> None:
-    """With the newest protocol; what each makes of the answers, and one score is all that is written."""
+    """Every tool reads recorded answers over the newest protocol, and the only write is one score."""
     server = [serve(**everything_allowed(tmp_path))]
     assert names(server, "--protocol-era", "modern") == {*EVERY}
     given = {tool: arguments_of(tool, TRACE, SESSION) for tool in EVERY}
@@ -63,7 +63,7 @@ def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed
 
 
 def test_every_tool_against_a_local_pandaprobe(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """With the protocol that most clients speak, and a program that is captured and run again."""
+    """Every tool works over the protocol that most clients use, with a program that is captured and run again."""
     variables = {**pandaprobe.environment("inspected"), "OPENAI_API_KEY": "none"}
     with Client("sk_pp_mcp", "inspected", pandaprobe.url) as client:
         (planted,) = send_traces(client, [with_new_ids({**trace_of(5, failing={3}), "session_id": "s-9"})])
@@ -101,7 +101,7 @@ def test_every_tool_against_a_local_pandaprobe(pandaprobe: LocalServer, tmp_path
 
 
 def test_a_server_that_reads_is_started_by_the_inspector(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """As coding agents start it, over standard input and output; no tool that writes is there."""
+    """The server started over standard input and output, as coding agents do, has only the reading tools."""
     project = pandaprobe.environment("read")
     settings = [part for name, value in project.items() for part in ("-e", f"{name}={value}")]
     assert names([COMMAND, "mcp"], *settings, "--cwd", str(tmp_path)) == {*READERS}

@@ -1,4 +1,4 @@
-"""The command, by MCP's own client: over standard input and output, and over HTTP."""
+"""The command `mcp`, with MCP's own client, over standard input and output and over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _traces(pandaprobe: LocalServer, project: str, seed: int) -> list[str]:
 
 
 async def test_standard_input_and_output(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """A coding agent starts the command, which ends with its input."""
+    """The command serves a coding agent over standard input and output, and ends when its input ends."""
     project = f"p-{uuid4()}"
     (trace_id,) = _traces(pandaprobe, project, 3000)
     command = StdioServerParameters(command=COMMAND, args=["mcp"], env=_environment(pandaprobe, tmp_path, project))
@@ -42,7 +42,7 @@ async def test_standard_input_and_output(pandaprobe: LocalServer, tmp_path: Path
 
 
 async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """Both protocols; other hosts and origins are refused."""
+    """Both protocol versions work over HTTP, and requests with another host or origin are refused."""
     project = f"p-{uuid4()}"
     (trace_id,) = _traces(pandaprobe, project, 3001)
     with serving(_environment(pandaprobe, tmp_path, project)) as address:
@@ -57,7 +57,7 @@ async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
 
 @pytest.mark.exhaustive
 def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """Nothing is answered without it."""
+    """Requests without the token get 401."""
     with (
         serving(_environment(pandaprobe, tmp_path, "p"), "--token", "let-me-in") as address,
         httpx.Client(trust_env=False) as http,
@@ -68,7 +68,10 @@ def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
 
 
 def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
-    """As a program needs the permission to write, and files that may change need a program."""
+    """The command exits with 4 for a public address without a token, and for options that lack another option.
+
+    `--entry` needs `--allow-writes`, and `--allow` needs `--entry`.
+    """
     environment = clean_environment(tmp_path, PANDAPROBE_API_KEY="sk_pp_mcp", PANDAPROBE_PROJECT_NAME="p")
     reached = run_here("mcp", "--http", "--host", "0.0.0.0", environment=environment)
     entry = run_here("mcp", "--entry", "app:agent", environment=environment)

@@ -1,4 +1,4 @@
-"""The tools that read, by MCP's own client in this process, against a local PandaProbe and recorded answers."""
+"""The reading tools, with MCP's own client in this process, on a local PandaProbe."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ QUERIES = [
 
 @pytest.fixture
 def ids(client: SearchingClient) -> list[str]:
-    """Traces of any kind, two of which have scores."""
+    """Return the ids of stored traces of several kinds, two of which have scores."""
     made = send_traces(client, map(with_new_ids, TRACES))
     client.score(made[0], "quality", 0.2, reason="it refunded the wrong order")
     client.score(made[1], "quality", 0.9)
@@ -62,7 +62,7 @@ def ids(client: SearchingClient) -> list[str]:
 
 
 async def test_compare_sessions_failures_scores(connect: Connect, ids: list[str], pandaprobe: Any) -> None:
-    """Each of the others once."""
+    """`compare_traces`, `get_session`, `find_failures`, `get_scores` and `doctor` return the stored facts."""
     async with connect() as mcp:
         compared = await mcp.call_tool("compare_traces", {"a": ids[0], "b": ids[1]})
         session = await mcp.call_tool("get_session", {"session_id": "s-2"})
@@ -85,7 +85,7 @@ async def test_compare_sessions_failures_scores(connect: Connect, ids: list[str]
 
 
 def _without_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have PandaProbe answer as one that is not the local one."""
+    """Make the server answer 404 to the search of the local PandaProbe."""
     send = HttpTransport.send
 
     def refusing(transport: HttpTransport, request: Request) -> Outcome:
@@ -99,7 +99,7 @@ def _without_search(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_does_not_search_is_filtered(
     connect: Connect, ids: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hosted service lists by documented parameters; the rest is filtered here, page by page."""
+    """A query for a server without search is applied in this process, page by page."""
     _without_search(monkeypatch)
     async with connect() as mcp:
         asked.requests.clear()
@@ -121,7 +121,7 @@ async def test_a_server_that_does_not_search_is_filtered(
 
 
 def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[str]) -> None:
-    """The local PandaProbe's SQL and a look at each trace find the same."""
+    """The search of the local PandaProbe and the filter in this process find the same traces."""
     rows = client.traces.list(limit=50).items
     assert len(rows) == len(TRACES)
     for query in QUERIES:

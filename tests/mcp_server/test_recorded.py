@@ -1,4 +1,4 @@
-"""Every tool against answers that a real server (0.5.0) has given, which does not search by itself."""
+"""Every tool on recorded answers of a real server (0.5.0), which has no search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import Asked, Connect
 
 @pytest.mark.parametrize("tool", EVERY)
 async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, tool: str) -> None:
-    """The numbers of each; readers write nothing, and nobody is billed."""
+    """Every tool returns its numbers, and only `add_score` writes."""
     async with connect(**everything_allowed(tmp_path)) as mcp:
         result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
 
@@ -25,7 +25,7 @@ async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, too
 
 
 async def test_every_reader(connect: Connect, replayed: Asked) -> None:
-    """Rows, trees, sessions, scores; the list is filtered here, and nothing is written."""
+    """The reading tools return rows, trees, sessions and scores, filter the list, and write nothing."""
     async with connect() as mcp:
         found = text_of(await mcp.call_tool("find_traces", {"query": "status:completed", "limit": 5}))
         shown = text_of(await mcp.call_tool("get_trace", {"trace_id": TRACE}))
@@ -50,7 +50,7 @@ async def test_every_reader(connect: Connect, replayed: Asked) -> None:
 
 
 async def test_an_evaluation(connect: Connect, replayed: Asked) -> None:
-    """The bill, one POST, its scores."""
+    """An evaluation returns its bill first, and then sends one POST and returns the run."""
     async with connect(writes=True) as mcp:
         wrong = text_of(await mcp.call_tool("evaluate", {"target": TRACE, "metrics": ["nope"]}))
         assert METRIC in wrong.partition("there are: ")[2]

@@ -1,6 +1,6 @@
-"""An agent without a model: it finds a failure, makes a test of it and mends the program, only through MCP.
+"""A scripted agent that finds a failure, makes a test of it and fixes the program, with the MCP tools only.
 
-What it does outside of MCP is what any coding agent does: edit a file, and run the app's own tests.
+Outside of MCP it does what any coding agent does: edit a file, and run the app's own tests.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SIGNS = {
     "broken_json": "JSONDecodeError",
     "cancelled": "cancelled",
 }
-"""Of each failure a part of the line that tells it."""
+"""A part of the overview's line about each failure."""
 TOLD_STILL = {"truncated", "exception_in_a_tool"}
-"""Failures whose mend is to go on: a model's answer is still cut off, a tool still raises."""
+"""Failures that remain visible in the fixed program: a model's answer is still cut off, a tool still raises."""
 
 
 def _run(program: Program, folder: Path, pandaprobe: LocalServer, project: str, *, text: str | None = None) -> None:
@@ -78,7 +78,7 @@ def _mend(program: Program, folder: Path) -> None:
 
 
 def _told(pandaprobe: LocalServer, project: str) -> list[str]:
-    """Return the lines that tell what failed, and what is odd, in the overview of the only trace."""
+    """Return the lines about failures and suspects in the overview of the only trace."""
     headers = {"X-API-Key": pandaprobe.api_key, "X-Project-Name": project}
     with httpx.Client(base_url=pandaprobe.url, headers=headers, trust_env=False, timeout=60) as http:
         (row,) = http.get("/traces").json()["items"]
@@ -91,7 +91,7 @@ def _told(pandaprobe: LocalServer, project: str) -> list[str]:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_failure_is_found_in_the_overview(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
-    """In 2,000 tokens, as a failure or as something suspect; of the mended program, nothing of the kind is told."""
+    """The overview in 2,000 tokens shows each failure as failed or suspect, and no longer once it is fixed."""
     program = PROGRAMS[name]
     _run(program, tmp_path, pandaprobe, f"seen-{name}")
     told = _told(pandaprobe, f"seen-{name}")
@@ -104,7 +104,7 @@ def test_each_failure_is_found_in_the_overview(name: str, tmp_path: Path, pandap
 
 @pytest.mark.exhaustive
 async def test_a_failure_is_found_captured_and_mended(tmp_path: Path, pandaprobe: LocalServer) -> None:
-    """The test that it makes fails for the reason that it read, and passes when the program is mended."""
+    """The captured test fails for the reason in the overview, and passes once the program is fixed."""
     program = PROGRAMS["bad_arguments"]
     _run(program, tmp_path, pandaprobe, "agent")
     command = StdioServerParameters(
@@ -138,7 +138,7 @@ def _forks(folder: Path) -> list[str]:
 
 @pytest.mark.exhaustive
 async def test_a_prompt_is_tried_from_a_call_on(tmp_path: Path, pandaprobe: LocalServer) -> None:
-    """Live from there, as often as the person allows; the program runs in a process of its own."""
+    """A new prompt is tried live from a given call on, up to the allowed number of calls."""
     program = PROGRAMS["bad_arguments"]
     _run(program, tmp_path, pandaprobe, "rerun")
     wanted = {"target": "", "from_span": "2", "prompt": "You help, briefly."}

@@ -1,4 +1,4 @@
-"""The tools, by MCP's own client in this process: what is there, that a reader writes nothing, what a writer may."""
+"""The tools, with MCP's own client in this process: names, definitions, and the limits of reading and writing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _told(connect: Connect, **options: Any) -> tuple[list[str], str, str]:
 
 
 async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
-    """And the instructions name nothing else."""
+    """The server has only the allowed tools, and its instructions name no others."""
     for options, names in (
         ({}, READERS),
         ({"writes": True}, [*READERS, *WRITERS[:3]]),
@@ -61,13 +61,13 @@ async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
 
 @pytest.mark.outer
 async def test_definitions_are_short(connect: Connect) -> None:
-    """As vocabularies count them: 1,500 tokens to read, 2,500 for all."""
+    """The definitions take at most 1,500 tokens for the reading tools and 2,500 for all, in any vocabulary."""
     assert most_tokens((await _told(connect))[1]) <= 1500
     assert most_tokens((await _told(connect, writes=True, entry="a:b", allowed=("*.md",)))[1]) <= 2500
 
 
 async def test_find_and_show(connect: Connect, client: SearchingClient) -> None:
-    """From a search to the span that failed, to its input; the whole trace is a link."""
+    """A search leads to the failed span and to its input, and the whole trace is a link."""
     ids = send_traces(client, [trace_of(30, failing={29}, seed=10), trace_of(3, seed=11)])
     async with connect() as mcp:
         found = await mcp.call_tool("find_traces", {"query": "error"})
@@ -88,7 +88,7 @@ async def test_find_and_show(connect: Connect, client: SearchingClient) -> None:
 
 
 async def test_an_error_has_a_code_and_the_next_step(connect: Connect) -> None:
-    """For a model to read, and for a program."""
+    """An error has a code for a program, and a text with the next step for a model."""
     async with connect() as mcp:
         for tool, arguments, code, words in (
             ("find_traces", {"query": "latency>x"}, "bad_query", "at character 9"),
@@ -110,18 +110,18 @@ COUNTS = pytest.mark.parametrize("count", [2, pytest.param(len(ORDERS), marks=IN
 
 @dataclass(frozen=True)
 class Poisoned:
-    """Traces that give orders to whoever reads them: ids, and sessions by their ids."""
+    """The ids of traces that contain orders for the reader, each with its session."""
 
     sessions: dict[str, str]
 
     @property
     def ids(self) -> list[str]:
-        """Ids of the traces."""
+        """The ids of the traces."""
         return list(self.sessions)
 
 
 def _poisoned(client: SearchingClient, asked: Asked, count: int) -> Poisoned:
-    """Send poisoned traces, one of which has a poisoned score as well, and note requests from here on."""
+    """Send poisoned traces and scores, and record only later requests."""
     ids = send_traces(client, map(with_new_ids, map(poisoned, range(count))))
     for number, trace_id in enumerate(ids[: len(ORDERS)]):
         client.score(trace_id, ORDERS[number][:40], 0.1, reason=ORDERS[number])
@@ -135,7 +135,7 @@ def _poisoned(client: SearchingClient, asked: Asked, count: int) -> Poisoned:
 async def test_poisoned_traces_are_data(
     connect: Connect, client: SearchingClient, asked: Asked, tool: str, count: int
 ) -> None:
-    """A server that only reads sends GET only; orders stand in the fence, which they do not close; no tool writes."""
+    """A reading server sends only GET, has no writing tool, and keeps orders inside the fence."""
     traces = _poisoned(client, asked, count)
     async with connect() as mcp:
         assert {each.name for each in (await mcp.list_tools()).tools} == {*READERS}
@@ -154,7 +154,7 @@ async def test_poisoned_traces_are_data(
 async def test_poisoned_traces_choose_no_write(
     connect: Connect, client: SearchingClient, asked: Asked, tmp_path: Path, tool: str, count: int
 ) -> None:
-    """With writes allowed, a tool writes what its caller has named, to the place that it named, and nothing else."""
+    """With writes allowed, a tool writes only what the caller named, and only to the named place."""
     traces = _poisoned(client, asked, count)
     command = (sys.executable, "-c", "raise SystemExit('the program itself is not run')")
     async with connect(**{**everything_allowed(tmp_path), "command": command}) as mcp:
@@ -172,7 +172,7 @@ async def test_poisoned_traces_choose_no_write(
 
 
 def _calls(tool: str, traces: Poisoned) -> list[dict[str, Any]]:
-    """Return calls of a tool about each trace, none twice; of the one that shows a trace, for all that it can show."""
+    """Return different calls of a tool about each trace; `get_trace` is called for several parts."""
     calls: list[dict[str, Any]] = []
     for trace_id, session in traces.sessions.items():
         call = dict(arguments_of(tool, trace_id, session, other=traces.ids[0]))
@@ -185,7 +185,7 @@ def _calls(tool: str, traces: Poisoned) -> list[dict[str, Any]]:
 
 
 def _is_data(result: CallToolResult, *, has_content: bool) -> None:
-    """Check that what a trace says stands in the fence only; of an answer without one, and of an error, nothing."""
+    """Check that a trace's text is inside the fence only, and that an answer without a fence has none of it."""
     text = text_of(result)
     if "<<data " in text:
         _is_fenced(text)
@@ -211,7 +211,7 @@ def _gives_no_orders(text: str) -> None:
 
 
 async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: Connect, asked: Asked) -> None:
-    """A code for exactly this, once; nothing is sent before it, and nothing over the limit."""
+    """An evaluation needs the code of its bill, which is for one use and for the same targets, within the limit."""
     ids = send_traces(client, [trace_of(2, seed=2000), trace_of(2, seed=2001)])
     asked.requests.clear()
     targets = {"target": ",".join(ids), "metrics": ["confidence"]}
@@ -237,7 +237,7 @@ async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: C
 
 
 def test_a_bill_ends_after_ten_minutes() -> None:
-    """And is used once, for what it was told for."""
+    """A bill is valid for ten minutes, for one use."""
     now = [0.0]
     bills = Bills(3, clock=lambda: now[0])
     code = bills.tell(BILL)
@@ -254,7 +254,7 @@ def test_a_bill_ends_after_ten_minutes() -> None:
 
 
 async def test_a_test_is_written_nowhere_else(connect: Connect, tmp_path: Path) -> None:
-    """Only Python files below the folder of tests, symbolic links followed."""
+    """A test is written only as a Python file below the folder of tests, even through symbolic links."""
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "link").symlink_to(tmp_path)
@@ -272,7 +272,7 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 async def test_a_test_is_never_written_over(connect: Connect, tmp_path: Path) -> None:
-    """Nor is a cassette."""
+    """An existing test or cassette is not overwritten."""
     (tmp_path / "cassettes").mkdir()
     (tmp_path / "cassettes" / "test_b.yaml").write_text("mine", encoding="utf-8")
     (tmp_path / "test_a.py").write_text("mine", encoding="utf-8")
@@ -285,7 +285,7 @@ async def test_a_test_is_never_written_over(connect: Connect, tmp_path: Path) ->
 
 
 async def test_secrets_are_masked(connect: Connect, client: SearchingClient) -> None:
-    """In values, names and errors."""
+    """Secrets in values, names and errors are masked."""
     secret = "sk-proj-" + "a1B2c3D4" * 5
     trace = trace_of(3, failing={2}, text=f"my key is {secret}", name=f"key {secret}")
     trace["spans"][1]["input"] = {"password": "hunter2-hunter2"}

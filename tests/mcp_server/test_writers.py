@@ -1,4 +1,4 @@
-"""Tools that write, and the proof that no other does: whatever traces say."""
+"""The writing tools: a score, and an evaluation that a person approves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conftest import Asked, Connect
 async def test_a_person_is_asked_where_the_client_can(
     client: SearchingClient, connect: Connect, asked: Asked, mode: str, approved: bool
 ) -> None:
-    """With both protocols; without approval nothing is sent."""
+    """A client that can ask a person does so with both protocol versions; without approval no evaluation is sent."""
     (trace_id,) = send_traces(client, [{**trace_of(2), "trace_id": str(uuid4()), "spans": []}])
     questions: list[str] = []
 
@@ -43,7 +43,7 @@ async def test_a_person_is_asked_where_the_client_can(
 
 
 async def test_a_score(client: SearchingClient, connect: Connect) -> None:
-    """With its reason."""
+    """`add_score` stores the score with its reason."""
     (trace_id,) = send_traces(client, [trace_of(2, seed=2002)])
     async with connect(writes=True) as mcp:
         made = await mcp.call_tool("add_score", {"target": trace_id, "name": "right", "value": False, "reason": "no"})

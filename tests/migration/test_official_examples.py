@@ -1,7 +1,7 @@
-"""The official SDK's examples, run with it and with this library: everything that it records, we record too.
+"""The official SDK's examples, run with it and with this library, which records everything that the SDK records.
 
-They come from the package index and run unchanged; `official_names/` is the import path that migrating changes.
-Frameworks' examples need environments of their own: `tests/support/official_examples.py` runs those from the shell.
+The examples come from the package index and run unchanged; `official_names/` provides the SDK's import path. Examples
+of frameworks need their own environments, in which `tests/support/official_examples.py` runs them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from official_examples import compared, download
 
-# Not `bedrock/02_converse_stream.py`: the official wrapper takes botocore's stream for an iterator, and fails.
+# Without `bedrock/02_converse_stream.py`: the official wrapper fails, since it treats botocore's stream as an iterator.
 EXAMPLES = (
     "decorators/01_support_agent.py",
     "decorators/02_multi_turn.py",
@@ -41,14 +41,14 @@ EXAMPLES = (
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the official SDK's folder of examples."""
+    """Return the folder of the official SDK's examples."""
     return download(tmp_path_factory.mktemp("official"))
 
 
 @pytest.mark.outer
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_ours_has_every_field_that_theirs_has(name: str, examples: Path, tmp_path: Path) -> None:
-    """We have as many traces, and each leaf of theirs is in the same span of ours."""
+    """This library makes as many traces as the SDK, and each value of the SDK's is in the same span."""
     found = compared(examples / name, tmp_path, {})
     assert len(found.ours) == len(found.official) > 0
     assert found.missing == []

@@ -14,9 +14,9 @@ from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit
 
 WAITING: Final = 50
-"""Traces that wait when the program ends."""
+"""Traces that are not yet sent when the program ends."""
 LONG_S: Final = 50.0
-"""A long shutdown timeout: an exit that does not wait for it stays far below, even on a slow machine."""
+"""A shutdown timeout that is much longer than an exit that does not wait for it, even on a slow machine."""
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ LONG_S: Final = 50.0
     ids=["return", "sys.exit", "exception", "daemon thread"],
 )
 def test_what_was_traced_is_delivered_at_the_end(ending: str, code: int) -> None:
-    """Whatever ends the program by itself, everything arrives, the exit code stays, and stderr is the program's own."""
+    """However a program ends, its traces arrive, and its exit code and standard error are unchanged."""
     with StrictPandaProbe() as server:
         result = run_python(f"for n in range({WAITING}): one(f't{{n}}')\n{ending}", environment(server.url))
         posts = server.posts()
@@ -42,7 +42,7 @@ def test_what_was_traced_is_delivered_at_the_end(ending: str, code: int) -> None
 
 @pytest.mark.parametrize("seconds", ["0.001", "0.05", "0.2"])
 def test_an_end_that_leaves_no_time_is_never_silent(seconds: str) -> None:
-    """The log names undelivered traces, even those ended too late for a hand-over."""
+    """If the timeout is too short, the log has the number of undelivered spans, even of those that ended last."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT=seconds)
         result = run_python("for n in range(5): one(f't{n}')", env)
@@ -53,7 +53,7 @@ def test_an_end_that_leaves_no_time_is_never_silent(seconds: str) -> None:
 
 
 def test_a_first_span_at_exit_is_delivered_without_a_new_thread() -> None:
-    """Python 3.12 refuses new threads at exit; the thread that ends the process does the work."""
+    """Python 3.12 refuses new threads at exit, so the thread that ends the process sends the trace."""
     with StrictPandaProbe() as server:
         code = """
         import atexit, threading
@@ -67,7 +67,7 @@ def test_a_first_span_at_exit_is_delivered_without_a_new_thread() -> None:
 
 
 def test_a_server_that_hangs_holds_the_exit_no_longer_than_the_timeout() -> None:
-    """The shutdown timeout limits the exit, not the request's; one line gives the loss."""
+    """The exit waits for the shutdown timeout, not for the request's, and logs the lost spans once."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(reset="silent")
         result, took = timed_exit("one('a')", environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT="0.5"))
@@ -79,7 +79,7 @@ def test_a_server_that_hangs_holds_the_exit_no_longer_than_the_timeout() -> None
 
 @pytest.mark.parametrize("waiting", [1, 20])
 def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None:
-    """Nothing listens there: delivery is tried for a second and a half, whatever the timeout."""
+    """If no server listens, delivery is tried for a second and a half at exit, whatever the timeout."""
     with StrictPandaProbe() as server:
         url = server.url
     env = environment(url, PANDAPROBE_SHUTDOWN_TIMEOUT=str(LONG_S))
@@ -92,7 +92,7 @@ def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None
 
 
 def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
-    """A trace without its end would be shown as running for ever, although none of its spans is missing."""
+    """A trace whose end was not delivered is logged, since PandaProbe shows it as RUNNING for ever."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503) if method == "PATCH" else None
         code = """
@@ -111,7 +111,7 @@ def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
 
 
 def test_an_open_root_at_the_end_is_sent_as_running() -> None:
-    """A run that was cut off is shown as running, not as completed."""
+    """An open root at exit is sent as RUNNING, not as COMPLETED."""
     with StrictPandaProbe() as server:
         code = """
         root = tracer.start_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"})
@@ -127,7 +127,7 @@ def test_an_open_root_at_the_end_is_sent_as_running() -> None:
 
 
 def test_ctrl_c_still_delivers() -> None:
-    """KeyboardInterrupt is an end like any other."""
+    """After a KeyboardInterrupt the traces arrive, and the exit code is the same as without this library."""
     with StrictPandaProbe() as server:
         code = f"""
         import signal
@@ -143,7 +143,7 @@ def test_ctrl_c_still_delivers() -> None:
 
 
 def test_ctrl_c_reaches_what_the_tests_start_in_the_background() -> None:
-    """A shell without job control makes its background jobs ignore SIGINT, and their children would inherit that."""
+    """Programs started by the tests receive Ctrl-C, even if a shell without job control made the tests ignore it."""
     code = f"""
     import runpy, signal, subprocess, sys
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -165,7 +165,7 @@ signal.raise_signal(signal.SIGTERM)
 
 
 def test_sigterm_that_is_handled_delivers() -> None:
-    """With `handle_sigterm`, SIGTERM ends the process like `sys.exit`, with the exit code that shells use for it."""
+    """With `handle_sigterm`, SIGTERM ends the process with the traces sent and the exit code of a shell."""
     with StrictPandaProbe() as server:
         result = run_python(TERMINATED, environment(server.url, PANDAPROBE_HANDLE_SIGTERM="true"))
 
@@ -174,7 +174,7 @@ def test_sigterm_that_is_handled_delivers() -> None:
 
 
 def test_sigterm_that_nobody_handles_leaves_everything_in_the_spool(tmp_path: Path) -> None:
-    """The process is gone at once, as without this library; another process delivers what waits."""
+    """Without a handler, SIGTERM ends the process at once, and another process sends the traces in the spool."""
     with StrictPandaProbe() as server:
         port = server.stop()
         result = run_python(TERMINATED, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
@@ -186,7 +186,7 @@ def test_sigterm_that_nobody_handles_leaves_everything_in_the_spool(tmp_path: Pa
 
 
 def test_a_refused_key_does_not_hold_the_exit() -> None:
-    """Nothing can be sent for a minute: the process does not wait for its whole timeout, and logs the remedy."""
+    """If the key is refused, the process ends without waiting for its timeout, and logs the remedy."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=401, body={"detail": "Invalid or revoked API key."})
         env = environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT=str(LONG_S))

@@ -21,7 +21,7 @@ def names(server: StrictPandaProbe) -> list[str]:
 
 
 def test_parent_and_child_each_deliver_their_own_once() -> None:
-    """Waiting traces stay with the parent; the child starts empty and sends its own."""
+    """The parent sends the traces that waited at the fork; the child starts without any and sends its own."""
     with StrictPandaProbe() as server:
         code = """
         import os, warnings
@@ -44,7 +44,7 @@ def test_parent_and_child_each_deliver_their_own_once() -> None:
 
 
 def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
-    """A child forked within a span never ends its copy; its own spans join the parent's one trace."""
+    """A child forked within a span does not send its copy of the span; its own spans join the parent's trace."""
     with StrictPandaProbe() as server:
         code = """
         import os, warnings
@@ -71,9 +71,9 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
 
 
 def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
-    """With requests under way, locks held and spans open, each child traces and ends, and the parent keeps its spans.
+    """Children forked by fifty threads, with requests under way and spans open, each send their trace and end.
 
-    PANDAPROBE_FORKS=200 makes four forks for each of fifty threads (it takes a minute).
+    The parent keeps its spans. PANDAPROBE_FORKS=200 makes four forks for each thread, which takes a minute.
     """
     forks = int(os.environ.get("PANDAPROBE_FORKS", "20"))
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.02) as server:
@@ -106,7 +106,7 @@ def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
 
 
 def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None:
-    """The fork waits for the import, but not for ever: such a child counts its spans as dropped, and says so once."""
+    """A fork waits for an import for a limited time; then the child counts its spans as dropped and logs it once."""
     with StrictPandaProbe() as server:
         code = """
         import os, threading, warnings
@@ -140,7 +140,7 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_children_of_a_process_pool_deliver_at_its_end(method: str, tmp_path: Path) -> None:
-    """concurrent.futures ends its processes in good order, with the default start method of Python 3.13 and of 3.14."""
+    """Children of a process pool deliver at its end, with the start methods of Python 3.13 and of 3.14."""
     with StrictPandaProbe() as server:
         program = f"""
 import multiprocessing, sys, warnings
@@ -159,7 +159,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool_whose_initializer_is_init_traces_however_its_processes_start(method: str, tmp_path: Path) -> None:
-    """A spawned process lacks the main program's `init()`; a forked one may call `init()` again."""
+    """A pool with `init` as its initializer traces in forked and in spawned processes."""
     (tmp_path / "agents.py").write_text(
         "import pandaprobe_otel\n@pandaprobe_otel.agent(name='in child')\ndef work(): ...\n", encoding="utf-8"
     )
@@ -184,7 +184,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_of_multiprocessing_deliver_at_their_end(method: str, tmp_path: Path) -> None:
-    """Children of multiprocessing end by os._exit, without atexit; their finalizers run."""
+    """Children of multiprocessing deliver in their finalizers, since os._exit ends them without atexit."""
     with StrictPandaProbe() as server:
         program = f"""
 import multiprocessing, sys, warnings
@@ -202,7 +202,7 @@ if __name__ == "__main__":
 
 
 def _run_with_module(folder: Path, program: str, env: dict[str, str]) -> tuple[int, str]:
-    """Run a program whose child's work is in a module of its own, as spawn needs it."""
+    """Run a program whose child's function is in its own module, as the method spawn needs."""
     (folder / "child_work.py").write_text(SET_UP + "\ndef work():\n    one('in child')\n", encoding="utf-8")
     (folder / "main.py").write_text(program, encoding="utf-8")
     done = subprocess.run(

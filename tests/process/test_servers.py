@@ -1,4 +1,4 @@
-"""Servers that fork their workers: gunicorn with a preloaded app, Celery with a process for each task."""
+"""Servers that fork their workers: gunicorn with a preloaded app, and Celery with a process for each task."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 @contextmanager
 def running(folder: Path, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a server in its own process group, and end the whole group afterwards."""
+    """Run a server in its own process group, and kill the group if the server still runs at the end."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
@@ -80,12 +80,15 @@ def running(folder: Path, env: dict[str, str], *arguments: str) -> Iterator[subp
 
 
 def names(server: StrictPandaProbe) -> Counter[str]:
-    """Return the names of the posted traces, counted."""
+    """Return the number of posted traces by name."""
     return Counter(post.body["name"] for post in server.posts())
 
 
 def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp_path: Path) -> None:
-    """Preloaded workers, forked amid a request of ours and an open span, and their successors send each trace once."""
+    """Preloaded workers and their successors send each trace once.
+
+    They are forked while a request of this library is under way and a span is open.
+    """
     (tmp_path / "web.py").write_text(WEB_APP, encoding="utf-8")
     listens = tmp_path / "socket"
     options = ("--preload", "--workers=4", f"--bind=unix:{listens}", "--max-requests=4", "--config=python:web")
@@ -105,7 +108,7 @@ def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp
 
 
 def ask(path: Path, number: int) -> int:
-    """Send one request; repeat it if the worker that took it was just being replaced."""
+    """Send one request; repeat it if its worker is just being replaced."""
     statuses: list[int] = []
 
     def is_answered() -> bool:
@@ -120,7 +123,7 @@ def ask(path: Path, number: int) -> int:
 
 
 def test_a_process_of_celery_that_ends_after_one_task_delivers_it(tmp_path: Path) -> None:
-    """`max_tasks_per_child=1`: the child ends by os._exit right after its task."""
+    """With `max_tasks_per_child=1`, a child delivers its task although os._exit ends it at once."""
     (tmp_path / "tasks.py").write_text(TASK_APP, encoding="utf-8")
     for name in ("in", "control"):
         (tmp_path / name).mkdir()

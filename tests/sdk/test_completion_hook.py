@@ -1,4 +1,4 @@
-"""Completion hook: messages for PandaProbe that other exporters of the same spans do not get."""
+"""The completion hook, through which PandaProbe gets messages that other exporters of the same spans do not get."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ANSWERED = [{"role": "assistant", "parts": [{"type": "text", "content": "On its 
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TracerProvider]:
-    """Return a provider whose traces go to `traces.jsonl`, with the hook chosen in the environment."""
+    """Yield a provider whose traces go to `traces.jsonl`, with the hook chosen in the environment."""
     monkeypatch.setenv(HOOK, "pandaprobe")
     monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
-    pandaprobe_otel.shutdown()  # what an earlier test has begun
+    pandaprobe_otel.shutdown()  # ends the pipeline of an earlier test
     provider = TracerProvider()
     handle = pandaprobe_otel.init(local=tmp_path / "traces.jsonl", tracer_provider=provider, instrument=False)
     yield provider
@@ -33,13 +33,13 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracer
 
 
 def content_of(path: Path) -> tuple[Any, Any]:
-    """Return input and output of the only span."""
+    """Return the input and output messages of the only span."""
     [span] = json.loads(path.read_text(encoding="utf-8"))["spans"]
     return span["input"]["messages"], span["output"]["messages"]
 
 
 def test_content_reaches_pandaprobe_only(provider: TracerProvider, tmp_path: Path) -> None:
-    """The span of PandaProbe has the messages; that of another exporter has none."""
+    """PandaProbe's span has the messages, and another exporter's span does not."""
     other = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(other))
     with provider.get_tracer("app").start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat"}) as span:
@@ -53,7 +53,7 @@ def test_content_reaches_pandaprobe_only(provider: TracerProvider, tmp_path: Pat
 
 
 def test_without_init_it_says_so() -> None:
-    """A hook without a pipeline is told of, with the variable's name."""
+    """A hook without a pipeline is logged once, with the variable's name."""
     with TracerProvider().get_tracer("app").start_as_current_span("chat") as span:
         for _ in range(2):
             PandaProbeCompletionHook().on_completion(inputs=ASKED, outputs=[], system_instruction=[], span=span)
@@ -62,7 +62,7 @@ def test_without_init_it_says_so() -> None:
 
 @pytest.mark.outer
 def test_the_official_library_loads_and_calls_it(provider: TracerProvider, tmp_path: Path) -> None:
-    """`opentelemetry-util-genai` finds the entry point and passes its own message types."""
+    """`opentelemetry-util-genai` loads the hook by its entry point and passes its own message types."""
     from opentelemetry.util.genai.completion_hook import load_completion_hook
     from opentelemetry.util.genai.handler import TelemetryHandler
     from opentelemetry.util.genai.types import InputMessage, OutputMessage, Text, ToolCallRequestPart

@@ -1,4 +1,4 @@
-"""GenAI metrics: each model call once, with the tokens that the trace itself has."""
+"""GenAI metrics: each model call counted once, with the tokens in the trace."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHAT: dict[str, Any] = {
 
 
 def points(reader: InMemoryMetricReader, name: str) -> list[HistogramDataPoint]:
-    """Return the points of one histogram."""
+    """Return the data points of one histogram."""
     data: Any = reader.get_metrics_data()
     if data is None:
         return []
@@ -47,7 +47,7 @@ def tokens(reader: InMemoryMetricReader) -> dict[str, float]:
 
 
 def told(trace: dict[str, Any]) -> tuple[int, int]:
-    """Return the tokens of a mapped trace."""
+    """Return the prompt and completion tokens of a mapped trace."""
     usages = [span.get("token_usage") or {} for span in trace["spans"]]
     return sum(one.get("prompt_tokens", 0) for one in usages), sum(one.get("completion_tokens", 0) for one in usages)
 
@@ -68,7 +68,7 @@ def reader() -> InMemoryMetricReader:
 
 @pytest.fixture
 def tracer_provider(reader: InMemoryMetricReader) -> Iterator[TracerProvider]:
-    """Return a provider whose spans are measured."""
+    """Yield a provider with the metrics processor."""
     provider = TracerProvider()
     provider.add_span_processor(GenAIMetricsProcessor(MeterProvider([reader])))
     yield provider
@@ -81,7 +81,7 @@ QUICK = {"rag", "sequential", "messages_stream", "chat_error_429"}
 
 @pytest.mark.parametrize("scenario", [pytest.param(each, marks=() if each in QUICK else IN_FULL) for each in SCENARIOS])
 def test_tokens_are_those_of_the_trace(scenario: str) -> None:
-    """Whatever the instrumentations, and however many of them see one call, the sums equal those of PandaProbe."""
+    """The tokens in the metrics equal those of the mapped trace, for all instrumentations that record a call."""
     for name in captures.names():
         if name.partition("__")[2] != scenario:
             continue
@@ -96,7 +96,7 @@ def test_tokens_are_those_of_the_trace(scenario: str) -> None:
 def test_a_call_has_the_attributes_of_the_conventions(
     tracer_provider: TracerProvider, reader: InMemoryMetricReader
 ) -> None:
-    """Tokens, duration and the time to the first chunk have model, provider, operation and server."""
+    """Duration, tokens and time to first chunk have the model, the provider, the operation and the server."""
     tracer = tracer_provider.get_tracer("app")
     span = tracer.start_span("chat", attributes=CHAT, start_time=1_000_000_000)
     span.set_attributes({"gen_ai.usage.input_tokens": 120, "gen_ai.usage.output_tokens": 30})
@@ -110,7 +110,7 @@ def test_a_call_has_the_attributes_of_the_conventions(
 
 
 def test_failed_calls_name_the_error(tracer_provider: TracerProvider, reader: InMemoryMetricReader) -> None:
-    """The duration of a failed call has the type of its error, and no tokens are made up."""
+    """The duration of a failed call has the type of its error, and no tokens are recorded."""
     with pytest.raises(TimeoutError), tracer_provider.get_tracer("app").start_as_current_span("chat", attributes=CHAT):
         raise TimeoutError("no answer in 8 s")
     [duration] = points(reader, DURATION)
@@ -119,7 +119,7 @@ def test_failed_calls_name_the_error(tracer_provider: TracerProvider, reader: In
 
 
 def test_tools_and_agents_are_no_model_calls(tracer_provider: TracerProvider, reader: InMemoryMetricReader) -> None:
-    """Only model calls are measured."""
+    """Tools, agents and HTTP requests are not measured."""
     tracer = tracer_provider.get_tracer("app")
     for operation in ("invoke_agent", "execute_tool"):
         tracer.start_span("step", attributes={"gen_ai.operation.name": operation}).end()
@@ -128,15 +128,15 @@ def test_tools_and_agents_are_no_model_calls(tracer_provider: TracerProvider, re
 
 
 def test_content_is_neither_read_nor_a_dimension(tracer_provider: TracerProvider, reader: InMemoryMetricReader) -> None:
-    """Messages of a call do not get into the metrics, and do not hinder them."""
+    """Messages of a call are not in the metrics, and the call is still measured."""
     messages = '[{"role": "user", "parts": [{"type": "text", "content": "' + "secret " * 100_000 + '"}]}]'
     tracer_provider.get_tracer("app").start_span("chat", attributes={**CHAT, "gen_ai.input.messages": messages}).end()
     assert "secret" not in str(points(reader, DURATION)) != "[]"
 
 
 def test_init_records_with_the_given_provider(reader: InMemoryMetricReader) -> None:
-    """`init(meter_provider=...)` measures; a later `init` without one stops."""
-    pandaprobe_otel.shutdown()  # what an earlier test has begun
+    """`init(meter_provider=...)` measures calls, and a later `init` without it does not."""
+    pandaprobe_otel.shutdown()  # ends the pipeline of an earlier test
     provider = TracerProvider()
     options: dict[str, Any] = {"local": "/dev/null", "tracer_provider": provider, "instrument": False}
     handle = pandaprobe_otel.init(meter_provider=MeterProvider([reader]), **options)
@@ -150,7 +150,7 @@ def test_init_records_with_the_given_provider(reader: InMemoryMetricReader) -> N
 
 
 def test_spans_that_never_end_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound, the parents of open spans are not remembered; all calls still count."""
+    """Parents of open spans are remembered up to a bound, and calls beyond it are still counted."""
     monkeypatch.setattr("pandaprobe_otel.sdk.genai_metrics._MAX_OPEN_SPANS", 3)
     reader, provider = InMemoryMetricReader(), TracerProvider()
     processor = GenAIMetricsProcessor(MeterProvider([reader]))

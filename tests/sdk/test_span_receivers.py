@@ -1,4 +1,4 @@
-"""Exporter, processor, `init()`, environment and configuration file, combined, deliver each trace once."""
+"""Exporter, processor, `init()`, environment and configuration file together deliver each trace once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ trace.set_tracer_provider(TracerProvider())
 exporter = point.load()(**json.loads(os.environ["SETTINGS"]))
 trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(exporter))
 """
-"""The way `opentelemetry-configuration` uses a file. That package needs a newer SDK than we do: its tests are outer."""
+"""The calls that `opentelemetry-configuration` makes for a file. The package needs a newer SDK: its tests are outer."""
 LAUNCHER = """
 from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
 from opentelemetry.instrumentation.distro import DefaultDistro
@@ -66,7 +66,7 @@ BY_LAUNCHER = ["environment", "as by a file", pytest.param("file", marks=pytest.
 
 
 def launched(folder: Path, launcher: str, way: str = "", **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run an app under OpenTelemetry's launcher, where the exporter is named by a variable or by a file."""
+    """Run an app under OpenTelemetry's launcher, with the exporter named in a variable or a file."""
     variables = {"PANDAPROBE_LOCAL": str(folder / "traces.jsonl"), "SETTINGS": json.dumps(settings)}
     variables |= {f"OTEL_{signal}_EXPORTER": "none" for signal in ("METRICS", "LOGS")}
     if launcher == "environment":
@@ -83,7 +83,7 @@ def launched(folder: Path, launcher: str, way: str = "", **settings: object) -> 
 
 @pytest.mark.parametrize(("first", "second"), [*itertools.permutations(WAYS, 2), *((way, way) for way in WAYS)])
 def test_two_ways_of_the_app_deliver_once(first: str, second: str, tmp_path: Path) -> None:
-    """Any two ways, in either order, and one way twice, deliver once."""
+    """Any two of exporter, processor and `init()`, in either order, or one of them twice, deliver each trace once."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     result = run_python(START + f"{WAYS[first]}\n{WAYS[second]}" + END, env, set_up=False)
 
@@ -94,7 +94,7 @@ def test_two_ways_of_the_app_deliver_once(first: str, second: str, tmp_path: Pat
 @pytest.mark.parametrize("way", ["none", *WAYS])
 @pytest.mark.parametrize("launcher", BY_LAUNCHER)
 def test_the_launcher_and_a_way_of_the_app_deliver_once(launcher: str, way: str, tmp_path: Path) -> None:
-    """OTEL_TRACES_EXPORTER or OTEL_CONFIG_FILE names the exporter, and the app adds something, or nothing."""
+    """An exporter named in OTEL_TRACES_EXPORTER or a file delivers once, whatever the app adds."""
     result = launched(tmp_path, launcher, way)
 
     assert (result.returncode, result.stderr) == (0, "")
@@ -103,7 +103,7 @@ def test_the_launcher_and_a_way_of_the_app_deliver_once(launcher: str, way: str,
 
 @pytest.mark.parametrize("launcher", BY_LAUNCHER[1:])
 def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launcher: str, tmp_path: Path) -> None:
-    """The file's `local` is the destination of traces; words that are no settings of an exporter are reported."""
+    """A file's `local` is the destination of traces, and names that are no settings of an exporter are logged."""
     there = tmp_path / "there.jsonl"
     result = launched(tmp_path, launcher, local=str(there), lokal="x", instrument=False)
 
@@ -115,7 +115,7 @@ def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launch
 
 
 def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
-    """Another destination is another delivery, on purpose."""
+    """Two different destinations each get every trace once."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     there = tmp_path / "there.jsonl"
     line = f"provider().add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor(local={str(there)!r}))"
@@ -126,7 +126,7 @@ def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
 
 
 def test_what_stands_aside_is_said_once_and_what_of_init_does_not_count(tmp_path: Path) -> None:
-    """The handle of `init()` is that of the delivering processor."""
+    """An ignored exporter and ignored arguments of `init()` are each logged once; the processor delivers."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     code = f"""
 {WAYS["processor"]}

@@ -1,4 +1,4 @@
-"""Every command of the skill, in its order, in a folder of its own, against a local PandaProbe."""
+"""The commands of the skill, run in order in a new folder on a local PandaProbe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sent_traces import send_traces
 
 PROGRAM = PROGRAMS["bad_arguments"]
 EXPECTED = {
-    'pip install "pandaprobe-otel[cli,local,mcp]"': None,  # it is installed
+    'pip install "pandaprobe-otel[cli,local,mcp]"': None,  # is installed already
     "pandaprobe-otel setup --dry-run": (0, "imports pandaprobe_otel already"),
     "pandaprobe-otel doctor": (0, "API key good"),
     "pandaprobe-otel traces list --since 1h": (0, "answer"),
@@ -39,23 +39,23 @@ EXPECTED = {
     "python -m pytest tests/test_refund.py": (1, PROGRAM.fails),
     "pandaprobe-otel rerun TRACE --entry shop:answer --from 2 --prompt prompt.md": (0, "fork of answer from 2"),
 }
-"""The exit code and a part of what is printed; None: any that is no failure of the command itself."""
+"""Each command's exit code and a part of its output; a code of None allows 0 and 1, and without both it is not run."""
 
 
 def _commands() -> Iterator[str]:
-    """Yield the lines of indented blocks."""
+    """Yield the lines of the skill's indented blocks."""
     for line in skill_text().splitlines():
         if line.startswith("    ") and line.strip():
             yield line.strip()
 
 
 def test_every_command_has_an_expectation() -> None:
-    """And every expectation a command; those within lines are there too."""
+    """The skill's indented commands are exactly those with an expectation, in the same order."""
     assert list(_commands()) == list(EXPECTED)
 
 
 def test_every_command_exists() -> None:
-    """Also those that are named within sentences."""
+    """Each command that the skill names, even within a sentence, exists."""
     from pandaprobe_otel.cli.app import app
 
     named = set(re.findall(r"`?pandaprobe-otel (\w+)", skill_text().split("---\n", 2)[2]))
@@ -79,7 +79,7 @@ def _run(folder: Path, text: str, pandaprobe: LocalServer, project: str) -> str:
 @pytest.mark.outer
 @pytest.mark.exhaustive
 def test_the_commands_do_what_the_skill_says(tmp_path: Path) -> None:
-    """With the ids that were found before."""
+    """Each command exits with the expected code and prints the expected text, with the ids of real traces."""
     project = f"skill-{uuid4()}"
     with LocalServer(limit=None, scripted_judge=True) as pandaprobe, ScriptedEndpoint(PROGRAM.script) as endpoint:
         good = _run(tmp_path, PROGRAM.mended_text, pandaprobe, project)

@@ -1,4 +1,4 @@
-"""Places of the skill: written, renewed, kept when edited, removed."""
+"""Files of the skill: written, renewed, kept if edited, and removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _all(folder: Path) -> set[str]:
 
 
 def test_the_head_is_what_agents_read() -> None:
-    """Name, description within the standard's length, version and hash."""
+    """The skill's head has the name, a description within the standard's length, the version and the hash."""
     head = yaml.safe_load(skill_text().split("---\n")[1])
 
     assert head["name"] == "pandaprobe-otel"
@@ -27,7 +27,7 @@ def test_the_head_is_what_agents_read() -> None:
 
 
 def test_installed_and_removed(tmp_path: Path) -> None:
-    """For all agents, for one whose folder is there, for one that is named; nothing is left of it."""
+    """The skill is written for all agents, for those with a folder and for named ones, and is removed completely."""
     (tmp_path / ".claude").mkdir()
     before = _all(tmp_path)
     found = install(tmp_path, ["cursor"])
@@ -41,7 +41,7 @@ def test_installed_and_removed(tmp_path: Path) -> None:
 
 
 def test_an_edited_file_stays(tmp_path: Path) -> None:
-    """Whatever was changed in it; one of an older version is renewed."""
+    """A file with any edit is neither renewed nor removed."""
     (shared,) = install(tmp_path)
     text = shared.file.read_text(encoding="utf-8")
     for edited in (text.replace("Ask before", "Never ask before"), text + "\n", "mine"):
@@ -52,7 +52,7 @@ def test_an_edited_file_stays(tmp_path: Path) -> None:
 
 
 def test_an_older_version_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was not edited: its hash fits."""
+    """A file of an older version without edits is renewed, since its hash fits."""
     monkeypatch.setattr(installing, "version", lambda _name: "0.0.1")
     install(tmp_path)
     monkeypatch.undo()

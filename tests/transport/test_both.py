@@ -1,4 +1,4 @@
-"""Requests without an answer, in both transports: were they perhaps carried out?"""
+"""Requests without an answer, in both transports: whether the server may have carried them out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def look(kind: Kind, url: str) -> Outcome:
 
 @kinds
 def test_nobody_listening_is_not_an_unknown_outcome(kind: Kind) -> None:
-    """A refused connection cannot have carried a request."""
+    """A refused connection cannot have carried a request, so the outcome is known."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -52,7 +52,7 @@ def test_nobody_listening_is_not_an_unknown_outcome(kind: Kind) -> None:
 
 @kinds
 def test_a_reset_after_the_body_is_an_unknown_outcome(kind: Kind) -> None:
-    """The server may have carried it out."""
+    """If the connection is reset after the body, the server may have carried out the request."""
     with StrictPandaProbe() as server:
         server.script.append(Reply(reset="accepted"))
         answer = post(kind, server.url)
@@ -64,7 +64,7 @@ def test_a_reset_after_the_body_is_an_unknown_outcome(kind: Kind) -> None:
 @kinds
 @pytest.mark.parametrize("raw", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"])
 def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) -> None:
-    """The server has read the request, whatever broken answer came back."""
+    """After a broken answer, the server may have carried out the request."""
     with answering(raw) as url:
         answer = post(kind, url)
 
@@ -74,7 +74,7 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) ->
 
 @kinds
 def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
-    """The permission is asked for when there is a connection, right before the first byte."""
+    """A request without time left is not sent; the time is checked after connecting, right before the first byte."""
     accepted: list[socket.socket] = []
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -97,7 +97,7 @@ def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
 
 
 def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """httpx2 has another name: requests over httpx wait, direct ones go out."""
+    """With httpx2 alone installed, requests over httpx fail with a reason, and those over a socket are sent."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_outcomes", raising=False)
@@ -116,7 +116,7 @@ def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: 
 
 @kinds
 def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind) -> None:
-    """PandaProbe answers a PATCH with the whole trace, of any size: the rest is neither kept nor awaited."""
+    """Only the needed part of an answer is read, since PandaProbe answers a PATCH with the whole trace."""
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 100_000, hang_up=False) as url:
         transport = kind(url, {})
         answer = transport.send(Request(method="PATCH", path="/traces/x", body=b"{}", most_read=50_000, timeout_s=60.0))
@@ -129,7 +129,7 @@ def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind) -> None:
 
 @kinds
 def test_an_answer_that_never_ends_is_given_up(kind: Kind) -> None:
-    """A request for a whole body gets it up to a bound of memory, and fails if the body has no end."""
+    """An answer larger than the bound of memory makes the request fail."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * ((64 << 20) + 1)
     with answering(endless, hang_up=False) as url:
         answer = look(kind, url)

@@ -1,4 +1,4 @@
-"""Faults of the environment count as a missing answer, which names the variable."""
+"""Faults of the environment, which count as a missing answer with the variable's name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def directly() -> Outcome:
 def test_a_proxy_that_cannot_be_used_is_no_exception(
     ask: Callable[[], Outcome], value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """httpx raises when its client is made: that would end the sender thread, and nothing would ever be sent."""
+    """An unusable proxy gives an outcome, although httpx raises; an exception would end the sender thread."""
     monkeypatch.setenv("ALL_PROXY", value)
     monkeypatch.setitem(sys.modules, "socksio", None)
     answer = ask()
@@ -68,14 +68,14 @@ def test_a_proxy_that_cannot_be_used_is_no_exception(
     assert words in answer.reason
 
 
-_looks = pytest.mark.skipif(version("httpx").startswith("0.27."), reason="httpx takes its own then")
+_looks = pytest.mark.skipif(version("httpx").startswith("0.27."), reason="httpx 0.27 uses its own then")
 
 
 @pytest.mark.parametrize(
     "ask", [pytest.param(synchronously, marks=_looks), pytest.param(asynchronously, marks=_looks), directly]
 )
 def test_certificates_that_are_not_there_are_named(ask: Callable[[], Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python says that a file is missing, but not which."""
+    """The reason for a missing certificate file has the variable and the path, which Python's message lacks."""
     monkeypatch.setenv("SSL_CERT_FILE", "/none/such.pem")
     answer = ask()
 

@@ -1,4 +1,4 @@
-"""Requests as lines of a file, and reading them back."""
+"""Requests as lines of a file, and the reader of that file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _request(method: str, path: str, body: object = None) -> Request:
 
 
 def test_each_request_comes_back_as_what_it_was(tmp_path: Path) -> None:
-    """Traces, spans, changes and scores are lines, a look-up of a trace is none. All are answered as by a server."""
+    """A trace, spans, a change and a score are each a line with their kind; a look-up writes none."""
     transport = FileTransport(str(tmp_path / "t.jsonl"))
     outcomes = [
         transport.send(_request("POST", "/traces", TRACE)),
@@ -44,7 +44,7 @@ def test_each_request_comes_back_as_what_it_was(tmp_path: Path) -> None:
 
 
 def test_threads_never_mix_their_lines(tmp_path: Path) -> None:
-    """Eight threads write long lines at once; each line is whole."""
+    """Eight threads write long lines at once, and each line is whole."""
     transport = FileTransport(str(tmp_path / "t.jsonl"))
     body = {**TRACE, "input": "x" * 200_000}
     threads = [
@@ -59,7 +59,7 @@ def test_threads_never_mix_their_lines(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_has_not_arrived(tmp_path: Path) -> None:
-    """A file that cannot be opened is an outage, so delivery retries."""
+    """A file that cannot be opened gives the same outcome as a refused connection, so delivery retries."""
     outcome = FileTransport(str(tmp_path / "gone" / "t.jsonl")).send(_request("POST", "/traces", TRACE))
     assert isinstance(outcome, NoAnswer)
     assert not outcome.may_have_arrived
@@ -67,7 +67,7 @@ def test_what_cannot_be_written_has_not_arrived(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the disk is full in the middle of a line, its beginning is removed."""
+    """If the disk is full in the middle of a line, the beginning of the line is removed."""
     path = tmp_path / "t.jsonl"
     transport = FileTransport(str(path))
     transport.send(_request("POST", "/traces", TRACE))
@@ -93,7 +93,7 @@ def test_others_cannot_read_what_agents_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"trace_id": "a', "[1]", "17", '"text"', "{}", '{"trace_id": "a"}', "\\x00\\xff"])
 def test_a_line_that_is_no_trace_is_named(tmp_path: Path, text: str) -> None:
-    """An unreadable line is reported with its number, and the rest is read."""
+    """An unreadable line is returned as BAD with its number, and the other lines are read."""
     path = tmp_path / "t.jsonl"
     path.write_text(f"{json.dumps(TRACE)}\n\n{text}\n{json.dumps(TRACE)}\n", encoding="utf-8")
     found = list(read_entries(path))
@@ -106,7 +106,7 @@ def test_a_line_that_is_no_trace_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_json_list_is_read_too(tmp_path: Path) -> None:
-    """`traces export` writes a list of traces; an unfinished list is one bad entry."""
+    """A JSON list of traces, as `traces export` writes it, is read; an unfinished list is one BAD entry."""
     path = tmp_path / "t.json"
     path.write_text(json.dumps([TRACE, TRACE], indent=2), encoding="utf-8")
     assert [entry.kind for entry in read_entries(path)] == [EntryKind.TRACE] * 2
@@ -115,14 +115,14 @@ def test_a_json_list_is_read_too(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_has_nothing(tmp_path: Path) -> None:
-    """The app traced nothing."""
+    """An empty file has no entries, since the app made no trace."""
     (tmp_path / "t.jsonl").touch()
     entries: list[Entry] = list(read_entries(tmp_path / "t.jsonl"))
     assert entries == []
 
 
 def test_spans_without_their_trace_become_one() -> None:
-    """Spans of a trace that another process posted become a trace named after the earliest of them."""
+    """Spans of a trace that another process posted become a trace with the name of the earliest span."""
     spans = [
         {"name": "late", "started_at": "2026-01-02T03:04:06Z"},
         {"name": "early", "started_at": "2026-01-02T03:04:05Z"},

@@ -27,7 +27,7 @@ def post(url: str, *, timeout_s: float = 60.0) -> Answer | NoAnswer:
 
 
 def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() -> None:
-    """A bearer header would change the key of the server's limit."""
+    """Key, project and content type are sent, and no bearer header, which would change the key of the limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
@@ -42,7 +42,7 @@ def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() ->
 
 
 def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
-    """The timeout bounds the request."""
+    """A request to a server that never answers ends at the timeout."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -53,7 +53,7 @@ def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
 
 
 def test_a_redirect_is_an_answer_and_the_key_does_not_follow_it() -> None:
-    """The other host gets no request."""
+    """A redirect is returned as an answer, and its target gets no request."""
     with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server:
         server.script.append(Reply(status=307, headers={"Location": f"{elsewhere.url}/traces"}))
         answer = post(server.url)
@@ -64,7 +64,7 @@ def test_a_redirect_is_an_answer_and_the_key_does_not_follow_it() -> None:
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
-    """The closed connection is noticed before a request is written to it, and a new one is opened."""
+    """A connection closed by the server is noticed before the next request, and a new one is opened."""
     accepted = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}"
     with StrictPandaProbe() as server:
         server.script.append(Reply(wire=lambda connection: connection.sendall(accepted)))
@@ -78,7 +78,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
 
 
 def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFixture) -> None:
-    """httpx logs each request at INFO; an app at that level would get a line for each trace."""
+    """Requests of this library are not logged by httpx, even if the app's level is DEBUG."""
     with StrictPandaProbe() as server, caplog.at_level(logging.DEBUG):
         post(server.url)
 
@@ -86,10 +86,10 @@ def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFix
 
 
 def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Only our requests are kept out of the log."""
+    """The app's own httpx requests are logged as before."""
     import httpx
 
-    with StrictPandaProbe() as server, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
+    with StrictPandaProbe() as server, caplog.at_level(logging.INFO, logger="httpx"):  # another library may set it
         post(server.url)
         httpx.get(f"{server.url}/traces/x", timeout=60)
 
@@ -97,7 +97,7 @@ def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureF
 
 
 def test_a_request_imports_nothing_once_connected() -> None:
-    """A fork during an import in a background thread would leave the child with a locked module."""
+    """A connected transport imports no module: a child forked during an import would have a locked module."""
     with StrictPandaProbe() as server:
         code = f"""
         import sys

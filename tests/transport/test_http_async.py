@@ -1,4 +1,4 @@
-"""The transport for asyncio against real sockets: the twin of test_http.py."""
+"""The asyncio transport against real sockets, with the tests of test_http.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def get(url: str, *, timeout_s: float = PATIENCE_S) -> Answer | NoAnswer:
 
 
 async def test_an_answer_of_any_status_is_an_answer() -> None:
-    """The answer has its headers, and the request had the key and project."""
+    """An answer of any status has its headers, and its request had the key and project."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(status=418, body={"a": 1}, headers={"X-Request-ID": "r"}))
         answer = await get(api.url)
@@ -39,7 +39,7 @@ async def test_an_answer_of_any_status_is_an_answer() -> None:
 
 
 async def test_nobody_listening_is_not_an_unknown_outcome() -> None:
-    """A refused connection cannot have carried a request."""
+    """A refused connection cannot have carried a request, so the outcome is known."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -50,7 +50,7 @@ async def test_nobody_listening_is_not_an_unknown_outcome() -> None:
 
 
 async def test_a_reset_after_the_request_is_an_unknown_outcome() -> None:
-    """The server may have carried it out."""
+    """After a reset, the server may have carried out the request."""
     with ScriptedApi() as api:
         api.tell("GET /traces", RESET)
         answer = await get(api.url)
@@ -60,7 +60,7 @@ async def test_a_reset_after_the_request_is_an_unknown_outcome() -> None:
 
 
 async def test_a_silent_server_ends_at_the_timeout() -> None:
-    """The timeout bounds the request."""
+    """A request to a silent server ends at the timeout."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -71,7 +71,7 @@ async def test_a_silent_server_ends_at_the_timeout() -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """The key would be sent along."""
+    """A redirect is not followed, since its target would get the key."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(status=307, headers={"Location": f"{api.url}/elsewhere"}))
         answer = await get(api.url)
@@ -81,8 +81,8 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_only_our_requests_are_kept_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Only our requests are silenced, even while both wait in one thread, as in an event loop."""
-    with ScriptedApi() as api, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
+    """Only requests of this library are kept out of the log, even if the app's run in the same thread."""
+    with ScriptedApi() as api, caplog.at_level(logging.INFO, logger="httpx"):  # another library may set it
         both = threading.Barrier(2, timeout=PATIENCE_S)
         api.tell("GET /traces", Told(after=both.wait))
         api.tell("GET /own", Told(after=both.wait))

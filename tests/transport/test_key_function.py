@@ -1,4 +1,4 @@
-"""Keys from a function of the app."""
+"""Keys that a function of the app returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK = Request(method="GET", path="/traces/x")
 
 
 def wrong_key(method: str, path: str) -> Reply:
-    """Refuse every key, as a server does."""
+    """Return the server's refusal of a key."""
     return Reply(status=401, body={"detail": "Invalid or revoked API key."})
 
 
@@ -30,7 +30,7 @@ def wrong_key(method: str, path: str) -> Reply:
 def test_another_key_is_sent_after_a_refusal_and_only_then(
     transport: Callable[[str, dict[str, str]], KeyedTransport],
 ) -> None:
-    """The new key goes on the same connection, with any transport."""
+    """The function is called again only after a refusal, and the new key is sent over the same connection."""
     keys = iter(["sk_pp_1", "sk_pp_2"])
     with StrictPandaProbe() as server:
         asked = KeyFunctionTransport(transport(server.url, {}), ask=lambda: next(keys), project_name="shop")
@@ -46,7 +46,7 @@ def test_another_key_is_sent_after_a_refusal_and_only_then(
 
 @pytest.mark.parametrize("answer", ["", "two words", None, 7, "a\r\nb"])
 def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFixture) -> None:
-    """A header cannot carry it: the request waits, and the fault is logged once, without the value."""
+    """A value that is no key is not sent: the request fails, and the fault is logged at most once."""
     with StrictPandaProbe() as server:
         inner = SocketTransport(server.url, {})
         asked = KeyFunctionTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
@@ -58,7 +58,7 @@ def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFix
 
 
 def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
-    """The vault is down: the known key may become valid again (an account was blocked for a while)."""
+    """If the function raises, the last key is sent again, since a blocked account may become valid again."""
     answers: list[Callable[[], str]] = [lambda: "sk_pp_1", lambda: str(1 // 0), lambda: "sk_pp_1"]
     with StrictPandaProbe() as server:
         asked = KeyFunctionTransport(SocketTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop")
@@ -72,7 +72,7 @@ def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
 
 
 def test_the_app_gives_a_function_instead_of_a_key(tmp_path: Path) -> None:
-    """A thread of its own calls the function, not `init`; traces arrive, or wait in the function's own spool."""
+    """A sender thread calls the function, not `init`, and traces are sent with its key."""
     code = """
     import threading, pandaprobe_otel
     from opentelemetry import trace
@@ -98,7 +98,7 @@ def test_the_app_gives_a_function_instead_of_a_key(tmp_path: Path) -> None:
 
 
 def test_a_function_names_the_spool_whatever_key_it_gives() -> None:
-    """A process with the next key thus finds what one with the last key has left."""
+    """The function's name, not its key, identifies the spool, so a later key finds the earlier requests."""
 
     def resolved(key: object) -> Config:
         return Config.resolve({"api_key": key}, environ={}, file=Path("none"))

@@ -1,4 +1,4 @@
-"""A key echoed in any form and place is in no outcome."""
+"""Removal of the key from outcomes, in any form and place."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 def gives_away(text: str, key: str) -> bool:
-    """Return whether a text holds a dozen characters of the key, after undoing every escape."""
+    """Return whether a text has a dozen characters of the key, after any form of escape is undone."""
     texts = {text, unquote(text), html.unescape(text), text.replace("\0", "").replace("�", "")}
     texts.add(re.sub(r"\\[ux](?:00)?([0-9a-fA-F]{2})", lambda match: chr(int(match.group(1), 16)), text))
     texts.add(re.sub(r"\\(.)", r"\1", text))
@@ -56,7 +56,7 @@ def gives_away(text: str, key: str) -> bool:
 
 
 def told(outcome: Outcome) -> str:
-    """Return everything that others see of an unsuccessful outcome."""
+    """Return everything in an unsuccessful outcome that is logged or shown."""
     verdict = judge(outcome)
     shown = [verdict.message, *map(repr, verdict.errors)]
     if isinstance(outcome, Answer):
@@ -77,7 +77,7 @@ def told(outcome: Outcome) -> str:
 def test_no_form_of_the_key_comes_back(
     key: str, echo: str, status: int, place: str, around: str, encoding: str
 ) -> None:
-    """The key is found plain, escaped or encoded; in a body of any shape, a header, or a failure's reason."""
+    """No escaped or encoded key remains in a body of any shape, a header, or a failure's reason."""
     words = f"{around.encode('ascii', 'ignore').decode()} {ECHOES[echo](key)} is not valid"
     bodies = {
         "text": "refused: " + words,
@@ -101,7 +101,7 @@ def test_no_form_of_the_key_comes_back(
 
 @pytest.mark.parametrize("key", [KEY, "\\" * 60 + "x", "&" * 60 + "x"])
 def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) -> None:
-    """The search stays fast in 128 KB that look like the beginning of a key."""
+    """The search is fast even in 128 KB that resemble the beginning of a key."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": key})
     for part in (key[:-1], "&#0000", "&amp;", "\\u00", "\\"):
@@ -111,7 +111,7 @@ def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) ->
 
 
 def test_a_success_stays_as_it_is() -> None:
-    """A successful answer is the requested data of the app, which may contain anything."""
+    """A successful answer is unchanged, since it is data of the app."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     shown = Answer(status=200, body=json.dumps({"input": KEY}).encode())
@@ -120,7 +120,7 @@ def test_a_success_stays_as_it_is() -> None:
 
 
 def test_a_key_that_was_replaced_is_known_for_the_answers_that_are_still_to_come() -> None:
-    """The app's function may have given another key by then."""
+    """A replaced key is still removed from answers that arrive later."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     redaction.learn(bearer_headers("another-token-of-the-app"))

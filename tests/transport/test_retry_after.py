@@ -29,12 +29,12 @@ DATE = "Wed, 25 Nov 2026 10:00:00 GMT"
     ],
 )
 def test_seconds_until_the_next_try(value: str | None, expected: float | None) -> None:
-    """Seconds, fractions and dates are read, garbage and "now" are ignored, and ten minutes is the maximum."""
+    """Seconds, fractions and dates are read, invalid values and "now" are ignored, and ten minutes is the maximum."""
     assert parse_retry_after(value, DATE) == expected
 
 
 def test_a_date_without_the_servers_own_date_is_ignored() -> None:
-    """Our clock may be wrong, so a date alone is no information."""
+    """A date is ignored without the server's own date, since the local clock may be wrong."""
     assert parse_retry_after("Wed, 25 Nov 2026 10:00:30 GMT", None) is None
 
 
@@ -51,7 +51,7 @@ def test_a_date_without_the_servers_own_date_is_ignored() -> None:
     ],
 )
 def test_rate_limit_headers_stand_in_for_retry_after(headers: dict[str, str], expected: float | None) -> None:
-    """A proxy may use a form of its own; it counts only with a 429."""
+    """Other headers of rate limits are read if there is no Retry-After, for a 429 only."""
     assert judge(Answer(status=429, headers=headers)).retry_after_s == expected
     if "retry-after" not in headers:
         assert judge(Answer(status=503, headers=headers)).retry_after_s is None

@@ -1,4 +1,4 @@
-"""The transport over a socket: its requests, and every form of an answer."""
+"""The transport over a socket: its requests, and every form of answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
 
 
 def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> None:
-    """A bearer header would change the key of the server's limit."""
+    """Key, project, length and host are sent, and no bearer header, which would change the key of the limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
@@ -55,7 +55,7 @@ def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> 
 
 
 def test_one_connection_carries_many_requests() -> None:
-    """The answers are told apart by their lengths."""
+    """One connection carries several requests, whose answers end at their declared length."""
     with answering(*[b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"] * 3, hang_up=False) as url:
         transport = SocketTransport(url, {})
         answers = [transport.send(POST) for _ in range(3)]
@@ -81,7 +81,7 @@ def test_one_connection_carries_many_requests() -> None:
     ids=["length", "chunked", "to the end", "no content", "interim", "no reason"],
 )
 def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -> None:
-    """The forms of RFC 9112 are read."""
+    """Every form of answer in RFC 9112 is read."""
     with answering(raw) as url:
         answer = post(url)
 
@@ -90,7 +90,7 @@ def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -
 
 
 def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
-    """Code that reads headers need not know how the server writes them."""
+    """Header names are returned in lower case, and repeated headers are joined."""
     with answering(b"HTTP/1.1 429 Too\r\nRetry-After:  7 \r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n") as url:
         answer = post(url)
 
@@ -120,7 +120,7 @@ def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
-    """The server has read the request, whatever broken answer came back."""
+    """After a broken answer, the server may have carried out the request."""
     with answering(raw) as url:
         answer = post(url)
 
@@ -129,7 +129,7 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
 
 
 def test_a_host_that_does_not_exist_is_not_an_unknown_outcome() -> None:
-    """The name's top-level domain says that it does not exist (RFC 2606)."""
+    """A host that does not exist cannot have received the request; `.invalid` never exists (RFC 2606)."""
     answer = post("http://pandaprobe.invalid")
 
     assert isinstance(answer, NoAnswer)
@@ -137,7 +137,7 @@ def test_a_host_that_does_not_exist_is_not_an_unknown_outcome() -> None:
 
 
 def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
-    """The server reads a part and resets the connection."""
+    """A request whose body was not sent whole cannot have been carried out."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -158,7 +158,7 @@ def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
 
 
 def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
-    """A proxy refuses a large body at once and closes the connection."""
+    """An answer that comes before the body is read is returned: a proxy refuses a large body and closes."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -167,7 +167,7 @@ def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
             connection, _ = listener.accept()
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            connection.close()  # unread bytes make it a reset
+            connection.close()  # unread bytes turn this into a reset
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -180,7 +180,7 @@ def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
 def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
-    """The timeout bounds the request, however much of the answer has come."""
+    """A request ends at the timeout, however much of the answer has arrived."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -202,7 +202,7 @@ def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
-    """A request written to it would be lost, with an unknown outcome."""
+    """A closed connection is not used again, since a request over it would have an unknown outcome."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
         transport = SocketTransport(url, {})
         first = transport.send(POST)
@@ -214,7 +214,7 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
 
 
 def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
-    """Such bytes would be taken for the answer to the next request."""
+    """Bytes after an answer end the connection, since they would be read as the next answer."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", hang_up=False) as url:
         transport = SocketTransport(url, {})
         first = transport.send(POST)
@@ -226,7 +226,7 @@ def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 
 
 def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TLS works with the trusted authority; without it nothing is sent."""
+    """TLS works with a trusted authority, and without it no request is sent."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -241,7 +241,7 @@ def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(refused, NoAnswer)
     assert not refused.may_have_arrived
     assert "CERTIFICATE_VERIFY_FAILED" in refused.reason
-    assert "SSL_CERT_FILE" in refused.reason, "what to do"
+    assert "SSL_CERT_FILE" in refused.reason, "names the setting"
     assert isinstance(accepted, Answer)
     assert accepted.status == 202
 
@@ -251,7 +251,7 @@ def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
 )
 def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """httpx knows credentials, other alphabets, and how to refuse a URL."""
+    """An endpoint with credentials, other alphabets or an invalid URL is left to httpx."""
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
 
@@ -262,7 +262,7 @@ def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every proxy variable that httpx reads counts."""
+    """Behind a proxy httpx is used, with any of the proxy variables."""
     for other in PROXIES:
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, "http://127.0.0.1:3128")
@@ -271,7 +271,7 @@ def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
-    """A fork during an import in a background thread would leave the child with a locked module."""
+    """A connected transport imports no module, and never httpx: a forked child could have a locked module."""
     with StrictPandaProbe() as server:
         code = f"""
         import sys
@@ -291,7 +291,7 @@ def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
 
 
 def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
-    """The timeout is for the whole exchange: a byte now and then does not extend it."""
+    """An answer that arrives byte by byte ends at the timeout, which is for the whole exchange."""
     is_over = threading.Event()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -335,7 +335,7 @@ ODD_LINES = (
     ),
 )
 def test_any_bytes_are_an_answer_or_an_unknown_outcome(head: bytes, lines: list[bytes]) -> None:
-    """Nothing raises, takes long, or grows, whatever a server or a proxy writes."""
+    """Any bytes from a server give an answer or an unknown outcome, within the time."""
     ours, theirs = socket.socketpair()
     with theirs, ThreadPoolExecutor(1) as pool:
         pool.submit(_write_and_hang_up, theirs, head + b"\r\n".join(lines))
@@ -356,7 +356,7 @@ def _write_and_hang_up(connection: socket.socket, raw: bytes) -> None:
 
 
 def test_a_request_that_is_late_is_not_sent_and_its_connection_kept() -> None:
-    """The permission is asked for when there is a connection, right before the first byte."""
+    """A request without time left is not sent, and its connection is used for the next one."""
     with StrictPandaProbe() as server:
         transport = SocketTransport(server.url, {})
         left = iter([0.0, 20.0])

@@ -1,4 +1,4 @@
-"""The meaning of each measured answer."""
+"""The verdict on each answer, as measured."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from pandaprobe_otel.transport.verdict import VerdictKind, judge
     ],
 )
 def test_status_and_body_decide(status: int, body: object, kind: VerdictKind) -> None:
-    """One table maps answers to meanings."""
+    """Status and body determine the kind of verdict."""
     assert judge(Answer(status=status, body=json.dumps(body).encode())).kind is kind
 
 
 def test_a_page_in_place_of_an_answer_is_an_unknown_outcome() -> None:
-    """A network's sign-in page answers 200 to everything."""
+    """A page with status 200, such as a network's sign-in page, is an unknown outcome."""
     page = b"\n<!DOCTYPE html><html>Welcome to our hotel</html>"
 
     assert judge(Answer(status=200, body=page)).kind is VerdictKind.UNKNOWN
 
 
 def test_the_servers_words_and_fields_are_kept() -> None:
-    """A refusal names the field and the reason."""
+    """The verdict on a refusal has the server's fields and messages."""
     errors = [{"field": "spans -> 1 -> name", "message": "String should have at least 1 character"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
 
@@ -59,12 +59,12 @@ def test_the_servers_words_and_fields_are_kept() -> None:
 
 
 def test_whether_a_lost_request_may_have_arrived_decides() -> None:
-    """Only a request that may have been read has an unknown outcome."""
+    """A request without an answer has an unknown outcome only if the server may have read it."""
     assert judge(NoAnswer(reason="r", may_have_arrived=True)).kind is VerdictKind.UNKNOWN
     assert judge(NoAnswer(reason="r", may_have_arrived=False)).kind is VerdictKind.UNAVAILABLE
 
 
 def test_a_body_that_is_no_json_object_is_no_problem() -> None:
-    """A proxy may answer with anything."""
+    """A body that is no JSON object is judged by its status."""
     for body in (b"", b"[1]", b"\xff\xfe", b"[" * 100_000):
         assert judge(Answer(status=503, body=body)).kind is VerdictKind.UNAVAILABLE

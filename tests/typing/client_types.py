@@ -1,6 +1,6 @@
-"""The types that a project with the clients sees: checked by mypy and pyright, both strict, never run.
+"""Types of the clients as another project sees them: checked by mypy and pyright in strict mode, never run.
 
-`blocking` has every method of the clients; test_client_types.py derives the cases of `AsyncClient` from it.
+`blocking` calls every method of the clients; test_client_types.py derives the cases of `AsyncClient` from it.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def blocking(client: Client, some_id: UUID, error: OutcomeUnknown) -> None:
 
 
 def without_answer(client: Client, some_id: UUID) -> None:
-    """Check methods that return None, which type checkers do not let one use."""
+    """Check methods that return None, whose result type checkers refuse."""
     client.traces.delete(some_id)
     client.scores.delete(some_id)
     client.scores.sessions.delete(some_id)
@@ -192,7 +192,7 @@ def without_answer(client: Client, some_id: UUID) -> None:
 
 
 def started(run: Run) -> None:
-    """Check a run that is waited for."""
+    """Check the methods of a run."""
     assert_type(run.state, EvalRun)
     assert_type(run.wait(timeout=5, progress=False), RunResult)
     assert_type(run.refresh(), EvalRun)
@@ -202,7 +202,7 @@ def started(run: Run) -> None:
 
 
 def read(client: Client, trace: Trace) -> None:
-    """Check the members of answers, and passing them on."""
+    """Check the members of answers, and answers as arguments."""
     assert_type(trace.spans, list[Span])
     assert_type(trace.started_at, datetime)
     client.evaluations.run("m", traces=[trace], status="ERROR")
@@ -210,7 +210,7 @@ def read(client: Client, trace: Trace) -> None:
 
 
 def refused(client: Client, some_id: UUID) -> None:
-    """Check the errors that a type checker finds without a request."""
+    """Check that type checkers refuse wrong calls."""
     client.traces.list(sesion_id="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.traces.list(limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.traces.get()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""The exact types of decorated functions: checked by mypy and pyright, both strict, never run."""
+"""Exact types of decorated functions: checked by mypy and pyright in strict mode, never run."""
 
 from __future__ import annotations
 

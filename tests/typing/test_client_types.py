@@ -1,4 +1,4 @@
-"""A project that uses the clients sees exact types, with both type checkers in strict mode."""
+"""Exact types of the clients in another project, for both type checkers in strict mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel.api import Client
 
 CASES = Path(__file__).with_name("client_types.py")
 EXACT = ("blocking", "without_answer", "started")
-"""The functions of the cases that differ only in `await` between the clients."""
+"""The functions whose cases differ between the clients only in class names and `await`."""
 TWINS = {"Client": "AsyncClient", "Run": "AsyncRun", "Iterator": "AsyncIterator"}
 COMMANDS = {
     "mypy": ["mypy", "--strict", "--warn-unused-ignores", "--cache-dir", "cache", "."],
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 class Awaited(ast.NodeTransformer):
-    """Turns uses of the synchronous client into uses of the asynchronous one: other names, and `await`."""
+    """A transformer of calls of the synchronous client into awaited calls of the asynchronous one."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         """Return a coroutine function."""
@@ -32,11 +32,11 @@ class Awaited(ast.NodeTransformer):
         return self.generic_visit(ast.copy_location(made, node))
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        """Return the twin of a class."""
+        """Return the asynchronous class of a name."""
         return ast.copy_location(ast.Name(TWINS.get(node.id, node.id), node.ctx), node)
 
     def visit_alias(self, node: ast.alias) -> ast.alias:
-        """Return the import of the twin."""
+        """Return the import of the asynchronous class."""
         return ast.alias(TWINS.get(node.name, node.name))
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -49,7 +49,7 @@ class Awaited(ast.NodeTransformer):
 
 
 def _path(node: ast.expr) -> list[str]:
-    """Return the names of a method's path below `client` or `run`; none for another function."""
+    """Return the names of a method's path below `client` or `run`, or an empty list for another function."""
     if isinstance(node, ast.Attribute):
         base = _path(node.value)
         return [*base, node.attr] if base or _is_root(node.value) else []
@@ -69,7 +69,7 @@ def awaited_cases() -> str:
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Yield both type checkers, which run on another project."""
+    """Yield both type checkers, running on another project."""
     project = tmp_path_factory.mktemp("consumer")
     (project / "blocking.py").write_text(CASES.read_text(encoding="utf-8"), encoding="utf-8")
     (project / "awaited.py").write_text(awaited_cases(), encoding="utf-8")
@@ -88,14 +88,14 @@ def checkers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, sub
 
 @pytest.mark.parametrize("checker", list(COMMANDS))
 def test_every_method_has_its_exact_type(checkers: dict[str, subprocess.Popen[str]], checker: str) -> None:
-    """Every `assert_type` holds, and every wrong call in the file of cases is refused."""
+    """Every `assert_type` of the cases holds, and the checker refuses every wrong call."""
     said, _ = checkers[checker].communicate(timeout=100)
 
     assert checkers[checker].returncode == 0, said
 
 
 def test_no_method_is_left_out() -> None:
-    """The cases have every operation of the client and of a run."""
+    """The cases have every operation of the client and every method of a run."""
     module = ast.parse(CASES.read_text(encoding="utf-8"))
     exact = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name in EXACT]
     calls = [node for function in exact for node in ast.walk(function) if isinstance(node, ast.Call)]
@@ -106,7 +106,7 @@ def test_no_method_is_left_out() -> None:
 
 
 def test_the_cases_for_the_asynchronous_client_await() -> None:
-    """The derived cases await calls, except those that return an iterator."""
+    """The cases of the asynchronous client await calls, except those that return an iterator."""
     made = awaited_cases()
 
     assert "assert_type(await client.traces.get('id'), Trace)" in made

@@ -1,4 +1,4 @@
-"""Types survive decoration, for both type checkers in strict mode."""
+"""Types of decorated functions, for both type checkers in strict mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = str(Path(__file__).with_name("decorator_types.py"))
     ],
 )
 def test_types_survive_decoration(command: list[str]) -> None:
-    """Every `assert_type` holds, and every wrong call in the file of cases is refused."""
+    """Every `assert_type` of the cases holds, and the checkers refuse every wrong call."""
     result = subprocess.run(
         [sys.executable, "-m", *command, CASES], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )

@@ -1,4 +1,4 @@
-"""Eight real processes share a limit of seconds; `benchmarks/fleet/shared_key.py` does it with the real minute."""
+"""Eight real processes share a limit with a window of seconds; `benchmarks/fleet/shared_key.py` uses a real minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT, WINDOW_S = 16, 2
     [(Way.PRELOADED, Budget.RESTARTED), (Way.PRELOADED, Budget.FILE), (Way.SPAWNED, Budget.REDIS)],
 )
 def test_eight_processes_share_a_limit(tmp_path: Path, way: Way, budget: Budget) -> None:
-    """No process is refused, and all traces of all processes arrive, even if Redis dies and loses its data."""
+    """The server refuses no process and every trace arrives, even if Redis dies and loses its data."""
     if budget is not Budget.FILE:
         require_redis()
     plan = Plan(rounds=6, every_s=0.5, within_s=300, limit=LIMIT, window_s=WINDOW_S, away=(1.0, 1.5))

@@ -30,7 +30,7 @@ def test_four_processes_share_one_hundred() -> None:
     with RedisServer() as redis, StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_REDIS_URL=redis.url)
         key = Destination(endpoint=server.url, project="any", api_key=env["PANDAPROBE_API_KEY"]).key_digest
-        with redis.client() as client:  # as if a fleet had used it: an empty Redis lends nothing at first
+        with redis.client() as client:  # as if a fleet had used Redis before: an empty Redis lends no tokens at first
             client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", "one")
         workers = [
             subprocess.Popen([sys.executable, "-c", WORKER], env=env, stderr=subprocess.DEVNULL) for _ in range(4)
@@ -45,7 +45,7 @@ def test_four_processes_share_one_hundred() -> None:
 
 
 def test_a_redis_that_is_not_there_stops_nobody() -> None:
-    """Nothing is sent before it is safe; flush gives up, and the process ends."""
+    """A process without its Redis sends nothing; its flush returns False, and the process still ends."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_REDIS_URL="redis://127.0.0.1:1/0", PANDAPROBE_SHUTDOWN_TIMEOUT="1")
         code = SET_UP + '\none("lonely")\nprint(handle.flush(1.0), handle.status().spans_pending)'

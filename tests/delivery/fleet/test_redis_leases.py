@@ -1,4 +1,4 @@
-"""The scripts in a real Redis: how many tokens are lent, for how long, and what happens after Redis lost its data."""
+"""The scripts in a real Redis: how many tokens are lent, for how long, and what follows after Redis lost its data."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis(running: RedisServer) -> RedisServer:
-    """Return this Redis with a generation only, as if a fleet that ended had used it."""
+    """Return this Redis with an epoch only, as if a fleet that ended had used it."""
     begin_anew(running, "one")
     return running
 
 
 def begin_anew(running: RedisServer, epoch: str) -> None:
-    """Forget everything. A Redis without an epoch lends nothing for six seconds."""
+    """Delete all keys and set the epoch. A Redis without an epoch lends nothing for six seconds."""
     with running.client() as client:
         client.flushall()
         for key in ("k", "another"):
@@ -41,7 +41,7 @@ def begin_anew(running: RedisServer, epoch: str) -> None:
 
 
 class Clock:
-    """The clock of Redis and of the processes: it stands until a test moves it."""
+    """A clock for Redis and the processes, which stands until a test moves it."""
 
     now = 1000.0
 
@@ -50,7 +50,7 @@ class Clock:
 
 
 class Timed(RedisLeases):
-    """The scripts with such a clock; an answer may take any time."""
+    """Leases whose scripts read the test's clock; a reply may take any time."""
 
     def __init__(self, redis: RedisServer, key: str, *, clock: Clock, **times: float) -> None:
         super().__init__(redis.url, key, monotonic=clock, answer_within_s=PATIENCE_S, **times)
@@ -75,7 +75,7 @@ class Fleet:
         return place
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         for place in self._places:
             place.close()
 
@@ -96,17 +96,17 @@ def take(place: RedisLeases, most: int = 3) -> int:
 
 
 def test_processes_take_from_the_same_tokens(fleet: Fleet) -> None:
-    """Two processes share three tokens; the fourth request is told how long to wait."""
+    """Two processes share three tokens; the fourth request gets no token and the time to wait."""
     one, other = fleet.process(), fleet.process()
     assert len({take(one), take(other), take(one)}) == 3
     reply = other.take(3, 0)
     assert reply.token is None
-    assert reply.wait_s == 60.0  # the first one may be answered at once, and comes back a window later
+    assert reply.wait_s == 60.0  # the first request may be answered at once; its token comes back a window later
     assert fleet.process(key="another").take(3, 0).token is not None
 
 
 def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
-    """The time counts from the moment of its return."""
+    """A token is free again once the time given at its return has passed."""
     place = fleet.process()
     token = take(place, 1)
     fleet.clock.now += 0.1
@@ -120,7 +120,7 @@ def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
 
 
 def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
-    """A token that is never returned comes back by itself, after the longest request and a window."""
+    """The token of a dead process comes back by itself, after the longest request and a window."""
     place = fleet.process(window_s=60.0, request_timeout_s=30.0)
     take(place, 1)
     fleet.clock.now += 30.0 + UNANSWERED_EXTRA_S + 59.9
@@ -130,7 +130,7 @@ def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
 
 
 def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
-    """If two tokens are out and at most one is wanted, both must come back."""
+    """With two tokens out and at most one allowed, a process waits until both come back."""
     place = fleet.process()
     for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
         place.put_back(token, wait_s)
@@ -147,19 +147,19 @@ def test_what_was_lent_elsewhere_is_counted(fleet: Fleet) -> None:
 
 
 def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A Redis that lost its data lends nothing for a window, once a lease holder has asked."""
+    """A Redis that lost its data lends nothing for a window after an earlier lease holder has asked."""
     holder, newcomer = fleet.process(), fleet.process()
     take(holder)
     begin_anew(redis, "two")
-    # If a request is still unanswered by then, the time of a request is added.
+    # A request may still be unanswered by then: the process then waits for the time of a request as well.
     assert holder.take(3, 0).wait_s == 60.0
     fleet.clock.now += 1.0
     assert newcomer.take(3, 0).wait_s == 59.0
-    assert holder.take(3, 0).wait_s == 59.0  # a further holder does not start the time anew
+    assert holder.take(3, 0).wait_s == 59.0  # a second holder does not restart the window
 
 
 def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A process whose leases are over does not stop the others."""
+    """A Redis that lost its data lends at once to a process whose leases are over."""
     idle = fleet.process()
     take(idle)
     begin_anew(redis, "two")
@@ -168,14 +168,14 @@ def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: Redis
 
 
 def test_a_redis_that_knows_nothing_lends_nothing_yet(fleet: Fleet, redis: RedisServer) -> None:
-    """A holder of an earlier lease reports it within six seconds."""
+    """An empty Redis lends nothing for six seconds, in which every holder of an earlier lease reports."""
     with redis.client() as client:
         client.flushall()
     assert fleet.process().take(3, 0).wait_s == 6.0
 
 
 def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> None:
-    """Every key has a time to live, and all are in one slot of a cluster."""
+    """Every key has a time to live, and all keys are in one slot of a cluster."""
     from redis.crc import key_slot
 
     take(fleet.process())
@@ -187,7 +187,7 @@ def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> No
 
 
 def test_never_more_than_there_are(redis: RedisServer) -> None:
-    """Eight threads, with a connection each and Redis's own clock: at most five tokens are out at any time."""
+    """Eight threads, each with its own connection, never hold more than five tokens at once by Redis's own clock."""
     out: list[tuple[float, float]] = []
 
     def work() -> None:
@@ -210,7 +210,7 @@ def test_never_more_than_there_are(redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid/0", "unix:///nowhere/redis.sock"])
 def test_a_redis_that_is_not_there(url: str) -> None:
-    """A Redis that is not there raises one type of error, soon."""
+    """An absent Redis raises `FleetUnreachableError` soon."""
     place = RedisLeases(url, "k")
     with pytest.raises(FleetUnreachableError):
         place.take(1, 0)
@@ -220,7 +220,7 @@ def test_a_redis_that_is_not_there(url: str) -> None:
 
 
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
-    """Silence, a full memory and keys of another type raise one type of error."""
+    """A silent server, a full memory and keys of another type all raise `FleetUnreachableError`."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -237,7 +237,7 @@ def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServe
 
 @pytest.mark.outer
 def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
-    """An app that traces its Redis calls sees none of ours."""
+    """An app that traces its Redis calls records no span of this library's calls."""
     from opentelemetry.instrumentation.redis import RedisInstrumentor
 
     from span_recorder import SpanRecorder
@@ -256,7 +256,7 @@ def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
 
 
 def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
-    """A lower cut does not replace it, no cut is not published, and another key is another fleet."""
+    """The highest cutoff of a fleet applies until it expires; a lower cutoff or none does not replace it."""
     one, other, stranger = fleet.process(), fleet.process(), fleet.process(key="another")
     assert one.publish_cutoff(0.0) == 0.0
     assert one.publish_cutoff(0.9375) == 0.9375
@@ -271,7 +271,7 @@ def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, seed: int) -> None:
-    """Five processes make the same calls at the same times, for hours: tokens, waits and shares are the same."""
+    """The simulated Redis gives the same tokens, waits and shares as the scripts, for five processes over hours."""
     with redis.client() as client:
         client.flushall()
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A fleet while Redis fails and returns, in simulated time, against a server that counts any 60 s."""
+"""A fleet while Redis fails and returns, in simulated time, against a server that counts requests over any 60 s."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from suspended_processes import suspended_at_random
 
 REQUEST_S = 0.2
 CYCLE_S = 60.1 + REQUEST_S
-"""The time after which a token is lent again; counts over whole cycles do not depend on where one begins."""
+"""The time after which a token is lent again; counts over whole cycles do not depend on when the first cycle begins."""
 
 
 class Fleet:
-    """Processes that always have something to send, one request at a time each; those in `idle` pause."""
+    """Processes that always have a request to send, one at a time each; those in `idle` pause."""
 
     def __init__(self, processes: int) -> None:
         self.now = 0.0
@@ -96,7 +96,7 @@ class Fleet:
 
 
 def test_the_whole_limit_and_no_more() -> None:
-    """Eight busy processes send at least 98.5 a minute after the first."""
+    """Eight busy processes send at least 98.5 requests a minute after the first minute."""
     fleet = Fleet(8)
     fleet.run(600)
     assert fleet.most_in_a_window() <= 100
@@ -108,7 +108,7 @@ def test_the_whole_limit_and_no_more() -> None:
 @pytest.mark.parametrize("away_s", [1.0, 20.0, 64.0, 70.0, 180.0, 1200.0])
 @pytest.mark.parametrize("processes", [1, 8, 32])
 def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool) -> None:
-    """Any 60 s have at most 100; after the first window without Redis, each process sends its share."""
+    """No 60 s hold more than 100 requests; after its first window without Redis, each process sends its share."""
     fleet = Fleet(processes)
     fleet.run(200)
     fleet.redis.away = True
@@ -128,7 +128,7 @@ def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool)
 
 
 def test_a_short_absence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -> None:
-    """A Redis that restarts with its data within a second costs a second, and no log line."""
+    """A Redis that restarts within a second and keeps its data costs one second of sending, and no log line."""
     fleet = Fleet(4)
     fleet.run(120)
     fleet.redis.away = True
@@ -141,7 +141,7 @@ def test_a_short_absence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -
 
 
 def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCaptureFixture) -> None:
-    """The line names the setting and what happens now; no process repeats it with each trace."""
+    """Each absence of Redis is logged once, with the setting and the share that each process now uses."""
     fleet = Fleet(3)
     for _ in range(2):
         fleet.run(100)
@@ -155,7 +155,7 @@ def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCapt
 
 
 def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The number of processes on the key is unknown, and any number may start now; Redis is asked every 5 s."""
+    """A process without a promised share sends nothing while Redis is away, and asks Redis every 5 s."""
     fleet = Fleet(4)
     fleet.redis.away = True
     fleet.run(600)
@@ -169,7 +169,7 @@ def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture
 
 
 def test_a_newcomer_waits_until_the_others_have_less() -> None:
-    """Promises never exceed a hundred; soon each of five has its fifth."""
+    """Promised shares never exceed 100 together, and soon each of five processes has a fifth."""
     fleet = Fleet(1)
     fleet.run(40)
     assert fleet.redis.promised == 100
@@ -187,7 +187,7 @@ def test_a_newcomer_waits_until_the_others_have_less() -> None:
 
 @pytest.mark.parametrize(("leaves", "after_s"), [(True, 6.0), (False, 66.0)])
 def test_the_part_of_one_who_ended_goes_to_the_other(leaves: bool, after_s: float) -> None:
-    """A process that shut down frees its share at once, a killed one after a minute. Only the other is busy then."""
+    """The share of a process that shut down is free at once, that of a killed process after a minute."""
     fleet = Fleet(2)
     fleet.run(60)
     assert fleet.redis.promised == 100
@@ -211,7 +211,7 @@ events = st.tuples(
 @settings(max_examples=30, deadline=None)
 @given(processes=st.integers(1, 9), story=st.lists(events, min_size=3, max_size=14), seed=st.integers(0, 99))
 def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, float]], seed: int) -> None:
-    """Processes join, pause and wake, Redis comes, goes and forgets, clocks are 500 ppm off: the limit always holds."""
+    """The limit holds while processes join, pause and wake, Redis fails and forgets, and clocks are 500 ppm off."""
     rng = random.Random(seed)
     fleet = Fleet(0)
     for _ in range(processes):
@@ -238,7 +238,7 @@ def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, fl
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """A process sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
+    """A resumed process sends if its lease still allows it; otherwise it returns the token and takes another."""
     redis = ModelRedis()
     buckets = [
         LeasedBucket(
@@ -257,10 +257,10 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 
 def test_who_may_take_more_asks_although_others_wait() -> None:
-    """Refusing a process that leaves tokens to errors says nothing about the error itself."""
+    """A caller that may use all tokens gets one, even after a caller that leaves 95 free was refused."""
     redis = ModelRedis()
     tokens = RedisTokens(ModelLeases(redis, 1), Notices(lambda: 0.0))
-    assert tokens.take(100, 0.0) is None  # from a Redis that lost its data
+    assert tokens.take(100, 0.0) is None  # from a Redis that lost its data, which lends nothing yet
     redis.now = 7.0
     for _ in range(5):
         assert tokens.take(100, 7.0) is not None
@@ -274,7 +274,7 @@ class TestStaticShare:
     """The share of one process among many."""
 
     def test_so_many_tokens(self) -> None:
-        """The tokens come back as any."""
+        """A share of twelve gives twelve tokens, and a returned token is free again after its wait."""
         share = StaticShare(12)
         assert sum(share.take(100, 0.0) for _ in range(200)) == 12
         assert share.next_free(100, 0.0) == math.inf
@@ -283,7 +283,7 @@ class TestStaticShare:
         assert share.take(100, 61.1)
 
     def test_none(self) -> None:
-        """A share of none never gives a token; a process that loses its share still counts its tokens out."""
+        """A share of zero gives no token; a process that forfeits its share still counts its tokens under way."""
         assert not StaticShare(0).take(100, 0.0)
         assert StaticShare(0).next_free(100, 0.0) == math.inf
         share = StaticShare(5)
@@ -295,12 +295,12 @@ class TestStaticShare:
         assert not share.take(100, 100.0)
 
     def test_a_fleet_that_claims_less_lends_less(self) -> None:
-        """If half of the limit is left to the fleet, each process has half of its share."""
+        """If the fleet may use half of the limit, each process uses half of its share."""
         share = StaticShare(10)
         assert sum(share.take(50, 0.0) for _ in range(20)) == 5
 
     def test_what_stays_out(self) -> None:
-        """Tokens of requests under way count for as long as a request may take."""
+        """The token of a request under way counts for as long as a request may take."""
         share = StaticShare(2)
         assert share.take(100, 0.0)
         assert share.take(100, 0.0)
@@ -310,7 +310,7 @@ class TestStaticShare:
 
 
 def test_what_the_fleet_leaves_out_is_known_to_all_until_redis_is_away() -> None:
-    """The highest cut applies to all; without Redis each process keeps using the one it knows."""
+    """The highest cutoff applies to all processes; without Redis each process uses its own."""
     redis = ModelRedis()
     one, other = (RedisTokens(ModelLeases(redis, number), Notices(lambda: 0.0)) for number in (1, 2))
     assert one.publish_cutoff(0.75, 0.0) == 0.75

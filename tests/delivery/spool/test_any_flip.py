@@ -1,4 +1,4 @@
-"""A bit flipped anywhere in any file of a spool: nothing raises, nothing wrong is sent, and what is lost is told."""
+"""A bit flipped anywhere in any file of a spool: nothing raises, nothing wrong is sent, and every loss is logged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def refuse(run: Run, request: OutgoingRequest) -> None:
 
 @cache
 def left_behind() -> dict[str, bytes]:
-    """Return every file that a process has left which was killed with a log, and one that was killed without."""
+    """Return the files of two killed processes: one with a write-ahead log, one without."""
     with TemporaryDirectory() as scratch:
         folder, other = Path(scratch) / "spool", Path(scratch) / "other"
         ended = Run(other)
@@ -68,7 +68,7 @@ def left_behind() -> dict[str, bytes]:
 
 
 KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "db", "leases-key", "cut", "body-cap-" + DESTINATION.digest)
-"""Suffixes of files, or whole names."""
+"""The suffixes or names of all kinds of files in a spool."""
 
 
 def files_of(kind: str) -> list[str]:
@@ -77,7 +77,7 @@ def files_of(kind: str) -> list[str]:
 
 
 def flipped(folder: Path, name: str, at: int) -> None:
-    """Lay out the directory with one bit of one file flipped."""
+    """Write the files to the directory, with one bit of one file flipped."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for each, content in left_behind().items():
@@ -95,12 +95,12 @@ def refused_by(letters: DeadLetters) -> list[OutgoingRequest]:
 
 
 def is_said(heard: Sequence[str]) -> bool:
-    """Return whether a log line says that something was lost or left alone."""
+    """Return whether a log line reports something lost or left alone."""
     return any(word in line for line in heard for word in ("damaged", "has lost", "incomplete", "left alone"))
 
 
 def examine(folder: Path, heard: list[str], *, looks_first: bool) -> int:
-    """Do everything that people and processes do with the directory; return the number of requests that are lost."""
+    """Use the directory as users and processes do; return the number of requests that are lost."""
     if looks_first:
         reports(folder)
     heir = Run(folder)
@@ -114,7 +114,7 @@ def examine(folder: Path, heard: list[str], *, looks_first: bool) -> int:
     refuse(heir, create(991))
     assert heir.outbox.is_kept
     letters = DeadLetters(folder, DESTINATION)
-    if create(991) not in refused_by(letters):  # it went with the damaged file
+    if create(991) not in refused_by(letters):  # the new request went with the damaged file
         letters.add(create(991), "422 no", lambda error: pytest.fail(str(error)))
     assert create(991) in refused_by(letters)
     assert all(request in (REFUSED, create(991)) for request in refused_by(letters))
@@ -129,7 +129,7 @@ def examine(folder: Path, heard: list[str], *, looks_first: bool) -> int:
 
 @pytest.fixture(scope="module")
 def heard() -> Iterator[list[str]]:
-    """Return the log lines, as they come."""
+    """Yield the list to which the log lines are added."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -142,7 +142,7 @@ def heard() -> Iterator[list[str]]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("examples", [12, pytest.param(1500, marks=IN_FULL)])
 def test_a_flipped_bit_is_survived_and_told(kind: str, examples: int, heard: list[str]) -> None:
-    """Also if somebody looks at the directory before the next process does."""
+    """A flipped bit loses little and is logged, even if a user reads the spool before the next process does."""
 
     @settings(max_examples=examples)
     @given(name=st.sampled_from(files_of(kind)), place=st.floats(0, 1, exclude_max=True), looks_first=st.booleans())
@@ -157,13 +157,13 @@ def test_a_flipped_bit_is_survived_and_told(kind: str, examples: int, heard: lis
 
 @pytest.mark.parametrize("bits", [25, pytest.param(FIRST_PAGE * 8, marks=IN_FULL)])
 def test_a_bit_of_the_first_page_costs_nothing(bits: int, heard: list[str]) -> None:
-    """The names of the tables, and of their columns, are the same in every file."""
+    """A flipped bit in the first page loses nothing, since every file has the same tables and columns."""
     name = next(each for each in files_of("sqlite") if f"{each}-wal" not in left_behind())
     column = left_behind()[name].index(b"fields BLOB") * 8
 
     @settings(max_examples=bits)
     @example(place=column)
-    @example(place=column + 16 * 8 + 7)  # of NOT NULL: SQLite's message is no UTF-8 then
+    @example(place=column + 16 * 8 + 7)  # in NOT NULL: SQLite's message is then not valid UTF-8
     @given(place=st.integers(0, FIRST_PAGE * 8 - 1).filter(lambda place: not 60 <= place // 8 < 64))
     def costs_nothing(place: int) -> None:
         with TemporaryDirectory(dir=MEMORY_DISK) as folder:

@@ -38,7 +38,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("kills", [4, pytest.param(200, marks=IN_FULL)])
 def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
-    """Workers are killed at random, 5 % of requests refused, 3 % carried out without an answer: all arrive once."""
+    """Each trace of randomly killed workers arrives once, with 5 % of requests refused and 3 % unanswered."""
     with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
         server.answer = Faults()
         loop = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05)
@@ -51,7 +51,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> N
 
 
 def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
-    """A process is killed after a child ended: the finished trace arrives whole, the open one as ERROR."""
+    """The finished trace of a killed process arrives whole, and the open one as ERROR with its ended child."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         server.answer = lambda method, path: Reply(status=503)
@@ -95,13 +95,13 @@ provider.shutdown()
 
 
 def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen[bytes]:
-    """Start a process that offers traces at once, on a bucket of 20 a second."""
+    """Start a process that creates its traces at once, with a budget of 20 requests a second."""
     return subprocess.Popen([sys.executable, "-c", SCALED, str(traces), str(seconds)], env=env)
 
 
 @pytest.mark.parametrize("processes", [2, 8])
 def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, processes: int) -> None:
-    """The processes together offer three times the limit: it is used, never exceeded, and everything arrives."""
+    """Processes that together create three times the limit use all of it, never exceed it, and deliver everything."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
         children = [scaled(env, 60 // processes, 60) for _ in range(processes)]
@@ -115,7 +115,7 @@ def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, proces
 
 
 def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
-    """Each run takes what the last one has left of the budget; the limit is still used."""
+    """A restarted process uses only what the last one left of the budget, and the limit is still used."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
         runs = 0
@@ -128,7 +128,7 @@ def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) 
 
 
 def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> None:
-    """With the server down, the process does not wait, drops nothing, and logs one line that names the directory."""
+    """With the server down, the process ends at once, drops nothing, and logs one line that names the directory."""
     with StrictPandaProbe() as server:
         url = server.url
     env = environment(url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="50")
@@ -142,7 +142,7 @@ def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> N
 
 
 def test_a_first_span_at_exit_is_spooled_without_a_new_thread(tmp_path: Path) -> None:
-    """Python 3.12 refuses new threads at exit; the thread that ends the process does the work."""
+    """Python 3.12 refuses new threads at exit, so the thread that ends the process writes the span to the spool."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         code = """
@@ -171,7 +171,7 @@ def test_without_the_setting_no_database_is_loaded() -> None:
 
 
 def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) -> None:
-    """The dead letter exists as soon as the request was refused."""
+    """The dead letter exists as soon as the server has refused the request."""
     errors = {"detail": "Validation error", "errors": [{"field": "nowhere", "message": "not good"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body=errors)
@@ -192,7 +192,7 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
 
 
 def test_an_heir_that_traces_nothing_sends_what_was_left(tmp_path: Path) -> None:
-    """The spool is read when it is opened, not with the first span."""
+    """A process that traces nothing sends the requests of the dead one, since it reads the spool when it opens it."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")

@@ -1,4 +1,4 @@
-"""Files that were cut, overwritten or have flipped bits: only intact data is used, and nothing raises."""
+"""Damaged files of a spool, cut, overwritten or with flipped bits: only intact data is used, and nothing raises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REQUESTS: Sequence[OutgoingRequest] = [
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with one file of a dead process, its log written into the database."""
+    """Return a directory with the file of a dead process, whose log is checkpointed into the database."""
     folder = tmp_path_factory.mktemp("sound")
     run = Run(folder)
     run.put(*REQUESTS)
@@ -34,19 +34,19 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same as kill -9 leaves it: most of it is in the log."""
+    """Return a directory as kill -9 leaves it, with most data in the write-ahead log."""
     folder = tmp_path_factory.mktemp("with_log")
     run = Run(folder)
     for request in REQUESTS:
         run.put(request)
     crashed = tmp_path_factory.mktemp("crashed") / "spool"
-    shutil.copytree(folder, crashed)  # copied while the process lives, as the disk is at that moment
+    shutil.copytree(folder, crashed)  # copied while the process lives, so the log is not checkpointed
     run.die()
     return crashed
 
 
 def survivors(folder: Path) -> tuple[Run, list[OutgoingRequest]]:
-    """Return a run after the damage and what it finds; it must still be able to write."""
+    """Return a run on the damaged directory and the requests it finds, and check that it can still write."""
     run = Run(folder)
     found = run.contents()
     run.put(create(999))
@@ -64,12 +64,12 @@ def damaged_copy(source: Path, target: Path, suffix: str = ".sqlite") -> Path:
 
 
 def all_sent_are_real(found: Sequence[OutgoingRequest]) -> bool:
-    """Return whether everything found is exactly what was written."""
+    """Return whether every request found is exactly as written."""
     return all(request in REQUESTS for request in found)
 
 
 def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -> None:
-    """Commits before the cut are found whole and in their order."""
+    """A log cut at any byte loses only the commits after the cut."""
     size = damaged_copy(with_log, tmp_path / "copy", "-wal").stat().st_size
     rng = random.Random(3)
     counts: list[int] = []
@@ -88,7 +88,7 @@ def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -
 
 
 def test_a_database_cut_anywhere_gives_up_what_is_left(sound: Path, tmp_path: Path) -> None:
-    """Nothing is raised, nothing wrong is sent, and the directory works on."""
+    """A database cut at any byte raises nothing and sends nothing wrong, and the directory can still be used."""
     size = damaged_copy(sound, tmp_path / "copy").stat().st_size
     rng = random.Random(4)
     for cut in [0, 1, 99, 100, 4095, 4096, *rng.sample(range(size), 34)]:
@@ -103,7 +103,7 @@ def test_a_database_cut_anywhere_gives_up_what_is_left(sound: Path, tmp_path: Pa
 def test_flipped_bits_cost_what_they_hit(
     sound: Path, with_log: Path, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One bit is flipped in each page in turn: no wrong payload, little is lost, and losses are reported."""
+    """A flipped bit in any page yields no wrong payload, loses little, and every loss is reported."""
     rng = random.Random(5)
     size = damaged_copy(sound if suffix == ".sqlite" else with_log, tmp_path / "copy", suffix).stat().st_size
     page = 4096 if suffix == ".sqlite" else 4096 + 24
@@ -125,9 +125,10 @@ def test_flipped_bits_cost_what_they_hit(
 def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SQLite writes over the frames of a log that it has taken over: the head of a frame first, then its page.
+    """A process killed while it overwrites a checkpointed log loses no request.
 
-    Between the two, the end of the log is the head of a new commit over the page of an old one.
+    SQLite overwrites the old frames of such a log: the head of a frame first, then its page. Between the two writes,
+    the log ends with the head of a new commit and the page of an old one.
     """
     run = Run(tmp_path / "spool")
     jobs = [job for request in REQUESTS[:40] for job in run.put(request)]
@@ -153,7 +154,7 @@ def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(
 
 
 def _writes(old: bytes, new: bytes) -> list[int]:
-    """Return the places in a log at which a process can be killed in a transaction, and the middle of each page."""
+    """Return the offsets in a log at which a transaction can be interrupted, and the middle of each page."""
     first = next(at for at in range(32, len(new), 24 + 4096) if new[at : at + 24] != old[at : at + 24])
     last = max(at for at in range(32, len(new), 24 + 4096) if new[at : at + 24] != old[at : at + 24])
     return [
@@ -162,7 +163,7 @@ def _writes(old: bytes, new: bytes) -> list[int]:
 
 
 def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log: Path, tmp_path: Path) -> None:
-    """Page numbers, versions, salts and checksums can all be rebuilt, or their damage is detected."""
+    """A flipped bit in a page number, version, salt or checksum is repaired or detected, and loses no request."""
     for at in range(32 + 4096 + 2 * 24):
         if 56 <= at < 32 + 4096 + 24:
             continue
@@ -175,7 +176,7 @@ def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log
 
 
 def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One page in the middle is garbage: the others are used, the file is set aside, one warning is logged."""
+    """An overwritten page yields no wrong request; the damaged file is set aside, with at most one warning."""
     rng = random.Random(6)
     for _ in range(20):
         database = damaged_copy(sound, tmp_path / "copy")
@@ -194,7 +195,7 @@ def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 4080], ids=["empty", "x", "head"])
 def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound: Path, content: bytes) -> None:
-    """An empty file counts as none; another is set aside."""
+    """An empty file counts as no file, and a file that is no database is set aside."""
     database = damaged_copy(sound, tmp_path / "copy")
     database.write_bytes(content)
     _, found = survivors(tmp_path / "copy")
@@ -203,7 +204,7 @@ def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound
 
 
 def test_damage_while_the_process_runs(tmp_path: Path) -> None:
-    """Requests in memory are written anew; those only on disk are read as far as possible; the rest is counted."""
+    """After damage, requests in memory are written again, readable ones on disk are kept, and the rest is counted."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
@@ -228,7 +229,7 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
 
 
 def test_only_a_few_damaged_files_are_kept(sound: Path, tmp_path: Path) -> None:
-    """Damaged files are kept for inspection, and their number is bounded."""
+    """Damaged files are kept for inspection, at most three."""
     for number in range(6):
         database = damaged_copy(sound, tmp_path / "copy")
         kept = tmp_path / "spool"

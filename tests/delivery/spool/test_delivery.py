@@ -1,4 +1,4 @@
-"""Delivery with a spool: what it sends, keeps, leaves and recovers."""
+"""Delivery with a spool: what is sent, kept, left behind and recovered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from waiting import wait_until
 
 
 class Store:
-    """A server that stores traces; `up` turns it off, `answer` may override its answer."""
+    """A server that stores traces; `up` turns it off, and `answer` may replace its answer."""
 
     def __init__(self) -> None:
         self.up = True
@@ -53,7 +53,7 @@ def is_balanced(service: Service, *, pending: int = 0) -> bool:
 
 
 def databases(folder: Path) -> list[Path]:
-    """Return the files of requests."""
+    """Return the spool's databases."""
     return list(folder.glob("*.sqlite"))
 
 
@@ -71,7 +71,7 @@ def test_what_is_delivered_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_sent_stays_for_the_next_process(tmp_path: Path) -> None:
-    """Flush is True since all is on disk; shutdown drops nothing; the next process sends each trace once."""
+    """Flush returns True since all is on disk, shutdown drops nothing, and the next process sends each trace once."""
     store = Store()
     store.up = False
     service = Service(tmp_path, store)
@@ -114,7 +114,7 @@ def test_a_create_that_arrived_before_the_crash_is_not_posted_again(tmp_path: Pa
 
 
 def test_the_memory_stays_bounded_while_the_spool_grows(tmp_path: Path) -> None:
-    """Many times the memory bound waits on disk, and all of it arrives."""
+    """Many times the memory bound waits on disk, and every trace arrives."""
     store = Store()
     store.up = False
     service = Service(tmp_path, store, max_bytes=140_000)
@@ -133,7 +133,7 @@ def test_the_memory_stays_bounded_while_the_spool_grows(tmp_path: Path) -> None:
 
 
 def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
-    """Append and finish wait behind the create, on disk as well."""
+    """An append and a finish wait behind their create, on disk as in memory."""
     store = Store()
     store.up = False
     service = Service(tmp_path, store, max_bytes=50_000)
@@ -155,7 +155,7 @@ def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
 def test_over_the_bound_of_the_spool_the_oldest_go_and_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Traces with errors are kept."""
+    """A full spool drops its oldest traces, counts them, and keeps those with errors."""
     store = Store()
     store.up = False
     service = Service(tmp_path, store, max_bytes=50_000, max_spool_bytes=500_000)
@@ -175,7 +175,7 @@ def test_over_the_bound_of_the_spool_the_oldest_go_and_are_counted(
 
 
 def test_a_refused_request_becomes_a_dead_letter_with_the_words_of_the_server(tmp_path: Path) -> None:
-    """The request is dropped and counted as without a spool, and kept for inspection."""
+    """A refused request is dropped and counted as without a spool, and is also kept for inspection."""
     body = json.dumps({"detail": "Validation error", "errors": [{"field": "session_id", "message": "too odd"}]})
     service = Service(tmp_path, lambda request: Answer(status=422, body=body.encode()))
     service.put(create(1, spans=3))
@@ -191,7 +191,7 @@ def test_a_refused_request_becomes_a_dead_letter_with_the_words_of_the_server(tm
 
 
 def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path) -> None:
-    """The first piece is delivered, then the process ends: the next process sends the others, not only a look-up."""
+    """After a crash between two pieces of a request, the next process sends the remaining pieces."""
     store = Store()
 
     def proxy(request: Request) -> Outcome:
@@ -217,7 +217,7 @@ def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path)
 
 
 def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
-    """All processes that use the directory learn the size limit once."""
+    """A size limit learned from one refusal applies to all processes that use the directory."""
     refused: list[int] = []
     store = Store()
 
@@ -235,7 +235,7 @@ def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Pa
 
     second = Service(tmp_path, proxy)
     second.delivery.begin()
-    assert second.flush()  # a sender has checked the directory
+    assert second.flush()  # flush returns after a sender has read the directory
     second.put(create(2, spans=40, size=10_000))
     assert second.flush()
     second.close()
@@ -246,7 +246,7 @@ def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Pa
 def test_without_a_usable_directory_it_is_a_delivery_like_any_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One warning is logged; flush is False while something is only in memory; shutdown drops and counts it."""
+    """An unusable directory is logged once; flush is False while requests are only in memory; shutdown drops them."""
     blocker = tmp_path / "file"
     blocker.write_text("")
     store = Store()
@@ -265,7 +265,7 @@ def test_without_a_usable_directory_it_is_a_delivery_like_any_other(
 
 
 def test_when_the_directory_becomes_usable_what_is_in_memory_is_written(tmp_path: Path) -> None:
-    """The disk was full for a while; what waits is then written and survives the process."""
+    """Once a full disk works again, requests in memory are written and survive the process."""
     blocker = tmp_path / "spool"
     blocker.write_text("")
     store = Store()
@@ -286,7 +286,7 @@ def test_when_the_directory_becomes_usable_what_is_in_memory_is_written(tmp_path
 
 
 def test_requests_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_path: Path) -> None:
-    """The directory is checked repeatedly."""
+    """A running process checks the directory repeatedly, and sends the requests of processes that died."""
     store = Store()
     store.up = False
     sibling = Service(tmp_path, store)
@@ -302,7 +302,7 @@ def test_requests_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_pa
 
 
 def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
-    """Eight threads put requests while the senders take them, and nothing is lost."""
+    """Requests that eight threads put while the senders take them are all kept."""
     store = Store()
     service = Service(tmp_path, store, max_bytes=300_000)
     requests: list[list[OutgoingRequest]] = [
@@ -322,7 +322,7 @@ def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
-    """The files are opened in turn, and a flush waits for all of them."""
+    """Files beyond the number that may be open are opened in turn, and a flush waits for all of them."""
     store = Store()
     store.up = False
     services = [Service(tmp_path, store) for _ in range(12)]

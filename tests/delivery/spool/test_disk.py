@@ -22,7 +22,7 @@ def respect_permissions():
 
 
 def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
-    """No file may grow over 300 kB: one warning, traces wait in memory, are sent, and are durable again later."""
+    """With a full disk, traces wait in memory and are sent after one warning; later traces are on disk again."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         code = """
@@ -52,7 +52,7 @@ def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_permission_means_memory_and_one_warning(tmp_path: Path) -> None:
-    """Every write fails with EACCES: everything is still sent."""
+    """If every write fails with EACCES, one warning is logged and everything is still sent."""
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     with StrictPandaProbe() as server:
@@ -75,7 +75,7 @@ print(handle.flush(60), handle.status().spans_delivered)
 
 
 def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
-    """With EROFS, or the error of /proc, everything is still sent."""
+    """If every write fails with EROFS, or on /proc, one warning is logged and everything is still sent."""
     with StrictPandaProbe() as server:
         code = "one('a')\nprint(handle.flush(60), handle.status().spans_delivered)"
         result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR="/proc/pandaprobe-spool"))
@@ -85,7 +85,7 @@ def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
 
 
 def test_a_directory_that_is_deleted_while_the_process_runs(tmp_path: Path) -> None:
-    """The next check of the directory notices it; what waits is written anew and survives the process."""
+    """The next check notices the deleted directory; waiting requests are written again and survive the process."""
     folder = tmp_path / "spool"
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)

@@ -1,4 +1,4 @@
-"""kill -9 at any line and any write of the spool's code."""
+"""A process that dies from kill -9 at any line and any write of the spool's code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ PROGRAM = Path(__file__).parents[2] / "support" / "failpoints.py"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_no_moment_of_death_loses_or_doubles_anything(tmp_path: Path) -> None:
-    """Adopting, inserting, removing, parking, loading, ending: 24 of the about 2000 lines of one life are tried.
+    """A process killed at any moment neither loses nor repeats a request.
 
-    The same with 8 sizes at which a file may not grow any more.
-
-    `python tests/support/failpoints.py FOLDER 100000 1` tries all lines.
+    The test kills it at 24 of the about 2000 lines of adopting, inserting, removing, parking, loading and ending, and
+    stops the growth of a file at 8 sizes. `python tests/support/failpoints.py FOLDER 100000 1` tries all lines.
     """
     done = subprocess.run(
         [sys.executable, str(PROGRAM), str(tmp_path / "spool"), "24", "1"],

@@ -22,7 +22,7 @@ def names(server: StrictPandaProbe) -> list[str]:
 
 
 def test_parent_and_child_each_deliver_their_own_once(tmp_path: Path) -> None:
-    """The parent's file stays with the parent; the child has its own."""
+    """Parent and child each send their own traces once: the parent keeps its file, and the child has another."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """
@@ -47,7 +47,7 @@ assert handle.flush(60)
 
 
 def test_a_child_that_ends_at_once_leaves_everything_in_the_spool(tmp_path: Path) -> None:
-    """os._exit runs no handler: the child's traces are on disk, and the parent sends them."""
+    """os._exit runs no handler: the child's traces stay on disk, and the parent sends them."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         code = QUIET + (
@@ -72,7 +72,7 @@ print(len([name for name in os.listdir(os.environ["PANDAPROBE_SPOOL_DIR"]) if na
 
 
 def test_a_parent_killed_while_its_child_lives_is_adopted(tmp_path: Path) -> None:
-    """The child inherits the lock's descriptor and must not keep it; the adopter does not wait for the child's end."""
+    """A killed parent's file is adopted while its child lives, since the child closes the inherited lock."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         code = QUIET + (
@@ -93,7 +93,7 @@ os.kill(os.getpid(), 9)
         child = int(result.stdout)
         try:
             server.answer = lambda method, path: None
-            os.kill(child, 0)  # the child lives
+            os.kill(child, 0)  # raises if the child is dead
             assert inherit(server, tmp_path) == 2
         finally:
             os.kill(child, 9)
@@ -102,7 +102,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_forking_while_the_disk_is_written_never_hangs(tmp_path: Path) -> None:
-    """Threads trace and the spool writes while the process forks repeatedly: each child traces and ends."""
+    """Forks while threads trace and the spool writes do not hang: each child traces and ends."""
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.01) as server:
         code = QUIET + (
             """
@@ -128,13 +128,13 @@ for thread in threads: thread.join()
         result = run_python(code, env)
 
         assert result.returncode == 0, result.stderr
-        # A child that is forked during a write keeps nothing, and half a second may be too short for the rest.
+        # A child forked during a write has no spool, and half a second may be too short to send everything.
         told = ("forked while its parent wrote", "wait in the spool", "were not delivered when the process ended")
         assert all(any(words in line for words in told) for line in result.stderr.splitlines()), result.stderr
 
 
 def test_workers_of_a_pool_that_is_terminated_lose_nothing(tmp_path: Path) -> None:
-    """multiprocessing ends its workers with SIGTERM, without a handler: ended spans are on disk."""
+    """Spans that ended in a pool's workers are on disk when multiprocessing ends the workers with SIGTERM."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """
@@ -155,7 +155,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_a_child_of_a_process_that_was_writing_leaves_the_disk_alone(tmp_path: Path) -> None:
-    """SQLite's own locks may stay held in the child: it sends from memory, and logs that nothing is kept."""
+    """A child forked during a write sends from memory and logs that nothing is kept: SQLite's locks may stay held."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """

@@ -1,4 +1,4 @@
-"""A server or a debugging proxy that echoes the key: it enters nothing that a user sees, sends or keeps."""
+"""A server or debugging proxy that echoes the key: no log, status, request or file contains the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens in a file: shared by processes, kept over restarts, harmless when damaged."""
+"""Tokens in a file: shared by processes, kept over restarts, and harmless when damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from suspended_processes import suspended_at_random
 
 
 class Machine:
-    """One clock for all buckets of a simulated machine; it may sleep, and only the boot clock counts the sleep."""
+    """A simulated machine with one clock for all buckets; only the boot clock counts the time it sleeps."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class Machine:
         self.slept = 0.0
 
     def bucket(self, capacity: int = 100) -> LeasedBucket:
-        """Return a bucket as a new process would make it."""
+        """Return the bucket of a new process."""
         tokens = FileTokens(self.path, clock=self.boot_clock)
         return LeasedBucket(capacity=capacity, tokens=tokens, clock=self.boot_clock)
 
@@ -37,7 +37,7 @@ class Machine:
         self.now += seconds
 
     def boot_clock(self) -> float:
-        """Return the time with the sleep."""
+        """Return the time, including sleep."""
         return self.now + self.slept
 
     def take_all(self, bucket: LeasedBucket) -> list[Lease]:
@@ -65,7 +65,7 @@ def test_two_processes_take_from_the_same_hundred(machine: Machine) -> None:
 
 
 def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None:
-    """A restarted process finds the tokens out; they are back 60.1 s after the answers."""
+    """A restarted process waits for the tokens of the last one, which come back 60.1 s after the answers."""
     last = machine.bucket()
     for lease in machine.take_all(last):
         last.release(lease, machine.now)
@@ -79,7 +79,7 @@ def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None
 
 
 def test_tokens_of_a_killed_process_come_back_when_its_requests_cannot_count_any_more(machine: Machine) -> None:
-    """The time is 30 s for the request, 5 s for a server that counts late, 60.1 s for the window."""
+    """The wait is 30 s for the request, 5 s for a server that counts late, and 60.1 s for the window."""
     machine.take_all(machine.bucket())
     fresh = machine.bucket()
     machine.now += 95.0
@@ -90,7 +90,7 @@ def test_tokens_of_a_killed_process_come_back_when_its_requests_cannot_count_any
 
 
 def test_a_sleep_of_the_machine_counts(machine: Machine) -> None:
-    """The server's window runs on while the machine is suspended, and so does the clock of the file."""
+    """Time asleep counts for the tokens, since the server's window runs on while the machine is suspended."""
     bucket = machine.bucket()
     for lease in machine.take_all(bucket):
         bucket.release(lease, machine.now)
@@ -100,7 +100,7 @@ def test_a_sleep_of_the_machine_counts(machine: Machine) -> None:
 
 
 def test_times_of_another_boot_count_as_past(machine: Machine) -> None:
-    """The clock starts anew with a reboot; no token is held for days."""
+    """Times written before a reboot count as past, so no token is held for days."""
     machine.now = 5_000_000.0
     machine.take_all(machine.bucket())
     machine.now = 30.0
@@ -120,7 +120,7 @@ def test_times_of_another_boot_count_as_past(machine: Machine) -> None:
     ids=["short", "ones", "nan", "infinity", "random"],
 )
 def test_a_damaged_file_neither_raises_nor_blocks(machine: Machine, content: bytes) -> None:
-    """About a hundred tokens are available and never more, whatever the file contains."""
+    """With a damaged file, about a hundred tokens are available and never more."""
     machine.path.parent.mkdir()
     machine.path.write_bytes(content)
     bucket = machine.bucket()
@@ -133,7 +133,7 @@ def test_a_damaged_file_neither_raises_nor_blocks(machine: Machine, content: byt
 
 
 def test_a_deleted_file_does_not_double_the_budget_of_the_process(machine: Machine) -> None:
-    """Each process counts its own tokens beside the file."""
+    """A process counts its own tokens even if the file is deleted."""
     bucket = machine.bucket()
     leases = machine.take_all(bucket)
     machine.path.unlink()
@@ -146,7 +146,7 @@ def test_a_deleted_file_does_not_double_the_budget_of_the_process(machine: Machi
 
 
 def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> None:
-    """The file's parent is not a directory."""
+    """Without a usable file, the process counts its own tokens: here the file's parent is not a directory."""
     (tmp_path / "file").write_text("")
     machine = Machine(tmp_path / "file" / "leases")
     bucket = machine.bucket()
@@ -158,7 +158,7 @@ def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> N
 
 
 def test_the_file_is_private(machine: Machine) -> None:
-    """The file is its owner's alone, and so is a directory that is made for it."""
+    """Only its owner may read the file, and the directory that is made for it."""
     machine.bucket().acquire(machine.now)
 
     assert machine.path.stat().st_mode & 0o777 == 0o600
@@ -166,7 +166,7 @@ def test_the_file_is_private(machine: Machine) -> None:
 
 
 def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(machine: Machine) -> None:
-    """A process that was stopped for minutes returns a token that another process holds by now."""
+    """A process that was stopped for minutes cannot return a token that another process holds by now."""
     slow, other = machine.bucket(capacity=1), machine.bucket(capacity=1)
     lease = slow.acquire(machine.now)
     assert lease is not None
@@ -175,14 +175,14 @@ def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(ma
     machine.now += 1.0
     slow.release(lease, machine.now)
 
-    machine.now += 61.0  # the late one's lease is over, the other's is not
+    machine.now += 61.0  # the first lease is over, the second is not
     assert machine.bucket(capacity=1).acquire(machine.now) is None
 
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """A process sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
+    """A resumed process sends if its lease still allows it; otherwise it returns the token and takes another."""
     with TemporaryDirectory() as folder:
         machine = Machine(Path(folder) / "leases")
         buckets = [machine.bucket() for _ in range(3)]
@@ -196,7 +196,7 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: Machine, seed: int) -> None:
-    """Eight saturated processes, of which one is replaced every 5 s, keep to the limit for ten simulated minutes."""
+    """Eight saturated processes, one replaced every 5 s, keep to the limit and use it for ten simulated minutes."""
     rng = random.Random(seed)
     buckets = [machine.bucket() for _ in range(8)]
     answers: list[tuple[float, int, int, Lease]] = []
@@ -228,7 +228,7 @@ def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: M
 
 
 def test_processes_on_one_machine_know_what_the_others_leave_out(machine: Machine) -> None:
-    """The highest cut is valid for ten minutes, and not after a reboot."""
+    """The highest cutoff is valid for ten minutes, and not after a reboot."""
     one, other = machine.bucket(), machine.bucket()
     machine.path.parent.mkdir()
     assert one.publish_cutoff(0.75, 0.0) == 0.75
@@ -244,7 +244,7 @@ def test_processes_on_one_machine_know_what_the_others_leave_out(machine: Machin
 
 @pytest.mark.parametrize("content", [b"", b"x" * 15, struct.pack("<dd", 7.0, 1001.0), struct.pack("<dd", -1.0, 1e9)])
 def test_a_damaged_file_of_cuts_is_none(machine: Machine, content: bytes) -> None:
-    """The next cut rewrites it; a missing directory costs nothing."""
+    """A damaged file of cutoffs counts as no cutoff and is rewritten; a missing directory is ignored."""
     assert machine.bucket().publish_cutoff(0.5, 0.0) == 0.5
     machine.path.parent.mkdir()
     cuts = machine.path.with_name("leases.cut")

@@ -30,7 +30,7 @@ from spools import DESTINATION, Run
 
 
 def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:
-    """Return the last digits of their trace ids, in order."""
+    """Return the last digits of the requests' trace ids, sorted."""
     return sorted(request.trace_id[-1] for request in requests)
 
 
@@ -51,7 +51,7 @@ def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -
 
 
 def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
-    """A create that was already sent is looked up, but not before it can have arrived; the other goes at once."""
+    """A create that may have been sent is looked up after five seconds; a create that was not sent goes at once."""
     first = Run(tmp_path)
     started, _ = first.put(create(1), create(2))
     first.start(started)
@@ -71,7 +71,7 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_gone(tmp_path: Path) -> None:
-    """A delivered request is not found again; an empty file is deleted."""
+    """A delivered request is not found again, and an empty file is deleted."""
     run = Run(tmp_path)
     _, delivered = run.put(create(1), create(2))
     run.done(delivered)
@@ -85,7 +85,7 @@ def test_what_is_done_is_gone(tmp_path: Path) -> None:
 
 
 def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
-    """A waiting request takes little memory, and so does one that failed and waits again."""
+    """A waiting request takes little memory, and so does a request that failed and waits again."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, size=50_000))
     assert run.outbox.bytes < 1_000
@@ -96,7 +96,7 @@ def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
 
 
 def test_a_divided_request_is_kept_in_pieces(tmp_path: Path) -> None:
-    """The first piece takes the place of the request; the others have their own."""
+    """The first piece replaces the request on disk, and each other piece is stored as well."""
     run = Run(tmp_path)
     whole = create(1, spans=4)
     (job,) = run.put(whole)
@@ -110,7 +110,7 @@ def test_a_divided_request_is_kept_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp_path: Path) -> None:
-    """If the process dies afterwards, the derived trace is left, and not the spans it was made of."""
+    """If the process dies after an adoption, the derived trace is on disk instead of the spans it was made of."""
     run = Run(tmp_path)
     remote = replace(create(1), step=Step.APPEND, is_remote=True)
     first, _ = run.put(remote, remote)
@@ -124,7 +124,7 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
 
 
 def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> None:
-    """A report of drops is added to a trace; after a crash it is gone with the process that counted them."""
+    """A report of drops added to a trace is not written to disk, since it counts drops of this process alone."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     assert run.outbox.open(job, 0.0)
@@ -149,7 +149,7 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
-    """Two runs live at once: neither takes the other's requests; a third takes a dead one's, once."""
+    """A run takes no requests of a living run; one later run takes those of a dead run."""
     first, second = Run(tmp_path), Run(tmp_path)
     first.put(create(1))
     second.put(create(2))
@@ -162,7 +162,7 @@ def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
 
 
 def test_requests_for_other_settings_are_left_alone(tmp_path: Path) -> None:
-    """Requests for another key, project or endpoint must not be sent there."""
+    """Requests for another key, project or endpoint are not sent with this run's settings."""
     first = Run(tmp_path)
     first.put(create(1))
     first.die()
@@ -178,7 +178,7 @@ def test_requests_for_other_settings_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_files_are_private(tmp_path: Path) -> None:
-    """Files have mode 0600, the database's log included; the directory has 0700."""
+    """Files and the database's log have mode 0600, and the directory has 0700."""
     folder = tmp_path / "a" / "b"
     run = Run(folder)
     run.put(create(1))
@@ -192,7 +192,7 @@ def test_the_files_are_private(tmp_path: Path) -> None:
 def test_a_directory_that_others_decide_about_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_link: bool, said: str
 ) -> None:
-    """The directory is still used: the choice is the user's."""
+    """A directory that other users control is used, with one warning."""
     folder = tmp_path / "spool"
     real = tmp_path / "elsewhere" if is_link else folder
     real.mkdir()
@@ -210,7 +210,7 @@ def test_a_directory_that_others_decide_about_is_named_once(
 
 
 def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
-    """Only as many requests as needed go, and their spans are counted."""
+    """A full spool drops no more requests than needed, oldest first, those with errors last, and counts their spans."""
     run = Run(tmp_path, max_bytes=56_000)
     for number in range(8):
         run.now += 31.0
@@ -223,7 +223,7 @@ def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> 
 
 
 def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
-    """Newer requests stay, and so does one that is being sent."""
+    """A request that has waited for a week is dropped and counted, unless it is being sent."""
     run = Run(tmp_path)
     old, under_way = run.put(create(1), create(2))
     run.start(under_way)
@@ -241,7 +241,7 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
 
 
 def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
-    """The learned size is valid for the same destination for a week; a value that is not a number is ignored."""
+    """The learned size limit is valid for a week and one destination; a value that is not a number is ignored."""
     first = Run(tmp_path)
     first.outbox.remember_cap(131_072)
     first.put(create(1))
@@ -265,10 +265,10 @@ def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -
 
 
 def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
-    """Space that others use is not available; but each may have its equal share."""
+    """Space used by other processes is not available, but each process may have an equal share."""
     other = Run(tmp_path)
     other.put(*(create(number, size=100_000) for number in range(10)))
-    other.outbox.before_fork()  # writes the log into the database, whose size is measured
+    other.outbox.before_fork()  # checkpoints the log into the database, whose size is measured
     run = Run(tmp_path, max_bytes=1_000_000)
     run.put(*(create(number, size=100_000) for number in range(10)))
     run.look_around()
@@ -277,7 +277,7 @@ def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
 
 
 def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -> None:
-    """Each waiting request takes some memory, however small it is."""
+    """Each waiting request on disk counts toward the memory bound, however small it is."""
     run = Run(tmp_path, max_memory=60_000)
     run.put(*(create(number) for number in range(300)))
     run.look_around()
@@ -289,7 +289,7 @@ def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -
 
 
 def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path: Path) -> None:
-    """The journal drops spans of traces that became requests, and keeps open roots of running ones."""
+    """The journal drops the spans of traces that became requests, and keeps open roots of running traces."""
     run = Run(tmp_path)
     rows = [
         JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
@@ -311,7 +311,7 @@ def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path
 def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Requests only on disk are read through the open file; those in memory are written anew."""
+    """Requests only on disk are read through the open file, and those in memory are written again."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
@@ -333,7 +333,7 @@ def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
 def test_a_file_of_a_later_version_is_left_alone_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A newer release of this library may have written it."""
+    """A file of a newer release of this library is not touched, and one warning is logged."""
     first = Run(tmp_path)
     first.put(create(1))
     first.die()
@@ -353,7 +353,7 @@ def test_a_file_of_a_later_version_is_left_alone_with_one_warning(
 
 
 def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
-    """A process was killed between making or deleting the two files."""
+    """The lock of a process killed between making or deleting its two files is removed."""
     stray = tmp_path / f"{DESTINATION.digest}-1-00000000.sqlite.lock"
     stray.touch()
     Run(tmp_path).look_around()
@@ -364,7 +364,7 @@ def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One warning is logged and the memory bound holds; when the disk works again, everything in memory is written."""
+    """A full disk causes one warning and the memory bound holds; requests are written once the disk works."""
     blocker = tmp_path / "spool"
     blocker.write_text("not a directory")
     run = Run(blocker, max_memory=25_000)
@@ -389,7 +389,7 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
-    """A write fails when a request is delivered: the next run must not find it."""
+    """If the removal of a delivered request fails on disk, a later write removes it."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     own = run.folder.own
@@ -404,7 +404,7 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
 
 
 def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Path) -> None:
-    """The server has refused a part of it and would again: the changed request is sent, not the one on disk."""
+    """If the disk fails while a refused request is divided, the divided request is sent, not the one on disk."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, spans=2))
     run.start(job)
@@ -419,7 +419,7 @@ def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Pa
 
 
 def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_path: Path) -> None:
-    """The disk takes nothing and memory is full: everything that is left can be read."""
+    """With a failed disk and a full memory, every remaining request can still be read."""
     run = Run(tmp_path, max_memory=25_000)
     policy = DeliveryPolicy(
         outbox=run.outbox,
@@ -446,7 +446,7 @@ def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_p
 
 
 def test_a_fault_with_a_request_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
-    """The spool is off then: repeated calls find nothing to do."""
+    """A fault of this library with an unreadable request turns the spool off."""
     run = Run(tmp_path)
     run.put(create(1))
     assert run.store.read(Place(OWN, 1, 1, 1)) is None
@@ -459,7 +459,7 @@ def test_a_fault_with_a_request_that_cannot_be_read_ends_the_looking(tmp_path: P
 
 
 def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) -> None:
-    """The rest is on disk already, with its state."""
+    """At exit, only requests in memory alone can be dropped; the others are on disk with their state."""
     run = Run(tmp_path)
     tried, _ = run.put(create(1), create(2))
     run.start(tried)
@@ -473,7 +473,7 @@ def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) 
 
 
 def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
-    """Puts, requests, retries, removals and deaths in any order: the disk holds exactly what it should."""
+    """After puts, sends, retries, removals and deaths in any order, the disk holds exactly the expected requests."""
     rng = random.Random(11)
     expected: dict[str, OutgoingRequest] = {}
     run = Run(tmp_path)

@@ -46,7 +46,7 @@ print(pp.status().traces_delivered, len(leases), flush=True)
 
 
 def test_a_process_that_was_stopped_for_too_long_sends_with_another_token(tmp_path: Path) -> None:
-    """A process stopped with a token and an open connection makes one request, with its second token."""
+    """A process stopped between taking a token and sending makes one request, with its second token."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_LIVE="false")
         process = subprocess.Popen([sys.executable, "-c", STOPS_ITSELF], env=env, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-// node send.cjs PROTOCOL URL: sends one trace of two spans, and prints its id once the gateway has taken it.
+// node send.cjs PROTOCOL URL: send one trace of two spans, and print its id once the gateway has accepted it.
 "use strict";
 
 const { context, trace } = require("@opentelemetry/api");

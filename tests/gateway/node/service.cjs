@@ -1,5 +1,5 @@
-// node service.cjs OTLP_URL NEXT_URL: a service between two others. It continues the trace of its caller, asks the next
-// service within it, and answers when its own spans are with the gateway. Prints the port on which it listens.
+// node service.cjs OTLP_URL NEXT_URL: a service between two others. It continues its caller's trace, calls the next
+// service in this trace, and answers once the gateway has its own spans. It prints the port on which it listens.
 "use strict";
 
 const http = require("node:http");

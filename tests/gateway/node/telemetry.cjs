@@ -1,4 +1,4 @@
-// A tracer whose spans go to a gateway, by one of OpenTelemetry's three exporters of OTLP.
+// A provider whose spans go to a gateway through one of OpenTelemetry's three OTLP exporters.
 "use strict";
 
 const { resourceFromAttributes } = require("@opentelemetry/resources");

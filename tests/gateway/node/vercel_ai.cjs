@@ -1,5 +1,5 @@
-// node vercel_ai.cjs PROTOCOL OTLP_URL MODEL_URL: an agent of the Vercel AI SDK with one tool, at once and as a stream;
-// its own telemetry is sent by OpenTelemetry's exporter.
+// node vercel_ai.cjs PROTOCOL OTLP_URL MODEL_URL: run an agent of the Vercel AI SDK with one tool, without and with
+// streaming. OpenTelemetry's exporter sends the SDK's own telemetry.
 "use strict";
 
 const { createOpenAICompatible } = require("@ai-sdk/openai-compatible");
@@ -11,7 +11,7 @@ const { providerFor } = require("./telemetry.cjs");
 
 async function main(protocol, otlpUrl, modelUrl) {
   const provider = providerFor("shop", protocol, otlpUrl);
-  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()); // spans know what they are in
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()); // gives spans their parents
   const tracer = provider.getTracer("ai");
   const models = createOpenAICompatible({ name: "scripted", baseURL: `${modelUrl}/v1`, apiKey: "k", includeUsage: true });
   const tools = {

@@ -1,5 +1,5 @@
-// node wrappers.cjs MODEL_URL OTHER_URL: asks a model twice by each client that PandaProbe's own SDK wraps, at once and
-// as a stream. The SDK reads PANDAPROBE_* and sends what it has when the program ends.
+// node wrappers.cjs MODEL_URL OTHER_URL: call a model twice through each client that PandaProbe's own SDK wraps, with
+// and without streaming. The SDK reads PANDAPROBE_* and sends its traces when the program ends.
 "use strict";
 
 const { pathToFileURL } = require("node:url");
@@ -14,7 +14,7 @@ const { wrapGemini } = require("pandaprobe/wrappers/gemini");
 const { wrapMistral } = require("pandaprobe/wrappers/mistral");
 const { wrapOpenAI } = require("pandaprobe/wrappers/openai");
 
-const [modelUrl, otherUrl] = process.argv.slice(2); // Mistral and Bedrock are the other
+const [modelUrl, otherUrl] = process.argv.slice(2); // otherUrl: Mistral and Bedrock
 const question = "Where is my parcel?";
 const messages = [{ role: "user", content: question }];
 const parameters = { type: "object", properties: { parcel: { type: "string" } }, required: ["parcel"] };
@@ -61,7 +61,7 @@ async function bedrock() {
       region: "eu-west-1",
       endpoint: otherUrl,
       credentials: { accessKeyId: "k", secretAccessKey: "k" },
-      requestHandler: new NodeHttpHandler(), // the client's own speaks HTTP/2 only
+      requestHandler: new NodeHttpHandler(), // the client's default handler uses HTTP/2 only
     }),
   );
   const asked = { modelId: "amazon.nova-micro-v1:0", messages: [{ role: "user", content: [{ text: question }] }] };
