@@ -2,10 +2,10 @@
 
     python benchmarks/delivery/marks.py [limit tasks idle large first queued stalled exit] [--repeats 3] [--seconds 60]
 
-    limit    CPU of a minute with 100 W1 traces, as fast as the limit allows
-    tasks    CPU of a span in a thousand asyncio tasks, x the SDK without a processor
+    limit    CPU time of a minute with 100 W1 traces, as fast as the limit allows
+    tasks    CPU time of a span in a thousand asyncio tasks, x the SDK without a processor
     idle     10,000 open traces while nothing happens
-    large    CPU for each KB of a large value
+    large    CPU time for each KB of a large value
     first    from nothing loaded until the first W1 trace has arrived, x the OTLP exporter
     queued   memory of a W1 trace that waits for a stalled server
     stalled  losses among 20,000 W2 traces while the server stalls
@@ -46,7 +46,7 @@ class Runs:
         self._seconds = seconds
 
     def limit(self) -> Iterator[Figure]:
-        """CPU at the service's limit, without the CPU for making the spans."""
+        """CPU time at the service's limit, without that of making the spans."""
         ours, floor = self._each("limit", "W1", "ms_a_minute", str(self._seconds), peers=(OURS, "floor"))
         yield Figure("100 W1 traces a minute, without making their spans", ours - floor, 150, "ms of CPU a minute")
 

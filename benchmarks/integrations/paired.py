@@ -95,7 +95,7 @@ class Added:
 
 @dataclass(slots=True)
 class Figures:
-    """The measurements of one form: microseconds of CPU for a unit, by round."""
+    """The measurements of one form: microseconds of CPU time for a unit, by round."""
 
     plain: list[float] = field(default_factory=list[float])
     spent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
