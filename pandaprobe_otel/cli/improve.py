@@ -59,7 +59,7 @@ def improve() -> None:
     "--repeats", type=click.IntRange(1, 20), default=3, show_default=True, help="Most pairs of runs for each case."
 )
 @click.option("--candidates", type=click.IntRange(1, 20), default=3, show_default=True, help="Most candidates.")
-@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models.")
+@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most model calls.")
 @folder_option
 def start_command(traces: Path, entry: str, group: str | None, folder: Path, **given: Any) -> int:
     """Split the failed and passed traces of a file into cases, and write evidence of the failures that may be seen.

@@ -54,9 +54,7 @@ _WAIT_S = 20.0
 @click.option(
     "--max-evaluations", type=click.IntRange(0), default=50, show_default=True, help="Most billed judgements."
 )
-@click.option(
-    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models by reruns."
-)
+@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most model calls by reruns.")
 @click.option("--allow", "allowed", multiple=True, metavar="GLOB", help="With --entry: files that improve may change.")
 @click.option("--live-tools", default="", metavar="NAMES", help="With --allow: tools that really run, with commas.")
 @with_connection
