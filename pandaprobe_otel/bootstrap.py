@@ -320,7 +320,8 @@ def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments:
     there = processor.pipeline.config
     of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
     if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
-        mistake(f"The provider already has a PandaProbeSpanProcessor, so these have no effect: {', '.join(ignored)}.")
+        names = ", ".join(ignored)
+        mistake(f"The provider already has a PandaProbeSpanProcessor, so these settings have no effect: {names}.")
 
 
 def current() -> PandaProbe | None:

@@ -166,7 +166,7 @@ def _await_budget(connection: Connection, endpoint: Endpoint[Any], request: Requ
     while wait_s := connection.budgets[endpoint.scope].take(bucket, connection.clock()):
         if connection.clock() + wait_s >= deadline:
             raise RateLimited(
-                f"{endpoint} was not sent: {bucket.limit} requests a minute are allowed, and the next is free in "
+                f"{endpoint} was not sent: {bucket.limit} requests a minute are allowed, and the next may be sent in "
                 f"{wait_s:.0f} s, which is longer than this call may take.",
                 retry_after=wait_s,
                 status=None,

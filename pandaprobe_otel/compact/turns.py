@@ -65,7 +65,7 @@ def _start(count: int, cursor: str | None) -> int:
         return 0
     found = _CURSOR.fullmatch(cursor)
     if found is None or int(found[2]) != count or int(found[1]) >= count:
-        raise StaleCursor("the session has other turns than when this cursor was issued: ask without it")
+        raise StaleCursor("the session has other turns than when this cursor was issued: leave it out")
     return int(found[1])
 
 

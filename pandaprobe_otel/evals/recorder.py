@@ -59,7 +59,7 @@ class Recording:
         return self._count
 
     def traces(self) -> tuple[TraceRecord, ...]:
-        """Return the traces with at least one ended span, by start."""
+        """Return the traces with at least one ended span, ordered by start."""
         from pandaprobe_otel.mapping import map_trace
 
         with self._lock:

@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.outcomes import UNFINISHED
 
 
 class SpanSet(Sequence[SpanRecord]):
-    """Spans of a test, by start, with assertions.
+    """Spans of a test, ordered by start, with assertions.
 
     Filters (`tool`, `llm`, `named`, ...) return a smaller set. Assertions return the same set, so that they can be
     chained: `spans.tool("lookup").called(times=1).before("refund")`. Assertions raise AssertionError.
@@ -66,7 +66,7 @@ class SpanSet(Sequence[SpanRecord]):
 
     @property
     def names(self) -> list[str]:
-        """Names, by start."""
+        """Names of the spans, ordered by start."""
         return [span.name for span in self._spans]
 
     # -- assertions ---------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def _make(job: Job, *, timeout_s: float) -> Mapping[str, Any]:
         raise RunFailed(f"{job.entry} took longer than {timeout_s:.0f} s") from None
     if done.returncode == 0 and (found := _read(Path(job.result))) is not None:
         return found
-    raise RunFailed(f"{job.entry} ended with {done.returncode}: {_last_line(printed)}")
+    raise RunFailed(f"{job.entry} ended with exit code {done.returncode}: {_last_line(printed)}")
 
 
 def _last_line(path: Path) -> str:

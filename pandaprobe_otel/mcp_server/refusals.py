@@ -1,4 +1,4 @@
-"""Refused calls of tools: a code, the reason, and the next step."""
+"""Refused tool calls: a code, the reason, and the next step."""
 
 from __future__ import annotations
 

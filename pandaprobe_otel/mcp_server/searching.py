@@ -201,5 +201,5 @@ def start_of(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
-        raise StaleSearch("this cursor belongs to another search: ask without it")
+        raise StaleSearch("this cursor belongs to another search: leave it out")
     return int(cursor)

@@ -51,7 +51,7 @@ class WriterTools:
         return self._judged(sessions, traces, metrics)
 
     def judgements_of(self, confirm: str | None) -> int | None:
-        """Return the judgements of a bill by its code; None without a code or for an invalid one."""
+        """Return the number of judgements in the bill with this code; None without a code or for an invalid one."""
         return None if confirm is None else self._bills.count_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:
@@ -127,7 +127,7 @@ class WriterTools:
         fill_in = [
             number for number, line in enumerate(made.test.read_text("utf-8").splitlines(), 1) if "fill in" in line
         ]
-        head = f"{test}: {made.calls} calls of models and {made.tools} of tools are played back"
+        head = f"{test}: {made.calls} model calls and {made.tools} tool calls are played back"
         step = f"Next: run `pytest {test}`: it must fail for the reason that you have named; then fix the program"
         cassette = str(_relative(made.cassette, self._options.folder))
         numbers: dict[str, Any] = {"test": str(test), "cassette": cassette, "fill_in": fill_in}

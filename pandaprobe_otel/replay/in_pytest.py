@@ -46,8 +46,7 @@ class ItemRecording:
         """
         if isinstance(error, EndOfRecording):
             raise RecordingError(
-                f"{error}, but not in a block that may end there: put the call of the program into `with "
-                "pandaprobe_recording.to_the_end():`."
+                f"{error}. To let it end there, call the program inside `with pandaprobe_recording.to_the_end():`."
             ) from error
         self.recording.explain(error)
 

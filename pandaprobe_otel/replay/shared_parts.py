@@ -159,7 +159,8 @@ class Expansion:
         if isinstance(value, list) and value and _is_reference(value[0]):
             said = cast("Document", value[0])[SAME]
             if not (isinstance(said, list) and len(cast("Sequence[Any]", said)) == 2):
-                raise BadReferenceError(f'{dump(value[0])} in {key!r} must be like {{"{SAME}": [call, items]}}')
+                form = f'{{"{SAME}": [call, number of items]}}'
+                raise BadReferenceError(f"{dump(value[0])} in {key!r} must have the form {form}")
             call, count = cast("Sequence[Any]", said)
             items = self._named(call, key)
             if (

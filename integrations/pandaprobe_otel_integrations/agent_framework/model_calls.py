@@ -1,4 +1,4 @@
-"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and data beside texts."""
+"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and other data of messages."""
 
 from __future__ import annotations
 

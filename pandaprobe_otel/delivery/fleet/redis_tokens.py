@@ -21,7 +21,7 @@ _LONGEST_JITTER_S: Final = 0.25
 
 
 class Leases(Protocol):
-    """Storage of the fleet's tokens; see `RedisLeases`."""
+    """Storage of the fleet's tokens; implemented by `RedisLeases`."""
 
     def take(self, most: int, part: int) -> Reply:
         """Lend a token."""

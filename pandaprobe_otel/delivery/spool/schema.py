@@ -84,7 +84,7 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
         db.execute(f"PRAGMA journal_mode = {journal_mode}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):
-            raise sqlite3.NotSupportedError(f"is of version {version}; this library writes version {VERSION}")
+            raise sqlite3.NotSupportedError(f"has version {version}; this library writes version {VERSION}")
         found = _tables(db)
     except (UnicodeDecodeError, sqlite3.OperationalError) as error:  # the former of a message with a damaged name
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:

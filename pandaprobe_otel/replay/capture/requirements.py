@@ -24,7 +24,7 @@ def check(trace: StoredTrace) -> None:
         raise CannotCapture("it has no spans: they were sampled out or have not arrived yet")
     _check_whole(trace)
     if not trace.model_calls and not trace.played_tools:
-        raise CannotCapture("it has no call of a model or tool that could be played back")
+        raise CannotCapture("it has no model or tool call that could be played back")
     for span in trace.model_calls:
         with_place(span, partial(_check_call, span))
     for span in trace.in_order:
