@@ -50,7 +50,7 @@ class Pause:
 
 Step: TypeAlias = Send | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""Course whose result is a T."""
+"""Course of steps (requests and pauses) whose result is a T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

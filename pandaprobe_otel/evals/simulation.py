@@ -84,7 +84,7 @@ class Simulation:
         return _driven(self._steps(self.persona(user), conversation or self.begin()))
 
     async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
-        """Do the same inside a running event loop, as in tests that are coroutines."""
+        """Asynchronous counterpart of a call, for code inside a running event loop."""
         return await _driven_async(self._steps(self.persona(user), conversation or self.begin()))
 
     def begin(self, name: str = "") -> Conversation:

@@ -341,7 +341,7 @@ def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: Provider
     [
         (
             17,
-            "17 is not a simulated user: pass a text, a list of messages, or a mapping with persona (optionally goal, ",
+            "17 is not a simulated user: pass a text, a list of messages, or a mapping with persona (optionally goal",
         ),
         ({"persona": "x", "mood": "y"}, "is not a simulated user"),
         ({"goal": "x"}, "is not a simulated user"),

@@ -28,11 +28,11 @@ class Leases(Protocol):
         ...
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the part, and report the tokens that were lent without Redis."""
+        """Renew this process's part of the tokens, and report the tokens that were lent without Redis."""
         ...
 
     def leave(self) -> None:
-        """Give the part back."""
+        """Give this process's part of the tokens back."""
         ...
 
     def put_back(self, token: int, wait_s: float) -> None:
