@@ -95,7 +95,7 @@ def call(
     except ServerError as error:
         if endpoint.repeat is Repeat.NEVER:
             raise OutcomeUnknown(
-                f"{error} It was sent, so it may have been carried out.",
+                f"{error} The request was sent, so it may have been carried out.",
                 request=sent(request, sent_at),
                 status=answer.status,
             ) from None

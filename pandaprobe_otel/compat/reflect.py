@@ -150,7 +150,7 @@ class TraceScope:
 
     def __enter__(self) -> TraceScope:
         if self._token is not None:
-            raise RuntimeError("a scope of traces is entered once")
+            raise RuntimeError("a scope of traces can be entered only once")
         self._blocks.enter_context(self._theirs)
         self._blocks.enter_context(self._values)
         self._token = _scope.set(self)

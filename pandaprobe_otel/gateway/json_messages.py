@@ -72,7 +72,7 @@ class _Table:
             field, read, oneof = rule
             if oneof is not None:
                 if oneof in chosen:
-                    raise ValueError(f"{name} is one of several values, but only one is allowed")
+                    raise ValueError(f"{name} excludes another value that is also set")
                 chosen += (oneof,)
             if (argument := read(value, depth)) is not None:
                 arguments[field] = argument

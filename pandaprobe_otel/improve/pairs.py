@@ -86,7 +86,7 @@ class Pairs:
         live = min(found["live"], at_most)
         self._journal.note("run ended", run=run, at_most=at_most, live=live, passed=found["passed"])
         if found["over_budget"]:
-            raise BudgetSpent(f"a run of {case.id} makes more than the allowed {at_most} calls to models")
+            raise BudgetSpent(f"a run of {case.id} makes more than the allowed {at_most} model calls")
         os.replace(job.result, result)
         return found
 

@@ -74,7 +74,7 @@ class ImproveTools:
         Unseen failures and passing runs decide. test first tells how many model calls it may send, and a code.
         """
         if not run.isidentifier() and not run.isdigit():
-            raise Refused("bad_arguments", "run is a name of letters and digits", 'run="1", for example')
+            raise Refused("bad_arguments", "run must be a name of letters and digits", 'run="1", for example')
         folder = self._options.folder / _FOLDER / run
         if step == "start":
             return self._start(folder, group, query)

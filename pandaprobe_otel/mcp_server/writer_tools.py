@@ -67,7 +67,7 @@ class WriterTools:
             made = capture([stored], file, Wishes(entry=self._options.entry, folder=self._options.folder))
         except CannotCapture as error:
             why = "no test can be made of this trace"
-            raise Refused("refused", why, "choose another one", recorded=str(error)) from None
+            raise Refused("refused", why, "choose another trace", recorded=str(error)) from None
         except FileExistsError:
             raise _exists(file) from None
         except (ValueError, RecordingError, OSError) as error:
@@ -80,7 +80,8 @@ class WriterTools:
         of_traces = {metric.name for metric in client.evaluations.trace_metrics()}
         known = of_traces | {metric.name for metric in client.evaluations.session_metrics()}
         if unknown := [metric for metric in metrics if metric not in known]:
-            raise Refused("bad_arguments", f"no metric {', '.join(unknown)}", f"there are: {', '.join(sorted(known))}")
+            why = f"there is no metric {', '.join(unknown)}"
+            raise Refused("bad_arguments", why, f"there are: {', '.join(sorted(known))}")
         kinds = {metric in of_traces for metric in metrics}
         if len(kinds) != 1:
             raise Refused("bad_arguments", "metrics of traces and of sessions need separate evaluations")

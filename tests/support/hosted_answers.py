@@ -28,7 +28,7 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "evaluate": lambda made: made["judgements"] == 1,
     "add_score": lambda made: made == {"id": _SCORE},
     # Answers cannot be rebuilt, since the recorded model calls name no provider.
-    "capture_test": lambda made: made == {"code": "refused", "next": "choose another one"},
+    "capture_test": lambda made: made == {"code": "refused", "next": "choose another trace"},
     "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
     # No recorded trace failed.
     "improve": lambda made: made == {"code": "refused", "next": "use another query or group"},

@@ -64,8 +64,8 @@ def _check_whole(trace: StoredTrace) -> None:
 
 def _check_call(span: SpanRecord) -> None:
     if protocol_of(span.body) is None:
-        told = metadata_of(span).get("provider") or "no provider"
-        raise CannotCapture(f"answers of this protocol cannot be rebuilt ({told})")
+        provider = metadata_of(span).get("provider") or "unknown"
+        raise CannotCapture(f"its answer cannot be rebuilt, since its protocol is not supported (provider: {provider})")
     if span.error is None and not span.output and not metadata_of(span).get("finish_reasons"):
         raise CannotCapture("its content was not captured (check capture= and the switches of its instrumentation)")
     asked: Any = mapping(span.input).get("messages")
