@@ -196,7 +196,7 @@ def init(
         live: True tells a local PandaProbe about running spans; False does not. Default: only one on this machine.
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
-        max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
+        max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed.
         verify: Share of the delivered traces to look up afterwards; lost traces are sent again. Default: 0.
         handle_sigterm: True delivers waiting traces when the process gets SIGTERM, then exits with 143.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.

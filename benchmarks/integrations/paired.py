@@ -34,7 +34,7 @@ Before the first sample, the interpreter gets twice that time to adapt: turning 
 and code that uses them becomes slow for a while.
 """
 MIN_CALLS: Final = 10
-"""Least number of calls in a sample, however long they take."""
+"""Minimum number of calls in a sample, however long they take."""
 SAMPLES: Final = 3
 """Number of samples, of which the smallest counts: a busy machine only ever adds time."""
 

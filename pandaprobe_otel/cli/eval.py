@@ -46,7 +46,9 @@ _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refres
     metavar="MODULE:FUNCTION",
     help="Your own scorer function. Not billed. May be repeated.",
 )
-@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Number of cases to run at once."
+)
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs of each case.")
 @click.option(
     "--min-pass",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with a system prompt that replaces the one of the call at SPAN.",
 )
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Forks to run.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of forks to run.")
 @click.option(
     "--live-tools",
     metavar="NAMES",

@@ -87,7 +87,14 @@ def get_trace(
 @traces.command("compare")
 @click.argument("trace_a", metavar="A")
 @click.argument("trace_b", metavar="B")
-@click.option("--budget", type=_BUDGET, metavar="TOKENS", default=1500, show_default=True, help="Tokens at most.")
+@click.option(
+    "--budget",
+    type=_BUDGET,
+    metavar="TOKENS",
+    default=1500,
+    show_default=True,
+    help="Maximum number of tokens in the output.",
+)
 @with_client
 def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
     """Show where two traces diverge: the first difference, then the spans that differ."""
@@ -159,8 +166,8 @@ def delete(client: Client, trace_ids: Sequence[str], output_format: str) -> None
 
 @traces.command("tag")
 @click.argument("trace_ids", nargs=-1, required=True)
-@click.option("--add", multiple=True, metavar="TAG", help="May be repeated.")
-@click.option("--remove", multiple=True, metavar="TAG", help="May be repeated.")
+@click.option("--add", multiple=True, metavar="TAG", help="Tag to add. May be repeated.")
+@click.option("--remove", multiple=True, metavar="TAG", help="Tag to remove. May be repeated.")
 @with_client
 def tag(
     client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str

@@ -15,7 +15,7 @@ from pandaprobe_otel.compact.trace_parts import StaleCursor
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line
 
 _LEAST: Final = 120
-"""Least tokens of a turn. Turns that do not fit are in the next answer."""
+"""Minimum number of tokens of a turn. Turns that do not fit are in the next answer."""
 _MOST: Final = 600
 _CURSOR: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 MOST_NOTED: Final = 10_000
-"""Most traces that a scope remembers, whether they are sent or not."""
+"""Maximum number of traces that a scope remembers, whether they are sent or not."""
 _scope: Final[ContextVar[TraceScope | None]] = ContextVar("pandaprobe_otel.reflect", default=None)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _OWNER_KEY: Final = "pandaprobe-recording"
 _REMEMBERED_TRACES: Final = 10_000
 _MAX_SPANS: Final = 50_000
-"""Most spans of one recording, so that a test in an endless loop does not exhaust the memory."""
+"""Maximum number of spans of one recording, so that a test in an endless loop does not exhaust the memory."""
 
 
 class Recording:

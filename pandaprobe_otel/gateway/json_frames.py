@@ -15,7 +15,7 @@ from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_man
 from pandaprobe_otel.gateway.json_values import parsed
 
 _DEEPEST: Final = 150
-"""Most nested brackets inside a span. Protobuf's own limit of 100 messages allows values with 147."""
+"""Maximum number of nested brackets inside a span. Protobuf's own limit of 100 messages allows values with 147."""
 _SPACE: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT: Final = rb'[^"{}\[\]]++|' + _STRING

@@ -49,7 +49,7 @@ class Job:
     checks: tuple[str, ...]
     live_tools: tuple[str, ...]
     most_live: int
-    """Most model calls that may be sent."""
+    """Maximum number of model calls that may be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pandaprobe_otel.mcp_server.refusals import Refused
 
 GOOD_FOR_S: Final = 600.0
 _MOST: Final = 100
-"""Most stored bills; the oldest are dropped."""
+"""Maximum number of stored bills; the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

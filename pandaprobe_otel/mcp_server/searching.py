@@ -23,9 +23,9 @@ from pandaprobe_otel.mcp_server.matching import LookedAt, TooManyTraces, matches
 
 Sort = Literal["started_at", "latency"]
 MOST_ROWS: Final = 1000
-"""Most rows that are checked for one search, if the server cannot search."""
+"""Maximum number of rows that are checked for one search, if the server cannot search."""
 MOST_TRACES: Final = 50
-"""Most traces that are read whole for one search, for terms that rows cannot answer."""
+"""Maximum number of traces that are read whole for one search, for terms that rows cannot answer."""
 _PAGE: Final = 200
 
 

@@ -20,7 +20,7 @@ _ARGUMENTS: Final = frozenset(
     {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at"}
 )
 _LONGEST: Final = 100
-"""Most characters of a file name. Most systems allow 255 bytes."""
+"""Maximum number of characters of a file name. Most systems allow 255 bytes."""
 
 
 class ItemRecording:

@@ -39,7 +39,7 @@ saved.
 """
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
-"""Most bytes of requests and answers that one recording keeps in memory."""
+"""Maximum number of bytes of requests and answers that one recording keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)

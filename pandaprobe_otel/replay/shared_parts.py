@@ -22,11 +22,11 @@ _REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
 """Shortest value, in bytes, that is replaced by a reference."""
 _FEW: Final = 8
-"""Most items of a value that are compared."""
+"""Maximum number of items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
 _LOOKED_AT: Final = 16
-"""Most earlier calls that are compared, newest first."""
+"""Maximum number of earlier calls that are compared, newest first."""
 
 Document = dict[str, Any]
 
