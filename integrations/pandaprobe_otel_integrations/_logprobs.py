@@ -11,7 +11,7 @@ from ._shape import Object, items, obj
 
 
 def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
-    """Return the content beside the messages, with the log probabilities of the choices that have any."""
+    """Return the content other than the messages, with the log probabilities of the choices that have any."""
     found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
     if not found:
         return content

@@ -147,7 +147,7 @@ def create(client: Client, file: Any, output_format: str) -> None:
 @click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
 @with_client
 def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str) -> None:
-    """Change a trace. Fields that are not given stay, tags are replaced, metadata is merged."""
+    """Change a trace. Omitted fields stay unchanged, tags are replaced, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show_trace(client.traces.update(trace_id, **changes), output_format)
 
@@ -197,7 +197,7 @@ def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> N
 def update_span(
     client: Client, trace_id: str, span_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str
 ) -> None:
-    """Change a span. Fields that are not given stay, metadata is merged."""
+    """Change a span. Omitted fields stay unchanged, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show(client.traces.update_span(trace_id, span_id, **changes), output_format)
 

@@ -114,7 +114,7 @@ def _rivals(name: str) -> list[str]:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
     about = "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
-    return [f"## Beside others\n\n{about}\n\n{listed}"]
+    return [f"## Alongside others\n\n{about}\n\n{listed}"]
 
 
 def _official(name: str) -> list[str]:
