@@ -20,7 +20,7 @@ def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logp
 
 
 def without_bytes(value: Any) -> Any:
-    """Return the same without the bytes of each token, which repeat its text."""
+    """Return log probabilities without the bytes of each token, which repeat its text."""
     if isinstance(value, (list, tuple)):
         return [without_bytes(one) for one in items(value)]  # pyright: ignore[reportUnknownArgumentType]
     members = obj(value)

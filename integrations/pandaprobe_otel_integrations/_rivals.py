@@ -29,7 +29,7 @@ class Rival:
     class_name: str
 
     def is_active(self) -> bool:
-        """Return whether it has instrumented the library.
+        """Return whether the rival has instrumented the library.
 
         An OpenTelemetry instrumentor is a singleton that holds this state.
         """

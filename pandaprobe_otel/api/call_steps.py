@@ -70,7 +70,7 @@ class Connection:
     uniform: Callable[[float, float], float] = random.uniform
 
     def until(self, deadline: float) -> Connection:
-        """Return the same for a call that should end by `deadline`. A final look-up always has a few seconds."""
+        """Return a copy whose calls should end by `deadline`. A final look-up always has a few seconds."""
         return replace(self, timeout_s=min(self.timeout_s, max(deadline - self.clock(), _LAST_LOOK_S)))
 
 

@@ -31,7 +31,7 @@ class ItemRecording:
         self._has_passed = False
 
     def open(self) -> Iterator[Recording]:
-        """Open it for a fixture, and write the cassette after a test that has passed."""
+        """Open the recording for a fixture, and write the cassette after a test that has passed."""
         self.recording.open()
         try:
             yield self.recording

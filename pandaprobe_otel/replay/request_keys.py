@@ -52,7 +52,7 @@ class ModelRequest:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return its generated ids, with repetitions. Ids of requests with the same key are partners."""
+        """Return the request's generated ids, with repetitions. Ids of requests with the same key are partners."""
         return tuple(one for piece in self.pieces for one in piece.ids)
 
     @property

@@ -76,7 +76,7 @@ async def around_async(
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """Return an awaitable that does the same; a result that is not awaitable is returned unchanged."""
+    """Asynchronous counterpart of `around`; a result that is not awaitable is returned unchanged."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
     try:
