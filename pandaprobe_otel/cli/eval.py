@@ -160,7 +160,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(
-            f"{misplaced[0]} needs DATASET and --task: --trace and --session are runs that have already ended"
+            f"{misplaced[0]} needs DATASET and --task: --trace and --session name runs that have already ended"
         )
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
