@@ -216,7 +216,7 @@ def init(
 
 
 def begin_from_environment() -> None:
-    """Do the same as `init()` for an app that has not called it. A later call with other settings replaces this one."""
+    """Start as `init()` does, for an app that has not called it. A later call with other settings replaces this one."""
     _init({"strict": False}, None, is_unasked=True)
 
 

@@ -18,7 +18,7 @@ _MOST: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Target and metrics of a run, and the most judgements or model calls that it may take."""
+    """Target and metrics of a run, and the maximum number of judgements or model calls."""
 
     target: str
     metrics: Sequence[str]
