@@ -3,7 +3,7 @@
 pip install "pandaprobe-otel[openai,local]"
 python lambda_handler.py                  # two invocations, a scripted model, a local PandaProbe: no key, no cost
 
-In AWS: handler `lambda_handler.handler`, with OPENAI_API_KEY and PANDAPROBE_API_KEY among the variables.
+In AWS: handler `lambda_handler.handler`, with OPENAI_API_KEY and PANDAPROBE_API_KEY in the environment.
 """
 
 import os

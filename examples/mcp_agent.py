@@ -1,4 +1,4 @@
-"""An agent whose tools are served by another process over the Model Context Protocol: one trace of both.
+"""An agent whose tools are served by another process over the Model Context Protocol: both write to one trace.
 
 pip install "pandaprobe-otel[mcp,openai,local]"
 python mcp_agent.py                           # a scripted model and a local PandaProbe: no key, no cost

@@ -196,7 +196,7 @@ def init(
         live: True tells a local PandaProbe about running spans; False does not. Default: only one on this machine.
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
-        max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
+        max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed.
         verify: Share of the delivered traces to look up afterwards; lost traces are sent again. Default: 0.
         handle_sigterm: True delivers waiting traces when the process gets SIGTERM, then exits with 143.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
@@ -216,7 +216,7 @@ def init(
 
 
 def begin_from_environment() -> None:
-    """Do the same as `init()` for an app that has not called it. A later call with other settings replaces this one."""
+    """Start as `init()` does, for an app that has not called it. A later call with other settings replaces this one."""
     _init({"strict": False}, None, is_unasked=True)
 
 
@@ -320,7 +320,8 @@ def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments:
     there = processor.pipeline.config
     of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
     if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
-        mistake(f"The provider already has a PandaProbeSpanProcessor, so these have no effect: {', '.join(ignored)}.")
+        names = ", ".join(ignored)
+        mistake(f"The provider already has a PandaProbeSpanProcessor, so these settings have no effect: {names}.")
 
 
 def current() -> PandaProbe | None:

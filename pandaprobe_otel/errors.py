@@ -19,7 +19,7 @@
     └── RecordingError         a recording cannot be made, read or written; or it cannot answer what was asked
 
 Exporters, processors, decorators and integrations never raise any of these into the app. An open recording raises the
-last one in the app's call of a model.
+last one in the app's model call.
 """
 
 from __future__ import annotations

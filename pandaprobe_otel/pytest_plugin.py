@@ -51,7 +51,7 @@ _LINE: Final = (
 
 _CASSETTE_LINE: Final = (
     "pandaprobe_cassette(path=None, mode=None, tools=False, delays=False, ignore=(), scrub=None, allow_unused=False, "
-    "diverge=None, ends_at=None): answer this test's calls of models from a cassette"
+    "diverge=None, ends_at=None): answer this test's model calls from a cassette"
 )
 
 

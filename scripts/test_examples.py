@@ -1,4 +1,4 @@
-"""Run each example as its reader does: alone, with the packages named in its first text, and without a key.
+"""Run each example as its reader does: alone, with the packages that its docstring names, and without a key.
 
     python scripts/test_examples.py                       every example
     python scripts/test_examples.py langchain_agent.py    these

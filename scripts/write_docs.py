@@ -37,14 +37,15 @@ def written() -> Mapping[str, str]:
 
 
 def with_places(config: str) -> str:
-    """Return `mkdocs.yml` with a line for each generated page. Raises ValueError if a kind of page has no mark."""
+    """Return `mkdocs.yml` with a line for each generated page. Raises ValueError if a kind of page has no comment."""
     kinds = {
         "integrations": [(name, f"integrations/{name}.md") for name in sorted(INTEGRATIONS)],
         "examples": [(each.path, each.page) for each in examples_page.examples()],
         "commands": [(name, f"command-line/{name}.md") for name in command_line_page.groups()],
     }
     if missing := kinds.keys() - {found[2] for found in _PLACES.finditer(config)}:
-        raise ValueError(f"mkdocs.yml has no mark for {', '.join(sorted(missing))}")
+        kind = min(missing)
+        raise ValueError(f"mkdocs.yml has no comment `written by scripts/write_docs.py: {kind}`")
 
     def lines(found: re.Match[str]) -> str:
         indent, kind = found[1], found[2]

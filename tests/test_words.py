@@ -46,7 +46,7 @@ SAME_THING: Final = {
     "messages of a conversation, and the conversation itself": "conversation conversations messages",
     "a part of a span or trace, where it is read or written": "content kinds parts times usage values",
     "the arguments of a call, and the parameters of a request": "arguments parameters",
-    "calls of tools": "tools",
+    "tool calls": "tools",
     "pictures, sound and files in messages": "media",
     "descriptions of an API's endpoint, and the types of its fields": "endpoint enums fields",
     "the client of the API": "client",

@@ -1,4 +1,4 @@
-"""CPU of a span: in the calling thread, and in the whole process until the span has arrived at a server.
+"""CPU time of a span: in the calling thread, and in the whole process until the span has arrived at a server.
 
     python benchmarks/delivery/bench_cpu.py [W1 W2 W3 W4] [--repeats 5]
 

@@ -1,4 +1,4 @@
-"""Cost of a program before its first trace: CPU of imports, set-up and the first span, in a fresh process.
+"""Cost of a program before its first trace: CPU time of imports, set-up and the first span, in a fresh process.
 
     python benchmarks/delivery/bench_import.py [--repeats 9]
 
@@ -30,7 +30,7 @@ PROGRAMS = {
 
 
 def cpu_ms(program: str) -> float:
-    """Return the CPU of a program from the start of the interpreter to its last statement."""
+    """Return the CPU time of a program from the start of the interpreter to its last statement."""
     code = (
         f"import time\nbegun = time.process_time()\n{program}\nprint((time.process_time() - begun) * 1000, flush=True)"
     )

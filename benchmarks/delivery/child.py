@@ -39,8 +39,8 @@ def settled_kb() -> int:
 
 
 def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU of the calling thread for emission, and of the process until all spans have arrived, in us per
-    span.
+    """Return the CPU time per span in us: of the calling thread for emission, and of the process until all spans have
+    arrived.
     """
     shape = WORKLOADS[workload]
     pipeline = load(peer, url)

@@ -31,7 +31,7 @@ def first(peer: str, workload: str, url: str) -> dict[str, float]:
 
 
 def limit(peer: str, workload: str, url: str, seconds: float) -> dict[str, float]:
-    """Return the CPU of a minute with 100 traces, spread evenly, in milliseconds."""
+    """Return the CPU time of a minute with 100 traces, spread evenly, in milliseconds."""
     pipeline = load(peer, url, limited=True)
     for story in stories(workload, 10, first=10_000_000):
         pipeline.emit(story)
@@ -48,7 +48,7 @@ def limit(peer: str, workload: str, url: str, seconds: float) -> dict[str, float
 
 
 def tasks(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU of the loop's thread in us, for a thousand tasks that make a trace each and await between its
+    """Return the CPU time of the loop's thread in us, for a thousand tasks that make a trace each and await between its
     spans.
     """
     pipeline = load(peer, url)

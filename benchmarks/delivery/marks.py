@@ -2,10 +2,10 @@
 
     python benchmarks/delivery/marks.py [limit tasks idle large first queued stalled exit] [--repeats 3] [--seconds 60]
 
-    limit    CPU of a minute with 100 W1 traces, as fast as the limit allows
-    tasks    CPU of a span in a thousand asyncio tasks, x the SDK without a processor
+    limit    CPU time of a minute with 100 W1 traces, as fast as the limit allows
+    tasks    CPU time of a span in a thousand asyncio tasks, x the SDK without a processor
     idle     10,000 open traces while nothing happens
-    large    CPU for each KB of a large value
+    large    CPU time for each KB of a large value
     first    from nothing loaded until the first W1 trace has arrived, x the OTLP exporter
     queued   memory of a W1 trace that waits for a stalled server
     stalled  losses among 20,000 W2 traces while the server stalls
@@ -46,46 +46,46 @@ class Runs:
         self._seconds = seconds
 
     def limit(self) -> Iterator[Figure]:
-        """CPU at the service's limit, without the CPU for making the spans."""
+        """Measure the CPU time at the service's limit, without that of making the spans."""
         ours, floor = self._each("limit", "W1", "ms_a_minute", str(self._seconds), peers=(OURS, "floor"))
         yield Figure("100 W1 traces a minute, without making their spans", ours - floor, 150, "ms of CPU a minute")
 
     def tasks(self) -> Iterator[Figure]:
-        """The calling thread with many tasks."""
+        """Measure the CPU time of the event loop's thread with many tasks."""
         ours, floor = self._each("tasks", "W2", "us_per_span", peers=(OURS, "floor"))
         yield Figure("1,000 asyncio tasks, the loop's thread", ours / floor, 1.2, "x bare")
 
     def idle(self) -> Iterator[Figure]:
-        """Open traces."""
+        """Measure the CPU time of idle open traces."""
         (ours,) = self._each("idle", "W2", "percent", str(min(self._seconds, 20.0)), peers=(OURS,))
         yield Figure("10,000 idle open traces", ours, 0.5, "% of a core")
 
     def large(self) -> Iterator[Figure]:
-        """Large values."""
+        """Measure the cost of large values."""
         for name in ("100 KB", "1 MB", "5 MB"):
             (ours,) = self._each("large", "W2", name, peers=(OURS,))
             yield Figure(f"a value of {name}", ours, 4, "us/KB")
 
     def first(self) -> Iterator[Figure]:
-        """The first trace."""
+        """Measure the cost of the first trace."""
         if "otlp" in installed(("otlp",)):
             for name, what in (("ms", "time"), ("cpu_ms", "CPU"), ("emit_ms", "CPU of the calling thread")):
                 ours, otlp = self._each("first", "W1", name, peers=(OURS, "otlp"))
                 yield Figure(f"the first trace, {what} ({ours:.0f} and {otlp:.0f} ms)", ours / otlp, 1.3, "x OTLP")
 
     def queued(self) -> Iterator[Figure]:
-        """Memory of queued traces."""
+        """Measure the memory of queued traces."""
         (ours,) = self._each("stall", "W1", "kb_per_trace", peers=(OURS,))
         yield Figure("a queued W1 trace, of 1,000", ours, 14, "KB")
 
     def stalled(self) -> Iterator[Figure]:
-        """Losses."""
+        """Count the traces lost while the server stalls."""
         with sink() as url:
             row = run("stall", OURS, "W2", url, "20000", "0.0002", timeout_s=900)
         yield Figure("lost of 20,000 W2 traces", float("nan") if row is None else row["lost"], 0, "")
 
     def exit(self) -> Iterator[Figure]:
-        """The end of a program."""
+        """Measure the time until a program ends."""
         for what, measure, mark in (("refused", refused, 2.0), ("stalled", stalled, 5.5)):
             yield Figure(f"end of a program, server {what}", float(measure(OURS)), mark, "s")
 

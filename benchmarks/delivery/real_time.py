@@ -50,7 +50,7 @@ class Figures:
 
     @property
     def most_in_a_window(self) -> int:
-        """Most accepted requests in any 60 s, aligned or not."""
+        """Maximum number of accepted requests in any 60 s, aligned or not."""
         most, first = 0, 0
         for index, at in enumerate(self.accepted):
             while self.accepted[first] <= at - WINDOW_S:

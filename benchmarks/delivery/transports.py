@@ -1,4 +1,4 @@
-"""CPU of one POST on loopback, and of loading its client: our transport, httpcore and httpx.
+"""CPU time of one POST on loopback, and of loading its client: our transport, httpcore and httpx.
 
 Each pair of client and size runs in its own process, alternating. The server is another process. The figures are
 medians of 30 batches of 50 requests. httpcore, like our transport, has one deadline for each exchange.

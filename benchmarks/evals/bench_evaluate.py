@@ -75,7 +75,7 @@ assert report.averages().assertions == 1.0
 
 
 def spent(program: str, cases: int) -> tuple[float, float]:
-    """Return the wall time and CPU of a process, in seconds."""
+    """Return the wall time and CPU time of a process, in seconds."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     before, begun = os.times(), time.perf_counter()
     with tempfile.TemporaryFile() as output:

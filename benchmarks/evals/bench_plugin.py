@@ -39,7 +39,7 @@ _OFF = "-pno:pandaprobe"
 
 
 def suite(folder: Path, *options: str) -> tuple[float, int]:
-    """Return the CPU of a run in milliseconds, and the number of loaded modules."""
+    """Return the CPU time of a run in milliseconds, and the number of loaded modules."""
     before = os.times()
     command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", f"-c{os.devnull}", *options]
     subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, check=True)
@@ -49,7 +49,7 @@ def suite(folder: Path, *options: str) -> tuple[float, int]:
 
 
 def plugin() -> float:
-    """Return the CPU of importing the plugin and of its hooks, in milliseconds, once pytest is loaded."""
+    """Return the CPU time of importing the plugin and of its hooks, in milliseconds, once pytest is loaded."""
     done = subprocess.run([sys.executable, "-c", _PLUGIN], env=_environment(), capture_output=True, check=True)
     return float(done.stdout)
 

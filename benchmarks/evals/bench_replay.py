@@ -1,4 +1,4 @@
-"""Cost of recordings: CPU of a replayed call compared with the client's own, and of a recorded call compared with
+"""Cost of recordings: CPU time of a replayed call compared with the client's own, and of a recorded call compared with
 tracing.
 
     python benchmarks/evals/bench_replay.py [--calls 200] [--repeats 7]
@@ -55,7 +55,7 @@ def _client() -> openai.OpenAI:
 
 
 def spent(way: Way, calls: int, kilobytes: int) -> float:
-    """Return the CPU of a call in milliseconds, on average over `calls` calls."""
+    """Return the CPU time of a call in milliseconds, on average over `calls` calls."""
     client = _client()
     asked = [conversation(number, kilobytes) for number in range(calls)]
     begun = time.process_time()
@@ -76,7 +76,7 @@ def _traced(inner: Way = nullcontext) -> Iterator[None]:
 
 
 def measure(calls: int, kilobytes: int, repeats: int, folder: Path) -> dict[str, float]:
-    """Return the smallest CPU of a call over all repeats, for each way to make it."""
+    """Return the smallest CPU time of a call over all repeats, for each way to make it."""
     path = folder / f"{kilobytes}.yaml"
     kept = folder / f"kept-{kilobytes}.yaml"
 

@@ -36,7 +36,7 @@ _INVOKES: Final = ("invoke_model", "chunk of invoke_model's stream")
 
 
 def bedrock() -> tuple[Form, ...]:
-    """Return conversations and invocations of both clients."""
+    """Return the forms of `converse` and `invoke_model`, for the synchronous and the asynchronous client."""
     return (*_sync(), *_async())
 
 

@@ -34,7 +34,7 @@ Before the first sample, the interpreter gets twice that time to adapt: turning 
 and code that uses them becomes slow for a while.
 """
 MIN_CALLS: Final = 10
-"""Least number of calls in a sample, however long they take."""
+"""Minimum number of calls in a sample, however long they take."""
 SAMPLES: Final = 3
 """Number of samples, of which the smallest counts: a busy machine only ever adds time."""
 
@@ -95,7 +95,7 @@ class Added:
 
 @dataclass(slots=True)
 class Figures:
-    """The measurements of one form: microseconds of CPU for a unit, by round."""
+    """The measurements of one form: microseconds of CPU time for a unit, by round."""
 
     plain: list[float] = field(default_factory=list[float])
     spent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])

@@ -44,7 +44,7 @@ _SPAN: Final = (
 
 
 def trace_of(spans: int, *, failed: bool) -> dict[str, Any]:
-    """Return a trace in the form of the API: calls of models and tools with their messages."""
+    """Return a trace in the form of the API: model and tool calls with their messages."""
     made: list[dict[str, Any]] = [{"span_id": "0", "name": "agent", "kind": "AGENT", "started_at": iso(START)}]
     for at in range(1, spans):
         call = {"function": {"name": "look_up", "arguments": f'{{"order": {at}}}'}}
@@ -86,7 +86,7 @@ def fill(database: Database, traces: int, groups: int) -> None:
 
 
 def timed(work: Callable[[], object], times: int) -> list[float]:
-    """Return the milliseconds of CPU of each run."""
+    """Return the CPU time of each run in milliseconds."""
     taken: list[float] = []
     for _ in range(times):
         begun = time.process_time()

@@ -1,4 +1,4 @@
-"""CPU of mapping and encoding an agent's trace, compared with the OTLP protobuf encoder on the same spans.
+"""CPU time of mapping and encoding an agent's trace, compared with the OTLP protobuf encoder on the same spans.
 
 Both sides start from the SDK's finished spans and end with the bytes of a request, in one process and alternating, so
 that a noisy machine affects both. The figure is the median of the ratios, with its quartiles. The OTLP side needs

@@ -14,5 +14,5 @@ class ConversationIds:
         self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def of(self, remembers: Any) -> str:
-        """Return the id, of 32 hexadecimal digits. Raises TypeError for an object without weak references."""
+        """Return the object's id, 32 hexadecimal digits. Raises TypeError if the object supports no weak references."""
         return self._ids.setdefault(remembers, uuid.uuid4().hex)

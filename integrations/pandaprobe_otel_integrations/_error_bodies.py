@@ -1,4 +1,4 @@
-"""The body of a refused or failed call: its message, in the many formats of services, and the data beside it."""
+"""The body of a refused or failed call: its message, in the many formats of services, and its other data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def message_in(body: Any) -> str | None:
 
 
 def beside_message(body: Any, message: str | None) -> dict[str, Any]:
-    """Return the fields of an error body beside its message, such as the code, the parameter or a filter's findings."""
+    """Return the fields of an error body except its message, such as the code, the parameter, a filter's findings."""
     left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
     return left
 

@@ -13,7 +13,7 @@ class IdentitySet:
         self._found: dict[int, weakref.ref[Any]] = {}
 
     def add(self, thing: Any) -> None:
-        """Add an object. Raises TypeError for an object without weak references."""
+        """Add an object. Raises TypeError for an object that supports no weak references."""
         key = id(thing)
         self._found[key] = weakref.ref(thing, lambda _: self._found.pop(key, None))
 

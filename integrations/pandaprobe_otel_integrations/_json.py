@@ -19,7 +19,7 @@ def to_json(value: Any) -> str:
 
 
 def to_json_bytes(value: Any) -> bytes:
-    """Return the same, encoded as UTF-8."""
+    """Return the result of `to_json`, encoded as UTF-8."""
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError:

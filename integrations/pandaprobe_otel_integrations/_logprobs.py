@@ -11,7 +11,7 @@ from ._shape import Object, items, obj
 
 
 def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
-    """Return the content beside the messages, with the log probabilities of the choices that have any."""
+    """Return the content other than the messages, with the log probabilities of the choices that have any."""
     found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
     if not found:
         return content
@@ -20,7 +20,7 @@ def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logp
 
 
 def without_bytes(value: Any) -> Any:
-    """Return the same without the bytes of each token, which repeat its text."""
+    """Return log probabilities without the bytes of each token, which repeat its text."""
     if isinstance(value, (list, tuple)):
         return [without_bytes(one) for one in items(value)]  # pyright: ignore[reportUnknownArgumentType]
     members = obj(value)

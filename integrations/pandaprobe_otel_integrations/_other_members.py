@@ -20,7 +20,7 @@ from ._shape import Object, integer, obj
 PARAMETERS: Final = MODEL_PARAMETERS
 """Attribute of the request parameters without their own attribute."""
 RESPONSE: Final = SPAN_METADATA
-"""Attribute of an answer's data beside its messages, under `response`."""
+"""Attribute with an answer's data other than its messages, under `response`."""
 Counts = Mapping[str, Set[str] | None]
 """Member of a usage to the names inside it that have attributes; None if an attribute has the whole member."""
 WITHHELD: Final = "[a credential, not recorded]"
@@ -91,7 +91,7 @@ def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") 
 
 
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
-    """Return the counts of a usage beside the `known` ones, without zeros."""
+    """Return the counts of a usage other than the `known` ones, without zeros."""
     found: dict[str, Any] = {}
     for name, value in obj(usage).items():
         if not value:

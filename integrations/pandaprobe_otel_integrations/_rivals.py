@@ -29,7 +29,7 @@ class Rival:
     class_name: str
 
     def is_active(self) -> bool:
-        """Return whether it has instrumented the library.
+        """Return whether the rival has instrumented the library.
 
         An OpenTelemetry instrumentor is a singleton that holds this state.
         """
@@ -130,10 +130,11 @@ def _tell(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
     both = _endpoints(ours) & {endpoint for each in theirs for endpoint in _endpoints(each)}
     if both:
         _logger.warning(
-            "%s Both sets of spans go to %s, which gets each call twice: give its instrumentor the tracer provider of "
-            "init(), or remove it.",
+            "%s Both sets of spans go to %s, which gets each call twice: give the instrumentor of %s the tracer "
+            "provider of init(), or remove it.",
             words,
             ", ".join(sorted(both)),
+            rival.vendor,
         )
     else:
         _logger.info("%s", words)

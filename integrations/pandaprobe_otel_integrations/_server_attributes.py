@@ -25,7 +25,7 @@ def place_of(url: Any, provider: str) -> Attributes:
 
 @lru_cache(maxsize=256)
 def place_at(url: str, provider: str) -> Attributes:
-    """Return the same for a URL as text. The result is shared: do not change it."""
+    """Return the attributes for a provider and a URL as text. The result is shared: do not change it."""
     parts = urlsplit(url)
     return _place(provider, parts.hostname, parts.port, parts.scheme)
 

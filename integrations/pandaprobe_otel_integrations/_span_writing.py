@@ -35,7 +35,7 @@ def record_raised(span: Span, error: BaseException, *, with_content: bool) -> No
 
 
 def record_ended(span: Span, error: BaseException, *, with_content: bool) -> None:
-    """Do the same as `record_raised`, without a stack trace."""
+    """Record an exception as `record_raised` does, without a stack trace."""
     if not isinstance(error, Exception) or outcome_of(error) is not None:
         record_exception(span, error)
     else:

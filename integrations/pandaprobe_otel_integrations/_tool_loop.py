@@ -77,7 +77,7 @@ class ToolLoop:
             return call()
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Do the same asynchronously."""
+        """Asynchronous counterpart of `run`."""
         with _Running(self.context, self.raised, self.end):
             return await call()
 
@@ -178,7 +178,7 @@ class ToolRun:
             return result
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Do the same asynchronously."""
+        """Asynchronous counterpart of `run`."""
         with _Running(self._context, self._raised, self._span.end):
             result = await call()
             guarded(self._tell, result)
@@ -233,7 +233,7 @@ def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[An
 
 
 async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) -> AsyncIterator[Any]:
-    """Do the same asynchronously."""
+    """Asynchronous counterpart of `through`."""
     loop = open_loop()
     try:
         while True:

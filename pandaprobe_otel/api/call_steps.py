@@ -50,7 +50,7 @@ class Pause:
 
 Step: TypeAlias = Send | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""Course whose result is a T."""
+"""Course of steps (requests and pauses) whose result is a T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Connection:
     uniform: Callable[[float, float], float] = random.uniform
 
     def until(self, deadline: float) -> Connection:
-        """Return the same for a call that should end by `deadline`. A final look-up always has a few seconds."""
+        """Return a copy whose calls should end by `deadline`. A final look-up always has a few seconds."""
         return replace(self, timeout_s=min(self.timeout_s, max(deadline - self.clock(), _LAST_LOOK_S)))
 
 
@@ -95,7 +95,7 @@ def call(
     except ServerError as error:
         if endpoint.repeat is Repeat.NEVER:
             raise OutcomeUnknown(
-                f"{error} It was sent, so it may have been carried out.",
+                f"{error} The request was sent, so it may have been carried out.",
                 request=sent(request, sent_at),
                 status=answer.status,
             ) from None
@@ -166,7 +166,7 @@ def _await_budget(connection: Connection, endpoint: Endpoint[Any], request: Requ
     while wait_s := connection.budgets[endpoint.scope].take(bucket, connection.clock()):
         if connection.clock() + wait_s >= deadline:
             raise RateLimited(
-                f"{endpoint} was not sent: {bucket.limit} requests a minute are allowed, and the next is free in "
+                f"{endpoint} was not sent: {bucket.limit} requests a minute are allowed, and the next may be sent in "
                 f"{wait_s:.0f} s, which is longer than this call may take.",
                 retry_after=wait_s,
                 status=None,

@@ -33,7 +33,7 @@ E = TypeVar("E", bound=StrEnum)
 MAX_PAGE: Final = 200
 """Largest page of a list (the server answers 422 beyond it)."""
 MAX_BATCH: Final = 500
-"""Most spans of one trace body, and most traces of one batch (the server answers 422 beyond it)."""
+"""Maximum number of spans in one trace body, and of traces in one batch (the server answers 422 beyond it)."""
 _INT4_MAX: Final = 2**31 - 1
 
 

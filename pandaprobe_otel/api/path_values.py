@@ -15,7 +15,7 @@ class HasTraceId(Protocol):
 
     @property
     def trace_id(self) -> UUID:
-        """Its id."""
+        """Id of the trace."""
         ...
 
 

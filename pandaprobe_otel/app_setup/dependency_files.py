@@ -34,7 +34,7 @@ class Declaration:
 
     @property
     def is_there(self) -> bool:
-        """True if it names this library already."""
+        """True if the file names this library already."""
         return self.before == self.after
 
 

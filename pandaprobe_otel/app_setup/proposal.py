@@ -159,7 +159,7 @@ def _named(root: Path, entry: Path, sources: Sources) -> tuple[EntryPoint, ...]:
 
 
 def _provider_edit(sources: Sources, everything: frozenset[str]) -> Edit | None:
-    """Return the edit beside the project's own `TracerProvider`, if exactly one module creates it."""
+    """Return the edit after the project's own `TracerProvider`, if exactly one module creates it."""
     makers = [each for each in sources.files if any(is_provider(node) for node in ast.walk(each.tree))]
     if len(makers) != 1:
         return None

@@ -31,7 +31,7 @@ class Stage(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """Memory of a trace, for later segments and late spans."""
+    """State of a trace that later segments and late spans need."""
 
     posted: bool = False
     """True if a segment of the trace has been sent."""

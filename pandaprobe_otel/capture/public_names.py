@@ -51,7 +51,7 @@ def start_trace(
     """
     if others:
         ignored = ", ".join(sorted(others))
-        mistake(f"start_trace() ignores {ignored}, as the official SDK does: it takes no such argument.")
+        mistake(f"start_trace() has no argument {ignored}, and ignores it, as the official SDK does.")
     values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
     handle = TraceHandle(SpanPlan(name, kind="CHAIN", is_trace=True, values=values))
     if input is not None:

@@ -1,4 +1,4 @@
-"""Hook through which an open recording answers calls of tools.
+"""Hook through which an open recording answers tool calls.
 
 Decorated tools are wrapped where they are decorated, tools of frameworks where they are called. Both run inside the
 call's span, so that a played call has a span too.
@@ -17,7 +17,7 @@ from pandaprobe_otel.capture.arguments import ArgumentReader
 
 
 class PlayedCall(Protocol):
-    """Tool call that is answered from a recording."""
+    """A tool call that is answered from a recording; the tool does not run."""
 
     def outcome(self) -> Any:
         """Return the recorded result, or raise the recorded exception."""
@@ -25,7 +25,7 @@ class PlayedCall(Protocol):
 
 
 class RanCall(Protocol):
-    """Tool call that runs."""
+    """A tool call that runs the tool, and is recorded."""
 
     def running(self) -> AbstractContextManager[None]:
         """Return the block that the call runs in."""
@@ -83,7 +83,7 @@ def ask_with(ask: Ask | None) -> None:
 
 
 def is_asked() -> bool:
-    """Return whether a recording answers calls of tools now."""
+    """Return whether a recording answers tool calls now."""
     return bool(_asked)
 
 

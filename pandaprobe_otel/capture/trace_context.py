@@ -106,7 +106,7 @@ def with_values(values: TraceValues, context: Context) -> Context:
 
 
 def values_alone(context: Context) -> Context:
-    """Return a context with only the values of this one, for a trace separate from the current one."""
+    """Return a context with this one's session, user, tags and metadata, but without its span, for a separate trace."""
     values = context.get(_VALUES_KEY)
     return Context() if values is None else set_value(_VALUES_KEY, values, Context())
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Trees = Literal["failed", "all", "none"]
 
 _MOST_TREES: Final = 10
-"""Most cases whose traces are printed. Passed cases are omitted unless all are requested."""
+"""Maximum number of cases whose traces are printed. Passed cases are omitted unless all are requested."""
 _MOST_LINES: Final[dict[Trees, int | None]] = {"failed": 60, "all": None, "none": 0}
-"""Most lines of a case's traces. None: no limit."""
+"""Maximum number of lines of a case's traces. None: no limit."""
 _MOST_CHARACTERS: Final = 240
 _COLOURS: Final = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NO_EVIDENCE: "yellow"}
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}

@@ -46,7 +46,9 @@ _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refres
     metavar="MODULE:FUNCTION",
     help="Your own scorer function. Not billed. May be repeated.",
 )
-@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Number of cases to run at once."
+)
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs of each case.")
 @click.option(
     "--min-pass",
@@ -158,7 +160,7 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(
-            f"{misplaced[0]} needs DATASET and --task: --trace and --session are runs that have already ended"
+            f"{misplaced[0]} needs DATASET and --task: --trace and --session name runs that have already ended"
         )
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")

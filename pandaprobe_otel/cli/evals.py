@@ -45,7 +45,7 @@ _wait_options = (
         help="With --wait: exit with code 0 if nothing failed, even without evidence.",
     ),
 )
-_sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
+_sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs that evaluate sessions.")
 
 
 def waiting(command: Any) -> Any:

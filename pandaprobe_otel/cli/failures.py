@@ -31,7 +31,7 @@ _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolv
     show_default=True,
     help="State of the groups. Needs a local PandaProbe.",
 )
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Groups to show.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of groups to show.")
 @click.option(
     "--hosted",
     type=click.IntRange(1, 10_000),

@@ -45,7 +45,7 @@ from pandaprobe_otel.cli.extras import require
     "can see arguments.",
 )
 @click.option("--certfile", metavar="FILE", help="PEM file of the TLS certificate and its chain.")
-@click.option("--keyfile", metavar="FILE", help="Its key; PEM.")
+@click.option("--keyfile", metavar="FILE", help="PEM file of the certificate's key.")
 @click.option(
     "--spool",
     metavar="DIRECTORY",

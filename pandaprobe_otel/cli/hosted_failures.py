@@ -89,7 +89,7 @@ def _filter_of(term: Query, now: datetime) -> tuple[str, Any]:
         if term.key in _PARAMETERS and isinstance(value, str) and "*" not in value:
             return _PARAMETERS[term.key], value
     raise click.UsageError(
-        "the API can filter by one session:, user:, tag:, name:, after: and before: each. Other searches need a local "
+        "the API accepts each of session:, user:, tag:, name:, after: and before: once. Other searches need a local "
         "PandaProbe"
     )
 

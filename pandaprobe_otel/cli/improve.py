@@ -42,7 +42,7 @@ def improve() -> None:
 
 @improve.command("start")
 @click.argument("traces", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--entry", required=True, metavar="MODULE:FUNCTION", help="The program.")
+@click.option("--entry", required=True, metavar="MODULE:FUNCTION", help="Function that runs the program.")
 @click.option(
     "--allow", "allowed", multiple=True, required=True, metavar="GLOB", help="Files that the change may alter."
 )
@@ -56,10 +56,18 @@ def improve() -> None:
 )
 @click.option("--live-tools", default="", metavar="NAMES", help="Tools that really run, separated by commas.")
 @click.option(
-    "--repeats", type=click.IntRange(1, 20), default=3, show_default=True, help="Most pairs of runs for each case."
+    "--repeats",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="Maximum number of pairs of runs for each case.",
 )
-@click.option("--candidates", type=click.IntRange(1, 20), default=3, show_default=True, help="Most candidates.")
-@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models.")
+@click.option(
+    "--candidates", type=click.IntRange(1, 20), default=3, show_default=True, help="Maximum number of candidates."
+)
+@click.option(
+    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Maximum number of model calls."
+)
 @folder_option
 def start_command(traces: Path, entry: str, group: str | None, folder: Path, **given: Any) -> int:
     """Split the failed and passed traces of a file into cases, and write evidence of the failures that may be seen.
@@ -131,7 +139,11 @@ def propose_command(command: str | None, files: Sequence[str], rationale: str, f
 
 @improve.command("test")
 @candidate_option
-@click.option("--max-calls", type=click.IntRange(0), help="Most calls of this test. [default: all that are left]")
+@click.option(
+    "--max-calls",
+    type=click.IntRange(0),
+    help="Maximum number of model calls in this test. [default: all that are left]",
+)
 @folder_option
 def test_command(candidate: int | None, max_calls: int | None, folder: Path) -> int:
     """Run a candidate against the cases. Exit code 0: accepted; 1: rejected; 6: undecided."""

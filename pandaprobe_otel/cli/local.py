@@ -74,7 +74,7 @@ _MEMORY = ":memory:"
 @click.option(
     "--judge-key", metavar="KEY", envvar="OPENAI_API_KEY", help="API key of the judge. [default: OPENAI_API_KEY]"
 )
-@click.option("--judge-model", metavar="MODEL", help="Model of the judge.")
+@click.option("--judge-model", metavar="MODEL", help="Model that judges evaluations.")
 @click.option("--embedding-model", metavar="MODEL", help="Embedding model of the judge for the metric `coherence`.")
 def local(db: str, host: str, port: int, limit: int, **options: Any) -> int:
     """Run a local PandaProbe: the HTTP API of the server, and web pages that show traces.

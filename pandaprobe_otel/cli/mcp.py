@@ -52,13 +52,19 @@ _WAIT_S = 20.0
     help="Folder for new tests. Existing files are never overwritten.",
 )
 @click.option(
-    "--max-evaluations", type=click.IntRange(0), default=50, show_default=True, help="Most billed judgements."
+    "--max-evaluations",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Maximum number of billed judgements.",
 )
 @click.option(
-    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models by reruns."
+    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Maximum number of model calls by reruns."
 )
 @click.option("--allow", "allowed", multiple=True, metavar="GLOB", help="With --entry: files that improve may change.")
-@click.option("--live-tools", default="", metavar="NAMES", help="With --allow: tools that really run, with commas.")
+@click.option(
+    "--live-tools", default="", metavar="NAMES", help="With --allow: tools that really run, separated by commas."
+)
 @with_connection
 def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
     """Serve traces to coding agents: find, show, compare, failures, sessions, scores.

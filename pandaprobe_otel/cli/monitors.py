@@ -58,7 +58,7 @@ def create(client: Client, given: dict[str, Any], output_format: str) -> None:
 @options_of(MonitorChanges)
 @with_client
 def update(client: Client, monitor_id: str, given: dict[str, Any], output_format: str) -> None:
-    """Change a monitor. Fields that are not given stay."""
+    """Change a monitor. Omitted fields stay unchanged."""
     changes: Any = given
     show(client.monitors.update(monitor_id, **changes), output_format)
 

@@ -33,7 +33,7 @@ def report() -> None:
 def gate(run: str, **options: Any) -> int:
     """Decide about RUN.json again, with new thresholds or those of the run.
 
-    With --metric, only the named metrics count. Options that are not given are taken from the run.
+    With --metric, only the named metrics count. Omitted options are taken from the run.
 
     Exit codes and outputs are those of `eval`.
     """

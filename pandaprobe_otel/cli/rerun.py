@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with a system prompt that replaces the one of the call at SPAN.",
 )
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Forks to run.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of forks to run.")
 @click.option(
     "--live-tools",
     metavar="NAMES",
@@ -71,8 +71,8 @@ def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) 
 
     The recording is a cassette (.yaml), a file with one trace, or the id of a trace on the server. The program first
     runs with the whole recording, as a check that it still behaves the same. It then runs again: calls that had ended
-    before SPAN began are played back, and later calls are sent and billed by the provider. Tools are played back. A
-    tool call that was not recorded with its arguments runs only if --live-tools names the tool. Each rerun is saved as
+    before SPAN began are played back, and later calls are sent and billed by the provider. Tools are played back. If a
+    tool is called with arguments that were not recorded, it runs only if --live-tools names it. Each rerun is saved as
     a cassette.
 
     Exit code 1: a rerun failed, a metric is below its threshold, or the program no longer matches the recording. 6: no

@@ -36,7 +36,7 @@ def scores() -> None:
 @click.argument("name")
 @click.argument("value")
 @click.option("--type", "kind", type=_TYPES, help="Type of the value. [default: derived from the value]")
-@click.option("--reason", help="Why.")
+@click.option("--reason", help="Reason for the score.")
 @click.option(
     "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that is stored with the score."
 )
@@ -77,7 +77,7 @@ def get_scores(client: Client, trace_id: str, output_format: str) -> None:
 @scores.command("update")
 @click.argument("score_id")
 @click.option("--value", help="New value: a number from 0 to 1, true or false, or a label.")
-@click.option("--reason", help="Why.")
+@click.option("--reason", help="Reason for the score.")
 @click.option(
     "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that replaces the old one."
 )

@@ -34,7 +34,7 @@ def setup(folder: Path, dry_run: bool, yes: bool, entry: Path | None, install: b
     """Add tracing to a project: the dependency, and two lines where the program starts.
 
     The command reads the files in FOLDER without running them, shows a diff and asks for confirmation. If the project
-    creates its own `TracerProvider`, one line is added beside it. A serverless handler gets a decorator. Other tracing
+    creates its own `TracerProvider`, one line is added after it. A serverless handler gets a decorator. Other tracing
     stays.
     """
     from pandaprobe_otel.app_setup.applied_edits import RECORD, FilesChanged, apply, undo

@@ -58,7 +58,7 @@ def show_all(rows: Iterable[Model], output_format: str) -> None:
         show_rows(found)
 
 
-all_option = click.option("--all", "everything", is_flag=True, help="All pages.")
+all_option = click.option("--all", "everything", is_flag=True, help="Show all pages.")
 
 
 def show_list(

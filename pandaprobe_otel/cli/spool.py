@@ -90,7 +90,7 @@ def show(number: int, directory: Path | None) -> int:
 
 @spool.command("retry")
 @_numbers
-@click.option("--all", "everything", is_flag=True, help="All refused requests.")
+@click.option("--all", "everything", is_flag=True, help="Select all refused requests.")
 @click.option(
     "--other-keys",
     is_flag=True,
@@ -121,7 +121,7 @@ def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory:
 
 @spool.command("purge")
 @_numbers
-@click.option("--all", "everything", is_flag=True, help="All refused requests.")
+@click.option("--all", "everything", is_flag=True, help="Select all refused requests.")
 @click.option(
     "--waiting", is_flag=True, help="Also delete waiting requests of processes that have ended. These are lost."
 )

@@ -87,7 +87,14 @@ def get_trace(
 @traces.command("compare")
 @click.argument("trace_a", metavar="A")
 @click.argument("trace_b", metavar="B")
-@click.option("--budget", type=_BUDGET, metavar="TOKENS", default=1500, show_default=True, help="Tokens at most.")
+@click.option(
+    "--budget",
+    type=_BUDGET,
+    metavar="TOKENS",
+    default=1500,
+    show_default=True,
+    help="Maximum number of tokens in the output.",
+)
 @with_client
 def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
     """Show where two traces diverge: the first difference, then the spans that differ."""
@@ -140,7 +147,7 @@ def create(client: Client, file: Any, output_format: str) -> None:
 @click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
 @with_client
 def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str) -> None:
-    """Change a trace. Fields that are not given stay, tags are replaced, metadata is merged."""
+    """Change a trace. Omitted fields stay unchanged, tags are replaced, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show_trace(client.traces.update(trace_id, **changes), output_format)
 
@@ -159,8 +166,8 @@ def delete(client: Client, trace_ids: Sequence[str], output_format: str) -> None
 
 @traces.command("tag")
 @click.argument("trace_ids", nargs=-1, required=True)
-@click.option("--add", multiple=True, metavar="TAG", help="May be repeated.")
-@click.option("--remove", multiple=True, metavar="TAG", help="May be repeated.")
+@click.option("--add", multiple=True, metavar="TAG", help="Tag to add. May be repeated.")
+@click.option("--remove", multiple=True, metavar="TAG", help="Tag to remove. May be repeated.")
 @with_client
 def tag(
     client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str
@@ -190,7 +197,7 @@ def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> N
 def update_span(
     client: Client, trace_id: str, span_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str
 ) -> None:
-    """Change a span. Fields that are not given stay, metadata is merged."""
+    """Change a span. Omitted fields stay unchanged, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show(client.traces.update_span(trace_id, span_id, **changes), output_format)
 

@@ -16,7 +16,7 @@ from pandaprobe_otel.compact.value_text import clipped, one_line, readable, text
 _PATH: Final = 3
 """Spans at each end of a long path that are shown."""
 _LEAST: Final = 24
-"""Least tokens of each value of a failure."""
+"""Minimum number of tokens of each value of a failure."""
 _ERROR: Final = 0.45
 """Share of a failure's tokens that its error may use. The rest is for its input and its output."""
 _NUMBERS: Final = re.compile(r"\d+")

@@ -36,7 +36,7 @@ class NumberedSpan:
 
     @property
     def failed(self) -> bool:
-        """True if it ended with an error."""
+        """True if the span ended with an error."""
         return self.record.error is not None
 
 

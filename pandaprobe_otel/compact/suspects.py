@@ -14,7 +14,8 @@ from pandaprobe_otel.replay.capture.findings import findings
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 _MOST_SPANS: Final = 300
-"""Most spans for which the program's actions are compared with the model's requests, since that takes quadratic time.
+"""Maximum number of spans for which the program's actions are compared with the model's requests, since that takes
+quadratic time.
 """
 
 

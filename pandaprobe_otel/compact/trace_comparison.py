@@ -65,7 +65,7 @@ def _first(pair: SpanPair, tokens: int) -> Iterator[str]:
 
 
 def _common(one: str, other: str) -> int:
-    """Return the length of the common beginning."""
+    """Return the length of the beginning that both texts share."""
     return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
 
 

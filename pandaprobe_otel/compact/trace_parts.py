@@ -27,7 +27,7 @@ class NoPart(ValueError):
 
 
 class StaleCursor(NoPart):
-    """A cursor from before the trace had all of its current spans."""
+    """A cursor that was issued before the trace got more spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def _start(trace: NumberedTrace, cursor: str | None) -> int:
         return 1
     found = _CURSOR.fullmatch(cursor)
     if found is None or not 1 <= int(found[1]) <= len(trace.spans):
-        raise StaleCursor("this cursor does not belong to this trace: ask without it")
+        raise StaleCursor("this cursor does not belong to this trace: leave it out")
     if int(found[2]) != len(trace.spans):
-        raise StaleCursor("the trace has more spans now than when this cursor was issued: ask without it")
+        raise StaleCursor("the trace has more spans now than when this cursor was issued: leave it out")
     return int(found[1])
 
 
@@ -105,7 +105,7 @@ def _span(trace: NumberedTrace, span: NumberedSpan, budget: int, fence: Fence) -
 def _value(trace: NumberedTrace, value: Any, part: str, begin: int, budget: int, fence: Fence) -> Compact:
     text = text_of(value)
     if begin > len(text) or (begin and begin == len(text)):
-        raise NoPart(f"this value has {len(text)} characters")
+        raise NoPart(f"there is nothing from character {begin} on: this value has {len(text)} characters")
     length = fitting(text[begin:], _room(trace, budget, fence) - 40)
     end = begin + max(length, 1)
     following = f"{part.partition('[')[0]}[{end}:]" if end < len(text) else None

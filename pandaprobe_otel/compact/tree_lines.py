@@ -12,11 +12,11 @@ from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, one_line
 
 _DEEPEST: Final = 12
-"""Most indented levels. A deeper span states its level."""
+"""Maximum number of indented levels. A deeper span states its level."""
 _NAME: Final = 24
 _MODEL: Final = 12
 _NAMES: Final = 2
-"""Most names in a range. The others are counted."""
+"""Maximum number of names in a range. The others are counted."""
 
 
 def name_of(span: NumberedSpan, tokens: int = _NAME) -> str:

@@ -15,7 +15,7 @@ from pandaprobe_otel.compact.trace_parts import StaleCursor
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line
 
 _LEAST: Final = 120
-"""Least tokens of a turn. Turns that do not fit are in the next answer."""
+"""Minimum number of tokens of a turn. Turns that do not fit are in the next answer."""
 _MOST: Final = 600
 _CURSOR: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 
@@ -65,7 +65,7 @@ def _start(count: int, cursor: str | None) -> int:
         return 0
     found = _CURSOR.fullmatch(cursor)
     if found is None or int(found[2]) != count or int(found[1]) >= count:
-        raise StaleCursor("the session has other turns than when this cursor was issued: ask without it")
+        raise StaleCursor("the session has other turns than when this cursor was issued: leave it out")
     return int(found[1])
 
 

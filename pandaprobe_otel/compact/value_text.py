@@ -11,7 +11,7 @@ from pandaprobe_otel.replay.json_text import dump
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
 _LONGEST: Final = 17
-"""Most characters per token. Text beyond that is not read."""
+"""Maximum number of characters per token. Text beyond that is not read."""
 _MARK: Final = 8
 """Tokens of the mark of a cut."""
 _HEAD: Final = 0.65

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 MOST_NOTED: Final = 10_000
-"""Most traces that a scope remembers, whether they are sent or not."""
+"""Maximum number of traces that a scope remembers, whether they are sent or not."""
 _scope: Final[ContextVar[TraceScope | None]] = ContextVar("pandaprobe_otel.reflect", default=None)
 
 
@@ -150,7 +150,7 @@ class TraceScope:
 
     def __enter__(self) -> TraceScope:
         if self._token is not None:
-            raise RuntimeError("a scope of traces is entered once")
+            raise RuntimeError("a scope of traces can be entered only once")
         self._blocks.enter_context(self._theirs)
         self._blocks.enter_context(self._values)
         self._token = _scope.set(self)

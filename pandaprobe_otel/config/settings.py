@@ -227,7 +227,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_MAX_TRACES_PER_DAY",
         parse=read_count,
         default=None,
-        doc="Most traces that this process posts in 24 hours; each is billed. Without it, only the rate limit applies.",
+        doc="Maximum number of traces that this process posts in 24 hours; each is billed. Default: no maximum.",
     ),
     Setting(
         name="verify",
@@ -248,14 +248,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_MAX_QUEUE_BYTES",
         parse=read_bytes,
         default=64 << 20,
-        doc="Most memory for open and waiting traces, in bytes.",
+        doc="Maximum memory for open and waiting traces, in bytes.",
     ),
     Setting(
         name="max_spool_bytes",
         env="PANDAPROBE_MAX_SPOOL_BYTES",
         parse=read_bytes,
         default=512 << 20,
-        doc="Most disk space for waiting traces in the spool, in bytes; the oldest are dropped first.",
+        doc="Maximum disk space for waiting traces in the spool, in bytes; the oldest are dropped first.",
     ),
     Setting(
         name="shutdown_timeout_s",

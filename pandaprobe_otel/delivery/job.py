@@ -1,4 +1,4 @@
-"""A request on its way through the outbox, the line of those of one trace, and an attempt to send one."""
+"""A job (a request in the outbox), a line (the jobs of one trace, in order), and an attempt to send a job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Jobs of one trace. Only the first may be sent, because later ones depend on it."""
+    """Jobs of one trace, in order. Only the first may be sent, because later ones depend on it."""
 
     jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0

@@ -1,4 +1,4 @@
-"""Times at which lines are due, and the lines that wait for a token."""
+"""Order of sending: when the first job of each trace is due, and which creates wait for a token."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _MOST_ERRORS: Final = 80
 _OLDEST_EACH: Final = 5
 
 _Entry = tuple[float, float, int, str]
-"""Order, order, ticket, key."""
+"""Sort keys (half minute, then worth; the first to go is the smallest), ticket, and key."""
 
 
 class TokenQueue:

@@ -1,4 +1,4 @@
-"""Examples without any key: a scripted model, and a PandaProbe in this process."""
+"""A way to run examples without any key: with a scripted model, and a PandaProbe in this process."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Conversation:
     ended: Ended | None = None
     """Reason for the end; None before the end."""
     reason: str = ""
-    """Details of the reason."""
+    """Details about `ended`."""
 
     @property
     def turns(self) -> int:

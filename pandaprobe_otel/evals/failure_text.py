@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _MOST: Final = 8_000
-"""Most characters. A service may answer an error with a whole page."""
+"""Maximum number of characters. A service may answer an error with a whole page."""
 
 
 def failure_text(error: BaseException) -> str:

@@ -17,7 +17,7 @@ def gated(
     pass_rate: float | None = None,
     allow_vacuous: bool = False,
 ) -> Report:
-    """Return the report with a verdict for these thresholds. Thresholds that are not given stay.
+    """Return the report with a verdict for these thresholds. Omitted thresholds stay unchanged.
 
     The result has no baseline; pass it again.
 

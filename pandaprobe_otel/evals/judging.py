@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
 
 _PER_RUN: Final = 500
-"""Most targets of one run. The server accepts more, but returns all scores of a run in one answer."""
+"""Maximum number of targets of one run. The server accepts more, but returns all scores of a run in one answer."""
 
 
 class Finding(Enum):

@@ -18,7 +18,7 @@ _WIDE: Final = 0.4
 _NARROW: Final = 0.2
 """Width for which the number of cases is estimated: kappa ± 0.1."""
 _LEAST: Final = 5
-"""Least number of cases with each label."""
+"""Minimum number of cases with each label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ class Criterion:
         return Judgement.scored(found.score, found.reason)
 
     def asks(self, run: TaskRun) -> tuple[str, str] | None:
-        """Return the same as `Groundedness.asks`. With `trace`, the behaviour of the trace is part of it."""
+        """Return judge and question, as `Groundedness.asks` does. With `trace`, the question has its behaviour."""
         return kept(self.model, self._prompt(run, [trace.content_hash for trace in run.traces]))
 
     def _prompt(self, run: TaskRun, trace: Any) -> str:

@@ -31,7 +31,7 @@ def all_of(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
-    """Return the verdict if `needed` of these must pass.
+    """Return the verdict if `needed` of the counted verdicts must pass.
 
     `unknown` is the number of verdicts without evidence. If these could change the result, the result is no evidence.
     """
@@ -43,7 +43,7 @@ def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
 
 
 def enough_of(outcomes: Iterable[Outcome], needed: int) -> Outcome:
-    """Return the same from a list of verdicts."""
+    """Return the verdict if `needed` of a list of verdicts must pass."""
     found = list(outcomes)
     return enough(
         passed=found.count(Outcome.PASSED),

@@ -64,7 +64,9 @@ class ScriptedPersona:
 
     def __post_init__(self) -> None:
         if not _is_list(self.messages) or not all(isinstance(one, str) or _is_choice(one) for one in self.messages):
-            raise ValueError(f"a script is a list of messages, each a text or a choice of texts, not {self.messages!r}")
+            raise ValueError(
+                f"a script is a list of messages, each a text or a list of texts to choose from, not {self.messages!r}"
+            )
         if self.until == "" or not (
             self.until is None or isinstance(self.until, str | re.Pattern) or callable(self.until)
         ):
@@ -184,8 +186,8 @@ def persona_of(given: Any, model: Model | None) -> Persona:
     for kind, allowed in _FIELDS.items():
         if kind in fields and fields.keys() <= {kind, *allowed}:
             return _made(kind, fields, model)
-    kinds = "; ".join(f"{kind} with {', '.join(names)}" for kind, names in _FIELDS.items())
-    raise ValueError(f"{given!r} is not a simulated user: pass a text, a list of messages, or a mapping of {kinds}")
+    kinds = "; ".join(f"{kind} (optionally {', '.join(names)})" for kind, names in _FIELDS.items())
+    raise ValueError(f"{given!r} is not a simulated user: pass a text, a list of messages, or a mapping with {kinds}")
 
 
 _FIELDS: Final = {"persona": ("goal", "opening"), "script": ("until",), "session": ("goal", "until")}

@@ -46,7 +46,7 @@ class Probe:
 
     @property
     def traces(self) -> tuple[TraceRecord, ...]:
-        """The traces, by start."""
+        """The test's traces, ordered by start."""
         return self._recording.traces()
 
     @property

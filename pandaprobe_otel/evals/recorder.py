@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _OWNER_KEY: Final = "pandaprobe-recording"
 _REMEMBERED_TRACES: Final = 10_000
 _MAX_SPANS: Final = 50_000
-"""Most spans of one recording, so that a test in an endless loop does not exhaust the memory."""
+"""Maximum number of spans of one recording, so that a test in an endless loop does not exhaust the memory."""
 
 
 class Recording:
@@ -59,7 +59,7 @@ class Recording:
         return self._count
 
     def traces(self) -> tuple[TraceRecord, ...]:
-        """Return the traces with at least one ended span, by start."""
+        """Return the traces with at least one ended span, ordered by start."""
         from pandaprobe_otel.mapping import map_trace
 
         with self._lock:

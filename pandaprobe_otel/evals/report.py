@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 N = TypeVar("N", int, float)
 
 _MAX_BYTES: Final = 16 << 20
-"""Most bytes of the traces of one case. Further traces are omitted, with a marker."""
+"""Maximum number of bytes of the traces of one case. Further traces are omitted, with a marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

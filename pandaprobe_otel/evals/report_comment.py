@@ -18,9 +18,9 @@ from pandaprobe_otel.reporting.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30
-"""Most rows of a table or list."""
+"""Maximum number of rows of a table or list."""
 _ROOM: Final = 65_000
-"""Most characters of a comment; GitHub allows 65,536."""
+"""Maximum number of characters of a comment; GitHub allows 65,536."""
 _NO_ROOM: Final = "The rest does not fit into a comment.\n"
 _MOST_CHARACTERS: Final = 300
 _MOST_OF_KEY: Final = 80

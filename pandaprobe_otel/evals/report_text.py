@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.tree_text import value_text
 
 _GAP: Final = 2
 _LEAST: Final = 10
-"""Most characters of an input or output in a column."""
+"""Maximum number of characters of an input or output in a column."""
 
 
 def table(report: Report, width: int | None = None) -> str:

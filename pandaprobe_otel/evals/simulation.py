@@ -43,7 +43,7 @@ class Simulation:
     `session` identifies it and whose `messages` end with this message.
     model: plays personas that are described in words. A name such as `openai/gpt-4o-mini`, a `LocalJudge`, or a
     function that takes a prompt and returns the answer. Scripts need no model.
-    turns: the most messages of a user.
+    turns: the maximum number of a user's messages.
     tokens, cost, seconds, llm_calls: the agent's limits in one conversation, checked after each turn.
     seed: the seed of the personas' random choices.
     name: the name of the traces. Default: that of the agent.
@@ -84,7 +84,7 @@ class Simulation:
         return _driven(self._steps(self.persona(user), conversation or self.begin()))
 
     async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
-        """Do the same inside a running event loop, as in tests that are coroutines."""
+        """Asynchronous counterpart of a call, for code inside a running event loop."""
         return await _driven_async(self._steps(self.persona(user), conversation or self.begin()))
 
     def begin(self, name: str = "") -> Conversation:

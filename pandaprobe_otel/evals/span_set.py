@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.outcomes import UNFINISHED
 
 
 class SpanSet(Sequence[SpanRecord]):
-    """Spans of a test, by start, with assertions.
+    """Spans of a test, ordered by start, with assertions.
 
     Filters (`tool`, `llm`, `named`, ...) return a smaller set. Assertions return the same set, so that they can be
     chained: `spans.tool("lookup").called(times=1).before("refund")`. Assertions raise AssertionError.
@@ -66,7 +66,7 @@ class SpanSet(Sequence[SpanRecord]):
 
     @property
     def names(self) -> list[str]:
-        """Names, by start."""
+        """Names of the spans, ordered by start."""
         return [span.name for span in self._spans]
 
     # -- assertions ---------------------------------------------------------------------------------------------------
@@ -103,9 +103,9 @@ class SpanSet(Sequence[SpanRecord]):
         return SpanSet(found, self._traces, f"{self._label} with {wanted}")
 
     def before(self, other: str | SpanSet) -> SpanSet:
-        """Assert that the first of these ended before the first of the others started.
+        """Assert that the first span of this set ended before the first span of another set started.
 
-        The others are a name or a set. Both must exist.
+        other: a set, or the name of spans. Both sets must have a span.
         """
         __tracebackhide__ = True
         others = self._other(other)
@@ -116,7 +116,7 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def after(self, other: str | SpanSet) -> SpanSet:
-        """Assert that the first of these started after the first of the others ended."""
+        """Assert that the first span of this set started after the first span of another set ended; see `before`."""
         __tracebackhide__ = True
         others = self._other(other)
         self.called()

@@ -59,7 +59,7 @@ class TaskRun:
 
     @property
     def judged(self) -> tuple[TraceRecord, ...]:
-        """The traces of that target."""
+        """The traces of the judged target: one trace, or those of its session."""
         of_session = self.conversation is not None
         return tuple(t for t in self.traces if (t.session_id if of_session else t.trace_id) == self.target)
 

@@ -140,7 +140,7 @@ class TraceRecord:
 
     @cached_property
     def spans(self) -> tuple[SpanRecord, ...]:
-        """Spans, by start."""
+        """Spans of the trace, ordered by start."""
         return tuple(SpanRecord(span) for span in self.body["spans"])
 
     @property

@@ -12,7 +12,7 @@ from pandaprobe_otel.failures.finding import FailureKind, Finding
 from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
 
 TIMES: Final = 3
-"""Least repetitions that count as a loop."""
+"""Minimum number of repetitions that count as a loop."""
 _LONGEST_CYCLE: Final = 8
 _HAND_OVER: Final = re.compile(r"(?:transfer|hand_?off|hand_?over|delegate|route|escalate)(?:_|\b)", re.IGNORECASE)
 _UNKNOWN_TOOL: Final = re.compile(

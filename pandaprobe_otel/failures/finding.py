@@ -40,7 +40,7 @@ RULE_OF: Final[Mapping[FailureKind, str]] = {
     ),
     FailureKind.UNKNOWN_TOOL: "A model asked for a tool that it was not offered. The group has the same tool name.",
     FailureKind.LOOP: (
-        "The same calls of tools, with the same arguments, succeeded at least three times in a row. The group has the "
+        "The same tool calls, with the same arguments, succeeded at least three times in a row. The group has the "
         "same tools in the shortest cycle; arguments and the number of rounds do not count."
     ),
     FailureKind.BROKEN_JSON: (

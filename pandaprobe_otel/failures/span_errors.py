@@ -23,7 +23,7 @@ _TIMEOUT_TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _TEXT: Final = 4000
-"""Most characters of an error that are searched for signs of a timeout."""
+"""Maximum number of characters of an error that are searched for signs of a timeout."""
 
 
 def failed_spans(trace: Trace) -> Iterator[Finding]:

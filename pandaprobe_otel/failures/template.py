@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 MAX_LENGTH: Final = 160
 _READ: Final = 1000
-"""Most characters of a line that are read."""
+"""Maximum number of characters of a line that are read."""
 _MAX_OBJECT: Final = 8000
 _DIGIT: Final = re.compile(r"\d")
 _LONG: Final = 32

@@ -66,7 +66,7 @@ class Arrivals:
                 yield
         except TimeoutError as error:
             if room.gave_way:
-                raise busy("the body arrived too slowly while other requests needed its room", _RETRY_S) from error
+                raise busy("the body arrived too slowly while other requests needed its memory", _RETRY_S) from error
             raise too_slow(
                 f"no part of the body arrived for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
             ) from error

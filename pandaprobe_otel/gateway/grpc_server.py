@@ -30,7 +30,9 @@ from pandaprobe_otel.gateway.request_threads import RequestThreads
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
-"""Most messages that may be arriving. The library buffers them until they are complete, without reporting a count."""
+"""Maximum number of messages that may be arriving. The library buffers them until they are complete, without reporting
+a count.
+"""
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000

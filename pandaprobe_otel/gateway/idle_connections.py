@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 SILENT_S: Final = 10.0
-"""Most seconds between two requests, and from the connection to the headers of its first request."""
+"""Maximum seconds between two requests, and from the connection to the headers of its first request."""
 MOST_SILENT: Final = 300
-"""Most silent connections. A process may open about a thousand files by default."""
+"""Maximum number of silent connections. A process may open about a thousand files by default."""
 
 _Base: Any = AutoHTTPProtocol
 

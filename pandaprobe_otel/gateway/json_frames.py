@@ -15,7 +15,7 @@ from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_man
 from pandaprobe_otel.gateway.json_values import parsed
 
 _DEEPEST: Final = 150
-"""Most nested brackets inside a span. Protobuf's own limit of 100 messages allows values with 147."""
+"""Maximum number of nested brackets inside a span. Protobuf's own limit of 100 messages allows values with 147."""
 _SPACE: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT: Final = rb'[^"{}\[\]]++|' + _STRING
@@ -40,14 +40,14 @@ def _values() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
 
 @dataclass(slots=True)
 class Frame:
-    """An object without its inner frames: the bytes of its other members, and the inner frames or their positions."""
+    """A resource or scope without its scopes or spans: the other members' bytes, and the scopes or span positions."""
 
     own: bytes = b"{}"
     inner: list[Any] = field(default_factory=list[Any])
 
 
 class JsonFrames:
-    """Frames of a request, down to the spans. Each is counted when it is found."""
+    """Finder of the resources, scopes and spans in a request. It counts each, up to `MOST_FRAMES`."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
@@ -58,7 +58,7 @@ class JsonFrames:
     def request(self) -> list[Frame]:
         """Return the resources with their scopes, and the scopes with the start and end of each span.
 
-        Raises RefusedError if the request has another form or too many frames.
+        Raises RefusedError if the bytes are not such a request, or if it has too many resources, scopes and spans.
         """
         self._blank()
         request = self._frame("resourceSpans", self._resource)
@@ -83,7 +83,7 @@ class JsonFrames:
     def _span(self) -> tuple[int, int]:
         found = self._object.match(self._body, self._at)
         if found is None:
-            self._fail("a span is not an object, is not closed, or is nested too deep")
+            self._fail("a span is not an object, is not closed, or is nested too deeply")
         self._at = found.end()
         return found.span()
 
@@ -136,7 +136,7 @@ class JsonFrames:
     def _skip(self) -> None:
         found = self._value.match(self._body, self._at)
         if found is None:
-            self._fail("a value is missing, is not closed, or is nested too deep")
+            self._fail("a value is missing, is not closed, or is nested too deeply")
         self._at = found.end()
 
     def _is_last(self, end: bytes) -> bool:

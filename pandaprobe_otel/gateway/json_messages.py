@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _MOST_DEEP: Final = 100
-"""Most nested messages, as in Protobuf's own parsers."""
+"""Maximum number of nested messages, as in Protobuf's own parsers."""
 _IDS: Final = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
 """Fields of bytes that are hexadecimal in OTLP's JSON, and their sizes."""
 _INTEGERS: Final = frozenset(
@@ -72,7 +72,7 @@ class _Table:
             field, read, oneof = rule
             if oneof is not None:
                 if oneof in chosen:
-                    raise ValueError(f"{name} is one of several values, but only one is allowed")
+                    raise ValueError(f"{name} excludes another value that is also set")
                 chosen += (oneof,)
             if (argument := read(value, depth)) is not None:
                 arguments[field] = argument

@@ -1,4 +1,4 @@
-"""Requests in Protobuf: split and counted by frames, then read span by span with OpenTelemetry's own messages."""
+"""Requests in Protobuf: split into resources, scopes and spans, then read with OpenTelemetry's own messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNTERS: Final = {kind: Counter(kind.DESCRIPTOR) for kind in (ResourceSpans, S
 
 @dataclass(slots=True)
 class _Frame:
-    """A split message: its bytes outside of the inner frames, and these frames."""
+    """A resource or scope without its scopes or spans: its other bytes, and the scopes or span positions."""
 
     own: bytes
     inner: list[Any]
@@ -37,7 +37,7 @@ def read_protobuf(body: Buffer, allowance: Allowance) -> Iterator[Found]:
 
 
 class _Splitter:
-    """Splitter that finds the frames down to the spans, and counts them."""
+    """Finder of the resources, scopes and spans in a request. It counts every field on the way."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view

@@ -89,7 +89,7 @@ class Counter:
                     raise OverBoundError
                 if start >= 0 and number in inner:
                     if len(ways) >= _DEEPEST:
-                        raise unreadable(f"{_MALFORMED}: it is nested too deep")
+                        raise unreadable(f"{_MALFORMED}: it is nested too deeply")
                     ways.append((parts(data, start, end), self._inner[inner[number]]))
                     break
             else:

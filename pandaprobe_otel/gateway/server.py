@@ -32,7 +32,7 @@ GRPC_PORT: Final = 4317
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 256
-"""Most connections that wait to be accepted. They come in addition to the open ones."""
+"""Maximum number of connections that wait to be accepted. They come in addition to the open ones."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 

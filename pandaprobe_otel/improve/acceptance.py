@@ -16,12 +16,12 @@ from typing import Final
 from pandaprobe_otel.evals.statistics import chance_of_drop
 
 MIN_UNSEEN: Final = 6
-"""Least number of unseen failures for a decision. If all six improve, the probability by chance is 2^-6, which is
+"""Minimum number of unseen failures for a decision. If all six improve, the probability by chance is 2^-6, which is
 below 0.05 / 3. Five would not be enough.
 """
 MIN_PROTECTED: Final = 1
 MIN_GAIN: Final = 0.2
-"""Least mean gain in the share of passing runs, over the unseen failures."""
+"""Minimum mean gain in the share of passing runs, over the unseen failures."""
 _EARLY: Final = 0.001
 """Highest probability by chance at which a look before the last one accepts."""
 _HOPELESS: Final = 0.5

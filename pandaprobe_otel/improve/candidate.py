@@ -65,7 +65,7 @@ def changed_files(root: Path, copy: Path) -> dict[str, str]:
             inside = path.relative_to(copy)
             if path.is_symlink():
                 if not (root / inside).is_symlink():
-                    raise ValueError(f"{inside.as_posix()} is a link")
+                    raise ValueError(f"{inside.as_posix()} is a symbolic link")
                 continue
             old = (root / inside).read_bytes() if (root / inside).is_file() else None
             if (new := path.read_bytes()) != old:
@@ -103,7 +103,7 @@ def check(
     for name, text in changed.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or (root / name).is_symlink():
-            return Refused(f"not allowed: {name} leaves the project or is a link")
+            return Refused(f"not allowed: {name} is outside of the project, or a symbolic link")
         if not (root / name).resolve().is_relative_to(root.resolve()):
             return Refused(f"not allowed: {name} is outside of the project")
         if name in measures or any(fnmatch.fnmatch(name, pattern) for pattern in _MEASURE):

@@ -31,7 +31,7 @@ class Case:
     cassette: str
     """Path of the cassette, relative to the folder of the improvement."""
     calls: int
-    """Recorded calls of models, from which the largest cost of a run is computed."""
+    """Recorded model calls, from which the largest cost of a run is computed."""
     fingerprints: tuple[str, ...] = ()
     """Fingerprints of the failures to fix. Empty for a protected case."""
     titles: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ class Job:
     checks: tuple[str, ...]
     live_tools: tuple[str, ...]
     most_live: int
-    """Most calls that are sent."""
+    """Maximum number of model calls that may be sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class _CountedRun(ForkedRun):
         return exchange
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool; None if the tool may run.
+        """Return the recorded tool call; None if the tool may run.
 
         Such tools always run, since a recorded result would hide the effect of a fix.
         """

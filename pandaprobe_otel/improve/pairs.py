@@ -86,7 +86,7 @@ class Pairs:
         live = min(found["live"], at_most)
         self._journal.note("run ended", run=run, at_most=at_most, live=live, passed=found["passed"])
         if found["over_budget"]:
-            raise BudgetSpent(f"a run of {case.id} makes more than the allowed {at_most} calls to models")
+            raise BudgetSpent(f"a run of {case.id} makes more than the allowed {at_most} model calls")
         os.replace(job.result, result)
         return found
 
@@ -113,7 +113,7 @@ def _make(job: Job, *, timeout_s: float) -> Mapping[str, Any]:
         raise RunFailed(f"{job.entry} took longer than {timeout_s:.0f} s") from None
     if done.returncode == 0 and (found := _read(Path(job.result))) is not None:
         return found
-    raise RunFailed(f"{job.entry} ended with {done.returncode}: {_last_line(printed)}")
+    raise RunFailed(f"{job.entry} ended with exit code {done.returncode}: {_last_line(printed)}")
 
 
 def _last_line(path: Path) -> str:

@@ -84,7 +84,7 @@ def by_command(command: str, request: Request, evidence: Path, *, timeout_s: flo
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ProposalFailed(f"{command}: {error}") from error
         if done.returncode:
-            raise ProposalFailed(f"{command} ended with {done.returncode}")
+            raise ProposalFailed(f"{command} ended with exit code {done.returncode}")
         out.seek(0)
         text = out.read(4 * MAX_BYTES).decode("utf-8", "replace")
     return _read(text)

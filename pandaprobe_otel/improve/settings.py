@@ -27,10 +27,12 @@ class Settings:
     live_tools: tuple[str, ...] = ()
     repeats: int = 3
     candidates: int = 3
-    """Most candidates. Each is one more chance to be lucky, so the level of the test is divided by their number."""
+    """Maximum number of candidates. Each is one more chance to be lucky, so the level of the test is divided by their
+    number.
+    """
     alpha: float = 0.05
     most_live: int = 0
-    """Most calls to models, over all runs."""
+    """Maximum number of model calls, over all runs."""
     timeout_s: float = 300.0
     """Timeout of one run."""
 

@@ -15,7 +15,7 @@ _GROUPS: Final = (8, 4, 4, 4, 12)
 
 
 def uuid_message(text: str) -> str:
-    """Return the server's message for this text."""
+    """Return the server's error message for a text that is not a UUID."""
     body, skipped = _unwrapped(text)
     for position, character in enumerate(body):
         if character != "-" and character not in _HEX:

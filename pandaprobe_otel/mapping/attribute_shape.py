@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Applicable table rows for spans whose attributes have the same names and types."""
+    """Rows of the dialects' tables that apply to all spans whose attributes have the same names and types."""
 
     floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
     """Getter of the float values; None if there are none."""

@@ -28,7 +28,9 @@ _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
 _JSON_STARTS: Final = ("[", "{", " ", "\n")
 _MIN_CONTAINED: Final = 12
-"""Fewest characters of a text that may match inside another text; a shorter one, such as "yes", matches as a whole."""
+"""Minimum number of characters of a text that may match inside another text; a shorter one, such as "yes", matches as a
+whole.
+"""
 
 _NUMBERS: Final = frozenset({int, float})
 _OF_MANY_NAMES: Final = re.compile(

@@ -154,7 +154,7 @@ class Conversation:
         self._finish(draft, item)
 
     def _note_rest(self, item: Any) -> None:
-        """Note the finish reason of the message, and whether it has unread content."""
+        """Note the finish reason of the message, and whether it has fields that no reader used."""
         if item.keys() <= _READ_WHOLE:
             return
         reason = item.get("finish_reason")
@@ -218,7 +218,7 @@ _ENVELOPE: Final = _READ_OR_NOTED | {
 
 
 def _beside(item: Any) -> dict[str, Any]:
-    """Return the unread content of a message with a role, which stays with the message."""
+    """Return the fields of a message that no reader used, to be kept with it; empty for an item without a role."""
     if type_of(item.get("role")) is not str:
         return {}
     return {key: value for key, value in item.items() if key not in _ENVELOPE and not is_absent(value)}

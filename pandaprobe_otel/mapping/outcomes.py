@@ -57,7 +57,7 @@ def outcome_in(body: Mapping[str, Any]) -> str | None:
 
 
 def outcome_named(kind: str) -> str | None:
-    """Return the same as `outcome_of`, from the exception's class name in a span, with or without its module."""
+    """Return the outcome for the class name of an exception, with or without its module, as `outcome_of` does."""
     module, _, name = kind.rpartition(".")
     package = module.partition(".")[0]
     if name in _CANCELLATIONS and package in _CANCELLING_MODULES:

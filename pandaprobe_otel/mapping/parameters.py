@@ -70,7 +70,7 @@ def simple(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Return a number without a fraction as an integer (seen: 40.0)."""
+    """Return a float without a fraction, such as 40.0, as an integer."""
     if type(value) is float and math.isfinite(value) and value == int(value):
         return int(value)
     return simple(value)

@@ -34,7 +34,7 @@ def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusa
 
 
 def _says_more(source: str, value: Any) -> bool:
-    """Return whether an attribute has a meaning, although its row could not use it. One choice is the default."""
+    """Return whether an unused attribute is kept: not if its name is left out, or it is absent or the default."""
     return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
 
 

@@ -43,7 +43,7 @@ def approved_improve(improver: ImproveTools) -> Any:
         calls = improver.calls_of(confirm)
         if calls is None or not _can_ask(context):
             return Approval(approved=True)
-        return Elicit(f"The test would send up to {calls} calls of models. Run it?", Approval)
+        return Elicit(f"The test would send up to {calls} model calls. Run it?", Approval)
 
     def improve(
         step: Step,

@@ -13,12 +13,12 @@ from pandaprobe_otel.mcp_server.refusals import Refused
 
 GOOD_FOR_S: Final = 600.0
 _MOST: Final = 100
-"""Most stored bills; the oldest are dropped."""
+"""Maximum number of stored bills; the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Target and metrics of a run, and the most judgements or model calls that it may take."""
+    """Target and metrics of a run, and the maximum number of judgements or model calls."""
 
     target: str
     metrics: Sequence[str]

@@ -11,7 +11,7 @@ from pandaprobe_otel.compact.fences import inert
 from pandaprobe_otel.mcp_server.refusals import Refused
 
 _MOST: Final = 600
-"""Most characters of an error's text."""
+"""Maximum number of characters of an error's text."""
 
 
 def answer(text: str, numbers: Mapping[str, Any], *, links: Sequence[ResourceLink] = ()) -> CallToolResult:

@@ -71,10 +71,10 @@ class ImproveTools:
     ) -> CallToolResult:
         """Prove that a change mends a failure group: start, propose (files: path to whole new text), test, report.
 
-        Unseen failures and passing runs decide. test first tells how many calls of models it may send, and a code.
+        Unseen failures and passing runs decide. test first tells how many model calls it may send, and a code.
         """
         if not run.isidentifier() and not run.isdigit():
-            raise Refused("bad_arguments", "run is a name of letters and digits", 'run="1", for example')
+            raise Refused("bad_arguments", "run must be a name of letters and digits", 'run="1", for example')
         folder = self._options.folder / _FOLDER / run
         if step == "start":
             return self._start(folder, group, query)
@@ -89,13 +89,13 @@ class ImproveTools:
         return self._report(folder)
 
     def calls_of(self, confirm: str | None) -> int | None:
-        """Return the calls of a bill by its code; None without a code or for an invalid one."""
+        """Return the number of model calls in the bill with this code; None without a code or for an invalid one."""
         return None if confirm is None else self._calls.count_of(confirm)
 
     def _start(self, folder: Path, group: str | None, query: str) -> CallToolResult:
         if folder.exists():
             why = f"the improvement {folder.name} is there already"
-            raise Refused("refused", why, 'name another run, or improve(step="evidence")')
+            raise Refused("refused", why, 'use another run, or call improve(step="evidence")')
         rows = self._reading.searches.find(query, limit=_MOST_TRACES).rows
         bodies = list(filter(None, (self._body_or_none(str(row.trace_id)) for row in rows)))
         options = ["--entry", str(self._options.entry), "--max-calls", str(self._calls.limit)]
@@ -114,7 +114,7 @@ class ImproveTools:
                 raise Refused("upstream", f"the program could not be loaded in {_START_S:.0f} s") from None
         if done.returncode:
             why = f"no improvement can be made of the {len(bodies)} traces that were found"
-            raise Refused("refused", why, "another query or group", recorded=done.stderr.strip()[-600:])
+            raise Refused("refused", why, "use another query or group", recorded=done.stderr.strip()[-600:])
         return self._evidence(folder)
 
     def _body_or_none(self, trace_id: str) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ class ImproveTools:
         if confirm is None:
             code = self._calls.tell(bill)
             text = (
-                f"at most {most} calls of models would be sent; {self._calls.limit} are left\n"
+                f"at most {most} model calls would be sent; {self._calls.limit} are left\n"
                 f'Next: tell the person, then improve(step="test", run="{folder.name}", confirm="{code}")'
             )
             numbers = {"run": folder.name, "state": "proposed", "calls": most, "confirm": code}

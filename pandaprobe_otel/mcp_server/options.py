@@ -15,7 +15,7 @@ class ServerOptions:
         entry: The program's function as `module:function`; without one nothing is run.
         tests: The folder that tests are written to.
         max_evaluations: Judgements that may be billed until the server ends.
-        max_calls: Calls of models that may be sent until the server ends; 0: everything is played.
+        max_calls: Model calls that may be sent until the server ends; 0: everything is played.
         allowed: Patterns of the files that an improvement may change; without one there is none.
         live_tools: Tools that really run in the runs of an improvement.
         folder: The program's folder.

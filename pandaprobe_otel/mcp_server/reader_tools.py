@@ -27,9 +27,9 @@ from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]
 _MOST_TRACES: Final = 50
-"""Most traces that one answer checks for failures."""
+"""Maximum number of traces that one answer checks for failures."""
 _CHECKED: Final = 10
-"""Most found traces that are read whole, to list suspects."""
+"""Maximum number of found traces that are read whole, to list suspects."""
 
 
 class ReaderTools:

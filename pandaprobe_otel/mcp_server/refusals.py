@@ -1,4 +1,4 @@
-"""Refused calls of tools: a code, the reason, and the next step."""
+"""Refused tool calls: a code, the reason, and the next step."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def told() -> Generator[None]:
     except (StaleCursor, StaleSearch) as error:
         raise Refused("stale_cursor", str(error), "ask again without the cursor") from None
     except NoPart as error:
-        raise Refused("bad_part", str(error), "use a handle of get_trace's answer") from None
+        raise Refused("bad_part", str(error), "use a handle from get_trace's answer") from None
     except PandaProbeError as error:
         raise _of_library(error) from None
 

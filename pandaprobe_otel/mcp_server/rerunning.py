@@ -58,7 +58,7 @@ class RerunTools:
         if not self._calls.spend(expected):
             raise Refused(
                 "refused",
-                f"at least {expected} calls of models would be sent, but only {self._calls.limit} are left",
+                f"at least {expected} model calls would be sent, but only {self._calls.limit} are left",
                 "choose a later span or fewer repeats; the person can raise the limit with --max-calls",
             )
         options = ["--from", from_span, "--repeat", str(repeat), "--entry", str(self._options.entry)]

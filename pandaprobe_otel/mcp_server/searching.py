@@ -23,9 +23,9 @@ from pandaprobe_otel.mcp_server.matching import LookedAt, TooManyTraces, matches
 
 Sort = Literal["started_at", "latency"]
 MOST_ROWS: Final = 1000
-"""Most rows that are checked for one search, if the server cannot search."""
+"""Maximum number of rows that are checked for one search, if the server cannot search."""
 MOST_TRACES: Final = 50
-"""Most traces that are read whole for one search, for terms that rows cannot answer."""
+"""Maximum number of traces that are read whole for one search, for terms that rows cannot answer."""
 _PAGE: Final = 200
 
 
@@ -201,5 +201,5 @@ def start_of(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
-        raise StaleSearch("this cursor belongs to another search: ask without it")
+        raise StaleSearch("this cursor belongs to another search: leave it out")
     return int(cursor)

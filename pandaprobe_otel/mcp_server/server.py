@@ -44,7 +44,7 @@ _MORE: Final[Mapping[str, str]] = {
         "capture_test makes a test that fails as the trace did. Run it, fix the program, run it again; never edit the "
         "cassette or loosen an assertion."
     ),
-    "replay": "replay sends calls of models: they cost money.",
+    "replay": "replay sends model calls: they cost money.",
     "improve": (
         "improve proves a change of a prompt or rule: write the general rule, not the example; rejected and undecided "
         "are results. Only the person applies it."
@@ -67,7 +67,7 @@ def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, 
             readers.get_scores,
         )
     }
-    calls = Bills(options.max_calls, "calls of models would be sent", "--max-calls")
+    calls = Bills(options.max_calls, "model calls would be sent", "--max-calls")
     if options.writes:
         writers = WriterTools(reading, options, bills)
         allowed: tuple[Tool, ...] = (approved_evaluate(writers), writers.add_score, writers.capture_test)

@@ -51,7 +51,7 @@ class WriterTools:
         return self._judged(sessions, traces, metrics)
 
     def judgements_of(self, confirm: str | None) -> int | None:
-        """Return the judgements of a bill by its code; None without a code or for an invalid one."""
+        """Return the number of judgements in the bill with this code; None without a code or for an invalid one."""
         return None if confirm is None else self._bills.count_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:
@@ -67,7 +67,7 @@ class WriterTools:
             made = capture([stored], file, Wishes(entry=self._options.entry, folder=self._options.folder))
         except CannotCapture as error:
             why = "no test can be made of this trace"
-            raise Refused("refused", why, "choose another one", recorded=str(error)) from None
+            raise Refused("refused", why, "choose another trace", recorded=str(error)) from None
         except FileExistsError:
             raise _exists(file) from None
         except (ValueError, RecordingError, OSError) as error:
@@ -80,7 +80,8 @@ class WriterTools:
         of_traces = {metric.name for metric in client.evaluations.trace_metrics()}
         known = of_traces | {metric.name for metric in client.evaluations.session_metrics()}
         if unknown := [metric for metric in metrics if metric not in known]:
-            raise Refused("bad_arguments", f"no metric {', '.join(unknown)}", f"there are: {', '.join(sorted(known))}")
+            why = f"there is no metric {', '.join(unknown)}"
+            raise Refused("bad_arguments", why, f"there are: {', '.join(sorted(known))}")
         kinds = {metric in of_traces for metric in metrics}
         if len(kinds) != 1:
             raise Refused("bad_arguments", "metrics of traces and of sessions need separate evaluations")
@@ -127,7 +128,7 @@ class WriterTools:
         fill_in = [
             number for number, line in enumerate(made.test.read_text("utf-8").splitlines(), 1) if "fill in" in line
         ]
-        head = f"{test}: {made.calls} calls of models and {made.tools} of tools are played back"
+        head = f"{test}: {made.calls} model calls and {made.tools} tool calls are played back"
         step = f"Next: run `pytest {test}`: it must fail for the reason that you have named; then fix the program"
         cassette = str(_relative(made.cassette, self._options.folder))
         numbers: dict[str, Any] = {"test": str(test), "cassette": cassette, "fill_in": fill_in}

@@ -1,4 +1,4 @@
-"""Recorded calls of models and tools: saved in a cassette, played back from it, or made from a stored trace.
+"""Recorded model and tool calls: saved in a cassette, played back from it, or made from a stored trace.
 
 - `interactions`: the immutable values of a cassette
 - `cassette`: the file, in vcrpy's format with one additional key

@@ -94,7 +94,7 @@ def _json(text: bytes) -> Any:
 
 
 def joined(units: Sequence[Unit]) -> bytes:
-    """Return the body that consists of units."""
+    """Return the body that consists of these units."""
     return b"".join(unit.raw for unit in units)
 
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import get_current_span
 from pandaprobe_otel.replay.current_task import Flow, flow_here
 
 MAX_PLACES: Final = 100_000
-"""Most spans of a recording whose paths are known. Calls below later spans have none."""
+"""Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
 
 _Key = tuple[int, int]
 

@@ -60,7 +60,7 @@ class CallsSoFar:
     def began(self, number: int, before: int = 0) -> tuple[int, ...]:
         """Note the start of a call; return the calls that directly precede it.
 
-        Calls that these imply are omitted. `before` has calls that precede it according to the spans around it.
+        Calls that precede one of these are omitted. `before` has calls that precede it by the spans around it.
         """
         flow = flow_here()
         here = _here.get()
@@ -94,7 +94,7 @@ class CallsSoFar:
                 branch = branch.above
 
     def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
-        """Return the smallest set of calls that implies all of these, and the set of all calls that it implies."""
+        """Return the calls that precede none of the others, and the set of these calls with all that precede them."""
         found: list[int] = []
         implied = 0
         while calls:

@@ -73,7 +73,7 @@ class Piece:
 
     @property
     def path(self) -> str:
-        """Return its path, in the form of `ignore=`."""
+        """Return the value's path, in the form of `ignore=`."""
         return self.name if self.index is None else f"{self.name}[{self.index}]"
 
 

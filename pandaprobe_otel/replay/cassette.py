@@ -32,9 +32,9 @@ from pandaprobe_otel.replay.shared_parts import Sharing
 FORMAT: Final = 1
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_BLOB_BYTES: Final = 256 << 20
-"""Most bytes of all blobs of a cassette."""
+"""Maximum number of bytes of all blobs of a cassette."""
 MAX_DEPTH: Final = 48
-"""Most levels of YAML. A cassette has eight, and tool results add their own."""
+"""Maximum number of levels of YAML. A cassette has eight, and tool results add their own."""
 BLOB_BYTES: Final = 256 << 10
 """Size above which an answer is saved in its own file."""
 _BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")

@@ -208,7 +208,7 @@ def _chunks(said: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) ->
     for chunk in _list(said.get("chunks") or [], "`chunks`"):
         time, length = _list(chunk, "a chunk")
         if isinstance(time, bool) or not isinstance(time, (int, float)) or not 0 <= time < 1e9:
-            raise WrongEntryError(f"{time!r} are not the milliseconds of a chunk", 0)
+            raise WrongEntryError(f"{time!r} is not the time of a chunk in milliseconds", 0)
         found.append((float(time), _whole(length, "the length of a chunk", least=0)))
     return recut(body, headers.get("content-type", ""), tuple(found)) if found else ()
 

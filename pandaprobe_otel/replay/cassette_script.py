@@ -95,7 +95,7 @@ class Script:
             return None if entry is None else self._taken(entry, asked)
 
     def take_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the recorded call of a tool with these arguments; None if the cassette has no call of that tool.
+        """Return the recorded tool call with these arguments; None if the cassette has no call of that tool.
 
         Args:
             name: The tool's name.
@@ -117,7 +117,7 @@ class Script:
             raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
 
     def take_known_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the recorded call of a tool, as `take_tool` does, but None instead of an error."""
+        """Return the recorded tool call, as `take_tool` does, but None instead of an error."""
         with self._lock:
             return self._tools.take(name, arguments, at=at) if self._tools.knows(name) else None
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 MAX_BYTES: Final = 256 << 20
-"""Most bytes of a decompressed body. A small compressed body can become larger than memory."""
+"""Maximum number of bytes of a decompressed body. A small compressed body can become larger than memory."""
 
 Chunks = Sequence[tuple[float, int]]
 Step = Callable[[bytes], bytes]

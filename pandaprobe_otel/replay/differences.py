@@ -21,7 +21,7 @@ class Nothing:
     """Class of `NOTHING`, which represents a missing value."""
 
     def __repr__(self) -> str:
-        """Return its form in texts."""
+        """Return "nothing", which stands for a missing value in texts."""
         return "nothing"
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 _MOST: Final = 8
-"""Most bodies that are compared, newest first, so that as many conversations can run side by side."""
+"""Maximum number of bodies that are compared, newest first, so that as many conversations can run side by side."""
 _FEW: Final = 512
-"""Most new bytes for which no other body is compared."""
+"""Maximum number of new bytes for which no other body is compared."""
 _STEP: Final = 1024
 """Bytes of the first comparison. The next one has twice as many if they were equal, else half as many."""
 _FINEST: Final = 64
-"""Fewest bytes that are compared."""
+"""Minimum number of bytes that are compared."""
 
 
 class EarlierBodies:

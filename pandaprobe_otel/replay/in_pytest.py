@@ -20,7 +20,7 @@ _ARGUMENTS: Final = frozenset(
     {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at"}
 )
 _LONGEST: Final = 100
-"""Most characters of a file name. Most systems allow 255 bytes."""
+"""Maximum number of characters of a file name. Most systems allow 255 bytes."""
 
 
 class ItemRecording:
@@ -31,7 +31,7 @@ class ItemRecording:
         self._has_passed = False
 
     def open(self) -> Iterator[Recording]:
-        """Open it for a fixture, and write the cassette after a test that has passed."""
+        """Open the recording for a fixture, and write the cassette after a test that has passed."""
         self.recording.open()
         try:
             yield self.recording
@@ -46,8 +46,7 @@ class ItemRecording:
         """
         if isinstance(error, EndOfRecording):
             raise RecordingError(
-                f"{error}, but not in a block that may end there: put the call of the program into `with "
-                "pandaprobe_recording.to_the_end():`."
+                f"{error}. To let it end there, call the program inside `with pandaprobe_recording.to_the_end():`."
             ) from error
         self.recording.explain(error)
 

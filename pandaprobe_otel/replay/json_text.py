@@ -14,7 +14,7 @@ _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def load(data: bytes | str) -> Any:
-    """Parse JSON. Raises ValueError, or RecursionError for too deep nesting."""
+    """Parse JSON. Raises ValueError, or RecursionError if it is nested too deeply."""
     try:
         return orjson.loads(data)
     except ValueError:  # orjson does not support NaN and integers over 64 bits.

@@ -68,7 +68,7 @@ def owner() -> Run | None:
         if len(_open) > 1:
             names = ", ".join(sorted(str(run.path) for run in _open))
             raise RecordingError(
-                f"{len(_open)} recordings are open ({names}), but this code has the context of none of them: start "
+                f"{len(_open)} recordings are open ({names}), but this code runs in the context of none of them: start "
                 "its thread with `pandaprobe_otel.context_executor()` or `contextvars.copy_context().run`."
             )
         return _open[0] if _open else None

@@ -153,9 +153,7 @@ class Recording:
     def open(self) -> None:
         """Read the cassette, and receive the requests of this context. Raises RecordingError."""
         if self._was_opened:
-            raise RecordingError(
-                f"{self.path}: this recording was open before: call recording() again for another one."
-            )
+            raise RecordingError(f"{self.path}: this recording was already used: call recording() again for a new one.")
         self._was_opened = True
         self._run.read()
         open_recordings.add(self._run)

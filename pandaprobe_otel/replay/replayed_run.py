@@ -39,7 +39,7 @@ saved.
 """
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
-"""Most bytes of requests and answers that one recording keeps in memory."""
+"""Maximum number of bytes of requests and answers that one recording keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class Run:
         return self._options.tools is True or (self._options.tools is not False and name in self._options.tools)
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool; None if the tool must run. Raises Divergence or EndOfRecording."""
+        """Return the recorded tool call; None if the tool must run. Raises Divergence or EndOfRecording."""
         if self._script is None or self._is_live:
             return None
         given = self._scrubber.value(dict(arguments))

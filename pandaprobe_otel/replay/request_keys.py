@@ -29,7 +29,7 @@ from pandaprobe_otel.replay.traced_requests import as_traced
 _PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20
-"""Most JSON values whose pieces are cached. Each request of a conversation repeats the earlier messages."""
+"""Maximum size of the JSON values whose pieces are cached. Requests of a conversation repeat the earlier messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ModelRequest:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return its generated ids, with repetitions. Ids of requests with the same key are partners."""
+        """Return the request's generated ids, with repetitions. Ids of requests with the same key are partners."""
         return tuple(one for piece in self.pieces for one in piece.ids)
 
     @property

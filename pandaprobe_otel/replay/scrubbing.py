@@ -60,7 +60,7 @@ _DELTAS: Final = frozenset(
 _NO_TEXT: Final = re.compile(r"[\udc80-\udcff]")
 """Bytes that are not UTF-8, as "surrogateescape" decodes them."""
 _REMEMBERED: Final = 1024
-"""Most texts whose results are remembered: each request of a conversation repeats the earlier ones."""
+"""Maximum number of texts whose results are remembered: each request of a conversation repeats the earlier ones."""
 _LONGEST_REMEMBERED: Final = 64 << 10
 
 Path = tuple[str | int, ...]

@@ -14,7 +14,7 @@ SHOWN: Final = "[scrubbed]"
 SHORTEST: Final = 8
 """Shortest secret, in characters. A shorter one would occur in many texts."""
 MOST: Final = 200
-"""Most secrets that are searched for, newest first. No program sends that many."""
+"""Maximum number of secrets that are searched for, newest first. No program sends that many."""
 
 _NO_SECRET: Final = re.compile(r"[a-z _-]*|\[scrubbed\]")
 _WORDS: Final = frozenset(
@@ -58,7 +58,7 @@ _COMPILED: Final = tuple(
     for held, pattern, _ in _PATTERNS
 )
 _USER_BYTES: Final = 401 * 12
-"""Most bytes of a user and a password in a URL, with every character escaped."""
+"""Maximum number of bytes of a user and a password in a URL, with every character escaped."""
 _IN_JSON: Final = (
     *(
         (held.encode(), length, re.compile(re.escape(held.encode()) + rb"[^\s\"]{%d}" % length))

@@ -22,11 +22,11 @@ _REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
 """Shortest value, in bytes, that is replaced by a reference."""
 _FEW: Final = 8
-"""Most items of a value that are compared."""
+"""Maximum number of items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
 _LOOKED_AT: Final = 16
-"""Most earlier calls that are compared, newest first."""
+"""Maximum number of earlier calls that are compared, newest first."""
 
 Document = dict[str, Any]
 
@@ -159,7 +159,8 @@ class Expansion:
         if isinstance(value, list) and value and _is_reference(value[0]):
             said = cast("Document", value[0])[SAME]
             if not (isinstance(said, list) and len(cast("Sequence[Any]", said)) == 2):
-                raise BadReferenceError(f'{dump(value[0])} in {key!r} must be like {{"{SAME}": [call, items]}}')
+                form = f'{{"{SAME}": [call, number of items]}}'
+                raise BadReferenceError(f"{dump(value[0])} in {key!r} must have the form {form}")
             call, count = cast("Sequence[Any]", said)
             items = self._named(call, key)
             if (

@@ -37,7 +37,7 @@ class ToolScript:
             self._known.setdefault(call.name, []).append(_Known(call, self._piece(call.arguments)))
 
     def knows(self, name: str) -> bool:
-        """Return whether there is any call of a tool."""
+        """Return whether there is any tool call."""
         return name in self._known
 
     def take(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:

@@ -37,7 +37,7 @@ def _ask(name: str, arguments: Mapping[str, Any]) -> Played | Ran | None:
 
 
 class Played:
-    """A call that is played back."""
+    """A tool call that is answered from the recording; the tool does not run."""
 
     def __init__(self, call: ToolCall) -> None:
         self._call = call
@@ -50,7 +50,7 @@ class Played:
 
 
 class Ran:
-    """A call that runs and is saved."""
+    """A tool call that runs the tool, and is saved in the recording."""
 
     def __init__(self, run: Run, name: str, arguments: Mapping[str, Any]) -> None:
         self._run = run

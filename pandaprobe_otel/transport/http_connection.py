@@ -145,7 +145,7 @@ class _Reading:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as error:
-            raise NotHttpError("the server speaks another protocol") from error
+            raise NotHttpError("the server switched to a protocol other than HTTP") from error
         except HttpParserError as error:
             if not self.is_complete:  # data after the answer is ignored, but the connection is not reused
                 raise NotHttpError(f"not an HTTP answer: {error}") from error

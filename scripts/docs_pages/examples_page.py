@@ -92,7 +92,7 @@ def _read(path: Path) -> Example:
         source = text
     shows = " ".join(said.partition("\n\n")[0].removeprefix("# ").split()).rstrip(":")
     if not shows:
-        raise ValueError(f"{path} has no description in its first text")
+        raise ValueError(f"{path} has no description in its docstring or first comment")
     needs = re.search(r"pip install ([^`\n]+)", said)
     keys = tuple(dict.fromkeys(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_KEY(?:_ID)?\b", said)))
     return Example(

@@ -90,7 +90,8 @@ def _page(name: str) -> str:
 def _about(name: str) -> str:
     module = inspect.cleandoc(import_module(_instrumentor(name).__module__).__doc__ or "")
     said = inspect.cleandoc(_instrumentor(name).__doc__ or "")
-    return f"{module}\n\n{_flat(said).removesuffix(_OPTIONS).strip()}"
+    recorded = _flat(said).removesuffix(_OPTIONS).strip()
+    return f"{module}\n\nRecorded: {recorded[0].lower()}{recorded[1:]}"
 
 
 def _in_code(name: str) -> str:
@@ -112,8 +113,8 @@ def _rivals(name: str) -> list[str]:
     if not rivals:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
-    about = "While one of these is active, our integration is disabled and PandaProbe gets the other spans:"
-    return [f"## Beside others\n\n{about}\n\n{listed}"]
+    about = "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
+    return [f"## Alongside others\n\n{about}\n\n{listed}"]
 
 
 def _official(name: str) -> list[str]:

@@ -246,7 +246,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
 
 class SpooledDeliveryModel(DeliveryModel):
-    """The model with a disk: a crashed process's requests are sent by others, and all processes share the limit."""
+    """The model with a spool: a crashed process's requests are sent by others, and all processes share the limit."""
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory(dir=MEMORY_DISK)

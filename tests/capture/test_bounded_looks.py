@@ -151,7 +151,7 @@ def test_a_long_list_keeps_its_end() -> None:
 
 
 def test_markers_add_up_when_a_list_is_cut_twice() -> None:
-    """A list cut by the number of reads and then by bytes has one marker with the sum."""
+    """A list that exceeds the number of reads and then the bytes is cut twice, with one marker for the sum."""
     listed = json.loads(encode(["x" * 100] * 1_000_000))
     kept = sum(item.startswith("x") for item in listed)
     assert f"…[cut {1_000_000 - kept} of 1000000 items]" in listed

@@ -197,7 +197,7 @@ def test_blocks_as_decorators(recorder: SpanRecorder) -> None:
 
 
 def test_exception_passes_through_a_block() -> None:
-    """An exception leaves a block unchanged, and the context is restored."""
+    """An exception in a block reaches the caller unchanged, and the context is restored."""
     before = get_current()
     error = ValueError("no")
     with pytest.raises(ValueError) as caught, pp.context(session="s"):

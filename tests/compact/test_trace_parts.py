@@ -52,7 +52,7 @@ def test_the_whole_tree_is_read_by_its_cursors() -> None:
         cursor = made.next
 
     assert numbers == list(range(1, 121))
-    with pytest.raises(StaleCursor, match="ask without it"):
+    with pytest.raises(StaleCursor, match="leave it out"):
         part_of(trace_of(121), "tree", 1500, FENCE, cursor="20.120")
 
 

@@ -53,7 +53,7 @@ class Faulty(Stalled):
 
 
 def pool_by(transport: Transport, ledger: Ledger) -> SenderPool:
-    """Return a delivery in memory."""
+    """Return senders with an outbox in memory, for this transport."""
 
     def policy() -> DeliveryPolicy:
         return DeliveryPolicy(

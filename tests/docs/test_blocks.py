@@ -88,7 +88,7 @@ def test_the_block_is_of_a_known_kind(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """The blocks that are not run are these."""
+    """Exactly the listed blocks are not run."""
     assert not_run() == {
         "README.md": 1,
         "docs/client.md": 1,

@@ -54,7 +54,7 @@ def test_each_key_has_a_comment_of_its_own() -> None:
 
 
 def test_what_is_worse_comes_first() -> None:
-    """Regressions come first, then lost cases, then tokens, cost and time compared with the base."""
+    """Regressions come first, then lost cases, then tokens, cost and time compared with the baseline."""
     links = {"side by side": "https://example.com/a (1)"}
     text = comment(BAD, key="shop", before=GOOD, links=links)
     wanted = [
@@ -276,7 +276,7 @@ def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, s
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[str]:
-    """Return the arguments that name the reports of a run and of its base."""
+    """Return the command's arguments, with the reports of a run and of its baseline."""
     BAD.save(tmp_path / "run.json")
     GOOD.save(tmp_path / "base.json")
     return ["report", "comment", str(tmp_path / "run.json"), "--baseline", str(tmp_path / "base.json")]

@@ -47,7 +47,7 @@ def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: Run
 def test_what_no_judge_saw_is_no_evidence(
     shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
 ) -> None:
-    """Without judgements, exit code, terminal and report are "no evidence", with and without a baseline."""
+    """Without judgements, exit code, terminal and report say "no evidence", with and without a baseline."""
     assert run_command(*COMMAND, *JUDGED, "--report", "base.json", **project).returncode == 0
     server.judge.fail("task_completion", "the provider is on strike")
     for baseline in ((), ("--baseline", "base.json")):

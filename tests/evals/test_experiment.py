@@ -117,7 +117,7 @@ def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
         return raises
 
     def says_nothing(run: TaskRun) -> None:
-        """A scorer."""
+        """Give no score, as a scorer."""
 
     for error in (OddError(), OddAssertionError(), ValueError("x" * 1_000_000)):
         fails = raising(error)

@@ -177,7 +177,7 @@ def test_recorded_answers_are_read(endpoint: ProviderServer, provider: str, exch
         if exchange.status == 200 and is_whole:
             assert judge.ask(QUESTION, None) == {"score": 1}
             return
-        said = "ended by max_tokens" if not is_whole else f"HTTP {exchange.status}: .*{answer['error']['message'][:20]}"
+        said = "with max_tokens" if not is_whole else f"HTTP {exchange.status}: .*{answer['error']['message'][:20]}"
         with pytest.raises(JudgeError, match=said):
             judge.ask(QUESTION, None)
 
@@ -212,12 +212,12 @@ def test_there_are_recorded_answers_of_both() -> None:
 @pytest.mark.parametrize(
     ("provider", "replies", "said"),
     [
-        ("anthropic", {"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"}, "ended by max_tokens"),
-        ("anthropic", {"content": [], "stop_reason": "refusal"}, "ended by refusal"),
+        ("anthropic", {"content": [{"type": "text", "text": "{"}], "stop_reason": "max_tokens"}, "with max_tokens"),
+        ("anthropic", {"content": [], "stop_reason": "refusal"}, "ended with refusal"),
         ("anthropic", {"type": "message"}, "has no content"),
         ("google_genai", {"promptFeedback": {"blockReason": "SAFETY"}}, "was blocked: SAFETY"),
-        ("google_genai", {"candidates": [{"finishReason": "MAX_TOKENS"}]}, "ended by MAX_TOKENS"),
-        ("google_genai", {"candidates": [{"content": {"parts": []}, "finishReason": "RECITATION"}]}, "by RECITATION"),
+        ("google_genai", {"candidates": [{"finishReason": "MAX_TOKENS"}]}, "ended with MAX_TOKENS"),
+        ("google_genai", {"candidates": [{"content": {"parts": []}, "finishReason": "RECITATION"}]}, "with RECITATION"),
         ("google_genai", [], "has no content"),
         ("openai", {"choices": []}, "has no message"),
     ],

@@ -33,7 +33,7 @@ class Scripted:
 
 
 def says_yes(run: TaskRun) -> bool:
-    """Pass a yes, as a scorer."""
+    """Return whether the output is "y", as a scorer."""
     return bool(run.output == "y")
 
 

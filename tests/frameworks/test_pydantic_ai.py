@@ -215,7 +215,7 @@ def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
 
 @pytest.mark.parametrize("vendor", ["logfire", "openinference"])
 def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """Our spans and the rival's are the same spans, so each call is recorded once."""
+    """We and the rival use the spans that Pydantic AI makes itself, so each call is recorded once."""
     endpoint = model(weather_model)
     done = run_beside_another_vendor("pydantic_ai", vendor, server.url, server.api_key, endpoint.base_url)
     assert done.stdout.partition(":")[0] == "adopted"

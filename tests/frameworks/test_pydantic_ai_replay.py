@@ -77,7 +77,7 @@ def rich(url: str, parts: Parts) -> str:
 
 
 def test_results_of_every_kind_come_back(tmp_path: Path) -> None:
-    """Replays return values for the model, values beside them, and requests for a retry."""
+    """Replays return values for the model, values that accompany them, and requests for a retry."""
     url, _, done = record(rich, tmp_path / "one.yaml")
     assert done == ["Oslo"]
     found = run(rich, url, tmp_path / "one.yaml", PARTS)

@@ -390,7 +390,7 @@ def _input_image() -> dict[str, Any]:
 
 
 def test_incomplete_and_failed_responses(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A response cut by its limit is an answer; a failed response has status ERROR despite its HTTP status 200."""
+    """A response that ends at its token limit counts as an answer; a failed one has status ERROR despite HTTP 200."""
     skip_without(client, "responses")
     server.replies(
         json_reply(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),

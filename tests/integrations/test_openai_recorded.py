@@ -40,7 +40,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
     """Every recorded call is one span with the recorded tokens, model, finish reasons and text."""
     called = [one for one in exchanges(recording) if recorded_chats.is_call(one)]
     if not called:
-        pytest.skip("no call of a model in this recording")
+        pytest.skip("no model call in this recording")
     with replayed(recording), _as_old_clients_can():
         for exchange in called:
             _call(exchange)
@@ -55,7 +55,7 @@ async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder)
     """The asynchronous client passes the checks of the synchronous one."""
     called = [one for one in exchanges(recording) if recorded_chats.is_call(one)]
     if not called:
-        pytest.skip("no call of a model in this recording")
+        pytest.skip("no model call in this recording")
     with replayed(recording), _as_old_clients_can():
         for exchange in called:
             await _call_async(exchange)

@@ -86,7 +86,7 @@ def test_models_and_marks_of_client_libraries() -> None:
 
 
 def test_what_cannot_be_read_takes_nothing_with_it() -> None:
-    """A value that raises or is nested too deep is replaced by its type, and the other values are recorded."""
+    """A value that raises or is nested too deeply is replaced by its type, and the other values are recorded."""
 
     class Broken(BaseModel):
         """A class whose schema cannot be made."""

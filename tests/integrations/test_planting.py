@@ -119,7 +119,7 @@ def test_every_endpoint_is_planted(
 def test_without_content_only_what_attributes_name_is_told(
     name: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """With `capture_content=False`, values beside messages are left out, since they may have any content."""
+    """With `capture_content=False`, values that accompany messages are left out, since they may have any content."""
     call = CALLS[name]
     instrument(call.library, tracer_provider=recorder.provider, capture_content=False)
     try:

@@ -115,7 +115,7 @@ def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
 
 
 def test_what_a_failed_tool_has_said_is_its_output() -> None:
-    """If a failed tool's result is only in a message, as with Strands 1.62, it becomes its output."""
+    """If a failed tool's result is only in a message, as with Strands 1.62, it becomes the span's output."""
     said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
     attributes = {
         "gen_ai.operation.name": "execute_tool",

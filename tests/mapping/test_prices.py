@@ -18,7 +18,7 @@ PRICED = MappingOptions(price=listed_price)
 
 
 def call(span_id: int = 1, parent: int | None = None, **attributes: Any) -> SpanView:
-    """Return a call of a model with the price of 2024: 0.15 dollars for a million input tokens, 0.60 for output."""
+    """Return a model call with the price of 2024: 0.15 dollars for a million input tokens, 0.60 for output."""
     return view(
         "chat",
         {
@@ -80,7 +80,7 @@ def test_only_calls_that_count_have_a_price() -> None:
     ],
 )
 def test_what_has_no_price_has_no_cost(changes: dict[str, Any]) -> None:
-    """A call of a model with an unknown price has no cost, rather than zero."""
+    """A model call with an unknown price has no cost, rather than zero."""
     assert "cost" not in only_span(mapped(call(**changes), options=PRICED))
 
 

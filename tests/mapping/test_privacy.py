@@ -144,7 +144,7 @@ def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "pandaprobe.input", "input.value"])
 def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
-    """Fields beside a hidden tool result are hidden too; the call's id and the error mark remain."""
+    """Fields that accompany a hidden tool result are hidden too; the call's id and the error mark remain."""
     part = {"type": "tool_call_response", "id": "c1", "response": SECRET, "is_error": True, "artifact": [SECRET]}
     message = {"role": "tool", "tool_call_id": "c2", "content": SECRET, "found": SECRET}
     said = json.dumps([{"role": "tool", "parts": [part]}, message])

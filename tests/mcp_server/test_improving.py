@@ -28,7 +28,7 @@ async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
     """Propose a prompt, test it within the limit of calls, and return the verdict."""
     await _step(mcp, "propose", files={PROMPT: f"You refund orders.\n{text}\n"}, rationale="Commas.")
     bill, told = await _step(mcp, "test")
-    assert f"at most {bill['calls']} calls of models would be sent" in told
+    assert f"at most {bill['calls']} model calls would be sent" in told
     state, told = await _step(mcp, "test", confirm=bill["confirm"])
     while state["state"] == "testing":
         state, told = await _step(mcp, "report")

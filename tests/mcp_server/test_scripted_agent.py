@@ -158,7 +158,7 @@ async def test_a_prompt_is_tried_from_a_call_on(tmp_path: Path, pandaprobe: Loca
             assert done.structured_content == {"runs": 1, "failed": 0, "calls": 1}, text_of(done)
             assert "1 calls sent, 0 left" in text_of(done)
             again = text_of(await mcp.call_tool("replay", wanted))
-            assert again.startswith("refused: at least 1 calls of models would be sent, but only 0 are left")
+            assert again.startswith("refused: at least 1 model calls would be sent, but only 0 are left")
         asked = [exchange.request for exchange in endpoint.exchanges]
 
     assert len(asked) == 1

@@ -28,7 +28,7 @@ def in_thread(function: Callable[[], None]) -> None:
 
 
 def test_one_after_the_other() -> None:
-    """A call comes after the previous ended one, which implies those before; calls do not wait for an open one."""
+    """A call directly follows the last call that has ended, and none that is still open."""
     calls = CallsSoFar()
     assert [call(calls, number) for number in (1, 2, 3)] == [(), (1,), (2,)]
     assert calls.began(4) == (3,)

@@ -246,7 +246,7 @@ BAD = {
     "a wrong end": (HEAD + CALL.format(call="1, end: soon", body=""), "one.yaml:3: `end` is 'soon'"),
     "wrong chunks": (
         HEAD + CALL.format(call="1, chunks: [[x, 1]]", body=""),
-        "one.yaml:3: 'x' are not the milliseconds",
+        "one.yaml:3: 'x' is not the time of a chunk",
     ),
     "half a chunk": (HEAD + CALL.format(call="1, chunks: [[1]]", body=""), "one.yaml:3: the entry cannot be used"),
     "nothing above": (

@@ -294,7 +294,7 @@ def test_a_recording_is_opened_once(tmp_path: Path) -> None:
     recording = pandaprobe_otel.recording(tmp_path / "one.yaml")
     with recording:
         pass
-    with pytest.raises(RecordingError, match="was open before"):
+    with pytest.raises(RecordingError, match="was already used"):
         recording.open()
 
 

@@ -128,7 +128,7 @@ def test_planted_secrets_do_not_stay(
 
 
 def test_secrets_across_events_leave_the_rest_as_it_was() -> None:
-    """If a secret spans several events of a stream, only its pieces change, and the chunks keep their ends."""
+    """If a secret spans several events of a stream, only its pieces are replaced, and each chunk stays one event."""
     scrubber = Scrubber(environ={"A_TOKEN": PLANTED})
     chunks = stream(f"before {PLANTED} after", 6)
     answer = RecordedAnswer(

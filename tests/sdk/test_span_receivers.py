@@ -139,7 +139,8 @@ print(handle.status().spans_delivered, handle.config.sample_rate)
 
     assert (result.returncode, result.stderr) == (0, "")
     of_init, of_exporter, counts = result.stdout.splitlines()
-    assert of_init.endswith("The provider already has a PandaProbeSpanProcessor, so these have no effect: sample_rate.")
+    said = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect: sample_rate."
+    assert of_init.endswith(said)
     assert of_exporter.endswith(
         "PandaProbeSpanProcessor delivers, and PandaProbeSpanExporter is ignored with its settings."
     )

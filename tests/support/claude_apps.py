@@ -45,7 +45,7 @@ def claude_model(messages: Sequence[Message]) -> Reply:
 
 
 def options(endpoint: ScriptedEndpoint, home: Path, **more: Any) -> ClaudeAgentOptions:
-    """Return options of an app with this tool, which ignore the settings of the machine's user."""
+    """Return options for an app with the tool `weather`. The user's own settings of Claude Code do not apply."""
     given: dict[str, Any] = {
         "model": MODEL,
         "cwd": home,

@@ -28,9 +28,10 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "evaluate": lambda made: made["judgements"] == 1,
     "add_score": lambda made: made == {"id": _SCORE},
     # Answers cannot be rebuilt, since the recorded model calls name no provider.
-    "capture_test": lambda made: made == {"code": "refused", "next": "choose another one"},
+    "capture_test": lambda made: made == {"code": "refused", "next": "choose another trace"},
     "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
-    "improve": lambda made: made == {"code": "refused", "next": "another query or group"},  # no recorded trace failed
+    # No recorded trace failed.
+    "improve": lambda made: made == {"code": "refused", "next": "use another query or group"},
 }
 """For each tool, a check of the numbers that it derives from the recorded answers."""
 

@@ -22,7 +22,7 @@ ODD: Final[tuple[Any, ...]] = (
     *({"bytesValue": "?"}, {"kvlistValue": {"values": [{"key": None}]}}, {"doubleValue": "Infinity"}, "1" * 32),
 )
 _MOST_REPEATED: Final = 2
-"""Most lists of a JSON request that are repeated: nested repetitions would make hundreds of megabytes."""
+"""Maximum number of lists in a JSON request that are repeated: nested repetitions would make hundreds of megabytes."""
 FIELDS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 100, 2**29 - 1)
 
 

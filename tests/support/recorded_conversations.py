@@ -15,7 +15,7 @@ PLACE = "shop_assistant"
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A tool call of a model, with its result."""
+    """A tool call that a model asks for, with its result."""
 
     name: str
     arguments: Mapping[str, Any]

@@ -27,7 +27,7 @@ async def get(url: str, *, timeout_s: float = PATIENCE_S) -> Answer | NoAnswer:
 
 
 async def test_an_answer_of_any_status_is_an_answer() -> None:
-    """An answer of any status has its headers, and its request had the key and project."""
+    """An answer is returned with its headers, whatever its status; the request had the key and project."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(status=418, body={"a": 1}, headers={"X-Request-ID": "r"}))
         answer = await get(api.url)

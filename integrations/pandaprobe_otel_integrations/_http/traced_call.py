@@ -31,7 +31,7 @@ C = TypeVar("C", bound=Call)
 Begun = tuple[C | None, Context]
 """A call and the context to run it in. If the request gets no span, the call is None."""
 Opened = tuple[HttpCall | None, Context]
-"""The same for a request over HTTP."""
+"""A call over HTTP and the context to run it in. If the request gets no span, the call is None."""
 Show = Callable[[C, Any], None]
 """Shows a function's result to its call."""
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -76,7 +76,7 @@ async def around_async(
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """Return an awaitable that does the same; a result that is not awaitable is returned unchanged."""
+    """Asynchronous counterpart of `around`; a result that is not awaitable is returned unchanged."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
     try:

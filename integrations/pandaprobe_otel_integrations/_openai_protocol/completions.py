@@ -1,4 +1,4 @@
-"""`POST /completions`: text in and text out, the API from before messages."""
+"""`POST /completions`: text in and text out. This API is older than messages."""
 
 from __future__ import annotations
 

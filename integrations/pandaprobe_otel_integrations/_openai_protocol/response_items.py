@@ -59,7 +59,7 @@ def output_messages(response: Object, reason: str | None) -> list[Part]:
 
 
 def with_items(content: Content, response: Object) -> Content:
-    """Return values beside the messages, with the ids and states of the items that became parts of one message."""
+    """Return values other than the messages, with the ids and states of the items that became parts of one message."""
     found = [
         {name: value for name in _STATES if (value := item.get(name))}
         for item in objects(response.get("output"))

@@ -92,7 +92,7 @@ def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[by
 
 
 class _Run:
-    """The bytes around the text."""
+    """The bytes that all events of a run share: those before and after the text."""
 
     __slots__ = ("_head", "_stem", "_tail", "_tails")
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentSwitch:
-    """The setting and its earlier value."""
+    """The setting `enable_sensitive_data`, and its earlier value."""
 
     settings: Any
     was: bool

@@ -1,4 +1,4 @@
-"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and data beside texts."""
+"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and other data of messages."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _beside_part(content: Any) -> Mapping[str, Any]:
     if str(content.type) not in _WHOLE:
         return {}
     members = obj(_said(content.to_dict(exclude_none=True)))
-    # A tool's data beside its texts is recorded unchanged; its texts are the result.
+    # A tool's data that accompanies its texts is recorded unchanged; its texts are the result.
     more = [each for each in items(members.get("items")) if obj(each).get("type") != "text"]
     return {**rest(members, _OF_PARTS | _MACHINERY), **rest({"items": more}, frozenset())}
 

@@ -62,7 +62,7 @@ class ToldTracer:
         return span
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-        """Do the same for older versions, which make a run's span with this method."""
+        """Start a current span as OpenTelemetry's tracer does. Older versions make a run's span with this method."""
         block: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, *args, **kwargs)
         return _of_run(block) if name == _RUN else block
 

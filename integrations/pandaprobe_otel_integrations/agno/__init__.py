@@ -44,7 +44,7 @@ _WORKFLOW_RUNS: Final = (
     "_acontinue_execute",
     "_acontinue_execute_stream",
 )
-"""The same for a workflow."""
+"""Every method that runs a workflow: sync or async, streamed or in the background."""
 
 Begin = Callable[[Recorder, Any, dict[str, Any]], Scope]
 

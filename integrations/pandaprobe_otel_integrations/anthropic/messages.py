@@ -128,7 +128,7 @@ def _wants_json(body: Body) -> bool:
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """Return the usage: Anthropic counts cached tokens beside the input, the conventions inside it."""
+    """Return the usage: Anthropic does not count cached tokens as input, but the conventions do."""
     found = read(usage if usage.__class__ is dict else obj(usage), _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)

@@ -18,7 +18,7 @@ class _StandingIn(Tracer):
 
     @contextmanager
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Generator[Span]:  # type: ignore[override]
-        """Return the same; it is already the current span."""
+        """Return a stand-in for the current span, which stays current."""
         yield self.start_span()
 
 

@@ -51,7 +51,7 @@ class Endings:
         return reason if reason in _CUT else _DONE
 
     def of_member(self, span: Span) -> str:
-        """Return the same for the member of a team, and keep it for the team."""
+        """Return the finish reason of the team member with this span, and keep it for the team."""
         reason = self.of(span)
         team = get_value(_TEAM_KEY)
         if isinstance(team, TeamEnding):

@@ -130,7 +130,7 @@ def _sampling(config: Object) -> Attributes:
 
 
 def usage_attributes(counts: Object) -> Attributes:
-    """Return the usage: Bedrock counts cached tokens beside the input, the conventions inside it."""
+    """Return the usage: Bedrock does not count cached tokens as input, but the conventions do."""
     found = read(counts, _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)

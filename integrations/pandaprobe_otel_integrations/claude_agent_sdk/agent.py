@@ -100,13 +100,13 @@ class Agent:
         self.span.set_attributes(encoded({names.INPUT_MESSAGES: self._asked}))
 
     def note(self, name: str, value: Any) -> None:
-        """Add a fact about the run beside its answer."""
+        """Add a fact about the run to the data that accompanies its answer."""
         noted = self._beside.setdefault(name, [])
         if self._recorder.with_content and value and len(noted) <= MAX_NOTES:
             noted.append(value if len(noted) < MAX_NOTES else "[and more, not recorded]")
 
     def note_of(self, tool: Tool, value: Any) -> None:
-        """Add a fact about a tool call beside its result."""
+        """Add a fact about a tool call to the data that accompanies its result."""
         if self._recorder.with_content and value and len(tool.notes) < MAX_NOTES:
             tool.notes.append(value)
             tool.span.set_attributes(encoded({RESPONSE: {"response": {"decisions": tool.notes}}}))

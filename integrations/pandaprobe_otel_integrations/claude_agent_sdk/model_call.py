@@ -113,7 +113,7 @@ class ModelCall:
             self._about["output_tokens"] = "shared out by length"
 
     def answer(self) -> Part | None:
-        """Return its message, for the agent's output and for the next call."""
+        """Return the answer's message, for the agent's output and for the next call."""
         found = block_parts(self._blocks)
         return {"role": "assistant", "parts": found} if found else None
 

@@ -18,7 +18,7 @@ _HTTP = "cohere.core.http_client"
 
 
 class CohereInstrumentor(Integration):
-    """Chat, generation, embeddings, reranking, transcription, documents, classes and summaries.
+    """Chat, generation, embeddings, reranking, transcription, document parsing, classification and summaries.
 
     Both versions of the API are recorded, sync and async, streamed or not. A long list of texts is embedded in several
     requests, each with its own span. See `Integration` for the options of `instrument()`.

@@ -59,7 +59,7 @@ class CohereHooks:
         return _Streaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def stream_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do the same for an asynchronous stream."""
+        """Replace the context manager with the response of an asynchronous stream. Apps never see it."""
         return _AsyncStreaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def _open(self, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:

@@ -26,7 +26,7 @@ _VECTORS: Final = frozenset({"id", "response_type", "embeddings", "texts", "imag
 
 
 class Generate:
-    """`POST /v1/generate`: text in and text out, the API from before chats."""
+    """`POST /v1/generate`: text in and text out. This API is older than chats."""
 
     operation = "text_completion"
     last_event: LastEvent | None = None

@@ -30,7 +30,7 @@ COUNTED: Final[Counts] = {
     "billed_units": frozenset({"input_tokens", "output_tokens"}),
     "cached_tokens": None,
 }
-"""Counts of a usage that have attributes. If the billed tokens differ, the model's tokens stay beside them."""
+"""Counts of a usage that have attributes. If the billed tokens differ, the model's tokens are kept as well."""
 
 
 def usage_attributes(usage: Any) -> Attributes:

@@ -30,7 +30,7 @@ class GoogleADKInstrumentor(Integration):
     """Runs of agents, workflows, model calls and tools, in the spans that ADK makes itself.
 
     This adds the session's user and state, inputs and answers of agents, parameters of model calls, citations and
-    other data beside texts, failures, and the time of the first token. The model's client makes no second span. ADK's
+    other data of answers, failures, and the time of the first token. The model's client makes no second span. ADK's
     own setting decides whether spans have messages; `init()` turns it on unless the app has set it, and
     `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
     """

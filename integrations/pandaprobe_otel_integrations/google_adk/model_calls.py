@@ -47,7 +47,7 @@ def answer_attributes(response: Any) -> Mapping[str, Any]:
 
 
 def answer_content(response: Any) -> Content:
-    """Return data beside the answer: grounding, citations, log probabilities, and data of the app's own model class."""
+    """Return other data of the answer: grounding, citations, log probabilities, data of the app's own model class."""
     answer = _members(response)
     left = rest(answer, _SAID)
     if counts := uncounted(answer.get("usageMetadata"), COUNTED):

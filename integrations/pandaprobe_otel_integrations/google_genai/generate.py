@@ -164,7 +164,7 @@ def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> 
 def usage_attributes(counts: Object) -> Attributes:
     """Return the usage.
 
-    Google counts reasoning beside the answer, and tool results beside the prompt. Both are billed.
+    Google counts reasoning apart from the answer, and tool results apart from the prompt. Both are billed.
     """
     found = read(counts, _COUNTS)
     if names.INPUT_TOKENS in found:

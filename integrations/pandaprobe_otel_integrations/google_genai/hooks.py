@@ -55,7 +55,7 @@ class RequestHooks:
         return segments if body is None else Reading(segments, body, _event)
 
     def segments_async(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do the same for the asynchronous client."""
+        """Return the segments of an asynchronously streamed body, and observe them."""
         body = self._streams.get(response)
         segments = wrapped(*args, **kwargs)
         return segments if body is None else AsyncReading(segments, body, _event)

@@ -56,7 +56,7 @@ class Images(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each picture by size and hash, and the service's data about it."""
+        """Return the size and hash of each picture, with the service's data about it."""
         made: list[Part] = []
         for one in objects(body.get("predictions")):
             if (picture := _picture(one)) is not None:

@@ -96,7 +96,7 @@ def _model_content(tags: Tags) -> Content:
 
 
 def _beside(metas: list[Mapping[str, Any]]) -> Content:
-    """Return values beside the answers, such as log probabilities."""
+    """Return values that accompany the answers, such as log probabilities."""
     found: dict[str, Any] = {}
     for meta in metas:
         found |= rest(meta, _TOLD)
@@ -106,7 +106,7 @@ def _beside(metas: list[Mapping[str, Any]]) -> Content:
 
 
 def _metas(tags: Tags) -> list[Mapping[str, Any]]:
-    """Return the data beside each reply: in a chat message, or (in text generators) beside the texts."""
+    """Return the data that accompanies each reply: in a chat message, or (in text generators) beside the texts."""
     said = obj(_first(tags, _LLM_OUTPUTS))
     beside = items(said.get("meta"))
     return [

@@ -111,7 +111,7 @@ class RunCallbacks(RunSpans):
         guarded(self._model_begins, serialized, run_id, said, "chat", lambda: conversation(messages[0]))
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **said: Any) -> None:
-        """Start a call of a model that completes text."""
+        """Start the call of a model that completes text."""
 
         def asked() -> Any:
             return [{"role": "user", "parts": [{"type": "text", "content": prompt}]} for prompt in prompts]

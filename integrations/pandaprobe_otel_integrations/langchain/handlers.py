@@ -44,12 +44,12 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
 
 
 class LangGraphCallbackHandler(LangChainCallbackHandler):
-    """The same handler for graphs."""
+    """The handler of `LangChainCallbackHandler`, for graphs."""
 
     root_names: ClassVar[Mapping[str, str]] = {}
 
 
 class DeepAgentsCallbackHandler(LangChainCallbackHandler):
-    """The same handler for deep agents and their sub-agents."""
+    """The handler of `LangChainCallbackHandler`, for deep agents and their sub-agents."""
 
     root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "DeepAgents"}

@@ -51,7 +51,7 @@ def role_of(message: Any) -> str:
 
 
 def conversation(messages: Iterable[Any]) -> list[Part]:
-    """Return messages in the conventions' form: a role, parts, and data beside them."""
+    """Return messages in the conventions' form: a role, parts, and data that accompanies them."""
     return [{"role": role_of(message), "parts": message_parts(message), **beside(message)} for message in messages]
 
 

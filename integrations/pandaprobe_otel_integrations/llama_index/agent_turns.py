@@ -31,7 +31,7 @@ class TeamRun(Run):
     """The turn of the current agent."""
 
     def has_turn_of(self, agent: str | None) -> bool:
-        """Return whether it is this agent's turn. An event without a name belongs to the current agent."""
+        """Return whether the current turn is this agent's. An event without a name belongs to the current agent."""
         return agent is None or (self.turn is not None and self.turn.agent == agent)
 
 

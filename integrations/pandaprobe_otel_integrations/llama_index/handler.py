@@ -123,7 +123,7 @@ class RunHandler:
                     guarded(self._tell_raised, each, None)
 
     async def ahandle(self, event: Any, **_: Any) -> None:
-        """Do the same for a dispatcher that awaits."""
+        """Record an event about a call, for a dispatcher that awaits."""
         self.handle(event)
 
     def capture_propagation_context(self) -> dict[str, Any]:

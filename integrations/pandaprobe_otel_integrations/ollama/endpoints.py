@@ -260,7 +260,7 @@ class SystemOne(Decisions):
     """Questions about a state, each answered by yes or no, a choice, or a score."""
 
     def request_content(self, body: Body) -> Content:
-        """Return the state, and the questions."""
+        """Return the state as input, and the questions."""
         state: Any = body.get("state")
         return super().request_content({**body, "input": state if isinstance(state, str) else to_json(state)})
 

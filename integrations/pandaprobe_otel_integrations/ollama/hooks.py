@@ -43,7 +43,7 @@ class OllamaHooks:
         return around(self.opened(client, args, kwargs), wrapped, args, kwargs, show=show_response)
 
     async def raw_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do the same asynchronously."""
+        """Wrap the asynchronous `_request_raw`."""
         opened = self.opened(client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 

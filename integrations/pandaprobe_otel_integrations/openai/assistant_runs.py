@@ -143,7 +143,7 @@ class FetchedRun(Runs):
     last_event: LastEvent | None = None
 
     def is_news(self, body: Body) -> bool:
-        """Return whether the run is over, and this process sees that for the first time, in a stream or here."""
+        """Return whether the run is over and no stream or earlier call of this process has shown that."""
         status = string(body.get("status"))
         is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))

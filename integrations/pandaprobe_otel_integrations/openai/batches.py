@@ -62,7 +62,7 @@ class FetchedBatch(CreatedBatch):
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return its status, the number of requests by result, and all their tokens."""
+        """Return the batch's status, the number of requests by result, and all their tokens."""
         counts = obj(body.get("request_counts"))
         return Answer(
             attributes={

@@ -68,7 +68,7 @@ class SocketHooks:
         return connection
 
     async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do the same asynchronously."""
+        """Wrap the opening of an asynchronous connection."""
         connection = await wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection

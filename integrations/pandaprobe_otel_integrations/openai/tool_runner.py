@@ -38,7 +38,7 @@ class ToolRunnerHooks:
         return through(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
 
     def iterate_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous one."""
+        """Wrap the asynchronous generator of turns."""
         return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -47,7 +47,7 @@ class ToolRunnerHooks:
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do the same asynchronously."""
+        """Wrap one asynchronous function call."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)

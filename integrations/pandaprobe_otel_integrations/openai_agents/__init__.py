@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for the OpenAI Agents SDK, from a trace processor beside the SDK's own."""
+"""OpenTelemetry spans for the OpenAI Agents SDK, from a trace processor alongside the SDK's own."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class RunProcessor:
         guarded(self._trace_begins, trace)
 
     def on_trace_end(self, trace: Any) -> None:
-        """End it, with all open spans below."""
+        """End the run or block, with all open spans below it."""
         run = self._runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)

@@ -38,7 +38,8 @@ class PydanticAIInstrumentor(Integration):
 
     An app that has called `instrument_all` keeps its settings, and so does an agent with its own. The model's client
     makes no second span. Messages have the digest of binary content, not the bytes. This adds parameters that have no
-    attribute, and data beside texts and files of a question. See `Integration` for the options of `instrument()`.
+    attribute, and data that accompanies texts and files of a question. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "pydantic_ai"

@@ -73,7 +73,7 @@ class AgentScope(_Scope):
 
 
 class ToolScope(_Scope):
-    """A call of a tool."""
+    """A tool call."""
 
     def _tell(self, value: Any) -> None:
         if self.recorder.with_content:
@@ -82,7 +82,7 @@ class ToolScope(_Scope):
 
 
 class ModelScope(_Scope):
-    """A call of a model, whose answer may be read in pieces."""
+    """A model call, whose answer may be read in pieces."""
 
     def __init__(self, recorder: Recorder, span: Span, context: Context) -> None:
         super().__init__(recorder, span, context)

@@ -33,7 +33,7 @@ class SessionSummary(Model):
 
 
 class Session(SessionSummary):
-    """A session with its traces, oldest first. The totals include all its traces, even on a page of them."""
+    """A session with its traces, oldest first. The totals count all traces, even if `traces` is one page of them."""
 
     traces: list[Trace] = Field(default_factory=list[Trace])
 

@@ -34,7 +34,7 @@ def vacuous_reason(score: Score) -> str | None:
 
 
 def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Return the same for a score that is not from a server."""
+    """Return the reason why a score that is not from a server is vacuous; None if it is not."""
     if value < 1.0:
         return None
     said = reason or "no reason given"

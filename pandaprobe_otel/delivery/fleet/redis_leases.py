@@ -78,11 +78,11 @@ class RedisLeases:
         return reply
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the part. Report the remaining seconds of each token that was lent without Redis."""
+        """Renew this process's part of the tokens, and report the remaining seconds of those lent without Redis."""
         return self._ask(LOOK, part, *map(_ms, outstanding_s))
 
     def leave(self) -> None:
-        """Give the part back, because this process sends nothing more."""
+        """Give this process's part of the tokens back, because this process sends nothing more."""
         self._run(LEAVE, self._member)
 
     def put_back(self, token: int, wait_s: float) -> None:

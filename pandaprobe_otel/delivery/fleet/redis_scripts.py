@@ -4,9 +4,9 @@ All keys of a fleet share one hash tag, so that a cluster keeps them in one slot
 
 - `leases`: a sorted set of the numbers of tokens that are lent or have not returned, by the time of their return;
 - `members`: a sorted set of the processes that have called recently, by the time of their last call;
-- `fleet`: a hash. `last`: the last token number. `epoch`: a name that a Redis without its memory lacks. `guard`: the
-  time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a process found
-  that Redis had lost something. `cut` with `cut_until`: see `Tokens.publish_cutoff`;
+- `fleet`: a hash. `last`: the last token number. `epoch`: a random name, which is missing if Redis has lost its data.
+  `guard`: the time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a
+  process found that Redis had lost something. `cut` with `cut_until`: see `Tokens.publish_cutoff`;
 - `parts`: a hash of the tokens that each process may use while Redis is unreachable, and the number of the call that
   set them;
 - `silent`: a sorted set of the members that have missed their calls, by the time until which their part counts.
@@ -17,8 +17,8 @@ The parts never add up to more than 100. `parts` has at least the number that ea
 part comes only from the remaining tokens. A process sends its belief with each call. A larger part is stored here
 before the process learns of it, a smaller part after the process has repeated it. So a new process waits until the
 others know. If a process does not call, its part is kept until Redis has been reachable long enough for a call; a
-process that has not called for that long no longer uses its part. If Redis has lost its memory, it gives nothing
-until every process that believes in a part must have called.
+process that has not called for that long no longer uses its part. If Redis has lost its data, it lends nothing for
+so long that every process that still uses a part has called.
 """
 
 from __future__ import annotations

@@ -21,18 +21,18 @@ _LONGEST_JITTER_S: Final = 0.25
 
 
 class Leases(Protocol):
-    """Storage of the fleet's tokens; see `RedisLeases`."""
+    """Storage of the fleet's tokens; implemented by `RedisLeases`."""
 
     def take(self, most: int, part: int) -> Reply:
         """Lend a token."""
         ...
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the part, and report the tokens that were lent without Redis."""
+        """Renew this process's part of the tokens, and report the tokens that were lent without Redis."""
         ...
 
     def leave(self) -> None:
-        """Give the part back."""
+        """Give this process's part of the tokens back."""
         ...
 
     def put_back(self, token: int, wait_s: float) -> None:

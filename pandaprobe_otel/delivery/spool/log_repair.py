@@ -5,8 +5,8 @@ hides every later transaction. This module recomputes the checksums, so that all
 bit is found by the check of the database's structure, or by the checksum of the request on it. Source of the format:
 https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 
-The last commit is the exception: it counts only if its checksum is right. SQLite writes the head of a frame and then
-its page, over the frames of an earlier use of the log. A process killed between the two leaves the head of a commit
+The last commit is the exception: it counts only if its checksum is right. SQLite writes the header of a frame and then
+its page, over the frames of an earlier use of the log. A process killed between the two leaves the header of a commit
 before a page that does not belong to it.
 """
 
@@ -84,7 +84,7 @@ def _repair(log: bytearray) -> LogState:
 
 
 def _continues(log: bytearray, at: int, size: int, magic: int) -> bool:
-    """Return whether a frame's checksum continues the previous one, which is in the frame or head before it."""
+    """Return whether a frame's checksum continues the previous one, which is in the frame or header before it."""
     before = struct.unpack_from(">2I", log, 24 if at == _HEAD else at - size + 16)
     return _sums_after(log, at, size, before, magic) == struct.unpack_from(">2I", log, at + 16)
 
@@ -94,7 +94,7 @@ def _sums_after(log: bytearray, at: int, size: int, sums: tuple[int, ...], magic
 
 
 def _repair_head(log: bytearray) -> bool:
-    """Rewrite a damaged head. The first frame contains the two salts too."""
+    """Rewrite a damaged header. The first frame contains the two salts too."""
     magic = _BIG if sys.byteorder == "big" else _LITTLE
     if (
         _checksum(log[:24], (0, 0), magic) == struct.unpack_from(">2I", log, 24)

@@ -47,7 +47,7 @@ COMMIT;
 _LARGEST_LOG: Final = 4 << 20
 _WRITE_AHEAD: Final = b"\2\2"
 _FORMS: Final = (b"", b"\1\1", _WRITE_AHEAD)
-"""The bytes of the head that name the form of the file: of an empty one, with and without a log."""
+"""The bytes of the header that name the form of the file: of an empty one, with and without a log."""
 _COUNTS: Final = (slice(24, 40), slice(92, 100))
 """The parts of the first page that differ from file to file: its changes, its size, its free pages, its writer."""
 
@@ -78,13 +78,13 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
     db.text_factory = _text
     with path.open("rb") as file:
         if file.read(20)[18:] not in _FORMS:  # SQLite takes it for that of a later version, and would only read it
-            raise sqlite3.DatabaseError("its head is damaged")
+            raise sqlite3.DatabaseError("its header is damaged")
     try:
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         db.execute(f"PRAGMA journal_mode = {journal_mode}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):
-            raise sqlite3.NotSupportedError(f"is of version {version}; this library writes version {VERSION}")
+            raise sqlite3.NotSupportedError(f"has version {version}; this library writes version {VERSION}")
         found = _tables(db)
     except (UnicodeDecodeError, sqlite3.OperationalError) as error:  # the former of a message with a damaged name
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
@@ -97,7 +97,7 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
 
 
 def restore_first_page(path: Path) -> None:
-    """Write the head and the tables anew, which are the same in every file; without them nothing can be read.
+    """Write the header and the tables anew, which are the same in every file; without them nothing can be read.
 
     The list of free pages is emptied, and the size left to be determined from that of the file. Raises OSError.
     """
@@ -110,7 +110,7 @@ def restore_first_page(path: Path) -> None:
             page[part] = old[part]
         page[18:20] = _WRITE_AHEAD
         page[32:40] = bytes(8)
-        page[92:96] = bytes(byte ^ 0xFF for byte in page[24:28])  # the size in the head counts if the two are equal
+        page[92:96] = bytes(byte ^ 0xFF for byte in page[24:28])  # the size in the header counts if the two are equal
         file.seek(0)
         file.write(page)
 

@@ -30,7 +30,7 @@ _HORIZON_DAYS: Final = 366 * 29
 
 
 class BadCronError(ValueError):
-    """Error for a text that is not a cron expression, or whose time never comes."""
+    """Error for a text that is not a cron expression, or that matches no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Cron:
                         if candidate >= start:
                             return candidate
             day += timedelta(days=1)
-        raise BadCronError("this time never comes")
+        raise BadCronError("no time matches this expression")
 
     def _fits_day(self, day: datetime) -> bool:
         if day.month not in self.months:

@@ -107,7 +107,8 @@ class HttpJudge(Judge):
                 raise JudgeError(f"Embedding call to {self._embedding_model} failed: {error}") from None
             if len(vectors) != len(missing):
                 raise JudgeError(
-                    f"Embedding call to {self._embedding_model} failed: it returned {len(vectors)} vectors"
+                    f"Embedding call to {self._embedding_model} failed: it returned {len(vectors)} vectors for "
+                    f"{len(missing)} texts"
                 )
             with self._lock:
                 if len(self._vectors) > 2000:

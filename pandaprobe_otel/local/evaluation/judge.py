@@ -42,7 +42,7 @@ class Judge(ABC):
     """A source of scores and reasons."""
 
     parallel: int = 1
-    """Most questions at the same time."""
+    """Maximum number of concurrent questions."""
 
     @property
     @abstractmethod

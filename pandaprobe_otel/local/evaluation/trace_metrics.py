@@ -20,7 +20,7 @@ from pandaprobe_otel.local.evaluation.similarity import cosine, lexical, overlap
 Trace = Mapping[str, Any]
 
 LOOP_WINDOW: Final = 3
-"""Most earlier traces of a session that an output is compared with."""
+"""Maximum number of earlier traces of a session that an output is compared with."""
 
 _BY_WORDS: Final = " (by common words: the judge has no embedding model)"
 

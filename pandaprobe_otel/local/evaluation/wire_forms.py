@@ -120,7 +120,7 @@ class AnthropicForm:
         except (KeyError, TypeError):
             raise UnusableError("the answer has no content") from None
         if answer.get("stop_reason") in ("max_tokens", "refusal"):
-            raise UnusableError(f"the answer ended by {answer['stop_reason']}")
+            raise UnusableError(f"the answer ended with {answer['stop_reason']}")
         return called[0] if called else text
 
     def embedding(self, texts: Sequence[str], model: str) -> Request:
@@ -163,7 +163,7 @@ class GeminiForm:
         if feedback.get("blockReason"):
             raise UnusableError(f"the question was blocked: {feedback['blockReason']}")
         if candidate.get("finishReason") not in (None, "STOP"):
-            raise UnusableError(f"the answer ended by {candidate['finishReason']}")
+            raise UnusableError(f"the answer ended with {candidate['finishReason']}")
         return "".join(str(part.get("text", "")) for part in parts if not part.get("thought"))
 
     def embedding(self, texts: Sequence[str], model: str) -> Request:

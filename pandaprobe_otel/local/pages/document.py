@@ -25,7 +25,7 @@ from pandaprobe_otel.local.pages.trace_facts import Facts, facts_of
 from pandaprobe_otel.local.pages.tree import Tree, build_tree
 
 MAX_TRACES: Final = 500
-"""Most traces in a file, since browsers open larger files slowly."""
+"""Maximum number of traces in a file, since browsers open larger files slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

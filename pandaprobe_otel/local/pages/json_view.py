@@ -14,12 +14,12 @@ from markupsafe import Markup, escape
 from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
-"""Most characters of a payload on a page. The raw JSON is complete."""
+"""Maximum number of characters of a payload on a page. The raw JSON is complete."""
 
 ONE_LINE: Final = 72
 """Longest value that is shown on one line."""
 _MAX_ITEMS: Final = 200
-"""Most members of an object or array that are shown."""
+"""Maximum number of members of an object or array that are shown."""
 _OPEN_LEVELS: Final = 3
 _OPEN_ITEMS: Final = 40
 """Objects and arrays that are deeper or have more members are folded initially."""

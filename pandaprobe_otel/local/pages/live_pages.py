@@ -57,7 +57,7 @@ async def changes(
 
 
 def merged(trace: Mapping[str, Any], live: LiveTrace) -> dict[str, Any]:
-    """Return a stored trace that is still running, with the spans that are not stored yet, by start."""
+    """Return a stored trace that is still running, with the spans that are not stored yet, ordered by start."""
     known = {span["span_id"] for span in trace["spans"]}
     spans = [*trace["spans"], *(span for span in live.spans if span["span_id"] not in known)]
     return {**trace, "spans": sorted(spans, key=lambda span: str(span["started_at"]))}

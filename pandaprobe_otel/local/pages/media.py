@@ -10,7 +10,7 @@ from typing import Any, Final
 from pandaprobe_otel.local.pages.json_shapes import object_in
 
 _MAX_BASE64: Final = 2_700_000
-"""Most characters of media that a page shows without a click: two megabytes."""
+"""Maximum number of characters of media that a page shows without a click: two megabytes."""
 _SIGNATURES: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",

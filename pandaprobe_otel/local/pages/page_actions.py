@@ -67,7 +67,7 @@ def score(request: Request, form: Sent) -> Response:
 
     def act(scope: ProjectScope, place: Place) -> Equivalent:
         if (value := RATINGS.get(_one(form, "rating"))) is None:
-            raise refused("Choose 1 to 5.")
+            raise refused("Choose a rating from 1 to 5.")
         if not name:
             raise refused("Give the score a name.")
         body = CreateTraceScore(

@@ -24,11 +24,13 @@ MAX_SOURCE: Final = 32_000
 The worst known text takes 0.6 s at this length, and 4.5 s at seven times this length.
 """
 MAX_PAGE: Final = 256_000
-"""Most characters that a page parses as Markdown, so that a trace of many bad texts takes seconds, not minutes."""
+"""Maximum number of characters that a page parses as Markdown, so that a trace of many bad texts takes seconds, not
+minutes.
+"""
 _left: ContextVar[int | None] = ContextVar("markdown_left", default=None)
 _MAX_CODE: Final = 50_000
 _KEPT: Final = 512
-"""Most texts whose HTML is cached, since pages reload while traces arrive."""
+"""Maximum number of texts whose HTML is cached, since pages reload while traces arrive."""
 _LINKS: Final = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _CLASSES: Final = re.compile(r"(?:language-[\w+#.-]{1,30}|h-[a-z0-9]{1,4})", re.ASCII)
 _ATTRIBUTES: Final[dict[str, set[str]]] = {

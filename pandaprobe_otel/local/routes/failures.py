@@ -23,8 +23,8 @@ router = APIRouter(prefix="/local", include_in_schema=False, route_class=ApiRout
 
 EXAMPLES: Final = 10
 _MOST_AT_ONCE: Final = 200
-"""Most traces that a program's request seals itself, so that its answer includes recent traces. More are left to the
-background. A page seals fewer, since each takes milliseconds, and shows the others once they are sealed.
+"""Maximum number of traces that a program's request seals itself, so that its answer includes recent traces. More are
+left to the background. A page seals fewer, since each takes milliseconds, and shows the others once they are sealed.
 """
 Shown = Literal["open", "all", "new", "ongoing", "regressed", "muted", "resolved"]
 

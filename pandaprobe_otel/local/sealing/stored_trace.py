@@ -15,7 +15,7 @@ from pandaprobe_otel.local.store.spans import spans_of
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """Rows of a trace and its spans, by start. JSON columns are text."""
+    """Rows of a trace and its spans, ordered by start. JSON columns are text."""
 
     row: sqlite3.Row
     spans: Sequence[sqlite3.Row]

@@ -15,7 +15,7 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
 
 
 def judge_findings_anew(connection: sqlite3.Connection, trace_id: str) -> None:
-    """Derive the findings of a trace with changed scores again, inside the caller's transaction."""
+    """Derive again the findings of a trace whose scores have changed, inside the caller's transaction."""
     row = connection.execute(
         "SELECT seq FROM traces WHERE trace_id = ?"
         " AND NOT EXISTS (SELECT 1 FROM unsealed WHERE unsealed.trace_seq = traces.seq)",

@@ -21,7 +21,7 @@ from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.search.text_words import phrase_of
 
 _FEW: Final = 1000
-"""Most traces that are checked one by one. Above that, all traces of the project are read."""
+"""Maximum number of traces that are checked one by one. Above that, all traces of the project are read."""
 _FACETS: Final = frozenset({"status", "name", "env", "release", "tag", "tool", "failed", "agent", "retriever", "model"})
 _NUMBERS: Final = frozenset({"latency", "tokens", "cost", "spans", "ttft", "after", "before"})
 _RISING: Final = (Comparison.MORE, Comparison.AT_LEAST)

@@ -17,7 +17,9 @@ from typing import Any, Final, cast
 import orjson
 
 SHORTEST_PREFIX: Final = 4
-"""Least letters before `*`. A search combines all words with these first letters, and fewer letters have too many."""
+"""Minimum number of letters before `*`. A search combines all words with these first letters, and fewer letters have
+too many.
+"""
 BETWEEN: Final = "\ue000"
 """A private-use character. The index treats it as a word, and no search contains it."""
 _WORD: Final = re.compile(r"[^\W_]+")

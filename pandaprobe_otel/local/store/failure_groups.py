@@ -82,7 +82,7 @@ class FailureGroups:
     def find(
         self, project_id: str, wanted: TraceFilter, states: frozenset[State], *, now: int, limit: int, offset: int
     ) -> Found:
-        """Return one page of groups with traces of a filter, those with most traces first."""
+        """Return one page of the groups with traces that match a filter; groups with most traces come first."""
         with self._database.read() as connection:
             groups = _all_groups(connection, project_id, wanted, now)
             start = wanted.after if wanted.after is not None else min((one.first_at for one in groups), default=now)

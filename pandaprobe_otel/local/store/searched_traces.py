@@ -16,8 +16,8 @@ from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 _FEW: Final = 2000
-"""Most found traces that are sorted directly. If there are more, all traces of the project are read in order, up to the
-page.
+"""Maximum number of found traces that are sorted directly. If there are more, all traces of the project are read in
+order, up to the page.
 """
 
 

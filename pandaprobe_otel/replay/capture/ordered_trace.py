@@ -25,7 +25,7 @@ class StoredTrace(TraceRecord):
 
     @cached_property
     def in_order(self) -> tuple[SpanRecord, ...]:
-        """All spans, by start."""
+        """All spans, ordered by start."""
         return tuple(sorted(self.spans, key=lambda span: span.started))
 
     @cached_property

@@ -24,7 +24,7 @@ def check(trace: StoredTrace) -> None:
         raise CannotCapture("it has no spans: they were sampled out or have not arrived yet")
     _check_whole(trace)
     if not trace.model_calls and not trace.played_tools:
-        raise CannotCapture("it has no call of a model or tool that could be played back")
+        raise CannotCapture("it has no model or tool call that could be played back")
     for span in trace.model_calls:
         with_place(span, partial(_check_call, span))
     for span in trace.in_order:
@@ -64,8 +64,8 @@ def _check_whole(trace: StoredTrace) -> None:
 
 def _check_call(span: SpanRecord) -> None:
     if protocol_of(span.body) is None:
-        told = metadata_of(span).get("provider") or "no provider"
-        raise CannotCapture(f"answers of this protocol cannot be rebuilt ({told})")
+        provider = metadata_of(span).get("provider") or "unknown"
+        raise CannotCapture(f"its answer cannot be rebuilt, since its protocol is not supported (provider: {provider})")
     if span.error is None and not span.output and not metadata_of(span).get("finish_reasons"):
         raise CannotCapture("its content was not captured (check capture= and the switches of its instrumentation)")
     asked: Any = mapping(span.input).get("messages")

@@ -38,7 +38,7 @@ def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
 def _interaction(trace: StoredTrace, number: int, span: SpanRecord, after: tuple[int, ...]) -> Interaction:
     protocol = protocol_of(span.body)
     if protocol is None:
-        raise CannotCapture("answers of this protocol cannot be rebuilt")
+        raise CannotCapture("its answer cannot be rebuilt, since its protocol is not supported")
     return Interaction(
         call=number,
         request=request_of(span.body, protocol),

@@ -92,7 +92,7 @@ class ForkedRun(Run):
         return True
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool; None if it may run. Raises Divergence or RecordingError."""
+        """Return the recorded tool call; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
         given, at = self._scrubber.value(dict(arguments)), self.places.current()
         known = self._script.take_known_tool(name, given, at=at)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.task_runs import Scorer
 
 MAX_FORKS: Final = 1000
-"""Most saved forks of one cassette."""
+"""Maximum number of saved forks of one cassette."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,11 +265,11 @@ class _PlayedStream:
         self._exchange.ended()
 
     def close(self) -> None:
-        """Drop the rest."""
+        """Note that the app does not read the rest of the body."""
         self._exchange.left()
 
     async def aclose(self) -> None:
-        """Drop the rest."""
+        """Note that the app does not read the rest of the body."""
         self._exchange.left()
 
     def __del__(self) -> None:

@@ -158,7 +158,7 @@ class PlayedBody(io.RawIOBase):
         """Do nothing: there is no connection."""
 
     def close(self) -> None:
-        """Drop the rest."""
+        """Note that the app does not read the rest of the body."""
         self._exchange.left()
         super().close()
 

@@ -127,8 +127,8 @@ def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(
 ) -> None:
     """A process killed while it overwrites a checkpointed log loses no request.
 
-    SQLite overwrites the old frames of such a log: the head of a frame first, then its page. Between the two writes,
-    the log ends with the head of a new commit and the page of an old one.
+    SQLite overwrites the old frames of such a log: the header of a frame first, then its page. Between the two writes,
+    the log ends with the header of a new commit and the page of an old one.
     """
     run = Run(tmp_path / "spool")
     jobs = [job for request in REQUESTS[:40] for job in run.put(request)]

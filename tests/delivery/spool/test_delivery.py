@@ -21,7 +21,7 @@ from waiting import wait_until
 
 
 class Store:
-    """A server that stores traces; `up` turns it off, and `answer` may replace its answer."""
+    """A server that stores traces, and answers only while `up` is True."""
 
     def __init__(self) -> None:
         self.up = True

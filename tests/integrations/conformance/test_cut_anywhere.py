@@ -52,7 +52,7 @@ def _runs() -> Iterable[Any]:
 
 
 def _offsets(wire: Wire, *, every: bool) -> Sequence[int]:
-    """Return all offsets, or a few that fall into different parts of different events."""
+    """Return every offset of the body, or a few that cut different events at different places."""
     size = len(b"".join(wire.chunks))
     return range(size + 1) if every else range(1, size + 1, size // SAMPLES)
 

@@ -236,7 +236,7 @@ def test_a_get_changes_nothing(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("action", "fields", "status", "words"),
     [
-        ("score", {"trace": ONE, "name": "tone"}, 422, "Choose 1 to 5."),
+        ("score", {"trace": ONE, "name": "tone"}, 422, "Choose a rating from 1 to 5."),
         ("score", {"trace": ONE, "name": "", "rating": "3"}, 422, "name"),
         ("score", {"trace": str(UUID(int=9)), "name": "tone", "rating": "3"}, 404, "not found"),
         ("tag", {"trace": ONE}, 422, "Name a tag"),

@@ -205,7 +205,7 @@ def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> 
 
 
 def test_each_column_of_scores_links_to_the_scored_traces(server: LocalServer) -> None:
-    """A column has the mean of the most frequent score; its link finds the traces that have one."""
+    """A column shows the mean of the score that most traces have; its link lists the traces with this score."""
     page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
     columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: odd score 0.9 \((\d+) traces\)">', page)
 

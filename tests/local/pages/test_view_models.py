@@ -279,7 +279,9 @@ def test_charts_stay_inside_their_frame() -> None:
 
 
 def test_what_stands_beside_messages_is_shown() -> None:
-    """Fields beside the messages, in a message and in a part are shown, so that the page hides nothing of the trace."""
+    """Fields that accompany the messages, in a message and in a part are shown, so that the page hides nothing of the
+    trace.
+    """
     part = {"type": "text", "text": "Blue.", "citations": [{"cited_text": "sky"}]}
     payload = {"messages": [{"role": "assistant", "content": [part], "confidence": 0.9}], "customer_id": "c-1"}
     (message,) = messages_in(payload, "user")

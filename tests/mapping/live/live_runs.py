@@ -59,7 +59,7 @@ class Outcome:
 
 
 def environment(name: str) -> Path:
-    """Return the Python of an environment; create the environment if it does not exist."""
+    """Return the path of an environment's Python; create the environment if it does not exist."""
     home = VENVS / name
     python, done = home / "bin" / "python", home / "requirements.txt"
     wanted = "\n".join(ENVIRONMENTS[name])

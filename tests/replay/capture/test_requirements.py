@@ -16,7 +16,7 @@ GOOD = call(1, 2, said="Here.")
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
 REFUSED: dict[str, tuple[StoredTrace, str]] = {
     "no spans": (StoredTrace({"trace_id": "1", "name": "n", "started_at": "", "spans": []}), "sampled out"),
-    "nothing to answer": (trace(), "no call of a model or tool"),
+    "nothing to answer": (trace(), "no model or tool call"),
     "not captured": (
         trace({**GOOD, "input": None, "output": None, "metadata": {"provider": "openai"}}),
         "not captured",

@@ -51,7 +51,7 @@ try only some of the places.
 OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
 """Sections that others write: `surface.traced_methods_page` and `scripts/oldest_client.sh`."""
 _BESIDE: Final = """\
-## Beside others
+## Alongside others
 
 The same cases of the openai client with other instrumentations, executed in November 2026 (openai 3.57.0; otel-genai
 1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T:

@@ -160,7 +160,7 @@ def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
 
 
 def like_openai(kind: Any, async_kind: Any, integration: str, provider: str) -> Adapter:
-    """Return the adapter for chats of a client that is built like OpenAI's and speaks its protocol to one service."""
+    """Return the adapter for chats with a client that is built like OpenAI's, but calls another service."""
 
     def opened(made: Any) -> Callable[[str, float], Any]:
         return lambda url, timeout_s: made(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
