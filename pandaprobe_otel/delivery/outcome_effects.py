@@ -191,6 +191,8 @@ class OutcomeEffects:
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
+            for waiting in self._outbox.with_it(job):
+                waiting.not_found_since = None  # they waited for another process, and the trace is on its way
         elif request.is_remote:
             entry.orphans.found(request)
         self._ledger.delivered(request.spans.count, traces=int(is_new))

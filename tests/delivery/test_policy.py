@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
@@ -324,6 +327,36 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     assert [json.loads(body)["trace_id"] for body in bodies] == [derived, derived]
     assert delivery.ledger.read().traces_delivered == 1
     assert balance(delivery)
+
+
+@settings(max_examples=30)
+@given(comes_at=st.floats(0.0, 295.0), waits_s=st.floats(0.0, 60.0), lag_s=st.floats(0.0, 60.0))
+@example(comes_at=260.0, waits_s=40.0, lag_s=3.0)
+def test_spans_follow_a_root_that_comes_before_their_adoption(comes_at: float, waits_s: float, lag_s: float) -> None:
+    """The root waits for a token, and the server stores its trace late: the spans' wait begins anew with the trace."""
+    visible: dict[str, float] = {}
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        request = attempt.job.request
+        if request.step is Step.CREATE:
+            visible[request.trace_id] = now + lag_s
+        elif now < visible.get(request.trace_id, math.inf):
+            return detail(404, "Trace x not found.")
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(comes_at)
+    leases = [delivery.bucket.acquire(delivery.now) for _ in range(100)]
+    delivery.put(create(1))
+    delivery.run(waits_s)
+    for lease in leases:
+        assert lease is not None
+        delivery.bucket.take_back(lease, delivery.now)
+    delivery.run(400)
+
+    assert list(visible) == [create(1).trace_id]
+    assert delivery.ledger.read().delivered == 2
 
 
 def test_an_upstream_that_never_reports_is_learned() -> None:
