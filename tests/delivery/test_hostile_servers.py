@@ -49,7 +49,7 @@ def test_after_any_answers_a_healthy_server_gets_everything(said: list[Outcome])
     assert len(list(iter(lambda: delivery.bucket.acquire(delivery.now), None))) >= 80
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(answer=error_pages)
 def test_no_answer_adds_more_than_a_bounded_line_to_the_log(answer: Outcome) -> None:
     """Twenty traces get it for ten minutes: a line for each cause and minute at most, of printable text."""

@@ -171,14 +171,11 @@ def test_slow_is_what_is_slow_for_its_name() -> None:
     assert 0.01 <= sum(heavy) / len(heavy) <= 0.03
 
 
+SUSPENSIONS = st.tuples(st.integers(0, 9), st.floats(0.0, 0.1), st.floats(0.0, 1e6), st.integers(0, 9))
+
+
 @settings(max_examples=60)
-@given(
-    times=st.lists(
-        st.tuples(st.integers(0, 9), st.floats(0.0, 0.1), st.floats(0.0, 1e6), st.integers(0, 9)),
-        min_size=1,
-        max_size=5,
-    )
-)
+@given(times=st.lists(SUSPENSIONS, min_size=1, max_size=5))
 def test_a_suspension_of_the_process_is_no_overload(times: list[tuple[int, float, float, int]]) -> None:
     """Some traces wait for a sender when the process is suspended, others come when it goes on: none is left out."""
     delivery, numbers = SimulatedDelivery(request_s=0.01), itertools.count()
