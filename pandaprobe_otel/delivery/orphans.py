@@ -17,7 +17,10 @@ class Orphans:
 
     def __init__(self, project: str) -> None:
         self._project = project
-        self._adopted: OrderedDict[str, None] = OrderedDict()
+        self._adopted: OrderedDict[str, str] = OrderedDict()
+        """Derived id of each adopted trace."""
+        self._is_posted: dict[str, bool] = {}
+        """Whether the server has accepted a create under a derived id."""
         self._in_a_row: Counter[str] = Counter()
 
     def followed(self, request: OutgoingRequest) -> OutgoingRequest:
@@ -25,9 +28,9 @@ class Orphans:
 
         This includes a root that reaches a gateway later.
         """
-        if request.trace_id not in self._adopted:
+        derived = self._adopted.get(request.trace_id)
+        if derived is None:
             return request
-        derived = adopted_id(request.trace_id, self._project)
         fields = request.fields.replace(request.trace_id.encode(), derived.encode(), 1)
         return replace(request, trace_id=derived, fields=fields, is_remote=False)
 
@@ -38,9 +41,20 @@ class Orphans:
     def adopted(self, request: OutgoingRequest) -> None:
         """Note that the request's trace is a separate trace from now on."""
         self._in_a_row[request.name] += 1
-        self._adopted[request.trace_id] = None
+        derived = adopted_id(request.trace_id, self._project)
+        self._adopted[request.trace_id] = derived
+        self._is_posted.setdefault(derived, False)
         if len(self._adopted) > _REMEMBERED_ADOPTIONS:
-            self._adopted.popitem(last=False)
+            _, oldest = self._adopted.popitem(last=False)
+            del self._is_posted[oldest]
+
+    def is_first_post(self, trace_id: str) -> bool:
+        """Note an accepted create; return False if one of the same adopted trace was accepted before."""
+        is_posted = self._is_posted.get(trace_id)
+        if is_posted is None:
+            return True
+        self._is_posted[trace_id] = True
+        return not is_posted
 
     def found(self, request: OutgoingRequest) -> None:
         """Note that the root above a request was on the server."""

@@ -43,7 +43,7 @@ class OutboxEntry:
         self.attached = AttachedMetadata()
         self.orphans = Orphans(project)
         self.repeated: set[str] = set()
-        """Traces that are posted once more."""
+        """Traces that are posted once more, because the server has lost them."""
 
     def offer(self, request: OutgoingRequest, now: float) -> None:
         """Take over a new request, unless its trace is left out: see `TailSampler`."""
@@ -56,12 +56,9 @@ class OutboxEntry:
 
     def put(self, request: OutgoingRequest, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
-        given, request = request, self.orphans.followed(request)
-        if request.step is Step.CREATE:
-            if request is not given:
-                self.repeated.add(request.trace_id)
-            if request.is_error:
-                self._reserve.error_came(now)
+        request = self.orphans.followed(request)
+        if request.step is Step.CREATE and request.is_error:
+            self._reserve.error_came(now)
         pieces = request.split()
         if request.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
@@ -90,6 +87,8 @@ class OutboxEntry:
     def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
         """Count the spans, or the score, of a request that is given up."""
         self._ledger.dropped(reason, request.span_count)
+        if request.step is Step.CREATE:
+            self.repeated.discard(request.trace_id)
         if request.step is Step.SCORE:
             self._ledger.score_dropped(reason)
 
@@ -117,7 +116,7 @@ class OutboxEntry:
         return 0 if job.request.is_error else self._reserve.tokens(self._outbox.schedule.waiting_for_tokens, now)
 
     def _evicted(self, gone: list[tuple[Job, str]], now: float) -> None:
-        unposted = {job.request.trace_id for job, _ in gone if job.request.step is Step.CREATE}
+        unposted = {job.request.trace_id for job, _ in gone if _is_unposted(job)}
         for job, reason in gone:
             is_end = job.request.step is Step.FINISH and job.request.trace_id not in unposted
             if not is_end or job.request.is_bare:  # an end that was only on disk no longer exists
@@ -130,6 +129,12 @@ class OutboxEntry:
     def _had_to_go(self, job: Job, reason: str) -> None:
         self.count_dropped(job.request, reason)
         if job.request.step is Step.CREATE:
-            self.admission.evicted(job.request.trace_id)
             self.attached.evicted(job.request)
+        if _is_unposted(job):
+            self.admission.evicted(job.request.trace_id)
         self._causes.had_to_go(reason)
+
+
+def _is_unposted(job: Job) -> bool:
+    """Return whether the job's trace cannot be on the server, so that nothing more of it needs to be sent."""
+    return job.request.step is Step.CREATE and not job.in_doubt

@@ -77,7 +77,7 @@ class OutcomeEffects:
         self.closing = False
         """True while the process ends. Decisions that otherwise wait for another process are then made at once."""
         self.last_error: str | None = None
-        """Newest failure until a delivery succeeds. A failure that has cost spans stays until the next failure."""
+        """Newest failure until a delivery succeeds. A failure that has cost something stays until the next."""
         self._has_cost_spans = False
 
     def apply(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -186,11 +186,13 @@ class OutcomeEffects:
                 self._blockage.accepted()
             if entry.attached.has_something:
                 entry.attached.arrived(request)
-            is_new = request.trace_id not in entry.repeated
+            is_new = entry.orphans.is_first_post(request.trace_id) and request.trace_id not in entry.repeated
             entry.repeated.discard(request.trace_id)
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
+            for waiting in self._outbox.with_it(job):
+                waiting.not_found_since = None  # they waited for another process, and the trace is on its way
         elif request.is_remote:
             entry.orphans.found(request)
         self._ledger.delivered(request.spans.count, traces=int(is_new))
@@ -239,6 +241,7 @@ class OutcomeEffects:
             self._give_up(job, "refused", verdict, now)
             return
         job.repairs += 1
+        self._has_cost_spans = repaired.left_out > 0
         self._ledger.dropped("refused", repaired.left_out)
         self._causes.repaired(job.request, verdict)
         self._outbox.replace(job, (repaired.request,), now)
@@ -264,14 +267,23 @@ class OutcomeEffects:
             if self._has_no_root(job, waited, now):
                 return
         elif waited >= MISSING_AFTER_S:
-            if job.request.step is Step.SCORE:
-                self._drop(job, "trace_not_found", now)
-                self._causes.no_trace_of_score(job.request, MISSING_AFTER_S)
-            else:
-                self._drop(job, "trace_lost", now)
-                self._causes.never_stored(job.request, MISSING_AFTER_S)
+            self._lost(job, job.not_found_since, now)
             return
         self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
+
+    def _lost(self, job: Job, missing_since: float, now: float) -> None:
+        """Drop a job whose trace is missing, and the jobs behind it that have waited for the trace as long."""
+        self._has_cost_spans = True
+        for waiting in self._outbox.with_it(job):
+            waiting.not_found_since = max(missing_since, waiting.since)
+            if now - waiting.not_found_since < MISSING_AFTER_S:
+                continue
+            if waiting.request.step is Step.SCORE:
+                self._drop(waiting, "trace_not_found", now)
+                self._causes.no_trace_of_score(waiting.request, MISSING_AFTER_S)
+            else:
+                self._drop(waiting, "trace_lost", now)
+                self._causes.never_stored(waiting.request, MISSING_AFTER_S)
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
         """Decide about spans whose root is missing; return False if they keep waiting."""

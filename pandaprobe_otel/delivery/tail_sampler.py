@@ -33,6 +33,8 @@ _OTHERS: Final = 0.05
 _LEAST: Final = 0.9
 _MOST: Final = 1.25
 """Bounds on admission, as multiples of the send rate."""
+_LONGEST_GAP_S: Final = 60.0
+"""Longest time that counts between two arrivals while traces wait. After a longer one, the process was suspended."""
 _FIRST_AGAIN_S: Final = 600.0
 _MOST_REMEMBERED: Final = 10_000
 
@@ -94,7 +96,7 @@ class TailSampler:
         if self._is_calm:
             self._begin(self._clock)
         if not blocked:
-            self._clock += max(now - self._now, 0.0)
+            self._clock += min(max(now - self._now, 0.0), _LONGEST_GAP_S)
         self._now = now
         flow = self._flow_of(request)
         randomness = randomness_of_uuid(request.trace_id)

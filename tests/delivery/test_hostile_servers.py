@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostile_answers import outcomes
+from hostile_answers import error_pages, outcomes
 from pandaprobe_otel.delivery.gates import AUTH, QUOTA
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step
@@ -47,6 +47,29 @@ def test_after_any_answers_a_healthy_server_gets_everything(said: list[Outcome])
     assert not counts.dropped or kinds & {*_FINAL, VerdictKind.UNAVAILABLE, VerdictKind.NOT_FOUND, VerdictKind.UNKNOWN}
     delivery.run(2 * MINUTE)
     assert len(list(iter(lambda: delivery.bucket.acquire(delivery.now), None))) >= 80
+
+
+@settings(max_examples=40)
+@given(answer=error_pages)
+def test_no_answer_adds_more_than_a_bounded_line_to_the_log(answer: Outcome) -> None:
+    """Twenty traces get it for ten minutes: a line for each cause and minute at most, of printable text."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pandaprobe_otel")
+    logger.addHandler(handler)
+    try:
+        delivery = SimulatedDelivery(lambda attempt, now: answer)
+        for number in range(20):
+            delivery.put(create(number))
+            delivery.put(replace(create(number), step=Step.SCORE, name="quality"))
+        delivery.run(10 * MINUTE)
+    finally:
+        logger.removeHandler(handler)
+
+    assert len(lines) <= 10
+    assert all(len(line) <= 1000 and line.isprintable() for line in lines)
+    assert len(delivery.policy.last_error or "") <= 600
 
 
 REFUSALS: dict[str, Outcome] = {

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
-from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
@@ -204,27 +206,6 @@ def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> Non
     assert delivery.count("GET") == 2
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status: int) -> None:
-    """A trace is looked up after a server error, since it may have been stored before the error."""
-    stored: set[str] = set()
-
-    def server(attempt: Attempt, now: float) -> Outcome:
-        trace_id = attempt.job.request.trace_id
-        if attempt.is_check:
-            return Answer(status=200) if trace_id in stored else detail(404, "Trace not found.")
-        is_new = trace_id not in stored
-        stored.add(trace_id)
-        return Answer(status=status) if is_new else accepted(attempt, now)
-
-    delivery = SimulatedDelivery(server)
-    for number in range(10):
-        delivery.put(create(number))
-    delivery.run(60)
-
-    assert delivery.ledger.read().traces_delivered == delivery.count("POST", "/traces") == 10
-
-
 def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none() -> None:
     """If look-ups are answered and every POST fails, no trace is dropped as poison, however long that lasts."""
 
@@ -241,19 +222,6 @@ def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none()
     delivery.run(120)
 
     assert delivery.ledger.read().delivered == 20
-
-
-def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_delivery() -> None:
-    """The last error names the failed request, and is cleared by the next successful delivery."""
-    said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=502, body=b"no")])
-    delivery = SimulatedDelivery(lambda attempt, now: next(said, None) or accepted(attempt, now))
-    delivery.put(create(1))
-    delivery.run(5.5)
-    failing = delivery.policy.last_error
-    delivery.run(60)
-
-    assert failing == f"GET /traces/{create(1).trace_id}: 502 no"
-    assert delivery.policy.last_error is None
 
 
 def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> None:
@@ -301,30 +269,6 @@ def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
     assert counts.dropped["queue_full"] == counts.ended - counts.pending
     waiting = [job.request.trace_id for job in delivery.outbox]
     assert create(0).trace_id in waiting
-
-
-def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
-    """A server that is busy for long costs spans of a large trace, but the trace does not stay RUNNING."""
-
-    def server(attempt: Attempt, now: float) -> Outcome:
-        is_busy = now < 200 and attempt.job.request.step is not Step.CREATE
-        return Answer(status=503) if is_busy else accepted(attempt, now)
-
-    delivery = SimulatedDelivery(server, max_bytes=50_000)
-    delivery.put(create(1))
-    delivery.run(1)
-    for number in range(40):
-        delivery.put(replace(create(1, size=4000), step=Step.APPEND))
-        if number == 5:
-            delivery.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS))
-        delivery.run(1)
-    delivery.run(1000)
-
-    counts = delivery.ledger.read()
-    assert counts.dropped["queue_full"] > 0
-    assert balance(delivery)
-    assert delivery.count("PATCH") > 0
-    assert delivery.outbox.bytes == 0
 
 
 def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> None:
@@ -386,6 +330,36 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     assert [json.loads(body)["trace_id"] for body in bodies] == [derived, derived]
     assert delivery.ledger.read().traces_delivered == 1
     assert balance(delivery)
+
+
+@settings(max_examples=30)
+@given(comes_at=st.floats(0.0, 295.0), waits_s=st.floats(0.0, 60.0), lag_s=st.floats(0.0, 60.0))
+@example(comes_at=260.0, waits_s=40.0, lag_s=3.0)
+def test_spans_follow_a_root_that_comes_before_their_adoption(comes_at: float, waits_s: float, lag_s: float) -> None:
+    """The root waits for a token, and the server stores its trace late: the spans' wait begins anew with the trace."""
+    visible: dict[str, float] = {}
+
+    def server(attempt: Attempt, now: float) -> Outcome:
+        request = attempt.job.request
+        if request.step is Step.CREATE:
+            visible[request.trace_id] = now + lag_s
+        elif now < visible.get(request.trace_id, math.inf):
+            return detail(404, "Trace x not found.")
+        return accepted(attempt, now)
+
+    delivery = SimulatedDelivery(server)
+    delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
+    delivery.run(comes_at)
+    leases = [delivery.bucket.acquire(delivery.now) for _ in range(100)]
+    delivery.put(create(1))
+    delivery.run(waits_s)
+    for lease in leases:
+        assert lease is not None
+        delivery.bucket.take_back(lease, delivery.now)
+    delivery.run(400)
+
+    assert list(visible) == [create(1).trace_id]
+    assert delivery.ledger.read().delivered == 2
 
 
 def test_an_upstream_that_never_reports_is_learned() -> None:

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
-from pandaprobe_otel.delivery.sender_pool import SenderPool
+from pandaprobe_otel.delivery.sender_pool import MAX_SENDERS, SenderPool
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request, Transport
 from simulated_delivery import create
+from spools import open_store
 from waiting import wait_until
+
+MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 class Stalled:
-    """A server that never answers."""
+    """A server that answers the first few requests, and then none."""
 
-    def __init__(self) -> None:
-        self.asked = threading.Semaphore(0)
+    def __init__(self, answers: int = 0) -> None:
+        self._answers = iter(range(answers))
+        self._lock = threading.Lock()
+        self.asked = 0
         self.over = threading.Event()
 
     def send(self, request: Request) -> Outcome:
-        """Wait until the test is over."""
-        self.asked.release()
-        self.over.wait(60)
+        """Accept the request, or wait until the test is over."""
+        with self._lock:
+            self.asked += 1
+            is_answered = next(self._answers, None) is not None
+        if not is_answered:
+            self.over.wait(60)
         return Answer(status=202)
 
     def close(self) -> None:
@@ -52,45 +66,85 @@ class Faulty(Stalled):
         return Answer(status=202)
 
 
-def pool_by(transport: Transport, ledger: Ledger) -> SenderPool:
-    """Return senders with an outbox in memory, for this transport."""
+def pool_by(
+    transport: Transport,
+    ledger: Ledger,
+    folder: Path | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> SenderPool:
+    """Return senders with an outbox in memory, or in a spool."""
+    notices = Notices(monotonic)
 
     def policy() -> DeliveryPolicy:
+        store = None if folder is None else open_store(folder, notices=notices, recover=lambda rows, states: ())
         return DeliveryPolicy(
-            outbox=Outbox(1 << 20),
+            outbox=Outbox(1 << 20, store),
             bucket=LeasedBucket(),
             ledger=ledger,
-            notices=Notices(time.monotonic),
+            notices=notices,
             project="shop",
         )
 
-    return SenderPool(policy=policy, transport=transport)
+    return SenderPool(policy=policy, transport=transport, monotonic=monotonic)
 
 
-def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At exit, four stuck senders delay the process by a fifth of a second together."""
-    transport, ledger = Stalled(), Ledger()
-    delivery = pool_by(transport, ledger)
-    for number in range(20):
-        delivery.put([create(number)])
-        if number < 4:
-            assert transport.asked.acquire(timeout=60)
-    waits: list[float] = []
-    join = threading.Thread.join
+class Exit:
+    """The end of a process: the time for which its thread waits is skipped, and counted."""
 
-    def recording(thread: threading.Thread, timeout: float | None = None) -> None:
-        waits.append(60.0 if timeout is None else timeout)
-        join(thread, timeout)
+    def __init__(self) -> None:
+        self.waited_s = 0.0
 
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "join", recording)
-        dropped = delivery.close(time.monotonic() + 0.1)
-    transport.over.set()
+    def begin(self, patched: pytest.MonkeyPatch) -> None:
+        """Skip the waits of this thread from now on."""
+        self._thread = threading.current_thread()
+        wait, join = threading.Condition.wait, threading.Thread.join
+
+        def skipped_wait(condition: threading.Condition, timeout: float | None = None) -> bool:
+            if threading.current_thread() is not self._thread:
+                return wait(condition, timeout)
+            is_told = wait(condition, 0.001)
+            self.waited_s += 0.0 if is_told else 3600.0 if timeout is None else timeout
+            return is_told
+
+        def skipped_join(thread: threading.Thread, timeout: float | None = None) -> None:
+            join(thread, 0.001)
+            self.waited_s += 0.0 if not thread.is_alive() else 3600.0 if timeout is None else timeout
+
+        patched.setattr(threading.Condition, "wait", skipped_wait)
+        patched.setattr(threading.Thread, "join", skipped_join)
+
+    def monotonic(self) -> float:
+        """Return the time with what was skipped."""
+        return time.monotonic() + self.waited_s
+
+
+@settings(max_examples=8)
+@given(
+    answered=st.integers(0, 5),
+    stalled=st.integers(0, 30),
+    timeout_s=st.sampled_from([0.0, 0.1, 1.0, 5.5]),
+    is_spooled=st.booleans(),
+)
+def test_the_end_beside_a_stalled_server_takes_no_longer_than_its_timeout(
+    answered: int, stalled: int, timeout_s: float, is_spooled: bool
+) -> None:
+    """Four senders that are stuck with a request cost a fifth of a second together; all that is left is told."""
+    transport, ledger, total = Stalled(answers=answered), Ledger(), answered + stalled
+    with TemporaryDirectory(dir=MEMORY_DISK) as folder, pytest.MonkeyPatch.context() as patched:
+        end = Exit()
+        delivery = pool_by(transport, ledger, Path(folder) if is_spooled else None, end.monotonic)
+        for number in range(total):
+            ledger.ended(1)
+            delivery.put([create(number)])
+        wait_until(lambda: transport.asked >= answered + min(stalled, MAX_SENDERS))
+        wait_until(lambda: ledger.read().delivered == answered)
+        end.begin(patched)
+        dropped = delivery.close(end.monotonic() + timeout_s)
+        transport.over.set()
 
     assert dropped is not None
-    assert dropped.spans == 20
-    assert len(waits) == 4
-    assert sum(waits) < 0.25
+    assert end.waited_s <= max(timeout_s, 0.1) + 0.25
+    assert (dropped.spans, delivery.left_behind) == ((0, stalled) if is_spooled else (stalled, 0))
 
 
 def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.arrival_rates import Arrivals
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -13,6 +16,7 @@ from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from pandaprobe_otel.mapping.ids import trace_uuid
+from simulated_delivery import SimulatedDelivery, create
 from simulated_world import simulated_id
 
 MINUTE = 60.0
@@ -165,3 +169,24 @@ def test_slow_is_what_is_slow_for_its_name() -> None:
     assert not any(slowness.is_slow("b", 10.0) for _ in range(100))
     heavy = [slowness.is_slow("c", rng.lognormvariate(0, 1.5)) for _ in range(20_000)]
     assert 0.01 <= sum(heavy) / len(heavy) <= 0.03
+
+
+SUSPENSIONS = st.tuples(st.integers(0, 9), st.floats(0.0, 0.1), st.floats(0.0, 1e6), st.integers(0, 9))
+
+
+@settings(max_examples=60)
+@given(times=st.lists(SUSPENSIONS, min_size=1, max_size=5))
+def test_a_suspension_of_the_process_is_no_overload(times: list[tuple[int, float, float, int]]) -> None:
+    """Some traces wait for a sender when the process is suspended, others come when it goes on: none is left out."""
+    delivery, numbers = SimulatedDelivery(request_s=0.01), itertools.count()
+    for before, sent_s, suspended_s, after in times:
+        for _ in range(before):
+            delivery.put(create(next(numbers)))
+        delivery.run(sent_s)
+        delivery.now += suspended_s
+        for _ in range(after):
+            delivery.put(create(next(numbers)))
+        delivery.run(1.0)
+
+    assert delivery.policy.kept_share == 1.0
+    assert delivery.ledger.read().dropped == {}

@@ -69,6 +69,18 @@ bodies = st.one_of(
     _ODD_VALUES.map(lambda value: json.dumps(value).encode()),
 )
 
+pages = st.builds(
+    lambda begins, text, times, ends: (begins + text * times + ends).encode("utf-8", "surrogatepass"),
+    st.sampled_from(
+        ["", "<", "<html><title>", "<html><style>", "<!DOCTYPE html><html><p class='", "<?xml version='1.0'?>"]
+    )
+    | st.sampled_from(['{"detail":"', '{"error":"', '{"errors":[{"field":"name","message":"', "[", '"']),
+    st.text(max_size=12) | st.sampled_from(["\n", "<p>", "</", "x y\r\n", "\x1b[31m", "\\n", "\ud800", "٣"]),
+    st.integers(0, 3) | st.sampled_from([300, 20_000]),
+    st.sampled_from(["", "</title></html>", '"}', '"}]}', "]"]),
+)
+"""Bodies of any length, of a web page or of an error."""
+
 _STATUSES = (200, 202, 204, 299, 300, 307, 400, 401, 404, 408, 413, 418, 422, 429, 499, 500, 502, 503, 504, 599, 999)
 answers = st.builds(
     lambda status, body, headers: Answer(status=status, body=body, headers=headers),
@@ -76,6 +88,7 @@ answers = st.builds(
     bodies,
     headers,
 )
+error_pages = st.builds(lambda status, body: Answer(status=status, body=body), st.sampled_from(_STATUSES), pages)
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     answers, st.builds(lambda arrived: NoAnswer(reason="reset", may_have_arrived=arrived), st.booleans())
 )

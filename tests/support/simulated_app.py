@@ -32,6 +32,7 @@ class SimulatedApp:
         maker: SpanMaker | None = None,
         is_forked: bool = False,
         longest_poll_s: float = POLL_S,
+        timing: Timing | None = None,
     ) -> None:
         """`longest_poll_s`: upper bound of the interval between polls, which doubles while no span starts or ends."""
         self.process = process
@@ -39,7 +40,9 @@ class SimulatedApp:
         self._poll_s = POLL_S
         self._next_poll = math.inf
         self._maker = maker or SpanMaker()
-        self.assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20, is_forked=is_forked)
+        self.assembler = Assembler(
+            timing=timing or Timing(), counts_starts=True, max_bytes=32 << 20, is_forked=is_forked
+        )
         self._encoder = SegmentEncoder(
             span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )

@@ -53,6 +53,8 @@ class SimulatedDelivery:
             uniform=lambda low, high: high,
         )
         self.sent: list[tuple[float, str, str]] = []
+        self.watch: Callable[[Attempt, Outcome], None] = lambda attempt, outcome: None
+        """Called after the policy has applied an outcome."""
 
     def put(self, request: OutgoingRequest) -> None:
         """Offer a request now, counting its spans as ended."""
@@ -70,6 +72,7 @@ class SimulatedDelivery:
                 outcome = self.server(step, self.now)
                 self.now += self.request_s
                 self.policy.done(step, outcome, self.now)
+                self.watch(step, outcome)
             else:
                 self.now = min(end, step if step != math.inf else end)
 

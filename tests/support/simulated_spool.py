@@ -52,7 +52,7 @@ class SpooledProcess(Process):
             monotonic=self.clock,
         )
         self.outbox = Outbox(max_bytes, self._store)
-        tokens = FileTokens(folder.with_name("leases"), request_timeout_s=REQUEST_TIMEOUT_S, clock=self.clock)
+        tokens = FileTokens(folder.with_name("leases"), request_timeout_s=REQUEST_TIMEOUT_S, clock=self.boot_clock)
         self.policy = DeliveryPolicy(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),

@@ -298,6 +298,14 @@ class Process:
         """Return the time of the process's monotonic clock."""
         return self.world.now * self._clock_rate
 
+    def time_of(self, reading: float) -> float:
+        """Return the world's time at which the process's clock will show this."""
+        return reading / self._clock_rate + 1e-9
+
+    def boot_clock(self) -> float:
+        """Return the time of the clock that all processes of the machine share."""
+        return self.clock()
+
     def put(self, request: OutgoingRequest) -> None:
         """Accept a request, and count its spans as ended."""
         self.ledger.ended(len(request.spans))
@@ -342,7 +350,7 @@ class Process:
             step = self.policy.next(self.clock())
             self.policy.outbox.save()
             if not isinstance(step, Attempt):
-                self._look_at(step / self._clock_rate + 1e-9 if step != math.inf else step)
+                self._look_at(self.time_of(step) if step != math.inf else step)
                 return
             self._send(step)
 

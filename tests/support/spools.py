@@ -48,7 +48,7 @@ def open_store(
     spool = SpoolFolder(folder, destination)
     return SpoolStore(
         folder=spool,
-        adoption=Adoption(folder=spool, notices=notices, recover=recover),
+        adoption=Adoption(folder=spool, notices=notices, recover=recover, wall=lambda: time.time()),
         notices=notices,
         max_bytes=max_bytes,
         scan_every_s=scan_every_s,

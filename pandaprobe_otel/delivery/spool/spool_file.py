@@ -32,6 +32,8 @@ from pandaprobe_otel.delivery.store import Found, Place
 
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
+_CLOCK_IS_SET: Final = 1_700_000_000.0
+"""Earliest time that a wall clock can show (2023): before, it was not set yet when the machine started."""
 
 _REQUEST: Final = """
 SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, crc,
@@ -236,11 +238,12 @@ class SpoolFile:
     def _found(self, row: tuple[Any, ...], now: float) -> Found:
         request = request_head(row[3:8])
         assert request is not None
+        written_at = float(row[9])
         return Found(
             place=Place(self.number, int(row[0]), int(row[1]), int(row[2])),
             request=replace(request, is_bare=True, closed_spans=int(row[2])),
             in_doubt=bool(row[8]),
-            waited_s=max(now - float(row[9]), 0.0),
+            waited_s=max(now - written_at, 0.0) if written_at >= _CLOCK_IS_SET else 0.0,
         )
 
     def request(self, row: int) -> tuple[Place, Kept | None] | None:

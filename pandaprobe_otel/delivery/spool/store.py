@@ -248,9 +248,9 @@ class SpoolStore:
     def _look_around(self, tended: Tended) -> None:
         if not self._has_looked:
             tended.body_cap = self._cap.read()
-            if (danger := self.folder.danger()) is not None:
-                self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
         self._has_looked = True
+        if (danger := self.folder.danger()) is not None:  # each time, because others may create the directory first
+            self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
         self._adoption.claim(self._rows, tended)
         for file in list(self.folder.files.values()):
             self._tidy(file)

@@ -189,21 +189,3 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
     first, second = result.stdout.splitlines()
     assert first == "True {'refused': 2}"
     assert json.loads(second) == ["422 nowhere: not good", "refused", "shop"]
-
-
-def test_an_heir_that_traces_nothing_sends_what_was_left(tmp_path: Path) -> None:
-    """A process that traces nothing sends the requests of the dead one, since it reads the spool when it opens it."""
-    with StrictPandaProbe() as server:
-        server.answer = lambda method, path: Reply(status=503)
-        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
-        assert run_python("one('left')\nwhile not handle.flush(0.1): pass", env).returncode == 0
-        server.answer = lambda method, path: None
-        code = """
-        import time
-        while handle.status().spans_delivered < 2:
-            time.sleep(0.01)
-        """
-        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert [post.body["name"] for post in server.posts() if post.status == 202] == ["left"]

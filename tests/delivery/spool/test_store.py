@@ -188,27 +188,6 @@ def test_the_files_are_private(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 3
 
 
-@pytest.mark.parametrize(("mode", "is_link", "said"), [(0o777, False, "mode 777"), (0o700, True, "a link to")])
-def test_a_directory_that_others_decide_about_is_named_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_link: bool, said: str
-) -> None:
-    """A directory that other users control is used, with one warning."""
-    folder = tmp_path / "spool"
-    real = tmp_path / "elsewhere" if is_link else folder
-    real.mkdir()
-    real.chmod(mode)
-    if is_link:
-        folder.symlink_to(real)
-    run = Run(folder)
-    for _ in range(3):
-        run.look_around()
-        run.now += 5.0
-    run.put(create(1))
-
-    assert [said in record.message for record in caplog.records] == [True]
-    assert run.outbox.is_kept
-
-
 def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
     """A full spool drops no more requests than needed, oldest first, those with errors last, and counts their spans."""
     run = Run(tmp_path, max_bytes=56_000)
