@@ -107,7 +107,7 @@ class ExportPipeline:
             also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
             watch=self._watch if may_be_live else None,
-            errand=lambda: None if self._live is None else self._live.errand(),
+            after=lambda: None if self._live is None else self._live.send(),
             monotonic=monotonic,
         )
         self.started = self._worker.started
