@@ -280,14 +280,14 @@ class Worker:
             self._assembler = self._make_assembler()
 
     def _pause(self) -> None:
-        """Wait for the next poll. If many spans arrive meanwhile, take them; if they are large, poll at once."""
+        """Wait for the next poll. If many spans arrive meanwhile, take them; if much waits, poll at once."""
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
             self._wake_at = _MANY
             with self._work_lock:
                 self._drain()
-                if self._assembler.has_large:
+                if self._assembler.has_much:
                     return
 
     def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
