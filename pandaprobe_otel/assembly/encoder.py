@@ -55,7 +55,8 @@ class SegmentEncoder:
         open_views = [view_of(span) for span in segment.open]
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))
-            segment.memory.parents.update((view.span_id, view.parent_id) for view in views)
+            left_out = {view.span_id: view.parent_id for view in views}
+            segment.memory.parents = {**(segment.memory.parents or {}), **left_out}
             return []
         kept = self._filter.keep(ended, views, open_views, segment.memory)
         self._ledger.dropped("filtered", kept.left_out)

@@ -283,7 +283,7 @@ class LiveSpans:
         trace.views.update(new)
         trace.ended = []
         kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
-        begun = [_below(view, trace.memory.parents) for view in new.values() if self._filter.keeps_for_sure(view)]
+        begun = [_below(view, trace.memory.parents or {}) for view in new.values() if self._filter.keeps_for_sure(view)]
         ends = {span_uuid(view.trace_id, view.span_id) for view in kept}
         for span in self._mapped([*kept, *begun]):
             self._queue.add(LiveEvent.of_span("e" if span["span_id"] in ends else "b", trace_uuid(trace_id), span))

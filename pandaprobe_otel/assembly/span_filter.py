@@ -79,11 +79,11 @@ class SpanFilter:
         memory: Memory,
     ) -> Kept:
         """Choose among the ended spans. `memory` keeps the parent of each span that is left out."""
-        parents = memory.parents
+        parents = memory.parents or {}
         if self._selection == "agent" and not (open_views or parents) and all(map(_is_plain_work, views)):
             return Kept(views=tuple(views), left_out=0)
         here = {view.span_id: view for view in (*views, *open_views)}
-        needed = memory.sent_below.keys() | {named for span in ended if (named := named_in(span[0])) is not None}
+        needed = (memory.sent_below or set()) | {named for span in ended if (named := named_in(span[0])) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
@@ -95,9 +95,10 @@ class SpanFilter:
             else:
                 parents[view.span_id] = view.parent_id
         sent = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
+        memory.parents = parents or None
         for view in sent:
             if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
-                memory.sent_below[view.parent_id] = None
+                memory.sent_below = {*(memory.sent_below or ()), view.parent_id}
         return Kept(views=sent, left_out=len(ended) - len(kept))
 
     def _wants(self, span: EndedSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
