@@ -55,7 +55,7 @@ class Outbox:
         self._bytes = 0
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self.schedule = Schedule(self._lines, keeps_all=keeps_all)
+        self.schedule = Schedule(keeps_all=keeps_all)
         self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
         self._unpacked: dict[Job, None] = {}
         """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
@@ -154,7 +154,7 @@ class Outbox:
         if self.has_create(job):
             line.jobs[:2] = line.jobs[1], job
             at = line.jobs[0].since
-        self.schedule.add(job.request.line, line, at)
+        self.schedule.add(line, at)
 
     def has_create(self, job: Job) -> bool:
         """Return whether this process is about to post the trace that the job adds to."""
@@ -178,7 +178,7 @@ class Outbox:
         line.jobs.remove(job)
         self._gone(job)
         if line.jobs:
-            self.schedule.add(key, line, now if next_at is None else next_at)
+            self.schedule.add(line, now if next_at is None else next_at)
         else:
             del self._lines[key]
 
@@ -346,7 +346,7 @@ class Outbox:
         index = is_held if comes_first else len(line.jobs)
         self._insert(line, index, job)
         if index == 0:
-            self.schedule.add(request.line, line, at, now)
+            self.schedule.add(line, at, now)
 
     def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
