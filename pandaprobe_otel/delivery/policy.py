@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
@@ -19,9 +19,6 @@ from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
 from pandaprobe_otel.delivery.outcome_effects import Dropped, OutcomeEffects
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Outcome
-
-if TYPE_CHECKING:
-    pass
 
 _AFTER_FAULT_S: Final = 1.0
 
@@ -75,7 +72,7 @@ class DeliveryPolicy:
     @property
     def kept_share(self) -> float:
         """Probability of admission for a trace without priority; 1 without overload."""
-        return self._entry.admission.kept_share
+        return 1.0 - self._entry.admission.sampler.cut
 
     def is_choosing(self, now: float) -> bool:
         """Return whether traces are left out because of the limit, and not because sending is impossible."""
@@ -167,7 +164,7 @@ class DeliveryPolicy:
             self._bucket.release(lease, now)
             return None
         self.blockage.posting(now)
-        entry.admission.sent()
+        entry.admission.sampler.sent()
         self._ledger.leased(now - job.since)
         dropped = self._ledger.dropped_so_far()
         if dropped or entry.attached.has_something:
