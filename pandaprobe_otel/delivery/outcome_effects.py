@@ -91,7 +91,7 @@ class OutcomeEffects:
         is_create = attempt.lease is not None
         self._blockage.answered(verdict, now, is_create=is_create, is_check=attempt.is_check, is_audit=attempt.is_audit)
         if verdict.kind is not VerdictKind.DELIVERED:
-            self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
+            self.last_error = f"{attempt.target}: {verdict.message}"
             self._has_cost_spans = False
         if attempt.is_audit and self._audit is not None:
             self._after_audit(self._audit, verdict, now)
@@ -127,7 +127,7 @@ class OutcomeEffects:
         """
         if attempt.lease is not None:
             self._bucket.take_back(attempt.lease, now)
-            self._blockage.not_posted()
+            self._blockage.daily.take_back()
         self._blockage.leave(is_create=attempt.lease is not None)
         self._outbox.retry(attempt.job, now)
 

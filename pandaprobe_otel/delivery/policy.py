@@ -163,7 +163,7 @@ class DeliveryPolicy:
         if not entry.opened(job, now):
             self._bucket.release(lease, now)
             return None
-        self.blockage.posting(now)
+        self.blockage.daily.spend(now)
         entry.admission.sampler.sent()
         self._ledger.leased(now - job.since)
         dropped = self._ledger.dropped_so_far()
