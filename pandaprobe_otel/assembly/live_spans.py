@@ -282,7 +282,7 @@ class LiveSpans:
             return  # read again at the next check, because attributes may still be set
         trace.views.update(new)
         trace.ended = []
-        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
+        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory)
         begun = [_below(view, trace.memory.parents or {}) for view in new.values() if self._filter.keeps_for_sure(view)]
         ends = {span_uuid(view.trace_id, view.span_id) for view in kept}
         for span in self._mapped([*kept, *begun]):
