@@ -54,17 +54,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """Changes from outside: requests that were found, and jobs that are gone, with the reason."""
-
-    found: tuple[OutgoingRequest, ...] = ()
-    damaged_spans: int = 0
-    """Unreadable spans from other processes."""
-    gone: tuple[tuple[Job, str], ...] = ()
-    body_cap: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 

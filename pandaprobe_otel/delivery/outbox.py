@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.job import Inspection, Job, Line
+from pandaprobe_otel.delivery.job import Job, Line
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.store import Changes, Found, Store
+from pandaprobe_otel.delivery.store import Changes, Found, Store, Tended
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:
@@ -236,17 +236,17 @@ class Outbox:
             return math.inf
         return -math.inf if self._is_over else self._store.tend_at
 
-    def inspect(self, now: float) -> Inspection:
+    def inspect(self, now: float) -> Tended:
         """Take over the requests of dead processes; give up jobs that are lost, too old or beyond the bound.
 
         Call this at `inspect_at`.
         """
         store = self._store
         if store is None:
-            return Inspection()
+            return Tended()
         tended = store.tend(self.__iter__, now)
-        gone = [(job, "spool_damaged") for job in tended.lost] + [(job, "expired") for job in self._too_old(now)]
-        for job, _ in gone:
+        tended.gone += [(job, "expired") for job in self._too_old(now)]
+        for job, _ in tended.gone:
             self.finish(job, now)
         for found in tended.found:
             self._take_over(found, now)
@@ -254,15 +254,10 @@ class Outbox:
             self._saved = sum(job.place is not None for job in self)
             self._changes.added.update((job, None) for job in self if job.place is None)
         self.save()
-        gone += self._evict()
+        tended.gone += self._evict()
         self.save()
         self._is_over = False  # within the bound, or all remaining jobs are under way
-        return Inspection(
-            found=tuple(found.request for found in tended.found),
-            damaged_spans=tended.damaged_spans,
-            gone=tuple(gone),
-            body_cap=tended.body_cap,
-        )
+        return tended
 
     def refused(self, job: Job, words: str) -> None:
         """Keep a refused request with the server's words, if there is a store."""

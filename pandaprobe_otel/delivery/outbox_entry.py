@@ -10,12 +10,13 @@ from pandaprobe_otel.delivery.admission import Admission
 from pandaprobe_otel.delivery.attached_metadata import AttachedMetadata
 from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Inspection, Job
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.orphans import Orphans
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.store import Tended
 
 _FEWEST_RESERVED: Final = 5
 _MOST_RESERVED: Final = 20
@@ -83,17 +84,17 @@ class OutboxEntry:
         self.repeated.add(request.trace_id)
         self.put(request, now)
 
-    def inspected(self, inspection: Inspection, now: float) -> None:
+    def tended(self, tended: Tended, now: float) -> None:
         """Take over the requests of other processes, and count the jobs that are gone."""
-        self._ledger.ended(sum(request.span_count for request in inspection.found) + inspection.damaged_spans)
-        self._ledger.dropped("spool_damaged", inspection.damaged_spans)
-        for request in inspection.found:
-            if request.is_error and request.step is Step.CREATE:
+        self._ledger.ended(sum(found.request.span_count for found in tended.found) + tended.damaged_spans)
+        self._ledger.dropped("spool_damaged", tended.damaged_spans)
+        for found in tended.found:
+            if found.request.is_error and found.request.step is Step.CREATE:
                 self._errors.append(now)
-        for job, reason in inspection.gone:
+        for job, reason in tended.gone:
             self._had_to_go(job, reason)
-        if inspection.body_cap is not None:
-            self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
+        if tended.body_cap is not None:
+            self._body_cap = max(min(tended.body_cap, self._body_cap), SMALLEST_CAP)
 
     def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
         """Count the spans, or the score, of a request that is given up."""

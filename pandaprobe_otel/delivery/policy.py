@@ -120,7 +120,7 @@ class DeliveryPolicy:
 
     def _step(self, now: float) -> Attempt | float:
         if now >= self.outbox.inspect_at:
-            self._entry.inspected(self.outbox.inspect(now), now)
+            self._entry.tended(self.outbox.inspect(now), now)
         if not self._bucket.is_shared:
             step = self._choose(now)
         else:
