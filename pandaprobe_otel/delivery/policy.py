@@ -121,11 +121,10 @@ class DeliveryPolicy:
     def _step(self, now: float) -> Attempt | float:
         if now >= self.outbox.inspect_at:
             self._entry.tended(self.outbox.inspect(now), now)
-        if not self._bucket.is_shared:
-            step = self._choose(now)
-        else:
+        if self._bucket.is_shared:
             self._heartbeat(now)
-            step = self._choose(now)
+        step = self._choose(now)
+        if self._bucket.is_shared:
             self._heartbeat(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self.outbox.inspect_at)
 

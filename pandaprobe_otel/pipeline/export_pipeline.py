@@ -67,7 +67,7 @@ class ExportPipeline:
         from pandaprobe_otel.delivery.notices import Notices
         from pandaprobe_otel.mapping.options import MappingOptions
 
-        self.config = self._config = config
+        self.config = config
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
         self._counts_starts = counts_starts
@@ -83,7 +83,13 @@ class ExportPipeline:
         self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
-        self._has_spool = config.spool is not None and _can_keep_a_spool()
+        self._has_spool = self._inherits = False
+        if config.spool is not None:
+            from pandaprobe_otel.delivery.spool.destination import is_something_left
+            from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
+
+            self._has_spool = can_keep_a_spool()
+            self._inherits = self._has_spool and is_something_left(config)
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
         self._live: LiveSpans | None = None
         self._open_lock = threading.Lock()
@@ -124,7 +130,6 @@ class ExportPipeline:
         self._pages: TracePages | None = None
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts)
-        self._inherits = self._has_spool and _is_something_left(config)
         if self._inherits:
             threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
 
@@ -143,14 +148,14 @@ class ExportPipeline:
                     from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 
                     self._senders = open_sender_pool(
-                        self._config,
+                        self.config,
                         has_spool=self._has_spool,
                         transport=self._transport,
                         bucket=self._bucket,
                         recover=self._recover,
                         ledger=self._ledger,
                         notices=self._notices,
-                        max_bytes=self._config.max_queue_bytes // 2,
+                        max_bytes=self.config.max_queue_bytes // 2,
                         keeps_all=self._keeps_all,
                         monotonic=self._monotonic,
                     )
@@ -167,7 +172,7 @@ class ExportPipeline:
         """Load the encoder, for the first segment: apps that never trace do not load the mapping and its tables."""
         from pandaprobe_otel.assembly.encoder import loaded_encoder
 
-        return loaded_encoder(self._config, self._options, ledger, is_marked=self._counts_starts)
+        return loaded_encoder(self.config, self._options, ledger, is_marked=self._counts_starts)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -221,7 +226,7 @@ class ExportPipeline:
         """
         from pandaprobe_otel.assembly.journal import SpanJournal
 
-        config = self._config
+        config = self.config
         content = config.capture == "all" and config.mask is None
         # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
         all_spans = self._is_gateway or config.spans != "agent"
@@ -262,7 +267,7 @@ class ExportPipeline:
             if self._closed:
                 return True
             self._closed = True
-        deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
+        deadline = self._monotonic() + (self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
@@ -273,7 +278,7 @@ class ExportPipeline:
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
         if senders.left_behind:
-            tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
+            tell_left_behind(senders.left_behind, self.config.spool, senders.last_error)
         return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
@@ -309,7 +314,7 @@ class ExportPipeline:
                     from pandaprobe_otel.assembly.live_spans import live_spans
 
                     self._live = live_spans(
-                        self._config,
+                        self.config,
                         self._options,
                         timeout_s=self._timing.live_timeout_s,
                         monotonic=self._monotonic,
@@ -339,7 +344,7 @@ class ExportPipeline:
         if self._pages is None:
             from pandaprobe_otel.reporting.trace_links import TracePages
 
-            config = self._config
+            config = self.config
             self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
         return self._pages
 
@@ -361,7 +366,7 @@ class ExportPipeline:
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
             last_error=None if self._senders is None else self._senders.last_error,
-            **described(self._config, self._options.problems),
+            **described(self.config, self._options.problems),
         )
 
     def before_fork(self) -> None:
@@ -388,15 +393,3 @@ class ExportPipeline:
             self._live.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
-
-
-def _is_something_left(config: Config) -> bool:
-    from pandaprobe_otel.delivery.spool.destination import is_something_left
-
-    return is_something_left(config)
-
-
-def _can_keep_a_spool() -> bool:
-    from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
-
-    return can_keep_a_spool()
