@@ -193,8 +193,6 @@ class LiveSpans:
         if self._has_failed:
             self._has_failed = False
             self._pause()
-        if self._is_able is False:
-            self._traces.clear()
         if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
             self._waits_since = self._monotonic()
         if (

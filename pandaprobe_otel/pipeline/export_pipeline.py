@@ -321,7 +321,10 @@ class ExportPipeline:
                     )
             if self._live.is_refused:
                 self._worker.stop_watching()
-            self._live.take(events)
+                self._live.close()
+                self._live = None
+            else:
+                self._live.take(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
             failed("the live view", error)
 
