@@ -188,7 +188,7 @@ class ExportPipeline:
             if (alive := ref()) is None:
                 return None
             senders = alive._senders
-            kept_share = 1.0 if senders is None else senders.kept_share
+            kept_share = 1.0 if senders is None else senders.policy.kept_share
             return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
 
         observe(read)
@@ -238,11 +238,11 @@ class ExportPipeline:
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
-        return 0.0 if self._senders is None else self._senders.fill
+        return 0.0 if self._senders is None else self._senders.policy.outbox.fill
 
     def is_choosing(self) -> bool:
         """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
-        return self._senders is not None and self._senders.is_choosing
+        return self._senders is not None and self._senders.policy.is_choosing(self._monotonic())
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, within `timeout` seconds.
@@ -278,12 +278,12 @@ class ExportPipeline:
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
         if senders.left_behind:
-            tell_left_behind(senders.left_behind, self.config.spool, senders.last_error)
+            tell_left_behind(senders.left_behind, self.config.spool, senders.policy.last_error)
         return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
-        last_error = None if self._senders is None else self._senders.last_error
+        last_error = None if self._senders is None else self._senders.policy.last_error
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
@@ -368,7 +368,7 @@ class ExportPipeline:
             scores_dropped=counts.scores_dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
-            last_error=None if self._senders is None else self._senders.last_error,
+            last_error=None if self._senders is None else self._senders.policy.last_error,
             **described(self.config, self._options.problems),
         )
 
