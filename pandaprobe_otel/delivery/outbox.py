@@ -245,7 +245,8 @@ class Outbox:
         if store is None:
             return Tended()
         tended = store.tend(self.__iter__, now)
-        tended.gone += [(job, "expired") for job in self._too_old(now)]
+        damaged = {job for job, _ in tended.gone}
+        tended.gone += [(job, "expired") for job in self._too_old(now) if job not in damaged]
         for job, _ in tended.gone:
             self.finish(job, now)
         for found in tended.found:
