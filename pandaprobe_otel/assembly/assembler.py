@@ -129,7 +129,10 @@ class Assembler:
     def due(self, now: float) -> Iterator[TraceSegment]:
         """Yield the segments that are ready now. Checks only the traces that can be ready."""
         for buffer in self._touched:
-            self._plan_look(buffer, self._due_at(buffer, now))
+            at = self._due_at(buffer, now)
+            if at < buffer.look_at:  # a check that comes too early does no harm
+                buffer.look_at = at
+                heappush(self._looks, (at, buffer.trace_id))
         self._touched.clear()
         if len(self._looks) > _FEW_LOOKS + 2 * len(self._buffers):  # most are outdated
             self._looks = [(each.look_at, key) for key, each in self._buffers.items() if each.look_at < math.inf]
@@ -199,25 +202,16 @@ class Assembler:
     def _early_at(self, buffer: TraceBuffer) -> float:
         """Return the time at which the spans so far are sent, even if others are still open."""
         timing = self._timing
-        if self._is_large(buffer):
+        if len(buffer.ended) >= timing.checkpoint_spans or buffer.bytes >= timing.checkpoint_bytes:
             return -math.inf
         if buffer.memory.posted:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _plan_look(self, buffer: TraceBuffer, at: float) -> None:
-        """Plan a check of a trace at this time at the latest. A check that comes too early does no harm."""
-        if at < buffer.look_at:
-            buffer.look_at = at
-            heappush(self._looks, (at, buffer.trace_id))
-
     def _let_go(self, buffer: TraceBuffer, now: float) -> None:
         before = len(buffer.open)
         buffer.let_go(now)
         self._open_spans += len(buffer.open) - before
-
-    def _is_large(self, buffer: TraceBuffer) -> bool:
-        return len(buffer.ended) >= self._timing.checkpoint_spans or buffer.bytes >= self._timing.checkpoint_bytes
 
     def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory

@@ -176,7 +176,14 @@ class Outbox:
             return
         self.schedule.remove(line)
         line.jobs.remove(job)
-        self._gone(job)
+        self._unpacked.pop(job, None)
+        self._bytes -= job.request.size
+        self._count -= 1
+        self._changes.added.pop(job, None)
+        self._changes.rewritten.pop(job, None)
+        if job.place is not None:
+            self._saved -= 1
+            self._changes.removed.append(job.place)
         if line.jobs:
             self.schedule.add(line, now if next_at is None else next_at)
         else:
@@ -245,10 +252,12 @@ class Outbox:
         if store is None:
             return Tended()
         tended = store.tend(self.__iter__, now)
-        damaged = {job for job, _ in tended.gone}
-        tended.gone += [(job, "expired") for job in self._too_old(now) if job not in damaged]
         for job, _ in tended.gone:
             self.finish(job, now)
+        saved = [job for job in self if job.place is not None and not job.in_flight]
+        for job in (old := [job for job in saved if now - job.since > MAX_AGE_S]):
+            self.finish(job, now)
+        tended.gone += [(job, "expired") for job in old]
         for found in tended.found:
             self._take_over(found, now)
         if tended.works_again:
@@ -302,9 +311,6 @@ class Outbox:
         self._append(job, now + self._look_after_s if found.in_doubt else now, now)
         self._saved += 1
 
-    def _too_old(self, now: float) -> list[Job]:
-        return [job for job in self if job.place is not None and now - job.since > MAX_AGE_S and not job.in_flight]
-
     def _close(self, job: Job) -> None:
         """Drop the job's content from memory if the disk has it."""
         has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
@@ -321,16 +327,6 @@ class Outbox:
             if not job.in_flight:
                 self._exchange(job, job.request.closed())
                 return
-
-    def _gone(self, job: Job) -> None:
-        self._unpacked.pop(job, None)
-        self._bytes -= job.request.size
-        self._count -= 1
-        self._changes.added.pop(job, None)
-        self._changes.rewritten.pop(job, None)
-        if job.place is not None:
-            self._saved -= 1
-            self._changes.removed.append(job.place)
 
     # -- places ---------------------------------------------------------------------------------------------------
 

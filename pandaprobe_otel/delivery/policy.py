@@ -67,6 +67,7 @@ class DeliveryPolicy:
         """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
         self.offer = self._entry.offer
         self.put = self._entry.put
+        self.give_up = self._effects.give_up
         self.drop_all: Callable[[str], Dropped] = self._effects.drop_all
 
     @property
@@ -112,10 +113,6 @@ class DeliveryPolicy:
             counted("delivery", error)
             self.give_up(attempt, error, now)
 
-    def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """Give a job up because of an error in this library."""
-        self._effects.give_up(attempt, error, now)
-
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Attempt | float:
@@ -123,7 +120,10 @@ class DeliveryPolicy:
             self._entry.tended(self.outbox.inspect(now), now)
         if self._bucket.is_shared:
             self._heartbeat(now)
-        step = self._choose(now)
+        blocked_until = self.blockage.opens_at()
+        step: Attempt | float = blocked_until
+        if blocked_until <= now:
+            step = self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
         if self._bucket.is_shared:
             self._heartbeat(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self.outbox.inspect_at)
@@ -134,12 +134,6 @@ class DeliveryPolicy:
     def _is_blocked(self, now: float) -> bool:
         """Return whether no trace can be sent now for a cause other than the budget."""
         return self._bucket.paused or max(self.blockage.opens_at(), self.blockage.creates_from(now)) > now
-
-    def _choose(self, now: float) -> Attempt | float:
-        blocked_until = self.blockage.opens_at()
-        if blocked_until > now:
-            return blocked_until
-        return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def _next_other(self, now: float) -> Attempt | None:
         job = self.outbox.next_other(now)
