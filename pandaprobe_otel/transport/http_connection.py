@@ -79,8 +79,11 @@ class Connection:
         """
         self._deadline = deadline
         try:
-            for part in (head + body,) if len(body) < _JOINED_BELOW else (head, body):
-                self._write(part)
+            if len(body) < _JOINED_BELOW:
+                self._write(head + body)  # under no name, which would keep it while the answer is awaited
+            else:
+                self._write(head)
+                self._write(body)
         except TimeoutError as error:
             raise NotSentError from error
         except OSError as error:
