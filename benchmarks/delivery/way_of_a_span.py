@@ -3,7 +3,7 @@
     python benchmarks/delivery/way_of_a_span.py [--spool] [--list]
 
 All threads are profiled. The counts are the files and functions of this package that run for an agent call with a model
-call inside, after a first one has loaded everything. `--list` prints them by file.
+call inside, after others have loaded everything. `--list` prints them by file.
 """
 
 from __future__ import annotations
@@ -68,10 +68,15 @@ def main() -> int:
             return model(question)
 
         answer("first")
+        while not server.requests("GET", "/health"):  # a server on this machine is asked once for a live view
+            time.sleep(0.001)
+        for _ in range(2):
+            assert handle.flush(60)
+            answer("again")
         assert handle.flush(60)
         passed.is_on = True
-        answer("second")
-        while len(server.posts()) < 2:
+        answer("last")
+        while len(server.posts()) < 4:
             time.sleep(0.001)
         time.sleep(0.1)  # until the consequences of the answer are processed
         passed.is_on = False

@@ -46,8 +46,6 @@ class Assembler:
         self._awaits_root = awaits_root
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
-        self.has_large = False
-        """True if a trace has grown beyond its memory bound since the last check."""
         self.bytes = 0
         """Approximate bytes of the ended spans and the log records."""
         self._buffers: dict[int, TraceBuffer] = {}
@@ -90,7 +88,6 @@ class Assembler:
         size = buffer.end(span, span_id, now)
         self._open_spans += len(buffer.open) - before
         self.bytes += size
-        self.has_large = self.has_large or buffer.bytes >= self._timing.checkpoint_bytes
         return size
 
     def lost(self, trace_id: int, span_id: int, now: float) -> None:
@@ -124,22 +121,29 @@ class Assembler:
         given_up, self._given_up = self._given_up, 0
         return given_up
 
+    @property
+    def has_much(self) -> bool:
+        """True if ended spans take so much memory that traces are complete sooner."""
+        return self.bytes > self._timing.sooner_above_bytes
+
     def due(self, now: float) -> Iterator[TraceSegment]:
         """Yield the segments that are ready now. Checks only the traces that can be ready."""
-        self.has_large = False
         for buffer in self._touched:
-            self._plan_look(buffer, self._due_at(buffer, now))
+            at = self._due_at(buffer, now)
+            if at < buffer.look_at:  # a check that comes too early does no harm
+                buffer.look_at = at
+                heappush(self._looks, (at, buffer.trace_id))
         self._touched.clear()
         if len(self._looks) > _FEW_LOOKS + 2 * len(self._buffers):  # most are outdated
             self._looks = [(each.look_at, key) for key, each in self._buffers.items() if each.look_at < math.inf]
             heapify(self._looks)
-        while self._looks and self._looks[0][0] <= now:
+        while self._looks and self._looks[0][0] <= (by := now + self._timing.sooner_s * self.has_much):
             at, trace_id = heappop(self._looks)
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
             self._let_go(buffer, now)
-            stage = self._stage(buffer, now)
+            stage = self._stage(buffer, by)
             if stage is not None:
                 yield self._take(buffer, stage, now)
             elif not buffer.open and not buffer.ended:
@@ -198,25 +202,16 @@ class Assembler:
     def _early_at(self, buffer: TraceBuffer) -> float:
         """Return the time at which the spans so far are sent, even if others are still open."""
         timing = self._timing
-        if self._is_large(buffer):
+        if len(buffer.ended) >= timing.checkpoint_spans or buffer.bytes >= timing.checkpoint_bytes:
             return -math.inf
         if buffer.memory.posted:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _plan_look(self, buffer: TraceBuffer, at: float) -> None:
-        """Plan a check of a trace at this time at the latest. A check that comes too early does no harm."""
-        if at < buffer.look_at:
-            buffer.look_at = at
-            heappush(self._looks, (at, buffer.trace_id))
-
     def _let_go(self, buffer: TraceBuffer, now: float) -> None:
         before = len(buffer.open)
         buffer.let_go(now)
         self._open_spans += len(buffer.open) - before
-
-    def _is_large(self, buffer: TraceBuffer) -> bool:
-        return len(buffer.ended) >= self._timing.checkpoint_spans or buffer.bytes >= self._timing.checkpoint_bytes
 
     def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory

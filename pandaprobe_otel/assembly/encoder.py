@@ -55,14 +55,15 @@ class SegmentEncoder:
         open_views = [view_of(span) for span in segment.open]
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))
-            segment.memory.parents.update((view.span_id, view.parent_id) for view in views)
+            left_out = {view.span_id: view.parent_id for view in views}
+            segment.memory.parents = {**(segment.memory.parents or {}), **left_out}
             return []
-        kept = self._filter.keep(ended, views, open_views, segment.memory)
-        self._ledger.dropped("filtered", kept.left_out)
-        sent = kept.views
+        sent = self._filter.keep(ended, views, open_views, segment.memory)
+        self._ledger.dropped("filtered", len(views) - len(sent))
         if segment.stage is Stage.FIRST:
-            sent += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
-            self._ledger.ended(len(sent) - len(kept.views))  # an open root is sent twice: now and at its end
+            roots = tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
+            self._ledger.ended(len(roots))  # an open root is sent twice: now and at its end
+            sent += roots
         if not sent:
             return []
         return [*self._requests(segment, sent), *self._scores(segment, sent)]

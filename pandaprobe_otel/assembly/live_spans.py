@@ -1,8 +1,8 @@
 """Sender of running spans to a local server, whose pages then show a trace before it is delivered.
 
-The worker calls this between its checks; it costs the app's threads nothing. A span is sent at its begin only if it is
-certain to be kept: local roots, and spans whose attributes show GenAI work. The other spans are sent at their end.
-`capture`, `mask` and the switches of emitters apply to each event.
+The worker calls this between its checks, and another thread waits for the server; it costs the app's threads nothing.
+A span is sent at its begin only if it is certain to be kept: local roots, and spans whose attributes show GenAI work.
+The other spans are sent at their end. `capture`, `mask` and the switches of emitters apply to each event.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Trace:
 
 
 class LiveSpans:
-    """Sender of live events to one server. Only the worker calls it: `errand` and `take` under its lock."""
+    """Sender of live events to one server. Only the worker calls `send` and `take`, under its lock."""
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class LiveSpans:
         self._break_s = _FIRST_BREAK_S
         self._waits_since: float | None = None
         self._has_failed = False
+        self._thread: threading.Thread | None = None
         self._texts: dict[tuple[int, int], int] = {}
         """Characters last sent of each open stream."""
 
@@ -137,10 +138,21 @@ class LiveSpans:
         self._traces.pop(trace_id, None)
         self._queue.forget({trace_uuid(trace_id)})
 
+    def send(self) -> None:
+        """Send the events that have waited long enough, one request at a time; the worker takes spans meanwhile."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if (errand := self.errand()) is not None:
+            self._thread = threading.Thread(target=errand, name="pandaprobe-live", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                self._thread = None  # during interpreter shutdown
+
     def errand(self) -> Callable[[], None] | None:
         """Return a function that sends the events that have waited long enough; None if there are none. Neither raises.
 
-        The worker runs it without its lock, so that only the worker waits for the server.
+        No other must be asked for before it has returned.
         """
         try:
             return self._errand()
@@ -181,8 +193,6 @@ class LiveSpans:
         if self._has_failed:
             self._has_failed = False
             self._pause()
-        if self._is_able is False:
-            self._traces.clear()
         if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
             self._waits_since = self._monotonic()
         if (
@@ -270,8 +280,8 @@ class LiveSpans:
             return  # read again at the next check, because attributes may still be set
         trace.views.update(new)
         trace.ended = []
-        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
-        begun = [_below(view, trace.memory.parents) for view in new.values() if self._filter.keeps_for_sure(view)]
+        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory)
+        begun = [_below(view, trace.memory.parents or {}) for view in new.values() if self._filter.keeps_for_sure(view)]
         ends = {span_uuid(view.trace_id, view.span_id) for view in kept}
         for span in self._mapped([*kept, *begun]):
             self._queue.add(LiveEvent.of_span("e" if span["span_id"] in ends else "b", trace_uuid(trace_id), span))

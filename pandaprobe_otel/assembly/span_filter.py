@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from pandaprobe_otel.assembly.remote_parents import named_in
@@ -33,14 +33,6 @@ _MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Framework scopes, with name prefixes of their spans that only pass messages on or repeat another span."""
 _NOTHING: Final[tuple[str, ...]] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Views to send, with corrected parents, and the number of spans left out."""
-
-    views: tuple[SpanView, ...]
-    left_out: int
 
 
 class SpanFilter:
@@ -77,13 +69,13 @@ class SpanFilter:
         views: Sequence[SpanView],
         open_views: Sequence[SpanView],
         memory: Memory,
-    ) -> Kept:
-        """Choose among the ended spans. `memory` keeps the parent of each span that is left out."""
-        parents = memory.parents
+    ) -> tuple[SpanView, ...]:
+        """Return the ended spans to send, with corrected parents. `memory` keeps the parents of the others."""
+        parents = memory.parents or {}
         if self._selection == "agent" and not (open_views or parents) and all(map(_is_plain_work, views)):
-            return Kept(views=tuple(views), left_out=0)
+            return tuple(views)
         here = {view.span_id: view for view in (*views, *open_views)}
-        needed = memory.sent_below.keys() | {named for span in ended if (named := named_in(span[0])) is not None}
+        needed = (memory.sent_below or set()) | {named for span in ended if (named := named_in(span[0])) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
@@ -95,10 +87,11 @@ class SpanFilter:
             else:
                 parents[view.span_id] = view.parent_id
         sent = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
+        memory.parents = parents or None
         for view in sent:
             if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
-                memory.sent_below[view.parent_id] = None
-        return Kept(views=sent, left_out=len(ended) - len(kept))
+                memory.sent_below = {*(memory.sent_below or ()), view.parent_id}
+        return sent
 
     def _wants(self, span: EndedSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
         if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:

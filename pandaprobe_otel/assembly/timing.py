@@ -11,6 +11,9 @@ class Timing:
 
     settle_s: float = 0.5
     """Wait for another span while none is open (one may start just after its parent has ended)."""
+    sooner_s: float = 0.4
+    sooner_above_bytes: int = 1 << 20
+    """Bytes of ended spans above which traces are complete sooner: spans take twice the memory of their JSON."""
     linger_s: float = 10.0
     """Wait for open spans after the root has ended (a stream may still be read)."""
     checkpoint_after_s: float = 300.0

@@ -77,21 +77,21 @@ class Worker:
         also: Callable[[], None] = lambda: None,
         journal: Callable[[Sequence[SpanEvent]], None] | None = None,
         watch: Callable[[Sequence[SpanEvent]], None] | None = None,
-        errand: Callable[[], Callable[[], None] | None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: in this queue, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
         `watch`: called with starts and ends, for a view of running spans. It never raises.
-        `errand`: returns work that waits for the network. This thread does it without its lock after a poll.
+        `after`: called in the worker's thread after each poll. It never raises, and waits for nothing.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
         self._watch = watch
-        self._errand = errand
+        self._after = after
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -253,9 +253,7 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
-                errand = self._errand()
-            if errand is not None:
-                errand()
+                self._after()
             if not is_idle:
                 self._pause()
             self._sleep(is_idle=is_idle)
@@ -282,14 +280,14 @@ class Worker:
             self._assembler = self._make_assembler()
 
     def _pause(self) -> None:
-        """Wait for the next poll. If many spans arrive meanwhile, take them; if they are large, poll at once."""
+        """Wait for the next poll. If many spans arrive meanwhile, take them; if much waits, poll at once."""
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
             self._wake_at = _MANY
             with self._work_lock:
                 self._drain()
-                if self._assembler.has_large:
+                if self._assembler.has_much:
                     return
 
     def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:

@@ -210,7 +210,7 @@ def _row(letter: Letter) -> dict[str, Any]:
         return {**row, "request": "damaged", "trace_id": None, "name": None, "spans": None, "body": None}
     return {
         **row,
-        "request": f"{request.method} {request.path}",
+        "request": request.target,
         "trace_id": request.trace_id,
         "name": request.name,
         "spans": len(request.spans),

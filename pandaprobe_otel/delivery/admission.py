@@ -45,33 +45,20 @@ class Admission:
         self._outbox = outbox
         self._keeps_all = outbox.keeps_all
         self._blocked = blocked
-        self._sampler = TailSampler(outbox.patience_min)
-
-    @property
-    def kept_share(self) -> float:
-        """Probability of admission for a trace without priority; 1 without overload."""
-        return 1.0 - self._sampler.cut
+        self.sampler = TailSampler(outbox.patience_min)
 
     def admit(self, request: OutgoingRequest, now: float) -> OutgoingRequest | None:
         """Return the request to send, or None if its trace is left out."""
-        if not request.is_remote and self._sampler.is_left_out(request.trace_id):
+        if not request.is_remote and self.sampler.is_left_out(request.trace_id):
             return None
         if request.step is not Step.CREATE:
             return request
-        request = self._sampler.marked(request)
+        request = self.sampler.marked(request)
         chance = self._chance(request, now)
         if not chance:
-            self._sampler.left_out(request.trace_id)
+            self.sampler.left_out(request.trace_id)
             return None
         return with_chance(request, chance)
-
-    def sent(self) -> None:
-        """Count a trace that took a token."""
-        self._sampler.sent()
-
-    def evicted(self, trace_id: str) -> None:
-        """Leave out a trace that was evicted for lack of room, with all its later requests."""
-        self._sampler.left_out(trace_id)
 
     def fate(self, job: Job, waited_s: float, now: float, *, is_strange: bool, closing: bool) -> Fate:
         """Decide about a job whose root has been missing for `waited_s`.
@@ -80,7 +67,7 @@ class Admission:
         trace out because of its id's randomness; then all other processes leave it out too.
         """
         request = job.request
-        cut = self._bucket.publish_cutoff(self._sampler.cut, now)
+        cut = self._bucket.publish_cutoff(self.sampler.cut, now)
         if job.looks == 0:  # the decision of the root's process at that time applies
             job.is_below_cut = not request.is_error and randomness_of_uuid(request.trace_id) < cut
         job.looks += 1
@@ -101,9 +88,9 @@ class Admission:
     def _chance(self, request: OutgoingRequest, now: float) -> float:
         waiting = self._outbox.schedule.waiting_for_tokens
         if self._keeps_all or not waiting:
-            return self._sampler.calm(request, now)
+            return self.sampler.calm(request, now)
         blocked, fill = self._blocked(now), self._outbox.fill
-        chance = self._sampler.chance(request, waiting=waiting, fill=fill, blocked=blocked, now=now)
-        if self._sampler.cut:
-            self._bucket.publish_cutoff(self._sampler.cut, now)
+        chance = self.sampler.chance(request, waiting=waiting, fill=fill, blocked=blocked, now=now)
+        if self.sampler.cut:
+            self._bucket.publish_cutoff(self.sampler.cut, now)
         return chance

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from pandaprobe_otel.delivery.daily_budget import DailyBudget
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
 
 OUTAGE_AFTER_FAILURES: Final = 3
+_DAY_S: Final = 86_400.0
+
+
+class DailyBudget:
+    """Bound of `limit` traces in any 24 hours, because each trace is billed, or no bound if it is None."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._spent: deque[float] = deque()
+
+    def free_at(self, now: float) -> float:
+        """Return the time from which the next trace may be sent."""
+        while self._spent and self._spent[0] + _DAY_S <= now:
+            self._spent.popleft()
+        if self._limit is None or len(self._spent) < self._limit:
+            return 0.0
+        return self._spent[0] + _DAY_S if self._spent else math.inf
+
+    def spend(self, now: float) -> None:
+        """Count a trace as sent."""
+        if self._limit is not None:
+            self._spent.append(now)
+
+    def take_back(self) -> None:
+        """Uncount the newest trace, because it was not sent after all."""
+        if self._spent:
+            self._spent.pop()
 
 
 class Blockage:
@@ -28,7 +56,7 @@ class Blockage:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
-        self._daily = DailyBudget(max_traces_per_day) if max_traces_per_day is not None else None
+        self.daily = DailyBudget(max_traces_per_day)
         self.is_in_trouble = False
         """True if an answer since the last accepted create was not a success. Only then can a gate be closed."""
         self.failures = 0
@@ -47,7 +75,7 @@ class Blockage:
 
     def creates_from(self, now: float) -> float:
         """Return the time at which the plan and the daily budget allow a trace to be posted."""
-        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        free_at = self.daily.free_at(now)
         return max(free_at, self._quota.opens_at()) if self.is_in_trouble else free_at
 
     def enter(self, now: float, *, is_create: bool) -> None:
@@ -57,16 +85,6 @@ class Blockage:
             self._auth.enter(now)
             if is_create:
                 self._quota.enter(now)
-
-    def posting(self, now: float) -> None:
-        """Count a trace in the daily budget."""
-        if self._daily is not None:
-            self._daily.spend(now)
-
-    def not_posted(self) -> None:
-        """Uncount the newest trace, because it was not sent after all."""
-        if self._daily is not None:
-            self._daily.take_back()
 
     def leave(self, *, is_create: bool) -> None:
         """End a request whose outcome proves nothing."""

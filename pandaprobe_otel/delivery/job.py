@@ -54,17 +54,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """Changes from outside: requests that were found, and jobs that are gone, with the reason."""
-
-    found: tuple[OutgoingRequest, ...] = ()
-    damaged_spans: int = 0
-    """Unreadable spans from other processes."""
-    gone: tuple[tuple[Job, str], ...] = ()
-    body_cap: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
@@ -79,9 +68,10 @@ class Attempt:
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """Return the HTTP request of this attempt."""
+        method, path = self.target.split(" ", 1)
         return Request(
-            method=self.method,
-            path=self.path,
+            method=method,
+            path=path,
             body=None if self.is_check else self.job.request.body(),
             timeout_s=timeout_s,
             most_read=_MOST_LOOKED_AT if self.is_check else _MOST_READ,
@@ -89,11 +79,6 @@ class Attempt:
         )
 
     @property
-    def method(self) -> str:
-        """HTTP method of the request."""
-        return "GET" if self.is_check else self.job.request.method
-
-    @property
-    def path(self) -> str:
-        """Path of the request below the endpoint."""
-        return f"/traces/{self.job.request.trace_id}" if self.is_check else self.job.request.path
+    def target(self) -> str:
+        """HTTP method of the request, and its path below the endpoint."""
+        return f"GET /traces/{self.job.request.trace_id}" if self.is_check else self.job.request.target

@@ -96,8 +96,7 @@ class Causes:
         """Report a request that the server will never accept."""
         self._notices.say(
             f"{reason}: {verdict.message[:60]}",
-            f"PandaProbe refused {request.method} {request.path} ({request.name!r}): {verdict.message}. "
-            + _cost(request),
+            f"PandaProbe refused {request.target} ({request.name!r}): {verdict.message}. " + _cost(request),
             level=logging.ERROR,
         )
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.job import Inspection, Job, Line
+from pandaprobe_otel.delivery.job import Job, Line
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.store import Changes, Found, Store
+from pandaprobe_otel.delivery.store import Changes, Found, Store, Tended
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Outbox:
         self._bytes = 0
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self.schedule = Schedule(self._lines, keeps_all=keeps_all)
+        self.schedule = Schedule(keeps_all=keeps_all)
         self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
         self._unpacked: dict[Job, None] = {}
         """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
@@ -154,7 +154,7 @@ class Outbox:
         if self.has_create(job):
             line.jobs[:2] = line.jobs[1], job
             at = line.jobs[0].since
-        self.schedule.add(job.request.line, line, at)
+        self.schedule.add(line, at)
 
     def has_create(self, job: Job) -> bool:
         """Return whether this process is about to post the trace that the job adds to."""
@@ -176,9 +176,16 @@ class Outbox:
             return
         self.schedule.remove(line)
         line.jobs.remove(job)
-        self._gone(job)
+        self._unpacked.pop(job, None)
+        self._bytes -= job.request.size
+        self._count -= 1
+        self._changes.added.pop(job, None)
+        self._changes.rewritten.pop(job, None)
+        if job.place is not None:
+            self._saved -= 1
+            self._changes.removed.append(job.place)
         if line.jobs:
-            self.schedule.add(key, line, now if next_at is None else next_at)
+            self.schedule.add(line, now if next_at is None else next_at)
         else:
             del self._lines[key]
 
@@ -236,33 +243,31 @@ class Outbox:
             return math.inf
         return -math.inf if self._is_over else self._store.tend_at
 
-    def inspect(self, now: float) -> Inspection:
+    def inspect(self, now: float) -> Tended:
         """Take over the requests of dead processes; give up jobs that are lost, too old or beyond the bound.
 
         Call this at `inspect_at`.
         """
         store = self._store
         if store is None:
-            return Inspection()
+            return Tended()
         tended = store.tend(self.__iter__, now)
-        gone = [(job, "spool_damaged") for job in tended.lost] + [(job, "expired") for job in self._too_old(now)]
-        for job, _ in gone:
+        for job, _ in tended.gone:
             self.finish(job, now)
+        saved = [job for job in self if job.place is not None and not job.in_flight]
+        for job in (old := [job for job in saved if now - job.since > MAX_AGE_S]):
+            self.finish(job, now)
+        tended.gone += [(job, "expired") for job in old]
         for found in tended.found:
             self._take_over(found, now)
         if tended.works_again:
             self._saved = sum(job.place is not None for job in self)
             self._changes.added.update((job, None) for job in self if job.place is None)
         self.save()
-        gone += self._evict()
+        tended.gone += self._evict()
         self.save()
         self._is_over = False  # within the bound, or all remaining jobs are under way
-        return Inspection(
-            found=tuple(found.request for found in tended.found),
-            damaged_spans=tended.damaged_spans,
-            gone=tuple(gone),
-            body_cap=tended.body_cap,
-        )
+        return tended
 
     def refused(self, job: Job, words: str) -> None:
         """Keep a refused request with the server's words, if there is a store."""
@@ -306,9 +311,6 @@ class Outbox:
         self._append(job, now + self._look_after_s if found.in_doubt else now, now)
         self._saved += 1
 
-    def _too_old(self, now: float) -> list[Job]:
-        return [job for job in self if job.place is not None and now - job.since > MAX_AGE_S and not job.in_flight]
-
     def _close(self, job: Job) -> None:
         """Drop the job's content from memory if the disk has it."""
         has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
@@ -326,16 +328,6 @@ class Outbox:
                 self._exchange(job, job.request.closed())
                 return
 
-    def _gone(self, job: Job) -> None:
-        self._unpacked.pop(job, None)
-        self._bytes -= job.request.size
-        self._count -= 1
-        self._changes.added.pop(job, None)
-        self._changes.rewritten.pop(job, None)
-        if job.place is not None:
-            self._saved -= 1
-            self._changes.removed.append(job.place)
-
     # -- places ---------------------------------------------------------------------------------------------------
 
     def _append(self, job: Job, at: float, now: float) -> None:
@@ -346,7 +338,7 @@ class Outbox:
         index = is_held if comes_first else len(line.jobs)
         self._insert(line, index, job)
         if index == 0:
-            self.schedule.add(request.line, line, at, now)
+            self.schedule.add(line, at, now)
 
     def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)

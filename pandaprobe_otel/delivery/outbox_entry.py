@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -9,14 +10,21 @@ from pandaprobe_otel.delivery.admission import Admission
 from pandaprobe_otel.delivery.attached_metadata import AttachedMetadata
 from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.error_reserve import ErrorReserve
-from pandaprobe_otel.delivery.job import Inspection, Job
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.orphans import Orphans
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.store import Tended
 
+_FEWEST_RESERVED: Final = 5
+_MOST_RESERVED: Final = 20
+_OVERLOAD: Final = 100
+"""Number of waiting traces above which sending them takes more than a minute."""
+_ERRORS_COUNT_S: Final = 600.0
+_ERRORS_PER_TOKEN: Final = 40
+"""Errors within ten minutes that reserve one more token, which equals four errors a minute."""
 LARGEST_BODY: Final = 4 << 20
 """Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
 
@@ -37,7 +45,8 @@ class OutboxEntry:
         self._outbox = outbox
         self._ledger = ledger
         self._causes = causes
-        self._reserve = ErrorReserve()
+        self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
+        """Times at which traces with an error came."""
         self._body_cap = LARGEST_BODY
         self.admission = Admission(bucket, outbox, blocked)
         self.attached = AttachedMetadata()
@@ -58,7 +67,7 @@ class OutboxEntry:
         """Take over a request, split into parts that the server accepts."""
         request = self.orphans.followed(request)
         if request.step is Step.CREATE and request.is_error:
-            self._reserve.error_came(now)
+            self._errors.append(now)
         pieces = request.split()
         if request.size > self._body_cap:
             pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
@@ -72,17 +81,17 @@ class OutboxEntry:
         self.repeated.add(request.trace_id)
         self.put(request, now)
 
-    def inspected(self, inspection: Inspection, now: float) -> None:
+    def tended(self, tended: Tended, now: float) -> None:
         """Take over the requests of other processes, and count the jobs that are gone."""
-        self._ledger.ended(sum(request.span_count for request in inspection.found) + inspection.damaged_spans)
-        self._ledger.dropped("spool_damaged", inspection.damaged_spans)
-        for request in inspection.found:
-            if request.is_error and request.step is Step.CREATE:
-                self._reserve.error_came(now)
-        for job, reason in inspection.gone:
+        self._ledger.ended(sum(found.request.span_count for found in tended.found) + tended.damaged_spans)
+        self._ledger.dropped("spool_damaged", tended.damaged_spans)
+        for found in tended.found:
+            if found.request.is_error and found.request.step is Step.CREATE:
+                self._errors.append(now)
+        for job, reason in tended.gone:
             self._had_to_go(job, reason)
-        if inspection.body_cap is not None:
-            self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
+        if tended.body_cap is not None:
+            self._body_cap = max(min(tended.body_cap, self._body_cap), SMALLEST_CAP)
 
     def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
         """Count the spans, or the score, of a request that is given up."""
@@ -112,8 +121,16 @@ class OutboxEntry:
         return True
 
     def left_to_errors(self, job: Job, now: float) -> int:
-        """Return the tokens that the job may not take."""
-        return 0 if job.request.is_error else self._reserve.tokens(self._outbox.schedule.waiting_for_tokens, now)
+        """Return the tokens that the job may not take, while more traces wait than can be sent in a minute.
+
+        Under overload, every token is lent, and a new error would wait up to a minute for one. So other traces leave a
+        few tokens. They lose that part of the limit while errors come, and nothing otherwise.
+        """
+        while self._errors and self._errors[0] < now - _ERRORS_COUNT_S:
+            self._errors.popleft()
+        if job.request.is_error or not self._errors or self._outbox.schedule.waiting_for_tokens < _OVERLOAD:
+            return 0
+        return _FEWEST_RESERVED + len(self._errors) // _ERRORS_PER_TOKEN
 
     def _evicted(self, gone: list[tuple[Job, str]], now: float) -> None:
         unposted = {job.request.trace_id for job, _ in gone if _is_unposted(job)}
@@ -131,7 +148,7 @@ class OutboxEntry:
         if job.request.step is Step.CREATE:
             self.attached.evicted(job.request)
         if _is_unposted(job):
-            self.admission.evicted(job.request.trace_id)
+            self.admission.sampler.left_out(job.request.trace_id)
         self._causes.had_to_go(reason)
 
 

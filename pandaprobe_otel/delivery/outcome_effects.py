@@ -6,7 +6,9 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
+
+import orjson
 
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Fate
 from pandaprobe_otel.delivery.audit import Audit
@@ -16,10 +18,9 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
-from pandaprobe_otel.delivery.lookup_answer import lacks_spans
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
-from pandaprobe_otel.delivery.outgoing_request import Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
@@ -91,7 +92,7 @@ class OutcomeEffects:
         is_create = attempt.lease is not None
         self._blockage.answered(verdict, now, is_create=is_create, is_check=attempt.is_check, is_audit=attempt.is_audit)
         if verdict.kind is not VerdictKind.DELIVERED:
-            self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
+            self.last_error = f"{attempt.target}: {verdict.message}"
             self._has_cost_spans = False
         if attempt.is_audit and self._audit is not None:
             self._after_audit(self._audit, verdict, now)
@@ -127,7 +128,7 @@ class OutcomeEffects:
         """
         if attempt.lease is not None:
             self._bucket.take_back(attempt.lease, now)
-            self._blockage.not_posted()
+            self._blockage.daily.take_back()
         self._blockage.leave(is_create=attempt.lease is not None)
         self._outbox.retry(attempt.job, now)
 
@@ -150,7 +151,7 @@ class OutcomeEffects:
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.request.step is Step.SCORE
-        if verdict.kind is VerdictKind.DELIVERED and not is_score and not lacks_spans(outcome, job.request):
+        if verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, job.request):
             self._delivered(job, now)
         elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
             self._not_there_yet(job, now)
@@ -317,3 +318,25 @@ class OutcomeEffects:
 def _may_be_done(verdict: Verdict) -> bool:
     """Return whether the server may have carried out the request: it can store a trace and then fail (measured)."""
     return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500
+
+
+def _lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
+    """Return whether the stored trace lacks spans of the request: another process, or an earlier part, posted it.
+
+    Return False too if the answer has no list of spans, because nothing can be compared.
+    """
+    shown = _shown_spans(outcome.body) if isinstance(outcome, Answer) else None
+    if shown is None:
+        return False
+    found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
+    ids = {span_id for span_id in found if isinstance(span_id, str)}
+    return any(orjson.loads(span).get("span_id") not in ids for span in request.opened().spans)
+
+
+def _shown_spans(body: bytes) -> list[Any] | None:
+    try:
+        trace: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    spans: list[Any] | None = cast("dict[str, Any]", trace).get("spans") if isinstance(trace, dict) else None
+    return spans if isinstance(spans, list) else None

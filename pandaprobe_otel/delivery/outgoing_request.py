@@ -33,6 +33,14 @@ class Step(StrEnum):
     """
 
 
+_TARGETS: Final = {
+    Step.CREATE: "POST /traces",
+    Step.APPEND: "POST /traces/{}/spans",
+    Step.FINISH: "PATCH /traces/{}",
+    Step.SCORE: "POST /evaluations/trace-scores",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRequest:
     """Part of a trace, ready to be sent.
@@ -85,19 +93,9 @@ class OutgoingRequest:
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
     @property
-    def method(self) -> str:
-        """HTTP method of the request."""
-        return "PATCH" if self.step is Step.FINISH else "POST"
-
-    @property
-    def path(self) -> str:
-        """Path of the request below the endpoint."""
-        if self.step is Step.CREATE:
-            return "/traces"
-        if self.step is Step.SCORE:
-            return "/evaluations/trace-scores"
-        suffix = "/spans" if self.step is Step.APPEND else ""
-        return f"/traces/{self.trace_id}{suffix}"
+    def target(self) -> str:
+        """HTTP method of the request, and its path below the endpoint."""
+        return _TARGETS[self.step].format(self.trace_id)
 
     def body(self) -> bytes:
         """Return the JSON body of the request."""

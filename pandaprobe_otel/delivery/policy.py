@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
@@ -19,9 +19,6 @@ from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
 from pandaprobe_otel.delivery.outcome_effects import Dropped, OutcomeEffects
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Outcome
-
-if TYPE_CHECKING:
-    pass
 
 _AFTER_FAULT_S: Final = 1.0
 
@@ -70,12 +67,13 @@ class DeliveryPolicy:
         """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
         self.offer = self._entry.offer
         self.put = self._entry.put
+        self.give_up = self._effects.give_up
         self.drop_all: Callable[[str], Dropped] = self._effects.drop_all
 
     @property
     def kept_share(self) -> float:
         """Probability of admission for a trace without priority; 1 without overload."""
-        return self._entry.admission.kept_share
+        return 1.0 - self._entry.admission.sampler.cut
 
     def is_choosing(self, now: float) -> bool:
         """Return whether traces are left out because of the limit, and not because sending is impossible."""
@@ -115,20 +113,18 @@ class DeliveryPolicy:
             counted("delivery", error)
             self.give_up(attempt, error, now)
 
-    def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """Give a job up because of an error in this library."""
-        self._effects.give_up(attempt, error, now)
-
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Attempt | float:
         if now >= self.outbox.inspect_at:
-            self._entry.inspected(self.outbox.inspect(now), now)
-        if not self._bucket.is_shared:
-            step = self._choose(now)
-        else:
+            self._entry.tended(self.outbox.inspect(now), now)
+        if self._bucket.is_shared:
             self._heartbeat(now)
-            step = self._choose(now)
+        blocked_until = self.blockage.opens_at()
+        step: Attempt | float = blocked_until
+        if blocked_until <= now:
+            step = self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
+        if self._bucket.is_shared:
             self._heartbeat(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self.outbox.inspect_at)
 
@@ -138,12 +134,6 @@ class DeliveryPolicy:
     def _is_blocked(self, now: float) -> bool:
         """Return whether no trace can be sent now for a cause other than the budget."""
         return self._bucket.paused or max(self.blockage.opens_at(), self.blockage.creates_from(now)) > now
-
-    def _choose(self, now: float) -> Attempt | float:
-        blocked_until = self.blockage.opens_at()
-        if blocked_until > now:
-            return blocked_until
-        return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def _next_other(self, now: float) -> Attempt | None:
         job = self.outbox.next_other(now)
@@ -166,8 +156,8 @@ class DeliveryPolicy:
         if not entry.opened(job, now):
             self._bucket.release(lease, now)
             return None
-        self.blockage.posting(now)
-        entry.admission.sent()
+        self.blockage.daily.spend(now)
+        entry.admission.sampler.sent()
         self._ledger.leased(now - job.since)
         dropped = self._ledger.dropped_so_far()
         if dropped or entry.attached.has_something:

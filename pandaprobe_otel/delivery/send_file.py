@@ -85,7 +85,7 @@ def send_file(
             if progress is not None:
                 progress(batch[-1].line)
     finally:
-        last_error = pool.last_error
+        last_error = pool.policy.last_error
         pool.close(time.monotonic())
     counts = ledger.read()
     return Sent(

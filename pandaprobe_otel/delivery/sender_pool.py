@@ -55,7 +55,7 @@ class SenderPool:
         self._start_fresh()
 
     def _start_fresh(self) -> None:
-        self._policy = self._make_policy()
+        self.policy = self._make_policy()
         self._make_locks()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
@@ -79,11 +79,6 @@ class SenderPool:
         """Notified when senders should look for requests."""
         self._fork = threading.local()
 
-    @property
-    def last_error(self) -> str | None:
-        """Newest answer that was not a success, in the server's words."""
-        return self._policy.last_error
-
     def begin(self) -> None:
         """Send the requests of other processes that are on disk."""
         with self._changed:
@@ -99,29 +94,14 @@ class SenderPool:
         with self._changed:
             now = self._monotonic()
             for request in requests:
-                self._policy.offer(request, now)
+                self.policy.offer(request, now)
             if self._stopped:
-                self._policy.drop_all("shutdown")
+                self.policy.drop_all("shutdown")
             else:
-                self._policy.outbox.save(journal)
+                self.policy.outbox.save(journal)
             self._due_at = 0.0  # unknown until the senders have looked again
-            if not self._policy.outbox.is_done:
+            if not self.policy.outbox.is_done:
                 self._call_sender()
-
-    @property
-    def fill(self) -> float:
-        """The filled share of the room for waiting requests, from 0 to 1."""
-        return self._policy.outbox.fill
-
-    @property
-    def kept_share(self) -> float:
-        """Probability of admission for a trace without priority; 1 without overload."""
-        return self._policy.kept_share
-
-    @property
-    def is_choosing(self) -> bool:
-        """True if traces are left out because of the limit, and not because sending is impossible."""
-        return self._policy.is_choosing(self._monotonic())
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; return True if everything is delivered or on disk.
@@ -131,12 +111,12 @@ class SenderPool:
         if not self._has_live_sender():
             self._send_until(deadline)
         with self._locked(deadline) as is_locked:
-            while is_locked and not self._policy.outbox.is_done:
+            while is_locked and not self.policy.outbox.is_done:
                 now = self._monotonic()
-                may_stay = self._policy.outbox.is_kept
+                may_stay = self.policy.outbox.is_kept
                 if now >= deadline or self._is_hopeless(now, deadline, may_stay=may_stay):
                     return may_stay
-                looks_again = may_stay or self._policy.closing
+                looks_again = may_stay or self.policy.closing
                 self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
         return is_locked
 
@@ -152,7 +132,7 @@ class SenderPool:
             if not is_locked:
                 self._stopped = True
                 return None
-            self._policy.close()
+            self.policy.close()
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have checked again
@@ -162,9 +142,9 @@ class SenderPool:
             self._stopped = True
             if not is_locked:
                 return None
-            self.left_behind = self._policy.outbox.saved_spans
-            dropped = self._policy.drop_all("shutdown")
-            self._policy.leave()
+            self.left_behind = self.policy.outbox.saved_spans
+            dropped = self.policy.drop_all("shutdown")
+            self.policy.leave()
             self._work.notify_all()
             self._changed.notify_all()
         self._join_senders()
@@ -174,7 +154,7 @@ class SenderPool:
         """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
         if held:
-            self._policy.outbox.before_fork()
+            self.policy.outbox.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads of the parent continue."""
@@ -184,7 +164,7 @@ class SenderPool:
 
     def reset_after_fork(self) -> None:
         """Start empty with new locks in a forked child. The parent sends what it has."""
-        self._policy.outbox.abandon(is_quiet=getattr(self._fork, "held", False))
+        self.policy.outbox.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
@@ -204,7 +184,7 @@ class SenderPool:
 
         In a process that continues, this is only true for requests that may stay where they are.
         """
-        closing = self._policy.closing
+        closing = self.policy.closing
         if not (closing or may_stay):
             return False
         alive = sum(thread.is_alive() for thread in self._threads)
@@ -214,7 +194,7 @@ class SenderPool:
         return self._waiting == alive and (self._due_at > end or now >= end)
 
     def _end(self, deadline: float) -> float:
-        return min(deadline, self._patient_until) if self._policy.blockage.unreachable else deadline
+        return min(deadline, self._patient_until) if self.policy.blockage.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -263,11 +243,11 @@ class SenderPool:
     def _conclude(self, attempt: Attempt, outcome: Outcome | Exception) -> None:
         now = self._monotonic()
         if isinstance(outcome, Exception):
-            self._policy.give_up(attempt, outcome, now)
+            self.policy.give_up(attempt, outcome, now)
         else:
-            self._policy.done(attempt, outcome, now)
-        self._policy.outbox.save()
-        if self._policy.outbox.is_done or self._policy.closing:
+            self.policy.done(attempt, outcome, now)
+        self.policy.outbox.save()
+        if self.policy.outbox.is_done or self.policy.closing:
             self._changed.notify_all()
 
     def _next(self, deadline: float) -> Attempt | None:
@@ -278,19 +258,19 @@ class SenderPool:
             if is_own_thread and self._in_flight and now - self._newest_request_at < _HURRIES_S:
                 self._watch()
                 continue
-            step = self._policy.next(now)
-            self._policy.outbox.save()
+            step = self.policy.next(now)
+            self.policy.outbox.save()
             if isinstance(step, Attempt):
                 self._in_flight += 1
                 self._newest_request_at = now
-                has_ready = self._policy.outbox.schedule.waiting_for_tokens > 0
-                if self._waiting == 0 and (has_ready or self._policy.expected_at < math.inf):
+                has_ready = self.policy.outbox.schedule.waiting_for_tokens > 0
+                if self._waiting == 0 and (has_ready or self.policy.expected_at < math.inf):
                     self._add_sender()  # the new sender checks whether this one keeps up
                 elif self._waiting and not self._is_watched and has_ready:
                     self._work.notify()
                 return step
             end = self._end(deadline)
-            if not is_own_thread and (self._policy.outbox.is_done or end <= now or step > end):
+            if not is_own_thread and (self.policy.outbox.is_done or end <= now or step > end):
                 return None
             self._due_at = step
             self._changed.notify_all()  # waiting may be pointless for callers of `wait_idle`

@@ -60,11 +60,11 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Tended:
-    """Result of tending the store."""
+    """Changes from outside: requests that were found, and jobs that are gone."""
 
     found: list[Found] = field(default_factory=list[Found])
-    lost: list[Job] = field(default_factory=list["Job"])
-    """Jobs whose content cannot be read any more."""
+    gone: list[tuple[Job, str]] = field(default_factory=list["tuple[Job, str]"])
+    """Jobs whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
     damaged_spans: int = 0
     """Unreadable spans of other processes."""
     works_again: bool = False

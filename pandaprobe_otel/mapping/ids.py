@@ -12,7 +12,8 @@ _LOW_64 = (1 << 64) - 1
 
 def trace_uuid(trace_id: int) -> str:
     """Return the PandaProbe id of the trace with this 128-bit OpenTelemetry id."""
-    return _dashed(f"{trace_id:032x}")
+    digits = f"{trace_id:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def span_uuid(trace_id: int, span_id: int) -> str:
@@ -35,7 +36,3 @@ def span_suffix(span_id: int) -> str:
 def trace_id_of(uuid: str) -> int:
     """Return the OpenTelemetry trace id behind a PandaProbe trace id (the inverse of `trace_uuid`)."""
     return int(uuid.replace("-", ""), 16)
-
-
-def _dashed(hex32: str) -> str:
-    return f"{hex32[:8]}-{hex32[8:12]}-{hex32[12:16]}-{hex32[16:20]}-{hex32[20:]}"

@@ -25,8 +25,4 @@ class MappedTrace:
 
     def encoded(self) -> bytes:
         """Return the body of POST /traces as JSON."""
-        return self.encoded_batch(self.encoded_spans)
-
-    def encoded_batch(self, spans: EncodedSpans) -> bytes:
-        """Return the body of POST /traces with only these of the encoded spans."""
-        return b"".join((self.encoded_trace[:-1], b',"spans":[', spans.joined, b"]}"))
+        return b"".join((self.encoded_trace[:-1], b',"spans":[', self.encoded_spans.joined, b"]}"))

@@ -66,16 +66,13 @@ def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes 
     `data`: its encoding, if known.
     """
     data = data or _encoded_body(body)
-    if 0 < len(_sound(data)) <= most:
-        return body, data
     size = len(data)
-    is_whole = size > most and not _has_data_url(data)
+    has_data_url = size > MIN_DATA_URL and _has_data_url(data)
+    if 0 < size <= most and not has_data_url:
+        return body, data
+    is_whole = size > most and not has_data_url
     del data  # may be large
     return _mended(body if size else _safe_body(body), options, total=size if is_whole else None)
-
-
-def _sound(data: bytes) -> bytes:
-    return b"" if len(data) > MIN_DATA_URL and _has_data_url(data) else data
 
 
 def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None) -> tuple[dict[str, Any], bytes]:

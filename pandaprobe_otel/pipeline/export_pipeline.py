@@ -67,7 +67,7 @@ class ExportPipeline:
         from pandaprobe_otel.delivery.notices import Notices
         from pandaprobe_otel.mapping.options import MappingOptions
 
-        self.config = self._config = config
+        self.config = config
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
         self._counts_starts = counts_starts
@@ -83,7 +83,13 @@ class ExportPipeline:
         self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
-        self._has_spool = config.spool is not None and _can_keep_a_spool()
+        self._has_spool = self._inherits = False
+        if config.spool is not None:
+            from pandaprobe_otel.delivery.spool.destination import is_something_left
+            from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
+
+            self._has_spool = can_keep_a_spool()
+            self._inherits = self._has_spool and is_something_left(config)
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
         self._live: LiveSpans | None = None
         self._open_lock = threading.Lock()
@@ -107,7 +113,7 @@ class ExportPipeline:
             also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
             watch=self._watch if may_be_live else None,
-            errand=lambda: None if self._live is None else self._live.errand(),
+            after=lambda: None if self._live is None else self._live.send(),
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -124,7 +130,6 @@ class ExportPipeline:
         self._pages: TracePages | None = None
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts)
-        self._inherits = self._has_spool and _is_something_left(config)
         if self._inherits:
             threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
 
@@ -143,14 +148,14 @@ class ExportPipeline:
                     from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 
                     self._senders = open_sender_pool(
-                        self._config,
+                        self.config,
                         has_spool=self._has_spool,
                         transport=self._transport,
                         bucket=self._bucket,
                         recover=self._recover,
                         ledger=self._ledger,
                         notices=self._notices,
-                        max_bytes=self._config.max_queue_bytes // 2,
+                        max_bytes=self.config.max_queue_bytes // 2,
                         keeps_all=self._keeps_all,
                         monotonic=self._monotonic,
                     )
@@ -167,7 +172,7 @@ class ExportPipeline:
         """Load the encoder, for the first segment: apps that never trace do not load the mapping and its tables."""
         from pandaprobe_otel.assembly.encoder import loaded_encoder
 
-        return loaded_encoder(self._config, self._options, ledger, is_marked=self._counts_starts)
+        return loaded_encoder(self.config, self._options, ledger, is_marked=self._counts_starts)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -183,7 +188,7 @@ class ExportPipeline:
             if (alive := ref()) is None:
                 return None
             senders = alive._senders
-            kept_share = 1.0 if senders is None else senders.kept_share
+            kept_share = 1.0 if senders is None else senders.policy.kept_share
             return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
 
         observe(read)
@@ -221,7 +226,7 @@ class ExportPipeline:
         """
         from pandaprobe_otel.assembly.journal import SpanJournal
 
-        config = self._config
+        config = self.config
         content = config.capture == "all" and config.mask is None
         # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
         all_spans = self._is_gateway or config.spans != "agent"
@@ -233,11 +238,11 @@ class ExportPipeline:
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
-        return 0.0 if self._senders is None else self._senders.fill
+        return 0.0 if self._senders is None else self._senders.policy.outbox.fill
 
     def is_choosing(self) -> bool:
         """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
-        return self._senders is not None and self._senders.is_choosing
+        return self._senders is not None and self._senders.policy.is_choosing(self._monotonic())
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, within `timeout` seconds.
@@ -262,7 +267,7 @@ class ExportPipeline:
             if self._closed:
                 return True
             self._closed = True
-        deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
+        deadline = self._monotonic() + (self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
@@ -273,12 +278,12 @@ class ExportPipeline:
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
         if senders.left_behind:
-            tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
+            tell_left_behind(senders.left_behind, self.config.spool, senders.policy.last_error)
         return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
-        last_error = None if self._senders is None else self._senders.last_error
+        last_error = None if self._senders is None else self._senders.policy.last_error
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
@@ -309,14 +314,17 @@ class ExportPipeline:
                     from pandaprobe_otel.assembly.live_spans import live_spans
 
                     self._live = live_spans(
-                        self._config,
+                        self.config,
                         self._options,
                         timeout_s=self._timing.live_timeout_s,
                         monotonic=self._monotonic,
                     )
             if self._live.is_refused:
                 self._worker.stop_watching()
-            self._live.take(events)
+                self._live.close()
+                self._live = None
+            else:
+                self._live.take(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
             failed("the live view", error)
 
@@ -339,7 +347,7 @@ class ExportPipeline:
         if self._pages is None:
             from pandaprobe_otel.reporting.trace_links import TracePages
 
-            config = self._config
+            config = self.config
             self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
         return self._pages
 
@@ -360,8 +368,8 @@ class ExportPipeline:
             scores_dropped=counts.scores_dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
-            last_error=None if self._senders is None else self._senders.last_error,
-            **described(self._config, self._options.problems),
+            last_error=None if self._senders is None else self._senders.policy.last_error,
+            **described(self.config, self._options.problems),
         )
 
     def before_fork(self) -> None:
@@ -388,15 +396,3 @@ class ExportPipeline:
             self._live.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
-
-
-def _is_something_left(config: Config) -> bool:
-    from pandaprobe_otel.delivery.spool.destination import is_something_left
-
-    return is_something_left(config)
-
-
-def _can_keep_a_spool() -> bool:
-    from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
-
-    return can_keep_a_spool()

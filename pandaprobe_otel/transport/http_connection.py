@@ -18,7 +18,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, Answer
 
 _MAX_HEAD: Final = 1 << 20
-_AT_ONCE: Final = 64 << 10
+_AT_ONCE: Final = 16 << 10
+"""Bytes read at once. Python reserves them for as long as a server leaves a sender without an answer."""
 _JOINED_BELOW: Final = 128 << 10
 """Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
 _EARLY_ANSWER_S: Final = 1.0
@@ -78,8 +79,11 @@ class Connection:
         """
         self._deadline = deadline
         try:
-            for part in (head + body,) if len(body) < _JOINED_BELOW else (head, body):
-                self._write(part)
+            if len(body) < _JOINED_BELOW:
+                self._write(head + body)  # under no name, which would keep it while the answer is awaited
+            else:
+                self._write(head)
+                self._write(body)
         except TimeoutError as error:
             raise NotSentError from error
         except OSError as error:

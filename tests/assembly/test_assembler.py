@@ -229,6 +229,22 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
     assert scene.assembler.ended_spans * 2000 <= 10_000
 
 
+def test_in_a_burst_the_oldest_traces_settle_for_a_tenth_of_a_second_only() -> None:
+    """Memory holds few spans, however many traces end at once; the rest still waits for late spans."""
+    scene = Scene()
+    text = "x" * 100_000
+    for number in range(15):
+        root = scene.start(f"root {number}", at=number / 100)
+        root.set_attribute("input.value", text)
+        scene.end(root, at=number / 100)
+
+    assert scene.due(0.09) == []
+    early = scene.due(0.2)
+    assert [names(segment.ended) for segment in early] == [[f"root {number}"] for number in range(5)]
+    assert not scene.assembler.has_much
+    assert len(scene.due(0.64)) == 10
+
+
 def test_a_gateway_waits_for_the_root_of_another_service() -> None:
     """A gateway waits a minute for another service's root, then sends the spans as remote; a later root is local."""
     scene = Scene(counts_starts=False, awaits_root=True)

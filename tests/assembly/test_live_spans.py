@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -101,6 +102,32 @@ class Run:
             if (errand := self.live.errand()) is not None:
                 errand()
                 self.now += LOOK_S
+
+
+def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
+    """Spans would pile up meanwhile; the server gets one request at a time."""
+    asked, answers = threading.Event(), threading.Event()
+
+    class Hanging(Server):
+        def send(self, request: Request) -> Outcome:
+            asked.set()
+            answers.wait(60)
+            return super().send(request)
+
+    server = Hanging()
+    run = Run(server)
+    run.start("run", attributes=AGENT)
+    run.now += LOOK_S
+    run.live.send()
+    assert asked.wait(60)
+    run.live.send()
+    before = list(server.requests)
+    answers.set()
+    while not server.told():
+        run.live.send()
+
+    assert before == []
+    assert [request.path for request in server.requests] == ["/health", "/local/live"]
 
 
 def test_a_span_is_told_as_it_begins_and_ends() -> None:

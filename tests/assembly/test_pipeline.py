@@ -19,8 +19,8 @@ from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.spool import destination
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
-from pandaprobe_otel.pipeline import export_pipeline
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.delivery_status import Status
@@ -530,7 +530,7 @@ def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_o
     """A process that cannot load its spool's delivery logs this, and `flush` returns False."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
-        monkeypatch.setattr(export_pipeline, "_is_something_left", lambda config: True)
+        monkeypatch.setattr(destination, "is_something_left", lambda config: True)
         monkeypatch.setattr(forks, "_is_broken", True)
         pipeline = ExportPipeline(config, counts_starts=True)
         wait_until(lambda: "delivery of the spool" in caplog.text)

@@ -291,7 +291,7 @@ def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -
     derived = adopted_id(original, "p")
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        path = attempt.job.request.path
+        path = attempt.job.request.target
         return detail(404, "Trace x not found.") if original in path else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
@@ -319,7 +319,7 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     def server(attempt: Attempt, now: float) -> Outcome:
         if attempt.job.request.step is Step.CREATE:
             bodies.append(attempt.job.request.body())
-        return detail(404, "Trace x not found.") if original in attempt.job.request.path else accepted(attempt, now)
+        return detail(404, "Trace x not found.") if original in attempt.job.request.target else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
     delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))

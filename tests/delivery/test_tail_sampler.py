@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.delivery.arrival_rates import Arrivals
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
-from pandaprobe_otel.delivery.slowness import Slowness
-from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from pandaprobe_otel.delivery.tail_sampler import Slowness, TailSampler
 from pandaprobe_otel.mapping.ids import trace_uuid
 from simulated_delivery import SimulatedDelivery, create
 from simulated_world import simulated_id

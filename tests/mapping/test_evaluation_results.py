@@ -101,5 +101,5 @@ def test_a_score_follows_its_trace() -> None:
         span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0
     )
     create, score = encoder.encode(segment)
-    assert (create.step, score.step, score.path) == (Step.CREATE, Step.SCORE, "/evaluations/trace-scores")
+    assert (create.step, score.step, score.target) == (Step.CREATE, Step.SCORE, "POST /evaluations/trace-scores")
     assert orjson.loads(score.body())["trace_id"] == create.trace_id

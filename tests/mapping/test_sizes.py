@@ -14,7 +14,6 @@ import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, map_views
 from pandaprobe_otel.mapping.byte_limits import fit_fields
-from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view
 
@@ -150,14 +149,6 @@ def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
     assert len(trace.spans) == 2000
     assert {span["input"] for span in trace.spans} == {"…[cut]"}
     assert {span["kind"] for span in trace.spans} == {"LLM"}
-
-
-def test_encoded_batches_are_bodies_of_their_own() -> None:
-    """A batch of spans is a body of the same trace, made without encoding the spans again."""
-    trace = map_views([view(f"s{n}", span_id=n + 1, at=n) for n in range(5)])
-    batch = orjson.loads(trace.encoded_batch(trace.encoded_spans[2:4]))
-    assert batch == {**trace.trace, "spans": trace.spans[2:4]}
-    assert orjson.loads(trace.encoded_batch(NO_SPANS)) == {**trace.trace, "spans": []}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Inspection, Job
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -24,6 +24,7 @@ from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
+from pandaprobe_otel.delivery.store import Tended
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
@@ -109,14 +110,14 @@ class Run:
         self.outbox.start(job, self.now)
         self.outbox.save()
 
-    def look_around(self) -> Inspection:
+    def look_around(self) -> Tended:
         """Inspect the files, as senders do."""
-        inspection = self.outbox.inspect(self.now)
-        self.body_cap = inspection.body_cap or self.body_cap
-        self.gone["spool_damaged"] += inspection.damaged_spans
-        for job, reason in inspection.gone:
+        tended = self.outbox.inspect(self.now)
+        self.body_cap = tended.body_cap or self.body_cap
+        self.gone["spool_damaged"] += tended.damaged_spans
+        for job, reason in tended.gone:
             self.gone[reason] += job.request.span_count
-        return inspection
+        return tended
 
     def contents(self) -> list[OutgoingRequest]:
         """Inspect the directory, and return all waiting requests with their content; give up unreadable ones."""

@@ -237,7 +237,7 @@ class SpoolStore:
             tended.works_again = True
             self._rescue(list(jobs()), tended)
         if self._broken:
-            tended.lost += [job for job in jobs() if job.place in self._broken]
+            tended.gone += [(job, "spool_damaged") for job in jobs() if job.place in self._broken]
             self._broken.clear()
         tended.works_again |= self._try_again(now)
         self._make_up()
@@ -278,7 +278,7 @@ class SpoolStore:
             )
             for job in there.values():
                 if job.request.is_bare:
-                    tended.lost.append(job)
+                    tended.gone.append((job, "spool_damaged"))
                 else:
                     job.place = None
             self._keep_saved(saved, tended)
@@ -289,7 +289,7 @@ class SpoolStore:
         self.write(saved)
         for job in saved.added:
             if job.place is None:
-                tended.lost.append(job)
+                tended.gone.append((job, "spool_damaged"))
             else:
                 job.request = job.request.bare()
 

@@ -219,6 +219,20 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
     assert numbers(Run(tmp_path).contents()) == ["2", "3"]
 
 
+def test_what_is_damaged_and_too_old_is_counted_once(tmp_path: Path) -> None:
+    """The ledger would otherwise count more spans than ever ended."""
+    run = Run(tmp_path)
+    (job,) = run.put(create(1))
+    own = run.folder.own
+    assert own is not None
+    own.open().execute("DELETE FROM body")
+    assert not run.outbox.open(job, run.now)
+    run.now = MAX_AGE_S + 60
+    run.look_around()
+
+    assert run.gone.total() == job.request.span_count
+
+
 def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
     """The learned size limit is valid for a week and one destination; a value that is not a number is ignored."""
     first = Run(tmp_path)
