@@ -1,4 +1,4 @@
-"""What dead processes have left, sent by processes that trace nothing themselves."""
+"""Requests that dead processes have left, sent by processes that trace nothing themselves."""
 
 from __future__ import annotations
 
