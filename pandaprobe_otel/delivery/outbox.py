@@ -59,6 +59,8 @@ class Outbox:
         self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
         self._unpacked: dict[Job, None] = {}
         """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
+        self._loaded: dict[Job, int] = {}
+        """Bytes of contents that were loaded from the store for sending. Dropping waiting jobs frees none of them."""
 
     @property
     def bytes(self) -> int:
@@ -118,7 +120,7 @@ class Outbox:
         if self._store is None:
             if not is_crowded:
                 self._unpacked[job] = None
-            return self._evict() if self._bytes > self._max_bytes else []
+            return self._evict() if self._is_heavy else []
         self._note_added(job)
         return [] if self._writes else self._evict()  # the store is about to take the content out of memory
 
@@ -141,6 +143,7 @@ class Outbox:
                 self.retry(job, now + _READ_AGAIN_S)
                 return False
             content = replace(job.request, fields=request.fields, spans=request.spans, is_bare=False, closed_spans=0)
+            self._loaded[job] = 0
             self._exchange(job, content)
         return True
 
@@ -177,6 +180,7 @@ class Outbox:
         self.schedule.remove(line)
         line.jobs.remove(job)
         self._unpacked.pop(job, None)
+        self._loaded.pop(job, None)
         self._bytes -= job.request.size
         self._count -= 1
         self._changes.added.pop(job, None)
@@ -233,7 +237,7 @@ class Outbox:
             job.is_amended = job.is_amended or not saved
         for job in (*changes.added, *changes.rewritten):
             self._close(job)
-        self._is_over = not self.keeps_all and (self._bytes > self._max_bytes or self._store.excess > 0)
+        self._is_over = not self.keeps_all and (self._is_heavy or self._store.excess > 0)
         return saved
 
     @property
@@ -298,6 +302,10 @@ class Outbox:
             self._store.abandon(is_quiet=is_quiet)
 
     @property
+    def _is_heavy(self) -> bool:
+        return self._bytes - sum(self._loaded.values()) > self._max_bytes
+
+    @property
     def _writes(self) -> bool:
         return self._store is not None and self._store.works
 
@@ -316,9 +324,13 @@ class Outbox:
         has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
         if job.place is not None and not (has_changed or job.request.is_bare):
             self._exchange(job, job.request.bare())
+            self._loaded.pop(job, None)
 
     def _exchange(self, job: Job, request: OutgoingRequest) -> None:
-        self._bytes += request.size - job.request.size
+        grown = request.size - job.request.size
+        self._bytes += grown
+        if job in self._loaded:
+            self._loaded[job] += grown
         job.request = request
 
     def _pack_one(self) -> None:
@@ -351,7 +363,7 @@ class Outbox:
         if self.keeps_all:
             return evicted
         excess = 0 if self._store is None else self._store.excess
-        while self._bytes > self._max_bytes or excess > 0:
+        while self._is_heavy or excess > 0:
             line = self.schedule.victim()
             if line is None:
                 line = next((line for line in self._lines.values() if not line.jobs[0].in_flight), None)

@@ -201,6 +201,20 @@ def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> 
     assert run.outbox.fill <= 1.0
 
 
+@pytest.mark.parametrize("sent_at_once", [1, 4])
+def test_requests_that_are_being_sent_cost_none_that_wait_on_disk(tmp_path: Path, sent_at_once: int) -> None:
+    """The bound on memory drops no request on disk to make room for contents that are loaded for sending."""
+    bare = create(1, size=10_000).bare().size
+    run = Run(tmp_path, max_memory=20 * bare + 10_000)
+    jobs = run.put(*(create(number, size=10_000) for number in range(20)))
+    for job in jobs[:sent_at_once]:
+        run.start(job)
+    run.look_around()
+
+    assert run.gone.total() == 0
+    assert len(run.contents()) == 20
+
+
 def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
     """A request that has waited for a week is dropped and counted, unless it is being sent."""
     run = Run(tmp_path)
