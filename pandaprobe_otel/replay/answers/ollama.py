@@ -1,4 +1,4 @@
-"""Ollama's own chat API: an answer in one piece and as a stream of JSON lines.
+"""Ollama's own chat API: an answer without streaming, and as a stream of JSON lines.
 
 Source: Ollama's API reference for `/api/chat`.
 """
