@@ -185,7 +185,7 @@ def init(
         capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
         replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
         mask: Regular expressions or functions that remove text before it leaves the process.
-        compute_cost: True computes costs that no span states from a price list (extra `cost`).
+        compute_cost: True computes missing costs from a price list (extra `cost`).
         sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
         tracer_provider: The provider to join, if it is not the global one.
         meter_provider: Records OpenTelemetry's GenAI metrics: tokens, duration, time to the first chunk. Default: none.

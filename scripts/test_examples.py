@@ -41,7 +41,7 @@ def command_of(example: Example) -> str:
         return f"python {ROOT / 'scripts' / 'run_notebook.py'} {example.path}"
     found = re.search(r"pip install .*\n *((?:python|pytest) [^#\n]+)", example.source)
     if found is None:
-        raise ValueError(f"{example.path} does not name the command to run it below `pip install`")
+        raise ValueError(f"{example.path} must name, below `pip install`, the command that runs it")
     return found[1].strip()
 
 

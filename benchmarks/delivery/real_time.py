@@ -60,7 +60,7 @@ class Figures:
 
     @property
     def passed(self) -> bool:
-        """True if nothing was refused and the limit was used."""
+        """True if nothing was refused and the limit was used up."""
         return self.refused == 0 and self.a_minute >= REQUIRED_A_MINUTE
 
     def __str__(self) -> str:

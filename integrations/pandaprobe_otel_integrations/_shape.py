@@ -13,7 +13,7 @@ Object = Mapping[str, Any]
 
 
 def obj(value: Any) -> Object:
-    """Return `value` as an object. Apps may send answers back as pydantic models, which count by their fields."""
+    """Return `value` as an object. Apps may send answers back as pydantic models; their set fields are returned."""
     if type(value) is dict:
         return value  # pyright: ignore[reportUnknownVariableType]
     if value is None:

@@ -20,7 +20,7 @@ _HELP: Final = {
     "started_after": "Earliest start: 2026-01-02T03:04:05Z, or 24h for the last 24 hours.",
     "started_before": "Latest start, exclusive.",
     "date_from": "Earliest time: 2026-01-02T03:04:05Z, or 24h for the last 24 hours.",
-    "date_to": "Before this time.",
+    "date_to": "Latest time, exclusive.",
     "tags": "Tag. May be repeated.",
     "query": "Part of the session id.",
     "limit": "Number of rows per page.",

@@ -62,7 +62,7 @@ _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refres
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help='Number of judgements after a "no". The majority decides.',
+    help='Maximum number of judgements, including a first "no". The majority decides.',
 )
 @click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
 @click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")

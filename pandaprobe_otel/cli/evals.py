@@ -215,7 +215,7 @@ def retry(
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int | None:
-    """Start a new run over the pairs that failed in a run."""
+    """Start a new run over the pairs of target and metric that failed in a run."""
     again = client.evaluations.get(run_id).retry_failed()
     if not wait:
         show(again.state, output_format)

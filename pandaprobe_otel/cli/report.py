@@ -61,8 +61,8 @@ def gate(run: str, **options: Any) -> int:
 def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     """Compare RUN.json with BEFORE.json, case by case. The HTML page marks the spans that differ.
 
-    Exit code 1: a metric is significantly worse. 6: no common case has evidence in both runs. Thresholds are ignored
-    here; `report gate --baseline` applies both.
+    Exit code 1: a metric is significantly worse. 6: no common case has evidence in both runs. Thresholds are ignored;
+    `report gate --baseline` applies them as well.
     """
     from pandaprobe_otel.evals.tree_text import plain_text
 

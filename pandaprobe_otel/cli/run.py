@@ -27,7 +27,7 @@ _DEFAULTS: Final = {
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(command: tuple[str, ...]) -> int:
-    """Run a Python program with auto-instrumentation: pandaprobe-otel run -- python app.py
+    """Run a Python program with auto-instrumentation, for example `pandaprobe-otel run -- python app.py`.
 
     The program needs no set-up code. Settings come from PANDAPROBE_* variables. OpenTelemetry variables that are
     already set stay as they are. The exit code is the program's.

@@ -21,7 +21,7 @@ quadratic time.
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A sign and its spans; without spans, it concerns the trace."""
+    """A sign of a problem, and the spans that show it; without spans, it concerns the whole trace."""
 
     sign: str
     spans: tuple[NumberedSpan, ...] = ()

@@ -33,7 +33,7 @@ def read_key(raw: Any) -> str:
     """Return an API key that a header can carry."""
     key = read_text(raw)
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise BadValueError("is not an API key (spaces or characters that a header cannot carry)")
+        raise BadValueError("is not an API key: it has spaces or characters that a header cannot carry")
     return key
 
 

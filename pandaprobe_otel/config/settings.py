@@ -155,7 +155,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_COMPUTE_COST",
         parse=read_priced,
         default=False,
-        doc="True computes costs that no span states from a price list (extra `cost`), and marks them as computed.",
+        doc="True computes missing costs from a price list (extra `cost`), and marks them as computed.",
     ),
     Setting(
         name="sample_rate",

@@ -236,7 +236,7 @@ class LeasedBucket:
 
     @property
     def paused(self) -> bool:
-        """True during an episode."""
+        """True while refused requests (429) hold back all others: during an `_Episode`."""
         return self._episode is not None
 
 

@@ -27,8 +27,7 @@ class Rules:
     repetition: Repetition
 
     def settled(self, runs: Sequence[TaskRun]) -> bool:
-        """Return whether further runs cannot change the result: a metric cannot pass any more, or all passed without
-        billing.
+        """Return whether further runs cannot change the result: a metric cannot pass any more, or all have passed.
 
         A run that PandaProbe has not judged yet may still fail, so it never counts as passed.
         """

@@ -74,10 +74,10 @@ class Agreement:
 
 
 def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agreement:
-    """Return the agreement of the labels with the share of yes in the judge's answers, case by case.
+    """Return the agreement of a person and a judge. A pair is one case: the person's label, the judge's share of yes.
 
-    The interval is the middle 95 % of 10,000 draws of the four cells from their Dirichlet distribution, with Jeffreys'
-    prior.
+    The interval is the middle 95 % of 10,000 kappas, each of four cells drawn from their Dirichlet distribution with
+    Jeffreys' prior.
     """
     cells = [0.0, 0.0, 0.0, 0.0]
     for label, share in verdicts:

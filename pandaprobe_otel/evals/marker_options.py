@@ -45,7 +45,7 @@ class Demand:
         threshold: the threshold of metrics without one (default 0.5).
         repeat, min_pass: the number of runs, and the share of them that must pass (default: all).
         session: the metrics are those of sessions, and the test's traces become one session.
-        confirm: the maximum number of judgements after a "no"; the majority decides.
+        confirm: the maximum number of judgements, including a first "no"; the majority decides.
         allow_vacuous: pass even if the judge had nothing to judge.
         model: the judge model. Default: the server's.
 

@@ -251,7 +251,7 @@ async def _awaited(value: Any) -> Any:
 
 
 def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCache | None) -> Judgement:
-    """Return the cached opinion of a scorer, if the scorer names the judge and the question."""
+    """Return the judgement of a scorer. It is cached if the scorer names its judge and its question."""
     asker: object = scorer
     asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
     if cache is None or asked is None:

@@ -1,4 +1,4 @@
-"""From a trace to its findings, by all rules in the order of rank."""
+"""Findings of a trace, by all rules in the order of rank."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ _KIND_INTRODUCTION: Final = """\
 ## Kinds
 
 The first rule that gives a kind decides. OpenTelemetry's own span kind, HTTP attributes and token counts are not used.
-After these rules come a span's attributes: those of embeddings, of retrieval, a model's name, indexed prompts, and a
-vector database. All other spans are OTHER.
+If no rule gives one, these attributes of the span decide, in this order: those of embeddings, those of retrieval, a
+model's name, indexed prompts, the name of a vector database. All other spans are OTHER.
 
 | | Attribute | Kinds |
 |---|---|---|

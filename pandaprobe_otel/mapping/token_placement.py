@@ -98,7 +98,7 @@ def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
 
 
 def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
-    """Return marks, by span id, for the numbers below a span: any numbers, and calls without a border in between."""
+    """Return marks by span id: `_ANY` for numbers below it, a mark of `_CALLS` for a call below it without a border."""
     by_id = {span.view.span_id: span for span in spans}
     marks: dict[int, int] = {}
     for span in numbered:

@@ -71,7 +71,7 @@ class ImproveTools:
     ) -> CallToolResult:
         """Prove that a change mends a failure group: start, propose (files: path to whole new text), test, report.
 
-        Unseen failures and passing runs decide. test first tells how many model calls it may send, and a code.
+        Unseen failures and passing runs decide. `test` first returns the maximum number of model calls, and a code.
         """
         if not run.isidentifier() and not run.isdigit():
             raise Refused("bad_arguments", "run must be a name of letters and digits", 'run="1", for example')

@@ -11,12 +11,12 @@ class ServerOptions:
     """Permissions of the person who starts the server.
 
     Attributes:
-        writes: Tools that judge, score and make tests are there.
-        entry: The program's function as `module:function`; without one nothing is run.
+        writes: True to offer the tools that judge, score and make tests.
+        entry: The program's function as `module:function`; without it, no program can be run.
         tests: The folder that tests are written to.
         max_evaluations: Judgements that may be billed until the server ends.
-        max_calls: Model calls that may be sent until the server ends; 0: everything is played.
-        allowed: Patterns of the files that an improvement may change; without one there is none.
+        max_calls: Model calls that may be sent until the server ends; 0: all answers come from recordings.
+        allowed: Patterns of the files that an improvement may change; without any, there are no improvements.
         live_tools: Tools that really run in the runs of an improvement.
         folder: The program's folder.
         command: The command of a rerun, before its arguments.

@@ -1,13 +1,13 @@
 """The order of calls: each comes after the calls that it must have waited for, as far as this is observable.
 
 Times alone are not enough, since the order of concurrent branches depends on the network and changes between runs. A
-call comes after an earlier call, which must have ended before, in these cases:
+call comes after another one that ended before it began, in these cases:
 
 - Both ran in the same task or thread.
-- The earlier call ran in a task that was started from there.
-- The earlier call had ended before this task was started.
-- Both ran in independent tasks of the recording's own thread, and the earlier call had ended before the first call of
-  this task.
+- The earlier call ran in a task that the later call's task or thread had started.
+- The earlier call ended before the later call's task was started.
+- Both ran in independent tasks of the recording's own thread, and the earlier call ended before the first call of the
+  later call's task.
 
 Calls in other threads have no order. A pool runs its work in any order, and without a context the relations of its
 calls are unknown, unless the spans around them show these (`places`).

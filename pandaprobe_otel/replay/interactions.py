@@ -26,7 +26,7 @@ class RecordedAnswer:
 
     Attributes:
         chunks: For each received piece: the milliseconds since the previous one (for the first: since the request), and
-            its length in bytes. May be empty for an answer in one piece.
+            its length in bytes. May be empty for an answer without streaming.
         end: How the answer ended. `error` names the exception if it broke off.
     """
 

@@ -1,4 +1,4 @@
-"""From data of the hooks to interactions of a cassette: decompressed and without secrets."""
+"""Interactions of a cassette, from the data of the hooks: decompressed and without secrets."""
 
 from __future__ import annotations
 

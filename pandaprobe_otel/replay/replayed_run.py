@@ -227,9 +227,9 @@ class Run:
         return exchange
 
     def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
-        """Return the recorded call that answers.
+        """Return the recorded call that answers a request, or None if the request is sent.
 
-        If there is none, return None and the number of the call that the live one replaces.
+        The number is that of the recorded call that a sent request replaces; 0 if it replaces none.
         """
         assert self._script is not None
         if self._is_live:

@@ -41,7 +41,7 @@ class ModelRequest:
         operation: The operation, such as `chat`; the method of an `http` request.
         fields: The values that affect the answer. JSON texts are parsed, media are digests, and tools are keyed by
             name.
-        pieces: The same, turn by turn, with digests.
+        pieces: The same values, each list of turns as one piece for each turn. Each piece has a digest.
     """
 
     protocol: str

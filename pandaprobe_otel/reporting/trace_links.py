@@ -40,7 +40,7 @@ def trace_template(endpoint: str | None, *, named: str | None, timeout_s: float 
 
 
 def page_of(trace_id: str, template: str | None) -> str | None:
-    """Return the address of one trace's page; None if it is not a web address, because a report may be foreign."""
+    """Return the address of one trace's page; None if it is not a web address: a report may come from anybody."""
     if template is None or not template.startswith(("http://", "https://")):
         return None
     return quote(template.replace("{trace_id}", trace_id), safe=_OF_ADDRESSES)

@@ -72,7 +72,7 @@ def overload(times: int, minutes: int) -> Overload:
 
 @pytest.mark.parametrize(("times", "minutes"), [(2, 30), (10, 30), (100, 10)])
 def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) -> None:
-    """In ten minutes 95 % of 300 names are delivered; the sum of 1 / sample rate is the traces made, within 5 %."""
+    """In ten minutes 95 % of 300 names are delivered; 1 / sample rate adds up to the number of traces, within 5 %."""
     run = overload(times, minutes)
     made = {each.name for each in run.offered.values() if each.at < 10 * MINUTE}
     seen = {run.offered[key].name for key, at in run.delivered().items() if at < 10 * MINUTE}

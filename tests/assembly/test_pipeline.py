@@ -1,4 +1,4 @@
-"""From OpenTelemetry spans to a server over real HTTP."""
+"""The whole pipeline, from OpenTelemetry spans to a server over real HTTP."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_two_processes_agree() -> None:
 
 
 def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
-    """A cutoff is right for traces that were sampled before by the same randomness: here, half of the highest tenth."""
+    """A cutoff keeps the right share of traces that were sampled before by the same randomness: here, half of them."""
     flow, rng = Arrivals(0.0), random.Random(1)
     values = [rng.uniform(0.9, 1.0) for _ in range(2000)]
     for number, value in enumerate(values):

@@ -31,11 +31,11 @@ def shop(traces: Traces, tmp_path: Path) -> Shop:
 
 @pytest.mark.parametrize("name", TRUE)
 def test_true_mends_are_accepted(shop: Shop, name: str) -> None:
-    """Within the budget of calls, with the numbers of the report."""
+    """A true mend is accepted within the budget of calls, and the report has the numbers."""
     check_true(shop, name)
 
 
 @pytest.mark.parametrize("name", FALSE)
 def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
-    """Each for its own reason, which the report tells."""
+    """A mend that only seems to help is rejected, and the report has the reason."""
     check_false(shop, name)

@@ -91,7 +91,7 @@ def test_the_split_keeps_families_together_and_hides_most() -> None:
 
 
 def test_a_shown_input_in_a_rule_is_found() -> None:
-    """An identifier of a shown input in a rule is found, unless the old file has it too."""
+    """A rule with an identifier from a shown input is detected, unless the old file has that identifier too."""
     shown = [{"question": "please pay back the order A-1742 of my old aunt in Graz"}]
     assert copied_inputs("For A-1742 say 129.00", shown) == ("A-1742",)
     assert copied_inputs("When asked: please pay back the order of my old aunt", shown) == ()

@@ -39,7 +39,7 @@ def states_of(stream: Iterable[object]) -> list[str]:
 def test_a_stream_tells_its_text_until_it_ends(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder, form: str
 ) -> None:
-    """Each state of the text begins the next one; at its end, the stream is gone, and its span has the whole text."""
+    """The text of an open stream grows, from the answer's beginning; after its end, the stream is not listed."""
     server.replies(events_reply(chat_chunks() if form == "chat" else response_events(), named=form == "response"))
     if form == "chat":
         messages: Any = [{"role": "user", "content": QUESTION}]

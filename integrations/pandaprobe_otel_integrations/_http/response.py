@@ -34,7 +34,7 @@ class BodyFormat:
 class Said(NamedTuple):
     """The content of a body, as far as the app read it.
 
-    `body` is None if it is neither JSON nor events. `first_output_ns` (epoch ns) is None for a body in one piece.
+    `body` is None if it is neither JSON nor events. `first_output_ns` (epoch ns) is None without streaming.
     """
 
     body: Body | None

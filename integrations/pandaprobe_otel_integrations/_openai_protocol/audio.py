@@ -32,7 +32,7 @@ class Speech:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
+        """Return the model, and the type of the output."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "speech"}
 
     def request_content(self, body: Body) -> Content:

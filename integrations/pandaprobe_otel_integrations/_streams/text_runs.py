@@ -122,7 +122,7 @@ class _Run:
         return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
 
     def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
-        """Return the texts of the first events with exactly the same end, as most have."""
+        """Return the texts of the events from `at` on, up to the first with another end. Most ends are the same."""
         head, tail, found = self._head, self._tail, list[bytes]()
         start, stop = len(head), -len(tail)
         for block in islice(blocks, at, None):

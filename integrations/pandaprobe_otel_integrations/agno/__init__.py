@@ -94,7 +94,7 @@ class AgnoInstrumentor(Integration):
 
 
 def _carry_context(owner: Any) -> Undoable:
-    """Make memories and learning part of the run: Agno makes them in threads while the run waits."""
+    """Carry the run's context into the threads in which Agno writes memories and learns while the run waits."""
     name = "background_executor"
     made: property = owner.__dict__[name]
     return replace(owner, name, property(lambda agent: ContextExecutor(made.__get__(agent))))

@@ -89,7 +89,7 @@ class RunScope(AgnoScope):
             guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
-        """End the run as failed or dropped, after the record: it is the last item that a workflow reads."""
+        """End the run as failed or dropped, unless its record has ended it, after which a workflow reads no more."""
         if not self._is_over:
             self._is_over = True
             super().raised(error)

@@ -29,11 +29,11 @@ _TOOLS: Final = "autogen_core.tools._base"
 
 
 class AutoGenInstrumentor(Integration):
-    """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
+    """Runs of agents and tools (in AutoGen's own spans), and runs of teams (in ours).
 
     This adds inputs and answers of agents and tools, intermediate messages, finish reasons, cancellation, and the
-    conversation (one for each agent or team). The creation of an agent outside of a trace gets no span. The app's own
-    work between two events of a stream is not below the agent. The client makes the span of a model call.
+    conversation (one for each agent or team). The creation of an agent outside of a trace gets no span. Spans that the
+    app makes between two events of a stream are not below the agent. The client makes the span of a model call.
 
     See `Integration` for the options of `instrument()`.
     """

@@ -27,10 +27,10 @@ __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
 class ClaudeAgentSDKInstrumentor(Integration):
     """Runs of Claude agents with their model calls, tools and sub-agents, of `query()` and of `ClaudeSDKClient`.
 
-    A run, from a prompt to its result, is an AGENT span, or one below the app's own span. Claude's session id is the
-    conversation. Code of the app that the CLI calls (tools, hooks, permissions) runs inside the span of its tool call.
-    With `include_partial_messages`, the tokens of each model call are exact. Without it, the CLI reports only those of
-    the whole run, and they are divided by text length.
+    A run, from a prompt to its result, is an AGENT span: a root, or below the app's own span. Claude's session id is
+    the conversation. Code of the app that the CLI calls (tools, hooks, permissions) runs inside the span of its tool
+    call. With `include_partial_messages`, the tokens of each model call are exact. Without it, the CLI reports only
+    those of the whole run, and they are divided by text length.
 
     See `Integration` for the options of `instrument()`.
     """

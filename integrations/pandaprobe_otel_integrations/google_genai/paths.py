@@ -61,7 +61,7 @@ def _model(path: str) -> str:
 
 
 def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
-    """Return the call for a request by the generated part of Google's client."""
+    """Return the model call that a request makes; None for other requests. `sdk`: the generated part of the client."""
     endpoint = _POSTED.endpoint(request.method, request.url.path)
     if endpoint is None:
         return None

@@ -39,9 +39,9 @@ class _Registration:
 class HaystackInstrumentor(Integration):
     """Pipelines, components, agents, model calls, tools and retrievals, sync and async.
 
-    Pipelines and their components are CHAIN spans, retrievers and rankers RETRIEVER, embedders EMBEDDING, and
-    generators LLM spans, for which the model's client makes no second one. If the app has given Haystack a tracer, it
-    stays. See `Integration` for the options of `instrument()`.
+    Pipelines and their components are CHAIN spans, except retrievers and rankers (RETRIEVER), embedders (EMBEDDING)
+    and generators (LLM). The model's client makes no second LLM span. If the app has given Haystack a tracer, it stays.
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "haystack"

@@ -50,9 +50,9 @@ class _Registration:
 class LangChainInstrumentor(Integration):
     """Chains, graphs, agents, model calls, tools and retrievers, sync, async and streamed.
 
-    Every run built on `langchain_core` is a span: graphs and agents AGENT, their nodes and other runnables CHAIN. One
-    model call is one LLM span; the model's client makes no second one. Runs that LangGraph hides are left out.
-    `thread_id` is the conversation. Interrupts and commands of a graph are not errors. See `Integration` for the
+    Every run built on `langchain_core` is a span: an AGENT span for a graph or agent, a CHAIN span for a node or other
+    runnable. One model call is one LLM span; the model's client makes no second one. Runs that LangGraph hides are left
+    out. `thread_id` is the conversation. Interrupts and commands of a graph are not errors. See `Integration` for the
     options of `instrument()`.
     """
 

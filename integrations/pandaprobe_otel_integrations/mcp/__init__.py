@@ -21,8 +21,8 @@ class MCPInstrumentor(Integration):
     """Tool calls of MCP clients and servers, prompts, resources and requests from servers, over every transport.
 
     The library makes its own spans, and sends the trace context in `_meta`. The server's spans are used, with arguments
-    and results added. For a client's tool call, our span replaces the library's; inside an agent framework's tool, it
-    is not a second TOOL span. See `Integration` for the options of `instrument()`.
+    and results added. For a client's tool call, our span replaces the library's. If an agent framework already has a
+    TOOL span for the call, ours has the kind OTHER. See `Integration` for the options of `instrument()`.
     """
 
     library = "mcp"

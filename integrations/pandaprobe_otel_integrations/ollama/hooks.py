@@ -95,7 +95,7 @@ class _Http:
 
 
 class _Streaming:
-    """A proxy of an HTTP client's context manager of a streamed response. Entering it makes the call."""
+    """A proxy of the context manager that an HTTP client returns for a stream. Entering it makes the call."""
 
     def __init__(self, manager: Any, open_call: Callable[[], Opened | None]) -> None:
         self._manager = manager

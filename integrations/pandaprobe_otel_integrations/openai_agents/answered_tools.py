@@ -1,4 +1,4 @@
-"""Tools that a recording answers, below the SDK's handling of failures, which forms their error texts again."""
+"""Tools that a recording answers. The SDK handles their failures itself, so a replay has the same error texts."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ Begin = Callable[[Recorder, Any, tuple[Any, ...], dict[str, Any]], SpanScope]
 class SmolagentsInstrumentor(Integration):
     """Runs of agents with their managed agents, tools and model calls, streamed or not.
 
-    The client (openai, litellm, Bedrock) makes the span of a model call. For models that run locally or at Hugging
-    Face, and for the app's own models without a recorded client, this makes it. See `Integration` for the options of
-    `instrument()`.
+    The client (openai, litellm, Bedrock) makes the span of a model call. If no recorded client makes the call, this
+    integration makes the span: for models that run locally or at Hugging Face, and for the app's own models. See
+    `Integration` for the options of `instrument()`.
     """
 
     library = "smolagents"

@@ -56,7 +56,7 @@ class StartedRun(Resource, Generic[R]):
 
     @operation
     def retry_failed(self) -> Steps[R]:
-        """Start a run of the pairs that failed in this one. Raises InvalidRequest if none failed."""
+        """Start a run of the pairs of target and metric that failed here. Raises InvalidRequest if none failed."""
         return self._retried()
 
     @operation

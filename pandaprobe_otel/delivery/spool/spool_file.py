@@ -252,7 +252,7 @@ class SpoolFile:
         return None if found is None else self._read(found)
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
-        """Yield the numbers of all rows, in the given order of reading the file."""
+        """Yield the numbers of all rows. `way`: the order in which the file is read."""
         for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
             yield int(row)
 

@@ -49,7 +49,7 @@ def _opinion(metric: str, trace: Trace, judge: Judge, model: str | None) -> Resu
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise JudgeError(f"The judge's answer does not fit: {place}: {first['msg']}") from None
+        raise JudgeError(f"The judge's answer does not have the required form: {place}: {first['msg']}") from None
     if isinstance(answer, ArgumentVerdicts):
         return _arguments(answer)
     fields = answer.model_dump()

@@ -69,7 +69,9 @@ class Seals:
             derived = derive(trace, self.derivations)
         except Exception:  # noqa: BLE001 - a request must not fail for it; deriving everything anew is always right
             _log.warning(
-                "pandaprobe local: trace %s cannot be indexed, so all are indexed again", trace.seq, exc_info=True
+                "pandaprobe local: trace %s cannot be indexed, so all traces are indexed again",
+                trace.seq,
+                exc_info=True,
             )
             self.open_all(connection)
             return

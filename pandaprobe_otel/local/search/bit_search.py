@@ -149,7 +149,7 @@ class _Evaluation:
         return self.by_sql(*condition_of(query, now=self._now), within=within)
 
     def _words(self, asked: Sequence[Text], within: int) -> int:
-        """Return those that have all the words; an id of a trace, which comes alone, is one of its words."""
+        """Return the traces that have all the words. A trace's id also counts as one of its words."""
         read = {one: phrase_of(one.text, is_prefix=one.is_prefix) for one in asked}
         phrases = {one: phrase for one, phrase in read.items() if phrase is not None}
         if not phrases:

@@ -1,4 +1,4 @@
-"""From a query to an SQL condition. Columns come from a table, and user input is always bound."""
+"""Conversion of a query into an SQL condition. Columns come from a table, and user input is always bound."""
 
 from __future__ import annotations
 

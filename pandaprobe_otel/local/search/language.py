@@ -1,4 +1,4 @@
-"""From a text to a query.
+"""Parser of the search language: a text becomes a query.
 
     query = and { "OR" and } ;        and  = term { ["AND"] term } ;
     term  = ["-" | "NOT"] ( "(" query ")" | field | flag | text ) ;

@@ -211,9 +211,9 @@ def overview_of(
 
 
 def _cut(bits: int, columns: Mapping[str, Column], size: int) -> tuple[int, Mapping[str, Column], int]:
-    """Return a set and columns without what lies before and behind the set, and their size.
+    """Return a set and columns, cut to the range from the set's first to its last trace, and the size of the range.
 
-    They stay as they are if that is less than half: cutting takes as long as counting in twice the length.
+    Nothing is cut if the range is half of the size or more, since cutting takes as long as counting in twice the range.
     """
     low = (bits & -bits).bit_length() - 1 if bits else 0
     length = (bits >> low).bit_length()
@@ -225,9 +225,9 @@ def _cut(bits: int, columns: Mapping[str, Column], size: int) -> tuple[int, Mapp
 def _parted(
     edges: Sequence[int], bits: int, columns: Mapping[str, Column], size: int
 ) -> list[tuple[int, Mapping[str, Column]]]:
-    """Return the traces that started between edges, each set with its columns, by halves.
+    """Return the traces that started between neighbouring edges: one set for each interval, with its columns.
 
-    Traces come about in the order of their starts, so that each half is shorter than the whole.
+    The edges are halved again and again. Traces are numbered roughly by their starts, so each half has a shorter range.
     """
     bits, columns, size = _cut(bits, columns, size)
     if not edges:

@@ -290,8 +290,8 @@ def _count(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter,
 def _newest_sessions(connection: sqlite3.Connection, project_id: str, page: Slice) -> tuple[list[str], int]:
     """Return the ids of a page of sessions, newest first, and the number of all.
 
-    It reads back from the newest trace, which needs a few hundred traces, and only counts all sessions. That takes less
-    than half of the time of computing all totals (benchmarks/local).
+    It reads a few hundred traces, from the newest one backwards, and computes no totals, only the number of sessions.
+    That takes less than half of the time of computing all totals (benchmarks/local).
     """
     found: dict[str, None] = {}
     walk = connection.execute(

@@ -63,7 +63,7 @@ def page_of(
 
 
 def _read_in_order(connection: sqlite3.Connection, project_id: str, found: Found, ordered: PageOrder) -> Iterator[int]:
-    """Yield the numbers of a page's traces, by reading an index and skipping traces that were not found."""
+    """Yield the numbers of a page's traces: read an index in order, and skip traces that the search did not find."""
     digits, base = f"{found.bits:b}"[::-1], found.base
     where, values, skip = "project_id = ?", [project_id], ordered.offset
     if ordered.sort_by is TraceSortBy.STARTED_AT and ordered.order is SortOrder.DESC:

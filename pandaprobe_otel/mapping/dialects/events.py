@@ -123,5 +123,5 @@ DIALECT: Final = Dialect(
         EventRow("tool.input", ("gen_ai.tool.message",), _tool_input, "on a TOOL span (Strands)"),
         EventRow("tool.output", (_CHOICE,), _tool_output, "on a TOOL span (Strands)"),
     ),
-    note="`gen_ai.client.inference.operation.details` is folded into the span's attributes before anything is read.",
+    note="Attributes of the event `gen_ai.client.inference.operation.details` are first added to those of the span.",
 )

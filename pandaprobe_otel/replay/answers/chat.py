@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, which many services offer: an answer in one piece and as a stream of chunks.
+"""OpenAI's chat completions, which many services offer: an answer without streaming, and as a stream of chunks.
 
 Source: OpenAI's API reference for `/chat/completions` (object, chunk object, `stream_options`).
 """
@@ -16,7 +16,7 @@ _REASONS: Final = {"tool_call": "tool_calls"}
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     return {
         "id": answer.response_id,
         "object": "chat.completion",
@@ -36,7 +36,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the chunks that add up to an answer in one piece. The last one has the usage."""
+    """Return the chunks of a stream that add up to the whole answer. The last one has the usage."""
     usage = whole.get("usage")
     head = {
         **{key: value for key, value in whole.items() if key not in ("choices", "usage")},

@@ -1,4 +1,4 @@
-"""Cohere's chat API: an answer in one piece and as a stream of events.
+"""Cohere's chat API: an answer without streaming, and as a stream of events.
 
 Source: Cohere's API reference for `/v2/chat` (response object, streamed events).
 """
@@ -22,7 +22,7 @@ _REASONS: Final = {
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     choice = answer.first
     message: dict[str, Any] = {"role": "assistant"}
     content: list[dict[str, str]] = []
@@ -49,7 +49,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the events that add up to an answer in one piece."""
+    """Return the events of a stream that add up to the whole answer."""
     message: Mapping[str, Any] = whole.get("message") or {}
     empty: dict[str, Any] = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
     yield {"type": "message-start", "id": whole.get("id"), "delta": {"message": empty}}

@@ -1,4 +1,4 @@
-"""Bedrock's `Converse` and `ConverseStream`: an answer in one piece and as a stream of events.
+"""Bedrock's `Converse` and `ConverseStream`: an answer without streaming, and as a stream of events.
 
 Source: the service model of `bedrock-runtime` in botocore.
 """
@@ -24,7 +24,7 @@ _REASONS: Final = {
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     reason = answer.first.finish_reason or "stop"
     return {
         "output": {"message": {"role": "assistant", "content": list(_blocks(answer))}},
@@ -35,7 +35,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the events, with their names, that add up to an answer in one piece."""
+    """Return the events of a stream, with their names, that add up to the whole answer."""
     output: Mapping[str, Any] = whole.get("output") or {}
     message: Mapping[str, Any] = output.get("message") or {}
     yield "messageStart", {"role": "assistant"}

@@ -1,4 +1,4 @@
-"""Gemini's `generateContent`: an answer in one piece and as a stream of chunks.
+"""Gemini's `generateContent`: an answer without streaming, and as a stream of chunks.
 
 Source: Google's API reference for `models.generateContent` and `models.streamGenerateContent`.
 """
@@ -23,7 +23,7 @@ _REASONS: Final = {
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     return {
         "candidates": [
             {
@@ -40,7 +40,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the chunks that add up to an answer in one piece. Each candidate's last chunk has the finish reason."""
+    """Return the chunks of a stream that add up to the whole answer. A candidate's last chunk has the finish reason."""
     rest = {key: value for key, value in whole.items() if key != "candidates"}
     for candidate in whole.get("candidates") or ():
         ended = {key: value for key, value in candidate.items() if key not in ("content", "index")}

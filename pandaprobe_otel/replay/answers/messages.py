@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: an answer in one piece and as a stream of events.
+"""Anthropic's Messages API: an answer without streaming, and as a stream of events.
 
 Source: Anthropic's API reference for `/v1/messages` (message object, streaming events).
 """
@@ -26,7 +26,7 @@ _REASONS: Final = {
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     reason = answer.first.finish_reason
     return {
         "id": answer.response_id,
@@ -41,7 +41,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the events that add up to an answer in one piece."""
+    """Return the events of a stream that add up to the whole answer."""
     usage: Mapping[str, Any] = whole.get("usage") or {}
     begun: dict[str, Any] = {
         **whole,

@@ -57,7 +57,7 @@ class ModelAnswer:
     """The answer of a model.
 
     Attributes:
-        kept: The body of the answer in one piece, as the service sent it. Only with `init(replayable=True)`.
+        kept: The body of the answer, without streaming, as the service sent it. Only with `init(replayable=True)`.
     """
 
     response_id: str

@@ -1,4 +1,4 @@
-"""Ollama's own chat API: an answer in one piece and as a stream of JSON lines.
+"""Ollama's own chat API: an answer without streaming, and as a stream of JSON lines.
 
 Source: Ollama's API reference for `/api/chat`.
 """
@@ -14,7 +14,7 @@ from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     choice = answer.first
     message: dict[str, Any] = {"role": "assistant", "content": choice.text or ""}
     if answer.reasoning:
@@ -34,7 +34,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the lines that add up to an answer in one piece. The last one has the counts."""
+    """Return the lines of a stream that add up to the whole answer. The last one has the counts."""
     message: Mapping[str, Any] = whole.get("message") or {}
     head = {"model": whole.get("model"), "created_at": whole.get("created_at"), "done": False}
     for member in ("thinking", "content"):

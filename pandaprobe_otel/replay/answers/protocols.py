@@ -16,10 +16,10 @@ class Protocol:
     """The form in which a service answers.
 
     Attributes:
-        document: Makes an answer in one piece.
+        document: Makes an answer without streaming.
         chunks: Cuts such an answer into the encoded pieces of a stream.
         refusal: Makes the body of an HTTP error.
-        member: A member that every answer in one piece has.
+        member: A member that every answer without streaming has.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""From the span of a model call to its recorded answer."""
+"""Recorded answer of a model call, rebuilt from its span."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: an answer in one piece and as a stream of events.
+"""OpenAI's Responses API: an answer without streaming, and as a stream of events.
 
 Source: OpenAI's API reference for `/responses` (response object, streaming events).
 """
@@ -20,7 +20,7 @@ _INCOMPLETE: Final = {
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """Return the answer in one piece."""
+    """Return the answer as it is without streaming."""
     incomplete = _INCOMPLETE.get(answer.first.finish_reason or "")
     return {
         "id": answer.response_id,
@@ -41,7 +41,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the events that add up to an answer in one piece."""
+    """Return the events of a stream that add up to the whole answer."""
     for number, event in enumerate(_events(whole)):
         yield {**event, "sequence_number": number}
 

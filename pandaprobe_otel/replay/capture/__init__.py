@@ -1,4 +1,4 @@
-"""From a stored trace to a cassette and a test that fails as the trace did.
+"""A cassette and a test from a stored trace; the test fails as the trace did.
 
 - `stored`: traces from a file or the server, and their spans in order
 - `asked`, `cassette_of`: requests, answers and tools as a cassette

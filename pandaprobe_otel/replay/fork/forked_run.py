@@ -64,7 +64,8 @@ class ForkedRun(Run):
         override = self._fork.override
         if not self._has_changed and (override.model or override.prompt):
             raise RecordingError(
-                "no sent request has the model or the prompt of the call at the cut, so nothing was changed."
+                "nothing was changed: no sent request has the model or the prompt of the first recorded call that is "
+                "not replayed."
             )
 
     def write(self) -> None:
@@ -126,7 +127,7 @@ def _check_signatures(sent: RecordedRequest) -> None:
     if INVENTED_SIGNATURE.encode() in sent.body:
         raise RecordingError(
             "a request repeats a thought whose signature the trace does not have, and services refuse an invented "
-            "one. Cut the run before that thought, or fork a trace made with init(replayable=True)."
+            "one. Start at an earlier span, or fork a trace made with init(replayable=True)."
         )
 
 

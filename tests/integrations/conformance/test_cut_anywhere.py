@@ -1,7 +1,8 @@
 """Streams of every library that stop at any byte: the app notices no difference, and one span has what arrived.
 
-The inner ring cuts each stream at a few bytes, over a real connection: answers whose connection breaks, and tool calls
-whose body just ends. The outer ring cuts at all bytes in both ways, without sockets for clients that use httpx.
+A stream is cut in two ways: its connection breaks, or its body just ends. The inner ring cuts at a few places, over a
+real connection, answers in the first way and tool calls in the second. The outer ring cuts after every byte in both
+ways, without sockets for clients that use httpx.
 """
 
 from __future__ import annotations

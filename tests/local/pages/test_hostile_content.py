@@ -48,7 +48,7 @@ def as_markdown(text: str) -> list[Any]:
 
 
 def as_pictures(text: str) -> list[Any]:
-    """Return the text as a picture's address, and as SVG and HTML pictures in every format and under false types."""
+    """Return messages with pictures: the text as an address, as SVG or as HTML, in every format, with false types."""
     svg, encoded = _svg(text), _base64(_svg(text))
     addresses = [
         text,

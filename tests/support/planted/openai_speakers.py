@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @planted("openai", "chat of Groq, streamed")
 def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
-    """Stream with Groq's token counts, which come without a request for them, in their own member."""
+    """Stream an answer of Groq, which always has token counts, in a member of its own."""
     usage = {"prompt_tokens": 14, "completion_tokens": plant.number("tokens"), "total_time": plant.number("time")}
     delta = {
         "role": "assistant",
