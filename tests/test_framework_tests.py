@@ -53,7 +53,12 @@ def test_only_ci_leaves_the_nightly_tests_out(
 ) -> None:
     """An environment that is named runs all of its tests, as every environment does at night."""
     ran: list[list[str]] = []
-    monkeypatch.setattr(runner, "run", lambda chosen, directory, options: ran.append(options) or [])
+
+    def run(chosen: object, directory: object, options: list[str]) -> list[str]:
+        ran.append(options)
+        return []
+
+    monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
     assert runner.main() == 0
     assert [options[:2] == ["-m", "not nightly"] for options in ran] == [left_out]
