@@ -70,12 +70,16 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
         wrong = error
     # The list has no range of a month, so links carry the range as a term.
     after = f"after:{iso(overview.buckets[0].start)}" if asked.within and overview is not None else ""
+
+    def link_to(term: str) -> str:
+        return context.link("/ui", q=narrowed(asked.q, f"{term} {after}".strip()))
+
     return page(
         "overview.html",
         context=context,
         asked=asked,
         overview=overview,
-        link_to=lambda term: context.link("/ui", q=narrowed(asked.q, f"{term} {after}".strip())),
+        link_to=link_to,
         sampled=SAMPLED,
         scored=SCORED,
         wrong=wrong,

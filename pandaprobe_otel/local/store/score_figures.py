@@ -53,7 +53,7 @@ def scores_of(
     )
     by_name: dict[str, list[list[float]]] = {}
     for name, number, started_at in rows:
-        places = by_name.setdefault(name, [[] for _ in range(intervals)])
+        places = by_name.setdefault(name, [list[float]() for _ in range(intervals)])
         places[min(max((started_at - start) // width, 0), intervals - 1)].append(number)
     every = [_figures(name, places) for name, places in by_name.items()]
     return sorted(every, key=lambda score: (-score.count, score.name))[:_MOST_NAMES]
