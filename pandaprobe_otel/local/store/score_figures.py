@@ -52,7 +52,9 @@ def scores_of(
         (dumps([found.base + at for at in last_of(found.bits, SCORED)]).decode(),),
     )
     by_name: dict[str, list[list[float]]] = {}
-    for name, number, started_at in rows:
+    row: tuple[str, float, int]
+    for row in rows:
+        name, number, started_at = row
         places = by_name.setdefault(name, [list[float]() for _ in range(intervals)])
         places[min(max((started_at - start) // width, 0), intervals - 1)].append(number)
     every = [_figures(name, places) for name, places in by_name.items()]
