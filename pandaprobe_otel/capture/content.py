@@ -78,7 +78,7 @@ def _is_simple(value: Any, levels_below: int) -> bool:
 
 
 def is_result(value: object) -> bool:
-    """Return whether a returned value is a result. None is not, and neither is an unread stream."""
+    """Return whether a returned value is a result. None and an unread stream are not results."""
     kind = type_of(value)
     if kind in _PLAIN:
         return value is not None

@@ -15,7 +15,7 @@ MAX_AGE_S: Final = 7 * 24 * 3600.0
 
 
 class BodyCap:
-    """File with that number, used by the spool's thread. No method raises: at worst, one more request is refused."""
+    """File with the size, used by the spool's thread. No method raises: at worst, one more request is refused."""
 
     def __init__(self, folder: Path, destination: Destination) -> None:
         self._path = folder / f"body-cap-{destination.digest}"
