@@ -279,7 +279,7 @@ def _retire(handle: PandaProbe) -> None:
 
 def _differs(before: Any, config: Config, name: str) -> bool:
     now = getattr(config, name, None)
-    # Each run of a line that creates a function creates another one.
+    # Each run of a line that creates a function creates another function.
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 

@@ -94,7 +94,7 @@ def named_in(context: SpanContext) -> int | None:
 
 
 def _set_state(span: Any, context: SpanContext, state: TraceState) -> None:
-    # The SDK's span has no other way: the sampler sets its trace state, and the sampler belongs to the app.
+    # The SDK has no other way to change a trace state: the sampler sets it, and the sampler belongs to the app.
     span._context = SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, state)
 
 

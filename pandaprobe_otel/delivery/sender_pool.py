@@ -25,7 +25,7 @@ MAX_SENDERS: Final = 4
 """Number of threads. Four manage 100 requests a minute if each takes up to 2.4 s; one suffices up to 0.6 s."""
 
 _HURRIES_S: Final = 0.02
-"""Time from the start of a request in which its own sender may take the next one, so that no other must be woken."""
+"""Time after the start of a request within which its sender may take the next one too: no other is woken before."""
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """Longest time for which the end of the process tries an unreachable server."""

@@ -3,7 +3,8 @@
 An overload is lasting if traces have waited for tokens for two minutes, and sending the waiting ones takes ten minutes,
 or they fill half of the room. (With a spool, only the room matters, because traces of the day may be sent at night.)
 Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens. At that backlog, as
-many are admitted as are sent; at a smaller one, up to a quarter more; at a larger one, down to nine tenths.
+many traces are admitted as are sent; at a smaller backlog, up to a quarter more; at a larger backlog, as few as nine
+tenths.
 
 Errors come first, then slow traces and the first trace of each name in ten minutes. Errors, and slow or first traces
 together, are each cut only if they would take more than their part while the other traces need theirs.

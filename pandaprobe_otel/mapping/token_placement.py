@@ -106,7 +106,7 @@ def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) 
     for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
-        # Stops at existing marks, so the total is linear, and a cycle of parents is safe.
+        # The loop stops at existing marks, so the total is linear, and a cycle of parents is safe.
         while parent is not None:
             known = marks.get(parent.view.span_id, 0)
             if known | mark == known:

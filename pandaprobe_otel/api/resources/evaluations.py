@@ -138,7 +138,7 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         path = {"run_id": run_id}
         try:
             state = yield from call(self._connection, TRACE_RUNS.get, path=path)
-        except NotFound:  # server 0.5.0 returns runs of sessions there too
+        except NotFound:  # server 0.5.0 returns runs of sessions on the first path too
             state = yield from call(self._connection, SESSION_RUNS.get, path=path)
         return self._run(state)
 

@@ -31,7 +31,7 @@ class BodyCap:
     def write(self, size: int) -> None:
         """Store the size for later processes."""
         with suppress(OSError):
-            # In place and always as long: a kill can leave neither a part of it nor a draft.
+            # In place, and always with the same length: a kill can leave neither a part of the number nor a draft.
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
             with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
                 file.write(b"%20d" % size)
