@@ -75,8 +75,8 @@ class PandaProbe:
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver as much as possible within `timeout` seconds, then stop. A later `init()` starts anew.
 
-        Return True if nothing was dropped. Drops are counted and reported in one log line. This happens automatically
-        at the end of the process. Default timeout: the setting `shutdown_timeout_s`.
+        Return True if nothing was dropped. Drops are counted and reported in one log line. The end of the process
+        causes a shutdown automatically. Default timeout: the setting `shutdown_timeout_s`.
         """
         return self._pipeline.shutdown(timeout)
 
@@ -251,8 +251,8 @@ def _current_counts(
 ) -> bool:
     """Return whether a later call of `init` changes nothing; it warns if the call has other arguments.
 
-    A first call without a key does not count: the cell of a notebook is run again once the key is set. Neither does
-    a start by the first use, if this call has other settings.
+    A first call without a key does not count: the cell of a notebook is run again once the key is set. A start by the
+    first use does not count either if this call has other settings.
     """
     if not first.config.enabled:
         return True
@@ -279,7 +279,7 @@ def _retire(handle: PandaProbe) -> None:
 
 def _differs(before: Any, config: Config, name: str) -> bool:
     now = getattr(config, name, None)
-    # Each run of a line that creates a function creates another one.
+    # Each run of a line that creates a function creates another function.
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 
@@ -295,7 +295,7 @@ def _set_up(
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:
         _tell_ignored(processor, config, arguments)
-    elif config.strict and (problems := pipeline.status().problems):  # about masks and vendors' switches, just read
+    elif config.strict and (problems := pipeline.status().problems):  # of masks and vendors' switches
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):
         return PandaProbe(pipeline, config)
@@ -357,7 +357,7 @@ def trace_url(trace_id: str | UUID | None = None) -> str | None:
 
     None outside of a trace, before `init()`, and if no address is known. A local server is asked once, for at most a
     second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it, because the API
-    does not state the identifiers that it contains.
+    does not return the identifiers in that address.
     """
     return None if _current is None else _current.trace_url(trace_id)
 

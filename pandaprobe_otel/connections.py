@@ -72,7 +72,7 @@ def lead(
 ) -> None:
     """Connect spans, metrics, log records and library calls to this pipeline, and disconnect the earlier one.
 
-    `has_processor`: the provider already sends its spans there.
+    `has_processor`: the provider already sends its spans to this pipeline.
     """
     before = _last.spans[0] if _last.spans is not None else None
     target = _join(provider) if has_processor else _lead_spans(pipeline, config, provider)
@@ -127,7 +127,7 @@ def _add_processor(target: Any, processor: PandaProbeSpanProcessor) -> None:
     """Add a processor, and keep the existing ones.
 
     Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down when an app adds its first processor,
-    unless told otherwise.
+    unless `replace_default_processor` is False.
     """
     options = {}
     if "replace_default_processor" in signature(target.add_span_processor).parameters:

@@ -176,4 +176,4 @@ class InsufficientEvidence(PandaProbeError):
 
 
 class RecordingError(PandaProbeError):
-    """A recording cannot be made, read or written, or cannot answer; the message says what to do."""
+    """A recording cannot be made, read or written, or cannot answer; the message names the remedy."""

@@ -26,9 +26,10 @@ def flush_on_return(*, timeout: float = _TIMEOUT_S) -> Callable[[Callable[P, R]]
 def flush_on_return(function: Callable[P, R] | None = None, /, *, timeout: float = _TIMEOUT_S) -> Any:
     """Deliver this call's traces before it returns, within `timeout` seconds.
 
-    For handlers of AWS Lambda and similar platforms, which may freeze the process as soon as they return. Put it
-    outside the decorator that traces the handler. If a Lambda context is among the arguments, delivery never exceeds
-    its remaining time. The function's result and exceptions pass unchanged. Sync and async functions are supported.
+    This decorator is for handlers of AWS Lambda and similar platforms, which may freeze the process as soon as they
+    return. Put it outside the decorator that traces the handler. If a Lambda context is among the arguments, delivery
+    never exceeds its remaining time. The function's result and exceptions pass unchanged. Sync and async functions are
+    supported.
     """
     if function is None:
         return partial(_flushing, timeout=timeout)

@@ -124,7 +124,7 @@ def _url(endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str
 
 
 def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[tuple[Answer, datetime]]:
-    """Send until the answer is a success; return it with the time at which the request was sent."""
+    """Send the request, and repeat it if that is safe; return the answer and the time of sending."""
     if (missing := connection.unavailable.get(endpoint.scope)) is not None:
         raise ConfigError(f"{endpoint} {missing}")
     deadline = connection.clock() + connection.timeout_s

@@ -31,7 +31,9 @@ class Credentials:
 
     @property
     def headers(self) -> Mapping[Scope, Mapping[str, str]]:
-        """Headers of each scope. A bearer token's are included even if it does not suffice (see `unavailable`)."""
+        """Headers of each scope. The headers of a bearer token are included even if it does not suffice (see
+        `unavailable`).
+        """
         if self.api_key is not None:
             # No Authorization beside the key: the server would use it to count the rate limit (measured on 0.5.0).
             project = api_key_headers(self.api_key, self.project_name)

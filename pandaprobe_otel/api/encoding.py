@@ -29,7 +29,7 @@ def checked(kind: Any, values: Any, *, what: str) -> Any:
     """Return the values converted to their types.
 
     Raises:
-        InvalidRequest: some values are wrong. `errors` has the path of each, joined as the server joins it.
+        InvalidRequest: some values are wrong. `errors` has the path of each value, in the server's notation.
     """
     try:
         return adapter(kind).validate_python(values)
@@ -38,7 +38,7 @@ def checked(kind: Any, values: Any, *, what: str) -> Any:
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Convert pydantic's errors to the library's; one error for each place."""
+    """Convert pydantic's errors to the library's; keep one error for each place."""
     found: dict[str, FieldError] = {}
     for row in error.errors(include_url=False, include_input=False):
         message = row["msg"].removeprefix("Value error, ")

@@ -24,7 +24,7 @@ _IDS: Final = ("trace_ids", "session_ids")
 
 
 def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
-    """Return the objects created by a request with a lost answer, latest first; empty if it was not executed.
+    """Return the objects that a request created before its answer was lost, latest first; empty without any.
 
     Raises:
         InvalidRequest: the request creates neither a run nor a score nor a monitor.

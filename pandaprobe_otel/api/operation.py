@@ -1,8 +1,8 @@
 """Methods that are written once and exist twice: blocking in `Client`, awaitable in `AsyncClient`.
 
 `@operation` marks a method that returns a course of steps (see `call_steps`), `@iteration` one that returns a walk
-through a list. On a resource of the synchronous client, the methods return the result and an iterator; on one of the
-asynchronous client, a coroutine and an asynchronous iterator. Type checkers see these types.
+through a list. On a resource of the synchronous client, the methods return the result and an iterator; on a resource of
+the asynchronous client, they return a coroutine and an asynchronous iterator. Type checkers see these types.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def uuid_of(name: str, value: object, *, what: str) -> str:
     """Return an id in the form for a path.
 
     Raises:
-        InvalidRequest: it is not a UUID, but for example a span id of OpenTelemetry (16 digits): see `ids.span_uuid`.
+        InvalidRequest: the id is not a UUID. For a span id of OpenTelemetry (16 digits), see `ids.span_uuid`.
     """
     try:
         return str(value if isinstance(value, UUID) else UUID(str(value)))

@@ -76,7 +76,7 @@ class _Window:
 
 
 class Budget:
-    """Tokens of one credential. Thread-safe. It never waits itself. Times are monotonic seconds."""
+    """Tokens of one credential. Thread-safe. Its methods never wait. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,9 @@ class Budget:
             window.returning.append(now + _WINDOW_S)
 
     def close(self, bucket: Bucket, until: float) -> None:
-        """Block the bucket until `until`, because the server refused for the rate: another client uses the key too."""
+        """Block the bucket until `until`, because the server refused a request for its rate: another client uses the
+        key too.
+        """
         with self._lock:
             window = self._window(bucket, until)
             window.closed_until = max(window.closed_until, until)
@@ -123,7 +125,7 @@ _shared_lock = threading.Lock()
 def shared_budget(base_url: str, credential: str) -> Budget:
     """Return the budget of a credential, shared by all clients of this process.
 
-    It outlives them, because the server keeps counting.
+    The budget outlives the clients, because the server keeps counting.
     """
     key = hashlib.sha256(f"{base_url}\n{credential}".encode()).hexdigest()
     with _shared_lock:

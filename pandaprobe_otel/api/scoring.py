@@ -24,9 +24,9 @@ CLOCK_SKEW: Final = timedelta(minutes=2)
 def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
     """Give a score. If that fails because the trace is not visible, wait for it and give the score again.
 
-    In that case, server 0.5.0 fails with 500 (measured), others answer 404. A score is never given twice. After a 500,
-    it is sent again only if the trace was not visible, so that nothing can have been stored, or if no such score is
-    found.
+    For an invisible trace, server 0.5.0 answers 500 (measured), other servers answer 404. A score is never given twice.
+    After a 500, the score is sent again only if the trace was not visible (the server cannot have stored the score
+    then), or if the server does not have the score.
     """
     begun = connection.now()
     trace_id = str(body["trace_id"])

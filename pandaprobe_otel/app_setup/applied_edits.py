@@ -27,7 +27,7 @@ class FilesChanged(Exception):
 
 
 def apply(root: Path, edits: Sequence[Edit]) -> None:
-    """Write all edits, each file atomically, after a record that can revert them.
+    """Write a record that can revert all edits, then the edits, each file atomically.
 
     Raises FilesChanged if a file has changed since the edit was made, or if a record of an earlier set-up exists.
     """

@@ -11,8 +11,8 @@ from pandaprobe_otel.app_setup.sources import Source
 def with_init(source: Source) -> str | None:
     """Return the text with `import pandaprobe_otel` and `init()` before the first statement that may import a client.
 
-    They come after the docstring and `from __future__` imports, which must not move. None if the result would differ by
-    more than two additional statements.
+    They come after the docstring and `from __future__` imports, which must not move. Return None if the result would
+    differ by more than two additional statements.
     """
     return _inserted(source, _line_of_first_statement(source.tree), "import pandaprobe_otel", "pandaprobe_otel.init()")
 

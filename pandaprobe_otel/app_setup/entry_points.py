@@ -21,7 +21,7 @@ class EntryPoint:
     source: Source
     kind: Kind
     reason: str
-    """The line that shows it, such as `[project.scripts] shop`."""
+    """The line that shows that the project starts here, such as `[project.scripts] shop`."""
     handler: str | None = None
     """Name of the function that a serverless platform calls."""
 

@@ -52,7 +52,9 @@ class Assembler:
         self._touched: set[TraceBuffer] = set()
         """Buffers that have changed since the last check."""
         self._looks: list[tuple[float, int]] = []
-        """Heap of times at which to check traces; an entry is outdated if its time is not its buffer's `look_at`."""
+        """Heap of times at which to check traces; an entry is outdated if its time differs from the `look_at` of its
+        buffer.
+        """
         self._open_spans = self._given_up = 0
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
         self._log_bytes = self._refused_logs = 0
@@ -260,7 +262,9 @@ class Assembler:
             self._remembered.popitem(last=False)
 
     def _over_the_bound(self, now: float) -> Iterator[TraceSegment]:
-        """Yield the oldest traces early while all exceed the bound in bytes; give up traces if there are too many."""
+        """Yield the oldest traces early while all traces together exceed the bound in bytes; give the oldest up while
+        there are too many traces or open spans.
+        """
         if self.bytes <= self._max_bytes and not self._are_too_many():
             return
         for buffer in list(self._buffers.values()):

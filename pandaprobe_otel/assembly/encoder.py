@@ -144,7 +144,7 @@ def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
 
 
 def loaded_encoder(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
-    """Return an encoder for these settings, with all modules loaded that it needs.
+    """Return an encoder for these settings, and load all modules that it needs.
 
     A sample span is mapped, so that the mapping's lazy imports happen now, while forks are held back.
     """

@@ -1,6 +1,7 @@
 """Journal of incomplete traces, so that a crashed run can be inspected afterwards.
 
-It runs in the worker's thread. It writes a trace from its first GenAI span on, because a trace without one is not sent.
+It runs in the worker's thread. It writes a trace from its first GenAI span on, because a trace without a GenAI span is
+not sent.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class SpanJournal:
                 trace.roots[context.span_id] = span
 
     def taken(self, segment: TraceSegment) -> list[JournalChange]:
-        """Note that a segment's spans became requests or were not wanted; return the changes to write with that."""
+        """Note that a segment's spans became requests or were not wanted; return the changes to write together with the
+        requests.
+        """
         trace = self._traces.get(segment.trace_id)
         if trace is None:
             return []

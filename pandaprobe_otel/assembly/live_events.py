@@ -1,7 +1,7 @@
 """Queue of events about running spans, for a local server.
 
 It is bounded. When it is full, it drops the texts of streams first, then inputs and outputs, then begins of spans. The
-server is told that its view is incomplete. Delivery does not depend on it.
+next request tells the server that its view is incomplete. Delivery does not depend on this queue.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LiveQueue:
         self._events: deque[LiveEvent] = deque()
         self._bytes = 0
         self._incomplete: set[str] = set()
-        """Traces with dropped events that the server has not been told about."""
+        """Traces with dropped events, which no request has reported to the server yet."""
 
     def __len__(self) -> int:
         return len(self._events)

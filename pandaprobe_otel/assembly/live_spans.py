@@ -101,16 +101,16 @@ class LiveSpans:
         self._has_failed = False
         self._thread: threading.Thread | None = None
         self._texts: dict[tuple[int, int], int] = {}
-        """Characters last sent of each open stream."""
+        """Length of the text of each open stream when its text was last sent."""
 
     @property
     def is_off(self) -> bool:
-        """True if the server takes none, or has failed a short while ago."""
+        """True if the server does not accept live spans, or has failed a short while ago."""
         return self.is_refused or self._monotonic() < self._off_until
 
     @property
     def is_refused(self) -> bool:
-        """True if the server is none that takes live spans."""
+        """True if the server does not accept live spans."""
         return self._is_able is False
 
     def take(self, events: Sequence[SpanEvent]) -> None:
@@ -152,7 +152,7 @@ class LiveSpans:
     def errand(self) -> Callable[[], None] | None:
         """Return a function that sends the events that have waited long enough; None if there are none. Neither raises.
 
-        No other must be asked for before it has returned.
+        Do not call `errand` again before the returned function has ended.
         """
         try:
             return self._errand()
@@ -294,7 +294,7 @@ class LiveSpans:
 
 
 def _below(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
-    """Return the view below the nearest ancestor that is kept."""
+    """Return the view with the nearest kept ancestor as its parent."""
     parent, seen = view.parent_id, {view.span_id}
     while parent is not None and parent in parents and parent not in seen:
         seen.add(parent)

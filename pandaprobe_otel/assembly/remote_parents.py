@@ -1,8 +1,8 @@
 """Parents for spans of other processes whose own parent is left out of the trace.
 
 If a service calls another service, the callee's parent is the HTTP span around the call, which is not sent. Neither
-service knows the whole tree, so the caller names a replacement: the nearest ancestor that is sent. It does so in the
-entry `pandaprobe` of W3C's `tracestate`, which every trace context propagator carries.
+service knows the whole tree, so the caller names a replacement: the nearest ancestor that is sent. It names the
+replacement in the entry `pandaprobe` of W3C's `tracestate`, which every trace context propagator carries.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def named_in(context: SpanContext) -> int | None:
 
 
 def _set_state(span: Any, context: SpanContext, state: TraceState) -> None:
-    # The SDK's span has no other way: the sampler sets its trace state, and the sampler belongs to the app.
+    # The SDK has no other way to change a trace state: the sampler sets it, and the sampler belongs to the app.
     span._context = SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, state)
 
 

@@ -70,7 +70,9 @@ class SpanFilter:
         open_views: Sequence[SpanView],
         memory: Memory,
     ) -> tuple[SpanView, ...]:
-        """Return the ended spans to send, with corrected parents. `memory` keeps the parents of the others."""
+        """Return the ended spans to send, with corrected parents. `memory` keeps the parents of the spans that are left
+        out.
+        """
         parents = memory.parents or {}
         if self._selection == "agent" and not (open_views or parents) and all(map(_is_plain_work, views)):
             return tuple(views)

@@ -58,7 +58,8 @@ _SAMPLED: Final = 1
 
 
 class Worker:
-    """Worker that takes span starts and ends from any thread and passes finished segments to `deliver` in its own.
+    """Worker that takes span starts and ends from any thread and passes finished segments to `deliver` in its own
+    thread.
 
     `also` is called at each poll, for other work in the worker's thread. It never raises.
     """
@@ -178,7 +179,7 @@ class Worker:
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread, which waits for the worker; return False if time runs out.
 
-        For callers that can make their senders wait: no span is refused for lack of room.
+        This is for callers that can make their senders wait; no span is refused for lack of room.
         """
         if self._stopped:
             return False
@@ -206,7 +207,7 @@ class Worker:
         self._wake.set()
 
     def stop_watching(self) -> None:
-        """Tell `watch` of no more starts and ends."""
+        """Stop calling `watch` with starts and ends."""
         self._watch = None
 
     def flush(self, deadline: float) -> bool:
@@ -214,7 +215,7 @@ class Worker:
         return self._run_now(self._assembler.flush, deadline)
 
     def close(self, deadline: float) -> int:
-        """Deliver everything and stop; return the approximate number of ended spans that there was no time for."""
+        """Deliver everything and stop; return the approximate number of ended spans that were not delivered in time."""
         done = self._run_now(self._assembler.close, deadline)
         self._stopped = True
         self._wake.set()
@@ -273,7 +274,7 @@ class Worker:
         self._wake_at = _MANY
 
     def _give_up(self) -> None:
-        """Count the spans that arrived too late for delivery as dropped."""
+        """Count as dropped the spans that arrived too late for delivery."""
         with self._work_lock:
             self._drain()
             self._ledger.dropped("shutdown", self._assembler.ended_spans)

@@ -26,9 +26,9 @@ class ArgumentReader:
 
     Several arguments become an object by parameter name: first the given ones, then the defaults of the others. The
     members of `**kwargs` keep their own names. A single given argument becomes its bare value, and the defaults are
-    recorded separately. With `keep_object` it stays an object; without it, an agent's input is the question itself,
-    which evaluations read. A parameter called `messages` always keeps its name, because `{"messages": [...]}` is
-    PandaProbe's own form.
+    recorded separately. With `keep_object`, a single argument also becomes an object. Without it, the input of an agent
+    is the question itself, which evaluations read. A parameter called `messages` always keeps its name, because
+    `{"messages": [...]}` is PandaProbe's own form.
 
     A name in `ignore` that no argument has may be misspelt, so the arguments that it may have meant are hidden too (see
     `unknown_names`). The reader does not validate: a call with wrong arguments raises in the function itself.

@@ -78,7 +78,7 @@ def _is_simple(value: Any, levels_below: int) -> bool:
 
 
 def is_result(value: object) -> bool:
-    """Return whether a returned value is a result. None is not, and neither is an unread stream."""
+    """Return whether a returned value is a result. None and an unread stream are not results."""
     kind = type_of(value)
     if kind in _PLAIN:
         return value is not None
@@ -171,7 +171,7 @@ def stream_text(content: StreamContent) -> str:
     """Return the content of a stream, or a marker if the user's `reduce` fails. The stream is not affected."""
     try:
         return content.text()
-    except KeyboardInterrupt:  # raised in the app's thread, it belongs to the app
+    except KeyboardInterrupt:  # raised in the app's thread, the interrupt belongs to the app
         raise
     except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
         failed("reduce", error)

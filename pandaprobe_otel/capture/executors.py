@@ -15,7 +15,7 @@ T = TypeVar("T")
 class ContextExecutor(Executor):
     """Wrapper of an executor: each task sees the context variables, and so the open span, of its submitter.
 
-    Each submission takes its own copy, because two threads cannot enter one context at once.
+    Each task runs in its own copy of the context, because two threads cannot enter one context at once.
     """
 
     def __init__(self, inner: Executor) -> None:
@@ -46,6 +46,6 @@ class ContextExecutor(Executor):
 
 
 def _runs_in_processes(executor: Executor) -> bool:
-    """Return whether tasks are pickled, which contexts cannot be. An executor of processes needs its module loaded."""
+    """Return whether the executor pickles its tasks for other processes; contexts cannot be pickled."""
     module = sys.modules.get("concurrent.futures.process")
     return module is not None and isinstance(executor, module.ProcessPoolExecutor)

@@ -1,7 +1,8 @@
 """First use of a decorator, block or wrapper in a process that has not called `init()`.
 
 If the environment has a key, the first use starts everything that `init()` starts. Without a key, nothing is recorded,
-and one line says so. Libraries ship decorators, so decorating costs nothing. Each call after the first costs one check.
+and one log line reports this. Libraries ship decorators, so decorating costs nothing. Each call after the first costs
+one check.
 """
 
 from __future__ import annotations

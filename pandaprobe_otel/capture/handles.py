@@ -20,7 +20,7 @@ from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
 
-if TYPE_CHECKING:  # both take longer to load than most apps ever use them
+if TYPE_CHECKING:  # for type checkers only, because both take long to load
     from datetime import datetime
 
     from pandaprobe_otel.enums import TraceStatus
@@ -280,7 +280,7 @@ class TraceHandle(SpanHandle):
 
 
 def _write(activity: Activity, texts: Mapping[str, object]) -> None:
-    """Write values as text; members of an enum by their value."""
+    """Write values as text; for members of an enum, write their values."""
     activity.span.set_attributes({name: str(value) for name, value in texts.items()})
 
 

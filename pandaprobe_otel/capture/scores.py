@@ -33,7 +33,7 @@ def score(
 
     `value` is a number between 0 and 1 (NUMERIC), True or False (BOOLEAN), or a label (CATEGORICAL). A text that is a
     number counts as NUMERIC if `data_type` says so, as in the official SDK. `trace_id` is the result of
-    `current_trace_id()`. Outside of a trace that is None; then nothing is sent and one warning is logged.
+    `current_trace_id()`. Outside of a trace, `trace_id` is None; then nothing is sent and one warning is logged.
 
     Raises:
         InvalidRequest: the score is invalid (out of range, empty name, no UUID); raised before anything is sent.

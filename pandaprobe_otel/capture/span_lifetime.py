@@ -43,7 +43,7 @@ class ContextSwitch:
             raise
 
     def pause(self) -> None:
-        """Restore the previous context, and keep the one that the code has made in the meantime."""
+        """Restore the previous context, and keep the context that the code has made meanwhile for the next `resume`."""
         token = self._token
         if token is not None:
             self.context = get_current()
@@ -64,7 +64,7 @@ class Activity(ContextSwitch):
 
     @property
     def is_root(self) -> bool:
-        """Return whether this span has no parent in this process. Only spans of the SDK know that."""
+        """Return whether this span has no parent in this process; False if the span does not show its parent."""
         parent = getattr(self.span, "parent", self)
         return parent is None or bool(getattr(parent, "is_remote", False))
 
@@ -80,7 +80,7 @@ class Activity(ContextSwitch):
             self.span.set_attribute(names.TRACE_INPUT, text)
 
     def write_output(self, text: str) -> None:
-        """Write the output as JSON text, in the same way."""
+        """Write the output as JSON text. Inside another library's span, it is also the output of the trace."""
         self.span.set_attribute(names.OUTPUT, text)
         if self.names_trace:
             self.span.set_attribute(names.TRACE_OUTPUT, text)

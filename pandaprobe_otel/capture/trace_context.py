@@ -138,7 +138,7 @@ def metadata_in(context: Context) -> Mapping[str, object]:
 def stamp(span: Span, parent_context: Context | None) -> None:
     """Write the session, user, tags and metadata of `parent_context` (None: the current context) on a span.
 
-    For the `on_start` of span processors. Attributes that the span already has were set explicitly and stay.
+    Span processors call this in `on_start`. Attributes that the span already has were set explicitly and stay.
     """
     try:
         wanted = attributes_in(parent_context if parent_context is not None else get_current())
@@ -304,7 +304,7 @@ def context_executor(executor: Executor) -> Executor:
 
 
 def _baggage_in(context: Context) -> Mapping[str, object] | None:
-    """Return the W3C baggage of a context. The API hides the key, so a context with baggage reveals it.
+    """Return the W3C baggage of a context. The API hides the key, so it is read from a context with baggage.
 
     If `opentelemetry.baggage` is not loaded, there is no baggage, and loading it here would only cost time.
     """

@@ -234,6 +234,6 @@ def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: 
     deleted(f"run {run_id}", output_format)
 
 
-# PandaProbe's own command has them under this name too.
+# PandaProbe's own command has these two commands under the name `evals` too.
 evals.add_command(monitors)
 evals.add_command(scores)

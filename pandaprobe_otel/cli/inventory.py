@@ -25,7 +25,7 @@ class Library:
     name: str
     installed: str | None
     instrumentor: str
-    """Entry point that instruments the library, which is also the name to disable it."""
+    """Entry point that instruments the library. Its name is also the name that disables it."""
     state: str
     """State after `init()` under these settings: hooked, adopted, skipped or failed."""
     reason: str
@@ -66,7 +66,8 @@ def libraries(config: Config) -> list[Library]:
 def _distributions() -> dict[str, str]:
     """Return the distribution of each integration.
 
-    The extras name it. The name of a module is not enough, since several distributions share modules such as `google`.
+    The extras name the distribution. The name of a module is not enough, since several distributions share modules such
+    as `google`.
     """
     try:
         required = requires("pandaprobe-otel") or ()

@@ -93,7 +93,7 @@ def _span(trace: NumberedTrace, span: NumberedSpan, budget: int, fence: Fence) -
     lines = [span_line(span).strip(), f"path: {path_text(trace, span)}"]
     told = [name for name in FIELDS if span.record.body.get(name) not in (None, "", {}, [])]
     room -= sum(tokens_in(line) + 1 for line in lines)
-    for place, name in enumerate(reversed(told)):  # The shorter ones leave room that others can use.
+    for place, name in enumerate(reversed(told)):  # Short values leave room for the next ones.
         whole = one_line(text_of(span.record.body[name]))
         text = clipped(whole, max(room // (len(told) - place) - 14, 12))
         handle = "" if text == whole else f" ⟨#{span.number}.{name}⟩"

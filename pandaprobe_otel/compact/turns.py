@@ -79,7 +79,7 @@ def _turn(number: int, trace: NumberedTrace, tokens: int) -> str:
 
 
 def _is_failed(trace: Mapping[str, Any]) -> bool:
-    """Return whether a trace has failed; one that says so need not have a span that does."""
+    """Return whether a trace has failed, by its own status or because a span failed."""
     return trace.get("status") == "ERROR" or bool(NumberedTrace(trace).origins)
 
 

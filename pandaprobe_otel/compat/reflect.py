@@ -1,7 +1,7 @@
 """The client with which Reflect of the official SDK (`pandaprobe.reflect.Reflect`) finds the traces of this library.
 
 Reflect opens a scope around each run of an agent, and evaluates the traces of that scope. The official client sees only
-its own traces. This one adds those of the OpenTelemetry provider, with Reflect's session and role.
+its own traces. This client adds the traces of the OpenTelemetry provider, with Reflect's session and role.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Problem:
     setting: str
     message: str
     fatal: bool = False
-    """True if nothing can be sent because of it."""
+    """True if nothing can be sent because of the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ class Config:
 
     @property
     def shows_running_spans(self) -> bool:
-        """True if a local server at the endpoint may be told about running spans.
+        """True if a local server at the endpoint may receive running spans.
 
         With a function that selects spans, there is no live view: it is called once per span, after its end.
         """
@@ -246,7 +246,8 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
         return
     if key is None:
         if is_loopback(str(values["endpoint"])):
-            # A PandaProbe on this machine may accept requests without a key. If it requires one, its answer says so.
+            # A PandaProbe on this machine may accept requests without a key. If it requires a key, its answer states
+            # this.
             values["api_key"], sources["api_key"] = "", "none, because an open local server needs none"
             return
         message = (

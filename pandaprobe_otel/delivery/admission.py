@@ -17,7 +17,7 @@ from pandaprobe_otel.delivery.tail_sampler import TailSampler
 ADOPT_AFTER_S: Final = 300.0
 """Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""
 ADOPT_LATE_S: Final = 3600.0
-"""`ADOPT_AFTER_S` after an overload of the fleet, because the trace may wait for a token in the other process."""
+"""Value of `ADOPT_AFTER_S` after an overload of the fleet: the trace may wait for a token in the other process."""
 FIRST_LOOK_S: Final = 0.5
 """Delay of the first look-up. An idle server stores an accepted trace within this time (measured: 0.15 to 0.5 s)."""
 LOOK_BELOW_CUT_S: Final = 150.0

@@ -1,9 +1,9 @@
 """Weights and drop counts, attached to the metadata of sent traces.
 
-The weight says how many traces each stands for, so that counts can be scaled back; it is one over `sample_rate`. For
-traces admitted by chance, `sample_rate` is the probability. A later drop for lack of room is not by chance, so the
-weight of the dropped trace is added to the next trace of its kind: one of the same name that agrees in being an error
-or not, and slow or not. Drops for any reason are reported by the next trace.
+The weight of a sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one
+over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for lack of room is
+not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the same name that
+agrees in being an error or not, and slow or not. Drops for any reason are reported by the next trace.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import orjson
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
-"""Metadata key of the share of such traces that was sent, including sampling by `sample_rate`."""
+"""Metadata key for the share of traces of this kind that was sent, including sampling by `sample_rate`."""
 _DROPPED_KEY: Final = "pandaprobe_otel.dropped"
 _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
-"""Reasons that a setting asks for, which are no losses."""
+"""Reasons for drops that a setting asks for; such drops are not losses."""
 _MOST_NAMES: Final = 10_000
 
 _Kind = tuple[bool, bool, str]
 
 
 class AttachedMetadata:
-    """The weights and counts that traces under way carry, or will. Not thread-safe: the policy calls it."""
+    """The weights and drop counts that traces under way carry, or that later traces will carry. Not thread-safe: the
+    policy calls it.
+    """
 
     def __init__(self) -> None:
         self._unsent: dict[_Kind, float] = {}
@@ -45,7 +47,9 @@ class AttachedMetadata:
         return bool(self._unsent or self._weights or self._reports)
 
     def attach(self, request: OutgoingRequest, dropped: Mapping[str, int]) -> OutgoingRequest:
-        """Return the request with its weight, and the drop counts since the last report; the same one without any."""
+        """Return the request with its weight and the drop counts since the last report; without either, return it
+        unchanged.
+        """
         new = {
             reason: count - self._reported[reason]
             for reason, count in dropped.items()
@@ -63,12 +67,12 @@ class AttachedMetadata:
         return request
 
     def arrived(self, request: OutgoingRequest) -> None:
-        """Forget what a delivered trace carried."""
+        """Forget the weight and the drop counts that a delivered trace carried."""
         self._reports.pop(request.trace_id, None)
         self._weights.pop(request.trace_id, None)
 
     def gone(self, request: OutgoingRequest) -> None:
-        """Return what a dropped trace carried, so that other traces carry it."""
+        """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
         self._reported.subtract(self._reports.pop(request.trace_id, {}))
         if carried := self._weights.pop(request.trace_id, 0.0):
             self._add(request, carried)
@@ -89,7 +93,8 @@ class AttachedMetadata:
 def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
     """Return the request of a trace that was admitted with this probability.
 
-    If the trace was sampled before by the same randomness, the smaller of the two probabilities is that of both.
+    If the trace was sampled before by the same randomness, the smaller of the two probabilities applies to both
+    samplings together.
     """
     if chance >= request.sample_rate:
         return request

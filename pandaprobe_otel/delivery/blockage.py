@@ -17,7 +17,7 @@ _DAY_S: Final = 86_400.0
 
 
 class DailyBudget:
-    """Bound of `limit` traces in any 24 hours, because each trace is billed, or no bound if it is None."""
+    """Bound of `limit` traces in any 24 hours, because each trace is billed; a `limit` of None means no bound."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit

@@ -41,7 +41,9 @@ _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
 _ASK_EVERY_S: Final = 5.0
 CUT_COUNTS_S: Final = 600.0
-"""Time for which a cut is valid among processes that share tokens. By then, others' spans have waited five minutes."""
+"""Time for which a cut is valid among processes that share tokens. It exceeds the five minutes for which spans wait for
+a root in another process.
+"""
 
 
 @dataclass(slots=True, eq=False)

@@ -49,7 +49,7 @@ class Orphans:
             del self._is_posted[oldest]
 
     def is_first_post(self, trace_id: str) -> bool:
-        """Note an accepted create; return False if one of the same adopted trace was accepted before."""
+        """Note an accepted create; return False if an earlier create of the same adopted trace was accepted."""
         is_posted = self._is_posted.get(trace_id)
         if is_posted is None:
             return True

@@ -58,7 +58,7 @@ class Outbox:
         self.schedule = Schedule(keeps_all=keeps_all)
         self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
         self._unpacked: dict[Job, None] = {}
-        """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
+        """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer job packs one of these."""
         self._loaded: dict[Job, int] = {}
         """Bytes of contents that were loaded from the store for sending. Dropping waiting jobs frees none of them."""
 
@@ -134,7 +134,7 @@ class Outbox:
         self.schedule.remove(self._lines[job.request.line])
 
     def open(self, job: Job, now: float) -> bool:
-        """Load the job's content in the form to send; return False if the job must wait for that."""
+        """Load the job's content in the form to send; return False if the job must wait for its content."""
         if job.request.packed:
             self._exchange(job, job.request.opened())
         elif job.request.is_bare:

@@ -24,7 +24,7 @@ _OVERLOAD: Final = 100
 """Number of waiting traces above which sending them takes more than a minute."""
 _ERRORS_COUNT_S: Final = 600.0
 _ERRORS_PER_TOKEN: Final = 40
-"""Errors within ten minutes that reserve one more token, which equals four errors a minute."""
+"""Number of errors within ten minutes (four a minute) that reserve one more token."""
 LARGEST_BODY: Final = 4 << 20
 """Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
 

@@ -273,7 +273,7 @@ class OutcomeEffects:
         self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
 
     def _lost(self, job: Job, missing_since: float, now: float) -> None:
-        """Drop a job whose trace is missing, and the jobs behind it that have waited for the trace as long."""
+        """Drop a job whose trace is missing, and the jobs behind it that have waited for the trace just as long."""
         self._has_cost_spans = True
         for waiting in self._outbox.with_it(job):
             waiting.not_found_since = max(missing_since, waiting.since)

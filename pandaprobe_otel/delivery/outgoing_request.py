@@ -29,7 +29,8 @@ class Step(StrEnum):
     FINISH = "finish"
     """PATCH /traces/{id}: free; 404 until the trace is stored."""
     SCORE = "score"
-    """POST /evaluations/trace-scores: free. It answers 500 until the trace is stored (measured), so look that up first.
+    """POST /evaluations/trace-scores: free. It answers 500 until the trace is stored (measured), so the trace is looked
+    up first.
     """
 
 
@@ -56,12 +57,12 @@ class OutgoingRequest:
     name: str = ""
     is_error: bool = False
     is_remote: bool = False
-    """True if the trace's root is in another process: append, and create it under a derived id if nobody else does."""
+    """True if the root is in another process: only that process may create the trace under the trace's own id."""
 
     duration_s: float = 0.0
     """Seconds from the first start to the last end in this part."""
     sample_rate: float = 1.0
-    """Probability of admission of such a trace; also in its metadata."""
+    """Probability with which a trace like this one is admitted; also in its metadata."""
     is_slow: bool = False
     """True if the trace took unusually long for its name."""
 
@@ -89,7 +90,9 @@ class OutgoingRequest:
 
     @property
     def line(self) -> str:
-        """Key of its queue, whose requests are sent in order. A score has its own queue: it may precede its trace."""
+        """Key of its queue, whose requests are sent in order. A score has its own queue, because a score may precede
+        its trace.
+        """
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
     @property

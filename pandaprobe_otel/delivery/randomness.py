@@ -1,8 +1,8 @@
 """Randomness of a trace id, by which all processes that sample a trace make the same decision.
 
 W3C Trace Context (level 2, "random-trace-id flag") promises randomness in the lowest 56 bits of the trace id.
-OpenTelemetry's consistent probability sampling keeps a trace if they are not below a threshold. So if one process
-keeps fewer traces than another, its traces are a part of the other's.
+OpenTelemetry's consistent probability sampling keeps a trace if these bits are not below a threshold. So if one process
+keeps fewer traces than another, all its traces are among those of the other.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ the same ones.
 Eviction is the reverse: from the name with the most waiting traces, the oldest half minute and the lowest randomness
 first; errors last, up to four fifths of the waiting traces.
 
-If nothing is evicted, the oldest would wait as long as an overload lasts. So each fifth turn is theirs.
+If nothing is evicted, the oldest would wait as long as an overload lasts. So every fifth turn goes to the oldest trace.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_ERRORS: Final = 80
 _OLDEST_EACH: Final = 5
 
 _Entry = tuple[float, float, int, Line]
-"""Order, order, ticket, line. Entries are never searched: those whose ticket is not the line's own are skipped."""
+"""Two sort keys, the ticket, and the line. An entry whose ticket differs from that of its line is skipped."""
 
 
 class Schedule:
@@ -103,7 +103,7 @@ class TokenQueue:
 
     def __init__(self, *, keeps_all: bool = False) -> None:
         self._by_age: deque[tuple[int, Line]] | None = deque() if keeps_all else None
-        """Tickets and lines in order of arrival. Those before the oldest waiting one are removed."""
+        """Tickets and lines in order of arrival. Entries before the oldest waiting line are removed."""
         self._turn = 0
         self._errors = _Queues()
         self._others = _Queues()

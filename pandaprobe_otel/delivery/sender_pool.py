@@ -25,7 +25,7 @@ MAX_SENDERS: Final = 4
 """Number of threads. Four manage 100 requests a minute if each takes up to 2.4 s; one suffices up to 0.6 s."""
 
 _HURRIES_S: Final = 0.02
-"""Time below which a sender also takes the next request, so that no other sender must be woken."""
+"""Time after the start of a request within which its sender may take the next one too: no other is woken before."""
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """Longest time for which the end of the process tries an unreachable server."""
@@ -106,7 +106,7 @@ class SenderPool:
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; return True if everything is delivered or on disk.
 
-        `deadline` is a monotonic time. It does not wait for requests on disk that cannot be sent before the deadline.
+        `deadline` is a monotonic time. The call does not wait for requests on disk that cannot be sent by then.
         """
         if not self._has_live_sender():
             self._send_until(deadline)
@@ -280,7 +280,7 @@ class SenderPool:
         return None
 
     def _watch(self) -> None:
-        """Leave the next request for a moment to a sender that has just started one."""
+        """Wait a moment, so that the sender of the newest request can take the next one too."""
         self._waiting += 1
         if self._is_watched:
             self._work.wait()

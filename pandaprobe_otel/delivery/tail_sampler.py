@@ -3,10 +3,11 @@
 An overload is lasting if traces have waited for tokens for two minutes, and sending the waiting ones takes ten minutes,
 or they fill half of the room. (With a spool, only the room matters, because traces of the day may be sent at night.)
 Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens. At that backlog, as
-many are admitted as are sent; at a smaller one, up to a quarter more; at a larger one, down to nine tenths.
+many traces are admitted as are sent; at a smaller backlog, up to a quarter more; at a larger backlog, as few as nine
+tenths.
 
-Errors come first, then slow traces and the first trace of each name in ten minutes. Each of these two kinds is cut
-only if it would take more than its part while the other traces need theirs.
+Errors come first, then slow traces and the first trace of each name in ten minutes. Errors, and slow or first traces
+together, are each cut only if they would take more than their part while the other traces need theirs.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class TailSampler:
 
     @property
     def cut(self) -> float:
-        """Randomness below which a trace without priority is left out; 0 if none is."""
+        """Randomness below which a trace without priority is left out; 0 if no trace is left out."""
         return self._others.cut
 
     def sent(self) -> None:
@@ -129,7 +130,8 @@ class TailSampler:
         return trace_id in self._left_out
 
     def chance(self, request: OutgoingRequest, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
-        """Return the probability of admission of such a trace while others wait; 0 if this one is left out.
+        """Return the probability with which a trace like this one is admitted while others wait; 0 if this one is left
+        out.
 
         waiting: traces that wait for a token. fill: used share of the room for waiting traces. blocked: a cause other
         than the budget prevents sending now.

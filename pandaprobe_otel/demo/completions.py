@@ -74,7 +74,7 @@ class Usage:
 
 
 class Refusal(Exception):
-    """Raised by a script. The endpoint then answers with this HTTP status and message."""
+    """Exception that a script raises so that the endpoint answers with this HTTP status and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

@@ -13,7 +13,7 @@ _NOT_CONTENT: Final = frozenset(
         *("token_usage", "cost", "spans"),
     }
 )
-"""Compared fields of traces and spans."""
+"""Fields of traces and spans that do not count as their content."""
 _NOT_BEHAVIOUR: Final = re.compile(
     r"^(telemetry|service|process|host|pandaprobe_otel)\.|"
     r"(^|[._])(ids?|fingerprint|created|created_at|timestamp|time|duration|latency|usage|tokens|costs?|request_id)$"

@@ -64,7 +64,7 @@ def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
 
 
 def cache_uses(report: Report) -> Sequence[CacheUse | PromptCacheUse]:
-    """Return one line for each cache that a report has."""
+    """Return the use of each cache that a report has."""
     return [*report.cache, *prompt_caches(trace for case in report.cases for trace in case.traces)]
 
 

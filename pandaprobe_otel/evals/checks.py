@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactMatch:
-    """Score 1 if the output equals the expected one, otherwise 0. A case without an expected output is no evidence.
+    """Score 1 if the output equals the expected one, otherwise 0. A case without an expected output gives no evidence.
 
     ignore_case, ignore_space: ignore differences of case, or of white space and line ends, between texts.
     """
@@ -112,7 +112,7 @@ class ToolUse:
     """Score the share of the expected tools that were called. Each expected tool needs its own call.
 
     tools: names, `ToolCall`s, or mappings with `name` and `arguments`. Default: the field `tools` of the case in its
-    dataset. A case without it is no evidence.
+    dataset. A case without this field gives no evidence.
     ordered: calls count only in this order; other calls may come between them.
     only: an unexpected call lowers the score as much as a missing one.
     """

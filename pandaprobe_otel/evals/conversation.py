@@ -85,7 +85,7 @@ def text_of(value: Any) -> str:
 
 
 def goal_reached(run: TaskRun) -> Judgement:
-    """Score 1 if the user reached their goal, otherwise 0. A user without a goal is no evidence."""
+    """Score 1 if the user reached their goal, otherwise 0. A user without a goal gives no evidence."""
     conversation = run.conversation
     if conversation is None or conversation.ended in (None, Ended.DONE):
         return Judgement.vacuous("the user had no goal")

@@ -82,7 +82,7 @@ class JudgeQuality:
     def outcome(self) -> Outcome:
         """Verdict. No evidence if there are too few cases, or if `min_kappa` is inside the interval.
 
-        If answers are missing, the verdict must hold for any value of them.
+        If answers are missing, the verdict must hold for any values of the missing answers.
         """
         if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
             return Outcome.NO_EVIDENCE

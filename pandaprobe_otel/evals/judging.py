@@ -52,16 +52,18 @@ class Judgement:
 
     @classmethod
     def vacuous(cls, reason: str) -> Judgement:
-        """Return the judgement that there was nothing to judge. It is no evidence unless that is allowed."""
+        """Return the judgement that there was nothing to judge. It gives no evidence unless `allow_vacuous` is set."""
         return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
 
     @classmethod
     def error(cls, reason: str) -> Judgement:
-        """Return the judgement that no score could be given. It is no evidence."""
+        """Return the judgement that no score could be given. It gives no evidence."""
         return cls(finding=Finding.ERROR, reason=reason)
 
     def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
-        """Return the verdict. A yes about nothing, or about part of a trace, is no evidence unless that is allowed."""
+        """Return the verdict. A yes about nothing, or about part of a trace, gives no evidence unless `allow_vacuous`
+        is set.
+        """
         if self.is_no(threshold):
             return Outcome.FAILED
         if self.finding is Finding.ERROR:

@@ -48,8 +48,8 @@ class LocalJudge:
     url: base URL of a compatible endpoint, such as `http://localhost:11434/v1`. Default: OPENAI_BASE_URL,
     ANTHROPIC_BASE_URL or GOOGLE_GEMINI_BASE_URL, or else the provider's address.
     key: default: PANDAPROBE_JUDGE_KEY, or else the provider's own variable, such as OPENAI_API_KEY.
-    embedding_model: for coherence. Without one, words are compared, and the reason says so. Anthropic has no embedding
-    model.
+    embedding_model: for the metric coherence. Without this model, words are compared, and the reason states this.
+    Anthropic has no such model.
 
     Raises ValueError if the model has no known endpoint, or if the provider's key is missing.
     """

@@ -57,7 +57,7 @@ class Groundedness:
     model: a `LocalJudge`, or a function that takes the prompt and returns the answer of any model.
     source: the metadata key of the case that holds the sources. Default: the results of tools and retrievers.
 
-    An answer without claims and a run without sources are no evidence.
+    An answer without claims gives no evidence, and neither does a run without sources.
     """
 
     model: Model

@@ -33,7 +33,7 @@ def all_of(outcomes: Iterable[Outcome]) -> Outcome:
 def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
     """Return the verdict if `needed` of the counted verdicts must pass.
 
-    `unknown` is the number of verdicts without evidence. If these could change the result, the result is no evidence.
+    `unknown` is the number of verdicts without evidence. If these could change the result, there is no evidence.
     """
     if passed + failed == 0:
         return Outcome.NO_EVIDENCE

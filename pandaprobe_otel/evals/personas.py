@@ -53,7 +53,7 @@ Until = str | re.Pattern[str] | Callable[[Conversation], bool]
 class ScriptedPersona:
     """User who follows a script, whatever the agent answers. Needs no model.
 
-    messages: in order. A list of texts in place of a text is a random choice by the seed.
+    messages: the messages in order. A list of texts in place of a text is a random choice by the seed.
     until: the goal, checked after each answer. Default: the user has no goal.
 
     Raises ValueError for an invalid script or goal.

@@ -1,4 +1,4 @@
-"""Repeated runs: how many must pass, when the result is decided, and its text."""
+"""Repeated runs: the required number of passes, the decision of the result, and its text."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Report:
         return {metric: sum(found) / len(found) for metric, found in values.items()}
 
     def assert_passed(self) -> None:
-        """Raise AssertionError with the table unless the report passed. For unittest and scripts."""
+        """Raise AssertionError with the table unless the report passed. This is for unittest and scripts."""
         __tracebackhide__ = True
         if not self.passed:
             raise AssertionError(f"{self.rate}\n\n{self}")

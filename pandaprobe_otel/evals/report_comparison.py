@@ -152,7 +152,7 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
 
 
 def _cases_to_tell(differences: Sequence[float]) -> int:
-    """Return how many cases with such changes would be significant in about half of all runs."""
+    """Return the number of cases with which such changes would be significant in about half of all runs."""
     squares, total = math.fsum(value * value for value in differences), math.fsum(differences)
     return max(_LEAST, math.ceil(_Z * _Z * squares * len(differences) / (total * total)))
 

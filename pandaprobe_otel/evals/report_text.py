@@ -14,13 +14,13 @@ from pandaprobe_otel.evals.tree_text import value_text
 
 _GAP: Final = 2
 _LEAST: Final = 10
-"""Maximum number of characters of an input or output in a column."""
+"""Minimum width, in characters, of the case ids and of a column of inputs or outputs."""
 
 
 def table(report: Report, width: int | None = None) -> str:
     """Return the report as aligned columns, followed by the reasons of the cases that did not pass.
 
-    width: of the table; default: the terminal's. Inputs and outputs are shown if there is room.
+    width: the width of the table. Default: the terminal's. Inputs and outputs are shown if there is room.
     """
     header, rows = case_table(report)
     lines = [list(header), *rows]

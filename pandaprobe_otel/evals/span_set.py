@@ -126,7 +126,7 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def in_order(self, *names: str) -> SpanSet:
-        """Assert that these names occur in this order; others may come between them."""
+        """Assert that these names occur in this order; other names may come between them."""
         __tracebackhide__ = True
         left = iter(self.names)
         if not all(name in left for name in names):
@@ -134,7 +134,7 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def succeeded(self) -> SpanSet:
-        """Assert that there is at least one, and that each succeeded: no failure, cancellation, timeout or
+        """Assert that there is at least one span, and that each succeeded: no failure, cancellation, timeout or
         interruption.
         """
         __tracebackhide__ = True

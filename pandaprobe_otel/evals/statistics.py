@@ -68,9 +68,9 @@ def decided(*, passed: int, failed: int, total: int, needed: int) -> Literal["re
 def chance_of_drop(differences: Sequence[float]) -> float:
     """Return the one-sided p-value of paired differences (new - old): the probability of a mean this low by chance.
 
-    Sign-flip permutation test of the mean: without a real change, each difference could as well have the other sign.
-    Exact for up to 30 nonzero differences. Above, the normal approximation with the test's own variance, the sum of
-    squares.
+    This is the sign-flip permutation test of the mean: without a real change, each difference could as well have the
+    other sign. The value is exact for up to 30 nonzero differences. For more, it is the normal approximation with the
+    variance of the test, which is the sum of squares.
     """
     moved = [value for value in differences if value != 0.0]
     if not moved:

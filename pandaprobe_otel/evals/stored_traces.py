@@ -27,7 +27,7 @@ _PAUSE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A trace or session to be judged, with its metrics. Without traces, it does not exist on the server."""
+    """A trace or session to be judged, with its metrics. If `traces` is empty, it does not exist on the server."""
 
     id: str
     question: Question

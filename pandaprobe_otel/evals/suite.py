@@ -122,7 +122,7 @@ class Suite:
         demand = self._demand_of(item)
         if demand is None or demand.repetition.repeat == 1:
             return None
-        # The judge may still reject a passed run, so enough passed runs are no reason to stop.
+        # The judge may still reject a passed run, so enough passed runs are not a reason to stop.
         goes_on = bool(demand.metrics) and self.mode == "eval"
         run_repeatedly(item, nextitem, demand.repetition, may_stop=lambda found: found == "out of reach" or not goes_on)
         return True
@@ -281,7 +281,7 @@ class Suite:
         return sorted((run for runs in self._runs.values() for run in runs), key=lambda run: (run.order, run.number))
 
     def _report(self, runs: list[TestRun], *, complete: bool) -> Report | None:
-        """Write the requested report. For stopped tests, it has no evidence about the rest."""
+        """Write the requested report. If the tests were stopped, it has no evidence about the rest."""
         if self._reports is None and self.mode != "eval":
             return None
         from pandaprobe_otel.evals import suite_output

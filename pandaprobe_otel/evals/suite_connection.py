@@ -23,9 +23,9 @@ N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
 _A_SIGN_WITHIN_S: Final = 15.0
-"""Seconds to wait for a server that does not answer. Few, since a person may wait at a terminal."""
+"""Seconds to wait for a server that does not answer. They are few, since a person may wait at a terminal."""
 _NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
-"""Values of `VerdictKind`."""
+"""Answers (values of `VerdictKind`) of a server that is unreachable or refuses the settings."""
 _DEFAULT_TIMEOUT_S: Final = 600.0
 
 

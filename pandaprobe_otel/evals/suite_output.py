@@ -172,7 +172,7 @@ class Narrator:
 
 
 def _case(runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> CaseResult:
-    """Return a test as a case. Its own failure decides or, with repetitions, their verdict."""
+    """Return a test as a case. Its own failure decides or, for a repeated test, the verdict on the repetitions."""
     traces = [TraceRecord(trace.body) for run in runs for trace in run.traces if trace.body is not None]
     failed = [run for run in runs if not run.passed]
     lost = [verdict for verdict in verdicts if verdict.label == REPEAT and verdict.outcome is Outcome.FAILED]

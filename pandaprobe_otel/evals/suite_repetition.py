@@ -20,7 +20,7 @@ def run_repeatedly(
 ) -> None:
     """Run a test until its outcome is decided, each run with its own fixtures, and report it once.
 
-    may_stop: whether to stop early when the outcome is "reached" or "out of reach".
+    may_stop: True to stop early when the outcome is "reached" or "out of reach".
     """
     hook = item.ihook
     hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

@@ -75,7 +75,7 @@ Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
 """A metric of your own: a function or coroutine function of one `TaskRun`, or an object with such a `__call__`.
 
 It returns a number from 0 to 1, True or False, or a `Judgement` with a reason. A failed assertion counts as 0, with its
-text as the reason. Returning None counts as 1. Any other exception is no evidence. The metric has the name of the
+text as the reason. Returning None counts as 1. Any other exception gives no evidence. The metric has the name of the
 function, or the object's attribute `name`.
 """
 

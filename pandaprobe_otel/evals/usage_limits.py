@@ -21,7 +21,8 @@ class Budget:
     def over(self, traces: Sequence[TraceRecord]) -> list[str]:
         """Return the exceeded bounds, one per line.
 
-        If no model call states its use, a bound on tokens or cost cannot be checked; this is a line too.
+        If no model call states its use, a bound on tokens or cost cannot be checked; the result then has a line about
+        this.
         """
         calls, spans = SpanSet.of(traces).llm(), [span for trace in traces for span in trace.spans]
         found: list[str] = []

@@ -126,7 +126,9 @@ def _hand_off(one: Step, other: Step) -> Finding:
 
 
 def _hands_over(trace: Trace, agent: Step) -> bool:
-    """Return whether an agent requested the hand-over itself. Otherwise its caller continued after its answer."""
+    """Return whether an agent requested the hand-over itself. Otherwise, the agent's caller continued after the agent's
+    answer.
+    """
     for step in trace.steps:
         if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in asked_tools(step)):
             pass

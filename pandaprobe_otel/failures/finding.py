@@ -73,7 +73,7 @@ class Finding:
         parts: Names and values that all traces of the group share.
         title: The name of the group, until a person gives it one.
         text: The text of this trace that the finding is based on; not part of the fingerprint.
-        recovered: True if a later span of the same kind and name succeeded, and the trace too. This is not a failure.
+        recovered: True if a later span of this kind and name succeeded, and so did the trace. This is not a failure.
         marked: The program's own fingerprint, which replaces the parts.
     """
 

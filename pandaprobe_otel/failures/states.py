@@ -1,4 +1,4 @@
-"""States of a failure group: new, ongoing, muted, resolved, or back after that."""
+"""States of a failure group: new, ongoing, muted, resolved, or back after it was resolved."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Handling:
     Attributes:
         until: The moment at which a muted group is shown again.
         until_count: The number of further traces after which it is shown again.
-        release: The release that resolves it.
+        release: The release that resolves the group.
     """
 
     action: State

@@ -1,4 +1,4 @@
-"""Bounds of one request. Larger ones are refused before or soon after objects are built from them."""
+"""Bounds of one request. Larger requests are refused before objects are built from them, or soon after."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 MOST_FRAMES: Final = 100_000
 """Spans, scopes and resources of a request. A Collector sends 8,192 spans by default."""
 MOST_ITEMS: Final = 4096
-"""Attributes of a span. `init()` has the same limit. Events and links have this limit too, each by themselves."""
+"""Attributes of a span. `init()` has the same limit. Each event and each link has this limit too."""
 MOST_FIELDS: Final = 200_000
 """Fields of a span, including those in its values. An attribute has three, and an element of a list two."""
 MOST_IN_REQUEST: Final = 1_000_000
-"""Attributes and elements of lists and maps in a request. Each event or link counts as four more. It takes about a
-second of CPU to read as many as this.
+"""Attributes and elements of lists and maps in a request. Each event or link counts as four more. Reading this number
+takes about a second of CPU.
 """
 JSON_VALUES: Final = 250_000
 JSON_BYTES_A_VALUE: Final = 13

@@ -36,7 +36,7 @@ a count.
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000
-"""Seconds after which a connection without calls is closed. Senders open another one for their next call."""
+"""Milliseconds after which a connection without calls is closed. Senders open another one for their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -61,7 +61,7 @@ class Intake:
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read.
 
-        They need not wait while traces are sampled, which only happens if the gateway was told to.
+        Senders need not wait while traces are sampled, which only happens if `sample_overload` is set.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(

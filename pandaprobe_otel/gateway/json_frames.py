@@ -47,7 +47,7 @@ class Frame:
 
 
 class JsonFrames:
-    """Finder of the resources, scopes and spans in a request. It counts each, up to `MOST_FRAMES`."""
+    """Finder of the resources, scopes and spans in a request. It counts all of them, up to `MOST_FRAMES`."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
@@ -88,7 +88,7 @@ class JsonFrames:
         return found.span()
 
     def _frame(self, name: str, read: Callable[[], Any]) -> Frame:
-        """Read the object that begins here. `read` reads each element of its list with that name."""
+        """Read the object that begins here. `read` reads each element of the object's list `name`."""
         body, frame = self._body, Frame()
         own: list[bytes] = []
         if not body.startswith(b"{", self._at):
@@ -140,7 +140,7 @@ class JsonFrames:
         self._at = found.end()
 
     def _is_last(self, end: bytes) -> bool:
-        """Move past the separator after an element or member; return whether it is the end."""
+        """Move past the separator after an element or member; return whether the list or object ends there."""
         found = _AFTER.match(self._body, self._at)
         assert found is not None
         if found[1] not in (b",", end):

@@ -29,7 +29,7 @@ def _read(resources: list[Frame], body: bytes | bytearray, allowance: Allowance)
     reader = SpanReader(allowance)
 
     def message(kind: Any, text: bytes | bytearray, start: int, end: int) -> Any:
-        """Return the message; Rejected if it is malformed or too large."""
+        """Return the message; `Rejected` if it is malformed or too large."""
         if allowance.is_used_up:
             return BEYOND
         try:

@@ -80,7 +80,7 @@ def _read(resources: list[_Frame], view: memoryview, allowance: Allowance) -> It
 
 
 def _message(kind: Any, data: Buffer, allowance: Allowance) -> Any:
-    """Return the message; Rejected if it is malformed or has too many fields."""
+    """Return the message; `Rejected` if it is malformed or has too many fields."""
     if allowance.is_used_up:
         return BEYOND
     try:

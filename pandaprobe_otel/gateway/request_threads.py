@@ -20,7 +20,7 @@ _SMALL: Final = 1 << 20
 """Largest small body in bytes, after decompression. It takes at most a tenth of a second of CPU."""
 _SMALL_AT_ONCE: Final = 4
 _LARGE_AT_ONCE: Final = 1
-"""More would only delay small requests, because reading holds the interpreter lock."""
+"""Maximum number of large requests at once. More would only delay small ones: reading holds the interpreter lock."""
 
 
 class RequestThreads:

@@ -100,7 +100,7 @@ class _CountedRun(ForkedRun):
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
         """Return the recorded tool call; None if the tool may run.
 
-        Such tools always run, since a recorded result would hide the effect of a fix.
+        A tool that may run always runs, since a recorded result would hide the effect of a fix.
         """
         return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
 

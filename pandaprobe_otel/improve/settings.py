@@ -76,7 +76,7 @@ class Journal:
     def live_calls(self) -> int:
         """Return the number of calls sent to models so far.
 
-        It is not known how many calls an interrupted run has sent, so its limit is added.
+        For an interrupted run, this number is unknown, so the limit of the run is added.
         """
         sent: dict[str, int] = {}
         for event in self.events():

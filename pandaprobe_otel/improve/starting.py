@@ -24,7 +24,7 @@ _TOKENS_OF_A_TRACE: Final = 2_000
 
 
 class CannotStart(Exception):
-    """The traces are no basis for a decision."""
+    """The traces do not suffice for a decision."""
 
 
 @dataclass(frozen=True, slots=True)

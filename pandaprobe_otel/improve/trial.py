@@ -53,7 +53,7 @@ def try_candidate(
 ) -> CandidateResult:
     """Run a candidate against the cases, and write the verdict into its folder.
 
-    It sends at most `most_calls` calls to models, or what is left of all that were allowed at the start.
+    It sends at most `most_calls` calls to models, or as many as are left of the number allowed at the start.
 
     Pairs that were made before an interruption are not made again. Never raises for a run that fails: the verdict is
     then undecided, with the reason.

@@ -34,12 +34,12 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
         "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # with none, a browser sends Origin "null" for our own forms
+    "referrer-policy": "same-origin",  # with "no-referrer", browsers send Origin "null" for our own forms
     "cache-control": "no-store",
 }
-"""Headers of every answer to a browser that looks at pages, also of one that is an error or a file."""
+"""Headers of every answer to a browser that looks at pages, including errors and files."""
 _SCHEMES: Final = ("http", "https")
-"""A proxy in front may use TLS."""
+"""Schemes of our own pages: a proxy in front of the server may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 """Values of Sec-Fetch-Site for requests of our own pages and of the user."""

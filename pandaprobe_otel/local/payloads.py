@@ -20,9 +20,9 @@ _SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LONE_SURROGATE: Final = "Text must not contain a lone surrogate (\\ud800-\\udfff)"
 _BOUNDED: Final = re.compile(r"(?:(?:spans -> )?\d+ -> )?(?:name|session_id|user_id|environment|release|model)")
-"""Paths of texts whose length the real server checks, so that it must decode them."""
+"""Paths of the texts that the real server must decode, because it checks their length."""
 _NOT_UNICODE: Final = "Input should be a valid string, unable to parse raw data as a unicode string"
-"""The server's message if it cannot decode them."""
+"""The server's message if it cannot decode such a text."""
 
 
 class TooDeepError(Exception):

@@ -106,7 +106,7 @@ _start: Final[Callable[[SpanView], int]] = attrgetter("start_ns")
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:
-    """Return the sort key: by start, then by end with the latest (as for parents) first, then by id."""
+    """Return the sort key: by start, then by end (the latest first, so that parents precede children), then by id."""
     return view.start_ns, -(view.end_ns or _NEVER), view.span_id
 
 

@@ -37,7 +37,7 @@ class CachedFields(NamedTuple):
     """Result of the tables for the values of the low-cardinality attributes; must not be changed."""
 
     kind: str | None
-    """None if these attributes alone do not determine it."""
+    """Kind of the span; None if these attributes alone do not determine it."""
     found: Mapping[str, Any]
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]

@@ -11,8 +11,8 @@ from pandaprobe_otel.mapping.values import decoded
 def joined(value: Any) -> Any:
     """Return the messages of an answer (JSON text or structured), with the chunks of each message joined.
 
-    The conventions require a finish reason for each message. If it is empty, the message has not finished, and the next
-    one continues it.
+    The conventions require a finish reason for each message. If the reason is empty, the message has not finished, and
+    the next one continues it.
     """
     messages = decoded(value)
     if type_of(messages) is list:

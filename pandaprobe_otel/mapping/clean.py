@@ -309,7 +309,7 @@ def _safe_repr(value: object) -> str:
 
 
 def _scalar(value: object) -> object | None:
-    """Return the plain value of an instance of a plain type's subclass or of a well-known type; None for others."""
+    """Return the plain value of an object whose class is well known or derives from a plain type; None for others."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):

@@ -143,8 +143,8 @@ class Said:
     def holds_text(self, name: str, text: str) -> bool:
         """Return whether the body has this text, or a text that contains it.
 
-        A short text must have the same name, because a word such as "auto" is common. Without a name, its place is
-        ignored.
+        A short text must have the same name, because a word such as "auto" is common. Without a name, the place of the
+        text is ignored.
         """
         text = text.strip()
         if text in self._leaves:

@@ -248,7 +248,7 @@ _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 _MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
-"""An object without any of these keys is not an envelope and contains no messages."""
+"""Keys that mark envelopes and messages. An object without any of them is not an envelope and contains no messages."""
 
 
 def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:

@@ -53,7 +53,7 @@ class KindRule:
     """One rule for a span's kind.
 
     The value of `attribute` is looked up in `values` (case-insensitive), or passed to `decide` with the span. A rule
-    without an attribute uses the span's name and scope. Rules that `states` the kind come before all operation names.
+    without an attribute uses the span's name and scope. Rules with `states` come before all operation names.
     """
 
     attribute: str = ""

@@ -29,7 +29,7 @@ class MappingOptions:
     hidden: tuple[str, ...] = ()
     """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
     hidden_in_calls: tuple[str, ...] = ()
-    """Name prefixes not read in OpenInference's model calls, whose attributes repeat hidden messages there."""
+    """Name prefixes of attributes that are not read in OpenInference's model calls: they repeat hidden messages."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
@@ -91,5 +91,7 @@ def _listed_price(model: str, provider: str | None, usage: Mapping[str, int], st
 
 
 def _is_own(config: Config, name: str) -> bool:
-    """Return whether a setting was given to PandaProbe; OpenTelemetry's resource is in the spans anyway."""
+    """Return whether a setting was given to PandaProbe itself, since values of OpenTelemetry's resource are in the
+    spans.
+    """
     return not config.sources.get(name, "default").startswith("OTEL_")

@@ -154,7 +154,7 @@ def _blob(draft: Draft, part: Any) -> None:
     data = _first(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
-    elif "sha256" in part:  # the emitter has removed the data, so its description replaces them
+    elif "sha256" in part:  # the emitter has removed the data, so the emitter's description replaces the data
         held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
         if image:
             draft.content.append({"type": "image_url", "image_url": {"url": held}})

@@ -32,7 +32,9 @@ Price: TypeAlias = Callable[[str, "str | None", Mapping[str, int], int], "Priced
 
 
 def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
-    """Set the cost of every counted model call, unless a span of the trace states a cost, which may be their sum."""
+    """Set the cost of every counted model call, unless a span of the trace states a cost, which may be the sum of these
+    calls.
+    """
     if any(span.cost is not None for span in spans):
         return
     for span in spans:

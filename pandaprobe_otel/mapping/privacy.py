@@ -59,7 +59,7 @@ def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
 
 
 def restrict(span: MappedSpan, capture: Capture) -> None:
-    """Remove everything that `capture` forbids from a span's body; its content was never read."""
+    """Remove everything that `capture` forbids from a span's body; the content of the span was never read."""
     if capture == "all":
         return
     body, metadata = span.body, span.metadata

@@ -3,9 +3,9 @@
 A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). Thousands of spans that wait
 for the rest of their traces would cost the app a tenth of its time in garbage collections
 (benchmarks/delivery/bench_cpu.py) and twice the memory of their content. So only the fields of an ended span are kept,
-in a tuple. Their names have not changed since version 1.0. The public properties are Python calls that copy events,
-links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept whole and
-read through its properties.
+in a tuple. The names of these fields have not changed since version 1.0. The public properties are Python calls that
+copy events, links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept
+whole and read through its properties.
 """
 
 from __future__ import annotations
@@ -273,7 +273,9 @@ def read_ended(span: EndedSpan) -> SpanView:
 
 
 def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
-    """Convert the attributes of a known shape to plain values; return the shape, or None if they no longer have it."""
+    """Convert the attributes of a known shape to plain values; return the shape, or None if the attributes no longer
+    have it.
+    """
     for name in shape.nested:
         attributes[name] = plain(attributes[name])
     if not shape.floats or isfinite(sum(shape.floats(attributes))):

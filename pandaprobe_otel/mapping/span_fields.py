@@ -25,7 +25,7 @@ MAX_STACK_TRACE: Final = 4096
 
 
 def name_of(span: MappedSpan) -> str:
-    """Return the name: of a tool, else the one that the emitter displays instead of a template, else the span's own."""
+    """Return the name: the tool's, else the one that the emitter displays instead of a template, else the span's."""
     name: Any = None
     if span.shape.tells_name:
         name = _told_name(span)

@@ -34,7 +34,7 @@ def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusa
 
 
 def _says_more(source: str, value: Any) -> bool:
-    """Return whether an unused attribute is kept: not if its name is left out, or it is absent or the default."""
+    """Return whether an unused attribute is kept; False if its name is left out, or its value is absent or default."""
     return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
 
 

@@ -71,8 +71,8 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
 def size_and_hash(text: str) -> tuple[int, str]:
     """Return the length of a text in UTF-8 and its SHA-256.
 
-    Cached, because a text is cut repeatedly until everything fits, and is in both a trace and its root. The caller
-    clears the cache afterwards (`size_and_hash.cache_clear`).
+    The result is cached, because a text is cut repeatedly until everything fits, and is in both a trace and its root.
+    The caller clears the cache afterwards (`size_and_hash.cache_clear`).
     """
     data = text.encode("utf-8", "replace")
     return len(data), hashlib.sha256(data).hexdigest()

@@ -19,7 +19,7 @@ _last: tuple[int, str] = (0, "1970-01-01T00:00:00.")
 
 
 def rfc3339(ns: int) -> str:
-    """Return the time as `2026-01-02T03:04:05.678901Z`; times before 1970 or after 9999 are moved to the nearest."""
+    """Return the time as `2026-01-02T03:04:05.678901Z`; times outside of 1970 to 9999 become the nearest valid time."""
     begun, text = _last
     rest = ns - begun
     if not 0 <= rest < _SECOND:

@@ -15,7 +15,9 @@ from pandaprobe_otel.mapping.span_fields import put
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
 _YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
-"""Marks of calls below a span whose numbers its own ones repeat, by its kind. Other kinds repeat any numbers below."""
+"""For each kind of span, the marks of the calls below it whose numbers it repeats. Other kinds repeat all numbers
+below.
+"""
 
 _BORDERS: Final = frozenset({"TOOL", "AGENT"})
 """Kinds that separate model calls: Google ADK 1 nests tools and sub-agents, with calls of their own, in `call_llm`."""
@@ -49,8 +51,8 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
     """Return the counted spans that repeat another instrumentation's span: the same response at the same time.
 
-    The id of a response alone does not prove it, because mock providers reuse ids. If one span is inside the other, the
-    tree decides.
+    The id of a response alone does not prove a repetition, because mock providers reuse ids. If one span is inside the
+    other, the tree decides.
     """
     first: dict[str, MappedSpan] = {}
     repeated: set[MappedSpan] = set()
@@ -104,7 +106,7 @@ def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) 
     for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
-        # Stops at existing marks, so the total is linear, and a cycle of parents is safe.
+        # The loop stops at existing marks, so the total is linear, and a cycle of parents is safe.
         while parent is not None:
             known = marks.get(parent.view.span_id, 0)
             if known | mark == known:

@@ -63,7 +63,7 @@ def approved_improve(improver: ImproveTools) -> Any:
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:
-    """Return whether the client shows forms. Older clients name no kind of question, and forms were the only one."""
+    """Return whether the client shows forms. Older clients name no kind, since forms were the only kind of question."""
     told = context.client_capabilities
     asking = None if told is None else told.elicitation
     return asking is not None and (asking.form is not None or asking.url is None)

@@ -67,7 +67,7 @@ class Bills:
             self.limit = max(self.limit + count, 0)
 
     def take(self, code: str, bill: Bill) -> None:
-        """Use up a code for the run of its bill. Raises Refused for any other and for an expired one."""
+        """Use up a code for the run of its bill. Raises Refused for any other run and for an expired code."""
         with self._lock:
             until, told = self._told.pop(code, (0.0, None))
             if told is None:

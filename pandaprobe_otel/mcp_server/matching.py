@@ -111,7 +111,7 @@ def _matches(query: Query, asked: _Asked) -> bool:
 
 
 def _weight(query: Query) -> int:
-    """Put the terms first that the rows of a list can answer. Traces are then read for fewer rows."""
+    """Return a sort key: terms that the rows of a list can answer come first, so that fewer traces are read."""
     match query:
         case All(parts) | AnyOf(parts):
             return max(map(_weight, parts), default=0)

@@ -54,7 +54,7 @@ class RerunTools:
         """
         trace = StoredTrace(self._reading.trace(target).model_dump(mode="json"))
         expected = self._expected(trace, from_span) * repeat
-        # Also spent by a run that fails: nobody can tell what it has sent.
+        # A run that fails uses up its calls too, because nobody can tell how many it has sent.
         if not self._calls.spend(expected):
             raise Refused(
                 "refused",
@@ -97,7 +97,7 @@ class RerunTools:
                 )
             except subprocess.TimeoutExpired:
                 raise Refused("upstream", f"the program did not end within {_LONGEST_S:.0f} s") from None
-        begin = done.stdout.find("\n{") + 1  # The program's own output comes before it.
+        begin = done.stdout.find("\n{") + 1  # The program's own output comes before the JSON.
         try:
             told: dict[str, Any] = json.loads(done.stdout[begin:])
         except ValueError:

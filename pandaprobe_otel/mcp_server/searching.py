@@ -41,7 +41,7 @@ class SearchQuery(Paging, total=False):
 
 
 class FoundPage(Page[TraceListItem]):
-    """A page of what was found, with notes on the query."""
+    """A page of search results, with notes on the query."""
 
     notes: list[str]
 

@@ -1,1 +1,1 @@
-"""The way of a span, put together, for processors, exporters and receivers."""
+"""Pipelines, which carry spans from processors, exporters and receivers to PandaProbe."""

@@ -307,7 +307,7 @@ class ExportPipeline:
             self._worker.call()
 
     def _watch(self, events: Sequence[SpanEvent]) -> None:
-        """Tell the live view of starts and ends, from the worker thread."""
+        """Report starts and ends to the live view, from the worker thread."""
         try:
             if self._live is None:
                 with loading():

@@ -63,8 +63,8 @@ def _end_as_interrupted() -> None:
 def finish_with_multiprocessing(pipeline: Ended) -> None:
     """Deliver at the end of a multiprocessing child, which runs its own finalizers, but not those of `atexit`.
 
-    Celery's pool workers run neither, only Celery's signal. Call this with the first span of a process, because a child
-    clears its list of finalizers after the fork.
+    Celery's pool workers run no finalizers at all, only Celery's signal. Call this with the first span of a process,
+    because a child clears its list of finalizers after the fork.
     """
     ref = weakref.ref(pipeline)
 

@@ -2,7 +2,7 @@
 according to spans.
 
 If a span begins in the same task as its parent, it comes after the siblings that began there and have ended. So calls
-in it come after calls in those siblings, in any thread or task.
+in the span come after calls in those siblings, in any thread or task.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class _Place:
     above: _Place | None = None
     span: Any = None
     before: int = 0
-    """Calls in spans that had ended before it began."""
+    """Calls in spans that had ended before this span began."""
     done: int = 0
-    """Calls in child spans that began in the same task as it, and have ended."""
+    """Calls in child spans that began in the same task as this span, and have ended."""
     calls: int = 0
-    """Calls in it and its descendants."""
+    """Calls in this span and its descendants."""
     below: list[_Place] = field(default_factory=list["_Place"])
     """Spans with calls that began in the same task, and may still be running."""
 

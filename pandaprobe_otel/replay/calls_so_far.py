@@ -30,9 +30,9 @@ class _Branch:
     flow: Flow
     above: _Branch | None
     before: int = 0
-    """Calls that had ended at its start."""
+    """Calls that had ended when the branch began."""
     ended: int = 0
-    """Calls that have ended in it and in its descendants."""
+    """Calls that have ended in the branch and its descendants."""
 
 
 class _Here(NamedTuple):
@@ -60,7 +60,8 @@ class CallsSoFar:
     def began(self, number: int, before: int = 0) -> tuple[int, ...]:
         """Note the start of a call; return the calls that directly precede it.
 
-        Calls that precede one of these are omitted. `before` has calls that precede it by the spans around it.
+        Calls that precede one of these are omitted. `before` has the calls that precede this call according to the
+        spans around it.
         """
         flow = flow_here()
         here = _here.get()

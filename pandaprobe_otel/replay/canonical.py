@@ -46,7 +46,7 @@ _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
 _HIDDEN: Final = "…"
 _EXACT: Final = 1 << 53
-"""Floats up to this are exact if they are integers, so they then equal the integer."""
+"""Bound up to which a float without a fraction is exact, so that it equals the integer."""
 
 
 class Id(str):
@@ -117,7 +117,7 @@ def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Seque
     Args:
         value: A result of a JSON parser.
         key: The key of the value.
-        data: Whether the app or the model has filled it. Ids, nulls and cache hints are then ordinary data.
+        data: True if the app or the model has filled it. Ids, nulls and cache hints are then ordinary data.
         patterns: Patterns of the parts of texts that are hidden.
     """
     kind = type_of(value)

@@ -30,7 +30,7 @@ class _Entry:
 
     interaction: Interaction
     waits_for: int = 0
-    """Number of calls that must be made before it."""
+    """Number of calls that must be made before this one."""
     followers: list[_Entry] = field(default_factory=list["_Entry"])
     asked: bool = False
     request: ModelRequest | None = None
@@ -104,7 +104,7 @@ class Script:
 
         Raises:
             Divergence: The tool was recorded with other arguments, or less often.
-            EndOfRecording: The same, after all model calls up to `ends_at` were made.
+            EndOfRecording: As for `Divergence`, but after all model calls up to `ends_at` were made.
         """
         with self._lock:
             if not self._tools.knows(name):
@@ -158,7 +158,7 @@ class Script:
             return tools_never_called(never_called, after=self._last_asked) if never_called else None
 
     def _join(self) -> None:
-        """Tell each entry which others wait for it."""
+        """Note for each entry which other entries wait for it."""
         by_number: dict[int, list[_Entry]] = {}
         for entry in self._entries:
             by_number.setdefault(entry.interaction.call, []).append(entry)
@@ -250,7 +250,7 @@ class Script:
         return max(left, key=lambda one: self._nearness(one, asked, at), default=None)
 
     def _nearness(self, entry: _Entry, asked: ModelRequest, at: str) -> float:
-        """Return how likely a request was meant to be this entry. Its order counts most, then its path."""
+        """Return the likelihood that a request was meant to be this entry. Its order counts most, then its path."""
         recorded = self._request(entry)
         same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
         return (

@@ -89,7 +89,7 @@ def _block(text: str, indent: str) -> str:
 
 
 def _is_hidden(text: str, lines: Sequence[str]) -> bool:
-    """Tell whether a block would not show a text as it is."""
+    """Return whether a block would not show a text as it is."""
     unseen = _UNSEEN_ASCII if text.isascii() else _UNSEEN
     return unseen.search(text) is not None or any(line and not line.strip(" \t") for line in lines)
 
@@ -167,7 +167,7 @@ def _string(text: str) -> str:
 
 
 _known_string: Final = lru_cache(512)(_string)
-"""For names and values of headers, places and keys, which each call has again."""
+"""Cached form of `_string`, for names and values of headers, places and keys, which every call repeats."""
 
 
 def _number(value: float) -> str:

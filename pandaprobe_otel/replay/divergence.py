@@ -18,7 +18,7 @@ class Divergence(AssertionError):
 
     Attributes:
         call: The number of the expected recorded call; for a tool, the number of the last model call before it.
-        where: The spans around it, and the request.
+        where: The spans around the request, and the request itself.
         path: The first field that differs, in the form of `ignore=`. Empty if the whole request is out of order.
         recorded: The recorded value; None if there was none.
         asked: The current value; None if there is none.

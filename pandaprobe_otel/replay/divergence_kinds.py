@@ -32,7 +32,7 @@ class Place:
 
     @property
     def head(self) -> str:
-        """Return the first line of a text about it."""
+        """Return the first line of a text about this place."""
         return f"Divergence at call {self.call} of {self.of}: {self.where}"
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 _MOST: Final = 8
-"""Maximum number of bodies that are compared, newest first, so that as many conversations can run side by side."""
+"""Maximum number of bodies that are compared, newest first, so that this many conversations can run side by side."""
 _FEW: Final = 512
 """Maximum number of new bytes for which no other body is compared."""
 _STEP: Final = 1024

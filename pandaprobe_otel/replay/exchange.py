@@ -44,7 +44,7 @@ class Exchange:
 
     Attributes:
         number: The number of the call in its cassette.
-        is_plain: Whether the library has decompressed the answer already.
+        is_plain: True if the library has decompressed the answer already.
         instead: The request that the hook sends in place of the program's. None: it sends the program's.
     """
 

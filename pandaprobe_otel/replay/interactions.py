@@ -27,7 +27,7 @@ class RecordedAnswer:
     Attributes:
         chunks: For each received piece: the milliseconds since the previous one (for the first: since the request), and
             its length in bytes. May be empty for an answer without streaming.
-        end: How the answer ended. `error` names the exception if it broke off.
+        end: The kind of end (see `End`). `error` names the exception if the answer broke off.
     """
 
     status: int

@@ -13,7 +13,8 @@ from pandaprobe_otel.replay.scrubbing import Scrubber
 
 _RETRIED: Final = frozenset({408, 409, 425, 429})
 _AT_ONCE: Final = {"retry-after-ms": "1", "retry-after": "0", "x-amz-retry-after": "1"}
-"""Headers that tell clients how long to wait. Clients read one of them, the first one first. In playback, nobody waits.
+"""Headers that tell clients how long to wait, in the order in which clients prefer them. Playback sets these short
+waits.
 """
 
 

@@ -50,7 +50,7 @@ def current() -> Run | None:
     """Return the recording of a request that is made here; None if it is not a request of the app.
 
     Two kinds do not belong to the app: requests inside a recorded request, as when a client sends through two
-    libraries, and those that OpenTelemetry is told to ignore, such as exporters, our own API client, and judges. Raises
+    libraries, and those that OpenTelemetry must ignore, such as exporters, our own API client, and judges. Raises
     RecordingError if several recordings are open and the context names none of them.
     """
     if not _open or _is_inside.get() or not is_instrumentation_enabled():

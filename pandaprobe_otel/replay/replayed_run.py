@@ -50,7 +50,7 @@ class RecordedCall:
         number: Its number in the cassette.
         at: The names of the spans around it.
         status: The status of its answer; 0 without one.
-        played: Whether the answer came from the cassette.
+        played: True if the answer came from the cassette.
     """
 
     number: int

@@ -187,7 +187,9 @@ class Scrubber:
         return joined(after), moved(chunks, before, after)
 
     def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
-        """Return quickly whether a body may contain a secret. Most contain none and are added to the `earlier` ones."""
+        """Return quickly whether a body may contain a secret. Most bodies contain none and are added to the `earlier`
+        ones.
+        """
         if self._scrub is not None or self._current_masks():
             return True
         begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)

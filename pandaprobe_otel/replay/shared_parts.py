@@ -44,9 +44,7 @@ class Sharing:
         """Bodies with neither references nor media."""
 
     def shorten(self, call: int, body: bytes) -> str | None:
-        """Return the text of a JSON body; None for a body that is not an object, or that contains such references
-        itself.
-        """
+        """Return the text of a JSON body; None for a body that is not an object, or that contains `$same` itself."""
         begin, end = self._bodies.new_part(body)
         if _may_have(_REFERENCE, body, begin, end):
             return None

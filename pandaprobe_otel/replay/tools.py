@@ -59,7 +59,7 @@ class Ran:
         self._tool = run.tool_runs(name)
 
     def running(self) -> AbstractContextManager[None]:
-        """Return the block in which it runs."""
+        """Return the block in which the tool runs."""
         return self._tool.running()
 
     def returned(self, result: Any) -> None:

@@ -1,7 +1,7 @@
 """Nested tool calls inside a recording, and the ones that playback will answer.
 
 A tool that is played back does not run, so its inner calls do not occur. A tool that calls a model must run during
-playback too. Then the model's answers are played back, and so are the tools inside it.
+playback too. Then the model's answers are played back, and so are the tools that this tool calls.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class RunningTool:
     """A running tool call.
 
     Attributes:
-        above: The tool call that it runs in.
+        above: The tool call inside which this one runs.
         call: The saved data, after its end.
-        problem: The reason why it cannot be played back.
+        problem: The reason why this call cannot be played back.
         must_run: True if it has called a model, or if its framework needs it to run.
     """
 

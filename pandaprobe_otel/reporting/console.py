@@ -1,4 +1,4 @@
-"""Output of `console=True`: print each sent trace as a tree to standard error."""
+"""Output of `console=True`: each sent trace as a tree on standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 class TraceConsole:
-    """Printer of posted traces. Needs rich (extra `cli`); without it, it logs one warning and prints nothing."""
+    """Printer of posted traces. Needs rich (extra `cli`); without rich, it logs one warning and prints nothing."""
 
     def __init__(self) -> None:
         self._usable = True

@@ -24,5 +24,5 @@ def by_depth(spans: Sequence[T], *, body: Callable[[T], Mapping[str, Any]]) -> I
             waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
         depth, span = waiting.pop()
         yield depth, span
-        # `pop` shows a span that is its own ancestor once, not for ever.
+        # With `pop`, a span that is its own ancestor is shown once, not for ever.
         waiting += [(depth + 1, child) for child in reversed(children.pop(body(span).get("span_id"), []))]

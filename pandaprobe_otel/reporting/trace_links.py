@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import LedgerCounts
 
 _OF_ADDRESSES: Final = "%:/?#[]@!$&'()*+,;="
-"""Characters with a meaning in an address; they stay. Control characters of terminals are not among them."""
+"""Characters with a meaning in an address, which are not escaped. Control characters of terminals are not among them.
+"""
 
 _ASK_AGAIN_S: Final = 30.0
 """Shortest time between two requests to a server that did not state where its pages are."""

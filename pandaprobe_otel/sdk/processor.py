@@ -55,7 +55,8 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp session, user, tags and metadata of the context on the span, and count it as open.
 
-        If the span may be left out later, mark it so that its children in other services know (see `remote_parents`).
+        If the span may be left out later, mark it, so that its children in other services know its replacement (see
+        `remote_parents`).
         """
         try:
             # The SDK replaces this tuple when a processor is added.

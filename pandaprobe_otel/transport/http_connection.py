@@ -80,7 +80,7 @@ class Connection:
         self._deadline = deadline
         try:
             if len(body) < _JOINED_BELOW:
-                self._write(head + body)  # under no name, which would keep it while the answer is awaited
+                self._write(head + body)  # without a name, which would keep the data while the answer is awaited
             else:
                 self._write(head)
                 self._write(body)

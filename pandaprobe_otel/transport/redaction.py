@@ -78,7 +78,7 @@ def _run(byte: int, count: int) -> str:
     """Return a pattern for a run of one character, without backtracking, so that no answer can make the search slow."""
     number, character = f"{byte:02x}", chr(byte)
     escapes = rf"%{number}|\\u00{number}|\\x{number}|&\#0{{0,6}}{byte};|&\#x0{{0,6}}{number};"
-    if character == "\\":  # JSON doubles it, and JSON within JSON doubles it twice
+    if character == "\\":  # JSON doubles a backslash, and JSON within JSON doubles it twice
         return rf"(?>(?:{escapes}){{{count}}}|\\{{{count},{count * 4}}})"
     before = r"\\{0,3}" if character in '"/' else ""
     return rf"(?>{escapes}|{re.escape(html.escape(character))}|{before}{re.escape(character)})" * count

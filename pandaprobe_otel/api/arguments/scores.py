@@ -76,7 +76,7 @@ class ScoreChanges(Arguments, total=False):
 
 
 class Dates(Arguments, total=False):
-    """Period of the scores, from `date_from` to before `date_to`."""
+    """Period of the scores, from `date_from` (included) to `date_to` (excluded)."""
 
     date_from: Moment | None
     date_to: Moment | None

@@ -26,7 +26,9 @@ from pandaprobe_otel.api.fields import (
 
 
 class TraceFilters(Arguments, total=False):
-    """Filters and order of a list of traces. `name` is a part of the name, `tags` any of them; the rest is exact."""
+    """Filters and order of a list of traces. A trace matches if its name contains `name` and it has any of `tags`; the
+    other filters match exactly.
+    """
 
     session_id: str | None
     status: AnyTraceStatus | None
@@ -44,7 +46,7 @@ class TraceListQuery(TraceFilters, Paging, total=False):
 
 
 class Window(Arguments, total=False):
-    """Period from `started_after` to before `started_before`, divided into buckets."""
+    """Period from `started_after` (included) to `started_before` (excluded), divided into buckets."""
 
     granularity: AnyGranularity
     started_after: Required[Moment]

@@ -65,7 +65,7 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         traces: the traces to evaluate, by their ids or as objects.
         session: a session id. Metrics of traces evaluate its traces. Metrics of sessions evaluate the session itself,
             and accept several ids.
-        filters: without traces or session, all targets that match; with `everything`, all of the project.
+        filters: without `traces` and `session`, these select the targets; `everything` selects the whole project.
             `sampling_rate` selects a share of them.
         name, model: a label for the run, and the judge (by default the server's own).
         signal_weights: for metrics of sessions, the weight of each signal.
@@ -138,12 +138,12 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         path = {"run_id": run_id}
         try:
             state = yield from call(self._connection, TRACE_RUNS.get, path=path)
-        except NotFound:  # server 0.5.0 returns runs of sessions there too
+        except NotFound:  # server 0.5.0 returns runs of sessions on the first path too
             state = yield from call(self._connection, SESSION_RUNS.get, path=path)
         return self._run(state)
 
     def _learn_metrics(self, wanted: Sequence[str]) -> Steps[None]:
-        """Request the names of the metrics once; those of sessions only when needed."""
+        """Request the names of the metrics once; request those of session metrics only when needed."""
         if not self._of_traces:
             metrics = yield from call(self._connection, TRACE_METRICS)
             self._of_traces = frozenset(metric.name for metric in metrics)

@@ -107,7 +107,7 @@ def _filters(choice: Choice, foreign: frozenset[str], whose: str) -> dict[str, A
 
 
 def _no_filters(filters: Mapping[str, Any], body: Mapping[str, Any], name: str) -> None:
-    # The routes for given targets accept neither; the server would silently ignore them.
+    # The routes for given targets accept no filters and no sampling rate; the server would silently ignore them.
     given = [*filters, *(("sampling_rate",) if "sampling_rate" in body else ())]
     if given:
         raise _refused(given[0], f"cannot be combined with {name}=")

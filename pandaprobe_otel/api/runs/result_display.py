@@ -46,7 +46,9 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _style(row: Mapping[str, Any]) -> str:
-    """Return the class of a score. Only a threshold, which is the caller's, could mark it as good."""
+    """Return the CSS class of a score. It never marks a score as good: only a threshold could, and only the caller has
+    one.
+    """
     if row["vacuous"] is not None:
         return "unsure"
     return "bad" if row["value"] is None else ""

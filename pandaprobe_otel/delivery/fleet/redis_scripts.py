@@ -16,9 +16,9 @@ A lent token is stored with the latest time at which it can be needed. If its ho
 The parts never add up to more than 100. `parts` has at least the number that each process believes it has, and a new
 part comes only from the remaining tokens. A process sends its belief with each call. A larger part is stored here
 before the process learns of it, a smaller part after the process has repeated it. So a new process waits until the
-others know. If a process does not call, its part is kept until Redis has been reachable long enough for a call; a
-process that has not called for that long no longer uses its part. If Redis has lost its data, it lends nothing for
-so long that every process that still uses a part has called.
+others know of their smaller parts. If a process does not call, its part is kept until Redis has been reachable long
+enough for a call; a process that has not called for that long no longer uses its part. If Redis has lost its data, it
+lends nothing for so long that every process that still uses a part has called.
 """
 
 from __future__ import annotations

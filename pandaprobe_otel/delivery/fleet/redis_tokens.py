@@ -72,7 +72,7 @@ class RedisTokens:
         self._looked_at = -math.inf
         self._holds_until = -math.inf
         self._asks_at = 0.0
-        """Time before which Redis is not asked: it is unreachable, or had no token for `_refused` or fewer leases."""
+        """Time before which Redis is not asked: it is unreachable, or no token was free at a bound of `_refused`."""
         self._refused = CAPACITY
         self._away_since: float | None = None
         self._retry_s = _FIRST_RETRY_S

@@ -15,7 +15,7 @@ MAX_AGE_S: Final = 7 * 24 * 3600.0
 
 
 class BodyCap:
-    """File with that number, used by the spool's thread. No method raises: at worst, one more request is refused."""
+    """File with the size, used by the spool's thread. No method raises: at worst, one more request is refused."""
 
     def __init__(self, folder: Path, destination: Destination) -> None:
         self._path = folder / f"body-cap-{destination.digest}"
@@ -31,7 +31,7 @@ class BodyCap:
     def write(self, size: int) -> None:
         """Store the size for later processes."""
         with suppress(OSError):
-            # In place and always as long: a kill can leave neither a part of it nor a draft.
+            # In place, and always with the same length: a kill can leave neither a part of the number nor a draft.
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
             with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
                 file.write(b"%20d" % size)

@@ -16,7 +16,9 @@ _CUT: Final = struct.Struct("<dd")
 
 
 class CutFile:
-    """The highest cut of the last ten minutes. A write replaces all of it; a lost one is repeated within seconds."""
+    """The highest cut of the last ten minutes. A write replaces the whole file; a lost write is repeated within
+    seconds.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
         self._path = path

@@ -113,7 +113,7 @@ def _report(path: Path) -> FileReport:
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
         count = file.count()
-        if file.log_state is not LogState.SOUND:  # its next owner finds a sound one
+        if file.log_state is not LogState.SOUND:  # its next owner finds the repaired log
             _logger.warning("pandaprobe-otel: the spool file %s has %s.", path.name, file.log_state.value)
         return FileReport(
             name=path.name, state="waiting", bytes=size, requests=count.requests, spans=count.spans, **about

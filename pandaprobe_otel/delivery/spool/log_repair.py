@@ -38,13 +38,13 @@ class LogState(Enum):
     SOUND = "a sound log"
     DAMAGED = "a damaged log; what can be read of it is sent"
     TORN = "a log whose last write is incomplete; all before it is sent"
-    """The process ended while it wrote the last transaction, or that one is damaged."""
+    """The process ended while it wrote the last transaction, or the last transaction is damaged."""
 
 
 def repair_log(database: Path) -> LogState:
     """Make every whole transaction in a database's log count; return what was found. Raises OSError.
 
-    Call this before SQLite opens the database, since SQLite deletes the rest of the log when it closes it.
+    Call this before SQLite opens the database, since SQLite deletes the rest of the log when it closes the database.
     """
     log = Path(f"{database}-wal")
     if not log.exists() or log.stat().st_size > _MOST_BYTES:
@@ -57,7 +57,7 @@ def repair_log(database: Path) -> LogState:
         with draft.open("wb") as file:
             file.write(content)
             os.fsync(file.fileno())
-        draft.replace(log)  # at once: killed while it writes, this process must not lose what it was about to save
+        draft.replace(log)  # in one step: if a kill interrupts it, the old log is still there
     return state
 
 

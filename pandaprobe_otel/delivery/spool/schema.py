@@ -47,9 +47,9 @@ COMMIT;
 _LARGEST_LOG: Final = 4 << 20
 _WRITE_AHEAD: Final = b"\2\2"
 _FORMS: Final = (b"", b"\1\1", _WRITE_AHEAD)
-"""The bytes of the header that name the form of the file: of an empty one, with and without a log."""
+"""Values of the header bytes that state the form of the file: an empty file, one without a log, one with a log."""
 _COUNTS: Final = (slice(24, 40), slice(92, 100))
-"""The parts of the first page that differ from file to file: its changes, its size, its free pages, its writer."""
+"""Parts of the first page that differ between files: number of changes, size, free pages, SQLite's version."""
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
@@ -77,7 +77,7 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
     """Create the tables of a new database, or check those of another. Raises sqlite3.Error."""
     db.text_factory = _text
     with path.open("rb") as file:
-        if file.read(20)[18:] not in _FORMS:  # SQLite takes it for that of a later version, and would only read it
+        if file.read(20)[18:] not in _FORMS:  # SQLite takes the file for a later version's and only reads it
             raise sqlite3.DatabaseError("its header is damaged")
     try:
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -86,7 +86,7 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
         if version not in (0, VERSION):
             raise sqlite3.NotSupportedError(f"has version {version}; this library writes version {VERSION}")
         found = _tables(db)
-    except (UnicodeDecodeError, sqlite3.OperationalError) as error:  # the former of a message with a damaged name
+    except (UnicodeDecodeError, sqlite3.OperationalError) as error:  # UnicodeDecodeError: a damaged name
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
             raise
         raise sqlite3.DatabaseError("its tables are damaged") from error
@@ -99,7 +99,8 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
 def restore_first_page(path: Path) -> None:
     """Write the header and the tables anew, which are the same in every file; without them nothing can be read.
 
-    The list of free pages is emptied, and the size left to be determined from that of the file. Raises OSError.
+    The list of free pages becomes empty, and SQLite determines the number of pages from the size of the file. Raises
+    OSError.
     """
     page = bytearray(_new(_TABLES)[1])
     with path.open("r+b") as file:
@@ -110,7 +111,7 @@ def restore_first_page(path: Path) -> None:
             page[part] = old[part]
         page[18:20] = _WRITE_AHEAD
         page[32:40] = bytes(8)
-        page[92:96] = bytes(byte ^ 0xFF for byte in page[24:28])  # the size in the header counts if the two are equal
+        page[92:96] = bytes(byte ^ 0xFF for byte in page[24:28])  # SQLite uses the header's size if both are equal
         file.seek(0)
         file.write(page)
 

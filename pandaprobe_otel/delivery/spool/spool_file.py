@@ -33,7 +33,9 @@ from pandaprobe_otel.delivery.store import Found, Place
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
 _CLOCK_IS_SET: Final = 1_700_000_000.0
-"""Earliest time that a wall clock can show (2023): before, it was not set yet when the machine started."""
+"""Earliest plausible time of a wall clock (2023). A clock with an earlier time has not been set since the machine
+started.
+"""
 
 _REQUEST: Final = """
 SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, crc,
@@ -199,7 +201,7 @@ class SpoolFile:
         self.bytes += request.size
 
     def delete(self, places: Iterable[Place]) -> None:
-        """Delete requests. Missing ones are no error."""
+        """Delete requests. Missing requests are not an error."""
         db = self.open()
         for place in places:
             if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:

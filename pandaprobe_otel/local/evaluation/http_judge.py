@@ -62,7 +62,7 @@ class HttpJudge(Judge):
 
     @property
     def provider(self) -> Provider | None:
-        """OpenAI, as the real server calls every compatible endpoint."""
+        """The provider OpenAI, since the real server gives this name to every compatible endpoint."""
         return OPENAI
 
     def close(self) -> None:

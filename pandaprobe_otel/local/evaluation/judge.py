@@ -32,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forced:
-    """A score that a scripted judge was told to give."""
+    """A score that was set for a scripted judge."""
 
     score: float
     reason: str

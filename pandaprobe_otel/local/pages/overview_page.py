@@ -26,7 +26,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 _SCORE_LINES: Final = 3
 _SMALLEST_SHARE: Final = 0.01
-"""Height of the column of a score of 0, so that it can be seen and clicked."""
+"""Height of the column for a score of 0, so that the column can be seen and clicked."""
 _LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 

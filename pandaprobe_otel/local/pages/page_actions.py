@@ -170,7 +170,7 @@ def place_of(request: Request, project: str) -> Place:
 
 
 def _done(request: Request, form: Form, act: Act) -> Response:
-    """Act and return to the form's page, which then shows the action; or show why it failed."""
+    """Perform an action and return to the form's page, which then shows the action; or show why it failed."""
     back = _back(form)
     try:
         scope = _scope(request, _one(form, "project"))

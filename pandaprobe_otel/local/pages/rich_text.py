@@ -115,7 +115,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": highlight})
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.validateLink = _is_link  # type: ignore[method-assign]
-    # Headings of a text are none of the page, whose outline a screen reader follows.
+    # Headings of a text do not belong to the outline of the page, which a screen reader follows.
     parser.add_render_rule("heading_open", lambda *_: "<p><strong>")
     parser.add_render_rule("heading_close", lambda *_: "</strong></p>\n")
     return parser

@@ -65,7 +65,7 @@ def list_trace_scores(
 
 @router.post("/trace-scores", status_code=201, response_model=TraceScoreResponse)
 def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
-    """Add a score to a trace. Another score of the same name is a new one, and the latest counts."""
+    """Add a score to a trace. It does not replace earlier scores of the same name; the latest score counts."""
     services, trace_id = scope.services, str(body.trace_id)
     if services.traces.get(scope.project_id, trace_id) is None:
         raise not_found(f"Trace {trace_id}")

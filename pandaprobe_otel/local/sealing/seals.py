@@ -1,8 +1,8 @@
 """Sealed and unsealed traces.
 
 A trace is sealed while its derived data is stored. Any change of a trace first opens its seal in the same transaction,
-so that derived data is never outdated. The table `unsealed` has all other traces, with a counter of changes. It
-prevents the sealing of a trace that changed while it was read.
+so that derived data is never outdated. The table `unsealed` has all other traces, with a counter of changes. The
+counter prevents the sealing of a trace that changed while it was read.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 from pandaprobe_otel.local.search.text_words import BETWEEN, Phrase, is_data, plain, strings_in
 
 _IN_A_ROW: Final = 48
-"""Whole bytes, and few enough bits for an integer of SQLite."""
+"""Number of traces in a row: whole bytes, and few enough bits for an integer of SQLite."""
 FORM: Final = "USING fts5(body, content='', columnsize=0, tokenize='unicode61 remove_diacritics 0')"
 
 
@@ -50,7 +50,7 @@ def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phr
     table = f"words_{project}"
     if not _exists(connection, table):
         return 0
-    # 48 traces in a row, since most of the time of a common word would be that of making a row for each trace.
+    # 48 traces in a row: with one row for each trace, making the rows would take most of the time for a common word.
     rows = cursor.execute(
         f"SELECT (rowid - ?) / {_IN_A_ROW} AS part, SUM(1 << ((rowid - ?) % {_IN_A_ROW})) FROM {table}"
         f" WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? GROUP BY part",

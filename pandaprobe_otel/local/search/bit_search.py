@@ -105,8 +105,8 @@ class _Evaluation:
             return 0
         match query:
             case All(parts):
-                # Cheap conditions first: the others need only look at the traces that these leave. Words come last, and
-                # all at once: the index joins them faster than we do.
+                # Cheap conditions come first: the other conditions need only check the traces that are left. Words come
+                # last, and all at once: the index joins them faster than this code does.
                 words = [part for part in parts if isinstance(part, Text) and uuid_in(part.text) is None]
                 for part in sorted((part for part in parts if part not in words), key=_price):
                     within = self.matching(part, within)

@@ -1,7 +1,7 @@
 """Organizations, projects and API keys, also in memory, since every request needs them.
 
-The store belongs to one process, and memory changes only when a transaction is committed, so both stay equal. Only
-SHA-256 hashes of API keys are stored.
+The store belongs to one process, and memory changes only when a transaction is committed, so memory and tables stay
+equal. Only SHA-256 hashes of API keys are stored.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Accounts:
     def project_named(self, org_id: str, name: str) -> Project:
         """Return a project by name.
 
-        For an unknown name, it is a new project that only the caller has until `keep` stores it.
+        For an unknown name, return a new project, which only the caller has until `keep` stores it.
         """
         found = self._projects.get((org_id, name))
         if found is not None:

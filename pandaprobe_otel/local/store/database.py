@@ -71,7 +71,8 @@ class Database:
     def after_commit(self, action: Callable[[], object]) -> None:
         """Call `action` after the current `write` is committed; never if it is rolled back.
 
-        All state in memory that mirrors tables must change this way. Otherwise both differ after a failed request.
+        All state in memory that mirrors tables must change this way. Otherwise, memory and tables differ after a failed
+        request.
         """
         self._after_commit.append(action)
 

@@ -33,7 +33,7 @@ class Finding:
 
     Attributes:
         kind: The kind of failure. Failures of one kind with the same assertion are alike.
-        told: What happened in the trace, as a comment for the assertion.
+        told: The event in the trace, as a comment for the assertion.
         asserts: The assertion, as a line of Python.
         after: The last model call that a fixed program still makes as recorded.
         tool: The tool that was requested and did not run as requested.
@@ -175,7 +175,7 @@ def _is_hand_over(asked: AskedTool, turn: _Turn) -> bool:
 
 
 def _other_agent(trace: StoredTrace) -> Iterator[Finding]:
-    """Find a hand-over by the model to one agent, after which another one ran."""
+    """Find a hand-over by the model to one agent, after which another agent ran."""
     for turn in _turns(trace):
         agents = [span.name for span in turn.ran if span.kind == "AGENT"]
         for one in turn.asked:

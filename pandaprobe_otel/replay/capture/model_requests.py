@@ -1,7 +1,7 @@
 """Requests to models, rebuilt from the spans of their calls.
 
-They ask the same as the program did, in the form of the protocol. A trace records neither headers nor the exact form of
-messages, so a test compares only the recorded parts (`replay/traced_requests.py`).
+The rebuilt requests ask the same as the program's requests, in the form of the protocol. A trace records neither
+headers nor the exact form of messages, so a test compares only the recorded parts (`replay/traced_requests.py`).
 """
 
 from __future__ import annotations

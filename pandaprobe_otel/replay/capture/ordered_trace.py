@@ -87,7 +87,7 @@ class StoredTrace(TraceRecord):
         return found
 
     def ended_before(self, span: SpanRecord) -> int:
-        """Return the number of model calls that had ended when a span began. A test of the span must make these."""
+        """Return the number of model calls that ended before a span began. A test of the span must make these calls."""
         return max((number for number, call in enumerate(self.model_calls, 1) if call.ended <= span.started), default=0)
 
 

@@ -21,8 +21,8 @@ from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 NEVER_RAN: Final = {"it never ran": "in the trace"}
-"""Arguments that no real call has. They make a tool known, so that it does not run, and its first call ends the
-recording.
+"""Arguments that no real call has. A recorded call with them makes its tool known: the tool does not run, and its first
+call ends the recording.
 """
 OWN_CHOICE: Final = (
     "no step of the program failed, and it did what the model asked for. If the model's choice is the failure, "

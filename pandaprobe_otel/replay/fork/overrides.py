@@ -117,7 +117,7 @@ def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str)
 def _with_prompt(request: ModelRequest, body: Body, prompt: str) -> Body:
     """Return a body with another system prompt.
 
-    It replaces the field of the prompt, or else the first message, or else is added as a field.
+    The prompt replaces its field, or else the first message, or else is added as a field.
     """
     name: str | None = next((name for name in _FIELDS if name in body), None)
     turns_name = "input" if request.operation == "responses" else "messages"

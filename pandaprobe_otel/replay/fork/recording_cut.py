@@ -26,7 +26,7 @@ class Cut:
         before: Numbers of the calls that had ended before the span began. All of them must be made before anything is
             sent.
         gone: Numbers of the recorded calls that are not played back.
-        first: The first of those; None if there are none.
+        first: The earliest of the calls that are not played back; None if there are none.
     """
 
     kept: Cassette

@@ -57,7 +57,7 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
 def _changed(request: Any, instead: RecordedRequest) -> Any:
     """Return a request with another body and address, and the headers of this one."""
     headers = deepcopy(request.headers)
-    del headers["Content-Length"]  # An email message would keep both values.
+    del headers["Content-Length"]  # Without this line, both values would stay.
     headers["Content-Length"] = str(len(instead.body))
     return type(request)(request.method, instead.uri, headers, instead.body, request.stream_output)
 

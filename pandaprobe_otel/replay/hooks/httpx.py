@@ -249,7 +249,7 @@ class _PlayedStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in pieces_of(self._played, delays=self._run.delays):
             if piece.wait_s:
-                import anyio  # httpx depends on it, and the app may run on trio.
+                import anyio  # httpx depends on anyio, and the app may run on trio.
 
                 await anyio.sleep(piece.wait_s)
             yield piece.data

@@ -1,4 +1,4 @@
-"""Ollama's own protocol: chat, generate, embeddings. It streams unless a request says `"stream": false`."""
+"""Ollama's own protocol: chat, generate, embeddings. It streams unless a request has `"stream": false`."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Asked:
     Attributes:
         body: Its fields, without those that do not affect the answer. `tools` has the tools by name.
         turns: The field whose items are compared one by one: the messages of a conversation.
-        data: Whether the fields are unknown. Then no `id` among them counts as generated.
+        data: True if the fields are unknown. Then no `id` among them counts as generated.
     """
 
     protocol: str
@@ -72,7 +72,7 @@ def _defined(tool: Any) -> list[tuple[str, Any]]:
         return [(str(tool), tool)]
     found = cast("dict[str, Any]", tool)
     declared = found.get("functionDeclarations") or found.get("function_declarations")
-    if type_of(declared) is list:  # Gemini has several in one.
+    if type_of(declared) is list:  # Gemini has several tools in one item.
         return [one for declaration in cast("list[Any]", declared) for one in _defined(declaration)]
     for wrapper in ("function", "toolSpec"):  # OpenAI's chat completions, Cohere and Ollama; Bedrock
         inner = found.get(wrapper)

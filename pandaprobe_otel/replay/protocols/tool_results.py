@@ -46,7 +46,9 @@ def _turns_in_order(turns: list[Any]) -> list[Any]:
 
 
 def _sorted(items: list[Any], places: Mapping[str, int]) -> list[Any]:
-    """Return a list with neighbouring results in the order of their calls; the same list if they are already."""
+    """Return a list with neighbouring results in the order of their calls; the same list if they are in this order
+    already.
+    """
     found: list[Any] | None = None
     for begin, end in _runs_of_results(items, places):
         some = items[begin:end]
