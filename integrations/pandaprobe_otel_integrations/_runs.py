@@ -38,7 +38,7 @@ class Run:
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
-    """The runs directly below that have not ended."""
+    """The open runs directly below this run."""
     task: weakref.ref[asyncio.Task[Any]] | None = field(default_factory=lambda: _current_task())
     """The task that started the run; None if it started outside of any task."""
     thread: int = field(default_factory=threading.get_ident)
@@ -65,8 +65,8 @@ class Run:
     def is_torn_down(self) -> bool:
         """Return whether the run cannot continue while an exception passes through this thread.
 
-        This is so if its task is cancelled too, or if its frames are in this thread. A run in another thread goes on
-        and ends by itself.
+        True if the run has a task, which is cancelled too, or if its frames are in this thread. A run in another thread
+        continues and ends by itself.
         """
         return self.task is not None or self.thread == threading.get_ident()
 

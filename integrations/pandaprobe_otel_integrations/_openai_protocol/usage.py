@@ -82,8 +82,7 @@ def usage_attributes(usage: Any) -> Attributes:
 def _add_thoughts(found: Attributes, total: Any) -> None:
     """Add reasoning tokens to the output for services that count them apart: xAI, and Gemini's compatible endpoint.
 
-    Gemini's endpoint does not name them: they are the rest of the total. A cache that is not counted
-    as input is not reasoning.
+    Gemini's endpoint does not name them: they are the rest of the total, unless the rest equals the cached tokens.
     """
     beyond = (integer(total) or 0) - found.get(names.INPUT_TOKENS, 0) - found[names.OUTPUT_TOKENS]
     if beyond <= 0:

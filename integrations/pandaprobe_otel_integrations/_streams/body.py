@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from . import open_bodies
 
 End = Literal["read", "terminal", "closed", "dropped", "failed", "exit"]
-"""The end of a body: read to its end; its last event seen; closed before; forgotten; broken; process exit."""
+"""The end of a body: read to its end, last event seen, closed early, forgotten, broken, or open at the exit."""
 
 MAX_BODY_BYTES: Final = 16 << 20
 """Number of bytes of a body that are kept. For later ones, only the time is recorded. No chat answer is that long."""

@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations._rivals import Rival
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LangSmithTracing(Rival):
-    """Active while runs are traced to LangSmith through OpenTelemetry: by its variables, or for a part of the app.
+    """LangSmith's tracing, active while it sends runs through OpenTelemetry, in the whole app or a part of it.
 
     Its spans go to the global tracer provider.
     """
 
     def is_active(self) -> bool:
-        """Return LangSmith's own reading of its variables (which it caches) and of its context."""
+        """Return whether LangSmith makes spans, by its own reading of its (cached) variables and of its context."""
         utils = sys.modules.get("langsmith.utils")
         return utils is not None and bool(guarded(_emits_spans, utils))
 

@@ -39,7 +39,7 @@ class RunSpans:
     """
 
     root_names: ClassVar[Mapping[str, str]] = {}
-    """Trace names for traces whose first run only has the name of its class."""
+    """Trace names by the class of the trace's first run, for runs that the app has not named."""
 
     def __init__(
         self,
