@@ -281,7 +281,7 @@ def test_a_workflow_that_fails(traces: SentTraces) -> None:
 
 
 def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
-    """Workflows in one task keep their own results, even one inside another's executor; the app's span is the root."""
+    """Several workflows in one task, even nested ones, keep their own results; the app's span is the root."""
 
     class Outer(Executor):
         @handler
