@@ -49,7 +49,7 @@ def _done(batch_id: str) -> dict[str, Any]:
 
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span; of the polls, only the first that finds the end is a span, with the tokens."""
+    """Submitting makes one span; of the polls, only the first that finds the batch done makes one, with the tokens."""
     _need(openai.OpenAI, "batches")
     server.replies(
         *map(json_reply, (_batch("b1", "validating"), _batch("b1", "in_progress"), _done("b1"), _done("b1")))
