@@ -91,7 +91,7 @@ class Run:
     def release_model_call(self) -> None:
         """Release the claim: the request was sent, or will never be sent. Restore the caller's context if possible.
 
-        This is impossible if another task than the caller's calls back. A closed claim has no effect there.
+        This is impossible if the callback runs in a task other than the caller's. A closed claim has no effect there.
         """
         if self.claim is not None:
             self.claim.close()

@@ -40,7 +40,7 @@ _NEWER: Final[Readings] = {
     "input_tokens": (names.INPUT_TOKENS, integer),
     "output_tokens": (names.OUTPUT_TOKENS, integer),
 }
-"""Names of the Responses API. If a service sends both, the older names count."""
+"""Names of the Responses API. If a service sends older and newer names, the older ones count."""
 _INPUTS: Final[Readings] = {
     "cached_tokens": (names.CACHE_READ_TOKENS, integer),
     "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),

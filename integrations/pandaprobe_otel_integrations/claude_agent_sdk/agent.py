@@ -144,7 +144,7 @@ class Agent:
             self._call.stopped(string(obj(event.get("delta")).get("stop_reason")), obj(event.get("usage")))
 
     def concludes(self, result: Object) -> None:
-        """Record the rest of a sub-agent's result: the tokens of its last call, which may be missing."""
+        """Record the end and tokens of a sub-agent's last call, and its answer if no message has reported the call."""
         usage = obj(result.get("usage"))
         if not usage:
             return

@@ -28,7 +28,7 @@ _RUNS: Final = {
     "crewai.flow.runtime": ("Flow", ("kickoff_async", "resume_async")),
     "crewai.llm": ("LLM", ("call", "acall")),
 }
-"""Module to a class and its methods in which steps start and may end without an event.
+"""Module to a class and some of its methods: the steps that start in them may end without an event.
 
 Methods that only call one of these are not listed.
 """

@@ -39,7 +39,7 @@ def _emits_spans(utils: Any) -> bool:
 def _has_modes() -> bool:
     """Return whether the version is 0.8 or newer.
 
-    Older ones read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
+    Older versions read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
     """
     try:
         major, minor = version("langsmith").split(".")[:2]
