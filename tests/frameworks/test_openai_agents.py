@@ -387,7 +387,7 @@ def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT span below its tool; so are the spans that the app makes in a tool."""
+    """A sub-agent is an AGENT span below its tool. Spans that the app makes in a tool are below that tool too."""
     endpoint = model(weather_model)
 
     @function_tool(name_override="weather")

@@ -177,7 +177,7 @@ def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
+    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
     endpoint = model(weather_model)
 
     @tool(name="weather")
