@@ -1,4 +1,4 @@
-"""Batches are submitted once, polled many times and read at the end: they are no model calls, but have costs."""
+"""Batches are submitted once, polled many times and read at the end: they are not model calls, but have costs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _check_results(recorder: SpanRecorder) -> None:
 
 
 def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span, and so is each reading of the results, whose tokens count once."""
+    """Submitting makes one span, and each reading of the results makes one; the tokens count once."""
     _need(anthropic.Anthropic, "messages.batches")
     state = json_reply(_state("m1", "ended"))
     server.replies(json_reply(_state("m1", "in_progress")), state, state, _results(), state, _results())

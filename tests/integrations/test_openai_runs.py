@@ -168,7 +168,7 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
 def test_run_that_neither_succeeds_nor_fails(
     status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """A run that neither succeeds nor fails has the service's word as its outcome."""
+    """A run that neither succeeds nor fails has the status that the service reports as its outcome."""
     server.replies(json_reply(_run(f"run_{status}", status)))
     instrument("openai", tracer_provider=recorder.provider)
     with _client(server) as client:
