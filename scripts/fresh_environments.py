@@ -37,7 +37,7 @@ class Ran:
 
     @property
     def faults(self) -> list[str]:
-        """The failure of the command, or its warnings about this library; empty without any."""
+        """The failure of the command, or its warnings about this library; empty if there is neither."""
         if self.code:
             return [f"exit code {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"]
         ours = [line for line in self.err.splitlines() if "pandaprobe" in line and not _NO_WARNING.search(line)]

@@ -4,8 +4,8 @@
     python scripts/test_examples.py langchain_agent.py    these
 
 Each example is copied into an empty folder, and the first command below its `pip install` is run. The command must exit
-with 0 and without a warning of this library. Its last lines must name the traces and their database, which must have
-the traces. Needs the extra `dev`, and takes minutes.
+with 0 and without a warning of this library. Its last lines must name the traces and their database, which must contain
+these traces. Needs the extra `dev`, and takes minutes.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ LARGE = {"100 KB": 100_000, "1 MB": 1_000_000, "5 MB": 5_000_000}
 
 
 def first(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the milliseconds from a cold start until the first trace has arrived, and those of the calling thread."""
+    """Return the time and CPU time from a cold start to the first trace's arrival, and the time to emit it, in ms."""
     (story,) = stories(workload, 1)
     begun, cpu = time.perf_counter(), time.process_time()
     pipeline = load(peer, url, limited=True)

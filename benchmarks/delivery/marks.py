@@ -1,4 +1,4 @@
-"""Costs with a mark, and whether they meet it.
+"""Costs that have an upper bound (a mark), and whether each stays below it.
 
     python benchmarks/delivery/marks.py [limit tasks idle large first queued stalled exit] [--repeats 3] [--seconds 60]
 
@@ -46,7 +46,7 @@ class Runs:
         self._seconds = seconds
 
     def limit(self) -> Iterator[Figure]:
-        """Measure the CPU time at the service's limit, without that of making the spans."""
+        """Measure the CPU time at the service's limit, without the time for making the spans."""
         ours, floor = self._each("limit", "W1", "ms_a_minute", str(self._seconds), peers=(OURS, "floor"))
         yield Figure("100 W1 traces a minute, without making their spans", ours - floor, 150, "ms of CPU a minute")
 

@@ -19,7 +19,7 @@ os.register_at_fork(after_in_child=lambda: LOOP.set_default_executor(ThreadPoolE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """`run(times)` repeats the call; `forget` (streams only) reads a little of one and drops it."""
+    """`run(times)` repeats the call; `forget` (streams only) reads a little of a stream and drops it."""
 
     name: str
     run: Callable[[int], None]

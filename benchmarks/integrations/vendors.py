@@ -107,7 +107,7 @@ def python() -> Path | None:
 
 
 def run_there() -> None:
-    """Continue in the environment of the vendors, if it exists and this is another one."""
+    """Continue in the environment of the vendors, if it exists and is not already in use."""
     there = python()
     if there is not None and Path(sys.prefix).resolve() != HOME.resolve():
         os.execv(there, [str(there), *sys.argv])

@@ -34,7 +34,7 @@ with LocalServer(limit=None) as server:
 
 @contextmanager
 def server() -> Iterator[subprocess.Popen[str]]:
-    """Run a local server in another process. Its first line is its URL."""
+    """Run a local server in another process, which prints its URL as the first line."""
     process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield process

@@ -54,7 +54,7 @@ class Adapter:
         self._values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
 
     def instrument(self) -> None:
-        """Record every run from now on. Raises DependencyConflictError without the framework."""
+        """Record every run from now on. Raises DependencyConflictError if the framework is missing."""
         instrumentor = self.instrumentor()
         instrumentor.instrument()
         instrumentor.values = self._values

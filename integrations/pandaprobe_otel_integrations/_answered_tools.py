@@ -1,4 +1,4 @@
-"""Tools of frameworks, whose functions a recording may answer.
+"""Tools of frameworks: in a replay, a recording may answer in place of a tool's function.
 
 A framework's method for a tool call does more than call the app's function: it parses arguments, counts, notifies
 listeners, and forms the result. All of this must happen in a replay as well. So the method runs on a stand-in: a proxy
@@ -35,7 +35,7 @@ class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
 
 
 def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
-    """Bind the tool's method to its stand-in, and keep all wrappers around it."""
+    """Bind the tool's method to the tool's stand-in. Wrappers around the method stay."""
     function = getattr(method, "_self_parent", None) or method.__func__
     bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
     return bound

@@ -11,7 +11,7 @@ _MAX_KEPT: Final = 1024
 
 
 class BegunWork:
-    """The spans that started background work, by the service's ids. Of many, the oldest are forgotten."""
+    """The spans that started background work, by the service's ids. If there are too many, the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._spans: dict[str, SpanContext] = {}
@@ -23,7 +23,10 @@ class BegunWork:
         self._spans.setdefault(one, span.get_span_context())
 
     def context_of(self, one: str | None, context: Context) -> Context:
-        """Return the context for a request about the work, below the span that started it unless both share a trace."""
+        """Return the context for a request about this work.
+
+        The request is below the span that started the work, unless it is in the same trace anyway.
+        """
         begun = self._spans.get(one) if one is not None else None
         if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
             return context

@@ -49,7 +49,7 @@ def body_of(error: BaseException) -> Mapping[str, Any] | None:
 
 
 def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
-    """Return the answer in the HTTP client's exception behind this one: Ollama's own keeps only a message."""
+    """Return the answer from the HTTP client's exception behind this one. Ollama's own exception has only a message."""
     response: Any = getattr(error.__context__, "response", None)
     with suppress(ValueError, RuntimeError):  # not JSON, or never read
         content: Any = getattr(response, "content", None)

@@ -54,7 +54,7 @@ class Integration(BaseInstrumentor):
     """
 
     library: ClassVar[str]
-    """Name in the registry, which is also the name of the instrumentation scope's last part."""
+    """Name in the registry, and last part of the instrumentation scope's name."""
     requirements: ClassVar[tuple[str, ...]]
     """Distributions with their oldest tested version, as in pyproject.toml. An older version is instrumented too."""
     hooked_modules: ClassVar[tuple[str, ...]]
@@ -108,7 +108,7 @@ class Integration(BaseInstrumentor):
         return super().uninstrument(**kwargs) if self._is_instrumented_by_opentelemetry else None
 
     def narrow(self) -> None:
-        """Record only the calls of the watched clients. Without any, turn the integration off."""
+        """Record only the calls of the watched clients. If no client is watched, turn the integration off."""
         if self._is_instrumented_by_opentelemetry and self._clients:
             self._every_client = False
         else:
@@ -156,7 +156,7 @@ class Integration(BaseInstrumentor):
     def _active_rival(self) -> Rival | None:
         """Return the vendor that records the calls in our place.
 
-        None if there is none, or if our integration records anyway.
+        None if no vendor does, or if our integration records anyway.
         """
         return None if self._beside_others else self._watch.active()
 

@@ -37,7 +37,7 @@ def true(value: Any) -> bool | None:
 
 
 def more_than_one(value: Any) -> int | None:
-    """Return a number of choices, unless it is the usual one."""
+    """Return a number of choices if it is above 1; None for 1, the usual number."""
     count = integer(value)
     return count if count is not None and count > 1 else None
 

@@ -37,7 +37,7 @@ class ModelClaim:
 
     @property
     def is_open(self) -> bool:
-        """Return whether the request has not been sent yet."""
+        """Return whether the claim still holds: nothing has closed it, and the app has not dropped its stream."""
         return not self._is_closed and (self._stream is None or self._stream() is not None)
 
     def lasts_with(self, stream: Any) -> None:

@@ -37,7 +37,7 @@ class Logprobs:
         self._others: dict[str, Any] = {}
 
     def add(self, piece: Any) -> None:
-        """Add the next ones. They are not compared, because two tokens may be the same."""
+        """Add the next tokens' log probabilities, without comparing them with earlier ones: two tokens may be equal."""
         for name, value in obj(piece).items():
             if isinstance(value, (list, tuple)):
                 self._tokens.setdefault(name, []).extend(items(value))  # pyright: ignore[reportUnknownArgumentType]

@@ -24,7 +24,7 @@ class Adoption:
     is_on: Callable[[], bool]
 
     def undo(self) -> None:
-        """Make clients below such spans record their calls again."""
+        """Stop using the spans: clients below them record their calls again."""
         _adopted.remove(self)
 
 

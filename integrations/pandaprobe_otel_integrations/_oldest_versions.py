@@ -19,7 +19,7 @@ class OlderThanTested:
     requirement: str
 
     def __str__(self) -> str:
-        """Return the fact as a clause of a log line."""
+        """Return a clause for a log line, with both versions."""
         return f"{self.found} is older than the oldest version tested ({self.requirement.partition('>=')[2].strip()})"
 
 

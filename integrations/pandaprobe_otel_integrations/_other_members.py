@@ -18,7 +18,7 @@ from ._parts import Part
 from ._shape import Object, integer, obj
 
 PARAMETERS: Final = MODEL_PARAMETERS
-"""Attribute of the request parameters without their own attribute."""
+"""Attribute for all request parameters that have no attribute of their own."""
 RESPONSE: Final = SPAN_METADATA
 """Attribute with an answer's data other than its messages, under `response`."""
 Counts = Mapping[str, Set[str] | None]
@@ -40,7 +40,7 @@ _NONE_KNOWN: Final[Set[str]] = frozenset()
 _DEEPEST: Final = 200
 _PLAIN: Final = frozenset({int, float, bool})
 _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
-"""Types of the values with which client libraries mark an absent value."""
+"""Types of the marks that client libraries use for an absent value."""
 
 
 def rest(members: Object, known: Set[str]) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class CellPatch:
 def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper) -> CellPatch:
     """Wrap the function that `decorated`, the result of a decorator, calls by the name `variable` of its closure.
 
-    It therefore does not matter which modules have imported `decorated`, or when. Raises AttributeError if there is no
-    such variable in it or in the functions that it wraps.
+    It therefore does not matter which modules have imported `decorated`, or when. Raises AttributeError if
+    neither `decorated` nor a function that it wraps has this variable.
     """
     function: Any = decorated
     while function is not None:

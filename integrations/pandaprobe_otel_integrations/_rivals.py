@@ -1,4 +1,4 @@
-"""Other vendors' instrumentations of the same library: while one of them records for us, ours is disabled."""
+"""Other vendors' instrumentations of the same library: while PandaProbe gets the spans of one, ours is disabled."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class LeaveTaking:
         return self
 
     def undo(self) -> None:
-        """Stop intercepting it."""
+        """Stop intercepting the rival's removal."""
         own = cast("dict[str, Any]", self.instance.__dict__)
         if own.get("uninstrument") is self._way:
             del self.instance.uninstrument

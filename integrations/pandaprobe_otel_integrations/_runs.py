@@ -38,7 +38,7 @@ class Run:
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
-    """The runs directly below that have not ended."""
+    """The open runs directly below this run."""
     task: weakref.ref[asyncio.Task[Any]] | None = field(default_factory=lambda: _current_task())
     """The task that started the run; None if it started outside of any task."""
     thread: int = field(default_factory=threading.get_ident)
@@ -65,8 +65,8 @@ class Run:
     def is_torn_down(self) -> bool:
         """Return whether the run cannot continue while an exception passes through this thread.
 
-        This is so if its task is cancelled too, or if its frames are in this thread. A run in another thread goes on
-        and ends by itself.
+        True if the run has a task, which is cancelled too, or if its frames are in this thread. A run in another thread
+        continues and ends by itself.
         """
         return self.task is not None or self.thread == threading.get_ident()
 
@@ -91,7 +91,7 @@ class Run:
     def release_model_call(self) -> None:
         """Release the claim: the request was sent, or will never be sent. Restore the caller's context if possible.
 
-        This is impossible if another task than the caller's calls back. A closed claim has no effect there.
+        This is impossible if the callback runs in a task other than the caller's. A closed claim has no effect there.
         """
         if self.claim is not None:
             self.claim.close()

@@ -8,7 +8,7 @@ _MAX_KEPT: Final = 1024
 
 
 class SeenIds:
-    """Ids that were seen in this process. Of many, the oldest are forgotten."""
+    """Ids that were seen in this process. If there are too many, the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}

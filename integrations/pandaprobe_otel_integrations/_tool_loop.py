@@ -62,13 +62,13 @@ class ToolLoop:
         self.context = set_value(_LOOP_KEY, self, set_span_in_context(self.span))
 
     def asked(self, hop: Span) -> None:
-        """Record a model call's question; the first one is the loop's."""
+        """Record a model call's question. The first question is also the question of the loop."""
         if not self._asked:
             self._asked = True
             self._take(hop, names.INPUT_MESSAGES, names.SYSTEM_INSTRUCTIONS)
 
     def answered(self, hop: Span) -> None:
-        """Record a model call's answer; the last one is the loop's."""
+        """Record a model call's answer. The last answer is also the answer of the loop."""
         self._take(hop, names.OUTPUT_MESSAGES)
 
     def run(self, call: Callable[[], Any]) -> Any:
@@ -146,7 +146,7 @@ def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attribu
 class ToolRun:
     """The span of one call of the app's function.
 
-    `result_of` finds the function's result in the client's own form of it.
+    `result_of` takes the function's result out of the object that the client makes of it.
     """
 
     def __init__(

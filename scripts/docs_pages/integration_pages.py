@@ -16,7 +16,7 @@ from pandaprobe_otel import registry
 ROOT: Final = Path(__file__).parents[2]
 SNIPPETS: Final = Path(__file__).with_name("snippets")
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
-"""The integration of each name in the examples that is no integration itself."""
+"""Frameworks without their own integration, and the integration that records them."""
 
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
 

@@ -155,7 +155,7 @@ def test_two_turns_are_one_session(kind: Any, traces: SentTraces, model: StartMo
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
+    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
     endpoint = model(weather_model)
 
     @pandaprobe_otel.span(name="look up")
@@ -281,7 +281,7 @@ def test_a_workflow_that_fails(traces: SentTraces) -> None:
 
 
 def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
-    """Workflows in one task keep their own results, even one inside another's executor; the app's span is the root."""
+    """Several workflows in one task, even nested ones, keep their own results; the app's span is the root."""
 
     class Outer(Executor):
         @handler

@@ -70,7 +70,7 @@ async def at_once() -> str:
 
 @pytest.fixture
 def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """Record spans in another provider than the global one."""
+    """Record spans with a provider other than the global one."""
     with recorded_apart("autogen") as recorder:
         yield recorder
 

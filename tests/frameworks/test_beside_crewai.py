@@ -41,7 +41,7 @@ CLIENT = "pandaprobe_otel.openai"
 
 
 def test_beside_other_vendors_instrumentation(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
-    """The runs are the rival's spans. Model calls are the rival's too if it makes any, else the client's, each once."""
+    """Runs are the rival's spans. Each model call is one span: the rival's if it makes any, otherwise the client's."""
     endpoint = model(weather_model)
     ways = [LISTENING, f"{LISTENING}:use_event_listener", WRAPPING]
     done = run_beside_another_vendor("crewai", server.url, server.api_key, endpoint.base_url, *ways)

@@ -157,7 +157,7 @@ def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -
 
 
 def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """Answers of the main agent after a background sub-agent's end belong to the same run."""
+    """An answer that the main agent gives after a background sub-agent has ended belongs to the same run."""
 
     def in_background(messages: Any) -> Reply:
         reply = claude_model(messages)

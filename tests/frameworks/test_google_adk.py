@@ -270,7 +270,7 @@ def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> No
 
 
 def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: StartModel) -> None:
-    """A sub-agent is an AGENT span below its tool; so are the spans that the app makes in a tool."""
+    """A sub-agent is an AGENT span below its tool. Spans that the app makes in a tool are below that tool too."""
 
     def script(messages: Sequence[Message]) -> Reply:
         if 'name is "boss"' in str(messages[0]["content"]) and messages[-1]["role"] == "user":

@@ -327,7 +327,7 @@ def told_messages(planted: Planted) -> list[BaseMessage]:
 
 
 def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
-    """All fields of messages, but a tool's artifact, are recorded on a model call; steps of a chain record it too."""
+    """A model call records all fields of messages except a tool's artifact; a chain's steps record the artifact too."""
     planted = Planted()
     parameters = {
         "tool_choice": planted["a choice"],

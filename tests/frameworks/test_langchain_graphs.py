@@ -124,7 +124,7 @@ def interrupting(endpoint: ScriptedEndpoint) -> Any:
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartModel) -> None:
-    """An interrupt is the output of its node and no error; the resumed run is a trace of the same session."""
+    """An interrupt is recorded as its node's output, not as an error; the resumed run is a trace of the session."""
     endpoint = model(weather_model)
     graph = interrupting(endpoint)
     config = {"configurable": {"thread_id": "thread-1"}}

@@ -36,7 +36,7 @@ async def call(target: Any, city: str) -> Any:
         await client.list_tools()
         with pandaprobe_otel.agent(name="app"):
             result = await client.call_tool("weather", {"city": city})
-        # flush while the server runs, since its end does not wait for the trace that its spans belong to
+        # flush while the server runs: when the server ends, it does not wait for this process to send the trace
         assert await asyncio.to_thread(pandaprobe_otel.flush, 10)
         return result
 

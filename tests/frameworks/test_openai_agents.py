@@ -255,7 +255,7 @@ def test_what_a_model_that_refuses_was_asked(
 def test_a_call_that_the_app_tells_nothing_of(
     model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
 ) -> None:
-    """With `trace_include_sensitive_data` off, a call has its model and no content, failed or not."""
+    """With `trace_include_sensitive_data` off, a model call's span, failed or not, has its model and no content."""
     agent = forecaster(model_of(model(weather_model)))
     for asked in ("Weather in Nowhere?", "Weather in Oslo?"):
         with contextlib.suppress(Exception):
@@ -387,7 +387,7 @@ def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT span below its tool; so are the spans that the app makes in a tool."""
+    """A sub-agent is an AGENT span below its tool. Spans that the app makes in a tool are below that tool too."""
     endpoint = model(weather_model)
 
     @function_tool(name_override="weather")
@@ -550,7 +550,7 @@ async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) 
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Uninstrumenting removes our processor from the SDK; instrumented again, runs leave nothing in the processor."""
+    """Uninstrumenting removes our processor from the SDK; after instrumenting again, runs leave nothing in it."""
 
     def ours() -> list[RunProcessor]:
         provider: Any = agents.tracing.get_trace_provider()

@@ -180,7 +180,7 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
+    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
     endpoint = model(weather_model)
 
     @pandaprobe_otel.span(name="look up")

@@ -28,11 +28,11 @@ def shop(traces: Traces, tmp_path: Path) -> Shop:
 
 @pytest.mark.parametrize("name", TRUE)
 def test_true_mends_are_accepted(shop: Shop, name: str) -> None:
-    """A change that mends the agent is accepted, within the limit of live calls."""
+    """A change that fixes the agent is accepted within the limit of live calls."""
     check_true(shop, name)
 
 
 @pytest.mark.parametrize("name", FALSE)
 def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
-    """A change that only seems to mend the agent is rejected, and the report has the reason."""
+    """A change that only seems to fix the agent is rejected, and the report has the reason."""
     check_false(shop, name)

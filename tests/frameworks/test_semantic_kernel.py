@@ -431,7 +431,7 @@ class Echo(ChatCompletionClientBase):
 
 @pytest.mark.usefixtures("traced")
 def test_a_thousand_runs_do_not_grow(caplog: pytest.LogCaptureFixture) -> None:
-    """After its event loop ended, no run leaves objects behind, whether it failed or was closed early."""
+    """Once the event loop has ended, no run leaves objects behind, whether it failed or was closed early."""
     caplog.set_level(logging.CRITICAL)  # pytest keeps log records, with the frames of every failure
     agent = ChatCompletionAgent(name="echo", service=Echo(ai_model_id="none"))
 

@@ -160,7 +160,7 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
 
 
 def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """All runs of an agent share a session; the ids of session managers and of the app win."""
+    """All runs of an agent share a session; the id of a session manager, or the app's own session, replaces it."""
     endpoint = model(weather_model)
     agent = forecaster(endpoint)
     agent("Hi")
@@ -177,7 +177,7 @@ def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None
 
 
 def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool; so are the app's spans in a tool."""
+    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
     endpoint = model(weather_model)
 
     @tool(name="weather")

@@ -1,4 +1,4 @@
-"""Batches are submitted once, polled many times and read at the end: they are no model calls, but have costs."""
+"""Batches are submitted once, polled many times and read at the end: they are not model calls, but have costs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _done(batch_id: str) -> dict[str, Any]:
 
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span; of the polls, only the first that finds the end is a span, with the tokens."""
+    """Submitting makes one span; of the polls, only the first that finds the batch done makes one, with the tokens."""
     _need(openai.OpenAI, "batches")
     server.replies(
         *map(json_reply, (_batch("b1", "validating"), _batch("b1", "in_progress"), _done("b1"), _done("b1")))
@@ -131,7 +131,7 @@ def _check_results(recorder: SpanRecorder) -> None:
 
 
 def test_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Submitting is one span, and so is each reading of the results, whose tokens count once."""
+    """Submitting makes one span, and each reading of the results makes one; the tokens count once."""
     _need(anthropic.Anthropic, "messages.batches")
     state = json_reply(_state("m1", "ended"))
     server.replies(json_reply(_state("m1", "in_progress")), state, state, _results(), state, _results())

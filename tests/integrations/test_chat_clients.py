@@ -170,7 +170,7 @@ def test_usage_of_groqs_streams(server: ProviderServer, recorder: SpanRecorder) 
 
 
 def test_embeddings_and_completions_of_together(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Embeddings are recorded without the vectors, and so are completions."""
+    """Embeddings, without their vectors, and completions are recorded."""
     answer = {
         "id": "cmpl-1",
         "object": "text.completion",

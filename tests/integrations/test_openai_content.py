@@ -277,7 +277,7 @@ def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServ
 def test_parameters_have_the_types_of_the_conventions(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Parameters with a number have the attribute type of the conventions; unlisted parameters are left out."""
+    """Numeric parameters have the attribute type of the conventions; unlisted parameters are left out."""
     server.replies(json_reply(completion()))
     _chat(
         client,

@@ -151,7 +151,7 @@ def test_beside_others_on_request(client: openai.OpenAI, recorder: SpanRecorder)
 
 
 def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Inside a framework's LLM span, a call makes no span of its own; inside a tool of that model, it makes one."""
+    """A call makes no span inside a framework's LLM span, but makes one inside a tool that the model calls."""
     instrument("openai", tracer_provider=recorder.provider)
     with recorder.tracer.start_as_current_span("framework") as span:
         token = attach(with_llm_span(span))

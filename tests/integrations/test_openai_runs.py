@@ -125,7 +125,7 @@ def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -
 
 
 def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Beginning a run is one span; of the polls, only the first that finds the end is a span, with the tokens."""
+    """Beginning a run makes one span; only the first poll that finds the run done makes one, with the tokens."""
     done = _run("run_4", "completed", usage=USAGE)
     server.replies(*map(json_reply, (_run("run_4", "queued"), _run("run_4", "in_progress"), done, done)))
     instrument("openai", tracer_provider=recorder.provider)
@@ -168,7 +168,7 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
 def test_run_that_neither_succeeds_nor_fails(
     status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """A run that neither succeeds nor fails has the service's word as its outcome."""
+    """A run that neither succeeds nor fails has the status that the service reports as its outcome."""
     server.replies(json_reply(_run(f"run_{status}", status)))
     instrument("openai", tracer_provider=recorder.provider)
     with _client(server) as client:

@@ -119,7 +119,7 @@ def test_members_stand_beside_those_of_a_part() -> None:
 
 
 def test_parameters_of_a_request_and_of_its_members() -> None:
-    """Parameters of a request or its members that have no attribute are recorded together, if there are any."""
+    """Parameters without an attribute, from the request or its members, are recorded together, if there are any."""
     body = {"model": "m", "config": {"known": 1, "new": 2}, "other": 3}
     assert parameters(body, {"model", "config"}, ("config", {"known"})) == {PARAMETERS: {"other": 3, "new": 2}}
     assert parameters({"model": "m"}, {"model"}) == {}

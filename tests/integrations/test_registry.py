@@ -81,7 +81,7 @@ def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
     old_openai: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A library older than tested is recorded if it has the hook points; an INFO line and the reason name both."""
+    """A library older than tested is recorded if it has the hook points; log line and reason name both versions."""
     with caplog.at_level(logging.INFO):
         result = registry.instrument("openai")
         registry.instrument("openai")
@@ -132,7 +132,7 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
 def test_modules_that_an_older_library_lacks_are_named(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older library's existing modules are recorded; the reason names the missing ones, but no absent library's."""
+    """An older library is recorded as far as possible; the reason names modules that its installed package lacks."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     modules = ("openai._base_client", "openai.not_yet", "no_such_library.module")

@@ -193,7 +193,7 @@ def test_a_rival_whose_spans_go_elsewhere_does_not_count(
 def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
     server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
 ) -> None:
-    """Our integration is skipped if the rival's provider has our exporter too, which would record calls twice."""
+    """Our integration is skipped if the rival's provider has our exporter too: PandaProbe would get calls twice."""
     server.replies(READ.reply(OPENAI, False))
     theirs = TracerProvider(shutdown_on_exit=False)
     theirs.add_span_processor(BatchSpanProcessor(PandaProbeSpanExporter(local=tmp_path / "traces.jsonl")))

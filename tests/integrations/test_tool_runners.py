@@ -160,7 +160,7 @@ def _check_anthropic(recorder: SpanRecorder, *, own: bool) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
 def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's own spans are adopted and completed; if it makes none, our spans replace them."""
+    """The client's own spans are adopted and completed; if the client makes none, we make the spans."""
     options = _options(recorder, own=own)
     without = _run_anthropic(server, options)
     recorder.clear()

@@ -2,8 +2,8 @@
 
 Imports take ten times as long as the programs. A fork is as separate as a new process: it has its own folder,
 environment, threads and exit handlers. Each line of standard input is a request in JSON. It has either `chunks` of
-Python with their lines on the page, or the `pid` of a script that represents a command and whose arguments, environment
-and files the fork takes over. The fork writes the exit code to the file `reply`.
+Python with their lines on the page, or the `pid` of a script that stands for a command: the fork takes over the
+script's arguments, environment and files. The fork writes the exit code to the file `reply`.
 """
 
 from __future__ import annotations

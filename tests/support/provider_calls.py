@@ -157,7 +157,7 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
 
 
 NATIVE_INSIDE = {"openinference_anthropic": UNREAD, "otel_genai_anthropic_plus_native": {}}
-"""Instrumentors around Anthropic's own span, which is the one that counts: the parts that this span leaves out."""
+"""Instrumentors whose spans surround Anthropic's own span, which counts: the parts that Anthropic's span leaves out."""
 
 BESIDE = "openinference_anthropic__messages_stream_helper"
 """A recording whose native span has a trace of its own."""

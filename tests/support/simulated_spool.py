@@ -24,7 +24,7 @@ from simulated_world import Process, Server, World
 from spools import open_store
 
 SCANS_EVERY_S: Final = 600.0
-"""Longer than the real 5 s, so that a simulated day of waiting takes only a second."""
+"""Seconds between scans: more than the real 5 s, so that a simulated day of waiting takes only a second."""
 
 
 class SpooledProcess(Process):

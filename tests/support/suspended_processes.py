@@ -21,8 +21,8 @@ def suspended_at_random(
 ) -> list[float]:
     """Let saturated processes run; return the times at which the server counted their requests.
 
-    From time to time, one process is suspended with up to twenty tokens in hand. The server may count a request at any
-    time while it may be under way, and a little later.
+    From time to time, one process is suspended with up to twenty tokens in hand. The server may count a request until
+    its lease or its timeout ends, and a little later.
     """
     resumes: list[tuple[float, int, int, Lease]] = []
     answers: list[tuple[float, int, int, Lease]] = []

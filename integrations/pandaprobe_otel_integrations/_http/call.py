@@ -87,7 +87,7 @@ class HttpCall:
         self._model_call.add(attributes)
 
     def read_through(self, owner: object, kind: type[B], written: BodyFormat = _EVENTS) -> B:
-        """Return the body that is filled while the app reads it through `owner`, which is not an HTTP response.
+        """Return an empty body for an `owner` other than an HTTP response; the caller fills it while the app reads.
 
         If the client has already split the bytes into items, each item is kept as a server-sent event.
         """

@@ -17,7 +17,7 @@ _JSON_TYPE: Final = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyFormat:
-    """Encoding and type of a body. It replaces the response, which must stay collectable."""
+    """Encoding and type of a body, kept in place of the response, which must stay collectable."""
 
     content_type: str
     content_encoding: str
@@ -34,13 +34,13 @@ class BodyFormat:
 class Said(NamedTuple):
     """The content of a body, as far as the app read it.
 
-    `body` is None if it is neither JSON nor events. `first_output_ns` (epoch ns) is None without streaming.
+    `body` is None if the content is neither JSON nor events. `first_output_ns` (epoch ns) is None without streaming.
     """
 
     body: Body | None
     first_output_ns: int | None
     is_whole: bool
-    """True if the body was read to its end. Without a mark of its end, a body is whole only if its content shows it."""
+    """True if the body was read to its end. A body that has no end mark is whole only if its content shows that."""
 
 
 def is_in_memory(response: Any) -> bool:

@@ -107,7 +107,7 @@ class _Choice:
                 self._add_text(name, value)
         if (reason := piece.get("finish_reason")) is not None:
             self._finish_reason = string(reason) or self._finish_reason
-        # Together repeats a delta's content as `text`, in which legacy completions have theirs.
+        # Together repeats a delta's content as `text`, the member of legacy completions.
         if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
         if piece.get("logprobs") or piece.keys() - _CHOICE:

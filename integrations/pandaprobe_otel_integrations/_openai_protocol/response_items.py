@@ -137,7 +137,8 @@ def _other_item(kind: str, item: Object) -> Part:
 
 
 def _thoughts(item: Object) -> list[Part]:
-    # Encrypted content is only for the service. If there are both, the summary is beside the first reasoning text.
+    # Encrypted content is only for the service. The summary replaces missing texts; otherwise, it is kept beside the
+    # first text.
     texts = [text for piece in objects(item.get("content")) if (text := string(piece.get("text")))]
     summary = [text for piece in objects(item.get("summary")) if (text := string(piece.get("text")))]
     found = [parts.reasoning(text) for text in texts or summary]

@@ -40,7 +40,7 @@ _NEWER: Final[Readings] = {
     "input_tokens": (names.INPUT_TOKENS, integer),
     "output_tokens": (names.OUTPUT_TOKENS, integer),
 }
-"""Names of the Responses API. If a service sends both, the older names count."""
+"""Names of the Responses API. If a service sends older and newer names, the older ones count."""
 _INPUTS: Final[Readings] = {
     "cached_tokens": (names.CACHE_READ_TOKENS, integer),
     "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
@@ -82,8 +82,7 @@ def usage_attributes(usage: Any) -> Attributes:
 def _add_thoughts(found: Attributes, total: Any) -> None:
     """Add reasoning tokens to the output for services that count them apart: xAI, and Gemini's compatible endpoint.
 
-    Gemini's endpoint does not name them: they are the rest of the total. A cache that is not counted
-    as input is not reasoning.
+    Gemini's endpoint does not name them: they are the rest of the total, unless the rest equals the cached tokens.
     """
     beyond = (integer(total) or 0) - found.get(names.INPUT_TOKENS, 0) - found[names.OUTPUT_TOKENS]
     if beyond <= 0:

@@ -15,10 +15,10 @@ from pandaprobe_otel_integrations._guard import guarded
 from . import open_bodies
 
 End = Literal["read", "terminal", "closed", "dropped", "failed", "exit"]
-"""The end of a body: read to its end; its last event seen; closed before; forgotten; broken; process exit."""
+"""The end of a body: read to its end, last event seen, closed early, forgotten, broken, or open at the exit."""
 
 MAX_BODY_BYTES: Final = 16 << 20
-"""Number of bytes of a body that are kept. For later ones, only the time is recorded. No chat answer is that long."""
+"""Number of bytes of a body that are kept. For later bytes, only the time is recorded. No chat answer is that long."""
 
 _COLLECTED_ENDS: Final = frozenset({"closed", "dropped", "failed"})
 """Ends that may come from the garbage collector, which closes the generators that it finds."""
@@ -51,8 +51,8 @@ class BodyRecord(NamedTuple):
 class LastEvent:
     """The rule that recognises the last event of a stream.
 
-    `mark` matches at the start of the event's line. `hint` is in every such event, and rarely in another one: each
-    chunk is searched for it.
+    `mark` matches at the start of the event's line. `hint` is a text in every last event, and rarely in other
+    events: each chunk is searched for it.
     """
 
     hint: bytes

@@ -8,7 +8,7 @@ from typing import Any, Final
 from .body import ObservedBody
 
 MAX_ITEMS: Final = 200_000
-"""Number of objects of a stream that are kept. For later ones, only the time is recorded."""
+"""Number of objects of a stream that are kept. For later objects, only the time is recorded."""
 
 
 class ObservedItems(ObservedBody):

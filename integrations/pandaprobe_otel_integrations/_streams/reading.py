@@ -40,7 +40,7 @@ class Reading:
 
 
 class AsyncReading:
-    """The async form. It has the methods of an async generator, because httpx2 closes the stream's own one early."""
+    """The async form. It has an async generator's methods, because httpx2 closes the stream's own generator early."""
 
     __slots__ = ("_items", "_keep", "body")
 

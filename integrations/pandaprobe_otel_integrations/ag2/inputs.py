@@ -17,7 +17,7 @@ def input_part(given: Any) -> Part:
 
 
 def input_value(given: Any) -> Any:
-    """Return an input of a tool as a value of its own: text and data unchanged."""
+    """Return an input of a tool as a plain value if possible, otherwise as a part of a message."""
     if _beside(given):
         return input_part(given)
     for name in ("content", "data", "url"):

@@ -66,7 +66,7 @@ class AgentFrameworkInstrumentor(Integration):
         with_conversation = module._use_telemetry_conversation_id
 
         def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-            """Wrap the call that describes the run, whose result is awaited or read later."""
+            """Wrap the function that starts a run's span. Its result is awaited or read later."""
             session: Any = getattr(kwargs.get("session"), "session_id", None)
             if not self._open or not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
                 return wrapped(*args, **kwargs)

@@ -23,7 +23,7 @@ _OF_PARTS: Final = frozenset(
 _MACHINERY: Final = frozenset({"raw_representation", "protected_data", "merge_mode", "message_id", "status"})
 _OF_MESSAGES: Final = frozenset({"type", "role", "contents", "author_name"}) | _MACHINERY
 _WHOLE: Final = frozenset({"text", "text_reasoning", "uri", "data", "function_call", "function_result"})
-"""Kinds of contents of which the framework records only some members; the others it records whole."""
+"""Kinds of content that the framework records only in part. It records all other kinds completely."""
 
 _CALL: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("pandaprobe_agent_framework_call", default=None)
 """The arguments of the model call whose span is opened next."""

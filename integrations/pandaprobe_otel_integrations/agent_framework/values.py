@@ -105,5 +105,5 @@ def _part(content: Any) -> Part:
 
 
 def _kind(value: Any) -> str:
-    """Return the name of the framework's class of this value, from which the app may have derived its own."""
+    """Return the name of the framework's class that the value's class is or derives from; empty if there is none."""
     return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")

@@ -53,7 +53,7 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
 
 
 def whose(run: Any) -> dict[str, str | None]:
-    """Return session and user of a run from its `RunContext`, unless the app has set the user itself."""
+    """Return session and user of a run from its `RunContext`; only the session if the app has set the user itself."""
     told = {names.CONVERSATION_ID: string(getattr(run, "session_id", None))}
     if ours.USER_ID not in (attributes_in(get_current()) or {}):
         told[ours.USER_ID] = string(getattr(run, "user_id", None))
@@ -78,7 +78,7 @@ class RunScope(AgnoScope):
         self._is_over = False
 
     def produced(self, item: Any, /) -> None:
-        """Record an event of a stream, of this run or a member's, or the final record of the run."""
+        """Record an item of the stream: an event of this run, or its final record. Events of members are ignored."""
         guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:
@@ -89,7 +89,10 @@ class RunScope(AgnoScope):
             guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
-        """End the run as failed or dropped, unless its record has ended it, after which a workflow reads no more."""
+        """End the run as failed or dropped, unless it has ended already.
+
+        A workflow stops reading after the run's final record, which ends the run.
+        """
         if not self._is_over:
             self._is_over = True
             super().raised(error)

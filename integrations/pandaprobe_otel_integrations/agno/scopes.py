@@ -18,7 +18,7 @@ _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, t
 
 
 class AgnoScope(SpanScope):
-    """A span. Exceptions with which Agno controls a run are not failures of it."""
+    """The span of a run or a tool call. Exceptions with which Agno controls a run are not failures."""
 
     def _tell_raised(self, error: BaseException) -> None:
         bases = {base.__name__ for base in type(error).__mro__}

@@ -35,7 +35,7 @@ def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolSc
 
 
 class ToolScope(AgnoScope):
-    """A tool call. If the tool yields, as a member with streamed events does, it lasts until it is read."""
+    """A tool call. If the tool yields, as a member with streamed events does, the call lasts until it is read."""
 
     def __init__(self, recorder: Recorder, span: Any, call: Any) -> None:
         super().__init__(recorder, span)

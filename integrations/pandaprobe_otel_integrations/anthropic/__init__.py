@@ -25,9 +25,9 @@ __all__ = ["AnthropicInstrumentor"]
 class AnthropicInstrumentor(StainlessIntegration):
     """Messages, sync and async, in every form they are called, beta and platform clients included.
 
-    From 1.14, the client makes its own spans, without content by default and never with streamed output. So that each
-    call has one span, the client makes none for a call that is recorded here, or by a framework's instrumentation into
-    the same tracer provider. The request's trace headers then name the recorded span. The client's spans of other work
+    From 1.14, the client makes its own spans, without content by default and never with streamed output. It makes none
+    for a call that is recorded here, or by a framework's instrumentation into the same tracer provider, so that each
+    call has one span. The request's trace headers then name the recorded span. The client's spans of other work
     (token counts, sessions, tool runners) stay, and those of tool runners get the messages.
 
     See `Integration` for the options of `instrument()`.

@@ -10,7 +10,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer, get_current_span
 
 
 class _StandingIn(Tracer):
-    """A tracer that makes no span: the client writes the current span into its request's headers, like its own."""
+    """A tracer that makes no span: the client writes the current span into the request's headers, not its own."""
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
         """Return a stand-in for the current span, which accepts no attributes and does not end."""

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._streams.text_runs import Place
 # Type of a delta -> its member, and the member of the block that it continues.
 _EVENT: Final = frozenset({"type", "delta", "usage"})
 _SIGNATURE: Final = "signature_delta"
-"""For the service alone: it is not part of the message, but kept for a replay."""
+"""A delta that only the service can read: it is not part of the message, but kept for a replay."""
 _DELTAS: Final = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),

@@ -62,7 +62,7 @@ class AgentRuns:
         _RUN.set(None)
         if run is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
-        # AutoGen leaves its block before the awaited result is known.
+        # AutoGen leaves the span's block before the awaited result is known.
         tracer = self._native.tracer if run.agent is None else OpenEnded(self._native.tracer)
         return self._told(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
 
@@ -105,7 +105,7 @@ class AgentRuns:
             _RUN.set(None)
 
     async def _run(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
-        _RUN.set(run)  # taken at once: the span is opened first
+        _RUN.set(run)  # for the run's span, which is opened first
         try:
             result = await wrapped(*args, **kwargs)
             self._answered(run, result)

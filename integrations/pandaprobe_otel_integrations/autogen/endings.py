@@ -1,4 +1,4 @@
-"""Finish reasons of agents' answers. Their messages lack them, but the last model call has one.
+"""Finish reasons of agents' answers, from the agent's last model call, since AutoGen's messages have none.
 
 An agent that reflects on the results of its tools makes one more call, of which AutoGen keeps only the text.
 """
@@ -19,7 +19,7 @@ _DONE: Final = "stop"
 
 
 class TeamEnding:
-    """The finish reason of the last answer of a team's members, which is the team's."""
+    """A team's finish reason: that of the last answer by one of its members."""
 
     def __init__(self) -> None:
         self.reason = _DONE

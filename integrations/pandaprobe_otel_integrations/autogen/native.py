@@ -50,7 +50,7 @@ class NativeSpans:
         return get_tracer(_SCOPE, tracer_provider=self.provider)
 
     def making(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Drop the span of an agent's creation if it would be a trace of its own, which is billed but has no run."""
+        """Drop the span of an agent's creation if it would be a separate trace, billed although it contains no run."""
         if self.is_open() and not get_current_span().is_recording():
             return _NO_SPAN
         return self.agent(wrapped, None, args, kwargs)

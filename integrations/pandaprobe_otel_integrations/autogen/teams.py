@@ -1,4 +1,4 @@
-"""Runs of teams. AutoGen makes no span of them, so each agent's turn would be a separate trace."""
+"""Runs of teams. AutoGen makes no span for them, so each agent's turn would be a separate trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TeamRuns:
         self._is_ours = is_ours
 
     def run_stream(self, wrapped: Callable[..., Any], team: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Wrap a run. AutoGen's `run` also reads this."""
+        """Wrap a run as a stream, which AutoGen's `run` reads too."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._observed(events, team, kwargs.get("task")) if self._is_ours() else events
 

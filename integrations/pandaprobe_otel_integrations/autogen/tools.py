@@ -69,7 +69,7 @@ class ToolCalls:
         call = _CALL.get()
         if call is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
-        _CALL.set(None)  # it is not the span of a tool that this one calls
+        _CALL.set(None)  # not for the span of a tool that this tool calls
         return self._told(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
 
     def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
@@ -103,7 +103,7 @@ class ToolCalls:
     async def _stream(self, events: AsyncGenerator[Any, None], call: ToolCall) -> AsyncGenerator[Any, None]:
         last: Any = None
         inner = steps(events)
-        _CALL.set(call)  # taken before the first event: the span is opened first
+        _CALL.set(call)  # for the tool's span, which is opened before the first event
         try:
             async for event in inner:
                 last = event

@@ -1,7 +1,7 @@
 """Observation of the bodies that botocore and aiobotocore return, without replacing the objects.
 
-A body, and the HTTP library's response below it, keep their classes. They get methods of their own that do the same as
-those of their class, and notify the observer. The methods refer to the object weakly, so that a forgotten body is
+A body, and the HTTP library's response below it, keep their class. Each object gets its own methods, which do the
+same as those of its class, and notify the observer. The methods refer to the object weakly, so that a forgotten body is
 collected as usual. Methods that a finalizer calls are not replaced: by then, there are no more weak references to the
 object.
 """

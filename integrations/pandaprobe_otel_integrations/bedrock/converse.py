@@ -20,7 +20,7 @@ from .blocks import block_parts, input_messages, output_message, tool_definition
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
 LAST_EVENT: Final = LastEvent(hint=b"event: ", mark=re.compile(rb"^event: (?:metadata|\w+Exception)\n"))
-"""The counts, or an error: the client raises at it, and its exception may keep the stream alive."""
+"""The event with the counts, or an error, for which the client raises an exception that may keep the stream alive."""
 FINISH_REASONS: Final[Mapping[str, str]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",

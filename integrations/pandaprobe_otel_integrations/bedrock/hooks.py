@@ -28,7 +28,7 @@ _SERVICE: Final = "bedrock-runtime"
 _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
 _LATER: Final = "StartAsyncInvoke"
-"""The operation whose answer is written to a bucket; only its question is recorded."""
+"""The operation that writes its answer to a bucket, so that only its question is recorded."""
 _OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream", _LATER}
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _JSON: Final = BodyFormat(content_type="application/json", content_encoding="")

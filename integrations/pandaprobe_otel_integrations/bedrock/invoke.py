@@ -162,7 +162,7 @@ class Chat(ForeignChatCompletions):
     answered: Set[str] = ForeignChatCompletions.answered | {METRICS}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer like OpenAI's; some models have `stop_reason`."""
+        """Return the answer like OpenAI's; some models have a `stop_reason` in place of a finish reason."""
         choices = [_choice(choice) for choice in objects(body.get("choices"))]
         return super().answer({**body, "choices": choices}, with_content=with_content)
 
@@ -273,7 +273,7 @@ _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("cohere.command", Invocation(text_models.COHERE)),
     ("ai21.j2", Invocation(text_models.JURASSIC)),
 )
-"""Readers by a piece of the model's identifier, which may be inside a longer one of an inference profile."""
+"""Readers by a piece of the model's identifier. An inference profile has a longer identifier with the same piece."""
 _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("anthropic_version", Invocation(Messages())),
     ("max_tokens_to_sample", Invocation(text_models.CLAUDE_TEXT)),

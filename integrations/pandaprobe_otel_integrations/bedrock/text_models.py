@@ -95,7 +95,7 @@ class TextModel:
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """Return the chunks as one answer: each has a piece of the text, and the last ones have the rest."""
+        """Return the chunks as one answer: each has a piece of the text, and the last ones have the other members."""
         text = ""
         whole: dict[str, Any] = {}
         for event in events.items:

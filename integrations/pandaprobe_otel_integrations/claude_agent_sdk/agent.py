@@ -27,7 +27,7 @@ from .usage_estimates import Ledger
 _OF_AGENTS: Final = frozenset(
     {"agentId", "usage", "totalTokens", "totalDurationMs", "totalToolUseCount", "resolvedModel", "harnessNoteCount"}
 )
-"""Members of a sub-agent's result that its span has already."""
+"""Members of a sub-agent's result that are already on its span."""
 _SYNTHETIC: Final = "<synthetic>"
 """The model name in messages that the CLI writes itself, such as errors."""
 
@@ -144,7 +144,7 @@ class Agent:
             self._call.stopped(string(obj(event.get("delta")).get("stop_reason")), obj(event.get("usage")))
 
     def concludes(self, result: Object) -> None:
-        """Record the rest of a sub-agent's result: the tokens of its last call, which may be missing."""
+        """Record the end and tokens of a sub-agent's last call, and its answer if no message has reported the call."""
         usage = obj(result.get("usage"))
         if not usage:
             return
@@ -258,7 +258,7 @@ class Agent:
         self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
 
     def end(self, end_ns: int | None = None, *, cancelled: bool = False) -> None:
-        """End the agent and its open spans. Those are cancelled, because no message reports their end."""
+        """End the agent and its open spans. The open spans count as cancelled, because no message reports their end."""
         self.pause()
         beside = {name: noted[0] if len(noted) == 1 else noted for name, noted in self._beside.items() if noted}
         if beside:

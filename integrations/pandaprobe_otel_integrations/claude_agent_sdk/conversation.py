@@ -27,7 +27,7 @@ from .instructions import Instructions
 from .usage_estimates import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
-"""Name of a run, which is the official SDK's, so that traces of both can be compared."""
+"""Name of a run. The official SDK uses this name too, so that traces of both libraries can be compared."""
 _ENDED: Final = frozenset({"completed", "failed", "killed", "stopped"})
 """Statuses of a task that is over."""
 _STOPPED: Final = frozenset({"user-rejected", "permission-rule"})

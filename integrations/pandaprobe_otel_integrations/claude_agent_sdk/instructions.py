@@ -1,6 +1,6 @@
 """System prompts, which the CLI does not report.
 
-The main agent's is in the options, those of sub-agents are in their definitions.
+The main agent's prompt is in the options; a sub-agent's prompt is in its definition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SETTINGS: Final = (
     "disallowed_tools",
     "skills",
 )
-"""Options that affect the answer; all others say where and how the program runs."""
+"""Options that affect the answer; all others determine where and how the program runs."""
 _TOLD: Final = frozenset({"prompt"})
 
 
@@ -69,7 +69,7 @@ def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
 
 
 def _parts(prompt: Any) -> list[Part]:
-    """Return a text or an object: the program's prompt with an addition, a text, or a file."""
+    """Return the texts of a system prompt: a text, the program's own prompt with an addition, or a file."""
     told = obj(prompt)
     preset, path = string(told.get("preset")), string(told.get("path"))
     texts = [

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 from .model_call import ModelCall
 
 MAX_OPEN: Final = 500
-"""Number of calls that may wait for a result. The output of older ones is unknown."""
+"""Number of calls that may wait for a result. For older calls, the output is unknown."""
 _PRICE_RATIOS: Final = {
     "input_tokens": 1.0,
     "output_tokens": 5.0,

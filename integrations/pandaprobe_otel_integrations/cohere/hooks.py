@@ -55,11 +55,11 @@ class CohereHooks:
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def stream(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace the context manager with the response of a synchronous stream. Apps never see it."""
+        """Replace the context manager that yields the response of a synchronous stream. Apps never see this one."""
         return _Streaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def stream_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace the context manager with the response of an asynchronous stream. Apps never see it."""
+        """Replace the context manager that yields the response of an asynchronous stream. Apps never see this one."""
         return _AsyncStreaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def _open(self, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:

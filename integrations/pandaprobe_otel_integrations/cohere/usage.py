@@ -36,8 +36,8 @@ COUNTED: Final[Counts] = {
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage from `usage` of the second version of the API, or `meta` of the first.
 
-    Cohere reports the billed tokens, and the model's tokens, which include its own preamble. The conventions want the
-    billed ones if there are both.
+    Cohere reports the billed tokens, and the model's tokens, which include its own preamble. If there are both, the
+    conventions want the billed tokens.
     """
     billed, seen = obj(obj(usage).get("billed_units")), obj(obj(usage).get("tokens"))
     return {

@@ -28,7 +28,7 @@ _RUNS: Final = {
     "crewai.flow.runtime": ("Flow", ("kickoff_async", "resume_async")),
     "crewai.llm": ("LLM", ("call", "acall")),
 }
-"""Module to a class and its methods in which steps start and may end without an event.
+"""Module to a class and some of its methods: the steps that start in them may end without an event.
 
 Methods that only call one of these are not listed.
 """
@@ -128,7 +128,10 @@ def _calls_litellm(llm: Any) -> bool:
 
 
 def _is_litellms(llm: Any) -> bool:
-    """Return whether the litellm integration makes this model's spans: CrewAI reports no answers with tool calls."""
+    """Return whether the litellm integration makes this model's spans.
+
+    For a model that CrewAI calls through litellm, CrewAI's events lack answers with tool calls.
+    """
     if not _calls_litellm(llm):
         return False
     from pandaprobe_otel_integrations.litellm import LiteLLMInstrumentor

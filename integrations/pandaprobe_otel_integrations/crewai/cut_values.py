@@ -9,7 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._shape import items, obj
 
 _DEPTH: Final = 5
-"""CrewAI's depth below which it writes `repr`, for example of a picture's address or a tool's arguments."""
+"""Depth below which CrewAI writes a value's `repr`, for example of a picture's address or a tool's arguments."""
 
 
 def mended(value: Any, depth: int = 0) -> Any:

@@ -137,7 +137,7 @@ def _assistant(text: Any) -> list[Part]:
 
 
 def _asked_of_crew(crew: Any, event: Any) -> Content:
-    """Return the crew's inputs, or without any, the descriptions of its tasks."""
+    """Return the crew's inputs; if there are none, the descriptions of its tasks."""
     inputs = obj(event.inputs)
     if inputs:
         return {ours.INPUT: dict(inputs)}

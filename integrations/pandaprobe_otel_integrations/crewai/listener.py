@@ -267,7 +267,7 @@ def _is_in_a_tool() -> bool:
 
 
 def _is_internal(flow: Any) -> bool:
-    """Return whether the flow is CrewAI's own: its executor of agents is one, and is not a step of the app."""
+    """Return whether the flow is CrewAI's own, such as its executor of agents, and not a step of the app."""
     module = str(type(flow).__module__)
     return module.startswith("crewai.") and not module.startswith("crewai.flow")
 

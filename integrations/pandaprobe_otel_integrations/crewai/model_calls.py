@@ -55,7 +55,7 @@ def request_content(llm: Any, event: Any) -> Content:
 
 
 def _set_of(llm: Any) -> dict[str, Any]:
-    """Return the app's settings of a model, of which the events contain only a part."""
+    """Return the app's settings of a model. The events contain only some of them."""
     chosen: Any = getattr(llm, "model_fields_set", None) or ()
     return {**{name: getattr(llm, name, None) for name in chosen}, **obj(getattr(llm, "additional_params", None))}
 

@@ -114,7 +114,7 @@ class Step(Run):
             self.thought_chars += len(piece)
 
     def note(self, name: str, told: Any) -> None:
-        """Keep an event inside the step: one under its name, several under one name as a list."""
+        """Keep an event inside the step under this name. Several events with one name become a list."""
         if name not in self.beside:
             self.beside[name] = told
             return

@@ -74,7 +74,7 @@ class Embeddings:
 
 
 def _parameters(body: Body) -> Content:
-    """Return the parameters. Each of several contents may have its own, but usually they are the same."""
+    """Return the parameters. If they differ between several contents, return those of each content."""
     found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
     of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
     if not any(of_each):

@@ -1,6 +1,6 @@
 """Automatic function calling: the client calls the app's functions between model calls.
 
-It does so only if the app has passed functions, so only then there is a span around it.
+The client does so only if the app has passed functions. Only then, one span surrounds all calls.
 """
 
 from __future__ import annotations

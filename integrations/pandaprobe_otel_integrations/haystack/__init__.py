@@ -20,7 +20,7 @@ __all__ = ["HaystackInstrumentor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """Our tracer as Haystack's; the app may have set another one since."""
+    """Our tracer, set as Haystack's tracer. The app may have replaced it since."""
 
     module: Any
     tracer: HaystackTracer

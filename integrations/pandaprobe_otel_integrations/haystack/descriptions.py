@@ -42,7 +42,7 @@ class Description:
 
 
 def described(operation: str, tags: Tags) -> Description | None:
-    """Return the form of an operation; None for one without a span: steps of an agent's loop, and hooks."""
+    """Return the form of an operation; None for steps of an agent's loop and for hooks, which get no span."""
     if operation == "haystack.component.run":
         return _component(tags)
     found = _OPERATIONS.get(operation)
@@ -116,7 +116,7 @@ def _metas(tags: Tags) -> list[Mapping[str, Any]]:
 
 
 def conversation(messages: Any) -> list[Part]:
-    """Return Haystack's messages in the form of the conventions; a text is the user's."""
+    """Return Haystack's messages in the form of the conventions. A text counts as a message of the user."""
     given = [messages] if isinstance(messages, str) else items(messages)
     return [input_message(_chat(one, "user")) for one in given]
 
@@ -219,7 +219,7 @@ def _talk(tags: Tags) -> Content:
 
 
 def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
-    """Return the messages with the other members of the agent's state; None if there are none."""
+    """Return the messages with the other members of the agent's state; None if the state has no other members."""
     more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
     return {"messages": plain(messages), **more} if more else None
 

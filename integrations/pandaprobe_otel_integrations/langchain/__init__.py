@@ -85,7 +85,7 @@ class LangChainInstrumentor(Integration):
     )
 
     def recorder(self) -> Recorder:
-        """Return the recorder of a handler that the app has made itself, instrumented or not."""
+        """Return the recorder for a handler that the app has made itself, even if LangChain is not instrumented."""
         return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

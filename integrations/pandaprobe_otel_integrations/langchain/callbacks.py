@@ -84,7 +84,7 @@ class RunCallbacks(RunSpans):
             self._add_content(run.span, ours.INPUT, inputs)
 
     def _is_graph(self, run: Run) -> None:
-        """Mark the run as an agent's, if the run or its first node shows it."""
+        """Mark the run as that of an agent. The run's own data, or its first node, has shown this."""
         if not run.is_agent:
             run.is_agent, run.agent = True, kinds.agent_name(run.name)
             told = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: run.agent}
@@ -151,7 +151,7 @@ class RunCallbacks(RunSpans):
         run = self._runs.get(run_id)
         if run is not None and not run.answers:
             run.answers = True
-            # From here on, the consumer's code runs between the pieces, and its calls are its own.
+            # From here on, the app's code runs between the pieces, and its model calls are not part of this run.
             run.release_model_call()
             elapsed_s = (time_ns() - run.started_ns) / 1e9
             self._set(run.span, {"gen_ai.response.time_to_first_chunk": elapsed_s, names.STREAM: True})

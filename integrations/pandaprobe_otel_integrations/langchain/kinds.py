@@ -9,7 +9,7 @@ HIDDEN: Final = "langsmith:hidden"
 """Tag of LangGraph's internal runs."""
 _STEP: Final = ("graph:step:", "seq:step:", "map:key:", "langsmith:")
 _GRAPH: Final = "LangGraph"
-"""Name of a graph without a name of its own."""
+"""Name of a graph that the app has not named."""
 _EXECUTOR: Final = "AgentExecutor"
 
 

@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations._rivals import Rival
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LangSmithTracing(Rival):
-    """Active while runs are traced to LangSmith through OpenTelemetry: by its variables, or for a part of the app.
+    """LangSmith's tracing, active while it sends runs through OpenTelemetry, in the whole app or a part of it.
 
     Its spans go to the global tracer provider.
     """
 
     def is_active(self) -> bool:
-        """Return LangSmith's own reading of its variables (which it caches) and of its context."""
+        """Return whether LangSmith makes spans, by its own reading of its (cached) variables and of its context."""
         utils = sys.modules.get("langsmith.utils")
         return utils is not None and bool(guarded(_emits_spans, utils))
 
@@ -39,7 +39,7 @@ def _emits_spans(utils: Any) -> bool:
 def _has_modes() -> bool:
     """Return whether the version is 0.8 or newer.
 
-    Older ones read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
+    Older versions read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
     """
     try:
         major, minor = version("langsmith").split(".")[:2]

@@ -112,7 +112,7 @@ def more_parameters(parameters: Object) -> Content:
 
 
 def finish_reason(generation: Any) -> str | None:
-    """Return the finish reason; one in capitals (Gemini) in lower case."""
+    """Return the finish reason, in lower case if the service sends it in capitals (Gemini)."""
     message = _message(generation)
     for bag in (getattr(message, "response_metadata", None), getattr(generation, "generation_info", None)):
         said = obj(bag)

@@ -1,6 +1,6 @@
 """The span of a run: started below its parent's, and ended together with the open spans below it.
 
-Parents are found by LangChain's own ids, because callbacks come from other threads and tasks than the run's. The
+Parents are found by LangChain's own ids, because callbacks may run in threads and tasks other than the run's. The
 current context counts only if it belongs to the parent run itself: it may then contain spans that the app opened in
 that run's body.
 """
@@ -39,7 +39,7 @@ class RunSpans:
     """
 
     root_names: ClassVar[Mapping[str, str]] = {}
-    """Trace names for traces whose first run only has the name of its class."""
+    """Trace names by the class of the trace's first run, for runs that the app has not named."""
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ class ObservedStream:
 
     def ended(self, stream: Any, how: End, error: BaseException | None = None) -> None:
         """Record that the stream is exhausted, closed or broken."""
-        # The app's chunks name the model that it asked for; this one answered.
+        # The app's chunks name the model that the app asked for. The stream names the model that answered.
         self._model = string(getattr(stream, "_provider_response_model", None))
         self.items.end(how, error)
 

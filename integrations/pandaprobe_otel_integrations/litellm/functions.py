@@ -46,7 +46,7 @@ def _chat_stream(result: Any) -> Any:
     # Answers are pydantic models, in which a missing attribute takes long to look up; streams are not.
     if hasattr(result, "model_dump") or not hasattr(result, "completion_stream"):
         return None
-    # A stream of a text completion contains one of a chat.
+    # A stream of a text completion contains a stream of a chat.
     return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
 
 

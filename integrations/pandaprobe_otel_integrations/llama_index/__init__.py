@@ -19,7 +19,7 @@ __all__ = ["LlamaIndexInstrumentor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """Our handler among the dispatcher's, which has no API to remove one."""
+    """Our handler in the dispatcher, which has no API to remove a handler."""
 
     handler: RunHandler
     dispatcher: Any

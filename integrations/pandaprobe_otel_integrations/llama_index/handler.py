@@ -97,7 +97,7 @@ class RunHandler:
         guarded(self._begin, id_, bound_args, instance, parent_id)
 
     def span_exit(self, id_: str, bound_args: BoundArguments, result: Any = None, **_: Any) -> None:
-        """End a call that returned; if it returned a stream, it is still to be read."""
+        """End a call that returned. A call that returned a stream ends when the app has read the stream."""
         run = self._runs.get(id_)
         if run is None:
             return
@@ -155,7 +155,7 @@ class RunHandler:
         if self._claims_only() or (kind is None and (event is None or _is_plumbing(method, parent))):
             parent, base = self._turn(parent, event, base, recorder)
             run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
-            run.name = name_of_once if is_inner else ""  # calls that this one makes on its own object are also inside
+            run.name = name_of_once if is_inner else ""  # calls below this call are inside it too
             if event is not None:
                 self._begin_step(run, method, event)
         else:
@@ -296,7 +296,7 @@ class RunHandler:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def _is_read_later(self, run: Run, result: Any) -> bool:
-        """Return whether the result answers during reading; the run then ends with it."""
+        """Return whether the result is a stream that the app reads later; the run then ends with the stream."""
         stream: Any = result
         if run.claim is None:
             if run.span is None or type(result).__name__ not in _STREAMING_RESPONSES:
@@ -382,7 +382,7 @@ def _set_stopped(run: Run | None, outcome: str | None) -> None:
 
 
 def _agents_above(run: Run) -> list[Run]:
-    """Return the agent that a model call belongs to, and the agents around it, whose answer this also is."""
+    """Return the agents above a model call, innermost first: the call's answer is also the answer of each of them."""
     found: list[Run] = []
     above = run.parent
     while above is not None and (above.is_agent or above.span is None):

@@ -106,7 +106,7 @@ def request_attributes(model: Object, more: Object) -> dict[str, Any]:
 
 
 def tool_definitions(more: Object) -> list[Part]:
-    """Return the tools of a model, in OpenAI's form, which LlamaIndex uses for many."""
+    """Return the tools that the model may call. LlamaIndex has them in OpenAI's form for many providers."""
     return [{"type": "function", **obj(tool.get("function"))} for tool in objects(more.get("tools"))]
 
 

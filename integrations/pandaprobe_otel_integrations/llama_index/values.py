@@ -37,7 +37,7 @@ def names_of(event: Any) -> str | list[str]:
 
 
 def fields_of(event: Any) -> Any:
-    """Return an event by its fields, including those that its class does not declare; of several, each."""
+    """Return the fields of an event, including undeclared ones; for several events, a list with the fields of each."""
     if isinstance(event, list):
         return [fields_of(each) for each in items(event)]
     return _plain_object(_items(event), 0)

@@ -26,7 +26,7 @@ def _kept(result: Any) -> Any:
 
 
 def _given(said: Any) -> Any:
-    """Return a result of the library's own class. One made from a trace has only the text."""
+    """Return a result of the library's own class. A result that was made from a trace has only the text."""
     kind: Any = import_module("mcp.types").CallToolResult
     if isinstance(said, dict) and "content" in said:
         return kind.model_validate(said)

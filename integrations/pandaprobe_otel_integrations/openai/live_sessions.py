@@ -23,7 +23,7 @@ _MAX_TASKS: Final = 1000
 _MAX_HEARD: Final = 50_000
 """Largest number of characters kept since the last task. Of longer text, the latest characters are kept."""
 _seen: Final = SeenIds()
-"""Responses by id: several connections may observe one session."""
+"""Ids of recorded responses: several connections may observe one session."""
 
 
 class LiveSession:

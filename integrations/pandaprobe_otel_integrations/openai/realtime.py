@@ -88,7 +88,7 @@ class RealtimeSession:
         """Record a message of the app, which may ask for a response."""
         text = message if isinstance(message, str) else bytes(message).decode()
         if _SPOKEN in text[:200] or (len(text) > 10_000 and _SPOKEN in text):
-            return  # sound, in pieces, of which there are many
+            return  # a piece of sound: there are many
         event = obj(from_json(text))
         kind = event.get("type")
         if kind == "session.update":

@@ -33,7 +33,7 @@ _MODELS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """Our processor among the SDK's, which has no API to remove one."""
+    """Our processor in the SDK, which has no API to remove a processor."""
 
     processor: RunProcessor
     provider: Any
@@ -108,7 +108,7 @@ class OpenAIAgentsInstrumentor(Integration):
         def creating(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """Add our processor again after an app or vendor has replaced the processors.
 
-            A replacement is meant for the processors that send to OpenAI.
+            Apps replace the processors to stop those that send to OpenAI.
             """
             if self._open and processor not in _processors(instance, processor):
                 guarded(instance.register_processor, processor)

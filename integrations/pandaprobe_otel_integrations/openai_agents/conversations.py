@@ -40,5 +40,5 @@ async def _awaited(run: Any, conversation: str) -> Any:
 
 
 def _conversation(options: Mapping[str, Any]) -> str | None:
-    """Return the service's own conversation, or the id of a session of any class; some have it only later."""
+    """Return the id of the service's own conversation, or of a session of any class; None if it has no id yet."""
     return string(options.get("conversation_id")) or string(getattr(options.get("session"), "session_id", None))

@@ -29,7 +29,7 @@ _ARGUMENTS: Final = (
 """Arguments of `Model.get_response` and `Model.stream_response`, in their order."""
 _SETTINGS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "reasoning", "top_logprobs")
 _MORE_SETTINGS: Final = ("tool_choice", "parallel_tool_calls", "truncation", "metadata", "store")
-"""Settings that may contain content. A service with the Responses API need not repeat them."""
+"""Settings that may contain content, and that a service may leave out of its response."""
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 

@@ -207,7 +207,7 @@ class RunProcessor:
         elif kind == "function" and data.input is not None and data.output is None:
             run.stopped = (
                 ours.INTERRUPTED
-            )  # for an approval, unless the model is asked after it: it has answered with nothing
+            )  # it waits for an approval, unless a model call follows: then the tool has returned None
         else:
             self._record_raised(run)
 

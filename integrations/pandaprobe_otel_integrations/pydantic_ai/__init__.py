@@ -86,7 +86,7 @@ class PydanticAIInstrumentor(Integration):
 
     @contextmanager
     def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
-        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none."""
+        """Wrap the block in which Pydantic AI records exceptions, to record cancellations and closed streams too."""
         with wrapped(*args, **kwargs) as entered:
             try:
                 yield entered

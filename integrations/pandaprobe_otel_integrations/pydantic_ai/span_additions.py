@@ -46,7 +46,7 @@ class Beside:
         return (guarded(_with_beside, part.content, found) or found) if self._is_on() else found
 
     def binary_part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap binary content as a part of a message, of which the span has only the media type."""
+        """Wrap the function that describes binary content in a message. The span has only the content's media type."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         if self._is_on() and len(args) > 1 and callable(args[1]) and "content" not in found:
             found.update(guarded(_digest_of_text, args[1]) or {})

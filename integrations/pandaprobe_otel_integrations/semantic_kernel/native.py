@@ -35,7 +35,7 @@ class NativeSpans:
         """Wrap the start of the span of the loop that calls functions until the model has an answer."""
         if not self._is_below_ours():
             return wrapped(*args, **kwargs)
-        # The caller makes it current and ends it: spans below it must be below ours, which goes on.
+        # The caller makes this span current and ends it. Spans below must be below our span, which must not end here.
         return NonRecordingSpan(get_current_span().get_span_context())
 
     def _is_below_ours(self) -> bool:

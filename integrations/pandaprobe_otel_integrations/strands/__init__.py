@@ -104,7 +104,7 @@ class StrandsInstrumentor(Integration):
         return around
 
     def _asks(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the question for a person, which raises while there is no answer."""
+        """Wrap the method that asks a person. It raises an exception while there is no answer."""
         try:
             return wrapped(*args, **kwargs)
         except Exception as error:

@@ -35,7 +35,7 @@ SAMPLES = 3
 
 @pytest.fixture(autouse=True)
 def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no observation failed, since the app would not notice a failure either."""
+    """Check that our observation did not fail, which the app would not notice."""
     caplog.set_level(logging.DEBUG, logger="pandaprobe_otel.integrations")
     yield
     logged = [one for one in caplog.get_records("call") if one.name == "pandaprobe_otel.integrations"]

@@ -62,7 +62,7 @@ def _connections(server: ProviderServer) -> int:
 def _drop_contexts_of_the_loop() -> None:
     """Drop the contexts that the event loop keeps.
 
-    Timers keep contexts, even cancelled timers until they would have been due; so do open connections, as in a pool.
+    Timers keep contexts, and cancelled timers do so until their due time. A pool's open connections keep contexts too.
     """
     loop: Any = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = loop._scheduled
@@ -88,7 +88,7 @@ def _skip_old(adapter: Adapter, client: Any) -> None:
 def test_synchronous(
     adapter: Adapter, case: Case, clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Dropped streams leave nothing behind. Some end with a reference cycle that holds them, litellm's in a thread."""
+    """Dropped streams leave nothing behind once the collector has run and the threads of litellm have finished."""
     client = clients(adapter, 20.0)
     _skip_old(adapter, client)
     server.replies(case.reply(adapter, True))
@@ -117,7 +117,7 @@ def test_synchronous(
         while _alive() - before and time.monotonic() < deadline:
             time.sleep(0.02)  # litellm's threads log ended calls
         assert _alive() - before == Counter()
-        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop one
+        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop a connection
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -157,4 +157,4 @@ async def test_asynchronous(
             await asyncio.sleep(0.02)
             _drop_contexts_of_the_loop()
         assert _alive() - before == Counter()
-        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop one
+        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop a connection

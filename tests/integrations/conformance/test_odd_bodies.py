@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 
 @pytest.fixture(autouse=True)
 def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that no observation failed, which the app would not notice. Log lines of the clients are ignored."""
+    """Check that our observation did not fail, which the app would not notice. The clients' log lines are ignored."""
     for name in THEIRS:
         caplog.set_level(logging.CRITICAL, logger=name)
     caplog.set_level(logging.WARNING, logger="asyncio")

@@ -84,9 +84,9 @@ class Adapter:
     warns: Sequence[str] = ()
     """Filters, in pytest's form, for warnings of the library itself."""
     usage_when_cut: bool = False
-    """True if the provider sends token counts during a stream, so that a stream that is left early has some."""
+    """True if the provider sends token counts during a stream, so that a stream that is left early has token counts."""
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Beginning of a name -> dotted members that a client needs for it; old versions lack some of them."""
+    """Beginning of a call's or form's name -> the (dotted) member that it needs, which old clients lack."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Cases that do not apply to this API, as "sync stream/dropped" (or "stream/dropped"), with the reason."""
 

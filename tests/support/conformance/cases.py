@@ -109,7 +109,7 @@ def look_at_call(call: OneCall, client: Any) -> Sighting:
 
 
 async def look_at_call_async(call: OneAsyncCall, client: Any, cancelled_at: ProviderServer | None) -> Sighting:
-    """Make such a call asynchronously; with `cancelled_at`, cancel the call once it has reached this server."""
+    """Make an unstreamed call asynchronously; with `cancelled_at`, cancel the call once it has reached this server."""
     sighting = Sighting()
     try:
         if cancelled_at is None:

@@ -16,7 +16,7 @@ from .wire_events import event_in
 
 _EACH: Final = 2
 _ALL: Final = frozenset({"google-genai", "Bedrock InvokeModel"})
-"""Adapters whose events are all of one kind, or whose last event has words too."""
+"""Adapters whose streams keep all events: the events are of one kind, or the last event has words too."""
 _UNREAD: Final = frozenset(
     {
         "annotations",
