@@ -98,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def no_silent_handle() -> None:
-    """Forget the handle of an earlier test that sends nothing; `init()` would return it instead of a new one."""
+    """Forget an earlier test's handle that sends nothing; else `init()` would return it instead of a new handle."""
     earlier = bootstrap.current()
     if earlier is not None:
         bootstrap.forget(earlier)

@@ -72,7 +72,7 @@ def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
 
 
 def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
-    """The first requirement is the framework with its extra's floor; the oldest environment pins it, at a past date."""
+    """The first requirement is the framework at its extra's floor; the oldest environment pins it, with a past date."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for each in runner.environments().values():
         floor = extras[each.name.removeprefix("beside_")][0]

@@ -87,7 +87,7 @@ def test_a_generator_that_the_app_has_chosen_stays() -> None:
 
 @pytest.mark.parametrize("draw", ["generate_trace_id", "generate_span_id"])
 def test_ids_fill_their_bits_and_are_never_zero(draw: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samplers read the lowest 56 bits of a trace id, and zero is invalid in OpenTelemetry."""
+    """Ids use all their bits, since samplers read the lowest 56, and are never zero, which OpenTelemetry forbids."""
     generator = SystemIdGenerator()
     generate: Callable[[], int] = getattr(generator, draw)
     bits = 128 if draw == "generate_trace_id" else 64

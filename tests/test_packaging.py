@@ -36,7 +36,7 @@ def test_every_entry_point_is_registered() -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """An extra starts with the instrumentor's requirements; others are for its page's program (`test_extras.py`)."""
+    """An extra starts with the instrumentor's requirements; its others serve its page's program (`test_extras.py`)."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
     required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}

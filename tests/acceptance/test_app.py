@@ -145,7 +145,7 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
 
 
 def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: pytest.LogCaptureFixture) -> None:
-    """If another client has used up the limit until after the deadline, the process ends without waiting for it."""
+    """If the limit is used up until after the shutdown deadline, the process ends without waiting for the limit."""
     with StrictPandaProbe(limit=1) as server, traced_app(server.url, shutdown_timeout_s=LONG_S) as app:
         app.trace("first")
         assert app.flush()

@@ -12,7 +12,7 @@ from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
 SUMS_OF_ONE_CALL = 4.0
-"""Five milliseconds, in units of the sum of 100,000 numbers, on a machine where the sum takes 1.2."""
+"""The bound of five milliseconds, as a multiple of the time for a sum of 100,000 numbers, which takes 1.2 ms."""
 
 
 def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
@@ -55,7 +55,7 @@ def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> No
 
 
 def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
-    """The loop runs during a flush: the server here answers only when the loop tells it to, after the flush began."""
+    """The loop runs during a flush: the server answers the flush only after another request from the loop."""
     goes_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
@@ -94,7 +94,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 
 
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
-    """No call takes 5 ms of CPU in the loop's thread, for a thousand tasks and an unreachable server.
+    """With a thousand tasks and an unreachable server, no call takes 5 ms of CPU in the loop's thread.
 
     The bound is a multiple of the time for a sum on the same machine. `benchmarks/delivery/bench_loop.py` measures wall
     time, compared with the batch processor.
@@ -143,7 +143,7 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
 
 @pytest.mark.outer
 def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
-    """With threads patched and half of the greenlets killed within their span, no span is lost, and a flush yields."""
+    """With threads patched and half of the greenlets killed in a span, no span is lost; a flush lets others run."""
     code = """
     import warnings
     warnings.simplefilter("default")  # of gevent's own

@@ -182,7 +182,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @invariant()
     def every_span_is_accounted_for(self) -> None:
-        """The ended spans are the delivered, dropped and pending ones, and the pending ones are in the outbox."""
+        """Every ended span is delivered, dropped or pending, and every pending span is in the outbox."""
         assert all(life.process.is_balanced for life in self.living_ones())
 
     def teardown(self) -> None:
@@ -246,7 +246,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
 
 class SpooledDeliveryModel(DeliveryModel):
-    """The model with a spool: a crashed process's requests are sent by others, and all processes share the limit."""
+    """The model with a spool: other processes send a crashed process's requests, and all share the limit."""
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory(dir=MEMORY_DISK)
@@ -275,7 +275,7 @@ class SpooledDeliveryModel(DeliveryModel):
         self.start(life)
 
     def teardown(self) -> None:
-        """End all faults, and run long enough for a process to adopt every crashed one's requests."""
+        """End all faults, and run until a process has had time to adopt the requests of every crashed one."""
         try:
             self._after_all()
         finally:

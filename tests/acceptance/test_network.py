@@ -47,7 +47,7 @@ def endless_answers(until: threading.Event) -> list[Reply]:
 
 @pytest.fixture
 def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look up a trace without an answer after 0.1 seconds instead of five."""
+    """Shorten the wait before an unanswered trace is looked up, from five seconds to 0.1."""
     monkeypatch.setattr("pandaprobe_otel.delivery.outcome_effects.CHECK_AFTER_S", 0.1)
 
 
@@ -80,7 +80,7 @@ def test_answers_that_never_end_are_given_up_after_the_time_of_a_request() -> No
 
 
 def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_count_it() -> None:
-    """After a hundred requests without an answer, the next request goes 65 s after they were given up."""
+    """After a hundred requests without an answer, the next one is sent 65 s after the client gave them up."""
     world = World()
     server = Server(world)
     process = Process(world, server, senders=100)
@@ -140,8 +140,9 @@ def test_a_broken_answer_costs_a_look_and_never_a_second_trace() -> None:
 def test_a_reset_within_the_body_costs_no_second_trace(receive_buffer: int | None, looks: set[int]) -> None:
     """A reset within the body stores one trace, whether the request is sent again at once or looked up first.
 
-    It is sent again at once if a part of the body certainly stayed here. Usually the system has accepted all of a body
-    of 3 MB when the reset comes. Nobody can know then how much of it was read, so the trace is looked up.
+    The request is sent again at once if the system certainly kept a part of the body. Usually the system has accepted
+    all 3 MB of the body when the reset comes. The client cannot know then how much the server read, and looks up the
+    trace.
     """
     cuts = iter([True])
     with StrictPandaProbe(receive_buffer=receive_buffer) as server, traced_app(server.url) as app:
@@ -180,7 +181,7 @@ def test_a_connection_that_the_server_closed_between_requests_costs_nothing() ->
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Yield an address whose full backlog neither accepts nor refuses a connection."""
+    """Yield the address of a socket with a full backlog, which neither accepts nor refuses a connection."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -309,7 +310,7 @@ def test_traces_wait_for_a_server_that_comes_back() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_the_key_does_not_follow_a_redirect(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A redirect to another address does not get the key, and one ERROR names the settings."""
+    """The target of a redirect does not get the key, and one ERROR names the settings."""
     with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server, traced_app(server.url) as app:
         server.answer = lambda method, path: Reply(status=status, headers={"Location": f"{elsewhere.url}/traces"})
         app.trace("a")

@@ -1,4 +1,4 @@
-"""A server on this machine without a key: none is sent, an open server accepts traces, others cause a clear error."""
+"""An app without a key and a server on this machine: an open server accepts traces, others cause a clear error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(handle.flush(4))
 
 
 def run_without_key(url: str) -> subprocess.CompletedProcess[str]:
-    """Run a program with only the endpoint set, which traces one call."""
+    """Run a program that traces one call, with only the endpoint set."""
     known = {name: value for name, value in environment(url).items() if name != "PANDAPROBE_API_KEY"}
     return run_python(TRACED, known)
 
@@ -83,7 +83,7 @@ def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
 
 
 def test_a_token_without_a_project_is_not_helped_out_by_a_key() -> None:
-    """A client with a token but no project raises for routes of a project, before any request."""
+    """For a route of a project, a client with a token but without a project raises before any request."""
     with LocalServer() as server, Client(endpoint=server.url, token="any") as client:
         assert client.organizations.list()
         with pytest.raises(ConfigError, match="needs an API key"):

@@ -193,7 +193,7 @@ class KeyedServer:
 def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key function is called again after a refusal: here for half an hour, with eight requests and one ERROR."""
+    """A key function is called again after a refusal; half an hour of refusals costs eight requests and one ERROR."""
     world = World()
     server = Server(world)
     process = Process(world, server)
@@ -221,7 +221,7 @@ def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_refused_key_is_tried_rarely_and_named_once(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Half an hour of refusals costs at most eight requests, one ERROR and no trace, and all are sent afterwards."""
+    """Half an hour of refusals costs at most eight requests and one ERROR; every trace is sent afterwards."""
     world = World()
     server = Server(world)
     process = Process(world, server)

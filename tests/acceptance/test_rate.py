@@ -78,7 +78,7 @@ def test_a_client_that_ignores_429_on_the_same_key_leaves_us_the_rest() -> None:
 
 @pytest.mark.parametrize("refused_at", range(5, 60, 5))
 def test_a_window_that_another_process_has_filled_is_found_open_soon_after_it_is(refused_at: int) -> None:
-    """A process resumes 25 s after a window filled by others has reopened, and within a minute after its refusal."""
+    """A process resumes within 26 s after a window filled by others reopens, and within 62 s after its refusal."""
     world = World(refused_at)
     server = Server(world)
     for number in range(100):

@@ -104,7 +104,7 @@ def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
 
 
 def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
-    """After five minutes, within 20 %, spans without a root become a trace with a derived id, one for each project."""
+    """After four to six minutes, spans without a root become one trace for each project, with a derived id."""
     world = World()
     server = Server(world)
     orphans = [
@@ -134,7 +134,7 @@ def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
 
 
 def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
-    """A root that comes after its spans were adopted keeps its own trace, since the adopted one has another id."""
+    """A root that comes after its spans were adopted keeps its own trace, since the adopted trace has another id."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -242,7 +242,7 @@ def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> No
 
 
 def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:
-    """Appends to a trace of 1200 spans wait until it is stored after 90 s; all arrive, and one token is spent."""
+    """Appends to a trace of 1200 spans wait until it is stored after 90 s; all spans arrive for one token."""
     world = World()
     server = Server(world, persist_lag_s=90)
     app = SimulatedApp(Process(world, server))

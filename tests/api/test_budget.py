@@ -108,7 +108,7 @@ def test_windows_that_are_over_are_forgotten() -> None:
 
 
 def test_clients_of_one_key_share_a_budget() -> None:
-    """Clients of one key and endpoint share a budget, which outlives them, since the server counts on."""
+    """Clients of one key and endpoint share a budget, which outlives them, as the server's count does."""
     assert shared_budget("http://a", "key k") is shared_budget("http://a", "key k")
     assert shared_budget("http://a", "key k") is not shared_budget("http://a", "key l")
     assert shared_budget("http://a", "key k") is not shared_budget("http://b", "key k")

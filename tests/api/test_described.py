@@ -32,7 +32,7 @@ NOT_IN_THE_CLIENT = {
     "POST /webhooks/stripe": "for the payment service",
 }
 OTHER_NAME = {"total_traces": "total_targets"}
-"""A field's name in the published description, and the server's."""
+"""Names of fields in the published description, each with the name that the server uses."""
 
 
 def shapes() -> dict[str, dict[str, set[str]]]:
@@ -87,7 +87,7 @@ def _is_free_form(operation: str, text: str) -> bool:
 
 
 def test_management_is_what_needs_a_token() -> None:
-    """The endpoints of users, organizations and subscriptions need a token, and no others do."""
+    """Only the endpoints of users, organizations and subscriptions need a token."""
     for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint

@@ -103,7 +103,7 @@ async def test_field_errors_are_values(connect: Connect) -> None:
 
 
 async def test_retry_after_is_told(connect: Connect) -> None:
-    """A call does not begin a wait that is longer than its time; the exception has the wait."""
+    """If Retry-After is longer than the time of the call, the call raises at once, and the exception has the wait."""
     with ScriptedApi() as api:
         limited = Told(status=429, body={"error": "Rate limit exceeded"}, headers={"Retry-After": "42"})
         api.tell("GET /traces", limited)

@@ -84,7 +84,7 @@ async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
 
 
 async def test_a_timeout_of_the_caller_is_kept_to() -> None:
-    """`asyncio.timeout` around a call ends it while the server is silent."""
+    """`asyncio.timeout` around a call ends the call while the server is silent."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(body=EMPTY, delay_s=1.0))
         async with AsyncClient("sk_pp_timeout", "p", api.url) as client:

@@ -282,7 +282,7 @@ async def test_management(client: Any) -> None:
 
 
 async def test_members_and_bills(client: Any) -> None:
-    """The organization has one member, its usage, and a bill."""
+    """The only member of an organization cannot be changed; plans, usage and bills can be read."""
     members, billing = client.organizations.members, client.organizations.billing
     made = await settled(client.organizations.create(f"o-{uuid4()}"))
     me = await settled(client.me.get())

@@ -107,7 +107,7 @@ def given_score() -> dict[str, Any]:
 
 
 async def test_a_score(connect: Connect) -> None:
-    """The same trace, name and value match, if given since the request."""
+    """A score matches if it has the same trace, name and value, and was given since the request."""
     score = given_score()
     earlier = {**score, "id": str(uuid4()), "created_at": moment(minutes_ago=10)}
     with ScriptedApi() as api:

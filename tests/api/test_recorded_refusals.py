@@ -39,7 +39,7 @@ async def test_a_rate_limit_that_outlasts_the_call(connect: Connect) -> None:
 
 
 async def test_a_poisoned_project_recovers(connect: Connect) -> None:
-    """A non-integer count breaks a project's lists: the client refuses to send one, and can repair the project."""
+    """A non-integer count breaks a project's lists: the client refuses to send it, and can repair the project."""
     client = connect(RECORDED_AT, retries=0)
     with recorded("poisoned_project", all_played=False):
         with pytest.raises(InvalidRequest, match="prompt_tokens and completion_tokens must be integers"):

@@ -90,7 +90,7 @@ def test_a_run_that_does_not_end_in_time() -> None:
 
 
 def test_a_crashed_run_may_come_back() -> None:
-    """A FAILED run is polled on, since the server retries by itself within 20 s (measured on 0.5.0)."""
+    """A FAILED run is still polled, since the server retries it by itself within 20 s (measured on 0.5.0)."""
     run, simulation = waited({0: "RUNNING", 3: "FAILED", 13: "RUNNING", 20: "COMPLETED"})
 
     assert run.status == "COMPLETED"
@@ -135,7 +135,7 @@ def test_a_result_says_what_is_wrong_with_it() -> None:
 
 
 def test_a_good_result() -> None:
-    """A good result has a score with evidence for every pair; thresholds are the caller's."""
+    """A good result has a score with evidence for every pair; the caller gives the thresholds."""
     trace = uuid4()
     scores = (score("coherence", 0.9, trace_id=trace), score("confidence", 0.4, trace_id=trace))
     result = result_of(*scores)
@@ -160,7 +160,7 @@ def test_a_script_can_insist_on_a_good_result() -> None:
 
 
 def test_a_retry_is_not_missing_what_it_did_not_repeat() -> None:
-    """A retry evaluates only the failed pairs, and the others are not missing."""
+    """A retry evaluates only the failed pairs, and the other pairs do not count as missing."""
     result = result_of(score("coherence", 0.5), filters={"retry_of": str(uuid4()), "trace_ids": [str(uuid4())]})
 
     assert (result.missing, result.missing_count, result.ok) == ((), 0, True)

@@ -1,4 +1,4 @@
-"""The command `setup` on small projects of several kinds: correct edits, no others, and all of them undone."""
+"""The command `setup` on small projects of several kinds: it makes only the correct edits, and can undo them all."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_uncommitted_changes_are_not_mixed_with_ours(tmp_path: Path) -> None:
 
 
 def test_where_the_start_is_unclear_somebody_chooses(tmp_path: Path) -> None:
-    """If several programs may be the start, they are listed and nothing is changed; `--entry` selects one."""
+    """If several programs may be the app's entry, `setup` lists them and changes nothing; `--entry` selects one."""
     script = PROJECTS["script"].files["app.py"]
     before = written(tmp_path, {"one.py": script, "two.py": script})
     listed = run_here("setup", str(tmp_path), "--yes", environment=clean_environment(tmp_path))

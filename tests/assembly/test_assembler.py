@@ -230,7 +230,7 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
 
 
 def test_in_a_burst_the_oldest_traces_settle_for_a_tenth_of_a_second_only() -> None:
-    """Memory holds few spans, however many traces end at once; the rest still waits for late spans."""
+    """If many traces end at once, the oldest are sent early to free memory; the others still wait for late spans."""
     scene = Scene()
     text = "x" * 100_000
     for number in range(15):

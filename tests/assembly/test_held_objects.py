@@ -52,7 +52,7 @@ def started(parent: Span | None = None) -> Span:
 
 
 def test_an_open_trace_costs_four_objects(worker: Worker) -> None:
-    """An open trace costs four objects: its buffer, its memory, the dict of open spans, and the reference to one."""
+    """An open trace costs four objects: its buffer, its memory, the dict of open spans, and a reference to a span."""
     spans = [started() for _ in range(COUNT)]
 
     def start() -> None:

@@ -105,7 +105,7 @@ class Run:
 
 
 def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
-    """Spans would pile up meanwhile; the server gets one request at a time."""
+    """A server that hangs gets one request at a time, and the worker handles spans meanwhile."""
     asked, answers = threading.Event(), threading.Event()
 
     class Hanging(Server):
@@ -288,7 +288,7 @@ class Stream:
 
 
 def test_the_text_of_a_stream_is_told_as_it_grows() -> None:
-    """Each state of a stream's text is one event; repeated states and failed readings are none."""
+    """Each state of a stream's text is one event; repeated states and failed readings make no event."""
     server = Server()
     run = Run(server)
     chat = run.start("chat m", attributes=CHAT)

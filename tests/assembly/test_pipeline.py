@@ -306,7 +306,7 @@ def test_an_unsampled_span_is_not_sent() -> None:
 
 
 def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
-    """`sample_rate` decides by the trace id, as W3C and OpenTelemetry do, so that every process decides alike."""
+    """`sample_rate` decides by the trace id, as W3C and OpenTelemetry do, so that all processes decide the same."""
     with StrictPandaProbe() as server, traced(server, sample_rate=0.25) as (tracer, processor):
         for _ in range(80):
             with tracer.start_as_current_span("root", attributes=CHAT):

@@ -1,4 +1,4 @@
-"""Traces over several services, in which the direct caller's span of a service is not sent."""
+"""Traces over several services, where the span that directly calls a service is not sent."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def extracted(headers: dict[str, str]) -> Context:
 
 
 def test_what_is_meant_for_one_service_goes_no_further() -> None:
-    """Each of three services in a row is below its direct caller: an entry is not passed on to the next service."""
+    """Each of three services in a row is below its direct caller: a service does not pass on the entry it received."""
     with LocalServer(limit=None) as server:
         with service(server) as third, service(server) as second, service(server) as first:
             with (
@@ -208,7 +208,7 @@ def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path:
 
 @pytest.mark.parametrize("late", [True, False])
 def test_who_stands_for_a_span_is_sent(tmp_path: Path, late: bool) -> None:
-    """A span that was named to another service as parent is sent, even if the filter would leave it out."""
+    """A span that another service was given as its parent is sent, even if the filter would leave it out."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with (
             tracer.start_as_current_span("agent", attributes=AGENT),

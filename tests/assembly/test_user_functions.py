@@ -26,12 +26,12 @@ class Odd(BaseException):
 
 
 def endless(value: object) -> Any:
-    """Recurse without an end, which CPython 3.13 does not limit for functions with `*args`."""
+    """Recurse without an end: CPython 3.13 does not limit recursion of functions with `*args`."""
     return endless(value)
 
 
 def raising(kind: type[BaseException]) -> Any:
-    """Return a function that raises this for any arguments."""
+    """Return a function that raises this exception for any arguments."""
     if kind is RecursionError:
         return endless
 

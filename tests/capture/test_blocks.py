@@ -184,7 +184,7 @@ def test_trace_inside_a_trace_is_a_child(recorder: SpanRecorder) -> None:
 
 
 def test_trace_inside_a_foreign_span_gives_the_trace_its_content(recorder: SpanRecorder) -> None:
-    """Under another library's span, input and output of `@trace` are also the trace's; a root needs no such copy."""
+    """Below another library's span, input and output of `@trace` are copied to the trace; those of a root are not."""
 
     @pp.trace
     def answer(question: str) -> str:
@@ -264,7 +264,7 @@ def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog
 
 
 def test_metadata_of_the_wrong_sort_does_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """Metadata that is no mapping is dropped without an exception, on a span and on a trace."""
+    """Metadata that is not a mapping is dropped without an exception, on a span and on a trace."""
     wrong: Any = 7
     with pp.start_trace("t") as t, t.span("s") as s:
         t.set_metadata(wrong)

@@ -40,7 +40,7 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
 
 
 def test_without_it_the_context_is_lost(recorder: SpanRecorder) -> None:
-    """Without the wrapper, a task starts a new trace."""
+    """Without the wrapper, a span in a task starts a new trace."""
     with ThreadPoolExecutor(1) as executor, pp.span("submitter"):
         executor.submit(work, 1).result()
     assert recorder.parent_of(recorder.one("work")) is None

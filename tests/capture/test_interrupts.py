@@ -85,7 +85,7 @@ def with_block() -> None:
 
 
 def with_trace() -> None:
-    """Enter a trace and a span of it."""
+    """Enter a trace block, and a block of a span within it."""
     with start_trace("interrupted", input=Told()) as trace, trace.span("inner") as span:
         span.set_output([1])
 

@@ -203,7 +203,7 @@ def test_a_long_error_says_how_much_is_missing(recorder: SpanRecorder) -> None:
 
 
 def test_a_span_names_its_function(recorder: SpanRecorder) -> None:
-    """A decorated function's span has its module and qualified name, and a block's span has neither."""
+    """The span of a decorated function has the function's module and qualified name; a block's span has neither."""
 
     class Shop:
         @pp.agent

@@ -159,7 +159,7 @@ def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, t
 def test_a_count_that_is_none_is_told_and_kept(
     recorder: SpanRecorder, told: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    """An invalid count is logged and kept in the metadata, since PandaProbe would lose the project's sums to it."""
+    """An invalid count is logged and kept in the metadata, since it would break the project's sums in PandaProbe."""
     with pp.start_trace("trace") as trace:
         trace.set_token_usage(prompt_tokens=value)
     (mapped,) = map_trace(recorder.spans)["spans"]
@@ -230,7 +230,7 @@ def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
     ],
 )
 def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, make: Any, what: str) -> None:
-    """A block that is never entered is logged once for each line that makes it."""
+    """A block that is never entered is logged once for each line of code that makes the block."""
     for _ in range(3):
         make()
     (line,) = told.messages

@@ -400,7 +400,7 @@ def test_what_is_left_out_has_a_marker(recorder: SpanRecorder) -> None:
 
 
 def test_arguments_of_the_same_name_are_both_there(recorder: SpanRecorder) -> None:
-    """A keyword argument with the name of a positional-only parameter or of `*args` is recorded beside it."""
+    """A keyword argument with the name of a positional-only parameter or of `*args` is recorded as well."""
 
     @pp.tool
     def work(one: str, /, *args: str, **kwargs: str) -> None:

@@ -264,7 +264,7 @@ def test_twins_of_the_official_sdk(recorder: SpanRecorder) -> None:
 
 
 def test_current_trace_id(recorder: SpanRecorder) -> None:
-    """`current_trace_id()` returns PandaProbe's id of the trace for any current span, and None without one."""
+    """`current_trace_id()` returns PandaProbe's id of the trace for any current span, and None without a span."""
     assert pp.current_trace_id() is None
     with recorder.tracer.start_as_current_span("foreign") as span:
         assert pp.current_trace_id() == trace_uuid(span.get_span_context().trace_id)

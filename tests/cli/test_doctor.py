@@ -43,7 +43,7 @@ def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
 
 
 def test_versions_are_those_of_the_library_and_not_of_its_neighbours(tmp_path: Path) -> None:
-    """Although several distributions share the modules `google` and `llama_index`, each library has its own version."""
+    """Each library is shown with its own version, even if distributions share a module such as `google`."""
     _, report = doctor("--offline", home=tmp_path)
 
     for library in report["libraries"]:

@@ -58,7 +58,7 @@ def _get(server: LocalServer, path: str) -> httpx.Response:
 
 
 def test_the_file_has_a_trace_a_line(file: Path) -> None:
-    """The file has one line for each trace (the body of a POST), for spans beyond 500, and for each score."""
+    """The file has a line for each trace (the body of a POST) and each score, and lines for spans beyond 500."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     traces = [line for line in lines if "started_at" in line]
     assert sorted(trace["name"] for trace in traces) == ["agent", "agent", "agent", "long"]

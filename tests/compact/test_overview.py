@@ -131,7 +131,7 @@ def test_vocabularies_count_fewer_than_two_thousand_tokens(chain: bool) -> None:
 
 
 def test_hundreds_of_failures_are_grouped_and_counted() -> None:
-    """Equal failures are shown as one with their number, and further different ones by their span numbers."""
+    """Equal failures are shown once and counted; different failures without room are listed by their span numbers."""
     alike = overview(trace_of(500, failing=range(1, 500), same_error=True), 2000, FENCE)
     _is_sound(alike, 2000)
     assert re.search(r"alike: \d+ more, #", alike.text), alike.text

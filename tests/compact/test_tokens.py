@@ -46,7 +46,7 @@ def test_the_estimate_is_no_less_than_what_vocabularies_make() -> None:
 @given(st.text(max_size=400), st.integers(1, 200))
 @settings(max_examples=40)
 def test_a_clipped_text_fits(text: str, tokens: int) -> None:
-    """A clipped text keeps its beginning and end and the number of omitted characters, and fits its tokens."""
+    """A clipped text keeps its beginning and end, gives the number of omitted characters, and fits its limit."""
     short = clipped(text, tokens)
 
     if short == text:

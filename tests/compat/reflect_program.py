@@ -35,7 +35,7 @@ def answer(question: str, rules: str) -> str:
 
 
 async def support(asked: Any) -> str:
-    """Answer, or write a rule in the phase of reflection; the span without a model makes no trace."""
+    """Answer, or write a rule in the phase of reflection; the span that calls no model makes no trace."""
     with trace.get_tracer("app").start_as_current_span("read a file"):
         rules = await reflect.bash("cat /rules/*.md")
     if asked.phase == "reflection":

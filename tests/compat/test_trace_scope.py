@@ -11,7 +11,7 @@ from spans import CHAT
 
 
 class _Official:
-    """A client of the official SDK without traces, which is also its own scope."""
+    """A stand-in for the official SDK's client, which has no traces and is also the scope that it returns."""
 
     trace_ids: tuple[str, ...] = ()
     overflow = False
@@ -28,7 +28,7 @@ class _Official:
 
 
 def test_a_scope_remembers_a_bounded_number_of_traces() -> None:
-    """A scope remembers a bounded number of traces; beyond it `overflow` is set and no trace is collected."""
+    """A scope remembers a bounded number of traces; beyond this number, `overflow` is set and no trace is collected."""
     scopes, provider = _Scopes("agent", 1.0), TracerProvider()
     provider.add_span_processor(scopes)
     handle: Any = None

@@ -87,7 +87,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
 
 
 def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
-    """A gateway has acknowledged the spans, so it adopts them even if others drop the rest of the trace."""
+    """A gateway has acknowledged the spans, so it adopts them even if other processes drop the rest."""
     tokens = SharedTokens()
     tokens.cut = 0.5
     admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20, keeps_all=True), lambda now: False)

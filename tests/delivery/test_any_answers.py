@@ -31,7 +31,7 @@ CLEAR: tuple[Outcome, ...] = (
     NoAnswer(reason="refused", may_have_arrived=False),
     NoAnswer(reason="late", may_have_arrived=False, is_late=True),
 )
-"""Answers after which it has not."""
+"""Answers after which the server has not stored the trace."""
 FINAL: tuple[Outcome, ...] = (
     *(
         Answer(status=422, body=b'{"detail":"Validation error","errors":[{"field":"%s","message":"no"}]}' % field)
@@ -44,7 +44,7 @@ FINAL: tuple[Outcome, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The server's reply to one request: its own answer (None), or another one, after storing the trace or before."""
+    """The server's reply to a request: its usual answer (None) or another answer, with the trace stored or not."""
 
     outcome: Outcome | None
     stores: bool = False
@@ -65,7 +65,7 @@ class Server:
 
     script: list[Reply]
     forgets: list[bool] = field(default_factory=lambda: [False])
-    """In turn, for each trace that it has stored: whether it loses the trace afterwards."""
+    """Values for the stored traces in turn: True if the server loses the trace afterwards."""
     stored: set[str] = field(default_factory=set[str])
     bills: Counter[str] = field(default_factory=Counter[str])
 
@@ -94,7 +94,7 @@ def score(number: int) -> OutgoingRequest:
 @settings(max_examples=60)
 @given(script=st.lists(replies(), min_size=1, max_size=12), traces=st.integers(1, 8))
 def test_each_trace_is_billed_once_whatever_the_server_answers(script: list[Reply], traces: int) -> None:
-    """It stores a trace and fails, or fails before; look-ups fail too. What is given up is the only exception."""
+    """No trace is billed twice, even if the server stores it and fails or look-ups fail; each arrives or is counted."""
     server = Server(script)
     delivery = SimulatedDelivery(server)
     for number in range(traces):
@@ -112,7 +112,7 @@ def test_each_trace_is_billed_once_whatever_the_server_answers(script: list[Repl
 
 @dataclass
 class LastError:
-    """The error that should be told after each answer."""
+    """The last error that is expected after each answer."""
 
     delivery: SimulatedDelivery
     expected: str | None = None
@@ -120,7 +120,7 @@ class LastError:
     losses: int = 0
 
     def __call__(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Compare after an answer."""
+        """Compare the last error with the expected one after an answer."""
         _, method, path = self.delivery.sent[-1]
         counts = self.delivery.ledger.read()
         losses = sum(counts.dropped.values()) + sum(counts.scores_dropped.values())
@@ -138,7 +138,7 @@ class LastError:
 @settings(max_examples=60)
 @given(script=st.lists(replies(*FINAL), min_size=1, max_size=12), traces=st.integers(1, 5), verify=st.booleans())
 def test_the_last_error_is_the_newest_failure_until_a_delivery(script: list[Reply], traces: int, verify: bool) -> None:
-    """It names its own request. A failure that has cost something stays until the next failure."""
+    """The last error names its request; a failure that lost a span or a score stays until the next failure."""
     delivery = SimulatedDelivery(Server(script), verify=float(verify))
     delivery.watch = LastError(delivery)
     for number in range(traces):
@@ -168,7 +168,7 @@ EVENTS: dict[str, Callable[[int], OutgoingRequest]] = {
 def test_each_trace_is_counted_once_however_often_it_is_posted(
     events: list[tuple[str, int, float]], script: list[Reply], forgets: list[bool]
 ) -> None:
-    """Repeats: the server has lost the trace, or a root comes after its spans have become a trace of their own."""
+    """A trace that is posted again, as after its loss on the server or after a root that came late, is counted once."""
     delivery = SimulatedDelivery(Server(script, forgets), verify=1.0)
     delivered: set[str] = set()
 

@@ -74,7 +74,7 @@ def test_the_whole_limit_is_used() -> None:
 
 
 def test_an_unanswered_request_holds_its_token_longer() -> None:
-    """The server may count a request late that got no answer, so its token stays out for five seconds more."""
+    """The server may count an unanswered request late, so the request's token stays out for five seconds more."""
     bucket = LeasedBucket(capacity=1)
     lease = bucket.acquire(0.0)
     assert lease is not None

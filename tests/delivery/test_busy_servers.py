@@ -21,12 +21,12 @@ STEPS_A_SEGMENT = 20
 MUCH, LITTLE = 32 << 20, 40_000
 HOUR = 3600.0
 BEGINNING_IS_LOST = ("overload", "trace_lost")
-"""Reasons for later spans of a trace whose beginning had no room, and was not or only perhaps sent before."""
+"""Reasons for dropping later spans if the trace's beginning had no room and was not, or only perhaps, sent before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusyTime:
-    """A time in which the server answers every request with this status, or the network does this to it."""
+    """A time in which every request gets this status from the server, or this fate in the network."""
 
     after_s: float
     lasts_s: float
@@ -107,7 +107,7 @@ NO_ROOM_WHILE_IN_DOUBT = Case(
 LOST_LONG_BEFORE_ITS_END = Case(
     steps=198, step_s=7.0, late=2, times=[BusyTime(after_s=135.0, lasts_s=888.0, cause=500)], lag_s=2.0, room=LITTLE
 )
-"""Many requests wait for a trace that is missing; together they wait no longer than one."""
+"""Many requests wait for a trace that is missing; together they wait no longer than one request alone."""
 
 
 @pytest.mark.parametrize("examples", [30, pytest.param(2000, marks=IN_FULL)])

@@ -52,7 +52,7 @@ def test_after_any_answers_a_healthy_server_gets_everything(said: list[Outcome])
 @settings(max_examples=40)
 @given(answer=error_pages)
 def test_no_answer_adds_more_than_a_bounded_line_to_the_log(answer: Outcome) -> None:
-    """Twenty traces get it for ten minutes: a line for each cause and minute at most, of printable text."""
+    """If twenty traces get one answer for ten minutes, the log has at most a line of printable text for each minute."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

@@ -127,7 +127,7 @@ def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
 
 
 def test_independent_processes_prefer_the_same_traces() -> None:
-    """Among traces of about the same time, the trace id decides the order, not the arrival."""
+    """Among traces of about the same time, the trace id decides the order, not the time of arrival."""
     orders = []
     for numbers in (range(10), reversed(range(10))):
         outbox = Outbox(1 << 20)

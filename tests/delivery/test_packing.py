@@ -1,4 +1,4 @@
-"""Requests that are compressed while many wait, and sent as if they had not been."""
+"""Requests that are compressed while many wait, and are sent with the same content as before."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_small_requests_stay_as_they_are() -> None:
 
 
 def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -> None:
-    """Only requests beyond `PACK_ABOVE` bytes are packed, and the memory bound counts their packed sizes.
+    """Requests are packed if those that wait exceed `PACK_ABOVE` bytes, and the memory bound counts packed sizes.
 
-    Earlier requests are packed as well, as many as needed.
+    New requests are packed, and as many of the earlier ones as needed.
     """
     outbox = Outbox(PACK_ABOVE + (1 << 20))
     number = 0

@@ -336,7 +336,7 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
 @given(comes_at=st.floats(0.0, 295.0), waits_s=st.floats(0.0, 60.0), lag_s=st.floats(0.0, 60.0))
 @example(comes_at=260.0, waits_s=40.0, lag_s=3.0)
 def test_spans_follow_a_root_that_comes_before_their_adoption(comes_at: float, waits_s: float, lag_s: float) -> None:
-    """The root waits for a token, and the server stores its trace late: the spans' wait begins anew with the trace."""
+    """After their root has come, spans wait for its trace and are not adopted, even if the trace comes late."""
     visible: dict[str, float] = {}
 
     def server(attempt: Attempt, now: float) -> Outcome:

@@ -114,7 +114,7 @@ class Exit:
         patched.setattr(threading.Thread, "join", skipped_join)
 
     def monotonic(self) -> float:
-        """Return the time with what was skipped."""
+        """Return the time, including the skipped waits."""
         return time.monotonic() + self.waited_s
 
 
@@ -128,7 +128,7 @@ class Exit:
 def test_the_end_beside_a_stalled_server_takes_no_longer_than_its_timeout(
     answered: int, stalled: int, timeout_s: float, is_spooled: bool
 ) -> None:
-    """Four senders that are stuck with a request cost a fifth of a second together; all that is left is told."""
+    """Four stuck senders together delay the end by a fifth of a second, and every remaining request is reported."""
     transport, ledger, total = Stalled(answers=answered), Ledger(), answered + stalled
     with TemporaryDirectory(dir=MEMORY_DISK) as folder, pytest.MonkeyPatch.context() as patched:
         end = Exit()

@@ -129,7 +129,7 @@ def test_names_that_never_come_again_use_the_whole_limit() -> None:
 
 
 def test_two_processes_agree() -> None:
-    """Of the same traces, the less busy process keeps all that the busier one keeps."""
+    """If two processes get the same traces, the less busy one keeps all traces that the busier one keeps."""
     busy, calm = Overloaded(offered=1000, goes=50), Overloaded(offered=1000, goes=200)
     for run in (busy, calm):
         run.run(30)
@@ -176,7 +176,7 @@ SUSPENSIONS = st.tuples(st.integers(0, 9), st.floats(0.0, 0.1), st.floats(0.0, 1
 @settings(max_examples=60)
 @given(times=st.lists(SUSPENSIONS, min_size=1, max_size=5))
 def test_a_suspension_of_the_process_is_no_overload(times: list[tuple[int, float, float, int]]) -> None:
-    """Some traces wait for a sender when the process is suspended, others come when it goes on: none is left out."""
+    """Traces that wait for a sender during a suspension, and those that come when the process resumes, are all kept."""
     delivery, numbers = SimulatedDelivery(request_s=0.01), itertools.count()
     for before, sent_s, suspended_s, after in times:
         for _ in range(before):

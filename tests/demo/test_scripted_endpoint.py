@@ -132,7 +132,7 @@ def test_an_unknown_conversation_is_refused_in_the_services_form(
 def test_other_requests_get_an_error_body(
     endpoint: ScriptedEndpoint, method: str, path: str, body: bytes, status: int
 ) -> None:
-    """A request that is no chat request gets an error object."""
+    """A request that is not a chat request gets an error object."""
     answer = httpx.request(method, endpoint.base_url + path, content=body)
 
     assert answer.status_code == status

@@ -100,7 +100,7 @@ def test_what_did_not_pass_is_told_below_the_table() -> None:
 
 
 def test_many_failures_do_not_bury_the_verdict() -> None:
-    """The first ten failures are shown, then the number of the others."""
+    """The first ten failures are shown, then the number of the other failures."""
     found = report(*(case(f"c{number}", Outcome.FAILED) for number in range(13)))
     assert ("and 3 more: shown with --tree all" in shown(found), shown(found).count("TOOL")) == (True, 10)
     assert ("more: shown with --tree" in shown(found, trees="all"), shown(found, trees="all").count("TOOL")) == (

@@ -75,7 +75,7 @@ def test_the_interval_of_few_cases_holds_what_it_promises() -> None:
 
 
 def test_agreement_on_few_cases_is_no_proof() -> None:
-    """Few cases give a wide interval and an estimate of the number needed; that number makes it narrow."""
+    """Few cases give a wide interval, and the number of cases needed; with this number the interval is narrow."""
     few, many = agreement(verdicts(2, 0, 0, 2)), agreement(verdicts(60, 2, 3, 55))
     assert few.low < 0.5
     assert few.lack == "too few cases: 2 with the label yes; each label needs at least 5"

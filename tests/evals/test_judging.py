@@ -157,7 +157,7 @@ def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
 
 
 def test_an_allowance_is_shared(client: Client) -> None:
-    """Judges that share an allowance may start this number of evaluations in total."""
+    """Judges that share an allowance may together start only as many evaluations as it permits."""
     allowance = Allowance(3)
     asked = [question(client, "task_completion", "coherence")]
     first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))

@@ -274,7 +274,7 @@ def test_confirmed(probe):
 
 
 def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: RunSuite, server: LocalServer) -> None:
-    """Four yes of five pass at 80 %; one no is overruled by two later answers."""
+    """Four yes answers of five pass at 80 %; two later yes answers overrule one no."""
     server.judge.set("task_completion", lambda trace: 0.1 if "run 3" in str(trace["input"]) else 0.9)
     server.judge.set("step_efficiency", [0.2, 0.8, 0.9])
     outcome = judged(JUDGED_REPEATEDLY)

@@ -55,7 +55,7 @@ def test_each_trouble_is_the_error_of_its_own_verdict(
 ) -> None:
     """A missing score, a failing metric, a FAILED run and a used-up quota are errors of their own verdicts.
 
-    The judge of each run causes the error of the next one.
+    Functions of the scripted judge cause the errors while the runs are judged.
     """
 
     def delete_the_other(trace: Mapping[str, Any]) -> float:
@@ -232,7 +232,7 @@ class StillWaiting:
 def test_a_server_that_took_nothing_is_not_waited_for_as_long(
     answers: Mapping[str, int], settings: dict[str, str], asked_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the server has accepted nothing, the wait is shorter, unless an option sets the time for it to start."""
+    """If the server has accepted nothing, the wait is shorter, unless an option sets its length."""
     handle = StillWaiting(answers)
     monkeypatch.setattr("pandaprobe_otel.bootstrap._current", handle)
     problem = Connection("eval", settings).flush()

@@ -447,7 +447,7 @@ def test_conversations_are_cases(endpoint: ProviderServer, spans: SpanRecorder) 
 
 
 def test_runs_of_a_case_are_seeded_each_by_itself() -> None:
-    """Each run of a case has its own seed, and a second evaluation repeats them."""
+    """Each run of a case has its own seed, and a second evaluation repeats these seeds."""
     script = [[str(number) for number in range(50)]]
 
     def said() -> list[str]:

@@ -67,7 +67,7 @@ def probe() -> Iterator[Probe]:
 
 
 def test_what_was_cut_short_is_no_success() -> None:
-    """A cancelled or abandoned span is neither a success nor shown as one; a wait for a person is no error."""
+    """A cancelled or abandoned span is neither a success nor shown as one; a wait for a person is not an error."""
 
     def body(name: str, outcome: str | None) -> dict[str, object]:
         metadata = {} if outcome is None else {"outcome": outcome}
@@ -176,7 +176,7 @@ def test_a_trace_belongs_to_the_recording_during_which_it_began() -> None:
 
 
 def test_the_hash_of_a_behaviour_knows_no_ids_and_times() -> None:
-    """Two runs of the same behaviour have one hash; another argument, output or order has another."""
+    """Two runs of the same behaviour have one hash; another argument, output or order gives another hash."""
 
     def content(question: str) -> str:
         mine = Recording()

@@ -1,4 +1,4 @@
-"""Grouping of failures: equal failures have the same fingerprint, and others have another."""
+"""Grouping of failures: equal failures have the same fingerprint, and different failures have different ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _found(given: Any) -> list[Finding]:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_failed_alike_is_one_group_and_nothing_else_is(name: str) -> None:
-    """In each row of the table, alike traces have one fingerprint and one kind, and others have other fingerprints."""
+    """In each row of the table, traces that failed alike share fingerprint and kind, which other traces do not."""
     failure = FAILURES[name]
     (fingerprint,) = {_found(one)[0].fingerprint for one in failure.alike}
     assert {_found(one)[0].kind for one in failure.alike} == {failure.kind}
@@ -124,7 +124,7 @@ def test_a_failure_is_where_it_began() -> None:
 
 
 def test_a_call_that_was_tried_again_is_no_loop() -> None:
-    """Three failures of a tool before its success are recovered, and are no loop."""
+    """Three failures of a tool before its success are recovered, and are not a loop."""
     tries = [failed_tool("look_up", "ConnectionError: reset", at) for at in (1, 3, 5)]
     assert all(one.recovered for one in find_failures(body(*tries, tool("look_up", 7, 8, {}))))
 

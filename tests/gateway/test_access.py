@@ -81,7 +81,7 @@ def test_who_has_the_token_may_send(http: httpx.Client, export: Any, scheme: str
 
 @pytest.mark.parametrize("given", WRONG)
 def test_others_may_not(http: httpx.Client, given: str) -> None:
-    """A request without the token, with a part of it, with more than it, or with another scheme gets 401."""
+    """A request without a token, or with a part of the token, a longer token or another scheme, gets 401."""
     for body in (BODY, b"\xff", bytes(20_000_000)):
         headers = httpx.Headers({**PROTOBUF, "Authorization": given}, encoding="latin-1")
         answer = http.post("/v1/traces", content=body, headers=headers)
@@ -130,7 +130,7 @@ def test_without_tls_nobody_is_understood(guarded: Gateway) -> None:
 
 @pytest.mark.parametrize("left_out", ["certfile", "keyfile"])
 def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path], left_out: str) -> None:
-    """`start` raises if one of the two files is not given, does not exist, or is no certificate or key."""
+    """`start` raises if one of the two files is not given, does not exist, or is not a certificate or key."""
     both = {"certfile": str(files["certificate"]), "keyfile": str(files["key"])}
     own = {"endpoint": shared_server.url, "api_key": shared_server.api_key}
     with pytest.raises(ConfigError, match="TLS needs both"):

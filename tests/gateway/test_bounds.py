@@ -238,7 +238,7 @@ def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[
 
 
 def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
-    """If the frames of a body do not end with it, no span is accepted, not even the valid first ones."""
+    """If the frames of a body do not end where the body ends, none of its spans is accepted, not even valid ones."""
     kept = Kept()
     for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
         with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):

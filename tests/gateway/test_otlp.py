@@ -150,7 +150,7 @@ def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServ
 
 
 def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shared_server: LocalServer) -> None:
-    """The HTTP span above a service's spans stays as their parent, even if it comes later; others are removed."""
+    """The HTTP span above a service's spans stays as parent, even if it comes later; other HTTP spans are removed."""
     caller, called = InMemorySpanExporter(), InMemorySpanExporter()
     front, back = tracer_of("front", caller), tracer_of("back", called)
     http, headers = {"http.request.method": "GET"}, dict[str, str]()

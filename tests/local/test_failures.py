@@ -264,7 +264,7 @@ def _get(http: httpx.Client, path: str = "", **query: Any) -> Any:
 
 
 def test_a_program_reads_the_groups(http: httpx.Client) -> None:
-    """The API returns a new failure with example and reason, and follows a low score when it is changed or deleted."""
+    """The API returns a new failure with example and reason; a low score is a failure until it is raised or deleted."""
     sent = failing()
     http.post("/traces", json=sent).raise_for_status()
     answer = _get(http)

@@ -109,7 +109,7 @@ def test_an_endpoint_without_structured_answers_is_asked_more_plainly(
 
 
 def test_busy_endpoints_are_tried_again(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """429 and 503 are retried; a refused key is not."""
+    """Answers with status 429 and 503 are retried; a refused key is not."""
     endpoint.replies(json_reply({}, status=429), json_reply({}, status=503), _says(GOOD))
     assert evaluate_trace("task_completion", TRACE, judge, model=None).score == 0.75
     endpoint.replies(*[json_reply({"error": "bad key"}, status=401)] * 3)
@@ -119,7 +119,7 @@ def test_busy_endpoints_are_tried_again(endpoint: ProviderServer, judge: HttpJud
 
 
 def test_coherence_is_the_cosine_of_embeddings(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Answers with status 429 and 503 are retried; a refused key is not."""
+    """Coherence is the cosine of two embeddings, which a second evaluation does not request again."""
     vectors = [{"index": 1, "embedding": [1.0, 0.0]}, {"index": 0, "embedding": [0.6, 0.8]}]
     endpoint.replies(json_reply({"data": vectors}))
     first = evaluate_trace("coherence", TRACE, judge, model=None)

@@ -19,7 +19,7 @@ class Clock:
 
 
 def test_the_window_opens_at_the_first_hit_and_is_not_extended_by_refusals() -> None:
-    """Three requests pass; later ones are refused until 60 s after the first, and refusals do not extend this."""
+    """Three requests pass; later ones are refused until 60 s after the first, and refusals do not extend this time."""
     clock = Clock()
     windows = FixedWindows(monotonic=clock)
     for moment in (0.0, 30.0, 59.0):

@@ -14,7 +14,7 @@ from pandaprobe_otel.local.store.queries import Queries, Slice
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 TRACES = 1500
-"""More traces than are fetched one by one."""
+"""A number of traces that is too large for fetching each trace by itself."""
 START = 1_767_000_000_000_000
 
 
@@ -22,7 +22,7 @@ START = 1_767_000_000_000_000
 def queries() -> Iterator[Queries]:
     """Yield queries of traces, where trace n started n microseconds before the first.
 
-    Every trace has the tag `all`, each 500th `few`, each second `half`.
+    Every trace has the tag `all`, each 500th trace the tag `few`, and each second trace the tag `half`.
     """
     database = Database()
     with database.write() as connection:

@@ -129,7 +129,7 @@ def test_a_sum_of_tokens_beyond_four_bytes(http: httpx.Client) -> None:
 
 
 def test_numbers_that_the_direct_routes_fail_on(http: httpx.Client) -> None:
-    """`POST /traces` stores NaN as null; the routes that write at once refuse it."""
+    """`POST /traces` stores NaN as null; the routes that write at once refuse NaN."""
     nan = f'{{"trace_id": "{ONE}", "name": "t", "started_at": "{STARTED}", "input": [NaN, 1e999]}}'
     assert http.post("/traces", content=nan).status_code == 202
     assert http.get(f"/traces/{ONE}").json()["input"] == [None, None]

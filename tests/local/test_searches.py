@@ -105,7 +105,7 @@ def cost() -> Generator[Callable[[str], tuple[int, int]]]:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_other_projects_cost_nothing(look: str, cost: Callable[[str], tuple[int, int]]) -> None:
-    """A large project beside it raises a small project's cost by at most a tenth and a few hundred instructions."""
+    """A large project in the same store raises a small one's cost by at most a tenth and a few hundred instructions."""
     alone, beside = cost(look)
 
     assert alone > 0

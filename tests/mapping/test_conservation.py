@@ -72,7 +72,7 @@ def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
-    """If two attributes fill one field, the preferred one fills it, and a different value of the other is kept too."""
+    """If two attributes can fill one field, the preferred one does, and a different value of the other is kept too."""
     names = [source for _, source in SOURCES if not source.endswith(".*") and left_out(source) is None]
     marks = {name: f"mark-{number}-end" for number, name in enumerate(names)}
     marks.pop("pandaprobe.span.kind", None)

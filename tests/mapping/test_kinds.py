@@ -75,7 +75,7 @@ KINDS: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("name", "attributes", "scope", "kind"), KINDS)
 def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, Any], scope: str, kind: str) -> None:
-    """A stated kind overrides an operation, an operation a name, a name the other attributes."""
+    """A stated kind overrides an operation, an operation overrides a name, and a name overrides other attributes."""
     assert kind_of(view(name, attributes, scope_name=scope)) == kind
 
 

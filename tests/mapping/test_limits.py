@@ -57,7 +57,7 @@ def test_nesting() -> None:
 
 @pytest.mark.parametrize("name", ["pandaprobe.output", "gen_ai.tool.call.result"])
 def test_what_is_no_json_and_is_written_all_the_same(name: str) -> None:
-    """NaN, as Python's encoder writes it, and half characters, as JavaScript's does, do not break the structure."""
+    """NaN in JSON from Python, and lone surrogates in JSON from JavaScript, do not break the structure."""
     value = {"score": math.nan, "best": -math.inf, "text": "cut \ud83d", "n": 1}
     span = only_span(mapped(view("work", {"pandaprobe.span.kind": "TOOL", name: json.dumps(value)})))
     assert span["output"] == {"score": None, "best": None, "text": "cut \ufffd", "n": 1}

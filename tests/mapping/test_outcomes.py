@@ -78,7 +78,7 @@ def test_error_that_the_app_has_set_counts() -> None:
 
 @pytest.mark.parametrize(("is_resumed", "outcome"), [(False, "interrupted"), (True, None)])
 def test_trace_of_a_graph_that_waits(is_resumed: bool, outcome: str | None) -> None:
-    """A successful root has the outcome "interrupted" if the last span started below it has."""
+    """A successful root has the outcome "interrupted" if the span started last below it has this outcome."""
     root = view("graph", {"openinference.span.kind": "CHAIN"}, lasts=9.0)
     asks = _raised("langgraph.errors.GraphInterrupt", span_id=2, parent=1, at=1.0)
     goes_on = view("node", {"openinference.span.kind": "CHAIN"}, span_id=3, parent=1, at=4.0)

@@ -103,7 +103,7 @@ def test_the_mark_stands_even_where_metadata_is_not_captured() -> None:
 
 
 def test_the_setting_decides() -> None:
-    """Prices are off by default; without the package, the error names it (here `find_spec` finds it)."""
+    """No cost is computed by default; PANDAPROBE_COMPUTE_COST turns the computation on."""
     nowhere = Path("/no/such/file")
     assert MappingOptions.from_config(Config.resolve({}, environ={}, file=nowhere), {}).price is None
     config = Config.resolve({}, environ={"PANDAPROBE_COMPUTE_COST": "true"}, file=nowhere)

@@ -208,6 +208,6 @@ def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None
 
 
 def test_without_spans_there_is_no_trace() -> None:
-    """An empty batch maps to no trace, and is no error."""
+    """An empty batch maps to no trace, and is not an error."""
     trace = map_views([])
     assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], NO_SPANS)

@@ -150,7 +150,7 @@ def test_attributes_named_by_members_of_an_enum_are_found_by_their_text(attribut
 
 
 def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_is_known() -> None:
-    """The cached shape of a span has attribute names as text, even if the span's are members of an enum."""
+    """The cached shape of a span has attribute names as text, even if a span's names are members of an enum."""
 
     class Named(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
         OPERATION = "gen_ai.operation.name"
@@ -238,7 +238,7 @@ def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
 
 
 def test_log_records_without_a_span_are_left_out() -> None:
-    """Log records without a span, as most of an app, are left out."""
+    """Log records without a span, like most of an app's records, are left out."""
     assert read_log(LogRecord(body="hello", context=trace.set_span_in_context(trace.INVALID_SPAN))) is None
     assert read_log(object()) is None
 

@@ -50,7 +50,7 @@ async def test_every_reader(connect: Connect, replayed: Asked) -> None:
 
 
 async def test_an_evaluation(connect: Connect, replayed: Asked) -> None:
-    """An evaluation returns its bill first, and then sends one POST and returns the run."""
+    """Without a code `evaluate` returns the bill; with the code it sends one POST and returns the run."""
     async with connect(writes=True) as mcp:
         wrong = text_of(await mcp.call_tool("evaluate", {"target": TRACE, "metrics": ["nope"]}))
         assert METRIC in wrong.partition("there are: ")[2]

@@ -185,7 +185,7 @@ def _calls(tool: str, traces: Poisoned) -> list[dict[str, Any]]:
 
 
 def _is_data(result: CallToolResult, *, has_content: bool) -> None:
-    """Check that a trace's text is inside the fence only, and that an answer without a fence has none of it."""
+    """Check that a trace's text is inside the fence only, and that an answer without a fence has none of this text."""
     text = text_of(result)
     if "<<data " in text:
         _is_fenced(text)
@@ -211,7 +211,7 @@ def _gives_no_orders(text: str) -> None:
 
 
 async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: Connect, asked: Asked) -> None:
-    """An evaluation needs the code of its bill, which is for one use and for the same targets, within the limit."""
+    """An evaluation within the limit needs the code of its bill, which is valid once and for the same targets."""
     ids = send_traces(client, [trace_of(2, seed=2000), trace_of(2, seed=2001)])
     asked.requests.clear()
     targets = {"target": ",".join(ids), "metrics": ["confidence"]}

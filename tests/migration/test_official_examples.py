@@ -48,7 +48,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.outer
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_ours_has_every_field_that_theirs_has(name: str, examples: Path, tmp_path: Path) -> None:
-    """This library makes as many traces as the SDK, and each value of the SDK's is in the same span."""
+    """This library makes as many traces as the SDK, and each of the SDK's values is in the same span."""
     found = compared(examples / name, tmp_path, {})
     assert len(found.ours) == len(found.official) > 0
     assert found.missing == []

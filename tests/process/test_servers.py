@@ -108,7 +108,7 @@ def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp
 
 
 def ask(path: Path, number: int) -> int:
-    """Send one request; repeat it if its worker is just being replaced."""
+    """Send one request; repeat the request if its worker is being replaced."""
     statuses: list[int] = []
 
     def is_answered() -> bool:

@@ -66,7 +66,7 @@ def test_steps_one_after_the_other(told: Told) -> None:
 
 
 def test_steps_side_by_side(told: Told) -> None:
-    """No call comes after one in an open span, or after one that another thread began."""
+    """A call does not come after calls in an open span, or after calls that another thread began."""
     found: list[int] = []
 
     def asked(number: int) -> None:

@@ -166,7 +166,7 @@ def test_the_nearest_entry_is_taken_by_who_accepts_it() -> None:
 
 
 def test_who_adds_to_a_cassette_asks_for_what_is_known() -> None:
-    """In a mode that adds calls, an unknown call is no divergence."""
+    """In a mode that adds calls, an unknown call is not a divergence."""
     script = Script(BRANCHES)
 
     assert script.take_known(ask("unheard"), at="") is None

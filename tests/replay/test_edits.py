@@ -229,7 +229,7 @@ def test_another_model_is_told(protocol: Protocol, call: int) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
 @pytest.mark.parametrize("call", range(3))
 def test_a_call_that_is_left_out_is_told(protocol: Protocol, call: int) -> None:
-    """If a call is left out, the divergence is that the next one came before it."""
+    """If a call is left out, the divergence is that the next call came before the missing one."""
     check_an_order(shop_talk(), protocol, call)
 
 

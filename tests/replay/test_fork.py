@@ -13,7 +13,7 @@ import pytest
 
 import forked_shop
 import pandaprobe_otel
-import pandaprobe_otel.mapping.assemble  # here: two threads that compile it for pytest confuse CPython 3.11
+import pandaprobe_otel.mapping.assemble  # not later: two threads that compile it confuse CPython 3.11
 from command_line import clean_environment, run_here
 from pandaprobe_otel import bootstrap
 from pandaprobe_otel.errors import RecordingError
@@ -270,7 +270,7 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
 
 
 def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace can be forked like a recording: it names the program and its arguments; the fork's trace names it."""
+    """A trace, which names program and arguments, can be forked like a recording; the fork's trace names this trace."""
     forked_shop.shop(**QUESTION)
     assert pandaprobe_otel.flush()
     assert len(shop.received) == 5

@@ -151,7 +151,7 @@ def test_a_failed_test_leaves_the_old_file(run_suite: RunSuite, tmp_path: Path) 
 
 
 def test_the_end_of_a_recording(run_suite: RunSuite) -> None:
-    """After `ends_at` the block ends and the assertions run; without the block, an error explains this."""
+    """After `ends_at`, `to_the_end()` ends its block; a test without this block fails with a hint."""
     recorded = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask(); ask('two')\n"
     assert run_suite(recorded).code == 0
     mended = (

@@ -403,7 +403,7 @@ def _requests(url: str) -> Iterator[bytes]:
 
 
 def _aiohttp(url: str) -> Iterator[bytes]:
-    """Read in a separate event loop, so that all libraries are read alike."""
+    """Read an answer with aiohttp in a separate event loop, so that tests read all libraries alike."""
     loop = asyncio.new_event_loop()
 
     async def pieces() -> Any:
@@ -477,7 +477,7 @@ def test_a_stream_that_broke(library: str, server: ProviderServer, tmp_path: Pat
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_an_app_that_leaves_early(library: str, server: ProviderServer, tmp_path: Path) -> None:
-    """An app may leave a stream early, in recording and replay; if it reads further in the replay, this is an error."""
+    """An app may leave a stream early, in recording and replay; reading further in the replay is an error."""
     gone = threading.Event()
     read = LIBRARIES[library]
 

@@ -133,7 +133,7 @@ def test_tools_run_unless_they_are_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "played"), [("own", RefundError), ("builtin", ValueError), ("odd", RuntimeError)])
 def test_errors_are_raised_again(kind: str, played: type[Exception], tmp_path: Path) -> None:
-    """A recorded error is raised with its own class if this takes one text, else as a RuntimeError."""
+    """A recorded error is raised with its own class if this class takes one text, else as a RuntimeError."""
     raised: list[Exception] = []
 
     def program() -> None:

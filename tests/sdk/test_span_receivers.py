@@ -103,7 +103,7 @@ def test_the_launcher_and_a_way_of_the_app_deliver_once(launcher: str, way: str,
 
 @pytest.mark.parametrize("launcher", BY_LAUNCHER[1:])
 def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launcher: str, tmp_path: Path) -> None:
-    """A file's `local` is the destination of traces, and names that are no settings of an exporter are logged."""
+    """A file's `local` is the destination of traces, and names that are not an exporter's settings are logged."""
     there = tmp_path / "there.jsonl"
     result = launched(tmp_path, launcher, local=str(there), lokal="x", instrument=False)
 

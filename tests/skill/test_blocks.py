@@ -39,7 +39,7 @@ EXPECTED = {
     "python -m pytest tests/test_refund.py": (1, PROGRAM.fails),
     "pandaprobe-otel rerun TRACE --entry shop:answer --from 2 --prompt prompt.md": (0, "fork of answer from 2"),
 }
-"""Each command's exit code and a part of its output; a code of None allows 0 and 1, and without both it is not run."""
+"""Each command's exit code (None: 0 or 1) and a part of its output; a command with None alone is not run."""
 
 
 def _commands() -> Iterator[str]:

@@ -19,7 +19,7 @@ print("httpx" in sys.modules)
 
 @pytest.mark.parametrize(("proxy", "is_loaded"), [("http://127.0.0.1:9", True), ("", False)])
 def test_a_proxy_has_httpx_loaded_by_init(proxy: str, is_loaded: bool, tmp_path: Path) -> None:
-    """With a proxy, `init()` loads httpx: OpenAI's client might find it half loaded if a thread did so later."""
+    """With a proxy, `init()` loads httpx: if a thread loaded it later, OpenAI's client might find it half loaded."""
     environment = {**clean_environment(tmp_path), "HTTPS_PROXY": proxy, "HTTP_PROXY": "", "ALL_PROXY": ""}
     environment = {name: value for name, value in environment.items() if name not in ("https_proxy", "all_proxy")}
     done = subprocess.run(

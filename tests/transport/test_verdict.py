@@ -65,6 +65,6 @@ def test_whether_a_lost_request_may_have_arrived_decides() -> None:
 
 
 def test_a_body_that_is_no_json_object_is_no_problem() -> None:
-    """A body that is no JSON object is judged by its status."""
+    """A body that is not a JSON object is judged by its status."""
     for body in (b"", b"[1]", b"\xff\xfe", b"[" * 100_000):
         assert judge(Answer(status=503, body=body)).kind is VerdictKind.UNAVAILABLE

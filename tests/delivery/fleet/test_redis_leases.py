@@ -27,7 +27,7 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis(running: RedisServer) -> RedisServer:
-    """Return this Redis with an epoch only, as if a fleet that ended had used it."""
+    """Return the running Redis with only an epoch in it, as a fleet that has ended leaves it."""
     begin_anew(running, "one")
     return running
 
@@ -96,7 +96,7 @@ def take(place: RedisLeases, most: int = 3) -> int:
 
 
 def test_processes_take_from_the_same_tokens(fleet: Fleet) -> None:
-    """Two processes share three tokens; the fourth request gets no token and the time to wait."""
+    """Two processes share three tokens; the fourth request gets the time to wait instead of a token."""
     one, other = fleet.process(), fleet.process()
     assert len({take(one), take(other), take(one)}) == 3
     reply = other.take(3, 0)
@@ -130,7 +130,7 @@ def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
 
 
 def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
-    """With two tokens out and at most one allowed, a process waits until both come back."""
+    """While two tokens are lent, a process that allows only one lent token waits until both come back."""
     place = fleet.process()
     for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
         place.put_back(token, wait_s)

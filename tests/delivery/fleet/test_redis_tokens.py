@@ -257,7 +257,7 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 
 def test_who_may_take_more_asks_although_others_wait() -> None:
-    """A caller that may use all tokens gets one, even after a caller that leaves 95 free was refused."""
+    """A caller that may use all tokens gets a token, even after a caller that leaves 95 free was refused."""
     redis = ModelRedis()
     tokens = RedisTokens(ModelLeases(redis, 1), Notices(lambda: 0.0))
     assert tokens.take(100, 0.0) is None  # from a Redis that lost its data, which lends nothing yet

@@ -27,7 +27,7 @@ RIGHT = 1_800_000_000.0
 
 
 class Machine:
-    """A machine that may sleep: meanwhile the network and the server go on, its processes and their clocks do not."""
+    """A machine that may sleep; in a sleep, its processes and their clocks stop, and network and server continue."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -63,7 +63,7 @@ class SleepingProcess(SpooledProcess):
         return self._machine.monotonic()
 
     def time_of(self, reading: float) -> float:
-        """Return the world's time at which the clock will show this if the machine does not sleep before."""
+        """Return the world's time at which the clock will show this reading, unless the machine sleeps before."""
         return reading + self._machine.slept_s + 1e-9
 
     def boot_clock(self) -> float:
@@ -114,13 +114,13 @@ FIRST_SET_LATER = [
     ("the clock is set", 0.0),
     ("a process dies", 0),
 ]
-"""More than can be sent between two searches of the directory."""
+"""A clock that is set late, while more traces wait than can be sent between two searches of the directory."""
 AHEAD_WHILE_SATURATED = [("traces", 300), ("time passes", 1.0), ("the clock is set", 3600.0), ("time passes", 30.0)]
 
 
 @pytest.mark.parametrize("examples", [3, pytest.param(500, marks=IN_FULL)])
 def test_clocks_that_jump_and_sleeps_cost_nothing(examples: int) -> None:
-    """Two processes share the limit and inherit from each other: all arrives in time, and none is refused."""
+    """Two processes share the limit and adopt each other's requests: all arrive in time, and none is refused."""
 
     @settings(max_examples=examples, phases=UNSHRUNK)
     @given(events=st.lists(EVENTS, min_size=8, max_size=16), seed=st.integers(0, 1000))

@@ -111,11 +111,11 @@ def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, proces
 
     assert codes == [0] * processes
     assert statuses == [202] * (60 // processes * processes)
-    assert 2.0 <= took <= 30.0  # 60 if each process had waited for the one before
+    assert 2.0 <= took <= 30.0  # 60 s if each process had waited for the one before it
 
 
 def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
-    """A restarted process uses only what the last one left of the budget, and the limit is still used."""
+    """A restarted process uses only the budget that the last process left; together they use the whole limit."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
         runs = 0

@@ -195,7 +195,7 @@ def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 4080], ids=["empty", "x", "head"])
 def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound: Path, content: bytes) -> None:
-    """An empty file counts as no file, and a file that is no database is set aside."""
+    """An empty file counts as a missing one, and a file that is not a database is set aside."""
     database = damaged_copy(sound, tmp_path / "copy")
     database.write_bytes(content)
     _, found = survivors(tmp_path / "copy")

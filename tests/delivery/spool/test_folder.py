@@ -1,4 +1,4 @@
-"""Any directory that a setting may name, or that others may have made: used or not, and never without a word."""
+"""Any directory that a setting may name or that others may have made: it is safe, or the log names it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make(path: Path, kind: str, *, mode: int, owner: int) -> None:
 def test_a_directory_is_safe_or_named_once(
     heard: list[str], kind: str, mode: int, owner: int, is_made_late: bool
 ) -> None:
-    """Others may make it after this process has looked for it. It is still used: the choice is the user's."""
+    """A link, or a directory that others own or may write to, is used, since the user chose it, and is logged once."""
     heard.clear()
     with TemporaryDirectory(dir=MEMORY_DISK) as scratch:
         path = Path(scratch) / "spool"

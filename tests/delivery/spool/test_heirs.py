@@ -84,7 +84,7 @@ class Past:
 def test_heirs_that_trace_nothing_send_what_any_dead_processes_have_left(
     events: list[tuple[str, int]], order: list[int], heirs: int
 ) -> None:
-    """Processes start, adopt, trace and die in any order; then some are started that only have the setting."""
+    """Processes start, adopt, trace and die in any order; new ones, which only have the setting, then send the rest."""
     got: set[str] = set()
     left: list[str] = []
 

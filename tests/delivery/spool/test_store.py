@@ -234,7 +234,7 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
 
 
 def test_what_is_damaged_and_too_old_is_counted_once(tmp_path: Path) -> None:
-    """The ledger would otherwise count more spans than ever ended."""
+    """A request that is damaged and too old is counted once; else the ledger would count more spans than ended."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     own = run.folder.own

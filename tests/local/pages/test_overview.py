@@ -94,7 +94,7 @@ def overview(rows: list[Row], sealed: int, until: int) -> Overview:
 @given(ROWS, st.integers(0, 40), st.integers(1, 4000))
 @settings(max_examples=25)
 def test_the_figures_are_those_of_a_slow_count(rows: list[Row], sealed: int, more: int) -> None:
-    """Columns add up to the total; percentiles are values that occurred, and enough traces took no longer."""
+    """Columns add up to the total; a percentile is the time of a trace, and its share of the traces took no longer."""
     found = overview(rows, sealed, max(start for start, *_ in rows) + more)
 
     assert len(found.buckets) == BUCKETS
@@ -230,7 +230,7 @@ ROWS_OF_PAGE = [
 
 @pytest.mark.parametrize(("query", "name", "traces"), ROWS_OF_PAGE)
 def test_each_row_links_to_its_traces(server: LocalServer, query: dict[str, str], name: str, traces: int) -> None:
-    """Each name leads to the traces behind its figures, with any characters in it and any search above it."""
+    """Each name links to the traces behind its figures, with any characters in the name and any search on the page."""
     page = httpx.get(f"{server.url}/ui/overview", params=query).raise_for_status().text
     link = next(href for href, text in re.findall(r'<td><a href="([^"]+)">([^<]*)</a>', page) if unescape(text) == name)
 
@@ -238,7 +238,7 @@ def test_each_row_links_to_its_traces(server: LocalServer, query: dict[str, str]
 
 
 def test_a_row_of_a_range_links_to_its_traces_within_the_range() -> None:
-    """The list knows no month, so the link carries the range itself."""
+    """The link contains the range itself, because the list has no filter for a month."""
     now = datetime.now(UTC)
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "recent"}

@@ -45,7 +45,7 @@ def _span(name: str, begin: float, end: float | None, parent: str | None = None,
 
 
 def test_the_critical_path_is_what_the_trace_waited_for() -> None:
-    """Of two parallel steps only the longer one is critical, and so is the step before it."""
+    """Of two parallel steps only the longer one is critical; the steps before and after both are critical too."""
     spans = [
         _span("root", 0, 10),
         _span("first", 0, 2, "root"),

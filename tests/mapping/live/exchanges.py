@@ -18,7 +18,7 @@ REFUSED = "The model is busy, try again"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer by the semantic conventions: cached tokens are input, thoughts are output."""
+    """Token counts of one answer by the semantic conventions: cached tokens count as input, thoughts as output."""
 
     prompt: int
     completion: int

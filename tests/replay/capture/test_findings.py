@@ -1,4 +1,4 @@
-"""Findings: the faults of a program in a trace, which its use of the model's answers shows."""
+"""Findings: faults of a program that show in its trace, by the use that it made of the model's answers."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _captured(made: StoredTrace, folder: Path, **wishes: Any) -> tuple[str, tupl
 
 
 def test_embeddings_within_a_tool_are_never_made(tmp_path: Path) -> None:
-    """Embeddings made within a tool are not replayed, because the tool as a whole is."""
+    """Embeddings made within a tool are not replayed, because the whole tool is replayed."""
     inner = {**span("embed", "EMBEDDING", 3.2, 3.8), "parent_span_id": identity("search-3")}
     text, _ = _captured(trace(GOOD, tool("search", 3, 4, {"query": "q"}), inner), tmp_path)
     assert "tools=True" in text
@@ -82,7 +82,7 @@ def test_a_program_without_a_name_leaves_a_function(tmp_path: Path) -> None:
 
 
 def test_the_entry_of_the_project_counts_where_the_trace_names_none(tmp_path: Path) -> None:
-    """`entry` under [tool.pandaprobe] names the program; its source gives the parameter's name and that it is async."""
+    """`entry` under [tool.pandaprobe] names the program; its source shows its parameter and that it is async."""
     (tmp_path / "pyproject.toml").write_text('[tool.pandaprobe]\nentry = "shop:reply"\n', encoding="utf-8")
     (tmp_path / "shop.py").write_text("async def reply(question: str) -> str: ...\n", encoding="utf-8")
     text, _ = _captured(trace(GOOD), tmp_path)
