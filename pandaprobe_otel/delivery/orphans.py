@@ -20,7 +20,7 @@ class Orphans:
         self._adopted: OrderedDict[str, str] = OrderedDict()
         """Derived id of each adopted trace."""
         self._is_posted: dict[str, bool] = {}
-        """Whether the server has accepted a create under a derived id."""
+        """True for each derived id under which the server has accepted a create."""
         self._in_a_row: Counter[str] = Counter()
 
     def followed(self, request: OutgoingRequest) -> OutgoingRequest:

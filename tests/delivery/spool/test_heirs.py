@@ -1,4 +1,4 @@
-"""What dead processes have left, sent by processes that trace nothing themselves."""
+"""The remains of dead processes, sent by processes that trace nothing themselves."""
 
 from __future__ import annotations
 
