@@ -19,6 +19,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import SpanMaker
+from unshrunk import UNSHRUNK
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
 
@@ -33,36 +34,6 @@ def a_span() -> Span:
     span = TRACER.start_span("root")
     assert isinstance(span, Span)
     return span
-
-
-def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polls check only traces that are due, so that a thousand idle open traces cost nothing."""
-    looked: list[TraceBuffer] = []
-    stage = Assembler._stage
-
-    def counting(self: Assembler, buffer: TraceBuffer, now: float) -> Stage | None:
-        looked.append(buffer)
-        return stage(self, buffer, now)
-
-    monkeypatch.setattr(Assembler, "_stage", counting)
-    assembler, maker = an_assembler(), SpanMaker()
-    roots = [maker.start("root") for _ in range(1000)]
-    for root in roots:
-        assembler.started(root, 0.0)
-        child = maker.start("child", root)
-        assembler.started(child, 0.0)
-        assembler.ended(fields_of(maker.end(child)), 0.0)
-        maker.exporter.clear()
-    for poll in range(1, 2990):  # five minutes
-        assert list(assembler.due(poll / 10)) == []
-    assert looked == []
-    for poll in range(1, 100):
-        assembler.ended(fields_of(maker.end(roots[poll])), 299 + poll / 1000)
-        assert list(assembler.due(299 + poll / 1000)) == []
-    assert looked == []
-    segments = list(assembler.due(300.0))
-    assert len(looked) == 1000
-    assert sorted(segment.stage for segment in segments) == [Stage.FIRST] * 901 + [Stage.WHOLE] * 99
 
 
 def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
@@ -145,33 +116,51 @@ def test_too_many_open_spans_are_given_up_and_that_is_said(
     assert sum(len(segment.ended) for segment in segments) == 11
 
 
-STEPS = ("root", "child", "end", "forget", "look")
+STEPS = ("root", "child", "child", "child", "end", "lose", "forget", "look")
+MOST_SPANS, MOST_TRACES = 12, 5
+STEP_S, POLLS = 7.0, 50
 
 
-@settings(max_examples=8)
+@settings(max_examples=10, phases=UNSHRUNK)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_size=60, max_size=120))
 def test_whatever_starts_and_never_ends_the_open_spans_are_counted_and_bounded(steps: list[tuple[str, int]]) -> None:
-    """The count of open spans stays exact and bounded, whatever spans start, end or are dropped."""
+    """Spans start in old traces and new ones, end in any order, find no room, or are forgotten by the app.
+
+    Polls look at traces that have changed, and at others once in a while.
+    """
+    looks: list[TraceBuffer] = []
+    due_at = Assembler._due_at
+
+    def counting(self: Assembler, buffer: TraceBuffer, now: float) -> float:
+        looks.append(buffer)
+        return due_at(self, buffer, now)
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(assembling, "MAX_OPEN_SPANS", 12)
-        patched.setattr(assembling, "MAX_OPEN_TRACES", 7)
+        patched.setattr(Assembler, "_due_at", counting)
+        patched.setattr(assembling, "MAX_OPEN_SPANS", MOST_SPANS)
+        patched.setattr(assembling, "MAX_OPEN_TRACES", MOST_TRACES)
         assembler, maker, held = an_assembler(), SpanMaker(), list[Span]()
         parent: Span | None = None
         for number, (step, which) in enumerate(steps):
-            now = number * 7.0
+            now = number * STEP_S
             if step in ("root", "child"):
                 parent = held[which % len(held)] if step == "child" and held else None
                 held.append(maker.start("span", parent))
                 assembler.started(held[-1], now)
             elif step == "look":
-                list(assembler.due(now))
-                assert assembler._open_spans <= 12
-                assert len(assembler) <= 7
+                for poll in range(POLLS):
+                    list(assembler.due(now + poll / 10))
+                assert assembler._open_spans <= MOST_SPANS
+                assert len(assembler) <= MOST_TRACES
             elif held:
                 if step == "end":
                     assembler.ended(fields_of(maker.end(held[which % len(held)])), now)
+                elif step == "lose":
+                    context = held[which % len(held)].get_span_context()
+                    assembler.lost(context.trace_id, context.span_id, now)
                 del held[which % len(held)]
             assert assembler._open_spans == sum(len(buffer.open) for buffer in assembler._buffers.values())
+        assert len(looks) <= len(steps) + MOST_TRACES * len(steps) * STEP_S / Timing().append_every_s
         parent = None
         held.clear()
         maker.exporter.clear()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Set
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel import agent, start_trace
 from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.mapping import clean
 from pandaprobe_otel.mapping.clean import MAX_LOOKS
 from span_recorder import SpanRecorder
+from unshrunk import UNSHRUNK
 
 FIELD = 262_144
 looks: Counter[str] = Counter()
@@ -121,6 +125,51 @@ def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
     assert looks.total() <= 3 * MAX_LOOKS
     assert len(text.encode()) <= FIELD
     json.loads(text)
+
+
+FEW_LOOKS = 300
+Container = Callable[[int, Any], Any]
+PLAIN_KINDS: list[Container] = [
+    lambda size, item: [item] * size,
+    lambda size, item: (item,) * size,
+    lambda size, item: dict.fromkeys(map(str, range(size)), item),
+]
+PLAIN_SHAPES = st.lists(st.tuples(st.sampled_from(PLAIN_KINDS), st.sampled_from([1, 30, 9000])), max_size=8)
+
+
+def lines_run(value: Any) -> int:
+    """Return how many lines of the cleaning run for a value. Plain containers do not tell when they are looked at."""
+    lines = 0
+
+    def local(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return local
+
+    def each_call(frame: FrameType, event: str, argument: Any) -> Any:
+        return local if frame.f_code.co_filename == clean.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(each_call)
+    try:
+        encode(value)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@given(PLAIN_SHAPES)
+@settings(max_examples=30, phases=UNSHRUNK)
+def test_any_plain_container_costs_a_bounded_number_of_steps(
+    shape: list[tuple[Container, int]],
+) -> None:
+    """Lists in lists, of any length at any depth."""
+    value: Any = "text"
+    for kind, size in shape:
+        value = kind(size, value)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clean, "MAX_LOOKS", FEW_LOOKS)
+        assert lines_run(value) <= 40 * FEW_LOOKS
 
 
 @pytest.mark.parametrize("kind", KINDS)

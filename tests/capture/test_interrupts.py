@@ -17,6 +17,7 @@ import pandaprobe_otel
 from pandaprobe_otel import agent, start_trace
 from pandaprobe_otel import session as in_session
 from pandaprobe_otel.capture.tracers import use_tracer_provider
+from span_recorder import recording
 
 LIBRARY = str(Path(pandaprobe_otel.__file__).parent)
 _MOMENTS = ("call", "return", "c_return")
@@ -187,4 +188,31 @@ def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
         assert get_current() is before
         assert interrupter.current is None or not interrupter.current.is_recording()
     assert moments > 10
-    caplog.clear()  # a block interrupted before it was entered is logged as forgotten
+    caplog.clear()  # a block that an interrupt has kept from being entered is told of as one that was forgotten
+
+
+class Interrupting:
+    """A value whose code is interrupted while it is recorded."""
+
+    def model_dump(self) -> dict[str, int]:
+        raise KeyboardInterrupt
+
+
+def enter(value: object) -> None:
+    """Enter a block that records the value."""
+    with agent("plain", input=value):
+        pass
+
+
+@pytest.mark.parametrize("use", [plain, enter, lambda value: run(ask(value))], ids=["call", "block", "coroutine"])
+def test_an_interrupt_in_code_of_the_app_ends_the_span(use: Callable[[object], object]) -> None:
+    """The interrupt is the app's; the trace shows that it was cancelled, instead of waiting for the end of a span."""
+    with recording() as recorder:
+        with pytest.raises(KeyboardInterrupt):
+            use(Interrupting())
+        assert [dict(span.attributes or {})["pandaprobe.outcome"] for span in recorder.spans] == ["cancelled"]
+
+
+async def ask(value: object) -> None:
+    """Await a decorated coroutine."""
+    await answer(value)
