@@ -37,7 +37,7 @@ class SpooledProcess(Process):
         folder: Path,
         *,
         name: str,
-        max_bytes: int = 200_000,
+        max_bytes: int = 1_000_000,  # some 600 bytes for each of the 1,440 traces of a case, and the contents of some
         is_forked: bool = False,
     ) -> None:
         super().__init__(world, server, name=name)
