@@ -144,7 +144,9 @@ class Assembler:
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
-            self._let_go(buffer, now)
+            if self._let_go(buffer, now):
+                self._touched.add(buffer)
+                continue
             stage = self._stage(buffer, by)
             if stage is not None:
                 yield self._take(buffer, stage, now)
@@ -186,6 +188,8 @@ class Assembler:
 
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
         """Return the time of the next check of a trace, if nothing changes before."""
+        if buffer.unreferenced:
+            return now
         if buffer.ended:
             return min(self._complete_at(buffer), self._early_at(buffer))
         return now + self._timing.idle_look_s if buffer.open else now
@@ -210,10 +214,11 @@ class Assembler:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _let_go(self, buffer: TraceBuffer, now: float) -> None:
+    def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
         before = len(buffer.open)
-        buffer.let_go(now)
+        may_have_ended = buffer.let_go(now)
         self._open_spans += len(buffer.open) - before
+        return may_have_ended
 
     def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory

@@ -125,6 +125,8 @@ class TraceBuffer:
     entries_ended_at: float | None = None
     look_at: float = math.inf
     """Time of the assembler's next check."""
+    unreferenced: frozenset[int] = frozenset()
+    """Open spans that had no reference in the app at the last call of `let_go`."""
     abandoned: tuple[str, ...] = ()
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
@@ -156,14 +158,21 @@ class TraceBuffer:
             del self.open_entries[span_id]
             self.entries_ended_at = now
 
-    def let_go(self, now: float) -> None:
-        """Stop waiting for spans without references in the app. The end of such a span may still be in the queue."""
-        gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
-        for span_id, span in gone:
+    def let_go(self, now: float) -> bool:
+        """Stop waiting for spans that have had no reference in the app since the previous call.
+
+        At the first call, the end of such a span may still be in the queue. Return True if the trace should wait for
+        it: for each root, but for other spans only once, because an app may drop spans all the time.
+        """
+        before, gone = self.unreferenced, {span_id: span for span_id, span in self.open.items() if span() is None}
+        for span_id in before & gone.keys():
             if len(self.abandoned) < _MOST_NAMES:
-                self.abandoned += (getattr(span, "name", ""),)
+                self.abandoned += (getattr(gone[span_id], "name", ""),)
             self.lose(span_id, now)
             self.last_change = now
+            del gone[span_id]
+        self.unreferenced = frozenset(gone)
+        return bool(gone) and (not before or not self.open_entries.keys().isdisjoint(gone))
 
     def log(self, span_id: int, record: Any) -> int:
         """Add a log record that was emitted in a span; return its approximate size in bytes."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext
 
@@ -67,6 +69,24 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
     scene.end(late, at=3)
     (segment,) = scene.due(3.6)
     assert names(segment.ended) == ["root", "late"]
+
+
+@pytest.mark.parametrize("children", [1, 600])
+def test_the_end_of_a_root_may_still_be_in_the_queue(children: int) -> None:
+    """A root that the app ended and forgot before the worker saw its end is neither given up nor sent without."""
+    scene = Scene()
+    root = scene.start("root")
+    for _ in range(children):
+        scene.end(scene.start("child", root), at=0)
+    in_the_queue = fields_of(scene.maker.end(root))
+    del root
+    gc.collect()
+
+    early = scene.due(0.1)
+    scene.assembler.ended(in_the_queue, 0.2)
+    segments = [*early, *scene.due(1)]
+    assert [names(segment.ended)[-1] for segment in segments] == ["root"]
+    assert [segment.abandoned for segment in segments] == [()]
 
 
 def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
