@@ -67,11 +67,24 @@ def use(name: str, arguments: Any) -> str:
     return str({"get_weather": get_weather, "get_time": get_time}[name](**given))
 
 
+_POEMS: Final = threading.Barrier(3)
+
+
+def _wait_for_the_others() -> None:
+    """Answer no poem before all three are asked for; otherwise, one might end before another begins."""
+    try:
+        _POEMS.wait(5)
+    except threading.BrokenBarrierError:  # a replay asks for fewer
+        _POEMS.reset()
+
+
 def script(messages: Sequence[Message]) -> Reply:
     """Call both tools at once, then answer; answer in JSON if asked to."""
     last = str(messages[-1])
     if "as JSON" in last:
         return Reply(text='{"place": "Paris", "degrees": 21}')
+    if str(messages[-1].get("content")).startswith("a poem about"):
+        _wait_for_the_others()
     if "poem" in last or "summary" in last:
         return Reply(text=f"About {last[-60:]!r}: roses are red.")
     if any(message.get("role") == "tool" for message in messages):
