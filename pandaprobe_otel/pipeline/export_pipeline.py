@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.config.resolve import Config
@@ -329,7 +330,10 @@ class ExportPipeline:
             failed("the live view", error)
 
     def _put_scores(self) -> None:
-        scores = [self._scores.popleft() for _ in range(len(self._scores))]
+        scores: list[OutgoingRequest] = []
+        with suppress(IndexError):  # the worker and the app take scores at the same time
+            for _ in range(len(self._scores)):
+                scores.append(self._scores.popleft())  # noqa: PERF401 - what was taken stays if there is no more
         if not scores:
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool import destination
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
@@ -507,6 +509,28 @@ def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
     assert len(told) == 1
     assert "sending a score" in told[0].getMessage()
     assert pipeline.status().scores_dropped == {"internal_error": 2_000}
+
+
+class Shared(deque[OutgoingRequest]):
+    """Scores of which another thread takes one after each look at their number."""
+
+    def __len__(self) -> int:
+        """Return the number at the time of the look."""
+        return super().__len__() + 1
+
+
+def test_the_app_and_the_worker_take_scores_at_the_same_time() -> None:
+    """A score that the worker takes while the app hands over all of them raises nothing in the app."""
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
+        pipeline = ExportPipeline(config, counts_starts=True)
+        pipeline._scores = Shared()
+        pipeline._closed = True  # the app hands them over
+        pipeline.put_score({"trace_id": "1", "name": "quality", "value": "1"})
+        pipeline._closed = False
+        assert pipeline._senders is not None
+        assert len(pipeline._senders.policy.outbox) == 1
+        pipeline.shutdown(0)
 
 
 def test_a_score_of_an_unknown_trace_is_a_loss_at_shutdown(caplog: pytest.LogCaptureFixture) -> None:
