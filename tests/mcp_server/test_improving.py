@@ -59,7 +59,7 @@ async def test_a_change_is_proven_and_not_applied(
             state, told = await _tested(mcp, "Be polite.")
             assert (state["state"], "no effect" in told) == ("rejected", True), told
             refused, told = await _step(mcp, "propose", files={"tests/test_app.py": "x = 1\n"})
-            assert (refused["code"], "touches the measure" in told) == ("refused", True)
+            assert (refused["code"], "changes a file that judges runs" in told) == ("refused", True)
             state, told = await _tested(mcp, "Write amounts with a decimal point.")
             assert state["state"] == "accepted", told
             assert "pandaprobe-otel improve apply --folder .pandaprobe/improve/a1" in told
