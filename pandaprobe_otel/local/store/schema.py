@@ -7,6 +7,29 @@ from typing import Final
 
 from pandaprobe_otel.errors import PandaProbeError
 
+_COST: Final = "CAST(ROUND({}.total_cost * 1e9) AS INTEGER)"
+"""Billionths of a dollar. Sums of integers stay exact however often a trace changes."""
+_ADD_TO_SESSION: Final = f"""
+        INSERT INTO sessions
+            SELECT new.project_id, new.session_id, 1, new.status = 'ERROR', new.ended_at IS NOT NULL,
+                COALESCE(new.ended_at - new.started_at, 0), {_COST.format("new")}, new.seq
+            WHERE new.session_id IS NOT NULL
+            ON CONFLICT (project_id, session_id) DO UPDATE SET
+                traces = traces + 1, errors = errors + excluded.errors, ended = ended + excluded.ended,
+                latency = latency + excluded.latency, cost = cost + excluded.cost,
+                last_seq = MAX(last_seq, excluded.last_seq);
+"""
+_TAKE_FROM_SESSION: Final = f"""
+        UPDATE sessions SET
+            traces = traces - 1, errors = errors - (old.status = 'ERROR'), ended = ended - (old.ended_at IS NOT NULL),
+            latency = latency - COALESCE(old.ended_at - old.started_at, 0), cost = cost - {_COST.format("old")},
+            last_seq = CASE WHEN last_seq > old.seq THEN last_seq ELSE COALESCE(
+                (SELECT MAX(seq) FROM traces WHERE project_id = old.project_id AND session_id = old.session_id), 0
+            ) END
+            WHERE project_id = old.project_id AND session_id = old.session_id;
+        DELETE FROM sessions WHERE project_id = old.project_id AND session_id = old.session_id AND traces = 0;
+"""
+
 # Moments are microseconds since the epoch, and JSON is text. Inputs and outputs have their own table for traces, and
 # are the last columns for spans: SQLite reads rows in whole pages, and a list must not read payloads.
 _STEPS: Final[tuple[str, ...]] = (
@@ -325,6 +348,42 @@ _STEPS: Final[tuple[str, ...]] = (
                 ON t.trace_id = s.trace_id WHERE s.trace_id = old.trace_id AND s.name = old.name
                 ORDER BY s.seq DESC LIMIT 1;
     END;
+    """,
+    # Sums of sessions, by which their list is sorted. To add up all traces for each page would take most of its time.
+    f"""
+    CREATE TABLE sessions (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        session_id TEXT NOT NULL,
+        traces INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        ended INTEGER NOT NULL,
+        latency INTEGER NOT NULL,
+        cost INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        PRIMARY KEY (project_id, session_id)
+    ) WITHOUT ROWID;
+    INSERT INTO sessions
+        SELECT project_id, session_id, COUNT(*), SUM(status = 'ERROR'), COUNT(ended_at),
+            SUM(COALESCE(ended_at - started_at, 0)), SUM({_COST.format("traces")}), MAX(seq)
+        FROM traces WHERE session_id IS NOT NULL GROUP BY project_id, session_id;
+    CREATE TRIGGER session_of_new_trace AFTER INSERT ON traces BEGIN {_ADD_TO_SESSION} END;
+    CREATE TRIGGER session_of_changed_trace
+    AFTER UPDATE OF status, started_at, ended_at, total_cost ON traces WHEN new.session_id = old.session_id BEGIN
+        UPDATE sessions SET
+            errors = errors + (new.status = 'ERROR') - (old.status = 'ERROR'),
+            ended = ended + (new.ended_at IS NOT NULL) - (old.ended_at IS NOT NULL),
+            latency = latency + COALESCE(new.ended_at - new.started_at, 0)
+                - COALESCE(old.ended_at - old.started_at, 0),
+            cost = cost + {_COST.format("new")} - {_COST.format("old")}
+            WHERE project_id = new.project_id AND session_id = new.session_id;
+    END;
+    CREATE TRIGGER session_of_moved_trace
+    AFTER UPDATE OF session_id ON traces WHEN new.session_id IS NOT old.session_id BEGIN
+        {_TAKE_FROM_SESSION}
+        {_ADD_TO_SESSION}
+    END;
+    CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
+    DROP INDEX traces_by_arrival;
     """,
 )
 
