@@ -58,6 +58,7 @@ class SenderPool:
         self.policy = self._make_policy()
         self._make_locks()
         self._threads: list[threading.Thread] = []
+        """Live senders."""
         self._waiting = 0
         self._in_flight = 0
         self._newest_request_at = -math.inf
@@ -108,7 +109,7 @@ class SenderPool:
 
         `deadline` is a monotonic time. The call does not wait for requests on disk that cannot be sent by then.
         """
-        if not self._has_live_sender():
+        if not self._threads:
             self._send_until(deadline)
         with self._locked(deadline) as is_locked:
             while is_locked and not self.policy.outbox.is_done:
@@ -187,19 +188,15 @@ class SenderPool:
         closing = self.policy.closing
         if not (closing or may_stay):
             return False
-        alive = sum(thread.is_alive() for thread in self._threads)
         end = self._end(deadline)
         if closing and may_stay:
             end = min(end, now + _PATIENCE_ON_DISK_S)
-        return self._waiting == alive and (self._due_at > end or now >= end)
+        return self._waiting == len(self._threads) and (self._due_at > end or now >= end)
 
     def _end(self, deadline: float) -> float:
         return min(deadline, self._patient_until) if self.policy.blockage.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
-
-    def _has_live_sender(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
 
     def _call_sender(self) -> None:
         """Ensure that a sender takes the new requests, even if the newest request is never answered."""
@@ -209,16 +206,25 @@ class SenderPool:
             self._work.notify()
 
     def _add_sender(self) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= self._max_senders:
             return
         name = f"pandaprobe-sender-{len(self._threads) + 1}"
-        thread = threading.Thread(target=self._send_until, args=(math.inf,), name=name, daemon=True)
+        thread = threading.Thread(target=self._run_sender, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
             return  # during interpreter shutdown, close() sends in its own thread
         self._threads.append(thread)
+
+    def _run_sender(self) -> None:
+        try:
+            self._send_until(math.inf)
+        finally:
+            with self._changed:
+                self._threads.remove(threading.current_thread())
+                is_last = self._stopped and not self._threads
+            if is_last:  # `close` may have left because an answer was late
+                self._transport.close()
 
     def _send_until(self, deadline: float) -> None:
         """Send until stopped. In a thread of the app at its end, send until nothing more can be sent in time."""
@@ -292,8 +298,8 @@ class SenderPool:
 
     def _join_senders(self) -> None:
         until = self._monotonic() + _JOIN_S  # for all of them together, because a stalled server delays each sender
-        for thread in self._threads:
+        for thread in [*self._threads]:
             if thread is not threading.current_thread():
                 thread.join(max(until - self._monotonic(), 0.0))
-        if not self._has_live_sender():
+        if not self._threads:
             self._transport.close()

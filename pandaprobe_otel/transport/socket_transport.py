@@ -102,8 +102,8 @@ class SocketTransport:
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        while self._idle:
-            self._idle.pop().hang_up()
+        while (connection := self._taken()) is not None:
+            connection.hang_up()
 
     def reset_after_fork(self) -> None:
         """Close the descriptors in a forked child. The parent's connections stay open, because this sends nothing."""
@@ -114,15 +114,17 @@ class SocketTransport:
         self._idle.append(connection)
 
     def _reused(self) -> Connection | None:
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                return None
+        while (connection := self._taken()) is not None:
             if time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S and not connection.is_stale:
                 return connection
             connection.hang_up()
         return None
+
+    def _taken(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _connected(self, timeout_s: float) -> Connection:
         if self._open is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +22,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import MAX_SENDERS, SenderPool
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request, Transport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from simulated_delivery import create
 from spools import open_store
 from waiting import wait_until
@@ -145,6 +148,49 @@ def test_the_end_beside_a_stalled_server_takes_no_longer_than_its_timeout(
     assert dropped is not None
     assert end.waited_s <= max(timeout_s, 0.1) + 0.25
     assert (dropped.spans, delivery.left_behind) == ((0, stalled) if is_spooled else (stalled, 0))
+
+
+class SlowServer:
+    """A server that answers requests once it is told to, and then waits for the end of their connections."""
+
+    def __init__(self, requests: int) -> None:
+        self.go_on = threading.Event()
+        self.asked: list[bytes] = []
+        self.ends: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._pool = ThreadPoolExecutor(requests)
+        self._served = [self._pool.submit(self._serve) for _ in range(requests)]
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            self.asked.append(connection.recv(1 << 16))
+            self.go_on.wait(60)
+            connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            self.ends.append(connection.recv(1))
+
+    def close(self) -> None:
+        """Wait for all connections."""
+        self._pool.shutdown()
+        self._listener.close()
+        for served in self._served:
+            served.result()
+
+
+@pytest.mark.parametrize("senders", [1, MAX_SENDERS])
+def test_connections_are_closed_when_their_answers_come_after_the_end(senders: int) -> None:
+    """Senders that wait past the end close their connections, without any help of the garbage collector."""
+    server = SlowServer(senders)
+    delivery = pool_by(SocketTransport(server.url, {}), Ledger())
+    for number in range(senders):
+        delivery.put([create(number)])
+    wait_until(lambda: len(server.asked) == senders)
+    delivery.close(time.monotonic())
+    assert not server.ends
+    server.go_on.set()
+    wait_until(lambda: server.ends == [b""] * senders)
+    server.close()
 
 
 def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
