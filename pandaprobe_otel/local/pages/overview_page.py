@@ -100,11 +100,11 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
         values = [(value(bucket.figures), bucket) for bucket in overview.buckets]
         return columns_of([(found, f"{_when(bucket)}: {label(found)}", link(bucket)) for found, bucket in values], top)
 
-    def line(name: str, value: Callable[[Figures], float | None], top: float) -> tuple[str, str, str]:
-        return name, line_of([value(each.figures) for each in overview.buckets], top), name.replace(" ", "-")
+    def line(name: str, value: Callable[[Bucket], float | None], top: float) -> tuple[str, str, str]:
+        return name, line_of([value(bucket) for bucket in overview.buckets], top), name.replace(" ", "-")
 
     most = _most(overview, lambda figures: figures.count)
-    slowest = _most(overview, lambda figures: max(figures.p95_ms or 0, figures.first_token_ms or 0))
+    slowest = max(max(each.figures.p95_ms or 0, each.first_token_ms or 0) for each in overview.buckets)
     tokens, cost = _most(overview, lambda figures: figures.tokens), _most(overview, lambda figures: figures.cost)
     return [
         Plot(
@@ -119,8 +119,8 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
             measure="p95",
             columns=columns(lambda figures: figures.p95_ms or 0, lambda ms: f"p95 {duration(ms)}", slowest),
             lines=[
-                line("p50", lambda figures: figures.p50_ms, slowest),
-                line("first token", lambda figures: figures.first_token_ms, slowest),
+                line("p50", lambda bucket: bucket.figures.p50_ms, slowest),
+                line("first token", lambda bucket: bucket.first_token_ms, slowest),
             ],
         ),
         Plot(

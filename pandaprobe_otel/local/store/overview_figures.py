@@ -9,6 +9,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 from pandaprobe_otel.local.payloads import dumps
@@ -41,26 +42,28 @@ class Row(Protocol):
 class Figures:
     """Counts, sums and times of some traces. Times are milliseconds; None if no trace has ended.
 
-    Percentiles are by nearest rank, so they are actual values. `first_token_ms` is the median over traces of their
-    longest wait for the first token of a model call.
+    Percentiles are by nearest rank, so they are actual values.
     """
 
     count: int
     errors: int
     p50_ms: float | None
     p95_ms: float | None
-    first_token_ms: float | None
     tokens: int
     cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive."""
+    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive.
+
+    `first_token_ms` is the median over traces of their longest wait for the first token of a model call.
+    """
 
     start: int
     end: int
     figures: Figures
+    first_token_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class Group:
     name: str
     search: str
     figures: Figures
-    calls: tuple[float | None, float | None] | None = None
+    calls: Sequence[float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Overview:
     """All figures of a range. `groups` are by model, tool, agent, release and environment, the most frequent first."""
 
     total: Figures
+    first_token_ms: float | None
     buckets: Sequence[Bucket]
     scores: Sequence[Score]
     groups: Mapping[str, Sequence[Group]]
@@ -116,6 +120,10 @@ class Measured:
         """Return the figures of some of the traces."""
         return _figures(*_cut(bits, self._columns, self._sets.size)[:2], rows)
 
+    def first_token_ms(self) -> float | None:
+        """Return the median wait for the first token."""
+        return _first_token(self.bits, self._columns, self.rows)
+
     def buckets(self, start: int, end: int) -> list[Bucket]:
         """Return the figures of equal intervals of a range."""
         width = max(math.ceil((end - start) / BUCKETS), 1)
@@ -126,7 +134,12 @@ class Measured:
         columns = {**self._columns, _STARTED: self._sets.column(_STARTED)}
         parts = _parted(edges[1:-1], self.bits, columns, self._sets.size)
         return [
-            Bucket(start=edges[at], end=edges[at + 1], figures=_figures(*part, rows))
+            Bucket(
+                start=edges[at],
+                end=edges[at + 1],
+                figures=_figures(*part, rows),
+                first_token_ms=_first_token(*part, rows),
+            )
             for at, (part, rows) in enumerate(zip(parts, places, strict=True))
         ]
 
@@ -160,27 +173,33 @@ class Measured:
         )
         for row in called:
             loose.setdefault(row["called"], []).append(by_seq[row["trace_seq"]])
-        times = self._times(kind, column)
         return [
             Group(
                 name=name,
                 search=search_for(key, name),
                 figures=self.figures(bits, rows),
-                calls=(_of(times.get(name, ()), 0.5), _of(times.get(name, ()), 0.95)),
+                calls=tuple(_of(self._times.get((kind, name), ()), share) for share in (0.5, 0.95)),
             )
             for name, bits, rows in self._most(key, loose)
         ]
 
-    def _times(self, kind: str, column: str) -> dict[str, list[int]]:
-        """Return the durations of calls in the newest traces, by the name of the called model or tool."""
+    @cached_property
+    def _times(self) -> Mapping[tuple[str, str], Sequence[int]]:
+        """Durations of calls in the newest traces, by the kind and the name of the called model, tool or agent."""
         newest = [self.found.base + at for at in last_of(self.found.bits, SAMPLED)]
         # One text for each name, since one row for each call takes longer than all the rest.
         rows = self._connection.execute(
-            f"SELECT {column} AS called, group_concat(ended_at - started_at) AS times FROM spans"
-            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL GROUP BY called",
-            (dumps(newest).decode(), kind),
+            "SELECT kind, CASE kind WHEN 'LLM' THEN model ELSE name END AS called,"
+            " group_concat(ended_at - started_at) AS times"
+            " FROM spans WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind IN ('LLM', 'TOOL', 'AGENT')"
+            " GROUP BY kind, called",
+            (dumps(newest).decode(),),
         )
-        return {row["called"]: [int(time) for time in row["times"].split(",")] for row in rows if row["times"]}
+        return {
+            (row["kind"], row["called"]): [int(time) for time in row["times"].split(",")]
+            for row in rows
+            if row["times"]
+        }
 
     def _most(self, key: str, loose: Mapping[str, Sequence[Row]]) -> list[tuple[str, int, Sequence[Row]]]:
         values = self._sets.values([key], most=100)
@@ -204,6 +223,7 @@ def overview_of(
     buckets = measured.buckets(start, max(last + 1, end or 0))
     return Overview(
         total=measured.figures(measured.bits, measured.rows),
+        first_token_ms=measured.first_token_ms(),
         buckets=buckets,
         scores=scores_of(connection, project_id, found, start, buckets[0].end - buckets[0].start, len(buckets)),
         groups=measured.groups(),
@@ -241,17 +261,20 @@ def _parted(
 
 
 def _figures(bits: int, columns: Mapping[str, Column], rows: Sequence[Row]) -> Figures:
-    waits = [row["first_token"] for row in rows if row["first_token"] is not None]
     times = [row["ended_at"] - row["started_at"] for row in rows if row["ended_at"] is not None]
     return Figures(
         count=bits.bit_count() + len(rows),
         errors=(bits & columns["failed"].known).bit_count() + sum(row["status"] == "ERROR" for row in rows),
         p50_ms=_rank(columns["latency"], bits, times, 0.5),
         p95_ms=_rank(columns["latency"], bits, times, 0.95),
-        first_token_ms=_rank(columns["longest ttft"], bits, waits, 0.5),
         tokens=columns["tokens"].total(bits) + sum(row["total_tokens"] for row in rows),
         cost=columns["cost"].total(bits) / COST_UNITS + math.fsum(row["total_cost"] for row in rows),
     )
+
+
+def _first_token(bits: int, columns: Mapping[str, Column], rows: Sequence[Row]) -> float | None:
+    waits = [row["first_token"] for row in rows if row["first_token"] is not None]
+    return _rank(columns["longest ttft"], bits, waits, 0.5)
 
 
 def _rank(column: Column, bits: int, others: Iterable[int], share: float) -> float | None:
