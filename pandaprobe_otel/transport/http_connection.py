@@ -11,15 +11,19 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, Answer
 
 _MAX_HEAD: Final = 1 << 20
+_Given = TypeVar("_Given")
+_Done = TypeVar("_Done")
+_Event: TypeAlias = Literal["POLLIN", "POLLOUT"]
+
 _AT_ONCE: Final = 16 << 10
-"""Bytes read at once. Python reserves them for as long as a server leaves a sender without an answer."""
+"""Bytes read at once."""
 _JOINED_BELOW: Final = 128 << 10
 """Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
 _EARLY_ANSWER_S: Final = 1.0
@@ -35,10 +39,24 @@ class NotHttpError(Exception):
 
 
 class Connection:
-    """Connection for one exchange at a time; unusable after any exception."""
+    """Connection for one exchange at a time; unusable after any exception.
+
+    The socket never blocks. Each exchange waits for it with the time that is left, which takes half the system calls of
+    a socket with a timeout (benchmarks/delivery/transports.py).
+    """
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
         self._socket = connected
+        self._is_readable = _poll(connected, "POLLIN")
+        self._pending: Callable[[], int] | None = getattr(connected, "pending", None)
+        """Number of bytes that a TLS socket has read ahead."""
+        self._needs_read: tuple[type[OSError], ...] = ()
+        self._needs_write: tuple[type[OSError], ...] = ()
+        if self._pending is not None:
+            import ssl
+
+            self._needs_read, self._needs_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         self._deadline = 0.0
         self.is_reusable = True
         """True if the connection may carry another request."""
@@ -65,11 +83,7 @@ class Connection:
     @property
     def is_stale(self) -> bool:
         """True if the other side has closed the idle connection, or has sent unrequested data."""
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return self._is_readable(0.0)
 
     def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
         """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
@@ -103,8 +117,7 @@ class Connection:
     def _answer(self, most_read: int | None) -> Answer:
         reading = _Reading(most_read)
         while not reading.is_complete:
-            self._limit_time()
-            data = self._socket.recv(_AT_ONCE)
+            data = self._read()
             if not data:
                 self.is_reusable = False
                 reading.end()
@@ -114,17 +127,42 @@ class Connection:
         return Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
 
     def _write(self, data: bytes) -> None:
-        """Write all data before the deadline; a TLS socket's `sendall` would apply the timeout to each part."""
         rest = memoryview(data)
         while rest:
-            self._limit_time()
-            rest = rest[self._socket.send(rest) :]
+            rest = rest[self._attempt(self._socket.send, rest, "POLLOUT") :]
 
-    def _limit_time(self) -> None:
+    def _read(self) -> bytes:
+        if not (self._pending and self._pending()):
+            self._wait("POLLIN")
+        return self._attempt(self._socket.recv, _AT_ONCE, "POLLIN")
+
+    def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event) -> _Done:
+        """Call an operation of the socket, and again whenever it would have had to wait."""
+        while True:
+            try:
+                return operation(argument)
+            except BlockingIOError:
+                self._wait(event)
+            except self._needs_read:
+                self._wait("POLLIN")
+            except self._needs_write:
+                self._wait("POLLOUT")
+
+    def _wait(self, event: _Event) -> None:
         remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
+        happens = self._is_readable if event == "POLLIN" else _poll(self._socket, event)
+        if remaining <= 0 or not happens(remaining):
             raise TimeoutError("timed out")
-        self._socket.settimeout(remaining)
+
+
+def _poll(connected: socket.socket, event: _Event) -> Callable[[float], bool]:
+    """Return a function that waits for an event, or an error, of a socket; it returns False after some seconds."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(connected, getattr(select, event))
+        return lambda timeout_s: bool(poll.poll(timeout_s * 1000))
+    reading, writing = ([connected], []) if event == "POLLIN" else ([], [connected])
+    return lambda timeout_s: any(select.select(reading, writing, [], timeout_s))
 
 
 class _Reading:

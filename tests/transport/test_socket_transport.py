@@ -246,6 +246,41 @@ def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert accepted.status == 202
 
 
+@pytest.mark.parametrize("has_poll", [True, False], ids=["poll", "select"])
+@pytest.mark.parametrize("is_tls", [True, False], ids=["tls", "plain"])
+def test_large_requests_and_answers_pass_in_pieces(
+    is_tls: bool, has_poll: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body larger than all buffers is sent as the server reads it, and its large answer is read whole."""
+    sent, answered = b"s" * (8 << 20) + b"end", b"a" * (400 << 10)
+    if not has_poll:  # as on Windows
+        monkeypatch.delattr("select.poll")
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    read = bytearray()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            accepted, _ = listener.accept()
+            with context.wrap_socket(accepted, server_side=True) if is_tls else accepted as connection:
+                while not read.endswith(b"end") and (piece := connection.recv(100_000)):
+                    read.extend(piece)
+                connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n" % len(answered) + answered)
+
+        with ThreadPoolExecutor(1) as pool:
+            served = pool.submit(serve)
+            url = f"{'https' if is_tls else 'http'}://localhost:{listener.getsockname()[1]}"
+            answer = post(url, timeout_s=60, body=sent)
+            served.result()
+
+    assert isinstance(answer, Answer), answer
+    assert answer.body == answered
+    assert read.endswith(sent)
+
+
 @pytest.mark.parametrize(
     "endpoint",
     ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
