@@ -1,8 +1,8 @@
 """Cache of the table results for low-cardinality attributes: operation, provider, model, model parameters, tool.
 
-A program has a few models and a few dozen tools, so these attributes have few combinations of values. The tables are
-applied once per combination, which saves a fifteenth of the cost of a model call (benchmarks/mapping). The cache is
-bounded and holds only numbers and short texts.
+A program has a few models and a few hundred tools and steps at most, so these attributes have few combinations of
+values. The tables are applied once per combination, which saves a fifteenth of the cost of a model call
+(benchmarks/mapping). The cache is bounded and holds only numbers and short texts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ ATTRIBUTES: Final = frozenset(
 )  # fmt: skip
 """Attributes with few different values in one program."""
 
-_MAX_COMBINATIONS: Final = 32
+MAX_COMBINATIONS: Final = 4096
+"""Bound on the combinations of all shapes together, each of which takes 1 to 3 KB."""
 _MAX_TEXT: Final = 256
 _NUMBERS: Final = frozenset({int, float, bool})
 
@@ -61,10 +62,8 @@ class CachedRows:
     kind_attribute: str | None
     """Attribute that decides the kind first, by its value (see `kinds`); None if an uncached one may decide it."""
     kinds: Mapping[str, str]
-    known: dict[tuple[Any, ...], CachedFields] = field(
-        default_factory=dict[tuple[Any, ...], CachedFields], compare=False
-    )
-    """Results by values. The shape fixes their types; otherwise 1, 1.0 and True would be one key."""
+    key: object = field(default_factory=object, compare=False)
+    """Key of the shape's results. The shape fixes the types of values; otherwise 1, 1.0 and True would be one key."""
 
     def read(self, attributes: Mapping[str, Any]) -> CachedFields:
         """Return the result of the rows for these attributes."""
@@ -72,14 +71,14 @@ class CachedRows:
             return NOTHING
         values = self.values(attributes)
         try:
-            return self.known[values]
+            return known[self.key, values]
         except (KeyError, TypeError):  # TypeError: one of them is a list
             pass
         cached = self._worked_out(attributes)
         if all(map(_is_short, values)):
-            if len(self.known) >= _MAX_COMBINATIONS:
-                self.known.clear()
-            self.known[values] = cached
+            if len(known) >= MAX_COMBINATIONS:
+                known.clear()
+            known[self.key, values] = cached
         return cached
 
     def _worked_out(self, attributes: Mapping[str, Any]) -> CachedFields:
@@ -93,6 +92,10 @@ class CachedRows:
         said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
         kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
         return CachedFields(kind, found, metadata, parameters, unusable)
+
+
+known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}
+"""Results by the keys of shapes and by values."""
 
 
 def _is_short(value: Any) -> bool:
