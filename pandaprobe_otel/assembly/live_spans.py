@@ -230,6 +230,8 @@ class LiveSpans:
     def _sent(self, transport: Transport, request: Request) -> Answer | None:
         with self._sending:
             answer = None if self._is_closed else transport.send(request)
+        if self._is_closed:  # `close` may have left because this answer was late
+            transport.close()
         return answer if isinstance(answer, Answer) else None
 
     def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:

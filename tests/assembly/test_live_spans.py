@@ -22,6 +22,7 @@ from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
 from strict_pandaprobe import StrictPandaProbe
+from waiting import wait_until
 
 LOCAL: Final = Answer(status=200, body=b'{"status":"healthy","local":{"live":1,"trace_page":"/ui/traces/{trace_id}"}}')
 HOSTED: Final = Answer(status=200, body=b'{"status":"healthy","version":"0.5.0"}')
@@ -39,14 +40,17 @@ class Server:
     def __init__(self, health: Outcome = LOCAL, takes: Outcome = TAKEN) -> None:
         self.health, self.takes = health, takes
         self.requests: list[Request] = []
+        self.is_closed = False
 
     def send(self, request: Request) -> Outcome:
         """Answer a request."""
+        self.is_closed = False
         self.requests.append(request)
         return self.health if request.path == "/health" else self.takes
 
     def close(self) -> None:
-        """Do nothing."""
+        """Remember the call."""
+        self.is_closed = True
 
     def reset_after_fork(self) -> None:
         """Do nothing."""
@@ -128,6 +132,27 @@ def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
 
     assert before == []
     assert [request.path for request in server.requests] == ["/health", "/local/live"]
+
+
+def test_the_connection_is_closed_if_an_answer_comes_after_the_end() -> None:
+    """A request that outlasts its timeout delays the end only by that time, and then closes the connection itself."""
+    asked, answers = threading.Event(), threading.Event()
+
+    class Late(Server):
+        def send(self, request: Request) -> Outcome:
+            asked.set()
+            answers.wait(60)
+            return super().send(request)
+
+    server = Late()
+    run = Run(server)
+    run.start("run", attributes=AGENT)
+    run.now += LOOK_S
+    run.live.send()
+    assert asked.wait(60)
+    run.live.close()
+    answers.set()
+    wait_until(lambda: server.requests and server.is_closed)
 
 
 def test_a_span_is_told_as_it_begins_and_ends() -> None:
