@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import gc
 import logging
-import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
 from opentelemetry.context import get_current
 
+from left_clients import drop_clients
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
@@ -23,11 +23,9 @@ def short_collections() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
-    """Collect garbage at the end of each file, so that clients left open are not found in another file's tests."""
+    """Drop clients at the end of each file, so that they are not found in another file's tests."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    drop_clients()
 
 
 @pytest.fixture(scope="module")

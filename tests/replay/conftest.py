@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from conformance.adapter import Adapter
+from left_clients import drop_clients
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 
@@ -20,6 +21,13 @@ def short_collections() -> None:
     """Hide existing objects from the garbage collector, because tests of abandoned streams collect often."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def found_at_once() -> Iterator[None]:
+    """Drop clients at the end of each file, so that they are not found in another file's tests."""
+    yield
+    drop_clients()
 
 
 @pytest.fixture(autouse=True)
