@@ -85,6 +85,31 @@ def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
         assert numbers(queries, wanted) == (matching, len(matching))
 
 
+@pytest.mark.parametrize("order", SortOrder)
+@pytest.mark.parametrize("wanted", [TraceFilter(), TraceFilter(status="COMPLETED"), TraceFilter(user_id="u")])
+def test_traces_are_listed_by_latency(order: SortOrder, wanted: TraceFilter) -> None:
+    """Pages follow each other by latency, then by arrival. Running traces come first in descending order."""
+    database = Database()
+    with database.write() as connection:
+        connection.execute("INSERT INTO organizations VALUES ('o', 'o', 'free', 0, 's', 0, 0, 0, 0, 0)")
+        connection.execute("INSERT INTO projects VALUES ('p', 'o', 'p', '', 0)")
+        took = [None if number % 5 == 0 else number * 7 % 11 - 2 for number in range(40)]
+        connection.executemany(
+            "INSERT INTO traces (trace_id, project_id, status, started_at, ended_at, created_at, user_id, name,"
+            " folded_name, tags) VALUES (?, 'p', 'COMPLETED', 100, 100 + ?, 0, 'u', 'n', 'n', '[]')",
+            [(str(UUID(int=number)), one) for number, one in enumerate(took)],
+        )
+    by_latency = sorted(range(40), key=lambda number: (took[number] is None, took[number] or 0, number))
+    expected = by_latency if order is SortOrder.ASC else by_latency[::-1]
+    listed: list[int] = []
+    for offset in range(0, 44, 4):
+        rows, total = Queries(database).traces("p", wanted, Slice(limit=4, offset=offset), TraceSortBy.LATENCY, order)
+        listed += [UUID(row["trace_id"]).int for row in rows]
+        assert total == 40
+    database.close()
+    assert listed == expected
+
+
 def test_the_newest_sessions_are_those_whose_last_trace_came_last(queries: Queries) -> None:
     """Sessions are ordered by their latest trace; a filter that excludes nothing returns the same page."""
     newest = list(dict.fromkeys(f"session-{n * 31 % 101}" for n in reversed(range(TRACES)) if n % 3 != 2))

@@ -269,11 +269,31 @@ def _page_of_traces(
         return page_of(connection, project_id, found, asked, TRACE_LIST_COLUMNS), found.count
     where, values = _condition(connection, project_id, wanted)
     total = _count(connection, project_id, wanted, where, values)
+    if sort_by is TraceSortBy.LATENCY and not wanted.is_narrow:
+        return _by_latency(connection, where, values, order, page), total
     rows = connection.execute(
         f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} {ordered} LIMIT ? OFFSET ?",
         (*values, page.limit, page.offset),
     ).fetchall()
     return rows, total
+
+
+def _by_latency(
+    connection: sqlite3.Connection, where: str, values: list[Any], order: SortOrder, page: Slice
+) -> list[sqlite3.Row]:
+    """Return a page of traces in the order of an index, which has running traces at the other end than the list."""
+    latency = _TRACE_ORDER[TraceSortBy.LATENCY]
+    running, ended = (
+        f"SELECT * FROM (SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} AND {condition} ORDER BY {by})"
+        for condition, by in (
+            (f"{latency} IS NULL", f"seq {order.value}"),
+            (f"{latency} IS NOT NULL", f"{latency} {order.value}, seq {order.value}"),
+        )
+    )
+    parts = (running, ended) if order is SortOrder.DESC else (ended, running)
+    return connection.execute(
+        f"{' UNION ALL '.join(parts)} LIMIT ? OFFSET ?", (*values, *values, page.limit, page.offset)
+    ).fetchall()
 
 
 def _condition(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> tuple[str, list[Any]]:

@@ -385,6 +385,8 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
     DROP INDEX traces_by_arrival;
     """,
+    # Finds the slowest traces without sorting all.
+    "CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);",
 )
 
 
