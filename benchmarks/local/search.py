@@ -35,6 +35,7 @@ import httpx
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.models.traces import TraceCreate
 from pandaprobe_otel.local.pages.list_filters import COLUMNS
+from pandaprobe_otel.local.server import short_turns
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.times import iso
 
@@ -290,7 +291,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(arguments.db or Path(folder) / "p.db")
-        with LocalServer(path, limit=None) as server:
+        with short_turns(), LocalServer(path, limit=None) as server:  # as `pandaprobe-otel local`
             services = server.services
             project = services.accounts.project_named(services.accounts.home.id, PROJECT)
             with services.database.write() as connection:
