@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from pandaprobe_otel.mapping import exact_json
+
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -32,16 +34,16 @@ def from_json(data: bytes | str) -> Any:
     The standard library parses documents that orjson refuses: those with NaN and lone surrogates.
     """
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return exact_json.loads(data)
+    except ValueError:
         return _leniently_read(data)
 
 
 def object_from_json(data: Any) -> dict[str, Any] | None:
     """Return the object of a JSON document; None for any other kind of document, and for data that is not JSON."""
     try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        found = exact_json.loads(data)
+    except (TypeError, ValueError):
         try:
             found = _leniently_read(data)
         except (TypeError, ValueError, RecursionError):

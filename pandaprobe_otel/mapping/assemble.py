@@ -11,6 +11,7 @@ import orjson
 
 from pandaprobe_otel.mapping.details_events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
+from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
@@ -60,7 +61,12 @@ def map_views(
     if not views:
         return MappedTrace({}, [], b"{}", NO_SPANS)
     try:
-        return _mapped(views, log_records, whole, options)
+        records = tuple(log_records)
+        mapped = _mapped(views, records, whole, options)
+        if has_large_float(mapped.encoded_trace) or has_large_float(mapped.encoded_spans.joined):
+            with exact_numbers():
+                return _mapped(views, records, whole, options)
+        return mapped
     except Exception as error:  # noqa: BLE001 - whatever a span holds, the app must not notice and the trace must not be lost
         failed("the mapping of a trace", error)
         return _skeleton(views, options)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from pandaprobe_otel.mapping.exact_json import may_be_rounded
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.table_rows import Rows, fill
 
@@ -100,7 +101,7 @@ known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}
 
 def _is_short(value: Any) -> bool:
     kind = type_of(value)
-    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT and not may_be_rounded(value))
 
 
 NO_CACHED_ROWS: Final = CachedRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})

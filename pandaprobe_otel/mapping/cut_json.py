@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import orjson
+from pandaprobe_otel.mapping import exact_json
 
 MARK: Final = "…[cut by OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT]"
 
@@ -62,7 +62,7 @@ def completed(text: str) -> Any:
 def _parsed(whole: str, without_piece: str, text: str) -> Any:
     for candidate in (whole, without_piece):
         try:
-            return orjson.loads(candidate)
+            return exact_json.loads(candidate)
         except ValueError:
             continue
     return text

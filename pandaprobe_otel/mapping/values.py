@@ -6,8 +6,7 @@ import json
 import math
 from typing import Any, Final
 
-import orjson
-
+from pandaprobe_otel.mapping.exact_json import parser
 from pandaprobe_otel.mapping.exact_types import type_of
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
@@ -100,7 +99,7 @@ def decoded(value: Any) -> Any:
         start = value[0]
         if start not in _JSON_STARTS and not (start.isspace() and value.lstrip()[0] in _JSON_STARTS):
             return value
-        return orjson.loads(value)
+        return parser.get()(value)
     except IndexError:  # the text is empty
         return value
     except ValueError:
@@ -129,7 +128,7 @@ def scalar(value: Any) -> Any:
     if type_of(value) is not str:
         return value
     try:
-        return orjson.loads(value)
+        return parser.get()(value)
     except ValueError:
         return value
 

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 import orjson
 
+from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
 
@@ -47,6 +48,11 @@ _SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
 _HIDDEN: Final = "…"
 _EXACT: Final = 1 << 53
 """Bound up to which a float without a fraction is exact, so that it equals the integer."""
+
+
+_MOST_BITS: Final = 63
+_LARGE: Final = "…integer"
+"""Key of the digits of an integer that orjson may not encode."""
 
 
 class Id(str):
@@ -130,6 +136,8 @@ def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Seque
         return items if data else _text_alone(items, key)
     if kind is float and value.is_integer() and abs(value) <= _EXACT:
         return int(value)
+    if kind is int and value.bit_length() > _MOST_BITS:
+        return {_LARGE: str(value)}
     return value
 
 
@@ -164,7 +172,7 @@ def _parsed(text: str) -> Any:
     if text[:1] not in ("{", "[") and text.lstrip()[:1] not in ("{", "["):
         return None
     try:
-        return orjson.loads(text)
+        return exact_json.loads(text)
     except ValueError:
         return None
 

@@ -8,6 +8,8 @@ from typing import Any, Final, cast
 
 import orjson
 
+from pandaprobe_otel.mapping import exact_json
+
 _SHORT: Final = 60
 _SPACED: Final = json.JSONEncoder(ensure_ascii=False)
 _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -16,8 +18,8 @@ _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 def load(data: bytes | str) -> Any:
     """Parse JSON. Raises ValueError, or RecursionError if it is nested too deeply."""
     try:
-        return orjson.loads(data)
-    except ValueError:  # orjson does not support NaN and integers over 64 bits.
+        return exact_json.loads(data)
+    except ValueError:  # NaN, for example, which orjson does not support
         return json.loads(data)
 
 

@@ -16,11 +16,11 @@ from hashlib import blake2b
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-import orjson
-
+from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.json_text import dump_bytes
 from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, ollama, openai, plain_http
 from pandaprobe_otel.replay.protocols.parsed_request import Asked
 from pandaprobe_otel.replay.protocols.tool_results import in_order
@@ -112,7 +112,7 @@ class RequestReader:
                 yield piece
 
     def _piece(self, asked: Asked, name: str, raw: Any, place: int | None) -> Piece | None:
-        text = orjson.dumps(raw)
+        text = dump_bytes(raw)
         known = (name, asked.data, place if self._ignored.by_place else None, text)
         if known in self._known:
             piece = self._known[known]
@@ -161,7 +161,7 @@ def _unread(request: RecordedRequest) -> Asked:
 
 def _json_of(body: bytes) -> Any:
     try:
-        return orjson.loads(body) if body else None
+        return exact_json.loads(body) if body else None
     except ValueError:
         return None
 

@@ -20,6 +20,7 @@ from pandaprobe_otel_integrations._json import from_json, object_from_json, to_j
         (b"{}", {}),
         ('{"a": "\\ud800"}', {"a": "\ud800"}),
         (b'{"a": "\xff"}', {"a": "\ufffd"}),
+        (b'{"wei": 1500000000000000000001}', {"wei": 1_500_000_000_000_000_000_001}),
     ],
 )
 def test_an_object(document: Any, found: dict[str, Any]) -> None:

@@ -131,6 +131,17 @@ def test_numbers_count_by_their_value() -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_integers_of_any_size_count_with_all_their_digits() -> None:
+    """Arguments that differ in the last digit of a number of more than 64 bits give different keys, as in texts."""
+    path = "/v1/chat/completions"
+    amounts = (10**30, 10**30 + 1)
+    keys = [key(path, chat(seed=amount)) for amount in amounts]
+    texts = [key(path, chat(messages=[{"role": "tool", "content": json.dumps({"wei": amount})}])) for amount in amounts]
+
+    assert len({*keys, *texts}) == 4
+    assert [key(path, chat(seed=amount)) for amount in amounts] == keys
+
+
 def test_a_hint_for_a_cache_does_not_count() -> None:
     """Cache hints do not change the key, whether as fields, as with Anthropic, or as items, as with Bedrock."""
     plain = {"model": "c", "system": "S", "messages": [{"role": "user", "content": "Hi"}]}

@@ -93,4 +93,4 @@ def _exists(connection: sqlite3.Connection, table: str) -> bool:
     return found.fetchone() is not None
 
 
-WORDS: Final = Derivation(name="words", version=1, derive=document, keep=_keep, forget=_forget, clear=_clear)
+WORDS: Final = Derivation(name="words", version=2, derive=document, keep=_keep, forget=_forget, clear=_clear)

@@ -5,7 +5,6 @@ A phrase must be inside one string, so that it never spans two messages.
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import unicodedata
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
-import orjson
+from pandaprobe_otel.local.payloads import loads
 
 SHORTEST_PREFIX: Final = 4
 """Minimum number of letters before `*`. A search combines all words with these first letters, and fewer letters have
@@ -64,7 +63,7 @@ def strings_in(payload: str | None) -> Iterator[str]:
     """Yield the texts and numbers of stored JSON."""
     if payload is None:
         return
-    waiting: list[Any] = [_decoded(payload)]
+    waiting: list[Any] = [loads(payload)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
@@ -115,13 +114,6 @@ def _read(asked: str) -> Phrase:
 def _pattern(words: tuple[str, ...], is_prefix: bool) -> re.Pattern[str]:
     end = "" if is_prefix else r"(?![^\W_])"
     return re.compile(r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, words)) + end)
-
-
-def _decoded(payload: str) -> Any:
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError:  # an integer over 64 bits
-        return json.loads(payload)
 
 
 def is_data(text: str) -> bool:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import orjson
-
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
+from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.json_text import dump_bytes
 from pandaprobe_otel.replay.request_keys import ModelRequest, read_request
 
 Body = dict[str, Any]
@@ -73,7 +73,7 @@ class Override:
             body = _with_prompt(read, body, str(self.prompt))
         if has_model:
             request, body = _with_model(request, body, str(self.model), read.protocol)
-        return replace(request, body=orjson.dumps(body))
+        return replace(request, body=dump_bytes(body))
 
 
 def prompt_of(request: ModelRequest) -> Any:
@@ -88,7 +88,7 @@ def prompt_of(request: ModelRequest) -> Any:
 
 def _json_of(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return exact_json.loads(body)
     except ValueError:
         return None
 

@@ -148,6 +148,19 @@ STEPS: dict[str, Callable[[Store, int, int], Any]] = {
 STEP = st.tuples(st.sampled_from([*STEPS, "post", "post", "restart"]), st.integers(0, 9), st.integers(0, 23))
 
 
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**80), 10**30 + 7])
+def test_a_number_of_any_size_is_found_by_its_digits(number: int) -> None:
+    """A number that takes more than 64 bits is found before and after its trace is in the index."""
+    with opened() as store:
+        for at, given in enumerate([{"order": number}, {"order": number + 1}]):
+            body = {"trace_id": str(UUID(int=at + 1)), "name": "n", "started_at": NOW, "input": given, "spans": []}
+            with store.database.write() as connection:
+                store.services.traces.save(connection, store.project.id, TraceCreate.model_validate(body), now=0)
+        for _ in range(2):
+            assert store.found(f'"{abs(number)}"') == [str(UUID(int=1))]
+            store.seal()
+
+
 @given(st.lists(STEP, min_size=3, max_size=24), st.lists(queries(), min_size=6, max_size=6))
 @settings(max_examples=15)
 def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], asked: list[str]) -> None:
