@@ -7,7 +7,7 @@ with orjson. If the encoded trace then contains a float that may have been such 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -46,7 +46,7 @@ parser: Final[ContextVar[Callable[[str], Any]]] = ContextVar("pandaprobe_json_pa
 
 
 @contextmanager
-def exact_numbers() -> Iterator[None]:
+def exact_numbers() -> Generator[None]:
     """Parse the JSON texts in spans without rounding."""
     token = parser.set(loads)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ changed = st.one_of(
 
 
 @contextmanager
-def opened(path: str | Path = MEMORY) -> Iterator[Database]:
+def opened(path: str | Path = MEMORY) -> Generator[Database]:
     """Open a database during the block."""
     database = Database(path)
     yield database
