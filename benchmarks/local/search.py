@@ -35,7 +35,6 @@ import httpx
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.models.traces import TraceCreate
 from pandaprobe_otel.local.pages.list_filters import COLUMNS
-from pandaprobe_otel.local.server import short_turns
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.times import iso
 
@@ -291,7 +290,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(arguments.db or Path(folder) / "p.db")
-        with short_turns(), LocalServer(path, limit=None) as server:  # as `pandaprobe-otel local`
+        with LocalServer(path, limit=None) as server:
             services = server.services
             project = services.accounts.project_named(services.accounts.home.id, PROJECT)
             with services.database.write() as connection:

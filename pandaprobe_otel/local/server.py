@@ -24,10 +24,6 @@ from pandaprobe_otel.local.store.database import MEMORY, Database
 DEFAULT_PORT: Final = 8787
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _STOP_WITHIN_S: Final = 5.0
-_TURN_S: Final = 0.0005
-"""Time for which a thread may keep the interpreter while others wait for it. Python's usual 5 ms would come on top of
-each SQL query of a page while traces are stored.
-"""
 
 
 class LocalServer:
@@ -312,26 +308,12 @@ def serve(
         judge_model=judge_model,
         embedding_model=embedding_model,
     )
-    with short_turns(), server:
+    with server:
         _announce(server, sys.stdout if out is None else out)
         interrupted = threading.Event()
         with _on_interrupt(interrupted.set):
             while server.alive and not interrupted.wait(0.5):
                 pass
-
-
-@contextlib.contextmanager
-def short_turns() -> Generator[None]:
-    """Let the threads of this process take turns quickly: pages take half the time while traces arrive.
-
-    See benchmarks/local/search.py. Only for a process that does nothing but serve.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
 from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.middleware import OuterLayer
-from subprocesses import environment, run_python
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
@@ -122,27 +121,6 @@ def test_serve_prints_how_to_use_it_and_ends_on_sigterm(tmp_path: Path) -> None:
     assert httpx.get(url + "/health", trust_env=False, timeout=60).status_code == 200
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
-
-
-def test_threads_take_turns_quickly_only_while_a_process_serves() -> None:
-    """`serve` shortens the interpreter's switch interval until it ends; a server inside an app leaves it alone."""
-    code = """
-    import os, signal, sys, threading, time
-    from pandaprobe_otel.local import LocalServer, serve
-
-    def end():
-        while not callable(signal.getsignal(signal.SIGTERM)):
-            time.sleep(0.01)
-        print(sys.getswitchinterval(), file=sys.stderr)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with LocalServer():
-        print(sys.getswitchinterval(), file=sys.stderr)
-    threading.Thread(target=end).start()
-    serve(port=0)
-    print(sys.getswitchinterval(), file=sys.stderr)
-    """
-    assert run_python(code, environment(), set_up=False).stderr.split() == ["0.005", "0.0005", "0.005"]
 
 
 def test_serve_refuses_an_open_address() -> None:
