@@ -212,13 +212,17 @@ class Queries:
             sums = connection.execute(
                 f"SELECT {_SESSION_SUMS} FROM traces WHERE {of_page} GROUP BY session_id", (*values, ids)
             ).fetchall()
-            members = connection.execute(
-                # The plus keeps SQLite from reading all traces by start to avoid a small sort.
-                f"SELECT session_id, user_id, tags FROM traces WHERE {of_page} ORDER BY +started_at, seq",
+            users = connection.execute(
+                # The user of the first trace: SQLite takes the other columns from the row with the minimum.
+                f"SELECT session_id, user_id, MIN(started_at) FROM traces WHERE {of_page} AND user_id IS NOT NULL"
+                " GROUP BY session_id",
                 (*values, ids),
             ).fetchall()
+            tags = connection.execute(
+                f"SELECT DISTINCT session_id, tags FROM traces WHERE {of_page} AND tags <> '[]'", (*values, ids)
+            ).fetchall()
         by_id = {row["session_id"]: row for row in sums}
-        return _summaries([by_id[session_id] for session_id in chosen], members), total
+        return _summaries([by_id[session_id] for session_id in chosen], users, tags), total
 
     def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
         """Return the summary of one session; None if the project has no trace of it."""
@@ -336,14 +340,11 @@ def _beginning(text: str | None) -> Any:
     return loads(text)
 
 
-def _summaries(rows: list[sqlite3.Row], members: list[sqlite3.Row]) -> list[dict[str, Any]]:
-    users: dict[str, str] = {}
-    tags: dict[str, set[str]] = {}
-    for member in members:
-        if member["user_id"] is not None:
-            users.setdefault(member["session_id"], member["user_id"])
-        if member["tags"] != "[]":
-            tags.setdefault(member["session_id"], set()).update(loads(member["tags"]))
+def _summaries(rows: list[sqlite3.Row], users: list[sqlite3.Row], tags: list[sqlite3.Row]) -> list[dict[str, Any]]:
+    user_of: dict[str, str] = {row["session_id"]: row["user_id"] for row in users}
+    tags_of: dict[str, set[str]] = {}
+    for row in tags:
+        tags_of.setdefault(row["session_id"], set()).update(loads(row["tags"]))
     return [
         {
             "session_id": row["session_id"],
@@ -352,8 +353,8 @@ def _summaries(rows: list[sqlite3.Row], members: list[sqlite3.Row]) -> list[dict
             "last_trace_at": iso_or_none(row["last_at"]),
             "total_latency_ms": None if row["latency"] is None else row["latency"] / 1000,
             "has_error": bool(row["has_error"]),
-            "user_id": users.get(row["session_id"]),
-            "tags": sorted(tags.get(row["session_id"], ())),
+            "user_id": user_of.get(row["session_id"]),
+            "tags": sorted(tags_of.get(row["session_id"], ())),
             "total_span_count": row["span_count"],
             "total_tokens": row["total_tokens"],
             "total_cost": row["total_cost"],
