@@ -34,6 +34,7 @@ def fill(services: Services, name: str, traces: int) -> str:
             span = {"span_id": str(uuid4()), "name": f"step {number}", "started_at": now, "input": f"asked {number}"}
             body = {
                 "trace_id": str(uuid4()), "name": f"run {number}", "started_at": now, "session_id": f"s{number}",
+                "user_id": f"u{number % 3}",
                 "input": "a question", "output": "an answer", "tags": ["t"], "spans": [span],
             }  # fmt: skip
             services.traces.save(connection, project.id, TraceCreate.model_validate(body), now=services.now())
@@ -110,3 +111,17 @@ def test_other_projects_cost_nothing(look: str, cost: Callable[[str], tuple[int,
 
     assert alone > 0
     assert beside <= alone * 1.1 + 5, (alone, beside)
+
+
+def test_a_session_costs_the_same_in_a_larger_project() -> None:
+    """The summary of one session reads only its traces, however many the project has."""
+    with LocalServer(limit=None) as server:
+        services = server.services
+        services.sealer.stop(60)
+        costs: list[int] = []
+        for number in (FEW, MANY):
+            project = fill(services, f"of {number}", number)
+            with counted(services) as count:
+                assert services.queries.session(project, "s7") is not None
+            costs.append(count[0])
+    assert costs[1] <= 2 * costs[0] + 5

@@ -213,8 +213,9 @@ class Queries:
                 f"SELECT {_SESSION_SUMS} FROM traces WHERE {of_page} GROUP BY session_id", (*values, ids)
             ).fetchall()
             users = connection.execute(
-                # The user of the first trace: SQLite takes the other columns from the row with the minimum.
-                f"SELECT session_id, user_id, MIN(started_at) FROM traces WHERE {of_page} AND user_id IS NOT NULL"
+                # The user of the first trace: SQLite takes the other columns from the row with the minimum. The plus
+                # keeps it from reading all traces with a user.
+                f"SELECT session_id, user_id, MIN(started_at) FROM traces WHERE {of_page} AND +user_id IS NOT NULL"
                 " GROUP BY session_id",
                 (*values, ids),
             ).fetchall()
