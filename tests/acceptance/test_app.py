@@ -202,7 +202,8 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             assert call() == (1, 1)
             process.send_signal(signal.SIGSTOP)
             time.sleep(FROZEN_S)
-            server.start(server.stop())
+            server.stop()
+            server.start()
             process.send_signal(signal.SIGCONT)
             assert call() == (2, 2)  # no look-up, and no second POST
             server.answer = lambda method, path: Reply(status=401)  # until the next probe, in a minute

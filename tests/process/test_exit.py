@@ -176,9 +176,9 @@ def test_sigterm_that_is_handled_delivers() -> None:
 def test_sigterm_that_nobody_handles_leaves_everything_in_the_spool(tmp_path: Path) -> None:
     """Without a handler, SIGTERM ends the process at once, and another process sends the traces in the spool."""
     with StrictPandaProbe() as server:
-        port = server.stop()
+        server.stop()
         result = run_python(TERMINATED, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
-        server.start(port)
+        server.start()
 
         assert result.returncode == -signal.SIGTERM
         assert inherit(server, tmp_path) == 2 * WAITING

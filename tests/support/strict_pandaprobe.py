@@ -89,6 +89,8 @@ class StrictPandaProbe:
         """
         self._tls = tls
         self._receive_buffer = receive_buffer
+        self._held: socket.socket | None = None
+        """Socket that reserves the port while the server is stopped."""
         self._item = RateLimitItemPerSecond(limit, window_s)
         storage = MemoryStorage()
         limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
@@ -118,31 +120,41 @@ class StrictPandaProbe:
         self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
         return self
 
-    def start(self, port: int = 0) -> None:
-        """Listen. To restart after `stop`, pass the port that it returned; everything stored is kept."""
-        self._server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
+    def start(self) -> None:
+        """Listen, after `stop` on the same port. Everything stored is kept."""
+        self._server = _Server(("127.0.0.1", 0), _Handler, bind_and_activate=False)
         self._server.owner = self
+        if self._held is not None:
+            self._server.socket.close()
+            self._server.socket, self._held = self._held, None
+            self._server.server_address = self._server.socket.getsockname()
+        else:
+            self._server.server_bind()
         if self._receive_buffer is not None:
             self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        self._server.server_bind()
         self._server.server_activate()
         if self._tls is not None:
             self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def stop(self) -> int:
-        """Stop listening: new connections are refused. Return the port."""
-        port = int(self._server.server_address[1])
+    def stop(self) -> None:
+        """Stop listening: new connections are refused. The port stays reserved, so no other program can take it."""
+        address = self._server.server_address
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(60)
-        return port
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections may wait for their end
+        self._held.bind(address)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._held is None:
+            self.stop()
+        if self._held is not None:
+            self._held.close()
 
     def requests(self, method: str | None = None, path: str | None = None) -> list[Logged]:
         """Return the requests so far, in order of their answers, by method and path."""
