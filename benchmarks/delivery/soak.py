@@ -125,9 +125,9 @@ def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.
     """Stop the server at random times, for half a minute each."""
     gaps = random.Random(seed)
     while not ended.wait(gaps.uniform(0.5, 1.5) * OUTAGE_EVERY_S / scale):
-        port = server.stop()
+        server.stop()
         ended.wait(OUTAGE_S / scale)
-        server.start(port)
+        server.start()
 
 
 def remembered_mb_an_hour(hours: float) -> float:
