@@ -209,19 +209,20 @@ class SenderPool:
         if len(self._threads) >= self._max_senders:
             return
         name = f"pandaprobe-sender-{len(self._threads) + 1}"
-        thread = threading.Thread(target=self._run_sender, name=name, daemon=True)
+        # Told which thread it is: after a late patch by gevent, `current_thread` would return another object.
+        thread = threading.Thread(target=lambda: self._run_sender(thread), name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
             return  # during interpreter shutdown, close() sends in its own thread
         self._threads.append(thread)
 
-    def _run_sender(self) -> None:
+    def _run_sender(self, thread: threading.Thread) -> None:
         try:
             self._send_until(math.inf)
         finally:
             with self._changed:
-                self._threads.remove(threading.current_thread())
+                self._threads.remove(thread)
                 is_last = self._stopped and not self._threads
             if is_last:  # `close` may have left because an answer was late
                 self._transport.close()

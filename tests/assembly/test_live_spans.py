@@ -66,6 +66,20 @@ class Server:
         return [(event["k"], event["span"]["name"]) for event in self.events if "span" in event]
 
 
+class Hanging(Server):
+    """A server whose answers wait for the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def send(self, request: Request) -> Outcome:
+        """Wait, then answer."""
+        self.asked.set()
+        self.answers.wait(60)
+        return super().send(request)
+
+
 class Run:
     """Spans of an app, a sender of live events, and a clock that the test moves."""
 
@@ -110,23 +124,15 @@ class Run:
 
 def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
     """A server that hangs gets one request at a time, and the worker handles spans meanwhile."""
-    asked, answers = threading.Event(), threading.Event()
-
-    class Hanging(Server):
-        def send(self, request: Request) -> Outcome:
-            asked.set()
-            answers.wait(60)
-            return super().send(request)
-
     server = Hanging()
     run = Run(server)
     run.start("run", attributes=AGENT)
     run.now += LOOK_S
     run.live.send()
-    assert asked.wait(60)
+    assert server.asked.wait(60)
     run.live.send()
     before = list(server.requests)
-    answers.set()
+    server.answers.set()
     while not server.told():
         run.live.send()
 
@@ -136,22 +142,14 @@ def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
 
 def test_the_connection_is_closed_if_an_answer_comes_after_the_end() -> None:
     """A request that outlasts its timeout delays the end only by that time, and then closes the connection itself."""
-    asked, answers = threading.Event(), threading.Event()
-
-    class Late(Server):
-        def send(self, request: Request) -> Outcome:
-            asked.set()
-            answers.wait(60)
-            return super().send(request)
-
-    server = Late()
+    server = Hanging()
     run = Run(server)
     run.start("run", attributes=AGENT)
     run.now += LOOK_S
     run.live.send()
-    assert asked.wait(60)
+    assert server.asked.wait(60)
     run.live.close()
-    answers.set()
+    server.answers.set()
     wait_until(lambda: server.requests and server.is_closed)
 
 
