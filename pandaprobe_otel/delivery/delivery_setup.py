@@ -12,7 +12,6 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
-from pandaprobe_otel.delivery.store import Store
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.socket_transport import delivery_transport
@@ -20,6 +19,7 @@ from pandaprobe_otel.transport.socket_transport import delivery_transport
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.spool.adoption import Recover
+    from pandaprobe_otel.delivery.spool.store import SpoolStore
 
 
 def open_sender_pool(
@@ -43,7 +43,7 @@ def open_sender_pool(
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
-    def store() -> Store | None:
+    def store() -> SpoolStore | None:
         if not has_spool:
             return None
         from pandaprobe_otel.delivery.spool.spool_setup import spool_store

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.store import Place
 from pandaprobe_otel.transport.request_outcome import Request, for_ever
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.schedule import TokenQueue
 
 _MOST_READ: Final = 128 << 10
 """Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
@@ -39,6 +42,10 @@ class Job:
     """Time at which the request arrived."""
     place: Place | None = None
     """Place of its content on disk; None if it has none."""
+    size: int = 0
+    """Bytes of memory of the request while the job is in the outbox."""
+    line: Line = field(init=False, repr=False)
+    """Line in the outbox."""
     is_amended: bool = False
     """True if the content differs from the one on disk."""
 
@@ -47,10 +54,12 @@ class Job:
 class Line:
     """Jobs of one trace, in order. Only the first may be sent, because later ones depend on it."""
 
+    key: str
     jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0
-    """Number of the line's current entry in a heap or in the token queue. Entries with other numbers are stale."""
-    is_waiting_for_token: bool = False
+    """Number of the line's current entry in a heap. Entries with other numbers are stale."""
+    queue: TokenQueue | None = None
+    """Queue in which the line waits for a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,20 +17,15 @@ class Orphans:
 
     def __init__(self, project: str) -> None:
         self._project = project
-        self._adopted: OrderedDict[str, str] = OrderedDict()
+        self.ids: OrderedDict[str, str] = OrderedDict()
         """Derived id of each adopted trace."""
         self._is_posted: dict[str, bool] = {}
         """True for each derived id under which the server has accepted a create."""
         self._in_a_row: Counter[str] = Counter()
 
     def followed(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return the request, under the derived id if its trace was adopted.
-
-        This includes a root that reaches a gateway later.
-        """
-        derived = self._adopted.get(request.trace_id)
-        if derived is None:
-            return request
+        """Return a request of an adopted trace under the derived id, even a root that reaches a gateway later."""
+        derived = self.ids[request.trace_id]
         fields = request.fields.replace(request.trace_id.encode(), derived.encode(), 1)
         return replace(request, trace_id=derived, fields=fields, is_remote=False)
 
@@ -42,10 +37,10 @@ class Orphans:
         """Note that the request's trace is a separate trace from now on."""
         self._in_a_row[request.name] += 1
         derived = adopted_id(request.trace_id, self._project)
-        self._adopted[request.trace_id] = derived
+        self.ids[request.trace_id] = derived
         self._is_posted.setdefault(derived, False)
-        if len(self._adopted) > _REMEMBERED_ADOPTIONS:
-            _, oldest = self._adopted.popitem(last=False)
+        if len(self.ids) > _REMEMBERED_ADOPTIONS:
+            _, oldest = self.ids.popitem(last=False)
             del self._is_posted[oldest]
 
     def is_first_post(self, trace_id: str) -> bool:

@@ -129,9 +129,7 @@ class OutgoingRequest:
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
     def split(self) -> tuple[OutgoingRequest, ...]:
-        """Return this request and, if it has too many spans for one request, the appends that follow it."""
-        if self.spans.count <= MAX_SPANS:
-            return (self,)
+        """Return this request with the spans that one request may have, and the appends with the others."""
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (
             replace(self, step=Step.APPEND, spans=self.spans[start : start + MAX_SPANS])

@@ -1,10 +1,9 @@
-"""Interface between an outbox and the disk storage of its waiting requests."""
+"""Messages between an outbox and the disk storage of its waiting requests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
@@ -70,59 +69,3 @@ class Tended:
     works_again: bool = False
     """True if jobs that are only in memory can be written."""
     body_cap: int | None = None
-
-
-class Store(Protocol):
-    """Storage of waiting requests. Not thread-safe: the outbox calls it under delivery's lock. No method raises."""
-
-    @property
-    def tend_at(self) -> float:
-        """Time at which to call `tend` (monotonic)."""
-        ...
-
-    @property
-    def works(self) -> bool:
-        """True if the last write succeeded."""
-        ...
-
-    @property
-    def fill(self) -> float:
-        """Used share of its bound."""
-        ...
-
-    @property
-    def excess(self) -> int:
-        """Bytes over the bound, which must be deleted."""
-        ...
-
-    @property
-    def has_more(self) -> bool:
-        """True if there may be more requests than were found so far."""
-        ...
-
-    def write(self, changes: Changes) -> bool:
-        """Write all changes or none. The `added` jobs have places afterwards."""
-        ...
-
-    def read(self, place: Place) -> OutgoingRequest | None:
-        """Return a request with its content; None if it cannot be read, now or ever."""
-        ...
-
-    def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
-        """Search for the requests of other processes, and check this process's `jobs`."""
-        ...
-
-    def close(self) -> None:
-        """Close the store at the end of the process: delete empty files, and release the others for any process."""
-        ...
-
-    def before_fork(self) -> None:
-        """Close everything that must not cross a fork; it reopens when needed."""
-        ...
-
-    def abandon(self, *, is_quiet: bool) -> None:
-        """Drop, in a forked child, everything that belongs to the parent, without touching it.
-
-        `is_quiet`: no thread of the parent was working here when it forked.
-        """
-        ...

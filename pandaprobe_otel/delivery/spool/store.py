@@ -1,4 +1,4 @@
-"""The `Store` of waiting requests in the files of a directory, where they survive the process."""
+"""Waiting requests in the files of a directory, where they survive the process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """A `Store` in SQLite files. Unwritten requests stay in memory and are offered again when writing works."""
+    """Storage in SQLite files. Unwritten requests stay in memory and are offered again when writing works.
+
+    Not thread-safe: the outbox calls it under the lock of `SenderPool`. No method raises.
+    """
 
     _is_unsafe: ClassVar[bool] = False
     """True if this process was forked while another thread was inside SQLite, whose locks are then held for ever."""
@@ -75,6 +78,7 @@ class SpoolStore:
         self._retry_s = _FIRST_RETRY_S
         self._scan_at = -math.inf
         self.works = True
+        """True if the last write succeeded."""
         if self._is_unsafe:
             self.works, self._scan_at = False, math.inf
             self._say_trouble("this process was forked while its parent wrote to it")
@@ -102,7 +106,7 @@ class SpoolStore:
     # -- writing and reading ------------------------------------------------------------------------------------------
 
     def write(self, changes: Changes) -> bool:
-        """Write changes in one transaction for each file."""
+        """Write all changes or none, in one transaction for each file. The `added` jobs have places afterwards."""
         return self._guarded(lambda: self._write(changes), False)
 
     def read(self, place: Place) -> OutgoingRequest | None:

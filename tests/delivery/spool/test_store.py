@@ -435,18 +435,18 @@ def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_p
         notices=Notices(lambda: 0.0),
         project="shop",
     )
-    policy.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
+    policy.offer(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
     policy.outbox.save()
     own = run.folder.own
     assert own is not None
     own.open().execute("PRAGMA query_only = ON")
     for number in (2, 3):
-        policy.put(create(number, size=10_000), 0.0)
+        policy.offer(create(number, size=10_000), 0.0)
         policy.outbox.save()
         under_way = run.outbox.next_create(0.0)
         assert under_way is not None
         run.outbox.start(under_way, 0.0)
-    policy.put(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
+    policy.offer(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
 
     assert len(run.outbox) > 0
     assert [job for job in run.outbox if job.request.is_bare and job.place is None] == []
