@@ -46,8 +46,9 @@ class DeliveryPolicy(OutcomeEffects):
                 self._admission.tended(outbox.inspect(now), now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
-            step: Attempt | float = blockage.opens_at() if blockage.may_block else now
-            if step <= now:
+            blocked_until = blockage.opens_at() if blockage.may_block else now
+            step: Attempt | float = blocked_until
+            if blocked_until <= now:
                 job = outbox.next_other(now)
                 if job is not None and self._admission.opened(job, now):
                     step = self._start(Attempt(job=job, is_check=job.in_doubt), now)

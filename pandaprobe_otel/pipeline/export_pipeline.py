@@ -207,8 +207,8 @@ class ExportPipeline:
             requests = self._encoder.encode(segment)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
-            self._opened().put(requests, journal)
-        self._trace_pages().note(requests)
+            (self._senders or self._opened()).put(requests, journal)
+        (self._pages or self._trace_pages()).note(requests)
         if self._console is not None:
             self._console.show(requests)
 
