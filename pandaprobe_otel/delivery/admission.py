@@ -9,16 +9,15 @@ from typing import Final
 
 from pandaprobe_otel.delivery.attached_metadata import AttachedMetadata, with_chance
 from pandaprobe_otel.delivery.blockage import Blockage
-from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.orphans import Orphans
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
-from pandaprobe_otel.delivery.store import Tended
+from pandaprobe_otel.delivery.repair import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0

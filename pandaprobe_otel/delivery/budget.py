@@ -45,6 +45,16 @@ CUT_COUNTS_S: Final = 600.0
 a root in another process.
 """
 
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_clock() -> float:
+    """Return the seconds since this machine started, including sleep; equal in all its processes.
+
+    A system without such a clock uses the monotonic one, which differs only by the sleep.
+    """
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+
 
 @dataclass(slots=True, eq=False)
 class Lease:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.job import Job, Line
+from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.store import Changes, Found, Tended
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import orjson
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
-from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -21,7 +20,7 @@ from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge

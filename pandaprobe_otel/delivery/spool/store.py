@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final, TypeVar
 
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.adoption import Adoption
@@ -20,10 +20,8 @@ from pandaprobe_otel.delivery.spool.body_cap import BodyCap
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.salvage import readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
-from pandaprobe_otel.delivery.store import Changes, Place, Tended
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_requests
 
 MAX_BYTES: Final = 512 << 20
 """Bound on the bytes of waiting requests on disk."""

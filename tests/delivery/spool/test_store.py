@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Job, Place
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
@@ -23,7 +23,6 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
-from pandaprobe_otel.delivery.store import Place
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import DESTINATION, Run
