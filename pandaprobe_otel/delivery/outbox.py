@@ -54,7 +54,8 @@ class Outbox:
         self.has_store = store is not None
         """True if there is a store, so that changes must be saved. Without one, `save` and `inspect` do nothing."""
         self._changes = Changes()
-        self._bytes = 0
+        self.bytes = 0
+        """Bytes of memory of the waiting jobs."""
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self.schedule = Schedule(keeps_all=keeps_all)
@@ -65,14 +66,9 @@ class Outbox:
         """Bytes of contents that were loaded from the store for sending. Dropping waiting jobs frees none of them."""
 
     @property
-    def bytes(self) -> int:
-        """Bytes of memory of the waiting jobs."""
-        return self._bytes
-
-    @property
     def fill(self) -> float:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
-        in_memory = self._bytes / self._max_bytes
+        in_memory = self.bytes / self._max_bytes
         return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
     @property
@@ -114,7 +110,7 @@ class Outbox:
 
         A create is added before requests that wait for its trace to be stored.
         """
-        if is_crowded := self._store is None and self._bytes > PACK_ABOVE:
+        if is_crowded := self._store is None and self.bytes > PACK_ABOVE:
             request = request.closed()
             self._pack_one()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
@@ -122,7 +118,7 @@ class Outbox:
         if self._store is None:
             if not is_crowded:
                 self._unpacked[job] = None
-            return self._evict() if self._bytes > self._max_bytes else []
+            return self._evict() if self.bytes > self._max_bytes else []
         if self._store.works:  # it is about to take the content out of memory
             self._changes.added[job] = None
             return []
@@ -183,7 +179,7 @@ class Outbox:
         line.jobs.remove(job)
         self._unpacked.pop(job, None)
         self._loaded.pop(job, None)
-        self._bytes -= job.size
+        self.bytes -= job.size
         self._count -= 1
         self._changes.added.pop(job, None)
         self._changes.rewritten.pop(job, None)
@@ -307,7 +303,7 @@ class Outbox:
 
     @property
     def _is_heavy(self) -> bool:
-        return self._bytes - sum(self._loaded.values()) > self._max_bytes
+        return self.bytes - sum(self._loaded.values()) > self._max_bytes
 
     def _take_over(self, found: Found, now: float) -> None:
         doubt = found.request.step is Step.SCORE or (found.in_doubt and found.request.step is Step.CREATE)
@@ -324,7 +320,7 @@ class Outbox:
 
     def _exchange(self, job: Job, request: OutgoingRequest) -> None:
         size = request.size
-        self._bytes += size - job.size
+        self.bytes += size - job.size
         if job in self._loaded:
             self._loaded[job] += size - job.size
         job.request, job.size = request, size
@@ -355,7 +351,7 @@ class Outbox:
     def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
         job.line, job.size = line, job.request.size
-        self._bytes += job.size
+        self.bytes += job.size
         self._count += 1
 
     def _evict(self) -> list[tuple[Job, str]]:

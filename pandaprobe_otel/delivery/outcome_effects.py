@@ -42,9 +42,6 @@ class Dropped:
     ends: int = 0
     """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
 
-    def __bool__(self) -> bool:
-        return bool(self.spans or self.scores or self.ends)
-
 
 class OutcomeEffects:
     """Effects of outcomes, and the state of delivery. Not thread-safe: `SenderPool` calls it under its lock.

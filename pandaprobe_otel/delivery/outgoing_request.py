@@ -98,11 +98,6 @@ class OutgoingRequest:
     """Number of spans while they are packed or on disk."""
 
     @property
-    def is_closed(self) -> bool:
-        """True if the content must be opened before use."""
-        return self.is_bare or bool(self.packed)
-
-    @property
     def size(self) -> int:
         """Bytes of memory of the request, with an allowance for the objects themselves."""
         return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS

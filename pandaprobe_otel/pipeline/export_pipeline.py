@@ -120,7 +120,8 @@ class ExportPipeline:
         self.started = self._worker.started
         self.ended = self._worker.ended
         self.logged = self._worker.logged
-        self._closed = False
+        self.is_closed = False
+        """True after `shutdown`."""
         self._scores: deque[OutgoingRequest] = deque()
         self._encoder: SegmentEncoder | None = None
         self._console: TraceConsole | None = None
@@ -265,9 +266,9 @@ class ExportPipeline:
         The rest is dropped and counted. With a spool, it stays on disk for the next process.
         """
         with self._close_lock:
-            if self._closed:
+            if self.is_closed:
                 return True
-            self._closed = True
+            self.is_closed = True
         deadline = self._monotonic() + (self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
         if self._live is not None:
@@ -288,11 +289,6 @@ class ExportPipeline:
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
-    @property
-    def is_closed(self) -> bool:
-        """True after `shutdown`."""
-        return self._closed
-
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
         from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -302,7 +298,7 @@ class ExportPipeline:
         self._scores.append(
             OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
-        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
+        if self.is_closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
             self._put_scores()
         else:
             self._worker.call()

@@ -124,7 +124,7 @@ class Run:
         for job in list(self.outbox):
             self.outbox.open(job, self.now)
         self.look_around()
-        return [job.request for job in self.outbox if not job.request.is_closed]
+        return [job.request for job in self.outbox if not (job.request.is_bare or job.request.packed)]
 
     def die(self) -> None:
         """End as if by kill -9: the kernel closes every file."""

@@ -166,7 +166,7 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:
-    kept = request_of(row[:10])
+    kept = request_of(row[1:10])
     at, digest, endpoint, project, words = row[10:]
     return Letter(
         number=int(row[0]),

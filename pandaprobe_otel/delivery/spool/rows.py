@@ -22,7 +22,6 @@ _BETWEEN_SPANS: Final = b"\n"
 class Kept:
     """Request from the disk. `in_doubt`: a dead process may have sent it."""
 
-    row: int
     request: OutgoingRequest
     in_doubt: bool = False
 
@@ -33,9 +32,6 @@ class Count:
 
     requests: int = 0
     spans: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        return Count(self.requests + other.requests, self.spans + other.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +125,11 @@ def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
 
 
 def request_of(row: tuple[Any, ...]) -> Kept | None:
-    """Return the request of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+    """Return the request of a row (step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
 
     Return None if it differs from the written request.
     """
-    number, *head, in_doubt, crc, fields, spans = row
+    *head, in_doubt, crc, fields, spans = row
     request = request_head(tuple(head))
     if request is None:
         return None
@@ -142,4 +138,4 @@ def request_of(row: tuple[Any, ...]) -> Kept | None:
         whole = crc == checksum(request, spans)
     except (AttributeError, TypeError, ValueError):
         return None
-    return Kept(row=number, request=request, in_doubt=bool(in_doubt)) if whole else None
+    return Kept(request=request, in_doubt=bool(in_doubt)) if whole else None

@@ -253,7 +253,7 @@ class SpoolFile:
             yield int(row)
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
-        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of((row[0], *row[3:]))
+        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of(row[3:])
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
