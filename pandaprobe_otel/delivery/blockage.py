@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
 
@@ -179,9 +180,9 @@ class Blockage:
         self._outage.leave()
         self._auth.leave()
 
-    def answered(self, verdict: Verdict, now: float, *, is_create: bool, is_check: bool, is_audit: bool) -> None:
+    def answered(self, verdict: Verdict, now: float, attempt: Attempt) -> None:
         """Close the outage's gate after failures, and open the gates whose cause the answer disproves."""
-        kind = verdict.kind
+        kind, is_create = verdict.kind, attempt.lease is not None
         self.may_block = True
         if is_create:
             self._quota.leave()
@@ -194,11 +195,11 @@ class Blockage:
                 self._outage.close(now, at_least_s=asked_s or 0.0)
             self._auth.leave()
             return
-        if not is_check:
+        if not attempt.is_check:
             self.failures = 0
             self._outage.open()
             self._causes.over("outage")
-        elif not is_audit:
+        elif not attempt.is_audit:
             self._outage.leave()  # a server that shows a trace may still be unable to accept one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()

@@ -123,11 +123,8 @@ class Changes:
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to write."""
-        return not (self.added or self.removed or self.started or self.journal or self._is_rare)
-
-    @property
-    def _is_rare(self) -> bool:
-        return bool(self.rewritten or self.refused or self.body_cap is not None)
+        is_usual = self.added or self.removed or self.started or self.journal
+        return not (is_usual or self.rewritten or self.refused or self.body_cap is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,16 +86,13 @@ class OutcomeEffects:
             if isinstance(outcome, NoAnswer) and outcome.is_late:
                 self._take_back(attempt, now)
                 return
-            is_create = attempt.lease is not None
             if attempt.lease is not None:
                 self._bucket.release(attempt.lease, now, answered=isinstance(outcome, Answer))
             verdict = judge(outcome)
             is_delivered = verdict.kind is VerdictKind.DELIVERED
             self._ledger.answered(verdict.kind)
             if self.blockage.may_block or not is_delivered:
-                self.blockage.answered(
-                    verdict, now, is_create=is_create, is_check=attempt.is_check, is_audit=attempt.is_audit
-                )
+                self.blockage.answered(verdict, now, attempt)
             if not is_delivered:
                 self.last_error = f"{attempt.target}: {verdict.message}"
                 self._has_cost_spans = False

@@ -46,12 +46,10 @@ class SenderPool:
         policy: Callable[[], DeliveryPolicy],
         transport: Transport,
         monotonic: Callable[[], float] = time.monotonic,
-        max_senders: int = MAX_SENDERS,
     ) -> None:
         self._make_policy = policy
         self._transport = transport
         self._monotonic = monotonic
-        self._max_senders = max_senders
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -201,7 +199,7 @@ class SenderPool:
 
     def _call_sender(self) -> None:
         """Ensure that a sender takes the new requests, even if the newest request is never answered."""
-        if self._waiting == 0 and len(self._threads) < self._max_senders and not self._stopped:
+        if self._waiting == 0 and len(self._threads) < MAX_SENDERS and not self._stopped:
             self._add_sender()
         if not self._is_watched:
             self._work.notify()
@@ -273,7 +271,7 @@ class SenderPool:
                 if self._waiting:
                     if has_ready and not self._is_watched:
                         self._work.notify()
-                elif len(self._threads) < self._max_senders and (has_ready or policy.expected_at < math.inf):
+                elif len(self._threads) < MAX_SENDERS and (has_ready or policy.expected_at < math.inf):
                     self._add_sender()  # the new sender checks whether this one keeps up
                 return step
             end = self._end(deadline)

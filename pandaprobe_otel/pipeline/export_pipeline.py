@@ -273,19 +273,16 @@ class ExportPipeline:
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
-        senders = self._senders
-        if senders is None:
-            return self._told_loss(late, 0, 0, deadline)
-        dropped = senders.close(deadline)
-        if dropped is None:
-            return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
-        if senders.left_behind:
-            tell_left_behind(senders.left_behind, self.config.spool, senders.policy.last_error)
-        return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
-
-    def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
-        """Log the losses at the end of the process; return True if there are none."""
-        last_error = None if self._senders is None else self._senders.policy.last_error
+        senders, last_error = self._senders, None
+        spans, scores, ends = late, 0, 0
+        if senders is not None:
+            dropped, last_error = senders.close(deadline), senders.policy.last_error
+            if dropped is None:
+                spans = max(late, self._ledger.read().pending)
+            else:
+                spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
+            if senders.left_behind:
+                tell_left_behind(senders.left_behind, self.config.spool, last_error)
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 

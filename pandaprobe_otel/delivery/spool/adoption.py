@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -113,8 +112,8 @@ class Adoption:
             states = []
         return self._recover(readable_journal(file), states)
 
-    def _say(self, what: str, *, level: int = logging.WARNING) -> None:
-        self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.", level=level)
+    def _say(self, what: str) -> None:
+        self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.")
 
 
 def _insert(own: SpoolFile, batch: list[tuple[OutgoingRequest, bool]], rows: Iterator[int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -59,26 +59,16 @@ class TraceState:
     """JSON text of the resource's attributes."""
 
     def encoded(self) -> str:
-        """Return the state as JSON text."""
-        return json.dumps(
-            {
-                "posted": self.posted,
-                "running": self.running,
-                "is_remote": self.is_remote,
-                "had_input": self.had_input,
-                "tags": self.tags,
-                "open_spans": self.open_spans,
-                "resource": self.resource,
-            }
-        )
+        """Return the state as JSON text, without the id."""
+        return json.dumps({each.name: getattr(self, each.name) for each in fields(self) if each.name != "trace_id"})
 
     @classmethod
     def decoded(cls, trace_id: str, text: str) -> TraceState:
         """Return the state from JSON text. Raises ValueError."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["tags"] = tuple(fields["tags"])
-            return cls(trace_id=trace_id, **fields)
+            state: dict[str, Any] = json.loads(text)
+            state["tags"] = tuple(state["tags"])
+            return cls(trace_id=trace_id, **state)
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
 
@@ -129,12 +119,12 @@ def request_of(row: tuple[Any, ...]) -> Kept | None:
 
     Return None if it differs from the written request.
     """
-    *head, in_doubt, crc, fields, spans = row
+    *head, in_doubt, crc, content, spans = row
     request = request_head(tuple(head))
     if request is None:
         return None
     try:
-        request = replace(request, fields=fields, spans=split(spans))
+        request = replace(request, fields=content, spans=split(spans))
         whole = crc == checksum(request, spans)
     except (AttributeError, TypeError, ValueError):
         return None
