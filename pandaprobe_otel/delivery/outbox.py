@@ -294,10 +294,13 @@ class Outbox:
             self._store.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, all requests on disk, because they belong to the parent.
+        """Give up, in a forked child, all requests, because they belong to the parent.
 
         `is_quiet`: no thread wrote to the disk during the fork.
         """
+        for line in self._lines.values():  # a line and its jobs refer to each other: free them without the collector
+            line.jobs.clear()
+            line.queue = None
         if self._store is not None:
             self._store.abandon(is_quiet=is_quiet)
 
