@@ -37,7 +37,6 @@ _ERRORS_PER_TOKEN: Final = 40
 """Number of errors within ten minutes (four a minute) that reserve one more token."""
 LARGEST_BODY: Final = 4 << 20
 """Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
-
 STRANGER_AFTER_ADOPTIONS: Final = 3
 _REMEMBERED_ADOPTIONS: Final = 10_000
 
@@ -117,8 +116,9 @@ class Admission:
     def is_blocked(self, now: float) -> bool:
         """Return whether no trace can be sent now for a cause other than the budget."""
         blockage = self._blockage
-        may_not = blockage.may_block and max(blockage.opens_at(), blockage.creates_from(now)) > now
-        return self._bucket.episode is not None or may_not
+        if self._bucket.episode is not None:
+            return True
+        return blockage.may_block and max(blockage.opens_at(), blockage.creates_from(now)) > now
 
     def repeat(self, request: OutgoingRequest, now: float) -> None:
         """Take over an accepted trace that the server has lost."""
