@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pandaprobe_otel.mapping.cached_rows import NO_CACHED_ROWS, CachedRows
+from pandaprobe_otel.mapping.cached_rows import CachedRows
 from pandaprobe_otel.mapping.dialect_table import EventRow, Form, KindRule
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
@@ -114,39 +114,6 @@ class Shape:
             if value is not None:
                 found.setdefault(field, value)
         return found
-
-
-NO_SHAPE: Final = Shape(
-    floats=None,
-    nested=(),
-    cached=NO_CACHED_ROWS,
-    fields=(),
-    metadata=(),
-    parameters=(),
-    usage=(),
-    two_sides=None,
-    aggregated=(),
-    merged=(),
-    events=(),
-    asks=False,
-    contents={},
-    kind_rules=(),
-    may_fail=False,
-    tells_name=False,
-    times_first_token=False,
-    counts=False,
-    tells_metadata=False,
-    tells_parameters=False,
-    has_context=False,
-    genai=False,
-    plumbing=False,
-    is_work=False,
-    is_span=True,
-    custom=(),
-    watched=(),
-    sources=(),
-)
-"""Shape of a span whose attributes cannot be read."""
 
 
 def shape_of(view: SpanView) -> Shape:

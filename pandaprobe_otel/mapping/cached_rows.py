@@ -67,15 +67,9 @@ class CachedRows:
     """Key of the shape's results. The shape fixes the types of values; otherwise 1, 1.0 and True would be one key."""
 
     def read(self, attributes: Mapping[str, Any]) -> CachedFields:
-        """Return the result of the rows for these attributes."""
-        if self.values is None:
-            return NOTHING
-        values = self.values(attributes)
-        try:
-            return known[self.key, values]
-        except (KeyError, TypeError):  # TypeError: one of them is a list
-            pass
+        """Return the result of the rows for these attributes, and remember it if their values are short."""
         cached = self._worked_out(attributes)
+        values = self.values(attributes) if self.values is not None else ()
         if all(map(_is_short, values)):
             if len(known) >= MAX_COMBINATIONS:
                 known.clear()
@@ -102,7 +96,3 @@ known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}
 def _is_short(value: Any) -> bool:
     kind = type_of(value)
     return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT and not may_be_rounded(value))
-
-
-NO_CACHED_ROWS: Final = CachedRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})
-"""Rows of a shape without low-cardinality attributes."""

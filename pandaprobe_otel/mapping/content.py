@@ -226,7 +226,7 @@ _MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagech
 
 def unwrap_envelope(value: Any) -> Any:
     """Return the content of the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
-    if type_of(value) is not dict or _ENVELOPE_MARKS.isdisjoint(value):
+    if type_of(value) is not dict or ENVELOPE_MARKS.isdisjoint(value):
         return value
     args, kwargs = value.get("args"), value.get("kwargs")
     if type_of(args) is list and type_of(kwargs) is dict and value.keys() <= _CALL_KEYS:
@@ -241,27 +241,24 @@ def unwrap_envelope(value: Any) -> Any:
     return value
 
 
-_ENVELOPE_MARKS: Final = frozenset({"kwargs", "inputs", "outputs", "input_str"})
+ENVELOPE_MARKS: Final = frozenset({"kwargs", "inputs", "outputs", "input_str"})
 _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "tags", "metadata", "kwargs"})
 
 
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
-_MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
+MARKS: Final = ENVELOPE_MARKS | _TALK_MARKS
 """Keys that mark envelopes and messages. An object without any of them is not an envelope and contains no messages."""
 
 
-def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:
-    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
+def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool = False) -> Content:
+    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span; `value` is `raw` decoded.
 
     `own` is true for a value that the app has set itself; it is kept whole even for a model call.
     """
-    value = decoded(raw)
     if type_of(value) is str:
         value = completed(raw) if own and value is raw else decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
-    if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
-        return Content(value)  # values of the app's own steps, the most frequent case
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):
@@ -295,7 +292,7 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
     return {key: without_constructors(item, depth - 1) for key, item in value.items()}
 
 
-_RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
+RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
 def arguments_in(messages: Any) -> Any:
@@ -318,9 +315,7 @@ def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
 
 
 def tool_result(value: Any) -> Any:
-    """Return a tool's result, or the content of a LangChain tool message."""
-    if _RESULT_MARKS.isdisjoint(value):
-        return value
+    """Return the result in an object with `RESULT_MARKS`: the content of a LangChain tool message, or the object."""
     inner = unwrapped(value)
     if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
         return decoded(inner.get("content"))

@@ -263,10 +263,7 @@ def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    (name,) = names
-    return lambda attributes: (attributes[name],)  # for a single name, `itemgetter` would return the bare value
+    return itemgetter(*names, *names[:1])  # at least two, because for a single name, it would return the bare value
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:

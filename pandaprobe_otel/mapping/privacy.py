@@ -75,9 +75,7 @@ def restrict(span: MappedSpan, capture: Capture) -> None:
 
 
 def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
-    """Remove everything that `capture` forbids from a trace's fields."""
-    if capture == "all":
-        return
+    """Remove everything that `capture` forbids from a trace's fields, if it is not `all`."""
     fields.pop("input", None)
     fields.pop("output", None)
     if capture == "off":

@@ -188,20 +188,17 @@ _CONTAINERS: Final = frozenset({list, tuple, dict})
 def size_of(span: EndedSpan) -> int:
     """Return the approximate bytes of a span: its text, and an allowance for the objects themselves."""
     if len(span) == _BARE:
-        return SMALLEST_SPAN + _held(span[_ATTRIBUTES], _USUAL_ATTRIBUTES)
-    if len(span) == _FOREIGN:
-        attributes, items = span[1].attributes, (*span[1].events, *span[1].links)
+        bags = [span[_ATTRIBUTES]]
+    elif len(span) == _FOREIGN:
+        bags = [_copy_of(one.attributes) for one in (span[1], *span[1].events, *span[1].links)]
     else:
-        attributes, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1])
-    parts = sum([_ITEM + _held(_copy_of(item.attributes), 0) for item in items])
-    return SMALLEST_SPAN + _held(_copy_of(attributes), _USUAL_ATTRIBUTES) + parts
-
-
-def _held(attributes: Mapping[str, Any], usual: int) -> int:
-    size = _ATTRIBUTE * (len(attributes) - usual) if len(attributes) > usual else 0
-    for value in attributes.values():
-        kind = value.__class__
-        size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
+        bags = [span[_ATTRIBUTES], *[_copy_of(item.attributes) for item in (*span[_EVENTS], *span[_EVENTS + 1])]]
+    further = max(len(bags[0]) - _USUAL_ATTRIBUTES, 0) + sum(map(len, bags[1:]))
+    size = SMALLEST_SPAN + _ATTRIBUTE * further + _ITEM * (len(bags) - 1)
+    for bag in bags:
+        for value in bag.values():
+            kind = value.__class__
+            size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
     return size
 
 
