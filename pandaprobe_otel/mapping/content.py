@@ -251,14 +251,14 @@ MARKS: Final = ENVELOPE_MARKS | _TALK_MARKS
 """Keys that mark envelopes and messages. An object without any of them is not an envelope and contains no messages."""
 
 
-def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool = False) -> Content:
+def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
     """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span; `value` is `raw` decoded.
 
-    `own` is true for a value that the app has set itself; it is kept whole even for a model call.
+    `own` is true for a value that the app has set itself; it is kept whole even for a model call. `is_built` is true
+    for a value that may contain LangChain's constructors.
     """
     if type_of(value) is str:
         value = completed(raw) if own and value is raw else decoded(value)
-    built = type_of(raw) is not str or '"lc"' in raw
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):
@@ -268,13 +268,13 @@ def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool = False
         exact = False
     content = whole_content(inner, side, is_call=kind == "LLM" and not own)
     if content is not None:
-        if built and type_of(content.value) is dict and len(content.value) > 1:
+        if is_built and type_of(content.value) is dict and len(content.value) > 1:
             plain = without_constructors(content.value)
             return Content(plain, content.reasoning, exact and content.exact and plain == content.value)
         return content if exact else content._replace(exact=False)
     if kind == "LLM" and type_of(inner) is str:
         return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]}, exact=exact)
-    if not built:
+    if not is_built:
         return Content(inner, exact=exact)
     plain = without_constructors(inner)
     return Content(plain, exact=exact and plain == inner)

@@ -88,10 +88,10 @@ class _Ranked:
     convert: Callable[..., Any]
 
 
-def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, EventRow]]]:
-    """Return the rows of all dialects: rows by attribute name, rows of families, and rows of events."""
+def _index() -> tuple[dict[str, list[_Entry]], dict[str, list[_Entry]], list[tuple[int, EventRow]]]:
+    """Return all rows: by attribute name, of families by the first segment of their names, and of events."""
     exact: dict[str, list[_Entry]] = defaultdict(list)
-    families: list[_Entry] = []
+    families: dict[str, list[_Entry]] = defaultdict(list)
     events: list[tuple[int, EventRow]] = []
     rank = 0
     for dialect in DIALECTS:
@@ -100,7 +100,7 @@ def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, Eve
                 rank += 1
                 entry_rank = rank + (_LATE if row.late else 0)
                 if source.endswith(".*"):
-                    families.append(_Entry(entry_rank, row, source[:-1]))
+                    families[source.partition(".")[0]].append(_Entry(entry_rank, row, source[:-1]))
                 else:
                     exact[source].append(_Entry(entry_rank, row))
         for event_row in dialect.events:
@@ -267,15 +267,15 @@ def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ..
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
-    members: dict[int, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    members: dict[int, tuple[_Entry, list[tuple[str, tuple[str, ...]]]]] = {}
     for key in attributes:
         for entry in _EXACT.get(key, ()):
             yield _Ranked(entry.rank, entry.row, key, entry.row.convert or usable)
-        for index, entry in enumerate(_FAMILIES):
+        for entry in _FAMILIES.get(key.partition(".")[0], ()):
             if key.startswith(entry.family):
-                members[index].append((key, tuple(key[len(entry.family) :].split("."))))
-    for index, keys in members.items():
-        entry = _FAMILIES[index]
+                path = tuple(key[len(entry.family) :].split("."))
+                members.setdefault(entry.rank, (entry, []))[1].append((key, path))
+    for entry, keys in members.values():
         family: Members = tuple(keys)
         yield _Ranked(entry.rank, entry.row, family, entry.row.convert or usable)
     for rank, row in _EVENTS if events else ():

@@ -41,7 +41,7 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
             body, encoded = _kept(body, most, options, alone or _encoded([body]))
             bodies.append(body)
             pieces.append(encoded)
-            if len(encoded) > _LARGE // 2:  # perhaps because it was cut to that size
+            if len(encoded) > _LARGE // _FIRST_TOGETHER:  # several of this size would be encoded twice
                 together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
@@ -79,7 +79,7 @@ def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None)
     if options.masks:
         total = None
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
-    body = without_data_urls(body)
+    body = {**body} if total is not None else without_data_urls(body)
     fit_fields(body, options.max_field_bytes, total=total)
     data = _encoded([body])
     if not data:

@@ -139,9 +139,11 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
                 return talk.content(), talk.reasoning, talk.exact and noted and whole + more
             continue
         value = decoded(raw)
-        if type_of(value) is dict and value and raw is not value and MARKS.isdisjoint(value) and '"lc"' not in raw:
+        text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
+        is_built = type_of(text) is not str or '"lc"' in text
+        if type_of(value) is dict and value and not is_built and MARKS.isdisjoint(value):
             return value, (), whole  # a value of one of the app's own steps, the most frequent case
-        content = any_content(raw, value, kind, side, own=source in (INPUT, OUTPUT))
+        content = any_content(raw, value, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
         if content.value is not None or content.reasoning:
             return content.value, content.reasoning, content.exact and whole
     if system is not None and kind == "LLM":
