@@ -14,9 +14,10 @@ from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.attached_metadata import SAMPLE_RATE_KEY
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
-from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
+from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.outgoing import MappedTrace
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config

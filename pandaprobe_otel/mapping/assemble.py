@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.details_events import with_details
+from pandaprobe_otel.mapping.dialects.events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.mapping.outgoing import finished
+from pandaprobe_otel.mapping.outgoing import MappedTrace, finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pandaprobe_otel.mapping.cached_rows import CachedRows
 from pandaprobe_otel.mapping.dialect_table import EventRow, Form, KindRule
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
-from pandaprobe_otel.mapping.table_rows import Rows, Source, fill, tree
+from pandaprobe_otel.mapping.table_rows import CachedRows, Rows, Source, fill, tree
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.values import is_absent
 

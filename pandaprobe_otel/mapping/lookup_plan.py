@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.attribute_shape import Candidate, Shape
-from pandaprobe_otel.mapping.cached_rows import ATTRIBUTES, CachedRows
-from pandaprobe_otel.mapping.chunked_messages import joined
-from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.dialect_table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
@@ -37,14 +33,17 @@ from pandaprobe_otel.mapping.dialects.otel_genai import (
 )
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.table_rows import AnsweredRow, Members, Rows, Source
+from pandaprobe_otel.mapping.table_rows import ATTRIBUTES, AnsweredRow, CachedRows, Members, Rows, Source
 from pandaprobe_otel.mapping.unread_attributes import left_out
+from pandaprobe_otel.mapping.usage import total
 from pandaprobe_otel.mapping.values import (
     comma_separated,
     count,
     decoded,
+    flat,
     mapping,
     scalar,
     structure,

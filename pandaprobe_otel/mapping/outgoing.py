@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -10,10 +11,30 @@ from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url, size_and_hash
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTrace:
+    """Trace in PandaProbe's form: its own fields, and its spans sorted by start."""
+
+    trace: dict[str, Any]
+    spans: list[dict[str, Any]]
+    encoded_trace: bytes
+    """The trace's own fields as JSON text."""
+    encoded_spans: EncodedSpans
+    """The same spans as JSON text, for sending them in batches."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
+        return {**self.trace, "spans": self.spans}
+
+    def encoded(self) -> bytes:
+        """Return the body of POST /traces as JSON."""
+        return b"".join((self.encoded_trace[:-1], b',"spans":[', self.encoded_spans.joined, b"]}"))
+
 
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 

@@ -24,10 +24,9 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
+from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text, without_vectors
 from pandaprobe_otel.mapping.span_fields import put
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar
-from pandaprobe_otel.mapping.vectors import without_vectors
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:

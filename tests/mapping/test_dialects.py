@@ -44,7 +44,8 @@ DIALECT = Dialect(
 PROGRAM = """
 import json
 from docs_pages.dialects_page import page
-from pandaprobe_otel.mapping import SpanView, is_genai, map_views
+from pandaprobe_otel.mapping import SpanView, map_views
+from pandaprobe_otel.mapping.kinds import is_genai
 view = SpanView("x", 1, 2, start_ns=1, end_ns=2, attributes={
     "acme.what": "think", "acme.brain": "acme-1", "acme.heard": '[{"role": "user", "content": "Hi"}]',
     "acme.said": "Hello", "acme.tokens.in": 3, "acme.tokens.out": 2, "acme.mood": "good", "acme.chat": "c-1",
@@ -134,7 +135,8 @@ def test_importing_the_mapping_costs_little(module: str) -> None:
 import sys
 before = set(sys.modules)
 import {module}
-from pandaprobe_otel.mapping import map_views, kind_of
+from pandaprobe_otel.mapping import map_views
+from pandaprobe_otel.mapping.kinds import kind_of
 print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in
       ("httpx", "pydantic", "opentelemetry", "fastapi", "requests", "rich", "click", "yaml")))
 """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.usage import provider_counts
-from pandaprobe_otel.mapping.values import comma_separated, decoded, mapping, text
+from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, mapping, text
 
 _KINDS: Final = {
     "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.attribute_families import items
-from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts
+from pandaprobe_otel.mapping.usage import amounts
+from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text, texts
 
 _KINDS: Final = {
     "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.chunked_messages import joined
-from pandaprobe_otel.mapping.costs import amounts, total
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import SpanView
+from pandaprobe_otel.mapping.usage import amounts, total
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
 _OPERATIONS: Final = {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parameters import selected
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import count, decoded, is_absent, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, text, texts, usable
 
 _CONTEXT: Final = frozenset({"sessionId", "userId", "tags"})
 
