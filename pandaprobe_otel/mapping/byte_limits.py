@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.shrink import Survey, encoded_size, shrink
+from pandaprobe_otel.mapping.shrink import Survey, encoded_size, level_of, shrink
 
 FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
 """Fields of a span or trace without a size limit of their own."""
@@ -48,7 +48,7 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
         if total <= max_bytes:
             return
         sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
-        limit = _level(sorted(size for size, _, _ in sizes), total - max_bytes)
+        limit = level_of(sorted(size for size, _, _ in sizes), total - max_bytes, 0)
         for size, body, field in sizes:
             if size > limit:
                 body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
@@ -64,14 +64,3 @@ def _fitted(field: str, value: Any, max_bytes: int, size: int, survey: Survey | 
     if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
         return {"cut": cut}  # the server requires an object here
     return cut
-
-
-def _level(sizes: list[int], excess: int) -> int:
-    """Return the size to which to cut the largest fields, to save `excess` bytes. `sizes` is ascending."""
-    for taken in range(1, len(sizes) + 1):
-        here = sizes[-taken]
-        below = sizes[-taken - 1] if taken < len(sizes) else 0
-        if (here - below) * taken >= excess:
-            return here - -(-excess // taken)
-        excess -= (here - below) * taken
-    return 0

@@ -295,17 +295,8 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
 RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
-def arguments_in(messages: Any) -> Any:
-    """Return a tool's arguments from a message that calls the tool (older Strands); return other values unchanged."""
-    return _of_the_only_part(messages, "tool_call", "arguments")
-
-
-def response_in(messages: Any) -> Any:
-    """Return a tool's result from a message (Strands, if the tool failed); return other values unchanged."""
-    return _of_the_only_part(messages, "tool_call_response", "response")
-
-
-def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
+def of_the_only_part(messages: Any, kind: str, key: str) -> Any:
+    """Return the value under a key of a message's only part, if it has this type; return other values unchanged."""
     message: Any = messages[0] if type_of(messages) is list and len(messages) == 1 else None
     parts: Any = message.get("parts") if type_of(message) is dict else None
     part: Any = parts[0] if type_of(parts) is list and len(parts) == 1 else None

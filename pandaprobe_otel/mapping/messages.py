@@ -16,16 +16,9 @@ from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {
-    "human": "user",
-    "ai": "assistant",
-    "aimessagechunk": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "function": "tool",
-    "tool-call": "assistant",
-    "tool-response": "tool",
-    **{role: role for role in _STANDARD_ROLES},
-}
+    "human": "user", "ai": "assistant", "aimessagechunk": "assistant", "model": "assistant", "bot": "assistant",
+    "function": "tool", "tool-call": "assistant", "tool-response": "tool", **{role: role for role in _STANDARD_ROLES},
+}  # fmt: skip
 """Normal role for each role of other vocabularies; a role that is not listed is kept."""
 
 _LANGCHAIN_TYPES: Final = {

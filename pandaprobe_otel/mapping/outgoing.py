@@ -10,9 +10,9 @@ import orjson
 from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.shrink import map_texts
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url, size_and_hash
 
 
@@ -154,11 +154,4 @@ def _has_data_url(data: bytes) -> bool:
 
 def without_data_urls(value: Any) -> Any:
     """Return the value with each long base64 data URL replaced by its type, length and SHA-256."""
-    kind = type_of(value)
-    if kind is str:
-        return digest_of_data_url(value) or value
-    if kind is dict:
-        return {key: without_data_urls(item) for key, item in value.items()}
-    if kind is list:
-        return [without_data_urls(item) for item in value]
-    return value
+    return map_texts(value, lambda text: digest_of_data_url(text) or text)

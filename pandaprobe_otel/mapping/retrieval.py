@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import conversation
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.values import decoded, is_absent, number
+from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, number
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
 _VECTOR_KEYS: Final = frozenset({"embedding", "embeddings", "vector", "sparse_embedding", "dense_vector", "values"})
@@ -54,7 +54,7 @@ def _document(item: Any) -> Any:
         metadata, beside = beside, {}  # Haystack flattens a document's metadata into the document
     if not is_absent(metadata):
         result["metadata"] = metadata
-    identity = _first(item, "id", "id_", "node_id", "doc_id")
+    identity = first_of(item, "id", "id_", "node_id", "doc_id")
     if identity is not None:
         result["id"] = identity
     score = number(outer.get("score", item.get("score")))
@@ -109,10 +109,6 @@ def _embedded_text(item: Any) -> Any:
     if type_of(item) is dict:
         return next((item[key] for key in _TEXT_KEYS if type_of(item.get(key)) is str), None)
     return item if type_of(item) is str else None
-
-
-def _first(source: dict[str, Any], *keys: str) -> Any:
-    return next((source[key] for key in keys if source.get(key) is not None), None)
 
 
 # -- vectors, which are never sent ------------------------------------------------------------------------------------

@@ -86,13 +86,7 @@ def _fields_of_plain(span: Any) -> EndedSpan:
     links, lost_links = _plain_part(made._links, "_dq")
     if type_of(attributes) is not dict:
         return (context, span)
-    fields: EndedSpan = (
-        *_plain_fields(span)[:_ATTRIBUTES],
-        attributes,
-        made._instrumentation_scope,
-        made._resource,
-        dropped,
-    )
+    fields = (*_plain_fields(span), attributes, made._instrumentation_scope, made._resource, dropped)
     if events or links or lost_events or lost_links:
         return (*fields, tuple(events), tuple(links), lost_events, lost_links)
     return fields

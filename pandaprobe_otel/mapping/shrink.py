@@ -91,7 +91,7 @@ def _fit_texts(value: Any, survey: Survey, max_bytes: int, digest: bool, size: i
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
-        result = _map_texts(value, _Cut(limit, digest))
+        result = map_texts(value, _Cut(limit, digest))
         size = encoded_size(result)
         if size <= max_bytes or limit == MIN_TEXT:
             break
@@ -115,8 +115,11 @@ class _Cut:
         return cut_text(text, self.limit, digest=self.digest)
 
 
-def level_of(lengths: list[int], excess: int) -> int:
-    """Return the length to which to cut the longest texts, to save `excess`; markers are not counted."""
+def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:
+    """Return the length to which to cut the longest values, to save `excess`; `least` if that is impossible.
+
+    `lengths` is ascending; markers are not counted.
+    """
     for taken in range(1, len(lengths) + 1):
         here = lengths[-taken]
         below = lengths[-taken - 1] if taken < len(lengths) else 0
@@ -124,7 +127,7 @@ def level_of(lengths: list[int], excess: int) -> int:
         if room >= excess:
             return here - -(-excess // taken)
         excess -= room
-    return MIN_TEXT
+    return least
 
 
 class Survey:
@@ -168,14 +171,15 @@ class Survey:
                 self._walk(item)
 
 
-def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+def map_texts(value: Any, change: Callable[[str], Any]) -> Any:
+    """Return the JSON-safe value with each text changed; keys stay."""
     kind = type_of(value)
     if kind is str:
         return change(value)
     if kind is dict:
-        return {key: _map_texts(item, change) for key, item in value.items()}
+        return {key: map_texts(item, change) for key, item in value.items()}
     if kind is list:
-        return [_map_texts(item, change) for item in value]
+        return [map_texts(item, change) for item in value]
     return value
 
 

@@ -13,8 +13,7 @@ from pandaprobe_otel.mapping.content import (
     MARKS,
     RESULT_MARKS,
     any_content,
-    arguments_in,
-    response_in,
+    of_the_only_part,
     tool_result,
     unwrap_envelope,
 )
@@ -61,12 +60,12 @@ def _tool(span: MappedSpan) -> tuple[Any, Any]:
     given, asked = _value(span, "tool.input", empty=True)
     if given is None:
         value, asked = _value(span, "input")
-        given = arguments_in(value)
+        given = of_the_only_part(value, "tool_call", "arguments")  # the message that calls the tool (older Strands)
         asked = asked and given is value
     value, answered = _value(span, "tool.output", empty=True)
     if value is None:
         told, answered = _value(span, "output")
-        value = response_in(told)
+        value = of_the_only_part(told, "tool_call_response", "response")  # Strands, if the tool failed
         answered = answered and value is told
     result = value if type_of(value) is not dict or RESULT_MARKS.isdisjoint(value) else tool_result(value)
     span.read_all = asked + (answered and (result is value or result == value)) == len(span.shape.sources)

@@ -10,7 +10,6 @@ from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
-from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.unread_attributes import shown
 from pandaprobe_otel.mapping.values import is_absent
 
@@ -60,12 +59,6 @@ def add_model(span: MappedSpan) -> None:
         put(span, "full_model", model)
     if metadata.get("request_model") == model:
         del metadata["request_model"]
-
-
-def add_first_token(span: MappedSpan) -> None:
-    """Set the time of the first token."""
-    if (first := first_token_ns(span)) is not None:
-        span.body["completion_start_time"] = rfc3339(first)
 
 
 def first_token_ns(span: MappedSpan) -> int | None:

@@ -18,10 +18,10 @@ from pandaprobe_otel.mapping.privacy import restrict
 from pandaprobe_otel.mapping.span_content import add_contents
 from pandaprobe_otel.mapping.span_fields import (
     MAX_NAME,
-    add_first_token,
     add_model,
     add_own_metadata,
     add_rare_metadata,
+    first_token_ns,
     name_of,
     put,
 )
@@ -135,8 +135,8 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
             body["started_at"] = rfc3339(start)
         else:
             body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
-        if span.shape.times_first_token:
-            add_first_token(span)
+        if span.shape.times_first_token and (first := first_token_ns(span)) is not None:
+            body["completion_start_time"] = rfc3339(first)
 
 
 def _set_numbers(spans: Sequence[MappedSpan]) -> None:

@@ -118,15 +118,6 @@ class CachedRows:
 
     def read(self, attributes: Mapping[str, Any]) -> CachedFields:
         """Return the result of the rows for these attributes, and remember it if their values are short."""
-        cached = self._worked_out(attributes)
-        values = self.values(attributes) if self.values is not None else ()
-        if all(map(_is_short, values)):
-            if len(known) >= MAX_COMBINATIONS:
-                known.clear()
-            known[self.key, values] = cached
-        return cached
-
-    def _worked_out(self, attributes: Mapping[str, Any]) -> CachedFields:
         found: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
         parameters: dict[str, Any] = {}
@@ -136,7 +127,13 @@ class CachedRows:
         fill(parameters, self.parameters, attributes, unusable)
         said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
         kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
-        return CachedFields(kind, found, metadata, parameters, unusable)
+        cached = CachedFields(kind, found, metadata, parameters, unusable)
+        values = self.values(attributes) if self.values is not None else ()
+        if all(map(_is_short, values)):
+            if len(known) >= MAX_COMBINATIONS:
+                known.clear()
+            known[self.key, values] = cached
+        return cached
 
 
 known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}

@@ -68,16 +68,10 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
         if response is None or span.usage is None or span.kind not in _CALLS:
             continue
         known = first.setdefault(response, span)
-        if known.view.scope_name == span.view.scope_name or not _overlap(known, span):
-            continue
-        if not _is_above(known, span, spans):
+        overlap = span.view.start_ns <= (known.view.end_ns or 0)  # the known one has started first
+        if known.view.scope_name != span.view.scope_name and overlap and not _is_above(known, span, spans):
             repeated.add(span)
     return frozenset(repeated)
-
-
-def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
-    """Return whether two calls overlap; the first one started first."""
-    return second.view.start_ns <= (first.view.end_ns or 0)
 
 
 def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:

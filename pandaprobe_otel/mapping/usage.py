@@ -147,6 +147,11 @@ def provider_counts(bag: Any) -> dict[str, int] | None:
     return counts or None
 
 
+def encoded_counts(value: Any) -> dict[str, int] | None:
+    """Return the counters of such an object, given as an object or as JSON text."""
+    return provider_counts(mapping(value))
+
+
 # -- costs in US dollars ----------------------------------------------------------------------------------------------
 
 _COSTS: Final = {

@@ -161,6 +161,15 @@ def structure(value: Any) -> Any:
     return value if type_of(value) in _CONTAINERS and value else None
 
 
+def first_of(source: dict[str, Any], *keys: str) -> Any:
+    """Return the first value under these keys that is not None; None if there is none."""
+    for key in keys:
+        value = source.get(key)
+        if value is not None:
+            return value
+    return None
+
+
 # -- families of attributes, as trees of dicts (such as `llm.input_messages.3.message.role`) --------------------------
 
 

@@ -7,6 +7,7 @@ Strands, Semantic Kernel and Google ADK under the same names.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
@@ -72,6 +73,11 @@ def _content(value: Any) -> Any:
     return value
 
 
+def first_time(events: list[EventView], _: SpanView) -> int | None:
+    """Return the time of the first event."""
+    return events[0].time_ns
+
+
 def _body(event: EventView) -> Any:
     """Return the body of a log record, or the attributes of a span event."""
     body = decoded(event.body)
@@ -88,20 +94,15 @@ def _outputs(events: list[EventView], _: SpanView) -> list[Any] | None:
     return [one for event in events for one in choice(_body(event))] or None
 
 
-def _prompt(events: list[EventView], _: SpanView) -> Any:
-    return _joined(events, "gen_ai.prompt")
+def _joined(attribute: str) -> Callable[[list[EventView], SpanView], list[Any] | None]:
+    def convert(events: list[EventView], _: SpanView) -> list[Any] | None:
+        joined: list[Any] = []
+        for event in events:
+            value = decoded(event.attributes.get(attribute))
+            joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
+        return joined or None
 
-
-def _completion(events: list[EventView], _: SpanView) -> Any:
-    return _joined(events, "gen_ai.completion")
-
-
-def _joined(events: list[EventView], attribute: str) -> Any:
-    joined: list[Any] = []
-    for event in events:
-        value = decoded(event.attributes.get(attribute))
-        joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
-    return joined or None
+    return convert
 
 
 def _tool_input(events: list[EventView], _: SpanView) -> Any:
@@ -159,8 +160,10 @@ DIALECT: Final = Dialect(
     events=(
         EventRow("input", tuple(_INPUTS), _inputs, "one per message"),
         EventRow("output", (_CHOICE,), _outputs, "one per choice"),
-        EventRow("input", ("gen_ai.content.prompt",), _prompt, "attribute `gen_ai.prompt`"),
-        EventRow("output", ("gen_ai.content.completion",), _completion, "attribute `gen_ai.completion`"),
+        EventRow("input", ("gen_ai.content.prompt",), _joined("gen_ai.prompt"), "attribute `gen_ai.prompt`"),
+        EventRow(
+            "output", ("gen_ai.content.completion",), _joined("gen_ai.completion"), "attribute `gen_ai.completion`"
+        ),
         EventRow("tool.input", ("gen_ai.tool.message",), _tool_input, "on a TOOL span (Strands)"),
         EventRow("tool.output", (_CHOICE,), _tool_output, "on a TOOL span (Strands)"),
     ),

@@ -15,34 +15,17 @@ from pandaprobe_otel.mapping.usage import amounts, total
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
 _OPERATIONS: Final = {
-    **dict.fromkeys(
-        (
-            "chat",
-            "generate_content",
-            "text_completion",
-            "completion",
-            "generate",
-            "response",
-            "responses",
-            "llm_request",
-        ),
-        "LLM",
-    ),
-    "embeddings": "EMBEDDING",
-    **dict.fromkeys(("retrieval", "vector_db_retrieve", "search_memory"), "RETRIEVER"),
-    "execute_tool": "TOOL",
-    **dict.fromkeys(("invoke_agent", "create_agent"), "AGENT"),
-    **dict.fromkeys(
-        ("invoke_workflow", "execute_task", "plan", "agent_step", "execute_event_loop_cycle", "chain"), "CHAIN"
-    ),
-}
+    "chat": "LLM", "generate_content": "LLM", "text_completion": "LLM", "completion": "LLM", "generate": "LLM",
+    "response": "LLM", "responses": "LLM", "llm_request": "LLM", "embeddings": "EMBEDDING", "retrieval": "RETRIEVER",
+    "vector_db_retrieve": "RETRIEVER", "search_memory": "RETRIEVER", "execute_tool": "TOOL", "invoke_agent": "AGENT",
+    "create_agent": "AGENT", "invoke_workflow": "CHAIN", "execute_task": "CHAIN", "plan": "CHAIN",
+    "agent_step": "CHAIN", "execute_event_loop_cycle": "CHAIN", "chain": "CHAIN",
+}  # fmt: skip
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _PROVIDERS: Final = {
-    "az.ai.openai": "azure.ai.openai",
-    "az.ai.inference": "azure.ai.inference",
-    "vertex_ai": "gcp.vertex_ai",
+    "az.ai.openai": "azure.ai.openai", "az.ai.inference": "azure.ai.inference", "vertex_ai": "gcp.vertex_ai",
     "gemini": "gcp.gemini",
-}
+}  # fmt: skip
 
 
 def provider(value: Any) -> str | None:
