@@ -76,7 +76,7 @@ class SegmentEncoder:
     def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
         mapped = map_views(views, segment.logs, whole=segment.stage is Stage.WHOLE, options=self._options)
         spans = mapped.encoded_spans
-        memory, trace_id = segment.memory, trace_uuid(segment.trace_id)
+        memory, trace_id = segment.memory, mapped.trace.get("trace_id") or trace_uuid(segment.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))
         memory.posted = True

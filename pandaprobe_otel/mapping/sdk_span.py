@@ -181,18 +181,21 @@ _CONTAINERS: Final = frozenset({list, tuple, dict})
 
 def size_of(span: EndedSpan) -> int:
     """Return the approximate bytes of a span: its text, and an allowance for the objects themselves."""
-    if len(span) == _BARE:
-        bags = [span[_ATTRIBUTES]]
-    elif len(span) == _FOREIGN:
-        bags = [_copy_of(one.attributes) for one in (span[1], *span[1].events, *span[1].links)]
+    size = SMALLEST_SPAN
+    if len(span) == _FOREIGN:
+        own, items = _copy_of(span[1].attributes), (*span[1].events, *span[1].links)
     else:
-        bags = [span[_ATTRIBUTES], *[_copy_of(item.attributes) for item in (*span[_EVENTS], *span[_EVENTS + 1])]]
-    further = max(len(bags[0]) - _USUAL_ATTRIBUTES, 0) + sum(map(len, bags[1:]))
-    size = SMALLEST_SPAN + _ATTRIBUTE * further + _ITEM * (len(bags) - 1)
-    for bag in bags:
-        for value in bag.values():
-            kind = value.__class__
-            size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
+        own, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1]) if len(span) > _BARE else ()
+    values: Any = own.values()
+    if items:
+        bags = [_copy_of(item.attributes) for item in items]
+        size += sum([_ITEM + _ATTRIBUTE * len(bag) for bag in bags])
+        values = [*values, *[value for bag in bags for value in bag.values()]]
+    if len(own) > _USUAL_ATTRIBUTES:
+        size += _ATTRIBUTE * (len(own) - _USUAL_ATTRIBUTES)
+    for value in values:
+        kind = value.__class__
+        size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
     return size
 
 

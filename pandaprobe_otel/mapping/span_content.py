@@ -30,9 +30,10 @@ from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, sca
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
     """Set `input` and `output` of the bodies, and the reasoning in the metadata, where `options` allow it."""
-    hides_tools = options.capture_of("TOOL") != "all"
+    captures_all = options.captures_all
+    hides_tools = not captures_all and options.capture_of("TOOL") != "all"
     for span in spans:
-        if not span.shape.contents or not (options.captures_all or options.capture_of(span.kind) == "all"):
+        if not span.shape.contents or not (captures_all or options.capture_of(span.kind) == "all"):
             continue
         read = _READERS.get(span.kind)
         given, result = read(span) if read is not None else _conversation(span, hides_tools)

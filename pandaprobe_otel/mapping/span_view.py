@@ -155,14 +155,15 @@ def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
         return TOO_DEEP
     if isinstance(value, Enum):
         return plain(value.value, levels - 1)
+    inside: Any = value  # of any type, so that type checkers do not ask what it contains
     if isinstance(value, Mapping):
-        return {_plain_key(key): plain(item, levels - 1) for key, item in value.items()}
+        return {_plain_key(key): plain(item, levels - 1) for key, item in inside.items()}
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, Sequence):
-        return [item if type_of(item) is str else plain(item, levels - 1) for item in value]
+        return [item if type_of(item) is str else plain(item, levels - 1) for item in inside]
     if isinstance(value, int):
         return int.__int__(value)
     return float.__float__(value) if isinstance(value, float) else str(value)
