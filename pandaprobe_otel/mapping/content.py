@@ -266,7 +266,8 @@ def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool, is_bui
     if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
         inner = without_constructors(inner)  # LangChain's prompt values hold messages
         exact = False
-    content = whole_content(inner, side, is_call=kind == "LLM" and not own)
+    is_container = type_of(inner) is dict or type_of(inner) is list
+    content = whole_content(inner, side, is_call=kind == "LLM" and not own) if is_container else None
     if content is not None:
         if is_built and type_of(content.value) is dict and len(content.value) > 1:
             plain = without_constructors(content.value)

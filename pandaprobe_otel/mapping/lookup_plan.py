@@ -138,7 +138,7 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
         if field in CONTENT_FIELDS:
             convert = ranked.row.convert
             whole = isinstance(ranked.source, str) and convert in _WHOLE
-            contents[field].append(Candidate(ranked.row.form, ranked.source, convert, whole))
+            contents[field].append((ranked.row.form, ranked.source, convert, whole))
         elif isinstance(ranked.row, EventRow):
             event_rows.append((field, ranked.row))
         else:
@@ -201,7 +201,7 @@ def _shape(
         is_span=_OF_NO_SPANS.isdisjoint(attributes),
         custom=custom,
         watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
-        sources=tuple(dict.fromkeys(one.source for found in contents.values() for one in found)),
+        sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
 
 

@@ -235,7 +235,8 @@ def read_ended(span: EndedSpan) -> SpanView:
         return _read_properties(span[1])
     try:
         view: Any = _OpenView()
-        context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped, *more = span
+        bare = span if len(span) == _BARE else span[:_BARE]
+        context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped = bare
         view.trace_id, view.span_id = context[0], context[1]  # a tuple, because its properties are Python calls
         if parent is None:
             view.parent_id, view.parent_is_remote = None, False
@@ -246,8 +247,8 @@ def read_ended(span: EndedSpan) -> SpanView:
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = resource._attributes, kind._name_
         copied, shape = attributes.copy(), None
-        if more:
-            events, links, lost_events, lost_links = more
+        if bare is not span:
+            events, links, lost_events, lost_links = span[_BARE:]
             view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
             view.dropped = _or_none(Dropped(dropped, lost_events, lost_links))
         else:

@@ -164,7 +164,7 @@ def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: Map
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return candidate.whole and len(candidates) == 1
+            return candidate[-1] and len(candidates) == 1
     return False
 
 
