@@ -99,7 +99,10 @@ class Conversation:
         """Add one message in any shape."""
         kind = type_of(item)
         if kind is dict:
-            self._add_dict(item, role)
+            inner = unwrapped(item)
+            if inner is not item:
+                self.exact = False
+            self._add_draft(inner, _role_of(inner, role))
         elif kind is str:
             if item:
                 self.messages.append({"role": role, "content": item})
@@ -129,12 +132,6 @@ class Conversation:
     def content(self) -> dict[str, Any] | None:
         """Return `{"messages": [...]}`; None if there is no message."""
         return {"messages": self.messages} if self.messages else None
-
-    def _add_dict(self, item: Any, default: str) -> None:
-        inner = unwrapped(item)
-        if inner is not item:
-            self.exact = False
-        self._add_draft(inner, _role_of(inner, default))
 
     def _add_draft(self, item: Any, role: str) -> None:
         draft = Draft(role)

@@ -64,11 +64,7 @@ SWITCHES: Final = (
     ),
     # From version 0.60 on, OpenLLMetry writes the attributes of the conventions.
     Switch(
-        name="TRACELOOP_TRACE_CONTENT",
-        hiding=_FALSE,
-        showing=_TRUE,
-        attributes=(*_TRACELOOP, *_OTEL),
-        is_general=True,
+        name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL), is_general=True
     ),
     _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
     _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),

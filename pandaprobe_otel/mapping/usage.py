@@ -14,13 +14,10 @@ from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import MAX_COUNT, count, mapping, number
 
 DETAILS: Final = (
-    ("cache_read", "cache_read_tokens"),
-    ("cache_write", "cache_creation_tokens"),
-    ("reasoning", "reasoning_tokens"),
-    ("audio", "audio_tokens"),
-    ("accepted_prediction", "accepted_prediction_tokens"),
+    ("cache_read", "cache_read_tokens"), ("cache_write", "cache_creation_tokens"), ("reasoning", "reasoning_tokens"),
+    ("audio", "audio_tokens"), ("accepted_prediction", "accepted_prediction_tokens"),
     ("rejected_prediction", "rejected_prediction_tokens"),
-)
+)  # fmt: skip
 _EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
 """Instrumentations that pass on a provider's own numbers, which exclude cached tokens from the input."""
 

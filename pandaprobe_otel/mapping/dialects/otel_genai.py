@@ -135,11 +135,7 @@ _PARAMETERS: Final = (
         ("gen_ai.request.structured_output_schema", "gen_ai.openai.request.response_format"),
         decoded,
     ),
-    Row(
-        "parameters.service_tier",
-        ("openai.request.service_tier", "gen_ai.openai.request.service_tier"),
-        simple,
-    ),
+    Row("parameters.service_tier", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), simple),
 )
 
 _USAGE: Final = (
@@ -172,10 +168,7 @@ _USAGE: Final = (
     Row("aggregated.cache_read", ("gen_ai.aggregated_usage.cache_read.input_tokens",), count),
     Row(
         "aggregated.cache_write",
-        (
-            "gen_ai.aggregated_usage.cache_write.input_tokens",
-            "gen_ai.aggregated_usage.cache_creation.input_tokens",
-        ),
+        ("gen_ai.aggregated_usage.cache_write.input_tokens", "gen_ai.aggregated_usage.cache_creation.input_tokens"),
         count,
     ),
     Row("aggregated.reasoning", ("gen_ai.aggregated_usage.reasoning.output_tokens",), count),
