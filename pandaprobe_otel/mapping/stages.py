@@ -89,19 +89,21 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
         name, parent_id = name.strip() or "span", view.parent_id
+        if parent_id and parent_id not in known:  # it is in another part of the trace
+            known[parent_id] = span_uuid(trace_id, parent_id)
         if parent_id and error is None:
             body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
                 "status": status,
-                "parent_span_id": known.get(parent_id) or span_uuid(trace_id, parent_id),
+                "parent_span_id": known[parent_id],
                 "metadata": metadata,
             }
         else:
             body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
             if parent_id:
-                body["parent_span_id"] = known.get(parent_id) or span_uuid(trace_id, parent_id)
+                body["parent_span_id"] = known[parent_id]
             if error is not None:
                 body["error"] = error
             body["metadata"] = metadata

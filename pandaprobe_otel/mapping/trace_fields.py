@@ -155,7 +155,8 @@ def _output(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) -
 def _of_naming_span(side: str, naming: MappedSpan) -> Inferred:
     """Return the value of the span that names the trace, because the root of a web request has no value of its own."""
     value = naming.body.get(side)
-    return (None, None) if value is None or _is_talk(value) or naming.kind in MODEL_KINDS else (value, naming)
+    is_talk = type_of(value) is dict and type_of(value.get("messages")) is list
+    return (None, None) if value is None or is_talk or naming.kind in MODEL_KINDS else (value, naming)
 
 
 def _explicit(side: str, told: Mapping[str, Any], context_spans: Sequence[MappedSpan]) -> Inferred | None:
@@ -193,10 +194,6 @@ def _own(value: Any, role: str, keys: Sequence[str]) -> Any:
     return value
 
 
-def _is_talk(value: Any) -> bool:
-    return type_of(value) is dict and type_of(value.get("messages")) is list
-
-
 def _last_message(value: Any, role: str) -> dict[str, Any] | None:
     """Return the last message of the role that has content, without its tool calls, in the form for a trace."""
     messages: Any = value.get("messages") if type_of(value) is dict else None
@@ -216,9 +213,8 @@ def _is_of_provider(part: Any) -> bool:
 
 
 def _last_call(value: Any) -> dict[str, Any] | None:
-    if not _is_talk(value):
-        return None
-    for message in reversed(value["messages"]):
+    messages: Any = value.get("messages") if type_of(value) is dict else None
+    for message in reversed(messages) if type_of(messages) is list else ():
         if type_of(message) is dict and message.get("role") == "assistant" and message.get("tool_calls"):
             return dict(message)
     return None
