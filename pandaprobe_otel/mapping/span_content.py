@@ -128,14 +128,9 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
                     if reasons:
                         span.metadata["finish_reasons"] = reasons
                 return {"messages": messages}, (), whole
-            talk = Conversation()
-            talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
-            more = system is not None and _add_system(talk, system, span)
-            if side == "output":
-                _add_finish_reasons(span, talk.finish_reasons)
-            noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
-            if talk.messages or talk.reasoning:
-                return talk.content(), talk.reasoning, talk.exact and noted and whole + more
+            found = _messages(span, side, raw, system, whole)
+            if found is not None:
+                return found
             continue
         value = decoded(raw)
         text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
@@ -152,10 +147,19 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
     return None, (), 0
 
 
-def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
-    reasons = [reason for reason in reasons if reason != "unknown"]
-    if reasons and "finish_reasons" not in span.metadata:
-        span.metadata["finish_reasons"] = reasons
+def _messages(
+    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool
+) -> tuple[Any, Sequence[str], int] | None:
+    """Return the same for messages in any form; None if they have no content."""
+    talk = Conversation()
+    talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
+    more = system is not None and _add_system(talk, system, span)
+    if side == "output" and talk.finish_reasons:
+        span.metadata.setdefault("finish_reasons", talk.finish_reasons)
+    noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
+    if not (talk.messages or talk.reasoning):
+        return None
+    return talk.content(), talk.reasoning, talk.exact and noted and whole + more
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:

@@ -154,7 +154,7 @@ def _output(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) -
 
 def _of_naming_span(side: str, naming: MappedSpan) -> Inferred:
     """Return the value of the span that names the trace, because the root of a web request has no value of its own."""
-    value = naming.body.get(side)
+    value: Any = naming.body.get(side)
     is_talk = type_of(value) is dict and type_of(value.get("messages")) is list
     return (None, None) if value is None or is_talk or naming.kind in MODEL_KINDS else (value, naming)
 
