@@ -61,7 +61,6 @@ SAME_THING: Final = {
     "a command, and the work that it does": "report rerun",
     "progress of an evaluation": "progress",
     "tables of a database": "schema",
-    "the requests that wait on disk": "store",
     "decompression of bodies": "decoding",
     "a wait for the server": "waiting",
     "a background thread": "worker",

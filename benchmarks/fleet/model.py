@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 from line_charts import Chart, write_charts
 
 from pandaprobe_otel.delivery.budget import CAPACITY, Lease, LeasedBucket
-from pandaprobe_otel.delivery.fleet.static_share import StaticShare
+from pandaprobe_otel.delivery.fleet.redis_tokens import StaticShare
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from simulated_world import simulated_id
@@ -162,14 +162,14 @@ class Fleet:
         self._after(60.1, self._serve)
 
     def _serve_alone(self, worker: Worker, share: StaticShare) -> None:
-        while worker.waiting and share.take(100, self.now):
+        while worker.waiting and share.take(100, self.now) is not None:
             self._send(worker)
             self._after(self._request_s(), lambda: self._answered_alone(worker, share))
         if worker.waiting and (at := share.next_free(100, self.now)) < math.inf and at > self.now:
             self._after(at - self.now + 1e-6, lambda: self._serve_alone(worker, share))
 
     def _answered_alone(self, worker: Worker, share: StaticShare) -> None:
-        share.put_back(60.1, self.now)
+        share.put_back(0, 60.1, self.now)
         self._serve_alone(worker, share)
 
     def _send(self, worker: Worker) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import orjson
@@ -27,24 +27,24 @@ _MOST_NAMES: Final = 10_000
 _Kind = tuple[bool, bool, str]
 
 
+@dataclass(slots=True)
+class _Carried:
+    weight: float = 0.0
+    """Weight of the trace in addition to that of its own probability."""
+    dropped: Counter[str] = field(default_factory=Counter[str])
+
+
 class AttachedMetadata:
     """The weights and drop counts that traces under way carry, or that later traces will carry. Not thread-safe: the
     policy calls it.
     """
 
     def __init__(self) -> None:
-        self._unsent: dict[_Kind, float] = {}
+        self.unsent: dict[_Kind, float] = {}
         """Weights of dropped traces, which the next traces of their kinds will carry."""
-        self._weights: dict[str, float] = {}
-        """Weight that each trace under way carries in addition to that of its own probability."""
+        self.carried: dict[str, _Carried] = {}
+        """Metadata of traces under way. An entry is removed when its trace is delivered."""
         self._reported: Counter[str] = Counter()
-        self._reports: dict[str, Counter[str]] = {}
-        """Drop counts that each trace under way carries."""
-
-    @property
-    def has_something(self) -> bool:
-        """True if there is a weight to attach, or a trace under way carries something."""
-        return bool(self._unsent or self._weights or self._reports)
 
     def attach(self, request: OutgoingRequest, dropped: Mapping[str, int]) -> OutgoingRequest:
         """Return the request with its weight and the drop counts since the last report; without either, return it
@@ -57,25 +57,22 @@ class AttachedMetadata:
         }
         if new:
             self._reported.update(new)
-            report = self._reports.setdefault(request.trace_id, Counter())
-            report.update(new)
-            request = _told(request, _DROPPED_KEY, dict(report))
-        if unsent := self._unsent.pop(_kind(request), 0.0):
-            weight = self._weights.get(request.trace_id, 0.0) + unsent
-            self._weights[request.trace_id] = weight
-            request = _told(request, SAMPLE_RATE_KEY, 1.0 / (1.0 / request.sample_rate + weight))
+            carried = self.carried.setdefault(request.trace_id, _Carried())
+            carried.dropped.update(new)
+            request = _told(request, _DROPPED_KEY, dict(carried.dropped))
+        if unsent := self.unsent.pop(_kind(request), 0.0):
+            carried = self.carried.setdefault(request.trace_id, _Carried())
+            carried.weight += unsent
+            request = _told(request, SAMPLE_RATE_KEY, 1.0 / (1.0 / request.sample_rate + carried.weight))
         return request
-
-    def arrived(self, request: OutgoingRequest) -> None:
-        """Forget the weight and the drop counts that a delivered trace carried."""
-        self._reports.pop(request.trace_id, None)
-        self._weights.pop(request.trace_id, None)
 
     def gone(self, request: OutgoingRequest) -> None:
         """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
-        self._reported.subtract(self._reports.pop(request.trace_id, {}))
-        if carried := self._weights.pop(request.trace_id, 0.0):
-            self._add(request, carried)
+        carried = self.carried.pop(request.trace_id, None)
+        if carried is not None:
+            self._reported.subtract(carried.dropped)
+            if carried.weight:
+                self._add(request, carried.weight)
 
     def evicted(self, request: OutgoingRequest) -> None:
         """Let the next trace of the same kind also stand for one that was dropped for lack of room."""
@@ -84,20 +81,14 @@ class AttachedMetadata:
 
     def _add(self, request: OutgoingRequest, traces: float) -> None:
         kind = _kind(request)
-        if kind not in self._unsent and len(self._unsent) >= _MOST_NAMES:
-            oldest = next(iter(self._unsent))  # names may contain ids: another name takes over the weight
-            traces += self._unsent.pop(oldest)
-        self._unsent[kind] = self._unsent.get(kind, 0.0) + traces
+        if kind not in self.unsent and len(self.unsent) >= _MOST_NAMES:
+            oldest = next(iter(self.unsent))  # names may contain ids: another name takes over the weight
+            traces += self.unsent.pop(oldest)
+        self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
 
 
 def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
-    """Return the request of a trace that was admitted with this probability.
-
-    If the trace was sampled before by the same randomness, the smaller of the two probabilities applies to both
-    samplings together.
-    """
-    if chance >= request.sample_rate:
-        return request
+    """Return the request of a trace that was admitted with this probability."""
     return replace(_told(request, SAMPLE_RATE_KEY, chance), sample_rate=chance)
 
 

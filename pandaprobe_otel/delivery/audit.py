@@ -6,6 +6,7 @@ after about 15 s). A look-up is free. Only a lost trace is billed again.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -43,14 +44,13 @@ class Audit:
             self._suspects.append(_Suspect(Job(request), now + LOOK_AFTER_S))
             self._bytes += request.size
 
-    def next_due(self) -> float | None:
-        """Return the time of the next look-up; None if none is planned or one is under way."""
-        return self._suspects[0].due if self._suspects and self._looking is None else None
+    def next_due(self) -> float:
+        """Return the time of the next look-up; infinity if none is planned or one is under way."""
+        return self._suspects[0].due if self._suspects and self._looking is None else math.inf
 
     def next(self, now: float) -> Job | None:
         """Return the trace to look up now."""
-        due = self.next_due()
-        if due is None or due > now:
+        if self.next_due() > now:
             return None
         self._looking = self._suspects.popleft()
         return self._looking.job

@@ -1,4 +1,7 @@
-"""Causes that stop all requests or all new traces: an outage, refused settings, a used-up quota or daily budget."""
+"""Causes that stop all requests or all new traces: an outage, refused settings, a used-up quota or daily budget.
+
+Each cause but the last closes a gate, which then lets single probes through.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
 
@@ -16,10 +20,89 @@ OUTAGE_AFTER_FAILURES: Final = 3
 _DAY_S: Final = 86_400.0
 
 
-class DailyBudget:
-    """Bound of `limit` traces in any 24 hours, because each trace is billed; a `limit` of None means no bound."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Pace of a closed gate's probes: shortest and longest wait, in seconds."""
 
-    def __init__(self, limit: int | None) -> None:
+    first_s: float
+    longest_s: float
+    share: float | None = None
+    """Length of a wait as a share of the time since the cause was first seen.
+
+    The wait is drawn from the upper half of that length, so that clients do not all return at one moment. None: each
+    wait is twice the previous one.
+    """
+
+
+OUTAGE = Pace(first_s=2.0, longest_s=60.0, share=0.25)
+"""The server is down or failing.
+
+After an outage of half a minute, waiting traces are sent within seven seconds after its end. An outage of ten minutes
+costs fewer than 40 connections.
+"""
+AUTH = Pace(first_s=60.0, longest_s=3600.0)
+"""The key, project or URL is refused, and stays refused until somebody corrects the settings."""
+QUOTA = Pace(first_s=900.0, longest_s=21600.0)
+"""The plan's quota is used up until the next period or an upgrade."""
+
+
+class Gate:
+    """Gate that is open, or closed until a time. After that time, one probe at a time may pass."""
+
+    def __init__(self, pace: Pace, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._pace = pace
+        self._uniform = uniform
+        self._wait_s = 0.0
+        self._since: float | None = None
+        self._until: float | None = None
+        self._probing = False
+
+    @property
+    def closed(self) -> bool:
+        """True if the gate is closed."""
+        return self._until is not None
+
+    def opens_at(self) -> float:
+        """Return the time at which a request may pass: 0 if open, infinity while a probe is under way."""
+        if self._until is None:
+            return 0.0
+        return float("inf") if self._probing else self._until
+
+    def enter(self, now: float) -> bool:
+        """Return whether a request may pass. If the gate is closed, the request becomes the probe."""
+        if now < self.opens_at():
+            return False
+        if self._until is not None:
+            self._probing = True
+        return True
+
+    def close(self, now: float, *, at_least_s: float = 0.0) -> None:
+        """Close the gate after a failure, longer after each failure in a row."""
+        if self._until is not None and not self._probing and self._until > now:
+            return  # answers to requests that were sent before it closed prove nothing new
+        self._probing = False
+        self._since = now if self._since is None else self._since
+        self._until = now + max(self._next_wait(now - self._since), at_least_s)
+
+    def _next_wait(self, age_s: float) -> float:
+        pace = self._pace
+        grown_s = self._wait_s * 2 if pace.share is None else age_s * pace.share
+        self._wait_s = min(max(grown_s, pace.first_s), pace.longest_s)
+        return self._wait_s if pace.share is None else self._uniform(self._wait_s / 2, self._wait_s)
+
+    def open(self) -> None:
+        """Open the gate, because the cause is gone."""
+        self._since, self._until, self._wait_s, self._probing = None, None, 0.0, False
+
+    def leave(self) -> None:
+        """End a probe whose answer neither proves nor disproves this gate's cause."""
+        self._probing = False
+
+
+class DailyBudget:
+    """Bound of `limit` traces in any 24 hours, because each trace is billed."""
+
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._spent: deque[float] = deque()
 
@@ -27,14 +110,13 @@ class DailyBudget:
         """Return the time from which the next trace may be sent."""
         while self._spent and self._spent[0] + _DAY_S <= now:
             self._spent.popleft()
-        if self._limit is None or len(self._spent) < self._limit:
+        if len(self._spent) < self._limit:
             return 0.0
         return self._spent[0] + _DAY_S if self._spent else math.inf
 
     def spend(self, now: float) -> None:
         """Count a trace as sent."""
-        if self._limit is not None:
-            self._spent.append(now)
+        self._spent.append(now)
 
     def take_back(self) -> None:
         """Uncount the newest trace, because it was not sent after all."""
@@ -56,9 +138,11 @@ class Blockage:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
-        self.daily = DailyBudget(max_traces_per_day)
-        self.is_in_trouble = False
-        """True if an answer since the last accepted create was not a success. Only then can a gate be closed."""
+        self._daily = None if max_traces_per_day is None else DailyBudget(max_traces_per_day)
+        self.may_block = self._daily is not None
+        """True if there is a daily budget, or if an answer since the last accepted create was not a success. While it
+        is False, no gate is closed, and only a failure needs to be reported here.
+        """
         self.failures = 0
         """Failed requests in a row."""
         self.unreachable = False
@@ -71,34 +155,35 @@ class Blockage:
 
     def opens_at(self) -> float:
         """Return the time at which the gates allow a request."""
-        return max(self._outage.opens_at(), self._auth.opens_at()) if self.is_in_trouble else 0.0
+        return max(self._outage.opens_at(), self._auth.opens_at())
 
     def creates_from(self, now: float) -> float:
         """Return the time at which the plan and the daily budget allow a trace to be posted."""
-        free_at = self.daily.free_at(now)
-        return max(free_at, self._quota.opens_at()) if self.is_in_trouble else free_at
+        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        return max(free_at, self._quota.opens_at())
 
     def enter(self, now: float, *, is_create: bool) -> None:
         """Note that a request is about to be sent. It becomes the probe of each closed gate."""
-        if self.is_in_trouble:
-            self._outage.enter(now)
-            self._auth.enter(now)
-            if is_create:
-                self._quota.enter(now)
+        self._outage.enter(now)
+        self._auth.enter(now)
+        if is_create:
+            self._quota.enter(now)
+            if self._daily is not None:
+                self._daily.spend(now)
 
-    def leave(self, *, is_create: bool) -> None:
+    def leave(self, *, is_create: bool, was_sent: bool = True) -> None:
         """End a request whose outcome proves nothing."""
         if is_create:
             self._quota.leave()
+            if self._daily is not None and not was_sent:
+                self._daily.take_back()
         self._outage.leave()
         self._auth.leave()
 
-    def answered(self, verdict: Verdict, now: float, *, is_create: bool, is_check: bool, is_audit: bool) -> None:
+    def answered(self, verdict: Verdict, now: float, attempt: Attempt) -> None:
         """Close the outage's gate after failures, and open the gates whose cause the answer disproves."""
-        kind = verdict.kind
-        self.is_in_trouble = self.is_in_trouble or kind is not VerdictKind.DELIVERED
-        if not self.is_in_trouble:
-            return
+        kind, is_create = verdict.kind, attempt.lease is not None
+        self.may_block = True
         if is_create:
             self._quota.leave()
         self.unreachable = kind is VerdictKind.UNAVAILABLE and verdict.status is None
@@ -110,11 +195,11 @@ class Blockage:
                 self._outage.close(now, at_least_s=asked_s or 0.0)
             self._auth.leave()
             return
-        if not is_check:
+        if not attempt.is_check:
             self.failures = 0
             self._outage.open()
             self._causes.over("outage")
-        elif not is_audit:
+        elif not attempt.is_audit:
             self._outage.leave()  # a server that shows a trace may still be unable to accept one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()
@@ -137,4 +222,4 @@ class Blockage:
         self._quota.open()
         self._causes.over("quota")
         self._causes.over("rate")
-        self.is_in_trouble = self._outage.closed or self._auth.closed
+        self.may_block = self._outage.closed or self._auth.closed or self._daily is not None

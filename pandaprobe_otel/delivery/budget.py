@@ -45,10 +45,20 @@ CUT_COUNTS_S: Final = 600.0
 a root in another process.
 """
 
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_clock() -> float:
+    """Return the seconds since this machine started, including sleep; equal in all its processes.
+
+    A system without such a clock uses the monotonic one, which differs only by the sleep.
+    """
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A lent token. Return it with `LeasedBucket.release`, or with `take_back` if nothing was sent."""
+    """A lent token. Return it with `LeasedBucket.release`."""
 
     token: int
     asked_at: float
@@ -167,13 +177,14 @@ class LeasedBucket:
         self.is_shared = tokens is not None
         """True if other processes take from the same tokens; this process must then send heartbeats."""
         self._limit = _Limit(capacity)
-        self._episode: _Episode | None = None
+        self.episode: _Episode | None = None
+        """Time in which refused requests (429) hold back all others, or None."""
         self._agreed = 0.0
         self._asks_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
         """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
-        episode, asked_at = self._episode, self._clock()
+        episode, asked_at = self.episode, self._clock()
         if episode is None:
             token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
             return None if token is None else Lease(token, asked_at, self._clock)
@@ -187,39 +198,32 @@ class LeasedBucket:
 
     def next_free(self, now: float, *, leave: int = 0) -> float:
         """Return the time at which `acquire` may succeed; `math.inf` if that depends on a request under way."""
-        if self._episode is None:
+        if self.episode is None:
             return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
-        if self._episode.probing:
+        if self.episode.probing:
             return math.inf
-        return max(self._episode.until, self._tokens.next_free(self._capacity, now))
+        return max(self.episode.until, self._tokens.next_free(self._capacity, now))
 
-    def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
-        """Return the token of a request that was answered now, or that will never be answered."""
-        extra = 0.0 if answered else UNANSWERED_EXTRA_S
-        self._put_back(lease, self._hold_s + extra, now)
-
-    def take_back(self, lease: Lease, now: float) -> None:
-        """Return a token that no request has used."""
-        self._put_back(lease, 0.0, now)
-
-    def _put_back(self, lease: Lease, wait_s: float, now: float) -> None:
+    def release(self, lease: Lease, now: float, *, answered: bool = True, was_used: bool = True) -> None:
+        """Return the token of a request that was answered now, that will never be answered, or that was not sent."""
         if lease.is_back:
             return
         lease.is_back = True
-        if lease.probe and self._episode is not None:
-            self._episode.probing = False
-        self._tokens.put_back(lease.token, wait_s, now)
+        if lease.probe and self.episode is not None:
+            self.episode.probing = False
+        hold_s = self._hold_s if answered else self._hold_s + UNANSWERED_EXTRA_S
+        self._tokens.put_back(lease.token, hold_s if was_used else 0.0, now)
 
     def limited(self, now: float, retry_after_s: float | None) -> None:
         """Pause after a 429, and claim fewer tokens for a while."""
-        if self._episode is None:
+        if self.episode is None:
             self._limit.shrink(now)
-            self._episode = _Episode(until=now, window_ends=now + self._hold_s)
-        self._episode.extend(now, retry_after_s, self._uniform)
+            self.episode = _Episode(until=now, window_ends=now + self._hold_s)
+        self.episode.extend(now, retry_after_s, self._uniform)
 
     def accepted(self, now: float) -> None:
         """End the episode, if there is one: the server accepted a request."""
-        self._episode = None
+        self.episode = None
 
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
@@ -235,11 +239,6 @@ class LeasedBucket:
     def leave(self) -> None:
         """Announce that this process sends nothing more."""
         self._tokens.leave()
-
-    @property
-    def paused(self) -> bool:
-        """True while refused requests (429) hold back all others: during an `_Episode`."""
-        return self._episode is not None
 
 
 @dataclass(slots=True)

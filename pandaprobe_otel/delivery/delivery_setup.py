@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, boot_clock
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
-from pandaprobe_otel.delivery.store import Store
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.socket_transport import delivery_transport
@@ -20,6 +19,7 @@ from pandaprobe_otel.transport.socket_transport import delivery_transport
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.spool.adoption import Recover
+    from pandaprobe_otel.delivery.spool.store import SpoolStore
 
 
 def open_sender_pool(
@@ -43,12 +43,19 @@ def open_sender_pool(
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
-    def store() -> Store | None:
+    def store() -> SpoolStore | None:
         if not has_spool:
             return None
-        from pandaprobe_otel.delivery.spool.spool_setup import spool_store
+        from pandaprobe_otel.delivery.spool.adoption import Adoption
+        from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
+        from pandaprobe_otel.delivery.spool.folder import SpoolFolder
+        from pandaprobe_otel.delivery.spool.store import SpoolStore
 
-        return spool_store(config, recover=recover, notices=notices, monotonic=monotonic)
+        folder = SpoolFolder(spool_folder(config), destination_of(config))
+        adoption = Adoption(folder=folder, notices=notices, recover=recover)
+        return SpoolStore(
+            folder=folder, adoption=adoption, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic
+        )
 
     return SenderPool(
         policy=lambda: DeliveryPolicy(
@@ -76,12 +83,24 @@ def _transport(config: Config) -> Transport:
 
 
 def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[], LeasedBucket]:
-    if config.redis_url is not None:
-        from pandaprobe_otel.delivery.fleet.fleet_setup import fleet_bucket
+    """Return a function that makes a bucket for this process, or one shared by all processes with this key."""
+    url = config.redis_url
+    if url is None and not has_spool:
+        return LeasedBucket
+    from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
 
-        return lambda: fleet_bucket(config, notices)
-    if has_spool:
-        from pandaprobe_otel.delivery.spool.spool_setup import shared_bucket
+    key_digest = destination_of(config).key_digest
+    if url is not None:
+        from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
+        from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
 
-        return lambda: shared_bucket(config)
-    return LeasedBucket
+        def in_redis() -> LeasedBucket:
+            leases = RedisLeases(url, key_digest, request_timeout_s=REQUEST_TIMEOUT_S)
+            tokens = RedisTokens(leases, notices, request_timeout_s=REQUEST_TIMEOUT_S)
+            return LeasedBucket(tokens=tokens, clock=boot_clock)
+
+        return in_redis
+    from pandaprobe_otel.delivery.spool.lease_file import FileTokens
+
+    path = spool_folder(config) / f"leases-{key_digest}"
+    return lambda: LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)

@@ -1,19 +1,34 @@
-"""A job (a request in the outbox), a line (the jobs of one trace, in order), and an attempt to send a job."""
+"""A job (a request in the outbox), a line (the jobs of one trace, in order), an attempt to send a job, and the messages
+between the outbox and the disk.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.delivery.store import Place
 from pandaprobe_otel.transport.request_outcome import Request, for_ever
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.schedule import TokenQueue
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 _MOST_READ: Final = 128 << 10
 """Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
 _MOST_LOOKED_AT: Final = 16 << 20
 """Bytes read of a trace that is looked up. The spans of a larger one cannot be determined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Place of a request on disk: the number of the file in this process, the row, and its size and spans."""
+
+    file: int
+    row: int
+    size: int
+    spans: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +54,10 @@ class Job:
     """Time at which the request arrived."""
     place: Place | None = None
     """Place of its content on disk; None if it has none."""
+    size: int = 0
+    """Bytes of memory of the request while the job is in the outbox."""
+    line: Line = field(init=False, repr=False)
+    """Line in the outbox."""
     is_amended: bool = False
     """True if the content differs from the one on disk."""
 
@@ -47,10 +66,12 @@ class Job:
 class Line:
     """Jobs of one trace, in order. Only the first may be sent, because later ones depend on it."""
 
+    key: str
     jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0
-    """Number of the line's current entry in a heap or in the token queue. Entries with other numbers are stale."""
-    is_waiting_for_token: bool = False
+    """Number of the line's current entry in a heap. Entries with other numbers are stale."""
+    queue: TokenQueue | None = None
+    """Queue in which the line waits for a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +103,49 @@ class Attempt:
     def target(self) -> str:
         """HTTP method of the request, and its path below the endpoint."""
         return f"GET /traces/{self.job.request.trace_id}" if self.is_check else self.job.request.target
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """Changes to write in one transaction."""
+
+    added: dict[Job, None] = field(default_factory=dict[Job, None])
+    rewritten: dict[Job, None] = field(default_factory=dict[Job, None])
+    started: list[Place] = field(default_factory=list[Place])
+    """Places whose requests may be sent from now on."""
+    removed: list[Place] = field(default_factory=list[Place])
+    refused: list[tuple[OutgoingRequest, str]] = field(default_factory=list[tuple[OutgoingRequest, str]])
+    """Refused requests, with the server's words."""
+    body_cap: int | None = None
+    """Size of the largest body that the server accepts."""
+    journal: list[JournalChange] = field(default_factory=list["JournalChange"])
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to write."""
+        is_usual = self.added or self.removed or self.started or self.journal
+        return not (is_usual or self.rewritten or self.refused or self.body_cap is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Request of a dead process, without its content. `in_doubt`: that process may have sent it."""
+
+    place: Place
+    request: OutgoingRequest
+    in_doubt: bool
+    waited_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Tended:
+    """Changes from outside: requests that were found, and jobs that are gone."""
+
+    found: list[Found] = field(default_factory=list[Found])
+    gone: list[tuple[Job, str]] = field(default_factory=list[tuple[Job, str]])
+    """Jobs whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
+    damaged_spans: int = 0
+    """Unreadable spans of other processes."""
+    works_again: bool = False
+    """True if jobs that are only in memory can be written."""
+    body_cap: int | None = None

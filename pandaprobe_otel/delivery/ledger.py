@@ -43,6 +43,8 @@ class Ledger:
         self._traces = 0
         self._leases, self._wait_s = 0, 0.0
         self._dropped: Counter[str] = Counter()
+        self.has_drops = False
+        """True if any spans were dropped."""
         self._scores_dropped: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
@@ -73,18 +75,12 @@ class Ledger:
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
+                self.has_drops = True
 
     def score_dropped(self, reason: str) -> None:
         """Count a score that will not be delivered, under a named reason."""
         with self._lock:
             self._scores_dropped[reason] += 1
-
-    def dropped_so_far(self) -> Mapping[str, int]:
-        """Return the dropped spans by reason, without the other counts."""
-        if not self._dropped:
-            return {}
-        with self._lock:
-            return dict(self._dropped)
 
     def answered(self, verdict: str) -> None:
         """Count an answer of the server by its meaning."""

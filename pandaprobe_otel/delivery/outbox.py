@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.job import Job, Line
+from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.store import Changes, Found, Store, Tended
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
+    from pandaprobe_otel.delivery.spool.store import SpoolStore
 
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait uncompressed. Beyond that, traces arrive faster than they are sent and will wait for a while."""
@@ -37,7 +37,7 @@ class Outbox:
     def __init__(
         self,
         max_bytes: int,
-        store: Store | None = None,
+        store: SpoolStore | None = None,
         *,
         keeps_all: bool = False,
         look_after_s: float = LOOK_AFTER_S,
@@ -51,8 +51,11 @@ class Outbox:
         self._is_over = False
         self._max_bytes = max_bytes
         self._store = store
+        self.has_store = store is not None
+        """True if there is a store, so that changes must be saved. Without one, `save` and `inspect` do nothing."""
         self._changes = Changes()
-        self._bytes = 0
+        self.bytes = 0
+        """Bytes of memory of the waiting jobs."""
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self.schedule = Schedule(keeps_all=keeps_all)
@@ -63,14 +66,9 @@ class Outbox:
         """Bytes of contents that were loaded from the store for sending. Dropping waiting jobs frees none of them."""
 
     @property
-    def bytes(self) -> int:
-        """Bytes of memory of the waiting jobs."""
-        return self._bytes
-
-    @property
     def fill(self) -> float:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
-        in_memory = self._bytes / self._max_bytes
+        in_memory = self.bytes / self._max_bytes
         return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
     @property
@@ -112,7 +110,7 @@ class Outbox:
 
         A create is added before requests that wait for its trace to be stored.
         """
-        if is_crowded := self._store is None and self._bytes > PACK_ABOVE:
+        if is_crowded := self._store is None and self.bytes > PACK_ABOVE:
             request = request.closed()
             self._pack_one()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
@@ -120,9 +118,11 @@ class Outbox:
         if self._store is None:
             if not is_crowded:
                 self._unpacked[job] = None
-            return self._evict() if self._is_heavy else []
-        self._note_added(job)
-        return [] if self._writes else self._evict()  # the store is about to take the content out of memory
+            return self._evict() if self.bytes > self._max_bytes else []
+        if self._store.works:  # it is about to take the content out of memory
+            self._changes.added[job] = None
+            return []
+        return self._evict()
 
     def start(self, job: Job, now: float) -> None:
         """Mark an opened job as under way: no other request of its trace may be sent meanwhile."""
@@ -131,7 +131,7 @@ class Outbox:
             self.schedule.serve(job.request, now)
             if job.place is not None and not job.in_doubt:
                 self._changes.started.append(job.place)
-        self.schedule.remove(self._lines[job.request.line])
+        self.schedule.remove(job.line)
 
     def open(self, job: Job, now: float) -> bool:
         """Load the job's content in the form to send; return False if the job must wait for its content."""
@@ -150,8 +150,8 @@ class Outbox:
     def retry(self, job: Job, at: float) -> None:
         """Put the job back at the head of its line, due at `at`."""
         job.in_flight = False
-        line = self._lines.get(job.request.line)
-        if line is None or not line.jobs or line.jobs[0] is not job:
+        line = job.line
+        if not line.jobs or line.jobs[0] is not job:
             return
         self._close(job)
         if self.has_create(job):
@@ -161,27 +161,25 @@ class Outbox:
 
     def has_create(self, job: Job) -> bool:
         """Return whether this process is about to post the trace that the job adds to."""
-        line = self._lines.get(job.request.line)
-        follows = line.jobs[1].request.step if line is not None and len(line.jobs) > 1 else None
-        return job.request.step is not Step.CREATE and follows is Step.CREATE
+        jobs = job.line.jobs
+        return job.request.step is not Step.CREATE and len(jobs) > 1 and jobs[1].request.step is Step.CREATE
 
     def with_it(self, job: Job) -> list[Job]:
         """Return the job and all jobs that wait behind it."""
-        line = self._lines.get(job.request.line)
-        return list(line.jobs) if line is not None else [job]
+        return [*job.line.jobs] or [job]
 
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """Remove a job that was delivered or given up. The next job of its trace is due at `next_at`."""
         job.in_flight = False
-        key = job.request.line
-        line = self._lines.get(key)
-        if line is None or job not in line.jobs:
+        line = job.line
+        if job not in line.jobs:
             return
-        self.schedule.remove(line)
+        if line.ticket:
+            self.schedule.remove(line)
         line.jobs.remove(job)
         self._unpacked.pop(job, None)
         self._loaded.pop(job, None)
-        self._bytes -= job.request.size
+        self.bytes -= job.size
         self._count -= 1
         self._changes.added.pop(job, None)
         self._changes.rewritten.pop(job, None)
@@ -191,18 +189,20 @@ class Outbox:
         if line.jobs:
             self.schedule.add(line, now if next_at is None else next_at)
         else:
-            del self._lines[key]
+            del self._lines[line.key]
 
     def replace(self, job: Job, pieces: tuple[OutgoingRequest, ...], now: float) -> None:
         """Replace a job's content by parts of it: the first takes the job's place, the others follow it."""
-        line = self._lines[job.request.line]
+        if job not in job.line.jobs:
+            return
         self._exchange(job, pieces[0])
         if job.place is not None:
             self._changes.rewritten[job] = None
         for index, piece in enumerate(pieces[1:], 1):
             new = Job(piece, since=job.since)
-            self._insert(line, index, new)
-            self._note_added(new)
+            self._insert(job.line, index, new)
+            if self._store is not None and self._store.works:
+                self._changes.added[new] = None
         self.retry(job, now)
 
     def amend(self, job: Job, request: OutgoingRequest) -> None:
@@ -294,24 +294,19 @@ class Outbox:
             self._store.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, all requests on disk, because they belong to the parent.
+        """Give up, in a forked child, all requests, because they belong to the parent.
 
         `is_quiet`: no thread wrote to the disk during the fork.
         """
+        for line in self._lines.values():  # a line and its jobs refer to each other: free them without the collector
+            line.jobs.clear()
+            line.queue = None
         if self._store is not None:
             self._store.abandon(is_quiet=is_quiet)
 
     @property
     def _is_heavy(self) -> bool:
-        return self._bytes - sum(self._loaded.values()) > self._max_bytes
-
-    @property
-    def _writes(self) -> bool:
-        return self._store is not None and self._store.works
-
-    def _note_added(self, job: Job) -> None:
-        if self._writes:
-            self._changes.added[job] = None
+        return self.bytes - sum(self._loaded.values()) > self._max_bytes
 
     def _take_over(self, found: Found, now: float) -> None:
         doubt = found.request.step is Step.SCORE or (found.in_doubt and found.request.step is Step.CREATE)
@@ -327,11 +322,11 @@ class Outbox:
             self._loaded.pop(job, None)
 
     def _exchange(self, job: Job, request: OutgoingRequest) -> None:
-        grown = request.size - job.request.size
-        self._bytes += grown
+        size = request.size
+        self.bytes += size - job.size
         if job in self._loaded:
-            self._loaded[job] += grown
-        job.request = request
+            self._loaded[job] += size - job.size
+        job.request, job.size = request, size
 
     def _pack_one(self) -> None:
         while self._unpacked:
@@ -343,18 +338,23 @@ class Outbox:
     # -- places ---------------------------------------------------------------------------------------------------
 
     def _append(self, job: Job, at: float, now: float) -> None:
-        request = job.request
-        line = self._lines.setdefault(request.line, Line())
-        comes_first = request.step is Step.CREATE and bool(line.jobs) and line.jobs[0].request.step is not Step.CREATE
-        is_held = comes_first and line.jobs[0].in_flight
-        index = is_held if comes_first else len(line.jobs)
+        key = job.request.line
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key)
+        jobs = line.jobs
+        if jobs and job.request.step is Step.CREATE and jobs[0].request.step is not Step.CREATE:
+            index = int(jobs[0].in_flight)
+        else:
+            index = len(jobs)
         self._insert(line, index, job)
         if index == 0:
             self.schedule.add(line, at, now)
 
     def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
-        self._bytes += job.request.size
+        job.line, job.size = line, job.request.size
+        self.bytes += job.size
         self._count += 1
 
     def _evict(self) -> list[tuple[Job, str]]:

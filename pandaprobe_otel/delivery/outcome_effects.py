@@ -10,18 +10,18 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Fate
+from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
-from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
+from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
@@ -42,12 +42,9 @@ class Dropped:
     ends: int = 0
     """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
 
-    def __bool__(self) -> bool:
-        return bool(self.spans or self.scores or self.ends)
-
 
 class OutcomeEffects:
-    """Effects of outcomes. Not thread-safe: the policy calls it under its lock.
+    """Effects of outcomes, and the state of delivery. Not thread-safe: `SenderPool` calls it under its lock.
 
     A job leaves the outbox in one of two ways: it was delivered, or it was dropped for a reason that the ledger counts
     and a log line explains.
@@ -59,53 +56,64 @@ class OutcomeEffects:
         outbox: Outbox,
         bucket: LeasedBucket,
         ledger: Ledger,
-        causes: Causes,
-        blockage: Blockage,
-        entry: OutboxEntry,
-        audit: Audit | None,
+        notices: Notices,
         project: str,
+        verify: float = 0.0,
+        max_traces_per_day: int | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._outbox = outbox
+        self.outbox = outbox
         self._bucket = bucket
         self._ledger = ledger
-        self._causes = causes
-        self._blockage = blockage
-        self._entry = entry
-        self._audit = audit
         self._project = project
         self._uniform = uniform
+        self._causes = Causes(notices)
+        self.blockage = Blockage(self._causes, max_traces_per_day=max_traces_per_day, uniform=uniform)
+        self._audit = Audit(verify) if verify else None
+        self._admission = Admission(
+            outbox=outbox, bucket=bucket, ledger=ledger, causes=self._causes, blockage=self.blockage, project=project
+        )
+        self.offer = self._admission.offer
         self.closing = False
-        """True while the process ends. Decisions that otherwise wait for another process are then made at once."""
+        """True while the process ends: what otherwise waits for another process is then decided at once."""
         self.last_error: str | None = None
         """Newest failure until a delivery succeeds. A failure that has cost something stays until the next."""
         self._has_cost_spans = False
 
-    def apply(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        """Apply an outcome."""
-        if isinstance(outcome, NoAnswer) and outcome.is_late:
-            self._take_back(attempt, now)
-            return
-        self._release(attempt, now, answered=isinstance(outcome, Answer))
-        verdict = judge(outcome)
-        self._ledger.answered(verdict.kind)
-        is_create = attempt.lease is not None
-        self._blockage.answered(verdict, now, is_create=is_create, is_check=attempt.is_check, is_audit=attempt.is_audit)
-        if verdict.kind is not VerdictKind.DELIVERED:
-            self.last_error = f"{attempt.target}: {verdict.message}"
-            self._has_cost_spans = False
-        if attempt.is_audit and self._audit is not None:
-            self._after_audit(self._audit, verdict, now)
-        elif attempt.is_check:
-            self._after_check(attempt.job, verdict, outcome, now)
-        else:
-            self._after_send(attempt.job, verdict, now)
+    def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        """Apply an outcome. Never raises: an error in this library costs only the job."""
+        try:
+            if isinstance(outcome, NoAnswer) and outcome.is_late:
+                self._take_back(attempt, now)
+                return
+            if attempt.lease is not None:
+                self._bucket.release(attempt.lease, now, answered=isinstance(outcome, Answer))
+            verdict = judge(outcome)
+            is_delivered = verdict.kind is VerdictKind.DELIVERED
+            self._ledger.answered(verdict.kind)
+            if self.blockage.may_block or not is_delivered:
+                self.blockage.answered(verdict, now, attempt)
+            if not is_delivered:
+                self.last_error = f"{attempt.target}: {verdict.message}"
+                self._has_cost_spans = False
+            if attempt.is_audit and self._audit is not None:
+                self._after_audit(self._audit, verdict, now)
+            elif attempt.is_check:
+                self._after_check(attempt.job, verdict, outcome, now)
+            elif is_delivered:
+                self._delivered(attempt.job, now)
+            else:
+                self._after_failure(attempt.job, verdict, now)
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+            counted("delivery", error)
+            self.give_up(attempt, error, now)
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Give a job up because of an error in this library."""
         self._causes.fault(error)
-        self._release(attempt, now, answered=False)
-        self._blockage.leave(is_create=attempt.lease is not None)
+        if attempt.lease is not None:
+            self._bucket.release(attempt.lease, now, answered=False)
+        self.blockage.leave(is_create=attempt.lease is not None)
         if attempt.is_audit and self._audit is not None:
             self._audit.unknown(now)
         elif attempt.job.in_flight:
@@ -113,7 +121,7 @@ class OutcomeEffects:
 
     def drop_all(self, reason: str) -> Dropped:
         """Give up everything that is only in memory."""
-        jobs = self._outbox.unsaved
+        jobs = self.outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
         posted = {job.request.trace_id for job in jobs if job.request.step is Step.CREATE}
@@ -127,14 +135,9 @@ class OutcomeEffects:
         Nothing was sent, so ask for a new token.
         """
         if attempt.lease is not None:
-            self._bucket.take_back(attempt.lease, now)
-            self._blockage.daily.take_back()
-        self._blockage.leave(is_create=attempt.lease is not None)
-        self._outbox.retry(attempt.job, now)
-
-    def _release(self, attempt: Attempt, now: float, *, answered: bool) -> None:
-        if attempt.lease is not None:
-            self._bucket.release(attempt.lease, now, answered=answered)
+            self._bucket.release(attempt.lease, now, was_used=False)
+        self.blockage.leave(is_create=attempt.lease is not None, was_sent=False)
+        self.outbox.retry(attempt.job, now)
 
     # -- by kind of request -------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class OutcomeEffects:
         elif (lost := audit.missing(now)) is not None:
             self._causes.lost(lost)
             self._ledger.answered("lost by the server")
-            self._entry.repeat(lost, now)
+            self._admission.repeat(lost, now)
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.request.step is Step.SCORE
@@ -157,14 +160,12 @@ class OutcomeEffects:
             self._not_there_yet(job, now)
         elif verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
             job.in_doubt = False
-            self._outbox.retry(job, now)
+            self.outbox.retry(job, now)
         else:
             self._refused(job, verdict, now)
 
-    def _after_send(self, job: Job, verdict: Verdict, now: float) -> None:
-        if verdict.kind is VerdictKind.DELIVERED:
-            self._delivered(job, now)
-        elif verdict.kind is VerdictKind.NOT_FOUND and job.request.step is not Step.CREATE:
+    def _after_failure(self, job: Job, verdict: Verdict, now: float) -> None:
+        if verdict.kind is VerdictKind.NOT_FOUND and job.request.step is not Step.CREATE:
             self._not_there_yet(job, now)
         elif verdict.kind is VerdictKind.INVALID:
             self._mend(job, verdict, now)
@@ -178,26 +179,25 @@ class OutcomeEffects:
     # -- by outcome ---------------------------------------------------------------------------------------------------
 
     def _delivered(self, job: Job, now: float) -> None:
-        request, entry = job.request, self._entry
+        request, admission = job.request, self._admission
         self.last_error = self.last_error if self._has_cost_spans else None
         next_at, is_new = now, False
         if request.step is Step.CREATE:
-            if self._blockage.is_in_trouble:
+            if self.blockage.may_block:
                 self._bucket.accepted(now)
-                self._blockage.accepted()
-            if entry.attached.has_something:
-                entry.attached.arrived(request)
-            is_new = entry.orphans.is_first_post(request.trace_id) and request.trace_id not in entry.repeated
-            entry.repeated.discard(request.trace_id)
+                self.blockage.accepted()
+            admission.attached.carried.pop(request.trace_id, None)
+            is_new = admission.orphans.is_first_post(request.trace_id) and request.trace_id not in admission.repeated
+            admission.repeated.discard(request.trace_id)
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
-            for waiting in self._outbox.with_it(job):
+            for waiting in job.line.jobs:
                 waiting.not_found_since = None  # they waited for another process, and the trace is on its way
         elif request.is_remote:
-            entry.orphans.found(request)
+            admission.orphans.found(request)
         self._ledger.delivered(request.spans.count, traces=int(is_new))
-        self._outbox.finish(job, now, next_at=next_at)
+        self.outbox.finish(job, now, next_at=next_at)
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
         """Keep a job whose request failed for an external cause."""
@@ -206,22 +206,22 @@ class OutcomeEffects:
             case VerdictKind.RATE_LIMITED if is_create:
                 self._bucket.limited(now, verdict.retry_after_s)
                 self._causes.rate(verdict)
-                self._outbox.retry(job, now)
+                self.outbox.retry(job, now)
             case VerdictKind.RATE_LIMITED:
-                self._outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
+                self.outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
             case VerdictKind.QUOTA if is_create:
-                self._blockage.used_up(verdict, now)
-                self._outbox.retry(job, now)
+                self.blockage.used_up(verdict, now)
+                self.outbox.retry(job, now)
             case VerdictKind.QUOTA:
-                self._outbox.retry(job, now + self._backoff(job))
+                self.outbox.retry(job, now + self._backoff(job))
             case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
-                self._blockage.refused(verdict, now)
-                self._outbox.retry(job, now)
+                self.blockage.refused(verdict, now)
+                self.outbox.retry(job, now)
             case _:
                 self._server_error(job, verdict, now)
 
     def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
-        if verdict.status is not None and self._blockage.failures == 1:
+        if verdict.status is not None and self.blockage.failures == 1:
             # The previous request did not fail, so the server may fail only on this body. Errors within an outage prove
             # nothing; counting them would drop traces that a server with short outages can accept.
             job.server_errors += 1
@@ -229,11 +229,11 @@ class OutcomeEffects:
                 self._give_up(job, "refused", verdict, now)
                 return
         self._causes.outage(verdict)
-        wait_s = 0.0 if self._blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
+        wait_s = 0.0 if self.blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
         if job.request.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
             job.in_doubt = True
             wait_s = max(wait_s, CHECK_AFTER_S)
-        self._outbox.retry(job, now + wait_s)
+        self.outbox.retry(job, now + wait_s)
 
     def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
         """Send the trace without the fields that the server refused, or without their spans."""
@@ -245,9 +245,9 @@ class OutcomeEffects:
         self._has_cost_spans = repaired.left_out > 0
         self._ledger.dropped("refused", repaired.left_out)
         self._causes.repaired(job.request, verdict)
-        self._outbox.replace(job, (repaired.request,), now)
+        self.outbox.replace(job, (repaired.request,), now)
         if repaired.left_out and not repaired.request.spans and job.request.step is Step.APPEND:
-            self._outbox.finish(job, now)
+            self.outbox.finish(job, now)
 
     def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:
         """Split a job whose body a proxy refuses for its size, and halve the bound on bodies."""
@@ -255,27 +255,27 @@ class OutcomeEffects:
         if size <= SMALLEST_CAP:
             self._give_up(job, "too_large", verdict, now)
             return
-        body_cap = self._entry.too_large(size)
+        body_cap = self._admission.too_large(size)
         self._causes.too_large(size, body_cap)
-        self._outbox.replace(job, fit(job.request, body_cap), now)
+        self.outbox.replace(job, fit(job.request, body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
         if job.not_found_since is None:
             job.not_found_since = now
             job.attempts = 1
         waited = now - job.not_found_since
-        if job.request.is_remote and not self._outbox.has_create(job):
+        if job.request.is_remote and not self.outbox.has_create(job):
             if self._has_no_root(job, waited, now):
                 return
         elif waited >= MISSING_AFTER_S:
             self._lost(job, job.not_found_since, now)
             return
-        self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
+        self.outbox.retry(job, now + self._admission.look_again_s(job))
 
     def _lost(self, job: Job, missing_since: float, now: float) -> None:
         """Drop a job whose trace is missing, and the jobs behind it that have waited for the trace just as long."""
         self._has_cost_spans = True
-        for waiting in self._outbox.with_it(job):
+        for waiting in self.outbox.with_it(job):
             waiting.not_found_since = max(missing_since, waiting.since)
             if now - waiting.not_found_since < MISSING_AFTER_S:
                 continue
@@ -288,28 +288,28 @@ class OutcomeEffects:
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
         """Decide about spans whose root is missing; return False if they keep waiting."""
-        request, orphans = job.request, self._entry.orphans
+        request, orphans = job.request, self._admission.orphans
         is_strange = orphans.has_strange_root(request)
-        fate = self._entry.admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
+        fate = self._admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
         if fate is Fate.LEAVE_OUT:
-            for waiting in self._outbox.with_it(job):
+            for waiting in self.outbox.with_it(job):
                 self._drop(waiting, "overload", now)
         elif fate is Fate.ADOPT:
             orphans.adopted(request)
-            self._outbox.adopt(job, self._project, now)
+            self.outbox.adopt(job, self._project, now)
         return fate is not Fate.WAIT
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
         self._has_cost_spans = True
-        self._outbox.refused(job, verdict.message)
+        self.outbox.refused(job, verdict.message)
         self._drop(job, reason, now)
         self._causes.refused(reason, job.request, verdict)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
-        self._entry.count_dropped(job.request, reason)
+        self._admission.count_dropped(job.request, reason)
         if job.request.step is Step.CREATE:
-            self._entry.attached.gone(job.request)
-        self._outbox.finish(job, now)
+            self._admission.attached.gone(job.request)
+        self.outbox.finish(job, now)
 
     def _backoff(self, job: Job) -> float:
         return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+import zlib
+from array import array
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 MAX_SPANS: Final = 500
@@ -17,6 +18,29 @@ _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
 
 _OBJECTS: Final = 600
 """Bytes of a waiting request without its content: the request, its job, its line, and its entry in the queue."""
+
+_PACKED_FROM: Final = 512
+"""Bytes below which packing does not pay."""
+_LEVEL: Final = 4
+"""zlib takes 0.5 ms at this level for an agent's trace of 38 KB, and leaves 30 % of it (measured; level 1 takes 0.3 ms
+and leaves a third, and zstd would be three times as fast, at the price of a dependency).
+"""
+_RAW_DEFLATE: Final = -15
+_DICTIONARY: Final = (
+    b'"total_tokens":"completion_tokens":"prompt_tokens":"error":"exception":"stacktrace":"tags":["environment":"'
+    b'"release":"service.version":"model_parameters":{"temperature":"max_tokens":"top_p":"response_id":"'
+    b'"finish_reasons":["stop"]"provider":"openai""tool_calls":[{"id":"call_","type":"function","function":{"name":"'
+    b'"arguments":"{"role":"system","content":"{"role":"tool","tool_call_id":"'
+    b'{"trace_id":"","name":"invoke_agent ","session_id":"","user_id":"","status":"COMPLETED","status":"ERROR",'
+    b'"metadata":{"service.name":"unknown_service:python","telemetry.sdk.name":"opentelemetry",'
+    b'"telemetry.sdk.language":"python","telemetry.sdk.version":"1."},"input":{"messages":[{"role":"user","content":"'
+    b'"}]},"output":{"messages":[{"role":"assistant","content":"'
+    b'{"span_id":"","name":"chat ","kind":"LLM","model":"gpt-","token_usage":{"kind":"AGENT","kind":"OTHER",'
+    b'"metadata":{"agent_name":"","scope":"opentelemetry.instrumentation."},'
+    b'{"span_id":"","name":"","kind":"CHAIN","kind":"TOOL","status":"OK","parent_span_id":"","metadata":{"scope":""},'
+    b'"input":{"output":{"started_at":"2026-01-01T00:00:00.000000Z","ended_at":"2026-01-01T00:00:00.000000Z"}'
+)
+"""Text that every body contains: with it, a tiny trace of 1.4 KB shrinks to a fifth; without it, to a third."""
 
 
 class Step(StrEnum):
@@ -74,11 +98,6 @@ class OutgoingRequest:
     """Number of spans while they are packed or on disk."""
 
     @property
-    def is_closed(self) -> bool:
-        """True if the content must be opened before use."""
-        return self.is_bare or bool(self.packed)
-
-    @property
     def size(self) -> int:
         """Bytes of memory of the request, with an allowance for the objects themselves."""
         return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
@@ -112,7 +131,7 @@ class OutgoingRequest:
 
     def closed(self) -> OutgoingRequest:
         """Return this request with its content compressed if that saves memory; decompress it before use."""
-        if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
+        if self.packed or len(self.fields) + len(self.spans.joined) < _PACKED_FROM:
             return self
         packed = pack(self.fields, self.spans)
         return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
@@ -129,9 +148,7 @@ class OutgoingRequest:
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
     def split(self) -> tuple[OutgoingRequest, ...]:
-        """Return this request and, if it has too many spans for one request, the appends that follow it."""
-        if self.spans.count <= MAX_SPANS:
-            return (self,)
+        """Return this request with the spans that one request may have, and the appends with the others."""
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (
             replace(self, step=Step.APPEND, spans=self.spans[start : start + MAX_SPANS])
@@ -153,3 +170,18 @@ class OutgoingRequest:
 def adopted_id(trace_id: str, project: str) -> str:
     """Return the id for spans whose root never arrives; it is the same in every process."""
     return str(uuid.uuid5(_ORPHANS, f"{trace_id}/{project}"))
+
+
+def pack(fields: bytes, spans: EncodedSpans) -> bytes:
+    """Return fields and spans as one compressed piece."""
+    head = array("I", [len(spans), len(fields)]).tobytes()
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zdict=_DICTIONARY)
+    return compressor.compress(b"".join((head, fields, spans.joined))) + compressor.flush()
+
+
+def unpack(packed: bytes) -> tuple[bytes, EncodedSpans]:
+    """Return the fields and spans of a packed piece."""
+    raw = zlib.decompressobj(_RAW_DEFLATE, zdict=_DICTIONARY).decompress(packed)
+    start = 2 * array("I").itemsize
+    count, length = array("I", raw[:start])
+    return raw[start : start + length], EncodedSpans(raw[start + length :], count)

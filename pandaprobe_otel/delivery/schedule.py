@@ -30,8 +30,10 @@ _MOST_ERRORS: Final = 80
 """Errors among the last hundred sent traces, above which other traces take their turn."""
 _OLDEST_EACH: Final = 5
 
+_Due = tuple[float, int, Line]
+"""Time, ticket, and line."""
 _Entry = tuple[float, float, int, Line]
-"""Two sort keys, the ticket, and the line. An entry whose ticket differs from that of its line is skipped."""
+"""Two sort keys, ticket, and line. An entry of either kind is skipped if its ticket differs from that of its line."""
 
 
 class Schedule:
@@ -41,34 +43,20 @@ class Schedule:
     """
 
     def __init__(self, *, keeps_all: bool = False) -> None:
-        self._creates: list[tuple[float, int, Line]] = []
-        self._others: list[tuple[float, int, Line]] = []
-        self._token_queue = TokenQueue(keeps_all=keeps_all)
-        self.serve = self._token_queue.serve
-        self.victim = self._token_queue.victim
-        self._tickets = itertools.count(1)
-
-    @property
-    def waiting_for_tokens(self) -> int:
+        self._due_creates: list[_Due] = []
+        self._due_others: list[_Due] = []
+        self._errors = TokenQueue()
+        self._ordinary = TokenQueue()
+        self.waiting_for_tokens = 0
         """Number of lines that wait for a token."""
-        return len(self._token_queue)
-
-    def next_create(self, now: float) -> Job | None:
-        """Return the create whose turn it is to take a token, or None."""
-        while (at := _first(self._creates)) is not None and at <= now:
-            self._token_queue.add(heapq.heappop(self._creates)[2])
-        line = self._token_queue.next()
-        return None if line is None else line.jobs[0]
-
-    def next_other(self, now: float) -> Job | None:
-        """Return the append, finish or score that is due, or None."""
-        at = _first(self._others)
-        return None if at is None or at > now else self._others[0][2].jobs[0]
-
-    def next_due(self, now: float) -> tuple[float | None, float | None]:
-        """Return the times at which the first create and the first other job are due; None for a kind without jobs."""
-        create_at = now if self._token_queue.next() is not None else _first(self._creates)
-        return create_at, _first(self._others)
+        self._by_age: deque[tuple[int, Line]] | None = deque() if keeps_all else None
+        """Tickets and lines in order of arrival. Entries before the oldest waiting line are removed."""
+        self._turn = 0
+        self._served: dict[str, float] = {}
+        self._served_at = 0.0
+        self._recent: deque[bool] = deque(maxlen=_RECENT)
+        self._recent_errors = 0
+        self._tickets = itertools.count(1)
 
     def add(self, line: Line, at: float, now: float = -math.inf) -> None:
         """Add or move a line whose first job is due at `at`."""
@@ -76,59 +64,43 @@ class Schedule:
             self.remove(line)
         line.ticket = next(self._tickets)
         if line.jobs[0].request.step is not Step.CREATE:
-            heapq.heappush(self._others, (at, line.ticket, line))
+            heapq.heappush(self._due_others, (at, line.ticket, line))
         elif at <= now:
-            self._token_queue.add(line)
+            self._let_wait(line)
         else:
-            heapq.heappush(self._creates, (at, line.ticket, line))
+            heapq.heappush(self._due_creates, (at, line.ticket, line))
 
     def remove(self, line: Line) -> None:
-        """Remove a line whose first job is under way or gone."""
+        """Remove a line whose first job is under way or gone; its entries become stale."""
         line.ticket = 0
-        if line.is_waiting_for_token:
-            self._token_queue.remove(line)
+        if line.queue is not None:
+            line.queue.remove(line.jobs[0].request.name)
+            line.queue = None
+            self.waiting_for_tokens -= 1
 
+    def next_other(self, now: float) -> Job | None:
+        """Return the append, finish or score that is due, or None."""
+        if not self._due_others or _first(self._due_others) > now:
+            return None
+        return self._due_others[0][2].jobs[0]
 
-def _first(heap: list[tuple[float, int, Line]]) -> float | None:
-    while heap:
-        at, ticket, line = heap[0]
-        if line.ticket == ticket:
-            return at
-        heapq.heappop(heap)
-    return None
+    def next_create(self, now: float) -> Job | None:
+        """Return the create whose turn it is to take a token, or None."""
+        while self._due_creates and _first(self._due_creates) <= now:
+            self._let_wait(heapq.heappop(self._due_creates)[2])
+        while self._by_age and self._by_age[0][0] != self._by_age[0][1].ticket:
+            self._by_age.popleft()
+        if not self.waiting_for_tokens:
+            return None
+        if self._by_age and self._turn == 0:
+            return self._by_age[0][1].jobs[0]
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._ordinary.count
+        queue = self._errors if self._errors.count and errors_have_it else self._ordinary
+        return queue.first(self._served).jobs[0]
 
-
-class TokenQueue:
-    """Lines that wait for a token."""
-
-    def __init__(self, *, keeps_all: bool = False) -> None:
-        self._by_age: deque[tuple[int, Line]] | None = deque() if keeps_all else None
-        """Tickets and lines in order of arrival. Entries before the oldest waiting line are removed."""
-        self._turn = 0
-        self._errors = _Queues()
-        self._others = _Queues()
-        self._served: dict[str, float] = {}
-        self._served_at = 0.0
-        self._recent: deque[bool] = deque(maxlen=_RECENT)
-        self._recent_errors = 0
-
-    def __len__(self) -> int:
-        return self._errors.count + self._others.count
-
-    def add(self, line: Line) -> None:
-        """Add a line, which begins with a create."""
-        line.is_waiting_for_token = True
-        request = line.jobs[0].request
-        worth = 2.0 if request.is_slow else randomness_of_uuid(request.trace_id)
-        self._queues(request).add(line, request.name, line.jobs[0].since // _BUCKET_S, worth)
-        if self._by_age is not None:
-            self._by_age.append((line.ticket, line))
-
-    def remove(self, line: Line) -> None:
-        """Remove a line; its entry becomes stale."""
-        line.is_waiting_for_token = False
-        request = line.jobs[0].request
-        self._queues(request).remove(request.name)
+    def next_due(self) -> tuple[float, float]:
+        """Return the times at which the next create, which then waits for a token, and the next other job are due."""
+        return _first(self._due_creates), _first(self._due_others)
 
     def serve(self, request: OutgoingRequest, now: float) -> None:
         """Count a create that got a token."""
@@ -144,36 +116,36 @@ class TokenQueue:
         self._recent.append(request.is_error)
         self._recent_errors += request.is_error
 
-    def next(self) -> Line | None:
-        """Return the next line; None if none waits."""
-        if self._by_age is not None:
-            oldest = self._oldest(self._by_age)
-            if self._turn == 0:
-                return oldest
-        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others.count
-        queues = self._errors if self._errors.count and errors_have_it else self._others
-        return queues.first(self._served)
-
     def victim(self) -> Line | None:
-        """Return the line to evict first if there is no room; None if none waits."""
-        errors_have_most = self._errors.count > _MOST_ERRORS * len(self) / _RECENT
-        return (self._errors if errors_have_most or not self._others.count else self._others).last()
+        """Return the line to evict first if there is no room; None if none waits for a token."""
+        if not self.waiting_for_tokens:
+            return None
+        errors_have_most = self._errors.count > _MOST_ERRORS * self.waiting_for_tokens / _RECENT
+        return (self._errors if errors_have_most or not self._ordinary.count else self._ordinary).last()
 
-    def _queues(self, request: OutgoingRequest) -> _Queues:
-        return self._errors if request.is_error else self._others
+    def _let_wait(self, line: Line) -> None:
+        """Let a line, which begins with a create, wait for a token."""
+        job = line.jobs[0]
+        request = job.request
+        worth = 2.0 if request.is_slow else randomness_of_uuid(request.trace_id)
+        line.queue = self._errors if request.is_error else self._ordinary
+        line.queue.add(line, request.name, job.since // _BUCKET_S, worth)
+        self.waiting_for_tokens += 1
+        if self._by_age is not None:
+            self._by_age.append((line.ticket, line))
 
-    @staticmethod
-    def _oldest(by_age: deque[tuple[int, Line]]) -> Line | None:
-        while by_age:
-            ticket, line = by_age[0]
-            if line.ticket == ticket:
-                return line
-            by_age.popleft()
-        return None
+
+def _first(heap: list[_Due]) -> float:
+    while heap:
+        at, ticket, line = heap[0]
+        if line.ticket == ticket:
+            return at
+        heapq.heappop(heap)
+    return math.inf
 
 
-class _Queues:
-    """Waiting lines by name. A name is here only while one of its lines waits."""
+class TokenQueue:
+    """Lines that wait for a token, by name. A name is here only while one of its lines waits."""
 
     def __init__(self) -> None:
         self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
@@ -183,6 +155,7 @@ class _Queues:
         self.count = 0
 
     def add(self, line: Line, name: str, bucket: float, worth: float) -> None:
+        """Add a line."""
         heapq.heappush(self._best[name], (-bucket, -worth, line.ticket, line))
         if self._worst is not None:
             heapq.heappush(self._worst[name], (bucket, worth, line.ticket, line))
@@ -190,6 +163,7 @@ class _Queues:
         self.count += 1
 
     def remove(self, name: str) -> None:
+        """Remove a line of this name, whose ticket has changed."""
         self.count -= 1
         self._waiting[name] -= 1
         if self._waiting[name] <= 0:
@@ -198,27 +172,23 @@ class _Queues:
             if self._worst is not None:
                 self._worst.pop(name, None)
 
-    def first(self, served: dict[str, float]) -> Line | None:
-        if not self.count:
-            return None
+    def first(self, served: dict[str, float]) -> Line:
+        """Return the next line; one must wait. `served`: how often each name was served of late."""
         name = next(iter(self._waiting))
         if len(self._waiting) > 1:
             name = min(self._waiting, key=lambda each: served.get(each, 0.0))
-        return self._top(self._best[name])
+        return _top(self._best[name])
 
-    def last(self) -> Line | None:
-        name = max(self._waiting, key=self._waiting.__getitem__, default=None)
+    def last(self) -> Line:
+        """Return the line to evict first; one must wait."""
         if self._worst is None:
             self._worst = defaultdict(list)
             for each, heap in self._best.items():
                 self._worst[each] = sorted((-bucket, -rank, ticket, line) for bucket, rank, ticket, line in heap)
-        return None if name is None else self._top(self._worst[name])
+        return _top(self._worst[max(self._waiting, key=self._waiting.__getitem__)])
 
-    @staticmethod
-    def _top(heap: list[_Entry]) -> Line | None:
-        while heap:
-            _, _, ticket, line = heap[0]
-            if line.ticket == ticket:
-                return line
-            heapq.heappop(heap)
-        return None
+
+def _top(heap: list[_Entry]) -> Line:
+    while heap[0][2] != heap[0][3].ticket:
+        heapq.heappop(heap)
+    return heap[0][3]

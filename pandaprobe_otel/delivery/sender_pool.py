@@ -46,12 +46,10 @@ class SenderPool:
         policy: Callable[[], DeliveryPolicy],
         transport: Transport,
         monotonic: Callable[[], float] = time.monotonic,
-        max_senders: int = MAX_SENDERS,
     ) -> None:
         self._make_policy = policy
         self._transport = transport
         self._monotonic = monotonic
-        self._max_senders = max_senders
         self._start_fresh()
 
     def _start_fresh(self) -> None:
@@ -90,18 +88,19 @@ class SenderPool:
 
         `journal`: changes to write in the same transaction, if there is a spool.
         """
-        if self._lock_maker.is_outdated and not self._threads:
+        if not self._threads and self._lock_maker.is_outdated:
             self._make_locks()
+        policy = self.policy
         with self._changed:
             now = self._monotonic()
             for request in requests:
-                self.policy.offer(request, now)
+                policy.offer(request, now)
             if self._stopped:
-                self.policy.drop_all("shutdown")
-            else:
-                self.policy.outbox.save(journal)
+                policy.drop_all("shutdown")
+            elif policy.outbox.has_store:
+                policy.outbox.save(journal)
             self._due_at = 0.0  # unknown until the senders have looked again
-            if not self.policy.outbox.is_done:
+            if not policy.outbox.is_done:
                 self._call_sender()
 
     def wait_idle(self, deadline: float) -> bool:
@@ -133,7 +132,7 @@ class SenderPool:
             if not is_locked:
                 self._stopped = True
                 return None
-            self.policy.close()
+            self.policy.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have checked again
@@ -200,14 +199,12 @@ class SenderPool:
 
     def _call_sender(self) -> None:
         """Ensure that a sender takes the new requests, even if the newest request is never answered."""
-        if self._waiting == 0 and not self._stopped:
+        if self._waiting == 0 and len(self._threads) < MAX_SENDERS and not self._stopped:
             self._add_sender()
         if not self._is_watched:
             self._work.notify()
 
     def _add_sender(self) -> None:
-        if len(self._threads) >= self._max_senders:
-            return
         name = f"pandaprobe-sender-{len(self._threads) + 1}"
         # Told which thread it is: after a late patch by gevent, `current_thread` would return another object.
         thread = threading.Thread(target=lambda: self._run_sender(thread), name=name, daemon=True)
@@ -237,7 +234,15 @@ class SenderPool:
             with self._changed:
                 self._in_flight -= 1
                 self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
-                self._conclude(attempt, outcome)
+                policy = self.policy
+                if isinstance(outcome, Exception):
+                    policy.give_up(attempt, outcome, self._monotonic())
+                else:
+                    policy.done(attempt, outcome, self._monotonic())
+                if policy.outbox.has_store:
+                    policy.outbox.save()
+                if policy.closing or policy.outbox.is_done:
+                    self._changed.notify_all()
                 attempt = self._next(deadline)
 
     def _outcome_of(self, attempt: Attempt, timeout_s: float) -> Outcome | Exception:
@@ -247,37 +252,30 @@ class SenderPool:
             counted("transport", error)
             return error
 
-    def _conclude(self, attempt: Attempt, outcome: Outcome | Exception) -> None:
-        now = self._monotonic()
-        if isinstance(outcome, Exception):
-            self.policy.give_up(attempt, outcome, now)
-        else:
-            self.policy.done(attempt, outcome, now)
-        self.policy.outbox.save()
-        if self.policy.outbox.is_done or self.policy.closing:
-            self._changed.notify_all()
-
     def _next(self, deadline: float) -> Attempt | None:
         """Return the next request when there is one; return None if this thread is not needed any more."""
         is_own_thread = deadline == math.inf
+        policy, outbox = self.policy, self.policy.outbox
         while not self._stopped:
             now = self._monotonic()
             if is_own_thread and self._in_flight and now - self._newest_request_at < _HURRIES_S:
                 self._watch()
                 continue
-            step = self.policy.next(now)
-            self.policy.outbox.save()
+            step = policy.next(now)
+            if outbox.has_store:
+                outbox.save()
             if isinstance(step, Attempt):
                 self._in_flight += 1
                 self._newest_request_at = now
-                has_ready = self.policy.outbox.schedule.waiting_for_tokens > 0
-                if self._waiting == 0 and (has_ready or self.policy.expected_at < math.inf):
+                has_ready = outbox.schedule.waiting_for_tokens > 0
+                if self._waiting:
+                    if has_ready and not self._is_watched:
+                        self._work.notify()
+                elif len(self._threads) < MAX_SENDERS and (has_ready or policy.expected_at < math.inf):
                     self._add_sender()  # the new sender checks whether this one keeps up
-                elif self._waiting and not self._is_watched and has_ready:
-                    self._work.notify()
                 return step
             end = self._end(deadline)
-            if not is_own_thread and (self.policy.outbox.is_done or end <= now or step > end):
+            if not is_own_thread and (outbox.is_done or end <= now or step > end):
                 return None
             self._due_at = step
             self._changed.notify_all()  # waiting may be pointless for callers of `wait_idle`

@@ -13,14 +13,20 @@ together, are each cut only if they would take more than their part while the ot
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from dataclasses import replace
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.delivery.arrival_rates import MEMORY_S, Arrivals, Rate
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 
+MEMORY_S: Final = 120.0
+"""Time constant of the decay: in this time, the weight of an event falls by the factor e."""
+_SMALLEST_KNOWN: Final = 0.2
+_CUT_STEP: Final = 0.02
+_NO_CUT: Final = 0.01
+_REMEMBERED: Final = 1000
+"""Traces whose randomness determines the cut."""
 PATIENCE_MIN: Final = 10.0
 """Minutes of sending that may wait before traces are left out."""
 FULLEST: Final = 0.5
@@ -47,18 +53,67 @@ _USUAL: Final = 2.0
 _WEIGHT: Final = 0.05
 
 
+class Rate:
+    """Events per minute, with exponential decay. Times are in seconds and never decrease."""
+
+    def __init__(self, now: float) -> None:
+        self._since = self._at = now
+        self._weight = 0.0
+
+    def count(self, now: float) -> None:
+        """Count one event."""
+        self._weight = self._weight * math.exp((self._at - now) / MEMORY_S) + 1.0
+        self._at = now
+
+    def per_minute(self, now: float) -> float:
+        """Return the recent rate; shortly after the beginning, return the rate since then."""
+        observed_s = MEMORY_S * -math.expm1(-max(now - self._since, 1.0) / MEMORY_S)
+        return self._weight * math.exp((self._at - now) / MEMORY_S) / observed_s * 60.0
+
+
+class Arrivals(Rate):
+    """Arriving traces of one kind, and the randomness below which they are left out.
+
+    The cut is a quantile of the arrived traces, not the share itself: if another sampler has used the same randomness,
+    the traces are not spread evenly. Within the highest fifth, they are assumed to be even: a share of a hundredth
+    would leave too few traces for a quantile.
+    """
+
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self._seen: deque[float] = deque(maxlen=_REMEMBERED)
+        self.cut = 0.0
+
+    def arrived(self, randomness: float, now: float) -> None:
+        """Count one trace."""
+        self.count(now)
+        self._seen.append(randomness)
+
+    def limit(self, most: float, now: float) -> float:
+        """Let `most` traces a minute through; return the number that will pass. Call this once a second."""
+        arriving = self.per_minute(now)
+        if arriving <= most:
+            self._move(0.0)
+            return arriving
+        share = max(most, 0.0) / arriving
+        known = max(share, _SMALLEST_KNOWN)
+        quantile = sorted(self._seen)[int((1.0 - known) * len(self._seen))]
+        self._move(1.0 - (1.0 - quantile) * share / known)
+        return most
+
+    def _move(self, cut: float) -> None:
+        """Move the cut in small steps. If it varied quickly, processes that share traces would adopt its maximum."""
+        step = 1.0 if not self.cut else _CUT_STEP
+        self.cut += (cut - self.cut) * step
+        if self.cut < _NO_CUT:
+            self.cut = 0.0
+
+
+@dataclass(slots=True)
 class _Durations:
-    __slots__ = ("count", "mark_s", "usual_s")
-
-    def __init__(self, first_s: float) -> None:
-        self.count, self.mark_s, self.usual_s = 1, first_s, first_s
-
-    def add(self, duration_s: float) -> bool:
-        is_slow = self.count >= _NEEDED and duration_s > max(self.mark_s, self.usual_s * _USUAL)
-        self.count += 1
-        self.mark_s *= _UP if duration_s > self.mark_s else _DOWN
-        self.usual_s += _WEIGHT * (duration_s - self.usual_s)
-        return is_slow
+    count: int
+    mark_s: float
+    usual_s: float
 
 
 class Slowness:
@@ -73,12 +128,16 @@ class Slowness:
         """Return whether a trace of this name took unusually long, and count it for later ones."""
         known = self._names.get(name)
         if known is None:
-            self._names[name] = _Durations(duration_s)
+            self._names[name] = _Durations(1, duration_s, duration_s)
             if len(self._names) > _MOST_NAMES:
                 self._names.popitem(last=False)
             return False
         self._names.move_to_end(name)
-        return known.add(duration_s)
+        is_slow = known.count >= _NEEDED and duration_s > max(known.mark_s, known.usual_s * _USUAL)
+        known.count += 1
+        known.mark_s *= _UP if duration_s > known.mark_s else _DOWN
+        known.usual_s += _WEIGHT * (duration_s - known.usual_s)
+        return is_slow
 
 
 class TailSampler:
@@ -92,8 +151,9 @@ class TailSampler:
         self._now = self._clock = 0.0
         """Clock that stops while a cause other than the budget prevents sending."""
         self._names: OrderedDict[str, float] = OrderedDict()
-        self._left_out: OrderedDict[str, None] = OrderedDict()
-        self._slowness = Slowness()
+        self.is_slow = Slowness().is_slow
+        self.left_out: OrderedDict[str, None] = OrderedDict()
+        """Newest traces that were left out, whose later requests are left out too."""
         self._begin(0.0)
 
     def _begin(self, clock: float) -> None:
@@ -102,32 +162,17 @@ class TailSampler:
         self._renew_at = 0.0
         self._lasts = False
         self._sent = Rate(clock)
-        self._errors, self._firsts, self._others = Arrivals(clock), Arrivals(clock), Arrivals(clock)
-        self._flows = (self._errors, self._firsts, self._others)
-
-    @property
-    def cut(self) -> float:
-        """Randomness below which a trace without priority is left out; 0 if no trace is left out."""
-        return self._others.cut
+        self._errors, self._firsts, self.others = Arrivals(clock), Arrivals(clock), Arrivals(clock)
 
     def sent(self) -> None:
         """Count a trace that took a token."""
         self._sent.count(self._clock)
 
-    def marked(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return the request of a new trace, marked if the trace was slow."""
-        is_slow = self._slowness.is_slow(request.name, request.duration_s)
-        return replace(request, is_slow=True) if is_slow else request
-
-    def left_out(self, trace_id: str) -> None:
+    def leave_out(self, trace_id: str) -> None:
         """Leave out a trace and all its later requests."""
-        self._left_out[trace_id] = None
-        if len(self._left_out) > _MOST_REMEMBERED:
-            self._left_out.popitem(last=False)
-
-    def is_left_out(self, trace_id: str) -> bool:
-        """Return whether the trace is left out."""
-        return trace_id in self._left_out
+        self.left_out[trace_id] = None
+        if len(self.left_out) > _MOST_REMEMBERED:
+            self.left_out.popitem(last=False)
 
     def chance(self, request: OutgoingRequest, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
         """Return the probability with which a trace like this one is admitted while others wait; 0 if this one is left
@@ -141,7 +186,13 @@ class TailSampler:
         if not blocked:
             self._clock += min(max(now - self._now, 0.0), _LONGEST_GAP_S)
         self._now = now
-        flow = self._flow_of(request)
+        is_first = self._clock - self._names.get(request.name, -math.inf) >= _FIRST_AGAIN_S
+        if request.is_error:
+            flow = self._errors
+        elif is_first or request.is_slow:
+            flow = self._firsts
+        else:
+            flow = self.others
         randomness = randomness_of_uuid(request.trace_id)
         if not blocked:
             flow.arrived(randomness, self._clock)
@@ -150,7 +201,7 @@ class TailSampler:
             self._renew(waiting, fill)
         if randomness < flow.cut:
             return 0.0
-        if flow is not self._errors:
+        if is_first and not request.is_error:
             self._remember(request.name)
         return 1.0 - flow.cut
 
@@ -161,23 +212,16 @@ class TailSampler:
         if not self._is_calm:
             self._begin(self._clock)
             self._is_calm = True
-        if not request.is_error:
+        if not request.is_error and self._clock - self._names.get(request.name, -math.inf) >= _FIRST_AGAIN_S:
             self._remember(request.name)
         return 1.0
 
-    def _flow_of(self, request: OutgoingRequest) -> Arrivals:
-        if request.is_error:
-            return self._errors
-        last = self._names.get(request.name)
-        is_first = last is None or self._clock - last >= _FIRST_AGAIN_S
-        return self._firsts if is_first or request.is_slow else self._others
-
     def _remember(self, name: str) -> None:
-        if self._names.get(name, self._clock - _FIRST_AGAIN_S) <= self._clock - _FIRST_AGAIN_S:
-            self._names[name] = self._clock
-            self._names.move_to_end(name)
-            if len(self._names) > _MOST_REMEMBERED:
-                self._names.popitem(last=False)
+        """Remember the name of a trace that is the first of its name in ten minutes."""
+        self._names[name] = self._clock
+        self._names.move_to_end(name)
+        if len(self._names) > _MOST_REMEMBERED:
+            self._names.popitem(last=False)
 
     def _renew(self, waiting: int, fill: float) -> None:
         """Recompute the cuts."""
@@ -188,10 +232,10 @@ class TailSampler:
         self._lasts = self._lasts or pressure >= 1.0
         if not self._lasts:
             return
-        errors, firsts, others = (flow.per_minute(self._clock) for flow in self._flows)
+        errors, firsts, others = (flow.per_minute(self._clock) for flow in (self._errors, self._firsts, self.others))
         budget = goes * min(max(1.5 - pressure / 2, _LEAST), _MOST)
         if errors + firsts + others <= goes:
             budget = math.inf  # the backlog is older and will be sent
         errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
         firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
-        self._others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)
+        self.others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pandaprobe_otel.local.middleware import TRANSPORT
 
 
-class LocalProtocol(H11Protocol):
+class LocalProtocol(HttpToolsProtocol):
     """HTTP/1.1 with the transport in each request's state."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -10,11 +10,15 @@ from typing import Any, Final, cast
 
 import orjson
 
+from pandaprobe_otel.mapping import exact_json
+
 MAX_DEPTH: Final = 254
 """Deepest nesting of a value that the server stores. Deeper values get a plain-text 500 (measured on server 0.5.0)."""
 
 # In JSON text, a NUL can only be an escape. A lone surrogate can be an escape or its three raw bytes.
 _SUSPECT_TEXT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_SUSPECT_PREFIXES: Final = (b"\\u0000", b"\\ud", b"\\uD", b"\xed")
+"""Prefixes of the expression's matches. Searching for them takes a tenth of its time."""
 # Text that Python's parser reads as NaN or infinity: these words, and numbers beyond the range of a double.
 _SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -59,8 +63,16 @@ def dumps(content: Any) -> bytes:
 
 
 def loads(text: str | None) -> Any:
-    """Parse stored JSON text. The standard library's parser keeps integers of any size."""
-    return None if text is None else json.loads(text)
+    """Parse stored JSON text. Integers of any size are exact."""
+    return None if text is None else exact_json.loads(text)
+
+
+def loads_any(body: bytes) -> Any:
+    """Parse what a client sent. What only the standard library's parser accepts, such as NaN, is accepted too."""
+    try:
+        return exact_json.loads(body)
+    except ValueError:
+        return json.loads(body)  # The server's own parser, whose errors it reports.
 
 
 def merge_objects(old: str | None, new: dict[str, Any]) -> str:
@@ -78,8 +90,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
     The real server also fails with a 500 on a NUL or a lone surrogate. Only `POST /traces` answers 202, and loses the
     trace (measured on server 0.5.0).
     """
-    # Searching for the two possible prefixes takes a tenth of the expression's time.
-    may_be_suspect = b"\\u" in body or b"\xed" in body
+    may_be_suspect = any(prefix in body for prefix in _SUSPECT_PREFIXES)
     suspect = (may_be_suspect and _SUSPECT_TEXT.search(body)) or (numbers and _SUSPECT_NUMBER.search(body))
     if not suspect:
         return None

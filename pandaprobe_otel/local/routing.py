@@ -11,9 +11,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.local.limits import OWN_LIMITS, RateLimitedError
-from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.payloads import dumps, loads_any
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.accounts import Project
+
+
+class ApiRequest(Request):
+    """A request whose body is parsed faster."""
+
+    async def json(self) -> Any:
+        """Return the parsed body."""
+        if not hasattr(self, "_json"):
+            self._json = loads_any(await self.body())
+        return self._json
 
 
 class ApiRoute(APIRoute):
@@ -34,7 +44,7 @@ class ApiRoute(APIRoute):
                 except RateLimitedError:
                     request.state.no_request_id = True
                     raise
-            response = await handle(request)
+            response = await handle(ApiRequest(request.scope, request.receive))
             project: Project | None = getattr(request.state, "project", None)
             if project is not None and not project.stored and response.status_code < 400:
                 await run_in_threadpool(services.accounts.keep, project)

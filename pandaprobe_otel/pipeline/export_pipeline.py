@@ -120,7 +120,8 @@ class ExportPipeline:
         self.started = self._worker.started
         self.ended = self._worker.ended
         self.logged = self._worker.logged
-        self._closed = False
+        self.is_closed = False
+        """True after `shutdown`."""
         self._scores: deque[OutgoingRequest] = deque()
         self._encoder: SegmentEncoder | None = None
         self._console: TraceConsole | None = None
@@ -207,8 +208,8 @@ class ExportPipeline:
             requests = self._encoder.encode(segment)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
-            self._opened().put(requests, journal)
-        self._trace_pages().note(requests)
+            (self._senders or self._opened()).put(requests, journal)
+        (self._pages or self._trace_pages()).note(requests)
         if self._console is not None:
             self._console.show(requests)
 
@@ -265,33 +266,25 @@ class ExportPipeline:
         The rest is dropped and counted. With a spool, it stays on disk for the next process.
         """
         with self._close_lock:
-            if self._closed:
+            if self.is_closed:
                 return True
-            self._closed = True
+            self.is_closed = True
         deadline = self._monotonic() + (self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
-        senders = self._senders
-        if senders is None:
-            return self._told_loss(late, 0, 0, deadline)
-        dropped = senders.close(deadline)
-        if dropped is None:
-            return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
-        if senders.left_behind:
-            tell_left_behind(senders.left_behind, self.config.spool, senders.policy.last_error)
-        return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
-
-    def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
-        """Log the losses at the end of the process; return True if there are none."""
-        last_error = None if self._senders is None else self._senders.policy.last_error
+        senders, last_error = self._senders, None
+        spans, scores, ends = late, 0, 0
+        if senders is not None:
+            dropped, last_error = senders.close(deadline), senders.policy.last_error
+            if dropped is None:
+                spans = max(late, self._ledger.read().pending)
+            else:
+                spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
+            if senders.left_behind:
+                tell_left_behind(senders.left_behind, self.config.spool, last_error)
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
-
-    @property
-    def is_closed(self) -> bool:
-        """True after `shutdown`."""
-        return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
@@ -302,7 +295,7 @@ class ExportPipeline:
         self._scores.append(
             OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
-        if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
+        if self.is_closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
             self._put_scores()
         else:
             self._worker.call()

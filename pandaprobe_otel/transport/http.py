@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
-from pandaprobe_otel.transport.failure_reasons import describe
-from pandaprobe_otel.transport.redaction import Redaction
-from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request, describe
+from pandaprobe_otel.transport.server_text import Redaction
 
 if TYPE_CHECKING:
     import httpx

@@ -8,9 +8,8 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.transport.failure_reasons import describe
-from pandaprobe_otel.transport.redaction import Redaction
-from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome, Request, describe
+from pandaprobe_otel.transport.server_text import Redaction
 
 if TYPE_CHECKING:
     import httpx

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, Answer
+from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, Answer, NotHttpError, NotSentError
 
 _MAX_HEAD: Final = 1 << 20
 _Given = TypeVar("_Given")
@@ -30,14 +30,6 @@ _EARLY_ANSWER_S: Final = 1.0
 """Time to wait for a server that has stopped reading: if it answers at all, its answer is already under way."""
 
 
-class NotSentError(Exception):
-    """The request was not sent completely, so the server cannot have acted on it."""
-
-
-class NotHttpError(Exception):
-    """The server sent no valid HTTP answer, or one that is too large."""
-
-
 class Connection:
     """Connection for one exchange at a time; unusable after any exception.
 
@@ -48,7 +40,8 @@ class Connection:
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._is_readable = _poll(connected, "POLLIN")
+        self.is_readable = _poll(connected, "POLLIN")
+        """Function that waits some milliseconds for data or a hang-up. An idle connection with either is stale."""
         self._pending: Callable[[], int] | None = getattr(connected, "pending", None)
         """Number of bytes that a TLS socket has read ahead."""
         self._needs_read: tuple[type[OSError], ...] = ()
@@ -60,7 +53,7 @@ class Connection:
         self._deadline = 0.0
         self.is_reusable = True
         """True if the connection may carry another request."""
-        self.idle_since = 0.0
+        self.idle_since = time.monotonic()
 
     @classmethod
     def open(
@@ -79,11 +72,6 @@ class Connection:
     def hang_up(self) -> None:
         """Close the socket without notifying the other side."""
         self._socket.close()
-
-    @property
-    def is_stale(self) -> bool:
-        """True if the other side has closed the idle connection, or has sent unrequested data."""
-        return self._is_readable(0.0)
 
     def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
         """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
@@ -117,24 +105,22 @@ class Connection:
     def _answer(self, most_read: int | None) -> Answer:
         reading = _Reading(most_read)
         while not reading.is_complete:
-            data = self._read()
+            if not (self._pending and self._pending()):
+                self._wait("POLLIN")
+            data = self._attempt(self._socket.recv, _AT_ONCE, "POLLIN")
             if not data:
                 self.is_reusable = False
                 reading.end()
                 break
             reading.feed(data)
         self.is_reusable = self.is_reusable and reading.may_go_on
+        self.idle_since = time.monotonic()
         return Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[self._attempt(self._socket.send, rest, "POLLOUT") :]
-
-    def _read(self) -> bytes:
-        if not (self._pending and self._pending()):
-            self._wait("POLLIN")
-        return self._attempt(self._socket.recv, _AT_ONCE, "POLLIN")
 
     def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event) -> _Done:
         """Call an operation of the socket, and again whenever it would have had to wait."""
@@ -150,19 +136,22 @@ class Connection:
 
     def _wait(self, event: _Event) -> None:
         remaining = self._deadline - time.monotonic()
-        happens = self._is_readable if event == "POLLIN" else _poll(self._socket, event)
-        if remaining <= 0 or not happens(remaining):
+        happens = self.is_readable if event == "POLLIN" else _poll(self._socket, event)
+        if remaining <= 0 or not happens(remaining * 1000):
             raise TimeoutError("timed out")
 
 
-def _poll(connected: socket.socket, event: _Event) -> Callable[[float], bool]:
-    """Return a function that waits for an event, or an error, of a socket; it returns False after some seconds."""
+def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:
+    """Return a function that waits some milliseconds for an event, or an error, of a socket.
+
+    Its result is empty or False if there was none.
+    """
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(connected, getattr(select, event))
-        return lambda timeout_s: bool(poll.poll(timeout_s * 1000))
+        return poll.poll
     reading, writing = ([connected], []) if event == "POLLIN" else ([], [connected])
-    return lambda timeout_s: any(select.select(reading, writing, [], timeout_s))
+    return lambda timeout_ms: any(select.select(reading, writing, [], timeout_ms / 1000))
 
 
 class _Reading:

@@ -11,8 +11,7 @@ from typing import Final
 
 import httpx
 
-from pandaprobe_otel.transport.failure_reasons import describe
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request, describe
 
 # The server closes idle connections after about 5 s (measured). Ours expire earlier, because a request that is written
 # into a closing connection has an unknown outcome.

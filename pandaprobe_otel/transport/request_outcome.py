@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -56,6 +57,31 @@ class NoAnswer:
 
 
 Outcome = Answer | NoAnswer
+
+
+class NotSentError(Exception):
+    """The request was not sent completely, so the server cannot have acted on it."""
+
+
+class NotHttpError(Exception):
+    """The server sent no valid HTTP answer, or one that is too large."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the reason for a missing answer, with the variable to check if a certificate is the cause."""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    hint = _about_certificates(error, said)
+    return f"{said}; {hint}" if hint else said
+
+
+def _about_certificates(error: BaseException, said: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return "SSL_CERT_FILE may name a file with the certificate of your own authority"
+    # OpenSSL names neither the missing file nor the one without a certificate.
+    file = os.environ.get("SSL_CERT_FILE")
+    if file and (isinstance(error, FileNotFoundError) or "NO_CERTIFICATE_OR_CRL_FOUND" in said):
+        return f"SSL_CERT_FILE={file}"
+    return ""
 
 
 class Transport(Protocol):

@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.process.forks import loading
-from pandaprobe_otel.transport.failure_reasons import describe
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.plain_socket import DEFAULT_PORTS, has_proxy, is_plain
-from pandaprobe_otel.transport.redaction import Redaction
-from pandaprobe_otel.transport.request_outcome import Answer, KeyedTransport, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import (
+    Answer,
+    KeyedTransport,
+    NoAnswer,
+    NotHttpError,
+    NotSentError,
+    Outcome,
+    Request,
+    describe,
+)
+from pandaprobe_otel.transport.server_text import Redaction
 
 if TYPE_CHECKING:
     import ssl
@@ -78,53 +86,44 @@ class SocketTransport:
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         left_s = request.time_left_s()
         if left_s <= 0:
-            self._keep(connection)
+            self._idle.append(connection)
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
-        outcome = self._exchange(connection, request, min(deadline, time.monotonic() + left_s))
+        body = request.body or b""
+        length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
+        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
+        deadline = min(deadline, time.monotonic() + left_s)
+        outcome: Outcome
+        try:
+            outcome = connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
+        except NotSentError as error:
+            outcome = NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
+        except (OSError, NotHttpError, ValueError) as error:
+            outcome = NoAnswer(reason=describe(error), may_have_arrived=True)
         if isinstance(outcome, Answer) and connection.is_reusable:
-            self._keep(connection)
+            self._idle.append(connection)
         else:
             connection.hang_up()
         return outcome
 
-    def _exchange(self, connection: Connection, request: Request, deadline: float) -> Outcome:
-        from pandaprobe_otel.transport.http_connection import NotHttpError, NotSentError
-
-        body = request.body or b""
-        length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
-        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
-        try:
-            return connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
-        except NotSentError as error:
-            return NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
-        except (OSError, NotHttpError, ValueError) as error:
-            return NoAnswer(reason=describe(error), may_have_arrived=True)
-
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        while (connection := self._taken()) is not None:
-            connection.hang_up()
+        with suppress(IndexError):  # other threads take connections at the same time
+            while True:
+                self._idle.pop().hang_up()
 
     def reset_after_fork(self) -> None:
         """Close the descriptors in a forked child. The parent's connections stay open, because this sends nothing."""
         self.close()
 
-    def _keep(self, connection: Connection) -> None:
-        connection.idle_since = time.monotonic()
-        self._idle.append(connection)
-
     def _reused(self) -> Connection | None:
-        while (connection := self._taken()) is not None:
-            if time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S and not connection.is_stale:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S and not connection.is_readable(0.0):
                 return connection
             connection.hang_up()
-        return None
-
-    def _taken(self) -> Connection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
 
     def _connected(self, timeout_s: float) -> Connection:
         if self._open is None:

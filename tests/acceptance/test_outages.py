@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from pandaprobe_otel.delivery.gates import OUTAGE
+from pandaprobe_otel.delivery.blockage import OUTAGE
 from pandaprobe_otel.transport.key_function import KeyFunctionTransport
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Fate, Process, Server, Way, World, trace_request

@@ -525,9 +525,9 @@ def test_the_app_and_the_worker_take_scores_at_the_same_time() -> None:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(config, counts_starts=True)
         pipeline._scores = Shared()
-        pipeline._closed = True  # the app hands them over
+        pipeline.is_closed = True  # the app hands them over
         pipeline.put_score({"trace_id": "1", "name": "quality", "value": "1"})
-        pipeline._closed = False
+        pipeline.is_closed = False
         assert pipeline._senders is not None
         assert len(pipeline._senders.policy.outbox) == 1
         pipeline.shutdown(0)

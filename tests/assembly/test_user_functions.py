@@ -135,5 +135,5 @@ def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
 
 def _let_the_worker_look(processor: PandaProbeSpanProcessor) -> None:
     """Wait until the worker thread has handed over all traces."""
-    worker: Worker = processor.pipeline._worker  # type: ignore[attr-defined]
+    worker: Worker = processor.pipeline._worker  # type: ignore[union-attr]
     wait_until(lambda: not (worker._new or worker._ended or len(worker._assembler)))

@@ -6,8 +6,12 @@ import math
 from dataclasses import replace
 
 from pandaprobe_otel.delivery.admission import ADOPT_AFTER_S, ADOPT_LATE_S, Admission, Fate
+from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, LeasedBucket, MemoryTokens
 from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import Step
 from simulated_world import Process, Server, Way, World, trace_request
@@ -62,6 +66,19 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
     assert front_counts.pending == back_counts.pending == 0
 
 
+def admission_with(tokens: MemoryTokens, *, keeps_all: bool = False) -> Admission:
+    """Return an admission that takes these tokens."""
+    causes = Causes(Notices(lambda: 0.0))
+    return Admission(
+        outbox=Outbox(1 << 20, keeps_all=keeps_all),
+        bucket=LeasedBucket(tokens=tokens),
+        ledger=Ledger(),
+        causes=causes,
+        blockage=Blockage(causes),
+        project="p",
+    )
+
+
 def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> Fate:
     """Return the fate of the spans of a trace with this randomness."""
     number = int(chance * (1 << 56))
@@ -75,7 +92,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
     """Below a cutoff of one half, only spans with errors are adopted; above it, spans wait longer for their root."""
     tokens = SharedTokens()
     tokens.cut = 0.5
-    admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20), lambda now: False)
+    admission = admission_with(tokens)
     assert fate(admission, 0.4, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.LEAVE_OUT
     assert fate(admission, 0.4, ADOPT_LATE_S, is_error=True) is Fate.ADOPT
@@ -90,7 +107,7 @@ def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
     """A gateway has acknowledged the spans, so it adopts them even if other processes drop the rest."""
     tokens = SharedTokens()
     tokens.cut = 0.5
-    admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20, keeps_all=True), lambda now: False)
+    admission = admission_with(tokens, keeps_all=True)
     assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.WAIT
     assert fate(admission, 0.4, ADOPT_LATE_S) is Fate.ADOPT
     assert fate(admission, 0.4, 0.0, closing=True) is Fate.ADOPT
@@ -98,7 +115,7 @@ def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
 
 def test_without_overload_five_minutes_are_enough() -> None:
     """Without overload, spans are adopted after the usual five minutes."""
-    admission = Admission(LeasedBucket(), Outbox(1 << 20), lambda now: False)
+    admission = admission_with(MemoryTokens())
     assert fate(admission, 0.0, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.0, ADOPT_AFTER_S) is Fate.ADOPT
     assert fate(admission, 0.0, 0.0, is_strange=True) is Fate.ADOPT

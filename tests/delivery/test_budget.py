@@ -109,7 +109,7 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
 
     assert probes(bucket, 800.0) == pytest.approx([20.1, 40.1, 60.2, 120.2, 240.2, 480.2, 720.2])
     bucket.accepted(800.0)
-    assert not bucket.paused
+    assert not bucket.episode
 
 
 @given(opens=st.floats(0.0, 60.0), drawn=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9))

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, Gate
+from pandaprobe_otel.delivery.blockage import AUTH, OUTAGE, Gate
 
 
 def test_an_open_gate_lets_everything_through() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostile_answers import error_pages, outcomes
-from pandaprobe_otel.delivery.gates import AUTH, QUOTA
+from pandaprobe_otel.delivery.blockage import AUTH, QUOTA
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
@@ -118,7 +118,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     """A bug in this library loses its own three hundred traces, is logged once, and does not stop the next trace."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
-        broken.setattr(delivery.policy._effects, "_after_send", lambda *_: 1 / 0)
+        broken.setattr(delivery.policy, "_delivered", lambda *_: 1 / 0)
         with caplog.at_level(logging.WARNING):
             for number in range(300):
                 delivery.put(create(number))

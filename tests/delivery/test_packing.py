@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.outbox import PACK_ABOVE, Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.delivery.packing import pack, unpack
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step, pack, unpack
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 TEXT = b"Agents call models and tools, and their traces wait for their turn. "

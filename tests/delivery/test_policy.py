@@ -355,7 +355,7 @@ def test_spans_follow_a_root_that_comes_before_their_adoption(comes_at: float, w
     delivery.run(waits_s)
     for lease in leases:
         assert lease is not None
-        delivery.bucket.take_back(lease, delivery.now)
+        delivery.bucket.release(lease, delivery.now, was_used=False)
     delivery.run(400)
 
     assert list(visible) == [create(1).trace_id]

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from pandaprobe_otel.delivery.body_splitting import fit
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.delivery.repair import MARK, repair
+from pandaprobe_otel.delivery.repair import MARK, fit, repair
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_formats import lower_format
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy
 from pandaprobe_otel.local.store.database import MEMORY, Database
@@ -145,16 +146,7 @@ def test_a_database_of_an_earlier_version_lists_its_sessions(tmp_path: Path) -> 
     with opened(path) as database:
         apply(database, 1, ("add", "p", cost))
         apply(database, 2, ("add", "p", {**cost, "session_id": "b", "status": "COMPLETED", "ended_at": None}))
-    older = sqlite3.connect(path)
-    triggers = older.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'session_of_%'")
-    for (name,) in triggers.fetchall():
-        older.execute(f"DROP TRIGGER {name}")
-    older.execute("DROP TABLE sessions")
-    older.execute("CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id)")
-    older.execute("DROP INDEX traces_by_latency")
-    older.execute("PRAGMA user_version = 8")
-    older.commit()
-    older.close()
+    lower_format(path, 8)
     with opened(path) as database:
         for sort_by in SessionSortBy:
             found, _ = Queries(database).sessions("p", TraceFilter(), EVERY, sort_by, SortOrder.DESC)

@@ -12,7 +12,7 @@ from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -24,7 +24,6 @@ from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
-from pandaprobe_otel.delivery.store import Tended
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
@@ -125,7 +124,7 @@ class Run:
         for job in list(self.outbox):
             self.outbox.open(job, self.now)
         self.look_around()
-        return [job.request for job in self.outbox if not job.request.is_closed]
+        return [job.request for job in self.outbox if not (job.request.is_bare or job.request.packed)]
 
     def die(self) -> None:
         """End as if by kill -9: the kernel closes every file."""

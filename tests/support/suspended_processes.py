@@ -48,7 +48,7 @@ def suspended_at_random(
             _, _, owner, lease = heapq.heappop(resumes)
             left_s = lease.time_left_s()
             if left_s <= 0:
-                buckets[owner].take_back(lease, now)
+                buckets[owner].release(lease, now, was_used=False)
                 continue
             is_slow = rng.random() < 0.02
             hits.append(

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.redaction import SHOWN, Redaction
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.server_text import SHOWN, Redaction
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.verdict import judge
 from raw_answers import answering

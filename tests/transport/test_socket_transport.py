@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_connection import Connection, NotHttpError
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.http_connection import Connection
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, NotHttpError, Outcome, Request
 from pandaprobe_otel.transport.socket_transport import SocketTransport, delivery_transport
 from raw_answers import answering
 from strict_pandaprobe import StrictPandaProbe

@@ -7,10 +7,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from pandaprobe_otel.delivery.budget import CAPACITY, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import CAPACITY, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, Reply
 from pandaprobe_otel.delivery.fleet.redis_scripts import FORFEIT_S, LOOK_S, PART_AFTER_S, RETRY_S
-from pandaprobe_otel.delivery.fleet.static_share import StaticShare
 from pandaprobe_otel.delivery.notices import Notices
 
 _FIRST_RETRY_S: Final = 0.25
@@ -42,6 +41,38 @@ class Leases(Protocol):
     def publish_cutoff(self, cut: float) -> float:
         """Publish a cut and return the highest one."""
         ...
+
+
+class StaticShare(MemoryTokens):
+    """A process's fixed part of the tokens while Redis is unreachable. The parts of a fleet add up to at most 100."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self._tokens = tokens
+
+    def forfeit(self) -> None:
+        """Lend nothing more. Lent tokens return as before."""
+        self._tokens = 0
+
+    def take(self, most: int, now: float) -> int | None:
+        """Lend a token. `most`: tokens that the whole fleet may have lent."""
+        return super().take(self._of(most), now)
+
+    def next_free(self, most: int, now: float) -> float:
+        """Return the time at which `take` may succeed; `math.inf` if never, or if it depends on requests under way."""
+        over = self._taken(now) - self._of(most)
+        if over < 0:
+            return now
+        back = sorted(self._returning)
+        return back[over] if self._tokens and over < len(back) else math.inf
+
+    def outstanding_s(self, now: float, longest_s: float) -> list[float]:
+        """Return the remaining seconds of each lent token; `longest_s` for a token whose request is under way."""
+        self._taken(now)
+        return [until - now for until in self._returning] + [longest_s] * self._out
+
+    def _of(self, most: int) -> int:
+        return min(max(self._tokens * most // CAPACITY, 1), self._tokens)
 
 
 class RedisTokens:
@@ -86,13 +117,13 @@ class RedisTokens:
             if token is not None:
                 return token
         share = self._own_share(now)
-        return -self._absences if share is not None and share.take(most, now) else None
+        return -self._absences if share is not None and share.take(most, now) is not None else None
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
         if token < 0:
             if self._share is not None and token == -self._absences:
-                self._share.put_back(wait_s, now)
+                self._share.put_back(token, wait_s, now)
             return
         if self._away_since is not None:
             return  # it returns by itself

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from pandaprobe_otel.delivery.job import Tended
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
-from pandaprobe_otel.delivery.spool.salvage import readable_journal, readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage, restore_first_page
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
-from pandaprobe_otel.delivery.store import Tended
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_journal, readable_requests
 
 _SMALL: Final = 16 << 20
 """Size up to which a file is checked completely and may receive further requests."""
@@ -114,8 +112,8 @@ class Adoption:
             states = []
         return self._recover(readable_journal(file), states)
 
-    def _say(self, what: str, *, level: int = logging.WARNING) -> None:
-        self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.", level=level)
+    def _say(self, what: str) -> None:
+        self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.")
 
 
 def _insert(own: SpoolFile, batch: list[tuple[OutgoingRequest, bool]], rows: Iterator[int]) -> int:

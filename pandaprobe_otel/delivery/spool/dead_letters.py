@@ -19,7 +19,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import checksum, joined, request_of
-from pandaprobe_otel.delivery.spool.schema import is_damage, set_up
+from pandaprobe_otel.delivery.spool.schema import is_damage, set_up, transaction
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
 
 NAME: Final = "dead-letters.db"
@@ -144,14 +144,8 @@ def _connected(path: Path) -> Generator[sqlite3.Connection]:
     db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     try:
         set_up(db, path, _TABLE)
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             yield db
-            db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
     finally:
         db.close()
 
@@ -172,7 +166,7 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:
-    kept = request_of(row[:10])
+    kept = request_of(row[1:10])
     at, digest, endpoint, project, words = row[10:]
     return Letter(
         number=int(row[0]),

@@ -75,7 +75,7 @@ class SpoolFolder:
         self.has_more = False
         self._remove_strays()
         mine = {file.path for file in self.files.values()}
-        for path in sorted(self.path.glob(f"{self.destination.digest}-*{SUFFIX}"), key=_age):
+        for path in sorted(self.path.glob(f"{self.destination.digest}-*{SUFFIX}"), key=age):
             if path in mine or path in self._ignored:
                 continue
             file = self._take(path)
@@ -110,7 +110,7 @@ class SpoolFolder:
         """Rename a damaged file. The newest few are kept for inspection."""
         self._forget(file)
         file.move_aside()
-        damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
+        damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=age)
         for path in damaged[:-_KEPT_DAMAGED]:
             for name in (path, path.with_name(path.name.removesuffix(DAMAGED_SUFFIX) + "-wal" + DAMAGED_SUFFIX)):
                 with suppress(OSError):
@@ -164,7 +164,8 @@ class SpoolFolder:
                     held.close()
 
 
-def _age(path: Path) -> float:
+def age(path: Path) -> float:
+    """Return the time of a file's last change, by which the oldest file comes first; 0 if it is gone."""
     try:
         return path.stat().st_mtime
     except OSError:

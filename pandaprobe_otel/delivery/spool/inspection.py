@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, cast
 
 from pandaprobe_otel.delivery.spool.dead_letters import Letter
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
+from pandaprobe_otel.delivery.spool.folder import age
 from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, lock_path
@@ -42,8 +43,8 @@ class FileReport:
 
 def reports(folder: Path) -> list[FileReport]:
     """Return the content of each file of a directory, oldest first."""
-    files = [_report(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age)]
-    damaged = sorted(folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
+    files = [_report(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=age)]
+    damaged = sorted(folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=age)
     return files + [FileReport(name=path.name, state="damaged", bytes=path.stat().st_size) for path in damaged]
 
 
@@ -67,7 +68,7 @@ def take_to(folder: Path, destination: Destination) -> int:
     Files of living processes are left alone. Raises OSError.
     """
     moved = 0
-    for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
+    for path in sorted(folder.glob(f"*{SUFFIX}"), key=age):
         report = _report(path)
         is_meant = (report.endpoint, report.project) == (destination.endpoint, destination.project)
         if report.state != "waiting" or not is_meant or path.name.startswith(destination.digest):
@@ -146,10 +147,3 @@ def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:
                     file.insert(row + number, letter.request)
     finally:
         file.release()
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -8,20 +8,25 @@ time further ahead than the longest hold comes from another boot of the machine,
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import struct
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.delivery.budget import MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
-from pandaprobe_otel.delivery.spool.boot_clock import boot_clock
-from pandaprobe_otel.delivery.spool.cut_file import CutFile
+from pandaprobe_otel.delivery.budget import (
+    CUT_COUNTS_S,
+    MARGIN_S,
+    UNANSWERED_EXTRA_S,
+    WINDOW_S,
+    MemoryTokens,
+    boot_clock,
+)
 
 _NUMBER: Final = struct.Struct("<d")
+_CUT: Final = struct.Struct("<dd")
 _MOST_TOKENS: Final = 4096
 """Bound on the tokens of a file. A file with more is not ours."""
 _LOCK_TRIES: Final = 20
@@ -30,7 +35,7 @@ _RETRY_S: Final = 0.02
 """Wait if the lock was not free or another process was faster."""
 
 
-class FileTokens:
+class FileTokens(MemoryTokens):
     """The `Tokens` of a `LeasedBucket`, shared through a file.
 
     No method waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
@@ -47,17 +52,17 @@ class FileTokens:
         request_timeout_s: float = 30.0,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
+        super().__init__()
         self._path = path
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
         self._clock = clock
         self._cuts = CutFile(path.with_name(f"{path.name}.cut"), clock)
-        self._own = MemoryTokens()
         self._written: dict[int, float] = {}
 
     def take(self, most: int, now: float) -> int | None:
         """Lend a token: its place in the file, or -1 if the file cannot be used."""
-        if self._own.next_free(most, now) > now:
+        if super().next_free(most, now) > now:
             return None
         try:
             token = self._take(most)
@@ -65,11 +70,11 @@ class FileTokens:
             return None
         except OSError:
             token = -1
-        return None if token is None else self._lent(token, most, now)
+        return None if token is None or super().take(most, now) is None else token
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
-        self._own.put_back(0, wait_s, now)
+        super().put_back(token, wait_s, now)
         if token < 0:
             return
         mine = self._written.pop(token, None)
@@ -85,7 +90,7 @@ class FileTokens:
 
     def next_free(self, most: int, now: float) -> float:
         """Return the time at which `take` may succeed."""
-        own = self._own.next_free(most, now)
+        own = super().next_free(most, now)
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -101,13 +106,6 @@ class FileTokens:
         if len(taken) < most:
             return max(own, now + _RETRY_S)
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
-
-    def heartbeat(self, now: float) -> float:
-        """Send no heartbeat, because the file has all that other processes need."""
-        return math.inf
-
-    def leave(self) -> None:
-        """Do nothing, because lent tokens return by themselves."""
 
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the last ten minutes among the processes that share the directory."""
@@ -127,9 +125,6 @@ class FileTokens:
             os.pwrite(file, _NUMBER.pack(until), token * _NUMBER.size)
         self._written[token] = until
         return token
-
-    def _lent(self, token: int, most: int, now: float) -> int | None:
-        return None if self._own.take(most, now) is None else token
 
     def _is_taken(self, until: float, clock: float) -> bool:
         return clock < until <= clock + self._hold_s + self._grace_s + 1.0
@@ -171,3 +166,35 @@ class FileTokens:
         except FileNotFoundError:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(self._path, flags, 0o600)
+
+
+class CutFile:
+    """The cut that processes of one machine share under overload: a file with the highest cut of the last ten minutes,
+    and its expiry. A write replaces the whole file; a lost write is repeated within seconds.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def publish_cutoff(self, cut: float) -> float:
+        """Publish a cut (0: none), and return the highest one. Does not raise."""
+        now = self._clock()
+        known = self._read(now)
+        if cut > 0.0 and cut >= known:
+            self._write(cut, now + CUT_COUNTS_S)
+        return max(cut, known)
+
+    def _read(self, now: float) -> float:
+        try:
+            cut, until = _CUT.unpack(self._path.read_bytes())
+        except (OSError, struct.error):
+            return 0.0
+        # A time further ahead comes from another boot of the machine; any other number is damage.
+        return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
+
+    def _write(self, cut: float, until: float) -> None:
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
+                file.write(_CUT.pack(cut, until))

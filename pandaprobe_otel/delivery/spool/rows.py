@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -22,7 +22,6 @@ _BETWEEN_SPANS: Final = b"\n"
 class Kept:
     """Request from the disk. `in_doubt`: a dead process may have sent it."""
 
-    row: int
     request: OutgoingRequest
     in_doubt: bool = False
 
@@ -33,9 +32,6 @@ class Count:
 
     requests: int = 0
     spans: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        return Count(self.requests + other.requests, self.spans + other.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +59,16 @@ class TraceState:
     """JSON text of the resource's attributes."""
 
     def encoded(self) -> str:
-        """Return the state as JSON text."""
-        return json.dumps(
-            {
-                "posted": self.posted,
-                "running": self.running,
-                "is_remote": self.is_remote,
-                "had_input": self.had_input,
-                "tags": self.tags,
-                "open_spans": self.open_spans,
-                "resource": self.resource,
-            }
-        )
+        """Return the state as JSON text, without the id."""
+        return json.dumps({each.name: getattr(self, each.name) for each in fields(self) if each.name != "trace_id"})
 
     @classmethod
     def decoded(cls, trace_id: str, text: str) -> TraceState:
         """Return the state from JSON text. Raises ValueError."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["tags"] = tuple(fields["tags"])
-            return cls(trace_id=trace_id, **fields)
+            state: dict[str, Any] = json.loads(text)
+            state["tags"] = tuple(state["tags"])
+            return cls(trace_id=trace_id, **state)
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
 
@@ -129,17 +115,17 @@ def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
 
 
 def request_of(row: tuple[Any, ...]) -> Kept | None:
-    """Return the request of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+    """Return the request of a row (step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
 
     Return None if it differs from the written request.
     """
-    number, *head, in_doubt, crc, fields, spans = row
+    *head, in_doubt, crc, content, spans = row
     request = request_head(tuple(head))
     if request is None:
         return None
     try:
-        request = replace(request, fields=fields, spans=split(spans))
+        request = replace(request, fields=content, spans=split(spans))
         whole = crc == checksum(request, spans)
     except (AttributeError, TypeError, ValueError):
         return None
-    return Kept(row=number, request=request, in_doubt=bool(in_doubt)) if whole else None
+    return Kept(request=request, in_doubt=bool(in_doubt)) if whole else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,19 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
         db.executescript(tables)
     elif found != _new(tables)[0]:
         raise sqlite3.DatabaseError("its tables are damaged")
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Generator[None]:
+    """Run the block in a transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
 
 
 def restore_first_page(path: Path) -> None:

@@ -6,13 +6,14 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from pandaprobe_otel.delivery.job import Found, Place
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
@@ -27,8 +28,10 @@ from pandaprobe_otel.delivery.spool.rows import (
     request_head,
     request_of,
 )
-from pandaprobe_otel.delivery.spool.schema import connect
-from pandaprobe_otel.delivery.store import Found, Place
+from pandaprobe_otel.delivery.spool.schema import connect, transaction
+
+_UNREADABLE: Final = (sqlite3.Error, TypeError, ValueError)
+_Item = TypeVar("_Item")
 
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
@@ -160,18 +163,9 @@ class SpoolFile:
         except OSError:
             return 0
 
-    @contextmanager
-    def transaction(self) -> Generator[None]:
-        """Run the block in a transaction."""
-        db = self.open()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
+    def transaction(self) -> AbstractContextManager[None]:
+        """Return a context manager that runs a block in a transaction."""
+        return transaction(self.open())
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +253,7 @@ class SpoolFile:
             yield int(row)
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
-        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of((row[0], *row[3:]))
+        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of(row[3:])
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
@@ -318,3 +312,33 @@ def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
 def lock_path(path: Path) -> Path:
     """Return the lock file of a database."""
     return path.with_name(path.name + LOCK_SUFFIX)
+
+
+def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
+    """Yield the intact requests of a file, oldest first.
+
+    Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first
+    damaged page. Then each row is looked up by itself.
+    """
+    rows: set[int] = set()
+    for way in RowsBy:
+        rows.update(_until_damage(file.row_numbers(way)))
+    for row in sorted(rows):
+        try:
+            found = file.request(row)
+        except _UNREADABLE:
+            continue
+        if found is not None and found[1] is not None:
+            yield found[0], found[1]
+
+
+def readable_journal(file: SpoolFile) -> list[JournalRow]:
+    """Return the intact spans of a file, up to the first damaged page."""
+    return [row for row in _until_damage(file.journal()) if row is not None]
+
+
+def _until_damage(items: Iterable[_Item]) -> Iterator[_Item]:
+    try:
+        yield from items
+    except _UNREADABLE:
+        return

@@ -1,4 +1,4 @@
-"""The `Store` of waiting requests in the files of a directory, where they survive the process."""
+"""Waiting requests in the files of a directory, where they survive the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final, TypeVar
 
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.adoption import Adoption
@@ -20,10 +20,8 @@ from pandaprobe_otel.delivery.spool.body_cap import BodyCap
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.salvage import readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
-from pandaprobe_otel.delivery.store import Changes, Place, Tended
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_requests
 
 MAX_BYTES: Final = 512 << 20
 """Bound on the bytes of waiting requests on disk."""
@@ -40,7 +38,10 @@ _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """A `Store` in SQLite files. Unwritten requests stay in memory and are offered again when writing works."""
+    """Storage in SQLite files. Unwritten requests stay in memory and are offered again when writing works.
+
+    Not thread-safe: the outbox calls it under the lock of `SenderPool`. No method raises.
+    """
 
     _is_unsafe: ClassVar[bool] = False
     """True if this process was forked while another thread was inside SQLite, whose locks are then held for ever."""
@@ -75,6 +76,7 @@ class SpoolStore:
         self._retry_s = _FIRST_RETRY_S
         self._scan_at = -math.inf
         self.works = True
+        """True if the last write succeeded."""
         if self._is_unsafe:
             self.works, self._scan_at = False, math.inf
             self._say_trouble("this process was forked while its parent wrote to it")
@@ -102,7 +104,7 @@ class SpoolStore:
     # -- writing and reading ------------------------------------------------------------------------------------------
 
     def write(self, changes: Changes) -> bool:
-        """Write changes in one transaction for each file."""
+        """Write all changes or none, in one transaction for each file. The `added` jobs have places afterwards."""
         return self._guarded(lambda: self._write(changes), False)
 
     def read(self, place: Place) -> OutgoingRequest | None:

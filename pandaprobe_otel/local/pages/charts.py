@@ -115,17 +115,27 @@ def columns_of(values: Sequence[tuple[float, str, str]], top: float) -> list[Col
 
 
 def line_of(values: Sequence[float | None], top: float) -> str:
-    """Return the path of a line through the centres of the columns. It has gaps at missing values."""
+    """Return the path of a line through the centres of the columns. It has gaps at missing values.
+
+    A value between two gaps is as wide as its column, since a line through one point could not be seen.
+    """
+    if top <= 0:
+        return ""
     width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
-    path, is_down = "", False
+    parts: list[list[tuple[float, float]]] = [[]]
     for at, value in enumerate(values):
-        if value is None or top <= 0:
-            is_down = False
-            continue
-        x, y = 4 + (at + 0.5) * width, _TOP + room * (1 - min(value / top, 1.0))
-        path += f"{'L' if is_down else 'M'}{x:.1f} {y:.1f}" + ("" if is_down else "l0.01 0")
-        is_down = True
-    return path
+        if value is None:
+            parts.append([])
+        else:
+            parts[-1].append((4 + (at + 0.5) * width, _TOP + room * (1 - min(value / top, 1.0))))
+    return "".join(_path(part, width - 2) for part in parts if part)
+
+
+def _path(points: Sequence[tuple[float, float]], width: float) -> str:
+    if len(points) == 1:
+        [(x, y)] = points
+        return f"M{x - width / 2:.1f} {y:.1f}h{width:.1f}"
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _y(score: float) -> float:

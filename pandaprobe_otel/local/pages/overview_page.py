@@ -15,7 +15,7 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
-from pandaprobe_otel.local.search.language import narrowed, parse
+from pandaprobe_otel.local.search.language import as_term, narrowed, parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.overview_figures import SAMPLED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.score_figures import SCORED
@@ -92,9 +92,11 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
 
 
 def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[Plot]:
+    query = as_term(asked.q)
+
     def link(bucket: Bucket, more: str = "") -> str:
-        part = f"{more} after:{iso(bucket.start)} before:{iso(bucket.end)}"
-        return context.link("/ui", q=narrowed(asked.q, part.strip()))
+        terms = (query, more, f"after:{iso(bucket.start)} before:{iso(bucket.end)}")
+        return context.link("/ui", q=" ".join(term for term in terms if term))
 
     def columns(value: Callable[[Figures], float], label: Callable[[float], str], top: float) -> list[Column]:
         values = [(value(bucket.figures), bucket) for bucket in overview.buckets]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class Derivation:
     name: str
     version: int
     derive: Callable[[StoredTrace], Any]
-    keep: Callable[[sqlite3.Connection, StoredTrace, Any], None]
+    keep: Callable[[sqlite3.Connection, Sequence[tuple[StoredTrace, Any]]], None]
+    """Store the data of some traces, since storing it together is cheaper."""
     forget: Callable[[sqlite3.Connection, StoredTrace, Any], None]
     clear: Callable[[sqlite3.Connection], None]
     """Delete all stored data. Rows of deleted projects must be deleted automatically (`ON DELETE CASCADE`)."""

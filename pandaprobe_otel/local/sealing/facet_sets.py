@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.sealing.bit_sets import CHUNK, joined
 from pandaprobe_otel.local.sealing.facets import project_number
+from pandaprobe_otel.local.sealing.set_cache import SetCache, Versions
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
+
+_KNOWN: Final = SetCache(max_bytes=64 << 20)
+"""64 MiB hold 5,000 sets of 100,000 traces; a page reads up to 400 sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,13 @@ class FacetSets:
     def __init__(self, connection: sqlite3.Connection, project_id: str) -> None:
         self._connection = connection
         self.project = project_number(connection, project_id)
-        first, last = (self._chunk(end) for end in ("MIN", "MAX"))
-        self._first = first or 0
-        self._chunks = 0 if last is None else last - self._first + 1
+        chunks = connection.execute(
+            "SELECT chunk, version FROM facet_chunks WHERE project = ?", (self.project,)
+        ).fetchall()
+        versions = {row["chunk"]: row["version"] for row in chunks}
+        self._first = min(versions, default=0)
+        self._chunks = max(versions) - self._first + 1 if versions else 0
+        self._versions: Versions = tuple(versions.get(self._first + at, 0) for at in range(self._chunks))
         self._columns: dict[str, Column] = {}
         self.base = self._first * CHUNK
         """Number of the trace at bit 0."""
@@ -65,21 +74,33 @@ class FacetSets:
     def load(self, ids: Iterable[int]) -> dict[int, int]:
         """Return the traces of facets, by the facets' ids."""
         wanted = list(ids)
+        # New traces change only the last chunk, so the others are usually known.
+        last = max(self._chunks - 1, 0)
+        older, newest = self._part(wanted, 0, last), self._part(wanted, last, self._chunks)
+        return {facet: older[facet] | newest[facet] << last * CHUNK for facet in wanted}
+
+    def _part(self, wanted: Sequence[int], begin: int, end: int) -> dict[int, int]:
+        """Return the traces of facets in some of the chunks, shifted so that bit 0 is the first trace in them."""
+        versions = self._versions[begin:end]
+        found = _KNOWN.get(wanted, versions)
+        if missing := [facet for facet in wanted if facet not in found]:
+            read = self._read(missing, begin, end)
+            _KNOWN.put(read, versions)
+            found |= read
+        return found
+
+    def _read(self, wanted: Sequence[int], begin: int, end: int) -> dict[int, int]:
         parts: dict[int, list[tuple[int, bytes]]] = {facet: [] for facet in wanted}
         cursor = self._connection.cursor()
         cursor.row_factory = None
         rows = cursor.execute(
             "SELECT facet, chunk, bits FROM json_each(?) AS part CROSS JOIN json_each(?) AS wanted"
             " CROSS JOIN facet_bits ON project = ? AND chunk = part.value AND facet = wanted.value",
-            (
-                dumps(list(range(self._first, self._first + self._chunks))).decode(),
-                dumps(wanted).decode(),
-                self.project,
-            ),
+            (dumps([self._first + at for at in range(begin, end)]).decode(), dumps(wanted).decode(), self.project),
         )
         for facet, chunk, bits in rows:
-            parts[facet].append((chunk - self._first, bits))
-        return {facet: joined(found, self._chunks) for facet, found in parts.items()}
+            parts[facet].append((chunk - self._first - begin, bits))
+        return {facet: joined(found, end - begin) for facet, found in parts.items()}
 
     def column(self, name: str) -> Column:
         """Return a column of numbers."""
@@ -125,9 +146,3 @@ class FacetSets:
             "SELECT DISTINCT key FROM facets WHERE project = ? AND key BETWEEN 'meta.' AND 'meta/'", (self.project,)
         )
         return [row["key"] for row in rows]
-
-    def _chunk(self, end: str) -> int | None:
-        found: int | None = self._connection.execute(
-            f"SELECT {end}(chunk) FROM facet_bits WHERE project = ?", (self.project,)
-        ).fetchone()[0]
-        return found

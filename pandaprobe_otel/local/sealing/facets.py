@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -124,26 +125,26 @@ def project_number(connection: sqlite3.Connection, project_id: str) -> int | Non
     return None if row is None else int(row["n"])
 
 
-def _keep(connection: sqlite3.Connection, trace: StoredTrace, facets: Facets) -> None:
-    connection.execute("INSERT OR IGNORE INTO indexed_projects (project_id) VALUES (?)", (trace.project_id,))
-    project = project_number(connection, trace.project_id)
-    assert project is not None
-    for key in facets.unlisted:
-        _unlist(connection, project, key)
-    wanted = _all(facets)
-    known = _ids(connection, project, wanted)
-    if new := sorted(wanted - known.keys()):
-        for key, value in new:
-            if _is_listed(connection, project, key):
-                connection.execute("INSERT INTO facets (project, key, value) VALUES (?, ?, ?)", (project, key, value))
-        known = _ids(connection, project, wanted)  # A key with too many values has no facets any more.
-    _change(connection, project, trace.seq, known, on=True)
+def _keep(connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, Facets]]) -> None:
+    by_project: dict[str, dict[int, Facets]] = {}
+    for trace, facets in traces:
+        by_project.setdefault(trace.project_id, {})[trace.seq] = facets
+    for project_id, found in by_project.items():
+        connection.execute("INSERT OR IGNORE INTO indexed_projects (project_id) VALUES (?)", (project_id,))
+        project = project_number(connection, project_id)
+        assert project is not None
+        for key in sorted({key for facets in found.values() for key in facets.unlisted}):
+            _unlist(connection, project, key)
+        wanted = {seq: _all(facets) for seq, facets in found.items()}
+        known = _listed(connection, project, set[tuple[str, str]]().union(*wanted.values()))
+        _change(connection, project, {seq: each & known.keys() for seq, each in wanted.items()}, known, on=True)
 
 
 def _forget(connection: sqlite3.Connection, trace: StoredTrace, facets: Facets) -> None:
     project = project_number(connection, trace.project_id)
     if project is not None:
-        _change(connection, project, trace.seq, _ids(connection, project, _all(facets)), on=False)
+        known = _ids(connection, project, _all(facets))
+        _change(connection, project, {trace.seq: known.keys()}, known, on=False)
 
 
 def _clear(connection: sqlite3.Connection) -> None:
@@ -157,6 +158,16 @@ def _all(facets: Facets) -> set[tuple[str, str]]:
         found.add((f"#{column}", "known"))
         found.update((f"#{column}", str(place)) for place in range(number.bit_length()) if number >> place & 1)
     return found
+
+
+def _listed(connection: sqlite3.Connection, project: int, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return the ids of facets, which are added unless their keys have too many values."""
+    known = _ids(connection, project, wanted)
+    new = sorted(wanted - known.keys())
+    for key, value in new:
+        if _is_listed(connection, project, key):
+            connection.execute("INSERT INTO facets (project, key, value) VALUES (?, ?, ?)", (project, key, value))
+    return _ids(connection, project, wanted) if new else known  # A key with too many values has no facets any more.
 
 
 def _ids(connection: sqlite3.Connection, project: int, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -188,31 +199,48 @@ def _unlist(connection: sqlite3.Connection, project: int, key: str) -> None:
     of_key = "SELECT id FROM facets WHERE project = ? AND key = ?"
     connection.execute(f"DELETE FROM facet_bits WHERE project = ? AND facet IN ({of_key})", (project, project, key))
     connection.execute("DELETE FROM facets WHERE project = ? AND key = ?", (project, key))
+    connection.execute("UPDATE facet_chunks SET version = random() WHERE project = ?", (project,))
 
 
 def _change(
-    connection: sqlite3.Connection, project: int, seq: int, facets: Mapping[tuple[str, str], int], *, on: bool
+    connection: sqlite3.Connection,
+    project: int,
+    traces: Mapping[int, Iterable[tuple[str, str]]],
+    ids: Mapping[tuple[str, str], int],
+    *,
+    on: bool,
 ) -> None:
-    """Add a trace to the sets of facets, or remove it."""
-    chunk, bit = seq // CHUNK, 1 << seq % CHUNK
-    ids = list(facets.values())
+    """Add traces to the sets of their facets, or remove them."""
+    changed: dict[tuple[int, int], int] = {}
+    counts = Counter[int]()
+    for seq, facets in traces.items():
+        chunk, bit = seq // CHUNK, 1 << seq % CHUNK
+        for facet in facets:
+            place = chunk, ids[facet]
+            changed[place] = changed.get(place, 0) | bit
+            if facet[0] not in NUMBERS:
+                counts[ids[facet]] += 1
     stored = connection.execute(
-        "SELECT facet, bits FROM facet_bits"
-        " WHERE project = ? AND chunk = ? AND facet IN (SELECT value FROM json_each(?))",
-        (project, chunk, dumps(ids).decode()),
+        "SELECT chunk, facet, bits FROM json_each(?) AS part CROSS JOIN facet_bits ON project = ?"
+        " AND chunk = json_extract(part.value, '$[0]') AND facet = json_extract(part.value, '$[1]')",
+        (dumps([*changed]).decode(), project),
     )
-    old = {row["facet"]: int.from_bytes(row["bits"], "little") for row in stored}
-    new = {facet: old.get(facet, 0) | bit if on else old.get(facet, 0) & ~bit for facet in ids}
+    old = {(row["chunk"], row["facet"]): int.from_bytes(row["bits"], "little") for row in stored}
+    new = {place: old.get(place, 0) | bits if on else old.get(place, 0) & ~bits for place, bits in changed.items()}
     connection.executemany(
         "INSERT OR REPLACE INTO facet_bits (project, chunk, facet, bits) VALUES (?, ?, ?, ?)",
         [
-            (project, chunk, facet, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
-            for facet, bits in sorted(new.items())
+            (project, *place, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+            for place, bits in sorted(new.items())
         ],
     )
     connection.executemany(
-        f"UPDATE facets SET traces = traces {'+' if on else '-'} 1 WHERE id = ?",
-        [(facet,) for (key, _), facet in facets.items() if key not in NUMBERS],
+        "INSERT OR REPLACE INTO facet_chunks (project, chunk, version) VALUES (?, ?, random())",
+        [(project, chunk) for chunk in {chunk for chunk, _ in changed}],
+    )
+    connection.executemany(
+        f"UPDATE facets SET traces = traces {'+' if on else '-'} ? WHERE id = ?",
+        [(count, facet) for facet, count in counts.items()],
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from pandaprobe_otel.local.sealing import compressed_blocks
 from pandaprobe_otel.local.sealing.derivation import Derivation
@@ -18,6 +19,16 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
 from pandaprobe_otel.local.store.database import Database
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealable:
+    """A trace with its derived data and its block. `changes` is its counter when it was read."""
+
+    trace: StoredTrace
+    changes: int
+    derived: Derived
+    block: bytes
 
 
 class Seals:
@@ -46,17 +57,14 @@ class Seals:
             on_change = self.on_change
             self._database.after_commit(lambda: on_change(numbers))
 
-    def close(
-        self, connection: sqlite3.Connection, trace: StoredTrace, derived: Derived, block: bytes, *, changes: int
-    ) -> bool:
-        """Store the derived data of a trace and its block. Return False if the trace has changed since it was read."""
+    def close(self, connection: sqlite3.Connection, traces: Iterable[Sealable]) -> None:
+        """Store the derived data and the blocks of those traces that have not changed since they were read."""
         unchanged = "DELETE FROM unsealed WHERE trace_seq = ? AND changes = ?"
-        if not connection.execute(unchanged, (trace.seq, changes)).rowcount:
-            return False
-        compressed_blocks.keep(connection, trace, block)
+        closed = [each for each in traces if connection.execute(unchanged, (each.trace.seq, each.changes)).rowcount]
+        for each in closed:
+            compressed_blocks.keep(connection, each.trace, each.block)
         for derivation in self.derivations:
-            derivation.keep(connection, trace, derived[derivation.name])
-        return True
+            derivation.keep(connection, [(each.trace, each.derived[derivation.name]) for each in closed])
 
     def open_all(self, connection: sqlite3.Connection) -> None:
         """Delete all derived data, so that it is derived again. Blocks stay, since they are readable like rows."""

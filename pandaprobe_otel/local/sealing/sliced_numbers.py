@@ -57,11 +57,13 @@ class Column:
         for place in range(places - 1, -1, -1):
             # Two operations on sets for each digit; the complement of a digit would be a third.
             high = within & self.digits[place] if place < len(self.digits) else 0
-            high_left, high_rest = high.bit_count(), [other for other in rest if other >> place & 1]
+            high_left = high.bit_count()
+            high_rest = [other for other in rest if other >> place & 1] if rest else rest
             low = left - high_left + len(rest) - len(high_rest)
             if rank < low:
                 within, left = within ^ high, left - high_left
-                rest = [other for other in rest if not other >> place & 1]
+                if high_rest:
+                    rest = [other for other in rest if not other >> place & 1]
             else:
                 rank -= low
                 within, left, rest = high, high_left, high_rest

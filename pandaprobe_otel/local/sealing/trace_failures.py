@@ -31,14 +31,19 @@ def judge_findings_anew(connection: sqlite3.Connection, trace_id: str) -> None:
     trace = read_trace(connection, row["seq"])
     if trace is not None:
         _forget(connection, trace, ())
-        _keep(connection, trace, _derive(trace))
+        _keep_of(connection, trace, _derive(trace))
 
 
 def _derive(trace: StoredTrace) -> Sequence[Finding]:
     return find_failures(trace.record)
 
 
-def _keep(connection: sqlite3.Connection, trace: StoredTrace, found: Sequence[Finding]) -> None:
+def _keep(connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, Sequence[Finding]]]) -> None:
+    for trace, found in traces:
+        _keep_of(connection, trace, found)
+
+
+def _keep_of(connection: sqlite3.Connection, trace: StoredTrace, found: Sequence[Finding]) -> None:
     project_id, started_at, release = trace.project_id, trace.row["started_at"], trace.row["release"]
     scores = _low_scores(connection, trace.row["trace_id"])
     if scores:

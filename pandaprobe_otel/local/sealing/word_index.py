@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final
 
-from pandaprobe_otel.local.payloads import loads
+import orjson
+
 from pandaprobe_otel.local.sealing.bit_sets import bits_of
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.facets import project_number
@@ -55,7 +56,7 @@ def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phr
         f"SELECT json_group_array(rowid - ?) FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ?",
         (base, " AND ".join(phrase.match for phrase in phrases), base, base + size - 1),
     ).fetchone()
-    return bits_of(loads(found), size)
+    return bits_of(orjson.loads(found), size)
 
 
 def document(trace: StoredTrace) -> str:
@@ -68,14 +69,15 @@ def joined(texts: Iterable[str]) -> str:
     return f" {BETWEEN} ".join(plain(text.replace(BETWEEN, " ")) for text in texts if not is_data(text))
 
 
-def _keep(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:
+def _keep(connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, str]]) -> None:
     for row in connection.execute("SELECT n FROM dropped_words").fetchall():
         connection.execute(f"DROP TABLE IF EXISTS words_{row['n']}")
         connection.execute("DELETE FROM dropped_words WHERE n = ?", (row["n"],))
-    table = f"words_{project_number(connection, trace.project_id)}"
-    if not _exists(connection, table):
-        connection.execute(f"CREATE VIRTUAL TABLE {table} {FORM}")
-    connection.execute(f"INSERT INTO {table} (rowid, body) VALUES (?, ?)", (trace.seq, text))
+    for trace, text in traces:
+        table = f"words_{project_number(connection, trace.project_id)}"
+        if not _exists(connection, table):
+            connection.execute(f"CREATE VIRTUAL TABLE {table} {FORM}")
+        connection.execute(f"INSERT INTO {table} (rowid, body) VALUES (?, ?)", (trace.seq, text))
 
 
 def _forget(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:

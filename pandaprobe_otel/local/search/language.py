@@ -122,13 +122,18 @@ def parse(text: str) -> Parsed:
 
 
 def narrowed(text: str, term: str) -> str:
-    """Return a query with one more term, which all its traces must match. Brackets go around alternatives."""
+    """Return a query with one more term, which all its traces must match."""
+    return f"{as_term(text)} {term}".strip()
+
+
+def as_term(text: str) -> str:
+    """Return a query to which a term can be added that all its traces must match: alternatives get brackets."""
     text = text.strip()
     try:
         has_alternatives = isinstance(parse(text).query, AnyOf) and not _is_bracketed(text)
     except SearchError:
         has_alternatives = False
-    return f"({text}) {term}".strip() if has_alternatives else f"{text} {term}".strip()
+    return f"({text})" if has_alternatives else text
 
 
 def _is_bracketed(text: str) -> bool:

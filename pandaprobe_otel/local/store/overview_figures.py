@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Protocol
 
-from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.sealing.bit_sets import last_of
 from pandaprobe_otel.local.sealing.facets import COST_UNITS
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
@@ -146,9 +146,9 @@ class Measured:
     def groups(self) -> dict[str, list[Group]]:
         """Return the figures of the most frequent models, tools, agents, releases and environments."""
         return {
-            "model": self._called("model", "LLM", "model"),
-            "tool": self._called("tool", "TOOL", "name"),
-            "agent": self._called("agent", "AGENT", "name"),
+            "model": self._called("model", "LLM"),
+            "tool": self._called("tool", "TOOL"),
+            "agent": self._called("agent", "AGENT"),
             "release": self._named("release", "release"),
             "environment": self._named("env", "environment"),
         }
@@ -163,43 +163,42 @@ class Measured:
             for name, bits, rows in self._most(key, loose)
         ]
 
-    def _called(self, key: str, kind: str, column: str) -> list[Group]:
-        by_seq = {row["seq"]: row for row in self.rows}
-        loose: dict[str, list[Row]] = {}
-        called = self._connection.execute(
-            f"SELECT DISTINCT trace_seq, {column} AS called FROM spans"
-            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL",
-            (dumps(list(by_seq)).decode(), kind),
-        )
-        for row in called:
-            loose.setdefault(row["called"], []).append(by_seq[row["trace_seq"]])
+    def _called(self, key: str, kind: str) -> list[Group]:
+        loose = {name: rows for (each, name), rows in self._callers.items() if each == kind}
         return [
             Group(
                 name=name,
                 search=search_for(key, name),
                 figures=self.figures(bits, rows),
-                calls=tuple(_of(self._times.get((kind, name), ()), share) for share in (0.5, 0.95)),
+                calls=_percentiles(self._times.get((kind, name), ())),
             )
             for name, bits, rows in self._most(key, loose)
         ]
 
     @cached_property
+    def _callers(self) -> Mapping[tuple[str, str], Sequence[Row]]:
+        """Rows of the traces that are not in the index, by the kind and name of what they call."""
+        by_seq: dict[int, Row] = {row["seq"]: row for row in self.rows}
+        called = self._of_calls("json_group_array(DISTINCT trace_seq)", [*by_seq])
+        return {each: [by_seq[seq] for seq in seqs] for each, seqs in called.items()}
+
+    @cached_property
     def _times(self) -> Mapping[tuple[str, str], Sequence[int]]:
-        """Durations of calls in the newest traces, by the kind and the name of the called model, tool or agent."""
+        """Sorted durations of calls in the newest traces, by the kind and name of what they call."""
         newest = [self.found.base + at for at in last_of(self.found.bits, SAMPLED)]
+        times = self._of_calls("json_group_array(ended_at - started_at)", newest)
+        return {each: sorted(time for time in of if time is not None and time >= 0) for each, of in times.items()}
+
+    def _of_calls(self, array: str, seqs: Sequence[int]) -> dict[tuple[str, str], list[Any]]:
+        """Return an array, given as SQL, of the calls in some traces, by the kind and name of what they call."""
         # One text for each name, since one row for each call takes longer than all the rest.
         rows = self._connection.execute(
-            "SELECT kind, CASE kind WHEN 'LLM' THEN model ELSE name END AS called,"
-            " group_concat(ended_at - started_at) AS times"
+            f"SELECT kind, CASE kind WHEN 'LLM' THEN model ELSE name END AS called, {array} AS found"
             " FROM spans WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind IN ('LLM', 'TOOL', 'AGENT')"
-            " GROUP BY kind, called",
-            (dumps(newest).decode(),),
+            " AND called IS NOT NULL GROUP BY kind, called",
+            (dumps(seqs).decode(),),
         )
-        return {
-            (row["kind"], row["called"]): [int(time) for time in row["times"].split(",")]
-            for row in rows
-            if row["times"]
-        }
+        return {(row["kind"], row["called"]): loads(row["found"]) for row in rows}
 
     def _most(self, key: str, loose: Mapping[str, Sequence[Row]]) -> list[tuple[str, int, Sequence[Row]]]:
         values = self._sets.values([key], most=100)
@@ -285,5 +284,8 @@ def _rank(column: Column, bits: int, others: Iterable[int], share: float) -> flo
     return column.ranked(max(math.ceil(count * share) - 1, 0), bits, extra) / 1000
 
 
-def _of(times: Iterable[int], share: float) -> float | None:
-    return _rank(Column(known=0, digits=()), 0, times, share)
+def _percentiles(times: Sequence[int]) -> tuple[float | None, float | None]:
+    """Return p50 and p95 of sorted durations in milliseconds, by nearest rank."""
+    if not times:
+        return None, None
+    return times[math.ceil(len(times) * 0.5) - 1] / 1000, times[math.ceil(len(times) * 0.95) - 1] / 1000

@@ -387,6 +387,17 @@ _STEPS: Final[tuple[str, ...]] = (
     """,
     # Finds the slowest traces without sorting all.
     "CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);",
+    # Parts of the sets of facets, so that a set which was read is read again only if its part has changed.
+    """
+    CREATE TABLE facet_chunks (
+        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
+        chunk INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        PRIMARY KEY (project, chunk)
+    ) WITHOUT ROWID;
+    INSERT INTO facet_chunks
+        SELECT project, chunk, random() FROM (SELECT DISTINCT project, chunk FROM facet_bits);
+    """,
 )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.job import Job, Place
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
@@ -23,7 +23,6 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
-from pandaprobe_otel.delivery.store import Place
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from simulated_delivery import create
 from spools import DESTINATION, Run
@@ -435,18 +434,18 @@ def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_p
         notices=Notices(lambda: 0.0),
         project="shop",
     )
-    policy.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
+    policy.offer(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
     policy.outbox.save()
     own = run.folder.own
     assert own is not None
     own.open().execute("PRAGMA query_only = ON")
     for number in (2, 3):
-        policy.put(create(number, size=10_000), 0.0)
+        policy.offer(create(number, size=10_000), 0.0)
         policy.outbox.save()
         under_way = run.outbox.next_create(0.0)
         assert under_way is not None
         run.outbox.start(under_way, 0.0)
-    policy.put(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
+    policy.offer(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
 
     assert len(run.outbox) > 0
     assert [job for job in run.outbox if job.request.is_bare and job.place is None] == []

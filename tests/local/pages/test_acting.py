@@ -311,6 +311,7 @@ def test_a_queue_is_annotated_by_keys_in_a_browser(
         page.goto(f"/ui/annotate?name=tone&trace={ONE}&trace={TWO}&trace={THREE}")
         for number, key in enumerate("152", 1):
             expect(page.get_by_role("heading", level=1)).to_have_text(f"{number} of 3")
+            page.wait_for_load_state()  # the script that listens to keys may load after the heading
             page.keyboard.press(key)
             page.get_by_label("Note").fill(f"note 3 {key}")
             page.keyboard.press("Control+Enter")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from itertools import groupby
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.injected_faults import Faults
+from pandaprobe_otel.local.pages.charts import line_of
 from pandaprobe_otel.local.search.language import All
 from pandaprobe_otel.local.services import build_services
 from pandaprobe_otel.local.settings import LocalSettings
@@ -249,6 +251,16 @@ def test_a_row_of_a_range_links_to_its_traces_within_the_range() -> None:
         page = httpx.get(f"{server.url}/ui/overview", params={"within": "month"}).raise_for_status().text
         [link] = re.findall(r'<td><a href="([^"]+)">2.3</a>', page)
         assert _listed(server, link) == 2
+
+
+@given(st.lists(st.none() | st.floats(0, 10), max_size=12))
+def test_every_value_of_a_line_is_drawn(values: list[float | None]) -> None:
+    """Each run of values is one part of the path, with a length: a browser draws nothing for a single point."""
+    parts = [part for part in line_of(values, 10).split("M") if part]
+    runs = [len(list(run)) for is_known, run in groupby(values, lambda value: value is not None) if is_known]
+
+    assert [1 + part.count("L") for part in parts] == runs
+    assert all("L" in part or float(part.partition("h")[2]) > 1 for part in parts)
 
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:

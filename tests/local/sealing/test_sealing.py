@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
 from pandaprobe_otel.local.sealing.derivation import Derivation
-from pandaprobe_otel.local.sealing.sealer import Sealer
+from pandaprobe_otel.local.sealing.sealer import QUIET_S, Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
 from pandaprobe_otel.local.store.database import MEMORY, Database
@@ -33,8 +34,8 @@ def content(trace: StoredTrace) -> str:
 def written(version: int = 1, derive: Callable[[StoredTrace], Any] = content) -> Derivation:
     """Return a derivation that keeps the whole trace, and fails if it is to forget anything else."""
 
-    def keep(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:
-        connection.execute("INSERT INTO kept VALUES (?, ?)", (trace.seq, text))
+    def keep(connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, str]]) -> None:
+        connection.executemany("INSERT INTO kept VALUES (?, ?)", [(trace.seq, text) for trace, text in traces])
 
     def forget(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> None:
         gone = connection.execute("DELETE FROM kept WHERE seq = ? AND text = ?", (trace.seq, text)).rowcount
@@ -207,11 +208,11 @@ def test_a_change_is_not_refused_for_what_cannot_be_forgotten() -> None:
 
 
 def test_the_thread_seals_what_is_quiet() -> None:
-    """The thread seals a trace once its last change is one second old, and not earlier."""
+    """The thread seals a trace once its last change is half a second old, and not earlier."""
     sealed, now = threading.Event(), 0.0
 
-    def keep(_connection: sqlite3.Connection, trace: StoredTrace, _derived: str) -> None:
-        seen.append((trace.seq, now))
+    def keep(_connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, str]]) -> None:
+        seen.extend((trace.seq, now) for trace, _ in traces)
         sealed.set()
 
     def clock() -> float:
@@ -239,4 +240,47 @@ def test_the_thread_seals_what_is_quiet() -> None:
 
     [(seq, moment)] = seen
     assert seq == 1
-    assert moment >= 1.0
+    assert moment >= QUIET_S
+
+
+class Waits(threading.Condition):
+    """A condition that notes how long it is to wait, and waits a hundredth of a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Note the timeout."""
+        self.noted.append(timeout)
+        return super().wait(0.01)
+
+
+@pytest.mark.parametrize("still_changes", [True, False])
+def test_the_thread_rests_while_traces_change(still_changes: bool) -> None:
+    """After a transaction that took 7 s, the thread pauses for 7 s, unless no trace has changed lately."""
+    now, sealed = 0.0, threading.Event()
+
+    def derive(_trace: StoredTrace) -> str:
+        nonlocal now
+        now += 7
+        return ""
+
+    def keep(_connection: sqlite3.Connection, traces: Sequence[tuple[StoredTrace, str]]) -> None:
+        if still_changes:
+            sealer._recent[999] = now  # a change of another trace
+        sealed.set()
+
+    seen = Derivation(name="seen", version=1, derive=derive, keep=keep, forget=lambda *_: None, clear=lambda _: None)
+    with opened(derivations=[seen]) as store:
+        waits = Waits()
+        sealer = store.sealer = Sealer(store.database, store.seals, monotonic=lambda: now)
+        sealer._changed = waits
+        store.post(1, "a")
+        now = 2.0
+        assert sealed.wait(60)
+        while sealer._recent and 7.0 not in waits.noted and len(waits.noted) < 100:
+            time.sleep(0.001)
+        sealer.stop(60)
+
+    assert (7.0 in waits.noted) == still_changes

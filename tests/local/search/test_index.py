@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_formats import lower_format
 from pandaprobe_otel.local import services
 from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SpanUpdate, TraceCreate, TraceSortBy, TraceUpdate
 from pandaprobe_otel.local.sealing import facets, word_index
+from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
 from pandaprobe_otel.local.sealing.stored_trace import read_trace
 from pandaprobe_otel.local.search import bit_search
@@ -75,6 +77,11 @@ class Store:
                 scores.delete(self.project.id, row["id"])
             else:
                 scores.change(row["id"], {"value": str(value), "number": value}, now=0)
+
+    def leave_numbers_out(self, count: int) -> None:
+        """Continue with later numbers, so that the next trace may be in another part of the index."""
+        with self.database.write() as connection:
+            connection.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'traces'", (max(count, 0),))
 
     def seal(self) -> None:
         """Seal all traces."""
@@ -144,8 +151,11 @@ STEPS: dict[str, Callable[[Store, int, int], Any]] = {
     "change a score": lambda store, number, kind: store.change_scores(number, 1 - kind / 24),
     "delete a score": lambda store, number, _: store.change_scores(number, None),
     "seal": lambda store, _number, _kind: store.seal(),
+    "leave numbers out": lambda store, number, _: store.leave_numbers_out((number - 4) * 1000),
 }
-STEP = st.tuples(st.sampled_from([*STEPS, "post", "post", "restart"]), st.integers(0, 9), st.integers(0, 23))
+STEP = st.tuples(
+    st.sampled_from([*STEPS, "post", "post", "restart", "search", "search"]), st.integers(0, 9), st.integers(0, 23)
+)
 
 
 @pytest.mark.parametrize("number", [2**63, 2**64, -(2**80), 10**30 + 7])
@@ -164,7 +174,7 @@ def test_a_number_of_any_size_is_found_by_its_digits(number: int) -> None:
 @given(st.lists(STEP, min_size=3, max_size=24), st.lists(queries(), min_size=6, max_size=6))
 @settings(max_examples=15)
 def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], asked: list[str]) -> None:
-    """After posts, patches, deletions, scores, seals and restarts, a search finds the same traces as a scan."""
+    """After and between posts, patches, deletions, scores, seals and restarts, a search finds what a scan finds."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "p.db"
         store = Store(path)
@@ -173,6 +183,9 @@ def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], ask
                 if step == "restart":
                     store.close()
                     store = Store(path)
+                elif step == "search":
+                    query = asked[number % len(asked)]
+                    assert sorted(store.found(query)) == sorted(store.scanned(query)), query
                 else:
                     STEPS[step](store, number, kind)
             for query in asked:
@@ -243,6 +256,65 @@ def test_a_key_with_too_many_values_is_asked_of_the_table(monkeypatch: pytest.Mo
         assert names == 0
         for query in ("name:shop*", "meta.retries:2", "meta.tier:gold -name:shop", "release:2.3*"):
             assert sorted(store.found(query)) == sorted(store.scanned(query)), query
+
+
+def test_only_changed_parts_of_sets_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets are read once. After a change, only the last chunk or all before it are read again."""
+    parts: list[tuple[int, int]] = []
+    read = FacetSets._read
+
+    def noted(sets: FacetSets, wanted: Sequence[int], begin: int, end: int) -> dict[int, int]:
+        parts.append((begin, end))
+        return read(sets, wanted, begin, end)
+
+    def search() -> set[tuple[int, int]]:
+        parts.clear()
+        assert sorted(store.found("name:shop")) == sorted(store.scanned("name:shop"))
+        return set(parts)
+
+    monkeypatch.setattr(FacetSets, "_read", noted)
+    with opened() as store:
+        for number in range(3):
+            store.post(number, 1)
+            store.leave_numbers_out(5000)
+        store.seal()
+        assert search() == {(0, 2), (2, 3)}
+        assert search() == set()
+        store.post(2, 5)
+        store.seal()
+        assert search() == {(2, 3)}
+        store.post(0, 5)
+        store.seal()
+        assert search() == {(0, 2)}
+        assert search() == set()
+
+
+def test_sets_of_one_file_are_not_taken_for_those_of_another() -> None:
+    """Two files with the same numbers for different facets each find their own traces."""
+    with opened() as one, opened() as other:
+        for store, kinds in ((one, (1, 2, 3)), (other, (3, 4, 5))):
+            for number, kind in enumerate(kinds):
+                store.post(number, kind)
+            store.seal()
+        for query in ("error", "name:shop", "model:*", "cost>0 latency>1s"):
+            for store in (one, other, one):
+                assert sorted(store.found(query)) == sorted(store.scanned(query)), query
+
+
+def test_an_older_file_finds_its_traces(tmp_path: Path) -> None:
+    """A file from before the versions of chunks gets them when it is opened."""
+    path = tmp_path / "p.db"
+    with opened(path) as store:
+        for number in range(5):
+            store.post(number, number)
+            store.leave_numbers_out(3000)
+        store.seal()
+        wanted = store.found("name:shop OR tool:refund")
+    lower_format(path, 10)
+    with opened(path) as store:
+        assert wanted
+        assert store.found("name:shop OR tool:refund") == wanted
+        assert sorted(wanted) == sorted(store.scanned("name:shop OR tool:refund"))
 
 
 def test_nothing_is_left_of_a_deleted_project() -> None:
