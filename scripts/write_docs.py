@@ -15,8 +15,13 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
 
-from docs_pages import command_line_page, examples_page, integration_pages, settings_page  # noqa: E402
-from pandaprobe_otel.mapping import dialects_page as dialects_page  # noqa: E402
+from docs_pages import (  # noqa: E402
+    command_line_page,
+    dialects_page,
+    examples_page,
+    integration_pages,
+    settings_page,
+)
 from pandaprobe_otel.registry import INTEGRATIONS  # noqa: E402
 
 _PLACES: Final = re.compile(

@@ -14,9 +14,10 @@ from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.attached_metadata import SAMPLE_RATE_KEY
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
-from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
+from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.outgoing import MappedTrace
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -51,8 +52,8 @@ class SegmentEncoder:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
         ended = segment.ended
-        views = [view_of_ended(span) for span in ended]
-        open_views = [view_of(span) for span in segment.open]
+        views = [*map(view_of_ended, ended)]
+        open_views = [*map(view_of, segment.open)]
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))
             left_out = {view.span_id: view.parent_id for view in views}
@@ -66,18 +67,16 @@ class SegmentEncoder:
             sent += roots
         if not sent:
             return []
-        return [*self._requests(segment, sent), *self._scores(segment, sent)]
-
-    def _scores(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
-        return [
-            OutgoingRequest(step=Step.SCORE, trace_id=body["trace_id"], fields=orjson.dumps(body), name=body["name"])
-            for body in evaluation_scores(views, segment.logs, self._options)
-        ]
+        requests = self._requests(segment, sent)
+        for body in evaluation_scores(sent, segment.logs, self._options):
+            score, trace_id, name = orjson.dumps(body), body["trace_id"], body["name"]
+            requests.append(OutgoingRequest(step=Step.SCORE, trace_id=trace_id, fields=score, name=name))
+        return requests
 
     def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
         mapped = map_views(views, segment.logs, whole=segment.stage is Stage.WHOLE, options=self._options)
         spans = mapped.encoded_spans
-        memory, trace_id = segment.memory, trace_uuid(segment.trace_id)
+        memory, trace_id = segment.memory, mapped.trace.get("trace_id") or trace_uuid(segment.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))
         memory.posted = True
@@ -129,8 +128,14 @@ class SegmentEncoder:
 
 
 def _duration_s(views: Sequence[SpanView]) -> float:
-    first = min([view.start_ns for view in views])  # a list, because a generator takes twice the time
-    last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
+    first, last = views[0].start_ns, 0
+    for view in views:
+        start = view.start_ns
+        end = start if view.end_ns is None else view.end_ns
+        if start < first:
+            first = start
+        if end > last:
+            last = end
     return max(last - first, 0) / 1e9
 
 

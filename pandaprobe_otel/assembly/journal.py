@@ -16,7 +16,8 @@ from pandaprobe_otel.assembly.span_record import encode_json, encode_span
 from pandaprobe_otel.assembly.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.mapping import SpanView, is_genai
+from pandaprobe_otel.mapping import SpanView
+from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of
 
 if TYPE_CHECKING:

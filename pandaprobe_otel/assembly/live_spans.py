@@ -19,8 +19,9 @@ from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.randomness import randomness
-from pandaprobe_otel.mapping import MappingOptions, SpanView, is_genai, map_views
+from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.mapping.sdk_span import EndedSpan
 from pandaprobe_otel.mapping.text import clean_text
 from pandaprobe_otel.process import open_streams

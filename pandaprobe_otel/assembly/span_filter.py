@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pandaprobe_otel.assembly.remote_parents import named_in
 from pandaprobe_otel.assembly.trace_buffer import Memory
-from pandaprobe_otel.mapping import (
-    SpanView,
+from pandaprobe_otel.mapping import SpanView
+from pandaprobe_otel.mapping.kinds import (
     is_dropped,
     is_genai,
     is_mcp_housekeeping,

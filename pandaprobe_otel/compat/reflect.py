@@ -22,8 +22,8 @@ from pandaprobe_otel.capture.trace_context import context
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.mapping import attributes as names
-from pandaprobe_otel.mapping import is_genai
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:

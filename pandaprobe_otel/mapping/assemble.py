@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.details_events import with_details
+from pandaprobe_otel.mapping.dialects.events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.mapping.outgoing import finished
+from pandaprobe_otel.mapping.outgoing import MappedTrace, finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
+from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.token_placement import place_numbers
-from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
+from pandaprobe_otel.mapping.trace_fields import root_of, trace_fields
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def map_views(
     try:
         records = tuple(log_records)
         mapped = _mapped(views, records, whole, options)
-        if has_large_float(mapped.encoded_trace) or has_large_float(mapped.encoded_spans.joined):
+        if has_large_float(mapped.encoded_trace, mapped.encoded_spans.joined):
             with exact_numbers():
                 return _mapped(views, records, whole, options)
         return mapped
@@ -72,8 +72,11 @@ def map_views(
         return _skeleton(views, options)
 
 
-def _mapped(views: Sequence[SpanView], log_records: Iterable[Any], whole: bool, options: MappingOptions) -> MappedTrace:
-    views = _joined(views, log_records)
+def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, options: MappingOptions) -> MappedTrace:
+    if log_records:
+        views = _with_logs(views, log_records)
+    if any(map(_events, views)):
+        views = [*map(with_details, views)]
     if options.hidden:
         views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     spans = mapped_spans(_sorted(views), options)
@@ -95,11 +98,15 @@ def _skeleton(views: Sequence[SpanView], options: MappingOptions) -> MappedTrace
 def _finished(
     spans: Sequence[MappedSpan], root: MappedSpan, fields: dict[str, Any], options: MappingOptions
 ) -> MappedTrace:
-    started_at, ended_at = times(spans)
-    trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": started_at}
-    if ended_at is not None:
-        trace["ended_at"] = ended_at
-    return finished(trace, [span.body for span in spans], options)
+    """Add the id and the times of the trace: the earliest start and the latest end. `spans` is sorted by start."""
+    first = spans[0]
+    trace = {"trace_id": trace_uuid(root.view.trace_id), **fields, "started_at": first.body["started_at"]}
+    if ends := [span.view.end_ns for span in spans if span.view.end_ns is not None]:
+        trace["ended_at"] = rfc3339(max(max(ends), first.view.start_ns))
+    return finished(trace, [*map(_body, spans)], options)
+
+
+_body: Final[Callable[[MappedSpan], dict[str, Any]]] = attrgetter("body")
 
 
 def _sorted(views: Sequence[SpanView]) -> list[SpanView]:
@@ -109,6 +116,7 @@ def _sorted(views: Sequence[SpanView]) -> list[SpanView]:
 
 
 _start: Final[Callable[[SpanView], int]] = attrgetter("start_ns")
+_events: Final[Callable[[SpanView], tuple[EventView, ...]]] = attrgetter("events")
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:
@@ -127,17 +135,16 @@ def _read(span: ReadableSpan) -> SpanView:
         return SpanView(str(getattr(span, "name", "span")), 0, 0)
 
 
-def _joined(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
-    """Return the views with their log records added to the events, and content events added to the attributes."""
+def _with_logs(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[SpanView]:
+    """Return the views with their log records added to the events."""
     logs: dict[tuple[int, int], list[EventView]] = {}
     for record in log_records:
         log = read_log(record)
         if log is not None:
             logs.setdefault((log.trace_id, log.span_id), []).append(log.event)
-    if logs:
-        views = [_with_logs(view, logs.get((view.trace_id, view.span_id), [])) for view in views]
-    return [with_details(view) if view.events else view for view in views]
-
-
-def _with_logs(view: SpanView, logs: list[EventView]) -> SpanView:
-    return dataclasses.replace(view, events=(*view.events, *logs)) if logs else view
+    return [
+        dataclasses.replace(view, events=(*view.events, *own))
+        if (own := logs.get((view.trace_id, view.span_id)))
+        else view
+        for view in views
+    ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.shrink import encoded_size, shrink, text_length
+from pandaprobe_otel.mapping.shrink import Survey, encoded_size, level_of, shrink
 
 FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
 """Fields of a span or trace without a size limit of their own."""
@@ -27,7 +27,8 @@ def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None
     If only one field is large, as with a long document, its size is computed from the total without encoding it again.
     """
     present = [field for field in FIELDS if body.get(field) is not None]
-    large = [field for field in present if total is not None and text_length(body[field]) > max_bytes]
+    surveys = {field: Survey(body[field]) for field in present} if total is not None else {}
+    large = [field for field, survey in surveys.items() if sum(survey.texts) > max_bytes]
     for field in present:
         if total is not None and large == [field]:
             rest = {name: value for name, value in body.items() if name != field}
@@ -35,7 +36,7 @@ def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None
         else:
             size = encoded_size(body[field])
         if size > max_bytes:
-            body[field] = _fitted(field, body[field], max_bytes, size)
+            body[field] = _fitted(field, body[field], max_bytes, size, surveys.get(field))
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
@@ -47,7 +48,7 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
         if total <= max_bytes:
             return
         sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
-        limit = _level(sorted(size for size, _, _ in sizes), total - max_bytes)
+        limit = level_of(sorted(size for size, _, _ in sizes), total - max_bytes, 0)
         for size, body, field in sizes:
             if size > limit:
                 body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
@@ -58,19 +59,8 @@ def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> N
                 body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
 
 
-def _fitted(field: str, value: Any, max_bytes: int, size: int) -> Any:
-    cut = shrink(value, max_bytes, digest=True, size=size)
+def _fitted(field: str, value: Any, max_bytes: int, size: int, survey: Survey | None = None) -> Any:
+    cut = shrink(value, max_bytes, digest=True, size=size, survey=survey)
     if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
         return {"cut": cut}  # the server requires an object here
     return cut
-
-
-def _level(sizes: list[int], excess: int) -> int:
-    """Return the size to which to cut the largest fields, to save `excess` bytes. `sizes` is ascending."""
-    for taken in range(1, len(sizes) + 1):
-        here = sizes[-taken]
-        below = sizes[-taken - 1] if taken < len(sizes) else 0
-        if (here - below) * taken >= excess:
-            return here - -(-excess // taken)
-        excess -= (here - below) * taken
-    return 0

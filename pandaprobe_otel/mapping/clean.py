@@ -75,23 +75,19 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
     survey = _Survey(value, max_bytes)
     if survey.is_small:
         data = _encoded_directly(value, max_bytes)
-        if data is not None and not _has_nul(data):
+        # Excluding the short pattern is four times faster than excluding the long one.
+        if data and not (b"\\u0" in data and b"\\u0000" in data):
             return (data if len(data) <= max_bytes else orjson.dumps(shrink(orjson.loads(data), max_bytes))).decode()
     cleaned = _Cleaner(max_text=survey.longest(max_bytes), room=4 * max_bytes, max_nodes=MAX_LOOKS).clean(value)
     return orjson.dumps(shrink(cleaned, max_bytes)).decode()
 
 
-def _encoded_directly(value: object, max_bytes: int) -> bytes | None:
+def _encoded_directly(value: object, max_bytes: int) -> bytes:
     cleaner = _Cleaner(max_text=max_bytes, room=4 * max_bytes, max_nodes=MAX_LOOKS)
     try:
         return orjson.dumps(value, default=cleaner.clean, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        return None  # not representable in JSON, or changed by another thread
-
-
-def _has_nul(data: bytes) -> bool:
-    # Excluding the short pattern is four times faster than excluding the long one.
-    return b"\\u0" in data and b"\\u0000" in data
+        return b""  # not representable in JSON, or changed by another thread
 
 
 class _Survey:

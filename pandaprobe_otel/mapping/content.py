@@ -226,7 +226,7 @@ _MESSAGE_TYPES: Final = frozenset({"human", "ai", "system", "tool", "aimessagech
 
 def unwrap_envelope(value: Any) -> Any:
     """Return the content of the envelopes of decorators: `{"args", "kwargs"}`, LangChain's inputs and outputs."""
-    if type_of(value) is not dict or _ENVELOPE_MARKS.isdisjoint(value):
+    if type_of(value) is not dict or ENVELOPE_MARKS.isdisjoint(value):
         return value
     args, kwargs = value.get("args"), value.get("kwargs")
     if type_of(args) is list and type_of(kwargs) is dict and value.keys() <= _CALL_KEYS:
@@ -241,27 +241,24 @@ def unwrap_envelope(value: Any) -> Any:
     return value
 
 
-_ENVELOPE_MARKS: Final = frozenset({"kwargs", "inputs", "outputs", "input_str"})
+ENVELOPE_MARKS: Final = frozenset({"kwargs", "inputs", "outputs", "input_str"})
 _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "tags", "metadata", "kwargs"})
 
 
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
-_MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
+MARKS: Final = ENVELOPE_MARKS | _TALK_MARKS
 """Keys that mark envelopes and messages. An object without any of them is not an envelope and contains no messages."""
 
 
-def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:
-    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
+def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
+    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span; `value` is `raw` decoded.
 
-    `own` is true for a value that the app has set itself; it is kept whole even for a model call.
+    `own` is true for a value that the app has set itself; it is kept whole even for a model call. `is_built` is true
+    for a value that may contain LangChain's constructors.
     """
-    value = decoded(raw)
     if type_of(value) is str:
         value = completed(raw) if own and value is raw else decoded(value)
-    built = type_of(raw) is not str or '"lc"' in raw
-    if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
-        return Content(value)  # values of the app's own steps, the most frequent case
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):
@@ -269,15 +266,16 @@ def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content
     if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
         inner = without_constructors(inner)  # LangChain's prompt values hold messages
         exact = False
-    content = whole_content(inner, side, is_call=kind == "LLM" and not own)
+    is_container = type_of(inner) is dict or type_of(inner) is list
+    content = whole_content(inner, side, is_call=kind == "LLM" and not own) if is_container else None
     if content is not None:
-        if built and type_of(content.value) is dict and len(content.value) > 1:
+        if is_built and type_of(content.value) is dict and len(content.value) > 1:
             plain = without_constructors(content.value)
             return Content(plain, content.reasoning, exact and content.exact and plain == content.value)
         return content if exact else content._replace(exact=False)
     if kind == "LLM" and type_of(inner) is str:
         return Content({"messages": [{"role": DEFAULT_ROLE[side], "content": inner}]}, exact=exact)
-    if not built:
+    if not is_built:
         return Content(inner, exact=exact)
     plain = without_constructors(inner)
     return Content(plain, exact=exact and plain == inner)
@@ -295,20 +293,11 @@ def without_constructors(value: Any, depth: int = 32) -> Any:
     return {key: without_constructors(item, depth - 1) for key, item in value.items()}
 
 
-_RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
+RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
-def arguments_in(messages: Any) -> Any:
-    """Return a tool's arguments from a message that calls the tool (older Strands); return other values unchanged."""
-    return _of_the_only_part(messages, "tool_call", "arguments")
-
-
-def response_in(messages: Any) -> Any:
-    """Return a tool's result from a message (Strands, if the tool failed); return other values unchanged."""
-    return _of_the_only_part(messages, "tool_call_response", "response")
-
-
-def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
+def of_the_only_part(messages: Any, kind: str, key: str) -> Any:
+    """Return the value under a key of a message's only part, if it has this type; return other values unchanged."""
     message: Any = messages[0] if type_of(messages) is list and len(messages) == 1 else None
     parts: Any = message.get("parts") if type_of(message) is dict else None
     part: Any = parts[0] if type_of(parts) is list and len(parts) == 1 else None
@@ -318,9 +307,7 @@ def _of_the_only_part(messages: Any, kind: str, key: str) -> Any:
 
 
 def tool_result(value: Any) -> Any:
-    """Return a tool's result, or the content of a LangChain tool message."""
-    if _RESULT_MARKS.isdisjoint(value):
-        return value
+    """Return the result in an object with `RESULT_MARKS`: the content of a LangChain tool message, or the object."""
     inner = unwrapped(value)
     if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
         return decoded(inner.get("content"))

@@ -48,7 +48,7 @@ def _taken_apart(joined: bytes, count: int) -> list[bytes]:
     if len(pieces) == count:
         return [
             pieces[0] + b"}",
-            *(b"".join((start, piece, b"}")) for piece in pieces[1:-1]),
+            *[b"".join((start, piece, b"}")) for piece in pieces[1:-1]],
             start + pieces[-1],
         ]
     # The content of a span contains the same prefix, or the spans belong to several traces.

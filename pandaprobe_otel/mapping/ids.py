@@ -7,7 +7,9 @@ the 64-bit span id: it is unique, cheap and reversible.
 
 from __future__ import annotations
 
-_LOW_64 = (1 << 64) - 1
+from typing import Final
+
+LOW_64: Final = (1 << 64) - 1
 
 
 def trace_uuid(trace_id: int) -> str:
@@ -18,16 +20,11 @@ def trace_uuid(trace_id: int) -> str:
 
 def span_uuid(trace_id: int, span_id: int) -> str:
     """Return the PandaProbe id of a span, from its trace's 128-bit id and its own 64-bit id."""
-    return span_prefix(trace_id) + span_suffix(span_id)
+    # `bytes.hex` takes a quarter of the time of formatting a number (benchmarks/mapping).
+    return span_prefix(trace_id) + (span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
 
 
 def span_prefix(trace_id: int) -> str:
     """Return the first half of the PandaProbe ids of all spans of a trace."""
-    digits = f"{trace_id & _LOW_64:016x}"
+    digits = f"{trace_id & LOW_64:016x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}-"
-
-
-def span_suffix(span_id: int) -> str:
-    """Return the second half of a span's PandaProbe id."""
-    # `bytes.hex` takes a quarter of the time of formatting a number (benchmarks/mapping).
-    return (span_id & _LOW_64).to_bytes(8, "big").hex("-", 6)

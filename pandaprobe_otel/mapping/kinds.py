@@ -47,9 +47,9 @@ def kind_of(view: SpanView) -> str:
 
 def is_genai(view: SpanView) -> bool:
     """Return whether the span's vocabulary, scope or kind shows that it is about GenAI work."""
-    if is_mcp_housekeeping(view) or is_poll(view):
+    if is_poll(view) or (_MCP_METHOD in view.attributes and is_mcp_housekeeping(view)):
         return False
-    shape = shape_of(view)
+    shape: Shape = view.shape or shape_of(view)
     return shape.genai or view.scope_name.startswith(_SCOPES) or kind_in(shape, view) != "OTHER"
 
 

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.attribute_shape import Candidate, Shape
-from pandaprobe_otel.mapping.cached_rows import ATTRIBUTES, CachedRows
-from pandaprobe_otel.mapping.chunked_messages import joined
-from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.dialect_table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
@@ -37,14 +33,17 @@ from pandaprobe_otel.mapping.dialects.otel_genai import (
 )
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.table_rows import AnsweredRow, Members, Rows, Source
+from pandaprobe_otel.mapping.table_rows import ATTRIBUTES, AnsweredRow, CachedRows, Members, Rows, Source
 from pandaprobe_otel.mapping.unread_attributes import left_out
+from pandaprobe_otel.mapping.usage import total
 from pandaprobe_otel.mapping.values import (
     comma_separated,
     count,
     decoded,
+    flat,
     mapping,
     scalar,
     structure,
@@ -88,10 +87,10 @@ class _Ranked:
     convert: Callable[..., Any]
 
 
-def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, EventRow]]]:
-    """Return the rows of all dialects: rows by attribute name, rows of families, and rows of events."""
+def _index() -> tuple[dict[str, list[_Entry]], dict[str, list[_Entry]], list[tuple[int, EventRow]]]:
+    """Return all rows: by attribute name, of families by the first segment of their names, and of events."""
     exact: dict[str, list[_Entry]] = defaultdict(list)
-    families: list[_Entry] = []
+    families: dict[str, list[_Entry]] = defaultdict(list)
     events: list[tuple[int, EventRow]] = []
     rank = 0
     for dialect in DIALECTS:
@@ -100,7 +99,7 @@ def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, Eve
                 rank += 1
                 entry_rank = rank + (_LATE if row.late else 0)
                 if source.endswith(".*"):
-                    families.append(_Entry(entry_rank, row, source[:-1]))
+                    families[source.partition(".")[0]].append(_Entry(entry_rank, row, source[:-1]))
                 else:
                     exact[source].append(_Entry(entry_rank, row))
         for event_row in dialect.events:
@@ -139,7 +138,7 @@ def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
         if field in CONTENT_FIELDS:
             convert = ranked.row.convert
             whole = isinstance(ranked.source, str) and convert in _WHOLE
-            contents[field].append(Candidate(ranked.row.form, ranked.source, convert, whole))
+            contents[field].append((ranked.row.form, ranked.source, convert, whole))
         elif isinstance(ranked.row, EventRow):
             event_rows.append((field, ranked.row))
         else:
@@ -202,7 +201,7 @@ def _shape(
         is_span=_OF_NO_SPANS.isdisjoint(attributes),
         custom=custom,
         watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
-        sources=tuple(dict.fromkeys(one.source for found in contents.values() for one in found)),
+        sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
 
 
@@ -263,22 +262,19 @@ def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    (name,) = names
-    return lambda attributes: (attributes[name],)  # for a single name, `itemgetter` would return the bare value
+    return itemgetter(*names, *names[:1])  # at least two, because for a single name, it would return the bare value
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
-    members: dict[int, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    members: dict[int, tuple[_Entry, list[tuple[str, tuple[str, ...]]]]] = {}
     for key in attributes:
         for entry in _EXACT.get(key, ()):
             yield _Ranked(entry.rank, entry.row, key, entry.row.convert or usable)
-        for index, entry in enumerate(_FAMILIES):
+        for entry in _FAMILIES.get(key.partition(".")[0], ()):
             if key.startswith(entry.family):
-                members[index].append((key, tuple(key[len(entry.family) :].split("."))))
-    for index, keys in members.items():
-        entry = _FAMILIES[index]
+                path = tuple(key[len(entry.family) :].split("."))
+                members.setdefault(entry.rank, (entry, []))[1].append((key, path))
+    for entry, keys in members.values():
         family: Members = tuple(keys)
         yield _Ranked(entry.rank, entry.row, family, entry.row.convert or usable)
     for rank, row in _EVENTS if events else ():

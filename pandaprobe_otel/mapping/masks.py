@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from pandaprobe_otel.mapping.exact_types import type_of
@@ -43,21 +44,14 @@ def mask_everything(_: str) -> str:
 def _compiled(mask: object) -> Mask:
     if isinstance(mask, str):
         try:
-            return _substitution(re.compile(mask))
+            mask = re.compile(mask)
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
     if isinstance(mask, re.Pattern):
-        return _substitution(cast("re.Pattern[str]", mask))
+        return partial(cast("re.Pattern[str]", mask).sub, MASKED)
     if callable(mask):
         return cast("Mask", mask)
     raise TypeError(f"{type(mask).__name__} is neither a regular expression nor a function")
-
-
-def _substitution(pattern: re.Pattern[str]) -> Mask:
-    def substitute(text: str) -> str:
-        return pattern.sub(MASKED, text)
-
-    return substitute
 
 
 def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:

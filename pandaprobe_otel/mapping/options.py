@@ -38,6 +38,11 @@ class MappingOptions:
     """Function that computes the costs of model calls if no span states them."""
     problems: tuple[str, ...] = ()
     """Settings that could not be used, for the log."""
+    captures_all: bool = field(init=False)
+    """True if nothing is left out, for any kind of span."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "captures_all", self.capture == "all" and not self.capture_by_kind)
 
     @classmethod
     def from_config(cls, config: Config, environ: Mapping[str, str]) -> MappingOptions:
@@ -68,16 +73,6 @@ class MappingOptions:
             release=config.release if _is_own(config, "release") else None,
             problems=tuple(problems),
         )
-
-    @property
-    def captures_all(self) -> bool:
-        """True if nothing is left out, for any kind of span."""
-        return self.capture == "all" and not self.capture_by_kind
-
-    @property
-    def hides_tools(self) -> bool:
-        """True if arguments and results of tools must not appear, even in the messages of other spans."""
-        return self.capture_of("TOOL") != "all"
 
     def capture_of(self, kind: str) -> Capture:
         """Return the capture mode for spans of this kind."""

@@ -18,16 +18,10 @@ _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
 _CANCELLING_MODULES: Final = frozenset({"asyncio", "concurrent", "trio", ""})
 
 _PAUSES: Final = {
-    "GraphInterrupt": "langgraph",
-    "NodeInterrupt": "langgraph",
-    "GraphDrained": "langgraph",
-    "CallDeferred": "pydantic_ai",
-    "ApprovalRequired": "pydantic_ai",
-    "WaitingForEvent": "workflows",
-    "InterruptException": "strands",
-    "NodeInterruptedError": "google",
-    "HumanFeedbackPending": "crewai",
-}
+    "GraphInterrupt": "langgraph", "NodeInterrupt": "langgraph", "GraphDrained": "langgraph",
+    "CallDeferred": "pydantic_ai", "ApprovalRequired": "pydantic_ai", "WaitingForEvent": "workflows",
+    "InterruptException": "strands", "NodeInterruptedError": "google", "HumanFeedbackPending": "crewai",
+}  # fmt: skip
 """Exceptions with which frameworks pause work that is resumed later, and their packages."""
 _STEERING: Final = ("ParentCommand", "langgraph")
 """Exception by which a graph's node tells its parent where to continue. It is not an outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -9,11 +10,31 @@ import orjson
 from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.shrink import map_texts
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url, size_and_hash
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTrace:
+    """Trace in PandaProbe's form: its own fields, and its spans sorted by start."""
+
+    trace: dict[str, Any]
+    spans: list[dict[str, Any]]
+    encoded_trace: bytes
+    """The trace's own fields as JSON text."""
+    encoded_spans: EncodedSpans
+    """The same spans as JSON text, for sending them in batches."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
+        return {**self.trace, "spans": self.spans}
+
+    def encoded(self) -> bytes:
+        """Return the body of POST /traces as JSON."""
+        return b"".join((self.encoded_trace[:-1], b',"spans":[', self.encoded_spans.joined, b"]}"))
+
 
 _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
@@ -21,27 +42,27 @@ _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     most = 0 if options.masks else options.max_field_bytes
-    trace, encoded_trace = _kept(trace, most, options)
+    trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
     bodies: list[dict[str, Any]] = []
     pieces: list[bytes | memoryview] = []
     together = _FIRST_TOGETHER if most >= _LARGE else 1
     while len(bodies) < len(spans):
         some = spans[len(bodies) : len(bodies) + together]
         # Several bodies are encoded and searched at once. Only if there is a problem, each is treated separately.
-        data = _encoded([[[some]]]) if together > 1 else b""  # the same depth as for a single body
+        data = _encoded(some) if together > 1 else b""
         if 0 < len(data) <= most and not _has_data_url(data):
             bodies += some
-            pieces.append(memoryview(data)[4:-4])
+            pieces.append(data)
             together = _MOST_TOGETHER
             continue
-        alone = data[4:-4] if len(some) == 1 else b""
+        alone = data if len(some) == 1 else b""
         del data  # may be large, and is not needed any more
         together = _FIRST_TOGETHER if most >= _LARGE else 1
         for body in some:
-            body, encoded = _kept(body, most, options, alone)
+            body, encoded = _kept(body, most, options, alone or _encoded([body]))
             bodies.append(body)
             pieces.append(encoded)
-            if len(encoded) > _LARGE // 2:  # perhaps because it was cut to that size
+            if len(encoded) > _LARGE // _FIRST_TOGETHER:  # several of this size would be encoded twice
                 together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
@@ -60,12 +81,8 @@ _LARGE: Final = 262_144
 few large values are in memory twice before they are cut."""
 
 
-def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b"") -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding. Both are unchanged if it has at most `most` bytes and no problem.
-
-    `data`: its encoding, if known.
-    """
-    data = data or _encoded_body(body)
+def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the body and its encoding `data`. Both are unchanged if it has at most `most` bytes and no problem."""
     size = len(data)
     has_data_url = size > MIN_DATA_URL and _has_data_url(data)
     if 0 < size <= most and not has_data_url:
@@ -83,9 +100,9 @@ def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None)
     if options.masks:
         total = None
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
-    body = without_data_urls(body)
+    body = {**body} if total is not None else without_data_urls(body)
     fit_fields(body, options.max_field_bytes, total=total)
-    data = _encoded_body(body)
+    data = _encoded([body])
     if not data:
         body = clean(body)
         data = orjson.dumps(body)
@@ -93,7 +110,7 @@ def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None)
 
 
 def _safe_body(body: dict[str, Any]) -> dict[str, Any]:
-    if _encoded_body(body):
+    if _encoded([body]):
         return body
     safe: dict[str, Any] = clean(body)
     # A text of NULs becomes empty; the server refuses an empty name, and an empty id has no meaning.
@@ -104,23 +121,19 @@ def _safe_body(body: dict[str, Any]) -> dict[str, Any]:
     return safe
 
 
-def _encoded(value: Any) -> bytes:
-    """Return the value as JSON, or b"" if it must be cleaned because the encoder, the store or the server would fail.
+def _encoded(bodies: list[dict[str, Any]]) -> bytes:
+    """Return the bodies as JSON, separated by commas; b"" if the encoder, the store or the server would fail on them.
 
     Values are nearly always clean, and the encoder checks this for free: it refuses lone surrogates, big integers,
     foreign types and deep nesting. It writes NULs as an escape. Bodies are wrapped in four lists, which represent
     the trace, its list of spans and further levels around the trace; 250 levels remain for the body.
     """
     try:
-        data = orjson.dumps(value)
+        data = orjson.dumps([[[bodies]]])
     except (TypeError, ValueError, RecursionError):
         return b""
     # Searching for five bytes is twice as fast as searching for all six of the escape.
-    return b"" if b"u0000" in data and b"\\u0000" in data else data
-
-
-def _encoded_body(body: dict[str, Any]) -> bytes:
-    return _encoded([[[[body]]]])[4:-4]
+    return b"" if b"u0000" in data and b"\\u0000" in data else data[4:-4]
 
 
 _DATA_URL: Final = b";base64,"
@@ -141,11 +154,4 @@ def _has_data_url(data: bytes) -> bool:
 
 def without_data_urls(value: Any) -> Any:
     """Return the value with each long base64 data URL replaced by its type, length and SHA-256."""
-    kind = type_of(value)
-    if kind is str:
-        return digest_of_data_url(value) or value
-    if kind is dict:
-        return {key: without_data_urls(item) for key, item in value.items()}
-    if kind is list:
-        return [without_data_urls(item) for item in value]
-    return value
+    return map_texts(value, lambda text: digest_of_data_url(text) or text)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.tool_texts import arguments_text, is_told_whole, result_text
-from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.values import decoded, first_of, is_absent
 
 
 class Draft:
@@ -55,14 +55,14 @@ class Draft:
             return
         function = call.get("function")
         inner: dict[str, Any] = function if type_of(function) is dict else call
-        identity = _first(call, "id", "call_id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
-        name = _first(inner, "name", "toolName", "tool_name")
+        identity = first_of(call, "id", "call_id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
+        name = first_of(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
             self.exact = False
             return
         if not (call.keys() <= _CALL_KEYS and inner.keys() <= _CALL_KEYS):
             self.exact = False
-        arguments = _first(inner, "arguments", "args", "input")
+        arguments = first_of(inner, "arguments", "args", "input")
         normal = {
             "id": identity,
             "type": "function",
@@ -95,19 +95,11 @@ class Draft:
         return content
 
 
-def _first(source: dict[str, Any], *keys: str) -> Any:
-    for key in keys:
-        value = source.get(key)
-        if value is not None:
-            return value
-    return None
-
-
 # -- readers of one part ----------------------------------------------------------------------------------------------
 
 
 def _text(draft: Draft, part: Any) -> None:
-    text = _first(part, "text", "content", "value")
+    text = first_of(part, "text", "content", "value")
     if len(part) > 2 and type_of(text) is str:
         beside = {key: value for key, value in part.items() if key not in _TEXT_ENVELOPE and not is_absent(value)}
         if beside:  # citations and similar data stay with their text
@@ -121,12 +113,8 @@ _TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "in
 """Keys of a text part that are read or that mean nothing for the text."""
 
 
-def _call(draft: Draft, part: Any) -> None:
-    draft.add_call(part)
-
-
 def _call_response(draft: Draft, part: Any) -> None:
-    response = _first(part, "response", "result", "content")
+    response = first_of(part, "response", "result", "content")
     draft.add_result(part.get("id"), response)
     if len(part) > 3 and response is not None:  # such as a mark for a failed tool
         more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
@@ -134,16 +122,16 @@ def _call_response(draft: Draft, part: Any) -> None:
 
 
 def _tool_result(draft: Draft, part: Any) -> None:
-    identity = _first(part, "tool_use_id", "toolCallId", "tool_call_id", "call_id", "toolUseId", "id")
-    draft.add_result(identity, _first(part, "content", "output", "result"))
+    identity = first_of(part, "tool_use_id", "toolCallId", "tool_call_id", "call_id", "toolUseId", "id")
+    draft.add_result(identity, first_of(part, "content", "output", "result"))
 
 
 def _reasoning(draft: Draft, part: Any) -> None:
-    found = _first(part, "content", "text", "thinking", "reasoning", "summary")
+    found = first_of(part, "content", "text", "thinking", "reasoning", "summary")
     if type_of(found) is str and found.lstrip()[:1] == "[":
         found = decoded(found)
     for item in found if type_of(found) is list else [found]:
-        words = _first(item, "text", "content") if type_of(item) is dict else item
+        words = first_of(item, "text", "content") if type_of(item) is dict else item
         if type_of(words) is str and words.strip():
             draft.reasoning.append(words)
 
@@ -151,62 +139,55 @@ def _reasoning(draft: Draft, part: Any) -> None:
 def _blob(draft: Draft, part: Any) -> None:
     mime = part.get("mime_type") or part.get("mediaType") or ""
     image = part.get("modality") == "image" or str(mime).startswith("image/")
-    data = _first(part, "content", "data")
+    data = first_of(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
     elif "sha256" in part:  # the emitter has removed the data, so the emitter's description replaces the data
         held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
-        if image:
-            draft.content.append({"type": "image_url", "image_url": {"url": held}})
-        else:
-            draft.content.append({"type": "file", "file": {"file_data": held}})
+        draft.content.append(_image_url(held) if image else {"type": "file", "file": {"file_data": held}})
     else:
         draft.exact = False
 
 
 def _uri(draft: Draft, part: Any) -> None:
-    uri = _first(part, "uri", "url")
-    if part.get("modality", "image") == "image" or str(part.get("mime_type") or "").startswith("image/"):
-        draft.content.append({"type": "image_url", "image_url": {"url": uri}})
-    else:
-        draft.content.append({"type": "file", "file": {"url": uri}})
+    uri = first_of(part, "uri", "url")
+    image = part.get("modality", "image") == "image" or str(part.get("mime_type") or "").startswith("image/")
+    draft.content.append(_image_url(uri) if image else {"type": "file", "file": {"url": uri}})
 
 
 def _file(draft: Draft, part: Any) -> None:
     if type_of(part.get("file")) is dict:
         draft.content.append(part)
         return
-    mime = str(_first(part, "mime_type", "mediaType", "mimeType") or "")
-    data = _first(part, "data", "file_data", "content")
-    url = _first(part, "url", "uri", "file_url")
+    mime = str(first_of(part, "mime_type", "mediaType", "mimeType") or "")
+    data = first_of(part, "data", "file_data", "content")
+    url = first_of(part, "url", "uri", "file_url")
     if type_of(data) is str and data.startswith(("http://", "https://", "data:")):
         url, data = data, None
     if data is not None:
         draft.content.append(media(mime.startswith("image/"), mime, data))
-    elif mime.startswith("image/") and url is not None:
-        draft.content.append({"type": "image_url", "image_url": {"url": url}})
     elif url is not None:
-        draft.content.append({"type": "file", "file": {"url": url}})
+        draft.content.append(_image_url(url) if mime.startswith("image/") else {"type": "file", "file": {"url": url}})
     else:
-        draft.content.append({"type": "file", "file": {"file_id": _first(part, "file_id", "id")}})
+        draft.content.append({"type": "file", "file": {"file_id": first_of(part, "file_id", "id")}})
 
 
 def _image(draft: Draft, part: Any) -> None:
-    source = _first(part, "source", "image", "data", "url", "image_url")
-    mime = _first(part, "mime_type", "mediaType", "mimeType", "media_type") or "image/png"
+    source = first_of(part, "source", "image", "data", "url", "image_url")
+    mime = first_of(part, "mime_type", "mediaType", "mimeType", "media_type") or "image/png"
     if type_of(source) is dict:
         if type_of(source.get("image")) is dict:  # OpenInference: image.image.url
             source = source["image"]
         mime = source.get("media_type") or source.get("mime_type") or mime
         if type_of(source.get("bytes")) is not type(None):
             mime = f"image/{part.get('format') or mime.removeprefix('image/')}"
-        url = _first(source, "url", "uri")
+        url = first_of(source, "url", "uri")
         if url is not None:
-            draft.content.append({"type": "image_url", "image_url": {"url": url}})
+            draft.content.append(_image_url(url))
             return
-        source = _first(source, "data", "bytes")
+        source = first_of(source, "data", "bytes")
     if type_of(source) is str and source.startswith(("http://", "https://", "data:")):
-        draft.content.append({"type": "image_url", "image_url": {"url": source}})
+        draft.content.append(_image_url(source))
     elif source is not None:
         draft.content.append(media(True, mime, source))
     else:
@@ -222,16 +203,17 @@ def _document(draft: Draft, part: Any) -> None:
     elif source.get("data") is not None:
         draft.content.append(media(False, source.get("media_type") or "", source["data"]))
     else:
-        draft.content.append(
-            {"type": "file", "file": {key: source[key] for key in ("url", "file_id") if key in source}}
-        )
+        found = {key: source[key] for key in ("url", "file_id") if key in source}
+        draft.content.append({"type": "file", "file": found})
 
 
 def _input_image(draft: Draft, part: Any) -> None:
     url = part.get("image_url")
     if type_of(url) is str:
-        detail = {"detail": part["detail"]} if part.get("detail") else {}
-        draft.content.append({"type": "image_url", "image_url": {"url": url, **detail}})
+        image = _image_url(url)
+        if part.get("detail"):
+            image["image_url"]["detail"] = part["detail"]
+        draft.content.append(image)
     elif part.get("file_id"):
         draft.content.append({"type": "file", "file": {"file_id": part["file_id"]}})
     else:
@@ -261,9 +243,11 @@ def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
         return {"type": "file", "file": {"file_data": data}}
     url = data if data.startswith("data:") else f"data:{mime or 'application/octet-stream'};base64,{data}"
     held = (digest_of_data_url(url) if len(url) >= MIN_DATA_URL else None) or url
-    if image:
-        return {"type": "image_url", "image_url": {"url": held}}
-    return {"type": "file", "file": {"file_data": held}}
+    return _image_url(held) if image else {"type": "file", "file": {"file_data": held}}
+
+
+def _image_url(url: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 # -- parts without a type: Bedrock and Gemini name the part by its key ------------------------------------------------
@@ -292,25 +276,28 @@ def _bedrock_image(draft: Draft, part: Any) -> None:
 
 
 def _gemini_call(draft: Draft, part: Any) -> None:
-    draft.add_call(_first(part, "function_call", "functionCall"))
+    draft.add_call(first_of(part, "function_call", "functionCall"))
 
 
 def _gemini_result(draft: Draft, part: Any) -> None:
-    result = _first(part, "function_response", "functionResponse")
+    result = first_of(part, "function_response", "functionResponse")
     if type_of(result) is dict:
         draft.add_result(result.get("id"), result.get("response"), result.get("name"))
 
 
 def _gemini_data(draft: Draft, part: Any) -> None:
-    inner = _first(part, "inline_data", "inlineData")
+    inner = first_of(part, "inline_data", "inlineData")
     if type_of(inner) is dict:
-        _blob(draft, {"mime_type": _first(inner, "mime_type", "mimeType"), "data": inner.get("data")})
+        _blob(draft, {"mime_type": first_of(inner, "mime_type", "mimeType"), "data": inner.get("data")})
 
 
 def _gemini_file(draft: Draft, part: Any) -> None:
-    inner = _first(part, "file_data", "fileData")
+    inner = first_of(part, "file_data", "fileData")
     if type_of(inner) is dict:
-        _file(draft, {"url": _first(inner, "file_uri", "fileUri"), "mime_type": _first(inner, "mime_type", "mimeType")})
+        _file(
+            draft,
+            {"url": first_of(inner, "file_uri", "fileUri"), "mime_type": first_of(inner, "mime_type", "mimeType")},
+        )
 
 
 def _untyped_text(draft: Draft, part: Any) -> None:
@@ -324,7 +311,7 @@ Reader = Callable[[Draft, Any], None]
 
 _READERS: Final[dict[Any, Reader]] = {
     **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), _text),
-    **dict.fromkeys(("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse"), _call),
+    **dict.fromkeys(("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse"), Draft.add_call),
     "tool_call_response": _call_response,
     **dict.fromkeys(("tool_result", "tool-result", "function_call_output", "toolResult"), _tool_result),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_content"), _reasoning),

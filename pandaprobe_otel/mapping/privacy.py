@@ -13,28 +13,11 @@ from pandaprobe_otel.mapping.span_view import EventView, SpanView
 
 _TELLING: Final = frozenset(
     {
-        "agent_description",
-        "full_name",
-        "rendered_name",
-        "reasoning_summary",
-        "replay",
-        "stack_trace",
-        "tool_description",
-        "tools",
-        "prompt_template",
-        "db.query.text",
-        "attributes",
-        "cost_details",
-        "events",
-        "input_reasoning",
-        "response",
-        "status_message",
-        "trace_input",
-        "trace_output",
-        "url.full",
-        "url.path",
+        "agent_description", "full_name", "rendered_name", "reasoning_summary", "replay", "stack_trace",
+        "tool_description", "tools", "prompt_template", "db.query.text", "attributes", "cost_details", "events",
+        "input_reasoning", "response", "status_message", "trace_input", "trace_output", "url.full", "url.path",
     }
-)
+)  # fmt: skip
 """Metadata with texts of the app or its users. URLs contain queries and the names of requested things."""
 
 
@@ -75,9 +58,7 @@ def restrict(span: MappedSpan, capture: Capture) -> None:
 
 
 def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
-    """Remove everything that `capture` forbids from a trace's fields."""
-    if capture == "all":
-        return
+    """Remove everything that `capture` forbids from a trace's fields, if it is not `all`."""
     fields.pop("input", None)
     fields.pop("output", None)
     if capture == "off":

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import conversation
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.values import decoded, is_absent, number
-from pandaprobe_otel.mapping.vectors import without_vectors
+from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, number
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "pageContent", "document")
 _VECTOR_KEYS: Final = frozenset({"embedding", "embeddings", "vector", "sparse_embedding", "dense_vector", "values"})
@@ -17,6 +16,9 @@ _DOCUMENT_KEYS: Final = (
 _LIST_KEYS: Final = ("documents", "nodes", "results", "matches", "docs", "source_nodes")
 _QUERY_KEYS: Final = ("query", "query_str", "query_text", "question", "input", "text", "q")
 _INPUT_KEYS: Final = ("input", "inputs", "texts", "text", "documents", "contents", "values", "value")
+_MIN_VECTOR: Final = 8
+_MAX_LEVELS: Final = 64
+_NUMBERS: Final = frozenset({int, float})
 
 
 def documents(value: Any, *, own: bool) -> Any:
@@ -52,7 +54,7 @@ def _document(item: Any) -> Any:
         metadata, beside = beside, {}  # Haystack flattens a document's metadata into the document
     if not is_absent(metadata):
         result["metadata"] = metadata
-    identity = _first(item, "id", "id_", "node_id", "doc_id")
+    identity = first_of(item, "id", "id_", "node_id", "doc_id")
     if identity is not None:
         result["id"] = identity
     score = number(outer.get("score", item.get("score")))
@@ -109,5 +111,26 @@ def _embedded_text(item: Any) -> Any:
     return item if type_of(item) is str else None
 
 
-def _first(source: dict[str, Any], *keys: str) -> Any:
-    return next((source[key] for key in keys if source.get(key) is not None), None)
+# -- vectors, which are never sent ------------------------------------------------------------------------------------
+
+
+def is_vector(value: list[Any]) -> bool:
+    """Return whether the list is an embedding: at least eight items, all of them numbers."""
+    return len(value) >= _MIN_VECTOR and all(type_of(item) in _NUMBERS for item in value)
+
+
+def vector_marker(value: list[Any]) -> str:
+    """Return the marker that replaces an embedding."""
+    return f"[vector of {len(value)} numbers]"
+
+
+def without_vectors(value: Any, level: int = 0) -> Any:
+    """Return the value with each list of numbers in it, however short, replaced by a marker."""
+    kind = type_of(value)
+    if level >= _MAX_LEVELS or kind not in (dict, list):
+        return value
+    if kind is dict:
+        return {key: without_vectors(item, level + 1) for key, item in value.items()}
+    if value and all(type_of(item) in _NUMBERS for item in value):
+        return vector_marker(value)
+    return [without_vectors(item, level + 1) for item in value]

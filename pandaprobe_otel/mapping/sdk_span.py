@@ -86,13 +86,7 @@ def _fields_of_plain(span: Any) -> EndedSpan:
     links, lost_links = _plain_part(made._links, "_dq")
     if type_of(attributes) is not dict:
         return (context, span)
-    fields: EndedSpan = (
-        *_plain_fields(span)[:_ATTRIBUTES],
-        attributes,
-        made._instrumentation_scope,
-        made._resource,
-        dropped,
-    )
+    fields = (*_plain_fields(span), attributes, made._instrumentation_scope, made._resource, dropped)
     if events or links or lost_events or lost_links:
         return (*fields, tuple(events), tuple(links), lost_events, lost_links)
     return fields
@@ -187,19 +181,19 @@ _CONTAINERS: Final = frozenset({list, tuple, dict})
 
 def size_of(span: EndedSpan) -> int:
     """Return the approximate bytes of a span: its text, and an allowance for the objects themselves."""
-    if len(span) == _BARE:
-        return SMALLEST_SPAN + _held(span[_ATTRIBUTES], _USUAL_ATTRIBUTES)
+    size = SMALLEST_SPAN
     if len(span) == _FOREIGN:
-        attributes, items = span[1].attributes, (*span[1].events, *span[1].links)
+        own, items = _copy_of(span[1].attributes), (*span[1].events, *span[1].links)
     else:
-        attributes, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1])
-    parts = sum([_ITEM + _held(_copy_of(item.attributes), 0) for item in items])
-    return SMALLEST_SPAN + _held(_copy_of(attributes), _USUAL_ATTRIBUTES) + parts
-
-
-def _held(attributes: Mapping[str, Any], usual: int) -> int:
-    size = _ATTRIBUTE * (len(attributes) - usual) if len(attributes) > usual else 0
-    for value in attributes.values():
+        own, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1]) if len(span) > _BARE else ()
+    values: Any = own.values()
+    if items:
+        bags = [_copy_of(item.attributes) for item in items]
+        size += sum([_ITEM + _ATTRIBUTE * len(bag) for bag in bags])
+        values = [*values, *[value for bag in bags for value in bag.values()]]
+    if len(own) > _USUAL_ATTRIBUTES:
+        size += _ATTRIBUTE * (len(own) - _USUAL_ATTRIBUTES)
+    for value in values:
         kind = value.__class__
         size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
     return size
@@ -241,7 +235,8 @@ def read_ended(span: EndedSpan) -> SpanView:
         return _read_properties(span[1])
     try:
         view: Any = _OpenView()
-        context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped, *more = span
+        bare = span if len(span) == _BARE else span[:_BARE]
+        context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped = bare
         view.trace_id, view.span_id = context[0], context[1]  # a tuple, because its properties are Python calls
         if parent is None:
             view.parent_id, view.parent_is_remote = None, False
@@ -252,8 +247,8 @@ def read_ended(span: EndedSpan) -> SpanView:
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = resource._attributes, kind._name_
         copied, shape = attributes.copy(), None
-        if more:
-            events, links, lost_events, lost_links = more
+        if bare is not span:
+            events, links, lost_events, lost_links = span[_BARE:]
             view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
             view.dropped = _or_none(Dropped(dropped, lost_events, lost_links))
         else:

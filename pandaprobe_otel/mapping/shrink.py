@@ -30,11 +30,13 @@ _SAMPLE: Final = 4096
 _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
-def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None) -> Any:
+def shrink(
+    value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None, survey: Survey | None = None
+) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
     The value itself is not changed. With `digest`, markers contain the SHA-256 of the cut text or value. `size` is the
-    current size of the encoding, if known.
+    current size of the encoding, and `survey` the value's survey, if known.
     """
     if size is None:
         size = encoded_size(value)
@@ -42,7 +44,7 @@ def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None
         return value
     if isinstance(value, str):
         return _fit_text(value, max_bytes, digest)
-    survey = _Survey(value)
+    survey = survey or Survey(value)
     fitted = value
     if survey.may_fit(size, max_bytes):
         fitted = _fit_texts(value, survey, max_bytes, digest, size)
@@ -51,7 +53,7 @@ def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None
     for items in _ITEM_STEPS:
         if items < survey.most_items:
             fewer = _fewer_items(value, items)
-            fitted = _fit_texts(fewer, _Survey(fewer), max_bytes, digest, encoded_size(fewer))
+            fitted = _fit_texts(fewer, Survey(fewer), max_bytes, digest, encoded_size(fewer))
             if encoded_size(fitted) <= max_bytes:
                 return fitted
     for levels in _LEVEL_STEPS:
@@ -66,11 +68,6 @@ def encoded_size(value: Any) -> int:
     return len(orjson.dumps(value))
 
 
-def text_length(value: Any) -> int:
-    """Return the characters of all texts in the value."""
-    return sum(_Survey(value).texts)
-
-
 def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     keep = max_bytes - 160
     for _ in range(_ROUNDS):
@@ -82,7 +79,7 @@ def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     return cut_text(text, 0, digest=digest)
 
 
-def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: int) -> Any:
+def _fit_texts(value: Any, survey: Survey, max_bytes: int, digest: bool, size: int) -> Any:
     """Return the value with its longest texts cut, or the value itself if none of them is long."""
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
@@ -94,7 +91,7 @@ def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: 
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
-        result = _map_texts(value, _Cut(limit, digest))
+        result = map_texts(value, _Cut(limit, digest))
         size = encoded_size(result)
         if size <= max_bytes or limit == MIN_TEXT:
             break
@@ -118,8 +115,11 @@ class _Cut:
         return cut_text(text, self.limit, digest=self.digest)
 
 
-def level_of(lengths: list[int], excess: int) -> int:
-    """Return the length to which to cut the longest texts, to save `excess`; markers are not counted."""
+def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:
+    """Return the length to which to cut the longest values, to save `excess`; `least` if that is impossible.
+
+    `lengths` is ascending; markers are not counted.
+    """
     for taken in range(1, len(lengths) + 1):
         here = lengths[-taken]
         below = lengths[-taken - 1] if taken < len(lengths) else 0
@@ -127,10 +127,10 @@ def level_of(lengths: list[int], excess: int) -> int:
         if room >= excess:
             return here - -(-excess // taken)
         excess -= room
-    return MIN_TEXT
+    return least
 
 
-class _Survey:
+class Survey:
     """Survey of a value: the lengths of all its texts, and the number of items in its largest container."""
 
     __slots__ = ("longest", "most_items", "texts")
@@ -139,7 +139,7 @@ class _Survey:
         self.texts: list[int] = []
         self.longest = ""
         self.most_items = 0
-        self._walk(value)
+        self._walk((value,))
 
     def may_fit(self, size: int, max_bytes: int) -> bool:
         """Return whether a value of `size` bytes may fit if only its texts are cut."""
@@ -153,28 +153,33 @@ class _Survey:
         sample = "".join(text[max(at, 0) : max(at, 0) + _SAMPLE] for at in (0, most // 2, most))
         return max((encoded_size(sample) - 2) / len(sample), 1.0) if sample else 1.0
 
-    def _walk(self, value: Any) -> None:
-        kind = type_of(value)
-        if kind is str:
-            self.texts.append(len(value))
-            if len(value) > len(self.longest):
-                self.longest = value
-        elif kind is dict or kind is list:
-            self.most_items = max(self.most_items, len(value))
-            if kind is dict and any(len(key) > MAX_KEY for key in value):
-                self.most_items = max(self.most_items, _ITEM_STEPS[0] + 1)  # keys are cut together with items
-            for item in value.values() if kind is dict else value:
+    def _walk(self, container: Any) -> None:
+        items, count = container, len(container)
+        if type_of(container) is dict:
+            items = container.values()
+            if max(map(len, container), default=0) > MAX_KEY:
+                count = max(count, _ITEM_STEPS[0] + 1)  # keys are cut together with items
+        if count > self.most_items:
+            self.most_items = count
+        for item in items:
+            kind = type_of(item)
+            if kind is str:
+                self.texts.append(len(item))
+                if len(item) > len(self.longest):
+                    self.longest = item
+            elif kind is dict or kind is list:
                 self._walk(item)
 
 
-def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+def map_texts(value: Any, change: Callable[[str], Any]) -> Any:
+    """Return the JSON-safe value with each text changed; keys stay."""
     kind = type_of(value)
     if kind is str:
         return change(value)
     if kind is dict:
-        return {key: _map_texts(item, change) for key, item in value.items()}
+        return {key: map_texts(item, change) for key, item in value.items()}
     if kind is list:
-        return [_map_texts(item, change) for item in value]
+        return [map_texts(item, change) for item in value]
     return value
 
 

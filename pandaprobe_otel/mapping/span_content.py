@@ -9,9 +9,11 @@ from pandaprobe_otel.mapping.attribute_shape import Candidate, content_value
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
+    ENVELOPE_MARKS,
+    MARKS,
+    RESULT_MARKS,
     any_content,
-    arguments_in,
-    response_in,
+    of_the_only_part,
     tool_result,
     unwrap_envelope,
 )
@@ -19,48 +21,55 @@ from pandaprobe_otel.mapping.cut_json import completed
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
+from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
+from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text, without_vectors
 from pandaprobe_otel.mapping.span_fields import put
-from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
-from pandaprobe_otel.mapping.vectors import without_vectors
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar
 
 
-def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
-    """Set `input` and `output` of the body, and the reasoning in the metadata."""
-    read = _READERS.get(span.kind)
-    if read is not None:
-        given, result = read(span)
-    else:
-        given, thoughts, asked = _talk(span, "input")
-        result, reasoning, answered = _talk(span, "output")
-        if reasoning:
-            put(span, "reasoning_summary", "\n\n".join(reasoning))
-        if thoughts:
-            put(span, "input_reasoning", "\n\n".join(thoughts))
-        span.read_all = asked + answered == len(span.shape.sources)
-        if hides_tools:
-            given, result = silence_tools(given), silence_tools(result)
-            span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
-    if given is not None:
-        span.body["input"] = given
-    if result is not None:
-        span.body["output"] = result
+def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
+    """Set `input` and `output` of the bodies, and the reasoning in the metadata, where `options` allow it."""
+    captures_all = options.captures_all
+    hides_tools = not captures_all and options.capture_of("TOOL") != "all"
+    for span in spans:
+        if not span.shape.contents or not (captures_all or options.capture_of(span.kind) == "all"):
+            continue
+        read = _READERS.get(span.kind)
+        given, result = read(span) if read is not None else _conversation(span, hides_tools)
+        if given is not None:
+            span.body["input"] = given
+        if result is not None:
+            span.body["output"] = result
+
+
+def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
+    given, thoughts, asked = _talk(span, "input")
+    result, reasoning, answered = _talk(span, "output")
+    if reasoning:
+        put(span, "reasoning_summary", "\n\n".join(reasoning))
+    if thoughts:
+        put(span, "input_reasoning", "\n\n".join(thoughts))
+    span.read_all = asked + answered == len(span.shape.sources)
+    if hides_tools:
+        given, result = silence_tools(given), silence_tools(result)
+        span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
+    return given, result
 
 
 def _tool(span: MappedSpan) -> tuple[Any, Any]:
     given, asked = _value(span, "tool.input", empty=True)
     if given is None:
         value, asked = _value(span, "input")
-        given = arguments_in(value)
+        given = of_the_only_part(value, "tool_call", "arguments")  # the message that calls the tool (older Strands)
         asked = asked and given is value
     value, answered = _value(span, "tool.output", empty=True)
     if value is None:
         told, answered = _value(span, "output")
-        value = response_in(told)
+        value = of_the_only_part(told, "tool_call_response", "response")  # Strands, if the tool failed
         answered = answered and value is told
-    result = tool_result(value) if type_of(value) is dict else value
-    span.read_all = asked + (answered and result == value) == len(span.shape.sources)
+    result = value if type_of(value) is not dict or RESULT_MARKS.isdisjoint(value) else tool_result(value)
+    span.read_all = asked + (answered and (result is value or result == value)) == len(span.shape.sources)
     return given, result
 
 
@@ -100,6 +109,8 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
     `read` is the number of sources that were read completely.
     """
     contents, kind, view = span.shape.contents, span.kind, span.view
+    if side not in contents and (side == "output" or "system" not in contents):
+        return None, (), 0
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         form, source, convert, whole = candidate
@@ -107,24 +118,26 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = content_value(candidate, view)
-        if type_of(raw) is not list and is_absent(raw):
+        if raw in ABSENT_TEXTS if type_of(raw) is str else type_of(raw) is not list and is_absent(raw):
             continue
         if form == "messages":
             messages: list[dict[str, Any]] = []
             if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
                 if side == "output" and "finish_reasons" not in span.metadata:
-                    _add_finish_reasons(span, [one["finish_reason"] for one in raw if one.get("finish_reason")])
+                    reasons = [one["finish_reason"] for one in raw if one.get("finish_reason")]
+                    if reasons:
+                        span.metadata["finish_reasons"] = reasons
                 return {"messages": messages}, (), whole
-            talk = Conversation()
-            talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
-            more = system is not None and _add_system(talk, system, span)
-            if side == "output":
-                _add_finish_reasons(span, talk.finish_reasons)
-            noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
-            if talk.messages or talk.reasoning:
-                return talk.content(), talk.reasoning, talk.exact and noted and whole + more
+            found = _messages(span, side, raw, system, whole)
+            if found is not None:
+                return found
             continue
-        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT))
+        value = decoded(raw)
+        text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
+        is_built = type_of(text) is not str or '"lc"' in text
+        if type_of(value) is dict and value and not is_built and MARKS.isdisjoint(value):
+            return value, (), whole  # a value of one of the app's own steps, the most frequent case
+        content = any_content(raw, value, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
         if content.value is not None or content.reasoning:
             return content.value, content.reasoning, content.exact and whole
     if system is not None and kind == "LLM":
@@ -134,10 +147,19 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
     return None, (), 0
 
 
-def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
-    reasons = [reason for reason in reasons if reason != "unknown"]
-    if reasons and "finish_reasons" not in span.metadata:
-        span.metadata["finish_reasons"] = reasons
+def _messages(
+    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool
+) -> tuple[Any, Sequence[str], int] | None:
+    """Return the same for messages in any form; None if they have no content."""
+    talk = Conversation()
+    talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
+    more = system is not None and _add_system(talk, system, span)
+    if side == "output" and talk.finish_reasons:
+        span.metadata.setdefault("finish_reasons", talk.finish_reasons)
+    noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
+    if not (talk.messages or talk.reasoning):
+        return None
+    return talk.content(), talk.reasoning, talk.exact and noted and whole + more
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
@@ -146,7 +168,7 @@ def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: Map
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
             talk.add_system(instructions)
-            return candidate.whole and len(candidates) == 1
+            return candidate[-1] and len(candidates) == 1
     return False
 
 
@@ -168,11 +190,11 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
                 value = completed(raw)
             elif type_of(value) is str:
                 value = decoded(value)
-        if type_of(value) is dict:
+        if type_of(value) is dict and not ENVELOPE_MARKS.isdisjoint(value):
             inner = unwrap_envelope(value)
-            if inner and type_of(inner) is dict:
-                return inner, exact and inner is value
             exact, value = exact and inner is value, inner
+        if value and type_of(value) is dict:
+            return value, exact
         if not is_absent(value) or (empty and value in ({}, [])):
             return value, exact
     return None, False

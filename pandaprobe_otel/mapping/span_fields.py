@@ -10,7 +10,6 @@ from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
-from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.unread_attributes import shown
 from pandaprobe_otel.mapping.values import is_absent
 
@@ -26,40 +25,25 @@ MAX_STACK_TRACE: Final = 4096
 
 def name_of(span: MappedSpan) -> str:
     """Return the name: the tool's, else the one that the emitter displays instead of a template, else the span's."""
-    name: Any = None
-    if span.shape.tells_name:
-        name = _told_name(span)
-        _keep_others(span, name)
+    found, own = span.found, span.view.name
+    name: Any = found.get("tool_name") if span.kind == "TOOL" else None
+    for field in _SHOWN_NAMES if name is None else ():
+        name = found.get(field) if name is None else name
+    if span.shape.tells_name:  # keep the other names, unless they repeat the chosen one
+        if name is not None and name not in own and found.keys().isdisjoint(_SHOWN_NAMES):
+            put(span, "span_name", own)
+        for field in _OTHER_NAMES if name is not None else ("tool_name",):
+            if field in found and found[field] not in f"{name} {own}":
+                put(span, field, found[field])
     if name is None:
-        name = span.view.name
-        if type_of(name) is not str:
-            name = str(name or "span")
-        if "function_id" in span.found:
-            name = f"{span.found['function_id']}: {span.found.get('operation_id', name)}"
+        name = own if type_of(own) is str else str(own or "span")
+        if "function_id" in found:
+            name = f"{found['function_id']}: {found.get('operation_id', name)}"
     name = name.strip()
     if len(name) <= MAX_NAME:
         return name or "span"
     put(span, "full_name", name)
     return short_text(name, MAX_NAME)
-
-
-def _keep_others(span: MappedSpan, name: str | None) -> None:
-    """Keep the span's other names in the metadata, unless they repeat the chosen name."""
-    known = f"{name} {span.view.name}"
-    if name is not None and name not in span.view.name and span.found.keys().isdisjoint(_SHOWN_NAMES):
-        put(span, "span_name", span.view.name)
-    for field in _OTHER_NAMES if name is not None else ("tool_name",):
-        other = span.found.get(field)
-        if other is not None and other not in known:
-            put(span, field, other)
-
-
-def _told_name(span: MappedSpan) -> Any:
-    found = span.found
-    name = found.get("tool_name") if span.kind == "TOOL" else None
-    for field in _SHOWN_NAMES:
-        name = found.get(field) if name is None else name
-    return name
 
 
 def add_model(span: MappedSpan) -> None:
@@ -75,12 +59,6 @@ def add_model(span: MappedSpan) -> None:
         put(span, "full_model", model)
     if metadata.get("request_model") == model:
         del metadata["request_model"]
-
-
-def add_first_token(span: MappedSpan) -> None:
-    """Set the time of the first token."""
-    if (first := first_token_ns(span)) is not None:
-        span.body["completion_start_time"] = rfc3339(first)
 
 
 def first_token_ns(span: MappedSpan) -> int | None:

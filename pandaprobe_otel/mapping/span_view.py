@@ -155,36 +155,23 @@ def plain(value: Any, levels: int = _MAX_LEVELS) -> Any:
         return TOO_DEEP
     if isinstance(value, Enum):
         return plain(value.value, levels - 1)
+    inside: Any = value  # of any type, so that type checkers do not ask what it contains
     if isinstance(value, Mapping):
-        return _plain_mapping(value, levels - 1)
+        return {_plain_key(key): plain(item, levels - 1) for key, item in inside.items()}
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, Sequence):
-        return _plain_list(value, levels - 1)
-    return _plain_other(value)
-
-
-def _plain_mapping(value: Any, levels: int) -> dict[str, Any]:
-    return {key if type_of(key) is str else _plain_key(key): plain(item, levels) for key, item in value.items()}
+        return [item if type_of(item) is str else plain(item, levels - 1) for item in inside]
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else str(value)
 
 
 def _plain_key(key: Any) -> str:
     """Return a name as plain text: an enum member, which Agent Framework uses as a name, is not found by its text."""
     return str.__str__(key) if isinstance(key, str) else str(key)
-
-
-def _plain_list(value: Any, levels: int) -> list[Any]:
-    return [item if type_of(item) is str else plain(item, levels) for item in value]
-
-
-def _plain_other(value: Any) -> Any:
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    return str(value)
 
 
 def read_event(event: Any) -> EventView:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pandaprobe_otel.mapping.attribute_shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.ids import span_prefix, span_suffix
+from pandaprobe_otel.mapping.ids import LOW_64, span_prefix, span_uuid
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
-from pandaprobe_otel.mapping.span_content import add_content
+from pandaprobe_otel.mapping.span_content import add_contents
 from pandaprobe_otel.mapping.span_fields import (
     MAX_NAME,
-    add_first_token,
     add_model,
     add_own_metadata,
     add_rare_metadata,
+    first_token_ns,
     name_of,
     put,
 )
@@ -52,10 +51,10 @@ def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
 
 
 def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
-    spans = [mapped_span(view, view.shape or shape_of(view)) for view in views]
+    spans = [*map(mapped_span, views)]
     _set_fields(spans)
     _set_numbers(spans)
-    _add_contents(spans, options)
+    add_contents(spans, options)
     _set_models_and_times(spans)
     if options.captures_all:
         for span in spans:
@@ -84,24 +83,27 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             status, error, told = outcome(view, found)
             if told is not None:
                 found = span.found = {**found, "outcome": told}
-        span_id = known[view.span_id] = prefix + span_suffix(view.span_id)
+        # The same as `span_uuid`, whose call would take as long as these two conversions.
+        span_id = known[view.span_id] = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
         name, parent_id = name.strip() or "span", view.parent_id
+        if parent_id and parent_id not in known:  # it is in another part of the trace
+            known[parent_id] = span_uuid(trace_id, parent_id)
         if parent_id and error is None:
             body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
                 "status": status,
-                "parent_span_id": known.get(parent_id) or prefix + span_suffix(parent_id),
+                "parent_span_id": known[parent_id],
                 "metadata": metadata,
             }
         else:
             body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
             if parent_id:
-                body["parent_span_id"] = known.get(parent_id) or prefix + span_suffix(parent_id)
+                body["parent_span_id"] = known[parent_id]
             if error is not None:
                 body["error"] = error
             body["metadata"] = metadata
@@ -135,8 +137,8 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
             body["started_at"] = rfc3339(start)
         else:
             body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
-        if span.shape.times_first_token:
-            add_first_token(span)
+        if span.shape.times_first_token and (first := first_token_ns(span)) is not None:
+            body["completion_start_time"] = rfc3339(first)
 
 
 def _set_numbers(spans: Sequence[MappedSpan]) -> None:
@@ -154,14 +156,6 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
             span.cost = found["cost"]
 
 
-def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
-    captures_all = options.captures_all  # read once: reading it per span would cost as much as reading a number
-    hides_tools = not captures_all and options.hides_tools
-    for span in spans:
-        if span.shape.contents and (captures_all or options.capture_of(span.kind) == "all"):
-            add_content(span, hides_tools=hides_tools)
-
-
 def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
     counts: dict[str, int] = {}
     fill(counts, rows, span.view.attributes, span.unusable)
@@ -171,7 +165,7 @@ def _counts(span: MappedSpan, rows: Rows, bag: str) -> dict[str, int] | None:
 def bare_span(view: SpanView) -> MappedSpan:
     """Return the span with only its name and times, and a note that its attributes could not be read."""
     bare = dataclasses.replace(view, attributes={}, events=(), links=(), scope_name="", dropped=None)
-    span = mapped_span(bare, NO_SHAPE, "OTHER")
+    span = mapped_span(bare, "OTHER")
     _set_fields((span,))
     span.metadata["unreadable"] = True
     _set_models_and_times((span,))

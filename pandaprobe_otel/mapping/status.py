@@ -36,11 +36,8 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, 
         return "UNSET", None, told
     if not failed or told is not None:
         return ("OK" if view.end_ns is not None else "UNSET"), None, None
-    return "ERROR", _within(error_text(view, found)), None
-
-
-def _within(text: str) -> str:
-    return text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR)
+    text = error_text(view, found)
+    return "ERROR", text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR), None
 
 
 def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:

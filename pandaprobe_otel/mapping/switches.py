@@ -44,14 +44,9 @@ class Hidden:
 
 
 _OTEL: Final = (
-    "gen_ai.input.messages",
-    "gen_ai.output.messages",
-    "gen_ai.system_instructions",
-    "gen_ai.tool.call.arguments",
-    "gen_ai.tool.call.result",
-    "gen_ai.retrieval.documents",
-    "gen_ai.retrieval.query.text",
-)
+    "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text",
+)  # fmt: skip
 _TRACELOOP: Final = ("traceloop.entity.input", "traceloop.entity.output", "gen_ai.prompt.", "gen_ai.completion.")
 
 
@@ -69,11 +64,7 @@ SWITCHES: Final = (
     ),
     # From version 0.60 on, OpenLLMetry writes the attributes of the conventions.
     Switch(
-        name="TRACELOOP_TRACE_CONTENT",
-        hiding=_FALSE,
-        showing=_TRUE,
-        attributes=(*_TRACELOOP, *_OTEL),
-        is_general=True,
+        name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL), is_general=True
     ),
     _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
     _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),

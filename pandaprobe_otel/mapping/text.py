@@ -22,15 +22,9 @@ _MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes,
 _MAX_MARKER: Final = 140
 
 _MAGIC: Final = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"%PDF", "application/pdf"),
-    (b"RIFF", "audio/wav"),
-    (b"ID3", "audio/mpeg"),
-    (b"OggS", "audio/ogg"),
-    (b"PK\x03\x04", "application/zip"),
-)
+    (b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"%PDF", "application/pdf"),
+    (b"RIFF", "audio/wav"), (b"ID3", "audio/mpeg"), (b"OggS", "audio/ogg"), (b"PK\x03\x04", "application/zip"),
+)  # fmt: skip
 
 
 def clean_text(text: str) -> str:

@@ -6,8 +6,8 @@ instrumentations go into the metadata, unless there are no other numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.span_fields import put
@@ -28,24 +28,31 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     If the spans are only part of a trace (`whole` false), sums never count, because the calls may be in another part.
     """
-    numbered = [span for span in spans if span.shape.counts]
-    counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
-    repeated = _repeated(counted, spans)
+    counted: list[MappedSpan] = []
+    charged: list[MappedSpan] = []
+    for span in spans:
+        if span.shape.counts:
+            if span.usage is not None or span.aggregated is not None:
+                counted.append(span)
+            if span.cost is not None:
+                charged.append(span)
+    repeated = _repeated(counted, spans) if len(counted) > 1 else frozenset[MappedSpan]()
     if counted:
-        below = _numbers_below(spans, counted)
+        counting = _counting(counted, spans, whole) - repeated
         for span in counted:
-            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
-            _place(span, "token_usage", span.usage, counts)
+            if span.usage is not None and span not in counting:
+                put(span, "aggregated_token_usage", span.usage)
+            elif span in counting:
+                span.body["token_usage"] = span.usage or span.aggregated
             if span.aggregated is not None:
                 put(span, "aggregated_token_usage", span.aggregated)
-                if span.usage is None and counts:
-                    span.body["token_usage"] = span.aggregated
-    charged = [span for span in numbered if span.cost is not None]
     if charged:
-        below = _numbers_below(spans, charged)
+        counting = _counting(charged, spans, whole) - repeated
         for span in charged:
-            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
-            _place(span, "cost", span.cost, counts)
+            if span in counting:
+                span.body["cost"] = span.cost
+            else:
+                put(span, "aggregated_cost", span.cost)
 
 
 def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
@@ -61,16 +68,10 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
         if response is None or span.usage is None or span.kind not in _CALLS:
             continue
         known = first.setdefault(response, span)
-        if known.view.scope_name == span.view.scope_name or not _overlap(known, span):
-            continue
-        if not _is_above(known, span, spans):
+        overlap = span.view.start_ns <= (known.view.end_ns or 0)  # the known one has started first
+        if known.view.scope_name != span.view.scope_name and overlap and not _is_above(known, span, spans):
             repeated.add(span)
     return frozenset(repeated)
-
-
-def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
-    """Return whether two calls overlap; the first one started first."""
-    return second.view.start_ns <= (first.view.end_ns or 0)
 
 
 def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:
@@ -85,24 +86,10 @@ def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]
     return False
 
 
-def _counts(kind: str, below: int, whole: bool) -> bool:
-    yields_to = _YIELDS_TO.get(kind)
-    return whole and not below if yields_to is None else not below & yields_to
-
-
-def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
-    if numbers is None:
-        return
-    if counts:
-        span.body[field] = numbers
-    else:
-        put(span, f"aggregated_{field}", numbers)
-
-
-def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
-    """Return marks by span id: `_ANY` for numbers below it, a mark of `_CALLS` for a call below it without a border."""
+def _counting(numbered: Sequence[MappedSpan], spans: Sequence[MappedSpan], whole: bool) -> set[MappedSpan]:
+    """Return the spans whose numbers do not repeat those of calls below them."""
     by_id = {span.view.span_id: span for span in spans}
-    marks: dict[int, int] = {}
+    marks: dict[int, int] = {}  # by span id: `_ANY` for numbers below it, of `_CALLS` for a call without a border
     for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
@@ -115,4 +102,9 @@ def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) 
             if parent.kind in _BORDERS:
                 mark = _ANY
             parent = by_id.get(parent.view.parent_id or 0)
-    return marks
+    counting: set[MappedSpan] = set()
+    for span in numbered:
+        below, yields_to = marks.get(span.view.span_id, 0), _YIELDS_TO.get(span.kind)
+        if (whole and not below) if yields_to is None else not below & yields_to:
+            counting.add(span)
+    return counting

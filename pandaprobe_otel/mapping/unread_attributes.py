@@ -16,16 +16,11 @@ SECRET: Final = "[left out: by its name it is a secret]"
 """Replacement of a text whose attribute name marks it as a secret."""
 
 MACHINE_NAMES: Final = (
-    *(
-        f"{name}."
-        for name in (
-            "asgi", "aws.ecs", "aws.eks", "aws.lambda", "aws.log", "az", "azure",
-            "client", "cloud", "code", "container", "cpu", "db", "deployment",
-            "destination", "dns", "elasticsearch", "faas", "graphql", "host", "http", "k8s", "log",
-            "messaging", "net", "network", "os", "otel", "peer", "process", "resource", "rpc", "server", "service",
-            "source", "system", "telemetry", "thread", "tls", "url", "user_agent", "vcs", "webengine",
-        )
-    ),
+    "asgi.", "aws.ecs.", "aws.eks.", "aws.lambda.", "aws.log.", "az.", "azure.", "client.", "cloud.", "code.",
+    "container.", "cpu.", "db.", "deployment.", "destination.", "dns.", "elasticsearch.", "faas.", "graphql.", "host.",
+    "http.", "k8s.", "log.", "messaging.", "net.", "network.", "os.", "otel.", "peer.", "process.", "resource.",
+    "rpc.", "server.", "service.", "source.", "system.", "telemetry.", "thread.", "tls.", "url.", "user_agent.",
+    "vcs.", "webengine.",
     "ai.request.headers.", "gen_ai.headers", "llm.headers", "gen_ai.openai.api_base", "gen_ai.openai.api_version",
     "openai.api_base", "openai.api_version", "jsonrpc.",
 )  # fmt: skip
@@ -61,16 +56,8 @@ _SECRET: Final = re.compile(
     r"passw|secret|token|api.?key|authori[sz]ation|cookie|credential|private.?key", re.IGNORECASE
 )
 _VOCABULARIES: Final = (
-    "gen_ai.",
-    "llm.",
-    "ai.",
-    "openai.",
-    "langfuse.",
-    "pydantic_ai.",
-    "mlflow.",
-    "traceloop.",
-    "pandaprobe.",
-)
+    "gen_ai.", "llm.", "ai.", "openai.", "langfuse.", "pydantic_ai.", "mlflow.", "traceloop.", "pandaprobe.",
+)  # fmt: skip
 
 
 def left_out(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Token counts of one model call, with one meaning: input includes cached tokens, output includes reasoning.
+"""Token counts and costs of one model call. Counts have one meaning: input includes cached tokens, output reasoning.
 
 The OpenTelemetry GenAI conventions define this meaning. If an emitter excludes these parts from input or output,
 they are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over all spans, whatever their kind.
@@ -6,20 +6,18 @@ they are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.values import MAX_COUNT, count
+from pandaprobe_otel.mapping.values import MAX_COUNT, count, mapping, number
 
 DETAILS: Final = (
-    ("cache_read", "cache_read_tokens"),
-    ("cache_write", "cache_creation_tokens"),
-    ("reasoning", "reasoning_tokens"),
-    ("audio", "audio_tokens"),
-    ("accepted_prediction", "accepted_prediction_tokens"),
+    ("cache_read", "cache_read_tokens"), ("cache_write", "cache_creation_tokens"), ("reasoning", "reasoning_tokens"),
+    ("audio", "audio_tokens"), ("accepted_prediction", "accepted_prediction_tokens"),
     ("rejected_prediction", "rejected_prediction_tokens"),
-)
+)  # fmt: skip
 _EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
 """Instrumentations that pass on a provider's own numbers, which exclude cached tokens from the input."""
 
@@ -144,3 +142,40 @@ def provider_counts(bag: Any) -> dict[str, int] | None:
             for counter, value in counts_from(details, names).items():
                 counts.setdefault(counter, value)
     return counts or None
+
+
+def encoded_counts(value: Any) -> dict[str, int] | None:
+    """Return the counters of such an object, given as an object or as JSON text."""
+    return provider_counts(mapping(value))
+
+
+# -- costs in US dollars ----------------------------------------------------------------------------------------------
+
+_COSTS: Final = {
+    "prompt": "input", "completion": "output", "input_cost": "input", "output_cost": "output", "total_cost": "total",
+}  # fmt: skip
+_MAX_COST: Final = 1e12
+
+
+def amounts(value: Any) -> dict[str, float] | None:
+    """Return the amounts of an object under PandaProbe's names; a missing `total` is computed as the sum.
+
+    Only finite, non-negative numbers are kept. With any other cost, the server loses the trace (measured on server
+    0.5.0).
+    """
+    source = mapping(value)
+    if source is None:
+        return None
+    costs: dict[str, float] = {}
+    for key, item in source.items():
+        amount = number(item)
+        if amount is not None and 0 <= amount < _MAX_COST:
+            costs.setdefault(_COSTS.get(key, key.removesuffix("_cost")), float(amount))
+    if costs and "total" not in costs:
+        costs["total"] = math.fsum(costs.values())
+    return costs or None
+
+
+def total(value: Any) -> dict[str, float] | None:
+    """Return one amount as the total."""
+    return amounts({"total": value})

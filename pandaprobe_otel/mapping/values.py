@@ -159,3 +159,34 @@ def structure(value: Any) -> Any:
     """Return an object or list, given as such or as JSON text; None for any other text."""
     value = decoded(value)
     return value if type_of(value) in _CONTAINERS and value else None
+
+
+def first_of(source: dict[str, Any], *keys: str) -> Any:
+    """Return the first value under these keys that is not None; None if there is none."""
+    for key in keys:
+        value = source.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+# -- families of attributes, as trees of dicts (such as `llm.input_messages.3.message.role`) --------------------------
+
+
+def items(tree: Any) -> list[Any]:
+    """Return the members of an indexed tree in numeric order; gaps and a start at 1 are allowed."""
+    if type_of(tree) is not dict:
+        return []
+    numbered = [(int(key), item) for key, item in tree.items() if key.isascii() and key.isdigit() and len(key) < 10]
+    return [item for _, item in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a tree by their dotted names below the family's prefix."""
+    leaves: dict[str, Any] = {}
+    for key, item in tree.items():
+        if type_of(item) is dict and item:
+            leaves.update(flat(item, f"{prefix}{key}."))
+        else:
+            leaves[f"{prefix}{key}"] = item
+    return leaves

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry._logs import LogRecord
 
-from pandaprobe_otel.mapping.details_events import NAME
+from pandaprobe_otel.mapping.dialects.events import DETAILS
 from pandaprobe_otel.mapping.span_view import plain
 from pandaprobe_otel.process.guard import failed, mistake
 from pandaprobe_otel.sdk.span_receivers import receivers_in
@@ -62,7 +62,7 @@ def _join(span: Span | None, content: Mapping[str, Any]) -> None:
             f"{HOOK}=pandaprobe has no effect before init(), so messages of model calls are missing: call init() first."
         )
         return
-    record, context = LogRecord(attributes={"event.name": NAME, **content}), span.get_span_context()
+    record, context = LogRecord(attributes={"event.name": DETAILS, **content}), span.get_span_context()
     record.trace_id, record.span_id = context.trace_id, context.span_id
     for receiver in receivers:
         receiver.pipeline.logged(record)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel.mapping.attribute_shape import shape_of
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
@@ -85,7 +84,7 @@ class GenAIMetricsProcessor(SpanProcessor):
         if instruments is None or is_counted:
             return
         view = without_content(read_span(span))
-        if mapped_span(view, view.shape or shape_of(view)).kind in _OPERATIONS:
+        if mapped_span(view).kind in _OPERATIONS:
             [call] = mapped_spans([view], _METADATA_ONLY)
             instruments.record(call)
             self._mark_around(parent)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.mapping.cached_rows import MAX_COMBINATIONS, known
+from pandaprobe_otel.mapping.table_rows import MAX_COMBINATIONS, known
 from views import mapped, only_span, view
 
 CALL: dict[str, Any] = {

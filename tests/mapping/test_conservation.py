@@ -20,11 +20,11 @@ from pandaprobe_otel.mapping import (
     MappingOptions,
     SpanView,
     map_views,
-    read_log,
     read_span,
     unread_attributes,
 )
 from pandaprobe_otel.mapping.precedence import DIALECTS
+from pandaprobe_otel.mapping.span_view import read_log
 from pandaprobe_otel.mapping.unread_attributes import MACHINES, left_out
 from views import mapped, only_span, view
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel
+from docs_pages.dialects_page import page
 from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
-from pandaprobe_otel.mapping.dialects_page import page
 from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
 
 PACKAGE = Path(pandaprobe_otel.__file__).parent
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 ACME = '''
 """A vendor that nobody has heard of."""
 
@@ -42,8 +43,9 @@ DIALECT = Dialect(
 '''
 PROGRAM = """
 import json
-from pandaprobe_otel.mapping import SpanView, is_genai, map_views
-from pandaprobe_otel.mapping.dialects_page import page
+from docs_pages.dialects_page import page
+from pandaprobe_otel.mapping import SpanView, map_views
+from pandaprobe_otel.mapping.kinds import is_genai
 view = SpanView("x", 1, 2, start_ns=1, end_ns=2, attributes={
     "acme.what": "think", "acme.brain": "acme-1", "acme.heard": '[{"role": "user", "content": "Hi"}]',
     "acme.said": "Hello", "acme.tokens.in": 3, "acme.tokens.out": 2, "acme.mood": "good", "acme.chat": "c-1",
@@ -62,7 +64,7 @@ def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     listed = copy / "mapping" / "precedence.py"
     before = listed.read_text(encoding="utf-8")
     listed.write_text(before.replace('    "otel_genai",\n', '    "acme",\n    "otel_genai",\n'), encoding="utf-8")
-    environ = {**os.environ, "PYTHONPATH": str(copy.parent)}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(copy.parent), str(SCRIPTS)))}
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environ, cwd=copy.parent, capture_output=True, text=True, check=True
     )
@@ -93,7 +95,7 @@ def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
 def test_the_page_is_up_to_date() -> None:
     """`docs/dialects.md` equals the page generated from the tables."""
     written = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m pandaprobe_otel.mapping.dialects_page docs/dialects.md"
+    assert written == page(), "run: python scripts/write_docs.py"
 
 
 def test_the_page_names_every_attribute_that_is_read() -> None:
@@ -133,7 +135,8 @@ def test_importing_the_mapping_costs_little(module: str) -> None:
 import sys
 before = set(sys.modules)
 import {module}
-from pandaprobe_otel.mapping import map_views, kind_of
+from pandaprobe_otel.mapping import map_views
+from pandaprobe_otel.mapping.kinds import kind_of
 print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in
       ("httpx", "pydantic", "opentelemetry", "fastapi", "requests", "rich", "click", "yaml")))
 """

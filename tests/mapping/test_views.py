@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_trace, map_views, read_log, read_span
-from pandaprobe_otel.mapping.span_view import Dropped, plain, plain_attributes
+from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_trace, map_views, read_span
+from pandaprobe_otel.mapping.span_view import Dropped, plain, plain_attributes, read_log
 from spans import SpanMaker
 
 # SDKs before 1.39 use another name

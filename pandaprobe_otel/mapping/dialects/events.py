@@ -6,6 +6,8 @@ Strands, Semantic Kernel and Google ADK under the same names.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
@@ -71,6 +73,11 @@ def _content(value: Any) -> Any:
     return value
 
 
+def first_time(events: list[EventView], _: SpanView) -> int | None:
+    """Return the time of the first event."""
+    return events[0].time_ns
+
+
 def _body(event: EventView) -> Any:
     """Return the body of a log record, or the attributes of a span event."""
     body = decoded(event.body)
@@ -87,20 +94,15 @@ def _outputs(events: list[EventView], _: SpanView) -> list[Any] | None:
     return [one for event in events for one in choice(_body(event))] or None
 
 
-def _prompt(events: list[EventView], _: SpanView) -> Any:
-    return _joined(events, "gen_ai.prompt")
+def _joined(attribute: str) -> Callable[[list[EventView], SpanView], list[Any] | None]:
+    def convert(events: list[EventView], _: SpanView) -> list[Any] | None:
+        joined: list[Any] = []
+        for event in events:
+            value = decoded(event.attributes.get(attribute))
+            joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
+        return joined or None
 
-
-def _completion(events: list[EventView], _: SpanView) -> Any:
-    return _joined(events, "gen_ai.completion")
-
-
-def _joined(events: list[EventView], attribute: str) -> Any:
-    joined: list[Any] = []
-    for event in events:
-        value = decoded(event.attributes.get(attribute))
-        joined.extend(value if type_of(value) is list else [] if is_absent(value) else [value])
-    return joined or None
+    return convert
 
 
 def _tool_input(events: list[EventView], _: SpanView) -> Any:
@@ -112,14 +114,56 @@ def _tool_output(events: list[EventView], _: SpanView) -> Any:
     return body.get("message", body.get("content"))
 
 
+# -- details events ---------------------------------------------------------------------------------------------------
+
+DETAILS: Final = "gen_ai.client.inference.operation.details"
+"""Name of events with the same attributes as the span.
+
+Often one event has the input and another the output. So they are merged into the span's attributes. If both have an
+attribute, the span's value is used and the event's value is kept under the event's name.
+"""
+
+
+def with_details(view: SpanView) -> SpanView:
+    """Return the view with the attributes of its details events, or the view itself if it has none."""
+    folded: dict[str, Any] = {}
+    others: dict[str, list[Any]] = {}
+    for event in view.events:
+        if event.name == DETAILS:
+            for key, value in event.attributes.items():
+                if key in folded:
+                    value = _both(key, folded[key], value, others)
+                folded[key] = value
+    if not folded:
+        return view
+    own = {key: value for key, value in view.attributes.items() if not is_absent(value)}
+    for key, value in own.items():
+        if key in folded and decoded(folded[key]) != decoded(value):
+            others.setdefault(f"{DETAILS}:{key}", []).append(folded[key])
+    return dataclasses.replace(view, attributes={**folded, **own, **others})
+
+
+def _both(key: str, earlier: Any, later: Any, others: dict[str, list[Any]]) -> Any:
+    """Return both values joined if they are lists. Else return the later one and add the earlier one to `others`."""
+    first, second = decoded(earlier), decoded(later)
+    if first == second:
+        return later
+    if type_of(first) is list and type_of(second) is list:
+        return [*first, *second]
+    others.setdefault(f"{DETAILS}:{key}", []).append(earlier)
+    return later
+
+
 DIALECT: Final = Dialect(
     name="events",
     title="Content in span events and log records",
     events=(
         EventRow("input", tuple(_INPUTS), _inputs, "one per message"),
         EventRow("output", (_CHOICE,), _outputs, "one per choice"),
-        EventRow("input", ("gen_ai.content.prompt",), _prompt, "attribute `gen_ai.prompt`"),
-        EventRow("output", ("gen_ai.content.completion",), _completion, "attribute `gen_ai.completion`"),
+        EventRow("input", ("gen_ai.content.prompt",), _joined("gen_ai.prompt"), "attribute `gen_ai.prompt`"),
+        EventRow(
+            "output", ("gen_ai.content.completion",), _joined("gen_ai.completion"), "attribute `gen_ai.completion`"
+        ),
         EventRow("tool.input", ("gen_ai.tool.message",), _tool_input, "on a TOOL span (Strands)"),
         EventRow("tool.output", (_CHOICE,), _tool_output, "on a TOOL span (Strands)"),
     ),

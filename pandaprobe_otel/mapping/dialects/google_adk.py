@@ -12,21 +12,13 @@ from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, text, usable
 
 _NAMES: Final = (
-    ("call_llm", "LLM"),
-    ("generate_content", "LLM"),
-    ("agent_run", "AGENT"),
-    ("invoke_agent", "AGENT"),
-    ("execute_tool", "TOOL"),
-    ("invocation", "CHAIN"),
-    ("invoke_workflow", "CHAIN"),
-)
+    ("call_llm", "LLM"), ("generate_content", "LLM"), ("agent_run", "AGENT"), ("invoke_agent", "AGENT"),
+    ("execute_tool", "TOOL"), ("invocation", "CHAIN"), ("invoke_workflow", "CHAIN"),
+)  # fmt: skip
 _COUNTS: Final = {
-    "prompt_token_count": "prompt",
-    "candidates_token_count": "completion_without_reasoning",
-    "cached_content_token_count": "cache_read",
-    "thoughts_token_count": "reasoning",
-    "total_token_count": "total",
-}
+    "prompt_token_count": "prompt", "candidates_token_count": "completion_without_reasoning",
+    "cached_content_token_count": "cache_read", "thoughts_token_count": "reasoning", "total_token_count": "total",
+}  # fmt: skip
 
 
 def _kind(_: Any, view: SpanView) -> str | None:

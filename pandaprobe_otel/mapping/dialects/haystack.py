@@ -11,13 +11,9 @@ from pandaprobe_otel.mapping.usage import provider_counts
 from pandaprobe_otel.mapping.values import mapping, text
 
 _SUFFIXES: Final = (
-    ("Generator", "LLM"),
-    ("Retriever", "RETRIEVER"),
-    ("Ranker", "RETRIEVER"),
-    ("Embedder", "EMBEDDING"),
-    ("ToolInvoker", "TOOL"),
-    ("Agent", "AGENT"),
-)
+    ("Generator", "LLM"), ("Retriever", "RETRIEVER"), ("Ranker", "RETRIEVER"), ("Embedder", "EMBEDDING"),
+    ("ToolInvoker", "TOOL"), ("Agent", "AGENT"),
+)  # fmt: skip
 
 
 def _kind(value: Any, _: SpanView) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.usage import provider_counts
-from pandaprobe_otel.mapping.values import comma_separated, decoded, mapping, text
+from pandaprobe_otel.mapping.usage import encoded_counts
+from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, text
 
 _KINDS: Final = {
     "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",
@@ -35,10 +34,6 @@ def _metadata(tree: Any) -> dict[str, Any]:
     }
 
 
-def _usage(value: Any) -> dict[str, int] | None:
-    return provider_counts(mapping(value))
-
-
 DIALECT: Final = Dialect(
     name="langsmith",
     title="LangSmith",
@@ -49,7 +44,7 @@ DIALECT: Final = Dialect(
         Row("metadata.span_kind", ("langsmith.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
         Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
-        Row("usage.bag", ("langsmith.metadata.usage_metadata",), _usage, "details"),
+        Row("usage.bag", ("langsmith.metadata.usage_metadata",), encoded_counts, "details"),
         Row("session_id", ("langsmith.metadata.session_id",), text),
         Row("session_id", ("langsmith.metadata.thread_id",), text, late=True),
         Row("user_id", ("langsmith.metadata.user_id",), text),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import provider
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.usage import provider_counts
-from pandaprobe_otel.mapping.values import mapping, scalar, structure, unquoted
+from pandaprobe_otel.mapping.usage import amounts, encoded_counts
+from pandaprobe_otel.mapping.values import scalar, structure, unquoted
 
 _TYPES: Final = {
     "LLM": "LLM", "CHAT_MODEL": "LLM", "AGENT": "AGENT", "TOOL": "TOOL", "RETRIEVER": "RETRIEVER",
@@ -21,10 +20,6 @@ _TYPES: Final = {
 def _kind(value: Any, _: SpanView) -> str | None:
     name = unquoted(value)
     return None if name is None else _TYPES.get(name.upper(), "OTHER")
-
-
-def _usage(value: Any) -> dict[str, int] | None:
-    return provider_counts(mapping(value))
 
 
 def _provider(value: Any) -> str | None:
@@ -43,7 +38,7 @@ DIALECT: Final = Dialect(
         Row("output", ("mlflow.spanOutputs",), scalar, late=True),
         Row("model", ("mlflow.llm.model",), unquoted),
         Row("metadata.provider", ("mlflow.llm.provider",), _provider),
-        Row("usage.bag", ("mlflow.chat.tokenUsage",), _usage),
+        Row("usage.bag", ("mlflow.chat.tokenUsage",), encoded_counts),
         Row("cost", ("mlflow.llm.cost",), amounts, "the suffix `_cost` is cut"),
         Row("metadata.tools", ("mlflow.chat.tools",), structure),
         Row("session_id", ("mlflow.trace.session",), unquoted),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.attribute_families import items
-from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts
+from pandaprobe_otel.mapping.usage import amounts
+from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text, texts
 
+_NAMESPACES: Final = (
+    "openinference.", "llm.", "input.value", "output.value", "embedding.", "retrieval.", "reranker.", "tool.",
+)  # fmt: skip
 _KINDS: Final = {
     "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",
     "chain": "CHAIN", "reranker": "RETRIEVER", "prompt": "CHAIN", "guardrail": "OTHER", "evaluator": "OTHER",
@@ -96,23 +98,10 @@ def _prompt_template(tree: Any) -> Any:
     return {key: decoded(item) for key, item in tree.items()} or None
 
 
-def _first_token(events: list[EventView], _: SpanView) -> int | None:
-    return events[0].time_ns
-
-
 DIALECT: Final = Dialect(
     name="openinference",
     title="OpenInference",
-    namespaces=(
-        "openinference.",
-        "llm.",
-        "input.value",
-        "output.value",
-        "embedding.",
-        "retrieval.",
-        "reranker.",
-        "tool.",
-    ),
+    namespaces=_NAMESPACES,
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
@@ -155,6 +144,6 @@ DIALECT: Final = Dialect(
         Row("metadata", ("metadata",), mapping, "last source of session and user"),
         Row("tags", ("tag.tags",), texts),
     ),
-    events=(EventRow("first_token_event", ("First Token Stream Event",), _first_token),),
+    events=(EventRow("first_token_event", ("First Token Stream Event",), first_time),),
     note="`tool.parameters` is a schema in some instrumentors and arguments in others, so it is never an input.",
 )

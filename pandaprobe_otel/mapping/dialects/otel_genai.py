@@ -7,42 +7,25 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.chunked_messages import joined
-from pandaprobe_otel.mapping.costs import amounts, total
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import SpanView
+from pandaprobe_otel.mapping.usage import amounts, total
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
 
 _OPERATIONS: Final = {
-    **dict.fromkeys(
-        (
-            "chat",
-            "generate_content",
-            "text_completion",
-            "completion",
-            "generate",
-            "response",
-            "responses",
-            "llm_request",
-        ),
-        "LLM",
-    ),
-    "embeddings": "EMBEDDING",
-    **dict.fromkeys(("retrieval", "vector_db_retrieve", "search_memory"), "RETRIEVER"),
-    "execute_tool": "TOOL",
-    **dict.fromkeys(("invoke_agent", "create_agent"), "AGENT"),
-    **dict.fromkeys(
-        ("invoke_workflow", "execute_task", "plan", "agent_step", "execute_event_loop_cycle", "chain"), "CHAIN"
-    ),
-}
+    "chat": "LLM", "generate_content": "LLM", "text_completion": "LLM", "completion": "LLM", "generate": "LLM",
+    "response": "LLM", "responses": "LLM", "llm_request": "LLM", "embeddings": "EMBEDDING", "retrieval": "RETRIEVER",
+    "vector_db_retrieve": "RETRIEVER", "search_memory": "RETRIEVER", "execute_tool": "TOOL", "invoke_agent": "AGENT",
+    "create_agent": "AGENT", "invoke_workflow": "CHAIN", "execute_task": "CHAIN", "plan": "CHAIN",
+    "agent_step": "CHAIN", "execute_event_loop_cycle": "CHAIN", "chain": "CHAIN",
+}  # fmt: skip
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _PROVIDERS: Final = {
-    "az.ai.openai": "azure.ai.openai",
-    "az.ai.inference": "azure.ai.inference",
-    "vertex_ai": "gcp.vertex_ai",
+    "az.ai.openai": "azure.ai.openai", "az.ai.inference": "azure.ai.inference", "vertex_ai": "gcp.vertex_ai",
     "gemini": "gcp.gemini",
-}
+}  # fmt: skip
 
 
 def provider(value: Any) -> str | None:
@@ -152,11 +135,7 @@ _PARAMETERS: Final = (
         ("gen_ai.request.structured_output_schema", "gen_ai.openai.request.response_format"),
         decoded,
     ),
-    Row(
-        "parameters.service_tier",
-        ("openai.request.service_tier", "gen_ai.openai.request.service_tier"),
-        simple,
-    ),
+    Row("parameters.service_tier", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), simple),
 )
 
 _USAGE: Final = (
@@ -189,10 +168,7 @@ _USAGE: Final = (
     Row("aggregated.cache_read", ("gen_ai.aggregated_usage.cache_read.input_tokens",), count),
     Row(
         "aggregated.cache_write",
-        (
-            "gen_ai.aggregated_usage.cache_write.input_tokens",
-            "gen_ai.aggregated_usage.cache_creation.input_tokens",
-        ),
+        ("gen_ai.aggregated_usage.cache_write.input_tokens", "gen_ai.aggregated_usage.cache_creation.input_tokens"),
         count,
     ),
     Row("aggregated.reasoning", ("gen_ai.aggregated_usage.reasoning.output_tokens",), count),

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
-from pandaprobe_otel.mapping.costs import amounts
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import KINDS
+from pandaprobe_otel.mapping.usage import amounts
 from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts
 
 
@@ -43,22 +43,16 @@ def _nanoseconds(value: Any) -> int | None:
     return value if type_of(value) is int and value > 0 else None
 
 
+_OWN: Final = (
+    names.KIND, names.INPUT, names.OUTPUT, names.MODEL, names.TOKEN_USAGE, names.COST, names.COMPLETION_START_TIME,
+    names.SPAN_METADATA, names.ERROR, names.OUTCOME, names.REPLAY,
+)  # fmt: skip
+
+
 DIALECT: Final = Dialect(
     name="pandaprobe",
     title="PandaProbe decorators",
-    namespaces=(
-        names.KIND,
-        names.INPUT,
-        names.OUTPUT,
-        names.MODEL,
-        names.TOKEN_USAGE,
-        names.COST,
-        names.COMPLETION_START_TIME,
-        names.SPAN_METADATA,
-        names.ERROR,
-        names.OUTCOME,
-        names.REPLAY,
-    ),
+    namespaces=_OWN,
     kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in sorted(KINDS)}, states=True),),
     rows=(
         Row("input", (names.INPUT,), scalar),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.costs import total
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.dialects.events import from_events
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.tool_texts import to_json
-from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from
+from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from, total
 from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, usable
 
+_MESSAGES: Final = ("pydantic_ai.all_messages", "all_messages_events")
 _DETAIL_NAMES: Final = {
-    **BAG_NAMES,
-    "thoughts_tokens": "reasoning",
-    "audio_tokens": "audio",
-    "accepted_prediction_tokens": "accepted_prediction",
-    "rejected_prediction_tokens": "rejected_prediction",
-}
+    **BAG_NAMES, "thoughts_tokens": "reasoning", "audio_tokens": "audio",
+    "accepted_prediction_tokens": "accepted_prediction", "rejected_prediction_tokens": "rejected_prediction",
+}  # fmt: skip
 
 
 def details(tree: Any) -> dict[str, int] | None:
@@ -70,15 +67,8 @@ def _tools(value: Any) -> list[Any] | None:
         listed: Any = parameters.get(key)
         for tool in listed if type_of(listed) is list else ():
             if type_of(tool) is dict and text(tool.get("name")) is not None:
-                schema = tool.get("parameters_json_schema")
-                tools.append(
-                    {
-                        "type": "function",
-                        "name": tool["name"],
-                        "description": tool.get("description"),
-                        "parameters": schema,
-                    }
-                )
+                about = {"name": tool["name"], "description": tool.get("description")}
+                tools.append({"type": "function", **about, "parameters": tool.get("parameters_json_schema")})
     return tools or None
 
 
@@ -102,15 +92,9 @@ DIALECT: Final = Dialect(
         KindRule(decide=_is_tools, note="names `running tools` and `AutoFunctionInvocationLoop`: CHAIN"),
     ),
     rows=(
-        Row(
-            "input",
-            ("pydantic_ai.all_messages", "all_messages_events"),
-            _asked,
-            "up to the user's last",
-            form="messages",
-        ),
+        Row("input", _MESSAGES, _asked, "up to the user's last", form="messages"),
         Row("output", ("final_result",), _final_result, "structured results as JSON text", form="messages"),
-        Row("output", ("pydantic_ai.all_messages", "all_messages_events"), _answered, "the rest", form="messages"),
+        Row("output", _MESSAGES, _answered, "the rest", form="messages"),
         Row("input", ("events",), lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),
         Row("output", ("events",), lambda value: from_events(decoded(value), "output"), "version 1", form="messages"),
         Row("tool.input", ("tool_arguments",)),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_families import flat, items
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import is_present
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import simple, whole
-from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import count, decoded, is_absent, text
+from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, items, text
 
 _KINDS: Final = {"workflow": "CHAIN", "task": "CHAIN", "agent": "AGENT", "tool": "TOOL"}
 _REQUEST_TYPES: Final = {"chat": "LLM", "completion": "LLM", "embedding": "EMBEDDING", "rerank": "RETRIEVER"}
@@ -63,10 +62,6 @@ def _functions(tree: Any) -> list[Any] | None:
         if type_of(entry) is dict
     ]
     return tools or None
-
-
-def _first_chunk(events: list[EventView], _: SpanView) -> int | None:
-    return events[0].time_ns
 
 
 def _finish_reasons(tree: Any) -> list[str] | None:
@@ -123,7 +118,7 @@ DIALECT: Final = Dialect(
         EventRow(
             "first_token_event",
             ("llm.content.completion.chunk", "gen_ai.content.completion.chunk"),
-            _first_chunk,
+            first_time,
             "the first of them; the chunks themselves are never copied",
         ),
     ),

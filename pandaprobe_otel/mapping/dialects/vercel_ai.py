@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parameters import selected
-from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import count, decoded, is_absent, text, texts, usable
+from pandaprobe_otel.mapping.span_view import SpanView
+from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, text, texts, usable
 
+_NAMESPACES: Final = (
+    "ai.operationId", "ai.model.", "ai.prompt", "ai.response.", "ai.usage.", "ai.toolCall.", "ai.value", "ai.embedding",
+)  # fmt: skip
 _CONTEXT: Final = frozenset({"sessionId", "userId", "tags"})
 
 
@@ -73,32 +76,14 @@ def _tools(value: Any) -> list[Any] | None:
     return [decoded(item) for item in value] if type_of(value) is list and value else None
 
 
-def _settings(tree: Any) -> dict[str, Any] | None:
-    return selected(tree)
-
-
 def _metadata(tree: Any) -> dict[str, Any]:
     return {key: item for key, item in flat(tree).items() if key not in _CONTEXT}
-
-
-def _first_chunk(events: list[EventView], _: SpanView) -> int | None:
-    return events[0].time_ns
 
 
 DIALECT: Final = Dialect(
     name="vercel_ai",
     title="Vercel AI SDK 6 and older",
-    namespaces=(
-        "ai.operationId",
-        "ai.model.",
-        "ai.prompt",
-        "ai.response.",
-        "ai.usage.",
-        "ai.toolCall.",
-        "ai.value",
-        "ai.embedding",
-    ),
-    scopes=(),
+    namespaces=_NAMESPACES,
     kinds=(
         KindRule("ai.operationId", decide=_kind, note="`*.doGenerate`, `*.doStream` LLM; `*.doEmbed` EMBEDDING; ..."),
         KindRule("operation.name", decide=_kind, note="first word, if it begins with `ai.`"),
@@ -127,7 +112,7 @@ DIALECT: Final = Dialect(
             milliseconds,
             "milliseconds",
         ),
-        Row("parameters", ("ai.settings.*",), _settings, "camelCase; maxOutputTokens is max_tokens"),
+        Row("parameters", ("ai.settings.*",), selected, "camelCase; maxOutputTokens is max_tokens"),
         Row("usage.prompt", ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"), count),
         Row("usage.completion", ("ai.usage.outputTokens", "ai.usage.completionTokens"), count),
         Row("usage.total", ("ai.usage.totalTokens",), count),
@@ -139,6 +124,6 @@ DIALECT: Final = Dialect(
         Row("tags", ("ai.telemetry.metadata.tags",), texts),
         Row("metadata", ("ai.telemetry.metadata.*",), _metadata),
     ),
-    events=(EventRow("first_token_event", ("ai.stream.firstChunk",), _first_chunk),),
+    events=(EventRow("first_token_event", ("ai.stream.firstChunk",), first_time),),
     note="`ai.embedding` and `ai.embeddings` are not read: they are vectors.",
 )

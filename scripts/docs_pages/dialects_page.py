@@ -1,13 +1,8 @@
-"""Generator of the page `docs/dialects.md` from the tables that the mapping itself reads.
-
-`python -m pandaprobe_otel.mapping.dialects_page docs/dialects.md` writes the page; without a path, it prints the page.
-"""
+"""`docs/dialects.md`: every attribute that the mapping reads, from the tables that it reads."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.mapping.dialect_table import MERGED_FIELDS, RANKED_FIELDS, Dialect, EventRow, KindRule, Row
@@ -18,8 +13,7 @@ _INTRODUCTION: Final = """\
 
 Instrumentations write the same facts under different names. This page lists, for each field of a PandaProbe trace,
 every attribute that can fill it, best first. It is generated from the tables that the mapping reads; to change it,
-change a table in `pandaprobe_otel/mapping/dialects/` and run
-`python -m pandaprobe_otel.mapping.dialects_page docs/dialects.md`.
+change a table in `pandaprobe_otel/mapping/dialects/` and run `python scripts/write_docs.py`.
 
 How to read it:
 
@@ -214,10 +208,3 @@ def _names(row: Row | EventRow) -> tuple[str, ...]:
 
 def _code(text: str) -> str:
     return f"`{text}`"
-
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(page(), encoding="utf-8")
-    else:
-        sys.stdout.write(page())
