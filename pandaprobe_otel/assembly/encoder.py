@@ -60,7 +60,8 @@ class SegmentEncoder:
             segment.memory.parents = {**(segment.memory.parents or {}), **left_out}
             return []
         sent = self._filter.keep(ended, views, open_views, segment.memory)
-        self._ledger.dropped("filtered", len(views) - len(sent))
+        if len(sent) < len(views):
+            self._ledger.dropped("filtered", len(views) - len(sent))
         if segment.stage is Stage.FIRST:
             roots = tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
             self._ledger.ended(len(roots))  # an open root is sent twice: now and at its end

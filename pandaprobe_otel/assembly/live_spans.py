@@ -196,12 +196,10 @@ class LiveSpans:
             self._pause()
         if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
             self._waits_since = self._monotonic()
-        if (
-            self._is_closed
-            or self._waits_since is None
-            or self.is_off
-            or self._monotonic() - self._waits_since < EVERY_S
-        ):
+        if self._is_closed or self._waits_since is None or self.is_off:
+            return None
+        # The server is asked at once, since spans are kept for it until then.
+        if self._is_able is not None and self._monotonic() - self._waits_since < EVERY_S:
             return None
         if self._transport is None:
             with loading():  # a child forked during an import would wait for the module for ever

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, cast
 
 import orjson
@@ -72,7 +73,7 @@ def judge(outcome: Outcome) -> Verdict:
         return Verdict(kind=kind, message=one_line(outcome.reason, most=_LONGEST))
     if 200 <= outcome.status < 300:  # not parsed, because the body may be a whole trace
         if not is_page(outcome.body):  # a page comes from something in between, such as a hotel's network
-            return Verdict(kind=VerdictKind.DELIVERED, message=str(outcome.status), status=outcome.status)
+            return _delivered(outcome.status)
         message = f"{outcome.status} {start_of(outcome.body)}"
         return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
     body = _object(outcome.body)
@@ -84,6 +85,11 @@ def judge(outcome: Outcome) -> Verdict:
         retry_after_s=_wait(outcome.status, outcome.headers),
         errors=errors,
     )
+
+
+@cache  # each trace gets this verdict
+def _delivered(status: int) -> Verdict:
+    return Verdict(kind=VerdictKind.DELIVERED, message=str(status), status=status)
 
 
 def lacks_key(verdict: Verdict) -> bool:

@@ -186,6 +186,21 @@ def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
     assert [(request.method, request.path) for request in server.requests] == [("GET", "/health")]
 
 
+def test_the_server_is_asked_at_once_but_told_later() -> None:
+    """The first check asks the server, so that no span is kept for a hosted one. Events wait to be sent together."""
+    server = Server()
+    run = Run(server)
+    run.start("run", attributes=AGENT)
+    ask_server = run.live.errand()
+    assert ask_server is not None
+    ask_server()
+
+    assert [request.path for request in server.requests] == ["/health"]
+    assert run.live.errand() is None
+    run.wait()
+    assert server.told() == [("b", "run")]
+
+
 def test_a_function_that_gives_the_key_is_not_called() -> None:
     """Live spans never call a function that returns the key: it may block, and a local server needs no key."""
     asked: list[str] = []
