@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceBuffer, TraceSegment
-from pandaprobe_otel.mapping.sdk_span import EndedSpan
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -86,10 +86,21 @@ class Assembler:
         trace_id, span_id = span[0][:2]  # a context is a tuple, and its properties are Python calls
         buffer = self._buffers.get(trace_id) or self._buffer(trace_id, now)
         self._touched.add(buffer)
-        before = len(buffer.open)
-        size = buffer.end(span, span_id, now)
-        self._open_spans += len(buffer.open) - before
+        if span_id in buffer.open:
+            buffer.lose(span_id, now)
+            self._open_spans -= 1
+        else:  # its start was not seen, or start and end arrived together
+            parent = parent_of(span)
+            if (parent is None or parent.is_remote) and buffer.is_entry(parent):
+                buffer.entries_ended_at = now
+        if buffer.ended:
+            buffer.ended.append(span)
+        else:
+            buffer.ended = [span]
+        size = size_of(span)
+        buffer.bytes += size
         self.bytes += size
+        buffer.last_change = now
         return size
 
     def lost(self, trace_id: int, span_id: int, now: float) -> None:
@@ -144,7 +155,7 @@ class Assembler:
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
-            if self._let_go(buffer, now):
+            if (buffer.open or buffer.unreferenced) and self._let_go(buffer, now):
                 self._touched.add(buffer)
                 continue
             stage = self._stage(buffer, by)
@@ -242,18 +253,14 @@ class Assembler:
         return buffer
 
     def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
-        segment = self._segment(buffer, stage, now)
-        if buffer.open:
-            self._touched.add(buffer)
-        else:
-            self._forget(buffer)
-        return segment
-
-    def _segment(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
         before = buffer.log_bytes
         self.bytes -= buffer.bytes
         segment = buffer.take(stage, now)
         self._log_bytes -= before - buffer.log_bytes
+        if buffer.open:
+            self._touched.add(buffer)
+        else:
+            self._forget(buffer)
         return segment
 
     def _forget(self, buffer: TraceBuffer) -> None:
@@ -276,8 +283,8 @@ class Assembler:
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            segment = self._segment(buffer, self._early_stage(buffer), now)
-            if too_many:
+            segment = self._take(buffer, self._early_stage(buffer), now)
+            if too_many and buffer.open:  # else `_take` has forgotten it
                 self._given_up += len(buffer.open)
                 self._forget(buffer)
             if segment.ended:

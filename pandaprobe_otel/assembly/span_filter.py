@@ -52,7 +52,7 @@ class SpanFilter:
 
     def is_wanted(self, views: Sequence[SpanView]) -> bool:
         """Return whether to send a trace with these spans, whether ended or open."""
-        return self._selection != "agent" or any(is_genai(view) for view in views)
+        return self._selection != "agent" or any(map(is_genai, views))
 
     def keeps_for_sure(self, view: SpanView) -> bool:
         """Return whether a running span will be kept, whatever attributes it still gets."""

@@ -190,7 +190,7 @@ class Worker:
         try:
             self._drain()
             now = self._monotonic()
-            self._taken(sum(self._end(fields_of(span), now) for span in spans))
+            self._taken(self._end(map(fields_of, spans), now))
         finally:
             self._work_lock.release()
         self._wake.set()  # even if the worker is about to sleep
@@ -352,11 +352,12 @@ class Worker:
         The ends are counted before the starts are taken, so the ancestors of every ended span are known. A trace
         therefore never looks complete while an ancestor of its spans is open.
         """
-        now, ended, waiting = self._monotonic(), 0, len(self._ended)
+        now, waiting = self._monotonic(), len(self._ended)
+        ended: list[EndedSpan] = []
         for key, seen in self._new.copy().items():  # an atomic copy, because the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                ended += self._end(seen, now)
+                ended.append(seen)
                 continue
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
@@ -365,20 +366,22 @@ class Worker:
                     self._events.append((seen, False))
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
-        for _ in range(waiting):
-            if (span := self._ended.popleft()) is not None and not self._is_copy(span):
-                ended += self._end(span, now)
-        self._taken(ended)
+        arrived = [self._ended.popleft() for _ in range(waiting)]
+        ended += [span for span in arrived if span is not None and not self._is_copy(span)]
+        self._taken(self._end(ended, now))
 
-    def _end(self, span: EndedSpan, now: float) -> bool:
-        """Pass the end of a span to the assembler, unless the span is not sampled; return whether it was passed."""
-        context = span[0]
-        if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
-            return False
-        if self._journal is not None or self._watch is not None:
-            self._events.append((span, self._assembler.has_open(*context[:2])))
-        self._assembler.ended(span, now)
-        return True
+    def _end(self, spans: Iterable[EndedSpan], now: float) -> int:
+        """Pass the ends of sampled spans to the assembler; return their number."""
+        count = 0
+        for span in spans:
+            context = span[0]
+            if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
+                continue
+            if self._journal is not None or self._watch is not None:
+                self._events.append((span, self._assembler.has_open(*context[:2])))
+            self._assembler.ended(span, now)
+            count += 1
+        return count
 
     def _is_copy(self, span: EndedSpan) -> bool:
         """Return whether this is a forked child and the span belongs to the parent process, which ends it too."""
