@@ -20,7 +20,6 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import INVALID_SPAN
 
 import pandaprobe_otel as pp
 from pandaprobe_otel.capture.trace_context import attributes_in
