@@ -26,6 +26,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
@@ -73,7 +74,7 @@ class TraceValues:
         if tags:
             attributes[names.TAGS] = tags
         if metadata:
-            attributes[names.METADATA] = _encode(metadata)
+            attributes[names.METADATA] = encode(metadata)
         return TraceValues(session=session, user=user, tags=tags, metadata=metadata, attributes=attributes)
 
 
@@ -327,9 +328,3 @@ def _mark_current_span(name: str, value: str | None) -> None:
             span.set_attribute(name, str(value))
     except Exception as error:  # noqa: BLE001 - a span class of another vendor ran; counted and logged
         failed("set_session or set_user", error)
-
-
-def _encode(metadata: Mapping[str, object]) -> str:
-    from pandaprobe_otel.mapping.clean import encode  # loads the JSON encoder, so it is imported on use
-
-    return encode(metadata)

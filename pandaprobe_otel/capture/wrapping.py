@@ -43,26 +43,8 @@ Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
 """Makes the scope of a call from its arguments; returns None to make none. Does not raise."""
 
 
-class _NoScope:
+class _NoScope(Scope):
     """Scope that does nothing."""
-
-    def resume(self) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def produced(self, item: Any, /) -> None:
-        pass
-
-    def returned(self, value: Any, /) -> None:
-        pass
-
-    def raised(self, error: BaseException, /) -> None:
-        pass
-
-    def interrupted(self) -> None:
-        pass
 
 
 _NO_SCOPE: Final = _NoScope()
