@@ -42,22 +42,18 @@ class PandaProbe:
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
         self._pipeline = pipeline
-        self._config = config
+        self.config = config
+        """The settings, with the source of each."""
 
     @property
     def enabled(self) -> bool:
         """Return whether traces are sent."""
-        return self._config.usable
+        return self.config.usable
 
     @property
     def is_shut_down(self) -> bool:
         """Return whether `shutdown` was called, here or by the provider."""
         return self._pipeline.is_closed
-
-    @property
-    def config(self) -> Config:
-        """The settings, with the source of each."""
-        return self._config
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root span has ended.
@@ -117,7 +113,7 @@ class PandaProbe:
     def __repr__(self) -> str:
         if not self.enabled:
             return "<PandaProbe: not sending>"
-        return f"<PandaProbe: project {self._config.project_name!r} at {self._config.destination}>"
+        return f"<PandaProbe: project {self.config.project_name!r} at {self.config.destination}>"
 
 
 _PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
@@ -261,14 +257,12 @@ def _current_counts(
     if first.is_shut_down:
         return False
     if _is_unasked:
-        return provider is None and _is_same(first.config, config)
+        return provider is None and config == dataclasses.replace(
+            first.config, strict=config.strict, sources=config.sources
+        )
     if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
         mistake(f"init() was called before, so these arguments have no effect: {', '.join(ignored)}.")
     return True
-
-
-def _is_same(before: Config, config: Config) -> bool:
-    return dataclasses.replace(before, strict=config.strict, sources=config.sources) == config
 
 
 def _retire(handle: PandaProbe) -> None:

@@ -77,9 +77,8 @@ class Assembler:
         context = span.context  # read once, because reading a property of an SDK span is a call
         if context is not None:
             buffer = self._buffer(context.trace_id, now)
-            before = len(buffer.open)
+            self._open_spans += context.span_id not in buffer.open
             buffer.start(span, context.span_id, now)
-            self._open_spans += len(buffer.open) - before
 
     def ended(self, span: EndedSpan, now: float) -> int:
         """Add a span that has ended; return its approximate size in bytes."""
@@ -155,12 +154,17 @@ class Assembler:
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
-            if (buffer.open or buffer.unreferenced) and self._let_go(buffer, now):
-                self._touched.add(buffer)
-                continue
-            stage = self._stage(buffer, by)
-            if stage is not None:
-                yield self._take(buffer, stage, now)
+            if buffer.open or buffer.unreferenced:
+                before = len(buffer.open)
+                may_have_ended = buffer.let_go(now)
+                self._open_spans += len(buffer.open) - before
+                if may_have_ended:
+                    self._touched.add(buffer)
+                    continue
+            if buffer.ended and by >= self._complete_at(buffer):
+                yield self._take(buffer, self._closing_stage(buffer), now)
+            elif buffer.ended and by >= self._early_at(buffer):
+                yield self._take(buffer, self._early_stage(buffer), now)
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
@@ -190,13 +194,6 @@ class Assembler:
 
     # -- rules --------------------------------------------------------------------------------------------------------
 
-    def _stage(self, buffer: TraceBuffer, now: float) -> Stage | None:
-        if buffer.ended and now >= self._complete_at(buffer):
-            return self._closing_stage(buffer)
-        if buffer.ended and now >= self._early_at(buffer):
-            return self._early_stage(buffer)
-        return None
-
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
         """Return the time of the next check of a trace, if nothing changes before."""
         if buffer.unreferenced:
@@ -224,12 +221,6 @@ class Assembler:
         if buffer.memory.posted:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
-
-    def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
-        before = len(buffer.open)
-        may_have_ended = buffer.let_go(now)
-        self._open_spans += len(buffer.open) - before
-        return may_have_ended
 
     def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory

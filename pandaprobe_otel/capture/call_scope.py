@@ -23,7 +23,7 @@ class Call(Activity):
     __slots__ = ("_content", "_metadata", "_recipe")
 
     def __init__(self, recipe: CallRecipe, span: Span, context: Context, names_trace: bool) -> None:
-        super().__init__(span, context, names_trace)
+        self.context, self.span, self.names_trace, self._token = context, span, names_trace, None  # as `Activity` does
         self._recipe = recipe
         self._content: StreamContent | None = None
         self._metadata: Mapping[str, Any] | None = recipe.plan.metadata

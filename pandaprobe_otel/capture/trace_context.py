@@ -114,11 +114,11 @@ def values_alone(context: Context) -> Context:
 
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
     """Return the attributes for a span that starts in this context; None if no value is set, as usual."""
-    values = cast("TraceValues | None", context.get(_VALUES_KEY))
+    values: Any = context.get(_VALUES_KEY)  # `cast` is a call, and this runs for each span
     session, user = _session.get(), _user.get()
     if not _baggage_key and "opentelemetry.baggage" in sys.modules:
         _find_baggage_key()
-    baggage = cast("Mapping[str, object] | None", context.get(_baggage_key[0])) if _baggage_key else None
+    baggage: Any = context.get(_baggage_key[0]) if _baggage_key else None
     if session is None and user is None and not baggage:
         return None if values is None else values.attributes
     result: dict[str, AttributeValue] = {}

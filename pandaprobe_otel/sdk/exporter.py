@@ -44,11 +44,3 @@ class PandaProbeSpanExporter(SpanReceiver, SpanExporter):
             for span in spans:
                 self.pipeline.ended(span)
         return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Deliver as much as possible within the shutdown timeout, then stop."""
-        self.pipeline.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has arrived; return False if that exceeds the timeout."""
-        return self.pipeline.flush(timeout_millis / 1000)

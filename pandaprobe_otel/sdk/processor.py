@@ -84,11 +84,3 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
         """Pass the ended span to the pipeline."""
         if not self.stands_aside:
             self._ended(span)
-
-    def shutdown(self) -> None:
-        """Deliver as much as possible within the shutdown timeout, then stop."""
-        self.pipeline.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
-        return self.pipeline.flush(timeout_millis / 1000)

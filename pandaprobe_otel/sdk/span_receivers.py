@@ -22,6 +22,14 @@ class SpanReceiver:
     stands_aside = False
     """True if another receiver delivers to the same destination."""
 
+    def shutdown(self) -> None:
+        """Deliver as much as possible within the shutdown timeout, then stop."""
+        self.pipeline.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
+        return self.pipeline.flush(timeout_millis / 1000)
+
 
 def receivers_in(processor: Any) -> Iterator[SpanReceiver]:
     """Yield our receivers among a provider's span processors and their exporters, in order."""
