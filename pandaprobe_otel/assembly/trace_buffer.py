@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -177,7 +177,9 @@ class TraceBuffer:
             open=tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else (),
             is_remote=self.memory.is_remote,
             memory=self.memory,
-            logs=tuple(record for span in self.ended for record in self._logs_of(span)) if self.logs else (),
+            logs=tuple(record for span in self.ended for record in self.logs.pop(span[0].span_id, ()))
+            if self.logs
+            else (),
             abandoned=self.abandoned,
         )
         self.log_bytes -= sum(map(log_size, segment.logs))
@@ -185,9 +187,6 @@ class TraceBuffer:
         self.bytes = 0
         self.last_segment = now
         return segment
-
-    def _logs_of(self, span: EndedSpan) -> Sequence[Any]:
-        return self.logs.pop(span[0].span_id, ())
 
     def is_entry(self, parent: SpanContext | None) -> bool:
         """Remember the parent of a span without a parent here; return whether the span is a local root."""

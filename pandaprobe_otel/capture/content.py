@@ -108,7 +108,10 @@ class StreamContent:
         elif type(item) is str and not self._parts:
             self._join(item)
         else:
-            self._leave_text()
+            if self._texts:  # from here on, the items are a list
+                self._parts = [encode(text) for text in self._texts]
+                self._texts = []
+                self._missing = min(self._missing, 1)
             self._append(item)
 
     def text(self) -> str:
@@ -144,12 +147,6 @@ class StreamContent:
             self._texts.append(kept)
             self._left -= len(kept)
         self._missing += len(text) - len(kept)
-
-    def _leave_text(self) -> None:
-        if self._texts:
-            self._parts = [encode(text) for text in self._texts]
-            self._texts = []
-            self._missing = min(self._missing, 1)
 
     def _append(self, item: Any) -> None:
         if self._left <= 0:
