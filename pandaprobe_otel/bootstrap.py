@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
-    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -260,8 +259,7 @@ def _current_counts(
         return provider is None and config == dataclasses.replace(
             first.config, strict=config.strict, sources=config.sources
         )
-    if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        mistake(f"init() was called before, so these arguments have no effect: {', '.join(ignored)}.")
+    _tell_ignored("init() was called before, so these arguments have no effect", arguments, first.config, config)
     return True
 
 
@@ -271,10 +269,16 @@ def _retire(handle: PandaProbe) -> None:
         threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
 
 
-def _differs(before: Any, config: Config, name: str) -> bool:
-    now = getattr(config, name, None)
-    # Each run of a line that creates a function creates another function.
-    return name != "mask" and before != now and not (callable(before) and callable(now))
+def _tell_ignored(message: str, names: Iterable[str], before: Config, config: Config) -> None:
+    """Warn about settings whose values are not those in effect."""
+    ignored: list[str] = []
+    for name in names:
+        there, now = getattr(before, name, None), getattr(config, name, None)
+        # Each run of a line that creates a function creates another function.
+        if name != "mask" and there != now and not (callable(there) and callable(now)):
+            ignored.append(name)
+    if ignored:
+        mistake(f"{message}: {', '.join(sorted(ignored))}.")
 
 
 def _set_up(
@@ -288,7 +292,9 @@ def _set_up(
     processor = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:
-        _tell_ignored(processor, config, arguments)
+        message = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect"
+        of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
+        _tell_ignored(message, of_processor, processor.pipeline.config, config)
     elif config.strict and (problems := pipeline.status().problems):  # of masks and vendors' switches
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):
@@ -308,14 +314,6 @@ def _switch_content_on() -> None:
     for name, value in CONTENT_SWITCHES.items():
         if not (has_hook and name == _ON_SPANS):
             os.environ.setdefault(name, value)
-
-
-def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
-    there = processor.pipeline.config
-    of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
-    if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
-        names = ", ".join(ignored)
-        mistake(f"The provider already has a PandaProbeSpanProcessor, so these settings have no effect: {names}.")
 
 
 def current() -> PandaProbe | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -84,18 +84,12 @@ def instrument(name: str, **options: Any) -> InstrumentResult:
 
 def uninstrument(name: str) -> None:
     """Stop recording the calls of one library and undo every change to it. An unknown name is only logged."""
-    try:
-        _instrumentor(name).uninstrument()
-    except Exception as error:  # noqa: BLE001 - as in instrument()
-        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+    _stop(name, lambda instrumentor: instrumentor.uninstrument())
 
 
 def narrow(name: str) -> None:
     """Stop recording the calls of one library, except those of clients that were wrapped individually."""
-    try:
-        _instrumentor(name).narrow()
-    except Exception as error:  # noqa: BLE001 - as in instrument()
-        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+    _stop(name, lambda instrumentor: instrumentor.narrow())
 
 
 def instrument_all(
@@ -190,6 +184,13 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
         result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
         _logger.warning("%s is not instrumented: %s", name, result.reason)
         return result
+
+
+def _stop(name: str, how: Callable[[Any], object]) -> None:
+    try:
+        how(_instrumentor(name))
+    except Exception as error:  # noqa: BLE001 - as in instrument()
+        _logger.warning("%s cannot be uninstrumented: %s", name, error)
 
 
 def _is_the_apps_own(error: Exception) -> bool:

@@ -44,7 +44,7 @@ GUARDS = {
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "pipeline/export_pipeline.py": {"ExportPipeline._put_scores", "ExportPipeline._watch"},
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
-    "registry.py": {"_instrument", "narrow", "uninstrument"},
+    "registry.py": {"_instrument", "_stop"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "trace_values"},
     "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},

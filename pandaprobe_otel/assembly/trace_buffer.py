@@ -170,6 +170,10 @@ class TraceBuffer:
 
     def take(self, stage: Stage, now: float) -> TraceSegment:
         """Return the spans that have ended since the last segment as a new segment."""
+        logs: tuple[Any, ...] = ()
+        if self.logs:
+            logs = tuple(record for span in self.ended for record in self.logs.pop(span[0].span_id, ()))
+            self.log_bytes -= sum(map(log_size, logs))
         segment = TraceSegment(
             trace_id=self.trace_id,
             stage=stage,
@@ -177,12 +181,9 @@ class TraceBuffer:
             open=tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else (),
             is_remote=self.memory.is_remote,
             memory=self.memory,
-            logs=tuple(record for span in self.ended for record in self.logs.pop(span[0].span_id, ()))
-            if self.logs
-            else (),
+            logs=logs,
             abandoned=self.abandoned,
         )
-        self.log_bytes -= sum(map(log_size, segment.logs))
         self.ended = self.abandoned = ()
         self.bytes = 0
         self.last_segment = now
