@@ -87,10 +87,10 @@ def _lead_spans(
 ) -> TracerProvider | None:
     from opentelemetry import trace
 
-    from pandaprobe_otel.capture.tracers import chosen_tracer_provider, use_tracer_provider
+    from pandaprobe_otel.capture.tracers import state, use_tracer_provider
     from pandaprobe_otel.id_generator import draw_from_system
 
-    chosen = None if has_processor else chosen_tracer_provider()
+    chosen = None if has_processor else state.chosen
     target: Any = provider or chosen or trace.get_tracer_provider()
     if not hasattr(target, "add_span_processor"):
         if not isinstance(target, trace.ProxyTracerProvider):

@@ -20,6 +20,7 @@ class _State:
         """True if spans of another provider are among ours, so some parents never reach us."""
         self.is_first_use_over = False
         self.chosen: TracerProvider | None = None
+        """The provider chosen for this library; None for the global one."""
         self.cached: tuple[TracerProvider, Tracer] | None = None
 
 
@@ -29,16 +30,6 @@ state: Final = _State()
 def use_tracer_provider(provider: TracerProvider | None) -> None:
     """Use this provider instead of the global one; with None, use the global one again."""
     state.chosen = provider
-
-
-def chosen_tracer_provider() -> TracerProvider | None:
-    """Return the provider chosen for this library; None for the global one."""
-    return state.chosen
-
-
-def share_contexts() -> None:
-    """Note that spans of another provider are among ours, so some parents never reach us."""
-    state.are_contexts_shared = True
 
 
 def current_tracer() -> Tracer | None:

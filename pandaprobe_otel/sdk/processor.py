@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import SpanProcessor
@@ -11,10 +11,8 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE
 from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
 from pandaprobe_otel.capture.trace_context import attributes_in, stamp
 from pandaprobe_otel.capture.tracers import state
-from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
 from pandaprobe_otel.mapping.sdk_span import begun
 from pandaprobe_otel.pipeline.interface import Pipeline
-from pandaprobe_otel.pipeline.opening import open_pipeline
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
@@ -38,15 +36,9 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
 
     sees_starts = True
 
-    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
-        if pipeline is None:
-            pipeline = open_pipeline(receiver_settings(settings), counts_starts=True)
-        self._seen: Any = None
-        self.lead_to(pipeline)
-
     def lead_to(self, pipeline: Pipeline) -> None:
         """Pass spans to this pipeline from now on."""
-        self.pipeline = pipeline
+        super().lead_to(pipeline)
         self._started = pipeline.started
         self._ended = pipeline.ended
         self._marks = pipeline.selection is not None
