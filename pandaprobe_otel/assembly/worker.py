@@ -367,7 +367,8 @@ class Worker:
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         arrived = [self._ended.popleft() for _ in range(waiting)]
-        ended += [span for span in arrived if span is not None and not self._is_copy(span)]
+        is_child = self._forked_at_ns > 0
+        ended += [span for span in arrived if span is not None and not (is_child and self._is_copy(span))]
         self._taken(self._end(ended, now))
 
     def _end(self, spans: Iterable[EndedSpan], now: float) -> int:
@@ -384,8 +385,8 @@ class Worker:
         return count
 
     def _is_copy(self, span: EndedSpan) -> bool:
-        """Return whether this is a forked child and the span belongs to the parent process, which ends it too."""
-        if not self._forked_at_ns or span[0] is None or start_of(span) >= self._forked_at_ns:
+        """Return whether, in a forked child, the span belongs to the parent process, which ends it too."""
+        if span[0] is None or start_of(span) >= self._forked_at_ns:
             return False
         return not self._assembler.has_open(*span[0][:2])
 

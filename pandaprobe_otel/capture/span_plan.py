@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from opentelemetry.util.types import AttributeValue
@@ -36,7 +35,7 @@ def kind_of(kind: object) -> str:
     return "OTHER"
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class SpanPlan:
     """Span to be made, perhaps many times. `values` are its session, user, tags and metadata."""
 
@@ -48,13 +47,14 @@ class SpanPlan:
     metadata: Mapping[str, Any] | None = None
     values: TraceValues | None = None
     function: str | None = None
+    attributes: dict[str, AttributeValue] = field(init=False, default_factory=dict[str, AttributeValue])
+    """Attributes that every such span starts with, shared by all; empty until `make_attributes` is called."""
 
     def __post_init__(self) -> None:
         self.metadata = None if self.metadata is None else first_items(self.metadata)
 
-    @cached_property
-    def attributes(self) -> dict[str, AttributeValue]:
-        """Attributes that every such span starts with: one shared dict, which must not be changed."""
+    def make_attributes(self) -> dict[str, AttributeValue]:
+        """Fill `attributes` and return them. Not done at the start, because decorated libraries may run untraced."""
         made: dict[str, AttributeValue] = {names.KIND: self.kind}
         if (operation := _OPERATIONS.get(self.kind)) is not None:
             made[names.OPERATION_NAME] = operation
@@ -66,4 +66,5 @@ class SpanPlan:
             made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
         if self.metadata:
             made[names.SPAN_METADATA] = encode(self.metadata)
+        self.attributes = made
         return made
