@@ -51,7 +51,7 @@ GUARDS = {
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"is_chosen"},
     "compat/reflect.py": {"_Scopes.on_end"},
-    "assembly/worker.py": {"Worker._work", "Worker._taken"},
+    "assembly/worker.py": {"Worker._work", "Worker._end_arrived"},
     "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
 """Functions, by module, whose broad handlers stop an exception. Before adding one, ask if it could be narrower."""
