@@ -43,23 +43,12 @@ class ContextSwitch:
             raise
 
     def pause(self) -> None:
-        """Restore the previous context, and keep the context that the code has made meanwhile for the next `resume`.
-
-        A block may be closed by another task or by the garbage collector. Then there is nothing to restore, and
-        `opentelemetry.context.detach` would log an error.
-        """
+        """Restore the previous context, and keep the context that the code has made meanwhile for the next `resume`."""
         token = self._token
-        if token is None:
-            return
-        self.context = get_current()
-        if type(token) is Token:
-            try:  # noqa: SIM105 - `suppress` takes three calls more, and this runs for each span
-                token.var.reset(token)
-            except (ValueError, RuntimeError):
-                pass
-        else:  # from another runtime context, chosen by OTEL_PYTHON_CONTEXT
-            detach(token)
-        self._token = None
+        if token is not None:
+            self.context = get_current()
+            restore(token)
+            self._token = None
 
 
 class Activity(ContextSwitch):
@@ -152,6 +141,21 @@ def end_cancelled(span: Span) -> None:
     if span.is_recording():
         span.set_attribute(names.OUTCOME, names.CANCELLED)
         span.end()
+
+
+def restore(token: Token[Context]) -> None:
+    """Restore the OpenTelemetry context that was current before `attach` returned this token.
+
+    A block may be closed by another task or by the garbage collector. Then there is nothing to restore, and
+    `opentelemetry.context.detach` would log an error.
+    """
+    if type(token) is not Token:  # from another runtime context, chosen by OTEL_PYTHON_CONTEXT
+        detach(token)
+        return
+    try:
+        token.var.reset(token)
+    except (ValueError, RuntimeError):
+        return
 
 
 def _has_local_parent(context: Context) -> bool:
