@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
-    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -42,22 +41,18 @@ class PandaProbe:
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
         self._pipeline = pipeline
-        self._config = config
+        self.config = config
+        """The settings, with the source of each."""
 
     @property
     def enabled(self) -> bool:
         """Return whether traces are sent."""
-        return self._config.usable
+        return self.config.usable
 
     @property
     def is_shut_down(self) -> bool:
         """Return whether `shutdown` was called, here or by the provider."""
         return self._pipeline.is_closed
-
-    @property
-    def config(self) -> Config:
-        """The settings, with the source of each."""
-        return self._config
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root span has ended.
@@ -117,7 +112,7 @@ class PandaProbe:
     def __repr__(self) -> str:
         if not self.enabled:
             return "<PandaProbe: not sending>"
-        return f"<PandaProbe: project {self._config.project_name!r} at {self._config.destination}>"
+        return f"<PandaProbe: project {self.config.project_name!r} at {self.config.destination}>"
 
 
 _PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
@@ -261,14 +256,11 @@ def _current_counts(
     if first.is_shut_down:
         return False
     if _is_unasked:
-        return provider is None and _is_same(first.config, config)
-    if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        mistake(f"init() was called before, so these arguments have no effect: {', '.join(ignored)}.")
+        return provider is None and config == dataclasses.replace(
+            first.config, strict=config.strict, sources=config.sources
+        )
+    _tell_ignored("init() was called before, so these arguments have no effect", arguments, first.config, config)
     return True
-
-
-def _is_same(before: Config, config: Config) -> bool:
-    return dataclasses.replace(before, strict=config.strict, sources=config.sources) == config
 
 
 def _retire(handle: PandaProbe) -> None:
@@ -277,10 +269,16 @@ def _retire(handle: PandaProbe) -> None:
         threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
 
 
-def _differs(before: Any, config: Config, name: str) -> bool:
-    now = getattr(config, name, None)
-    # Each run of a line that creates a function creates another function.
-    return name != "mask" and before != now and not (callable(before) and callable(now))
+def _tell_ignored(message: str, names: Iterable[str], before: Config, config: Config) -> None:
+    """Warn about settings whose values are not those in effect."""
+    ignored: list[str] = []
+    for name in names:
+        there, now = getattr(before, name, None), getattr(config, name, None)
+        # Each run of a line that creates a function creates another function.
+        if name != "mask" and there != now and not (callable(there) and callable(now)):
+            ignored.append(name)
+    if ignored:
+        mistake(f"{message}: {', '.join(sorted(ignored))}.")
 
 
 def _set_up(
@@ -294,7 +292,9 @@ def _set_up(
     processor = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:
-        _tell_ignored(processor, config, arguments)
+        message = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect"
+        of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
+        _tell_ignored(message, of_processor, processor.pipeline.config, config)
     elif config.strict and (problems := pipeline.status().problems):  # of masks and vendors' switches
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):
@@ -314,14 +314,6 @@ def _switch_content_on() -> None:
     for name, value in CONTENT_SWITCHES.items():
         if not (has_hook and name == _ON_SPANS):
             os.environ.setdefault(name, value)
-
-
-def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
-    there = processor.pipeline.config
-    of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
-    if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
-        names = ", ".join(ignored)
-        mistake(f"The provider already has a PandaProbeSpanProcessor, so these settings have no effect: {names}.")
 
 
 def current() -> PandaProbe | None:

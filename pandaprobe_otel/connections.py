@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
@@ -29,14 +30,14 @@ _SPAN_ATTRIBUTE_LIMIT: Final = 4096
 """Bound on attributes. With the SDK's 128, dialects with one attribute per message silently lose parts of chats."""
 
 
+@dataclass(slots=True)
 class _Joined:
     """Connections of the last `init()`, with their providers: the app may have another provider by the next call."""
 
-    def __init__(self) -> None:
-        self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None
-        self.logs: tuple[Any, PandaProbeLogProcessor] | None = None
-        self.metrics: tuple[Any, GenAIMetricsProcessor] | None = None
-        self.libraries: tuple[str, ...] = ()
+    spans: tuple[Any, PandaProbeSpanProcessor] | None = None
+    logs: tuple[Any, PandaProbeLogProcessor] | None = None
+    metrics: tuple[Any, GenAIMetricsProcessor] | None = None
+    libraries: tuple[str, ...] = ()
 
 
 _last: Final = _Joined()
@@ -75,33 +76,22 @@ def lead(
     `has_processor`: the provider already sends its spans to this pipeline.
     """
     before = _last.spans[0] if _last.spans is not None else None
-    target = _join(provider) if has_processor else _lead_spans(pipeline, config, provider)
+    target = _lead_spans(pipeline, config, provider, has_processor=has_processor)
     _lead_metrics(target, meter_provider)
     _lead_logs(pipeline)
     _instrument(config, target, is_other=before is not None and target is not before)
 
 
-def _join(provider: TracerProvider | None) -> TracerProvider:
+def _lead_spans(
+    pipeline: Pipeline, config: Config, provider: TracerProvider | None, *, has_processor: bool
+) -> TracerProvider | None:
     from opentelemetry import trace
 
-    from pandaprobe_otel.capture.tracers import use_tracer_provider
+    from pandaprobe_otel.capture.tracers import state, use_tracer_provider
     from pandaprobe_otel.id_generator import draw_from_system
 
-    if provider is not None:
-        use_tracer_provider(provider)
-    target: Any = provider or trace.get_tracer_provider()
-    draw_from_system(target)
-    return target  # type: ignore[no-any-return]
-
-
-def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | None) -> TracerProvider | None:
-    from opentelemetry import trace
-
-    from pandaprobe_otel.capture.tracers import chosen_tracer_provider, use_tracer_provider
-    from pandaprobe_otel.id_generator import draw_from_system
-    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
-
-    target: Any = provider or chosen_tracer_provider() or trace.get_tracer_provider()
+    chosen = None if has_processor else state.chosen
+    target: Any = provider or chosen or trace.get_tracer_provider()
     if not hasattr(target, "add_span_processor"):
         if not isinstance(target, trace.ProxyTracerProvider):
             _logger.warning(
@@ -115,24 +105,27 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
     elif provider is not None:
         use_tracer_provider(provider)  # the decorators use it too, although it is not the global one
     draw_from_system(target)
-    if _last.spans is not None and _last.spans[0] is target:
-        _last.spans[1].lead_to(pipeline)
-    else:
-        _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
-        _add_processor(target, _last.spans[1])
+    if not has_processor:
+        _lead_processor(target, pipeline)
     return target  # type: ignore[no-any-return]
 
 
-def _add_processor(target: Any, processor: PandaProbeSpanProcessor) -> None:
-    """Add a processor, and keep the existing ones.
+def _lead_processor(target: Any, pipeline: Pipeline) -> None:
+    """Point our processor of this provider at the pipeline; if there is none, add one, and keep the other processors.
 
     Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down when an app adds its first processor,
     unless `replace_default_processor` is False.
     """
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
+
+    if _last.spans is not None and _last.spans[0] is target:
+        _last.spans[1].lead_to(pipeline)
+        return
+    _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
     options = {}
     if "replace_default_processor" in signature(target.add_span_processor).parameters:
         options["replace_default_processor"] = False
-    target.add_span_processor(processor, **options)
+    target.add_span_processor(_last.spans[1], **options)
 
 
 def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,66 +19,44 @@ State = Literal["hooked", "skipped", "failed", "adopted"]
 _Client = TypeVar("_Client")
 _logger = logging.getLogger(__name__)
 
-INTEGRATIONS: Final[Mapping[str, str]] = {
-    "ag2": "pandaprobe_otel_integrations.ag2:AG2Instrumentor",
-    "agent_framework": "pandaprobe_otel_integrations.agent_framework:AgentFrameworkInstrumentor",
-    "agno": "pandaprobe_otel_integrations.agno:AgnoInstrumentor",
-    "anthropic": "pandaprobe_otel_integrations.anthropic:AnthropicInstrumentor",
-    "autogen": "pandaprobe_otel_integrations.autogen:AutoGenInstrumentor",
-    "bedrock": "pandaprobe_otel_integrations.bedrock:BedrockInstrumentor",
-    "google_adk": "pandaprobe_otel_integrations.google_adk:GoogleADKInstrumentor",
-    "google_genai": "pandaprobe_otel_integrations.google_genai:GoogleGenAIInstrumentor",
-    "claude_agent_sdk": "pandaprobe_otel_integrations.claude_agent_sdk:ClaudeAgentSDKInstrumentor",
-    "cohere": "pandaprobe_otel_integrations.cohere:CohereInstrumentor",
-    "crewai": "pandaprobe_otel_integrations.crewai:CrewAIInstrumentor",
-    "dspy": "pandaprobe_otel_integrations.dspy:DSPyInstrumentor",
-    "haystack": "pandaprobe_otel_integrations.haystack:HaystackInstrumentor",
-    "groq": "pandaprobe_otel_integrations.groq:GroqInstrumentor",
-    "langchain": "pandaprobe_otel_integrations.langchain:LangChainInstrumentor",
-    "litellm": "pandaprobe_otel_integrations.litellm:LiteLLMInstrumentor",
-    "llama_index": "pandaprobe_otel_integrations.llama_index:LlamaIndexInstrumentor",
-    "mcp": "pandaprobe_otel_integrations.mcp:MCPInstrumentor",
-    "mistralai": "pandaprobe_otel_integrations.mistralai:MistralInstrumentor",
-    "ollama": "pandaprobe_otel_integrations.ollama:OllamaInstrumentor",
-    "openai": "pandaprobe_otel_integrations.openai:OpenAIInstrumentor",
-    "openai_agents": "pandaprobe_otel_integrations.openai_agents:OpenAIAgentsInstrumentor",
-    "pydantic_ai": "pandaprobe_otel_integrations.pydantic_ai:PydanticAIInstrumentor",
-    "semantic_kernel": "pandaprobe_otel_integrations.semantic_kernel:SemanticKernelInstrumentor",
-    "strands": "pandaprobe_otel_integrations.strands:StrandsInstrumentor",
-    "smolagents": "pandaprobe_otel_integrations.smolagents:SmolagentsInstrumentor",
-    "together": "pandaprobe_otel_integrations.together:TogetherInstrumentor",
+_TABLE: Final[Mapping[str, tuple[str, str]]] = {
+    "ag2": ("AG2Instrumentor", "ag2"),
+    "agent_framework": ("AgentFrameworkInstrumentor", "agent_framework"),
+    "agno": ("AgnoInstrumentor", "agno"),
+    "anthropic": ("AnthropicInstrumentor", "anthropic"),
+    "autogen": ("AutoGenInstrumentor", "autogen_agentchat"),
+    "bedrock": ("BedrockInstrumentor", "botocore"),
+    "google_adk": ("GoogleADKInstrumentor", "google.adk"),
+    "google_genai": ("GoogleGenAIInstrumentor", "google.genai"),
+    "claude_agent_sdk": ("ClaudeAgentSDKInstrumentor", "claude_agent_sdk"),
+    "cohere": ("CohereInstrumentor", "cohere"),
+    "crewai": ("CrewAIInstrumentor", "crewai"),
+    "dspy": ("DSPyInstrumentor", "dspy"),
+    "haystack": ("HaystackInstrumentor", "haystack"),
+    "groq": ("GroqInstrumentor", "groq"),
+    "langchain": ("LangChainInstrumentor", "langchain_core"),
+    "litellm": ("LiteLLMInstrumentor", "litellm"),
+    "llama_index": ("LlamaIndexInstrumentor", "llama_index.core"),
+    "mcp": ("MCPInstrumentor", "mcp"),
+    "mistralai": ("MistralInstrumentor", "mistralai"),
+    "ollama": ("OllamaInstrumentor", "ollama"),
+    "openai": ("OpenAIInstrumentor", "openai"),
+    "openai_agents": ("OpenAIAgentsInstrumentor", "agents"),
+    "pydantic_ai": ("PydanticAIInstrumentor", "pydantic_ai"),
+    "semantic_kernel": ("SemanticKernelInstrumentor", "semantic_kernel"),
+    "strands": ("StrandsInstrumentor", "strands"),
+    "smolagents": ("SmolagentsInstrumentor", "smolagents"),
+    "together": ("TogetherInstrumentor", "together"),
 }
-"""`module:Class` by name. The extra has the same name, and the entry point is `pandaprobe_<name>`."""
+"""Class of the instrumentor, and module of the instrumented library, by name. The extra has the same name, and the
+entry point is `pandaprobe_<name>`."""
 
-LIBRARIES: Final[Mapping[str, str]] = {
-    "ag2": "ag2",
-    "agent_framework": "agent_framework",
-    "agno": "agno",
-    "anthropic": "anthropic",
-    "autogen": "autogen_agentchat",
-    "bedrock": "botocore",
-    "google_adk": "google.adk",
-    "google_genai": "google.genai",
-    "claude_agent_sdk": "claude_agent_sdk",
-    "cohere": "cohere",
-    "crewai": "crewai",
-    "dspy": "dspy",
-    "haystack": "haystack",
-    "groq": "groq",
-    "langchain": "langchain_core",
-    "litellm": "litellm",
-    "llama_index": "llama_index.core",
-    "mcp": "mcp",
-    "mistralai": "mistralai",
-    "ollama": "ollama",
-    "openai": "openai",
-    "openai_agents": "agents",
-    "pydantic_ai": "pydantic_ai",
-    "semantic_kernel": "semantic_kernel",
-    "strands": "strands",
-    "smolagents": "smolagents",
-    "together": "together",
+INTEGRATIONS: Final[Mapping[str, str]] = {
+    name: f"pandaprobe_otel_integrations.{name}:{instrumentor}" for name, (instrumentor, _) in _TABLE.items()
 }
+"""`module:Class` by name."""
+
+LIBRARIES: Final[Mapping[str, str]] = {name: library for name, (_, library) in _TABLE.items()}
 """Module of the instrumented library by name; `auto` selects those that are installed."""
 
 
@@ -106,18 +84,12 @@ def instrument(name: str, **options: Any) -> InstrumentResult:
 
 def uninstrument(name: str) -> None:
     """Stop recording the calls of one library and undo every change to it. An unknown name is only logged."""
-    try:
-        _instrumentor(name).uninstrument()
-    except Exception as error:  # noqa: BLE001 - as in instrument()
-        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+    _stop(name, lambda instrumentor: instrumentor.uninstrument())
 
 
 def narrow(name: str) -> None:
     """Stop recording the calls of one library, except those of clients that were wrapped individually."""
-    try:
-        _instrumentor(name).narrow()
-    except Exception as error:  # noqa: BLE001 - as in instrument()
-        _logger.warning("%s cannot be uninstrumented: %s", name, error)
+    _stop(name, lambda instrumentor: instrumentor.narrow())
 
 
 def instrument_all(
@@ -212,6 +184,13 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
         result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
         _logger.warning("%s is not instrumented: %s", name, result.reason)
         return result
+
+
+def _stop(name: str, how: Callable[[Any], object]) -> None:
+    try:
+        how(_instrumentor(name))
+    except Exception as error:  # noqa: BLE001 - as in instrument()
+        _logger.warning("%s cannot be uninstrumented: %s", name, error)
 
 
 def _is_the_apps_own(error: Exception) -> bool:

@@ -45,14 +45,14 @@ GUARDS = {
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "pipeline/export_pipeline.py": {"ExportPipeline._put_scores", "ExportPipeline._watch"},
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
-    "registry.py": {"_instrument", "narrow", "uninstrument"},
-    "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
+    "registry.py": {"_instrument", "_stop"},
+    "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "trace_values"},
     "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"is_chosen"},
     "compat/reflect.py": {"_Scopes.on_end"},
-    "assembly/worker.py": {"Worker._work", "Worker._taken"},
+    "assembly/worker.py": {"Worker._work", "Worker._end_arrived"},
     "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
 """Functions, by module, whose broad handlers stop an exception. Before adding one, ask if it could be narrower."""

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from opentelemetry.trace import ProxyTracer, Tracer, get_tracer_provider
 
-from pandaprobe_otel.capture.tracers import share_contexts
+from pandaprobe_otel.capture.tracers import state
 
 _OURS: Final = frozenset({"PandaProbeSpanProcessor", "PandaProbeSpanExporter"})
 _logger = logging.getLogger("pandaprobe_otel.integrations")
@@ -73,7 +73,7 @@ class Watch:
         if ours is None or not known or any(each is ours or _is_for_us(each) for each in known):
             return True
         if is_new:
-            share_contexts()
+            state.are_contexts_shared = True
             _tell(rival, ours, known)
         return False
 

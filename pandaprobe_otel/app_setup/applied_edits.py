@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.app_setup.proposal import Edit
+from pandaprobe_otel.app_setup.edits import Edit
 
 RECORD: Final = Path(".pandaprobe") / "setup.json"
 """Record of the changes: each file's hash after the edit, and its bytes before."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-Form = Literal["pyproject", "poetry", "requirements"]
+from pandaprobe_otel.app_setup.edits import Edit
 
 _NAME: Final = re.compile(r"pandaprobe[-_.]otel(?=$|[\s\[<>=!~;@])", re.IGNORECASE)
 _REQUIREMENTS: Final = ("requirements.txt", "requirements/base.txt", "requirements.in")
@@ -23,30 +22,18 @@ INSTALLERS: Final = (
 """Files of package managers, and the commands that install the declared dependencies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """File that declares dependencies, its text before and after, and the form of its entries."""
+def declaration(root: Path, requirement: str) -> Edit | None:
+    """Return the edit that adds a requirement; it changes nothing if the file has it already.
 
-    path: Path
-    form: Form
-    before: str
-    after: str
-
-    @property
-    def is_there(self) -> bool:
-        """True if the file names this library already."""
-        return self.before == self.after
-
-
-def declaration(root: Path, requirement: str) -> Declaration | None:
-    """Return the edit that adds a requirement; None if no known file declares dependencies."""
+    None if no known file declares dependencies.
+    """
     pyproject = root / "pyproject.toml"
     if pyproject.is_file() and (found := _in_pyproject(pyproject, requirement)) is not None:
         return found
     for name in _REQUIREMENTS:
         if (root / name).is_file():
             before = _text(root / name)
-            return Declaration(Path(name), "requirements", before, _with_line(before, requirement))
+            return Edit.of_text(Path(name), before, _with_line(before, requirement))
     return None
 
 
@@ -72,7 +59,7 @@ def scripts(root: Path) -> dict[str, str]:
     return found
 
 
-def _in_pyproject(path: Path, requirement: str) -> Declaration | None:
+def _in_pyproject(path: Path, requirement: str) -> Edit | None:
     before = _text(path)
     try:
         document: Any = tomlkit.parse(before)
@@ -82,13 +69,13 @@ def _in_pyproject(path: Path, requirement: str) -> Declaration | None:
     if project is not None and "dependencies" not in project.get("dynamic", ()):
         known: Any = project.setdefault("dependencies", tomlkit.array())
         if any(_NAME.match(str(each)) for each in known):
-            return Declaration(Path(path.name), "pyproject", before, before)
+            return Edit.of_text(Path(path.name), before, before)
         if len(known) > 1:
             known.multiline("\n" in known.as_string())
         known.append(requirement)
-        return Declaration(Path(path.name), "pyproject", before, tomlkit.dumps(document))
+        return Edit.of_text(Path(path.name), before, tomlkit.dumps(document))
     if "dependencies" in poetry:
-        return Declaration(Path(path.name), "poetry", before, _with_poetry(document, before, requirement))
+        return Edit.of_text(Path(path.name), before, _with_poetry(document, before, requirement))
     return None
 
 

@@ -1,11 +1,35 @@
-"""Edits of Python source that leave every other byte unchanged."""
+"""Edits of files, and texts of Python source that leave every other byte unchanged."""
 
 from __future__ import annotations
 
 import ast
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pandaprobe_otel.app_setup.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """New content of one file, as bytes in the file's own encoding."""
+
+    path: Path
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def of_text(cls, path: Path, before: str, after: str, encoding: str = "utf-8") -> Edit:
+        """Return the edit of a text."""
+        return cls(path, before.encode(encoding), after.encode(encoding))
+
+    def diff(self) -> str:
+        """Return the unified diff."""
+        before, after = (
+            text.decode("utf-8", "replace").splitlines(keepends=True) for text in (self.before, self.after)
+        )
+        return "".join(difflib.unified_diff(before, after, f"a/{self.path.as_posix()}", f"b/{self.path.as_posix()}"))
 
 
 def with_init(source: Source) -> str | None:

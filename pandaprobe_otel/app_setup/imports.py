@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pandaprobe_otel.app_setup.sources import Source, Sources
@@ -35,17 +35,15 @@ _NOT_OF_MODELS: Final = frozenset(
 
 def imported(tree: ast.Module) -> frozenset[str]:
     """Return the dotted names that a module imports, including imports in functions. Relative names begin with dots."""
-    return frozenset(_imported(tree))
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            yield module
-            yield from (f"{module.rstrip('.') + '.' if node.module else module}{alias.name}" for alias in node.names)
+            before = f"{module}." if node.module else module
+            names.update([module, *(f"{before}{alias.name}" for alias in node.names)])
+    return frozenset(names)
 
 
 def libraries_in(names: Iterable[str]) -> frozenset[str]:

@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.app_setup.dependency_files import Declaration, declaration, install_command, scripts
-from pandaprobe_otel.app_setup.edits import is_provider, with_handler, with_init, with_provider
+from pandaprobe_otel.app_setup.dependency_files import declaration, install_command, scripts
+from pandaprobe_otel.app_setup.edits import Edit, is_provider, with_handler, with_init, with_provider
 from pandaprobe_otel.app_setup.entry_points import EntryPoint, entry_points
-from pandaprobe_otel.app_setup.imports import (
-    has_model_instrumentation,
-    imported,
-    libraries_in,
-    other_products,
-)
+from pandaprobe_otel.app_setup.imports import has_model_instrumentation, imported, libraries_in, other_products
 from pandaprobe_otel.app_setup.sources import MAX_FILES, Source, Sources, read_source, read_sources
 
 BY_HAND: Final = ("import pandaprobe_otel", "pandaprobe_otel.init()")
 """Lines for an author who adds them by hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """New content of one file, as bytes in the file's own encoding."""
-
-    path: Path
-    before: bytes
-    after: bytes
-
-    def diff(self) -> str:
-        """Return the unified diff."""
-        before, after = (
-            text.decode("utf-8", "replace").splitlines(keepends=True) for text in (self.before, self.after)
-        )
-        return "".join(difflib.unified_diff(before, after, f"a/{self.path.as_posix()}", f"b/{self.path.as_posix()}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,57 +44,29 @@ def propose(root: Path, *, version: str, entry: Path | None = None) -> Proposal:
     libraries = tuple(sorted(libraries_in(everything)))
     extras = f"[{','.join(name.replace('_', '-') for name in libraries)}]" if libraries else ""
     requirement = f"pandaprobe-otel{extras}>={version}"
-    if any(_is_ours(name) for name in everything):
-        return _nothing(
-            requirement, libraries, root, ("This project imports pandaprobe_otel already.",), is_set_up=True
-        )
+    install = install_command(root, requirement, is_declared=False)
+    nothing = Proposal(edits=(), requirement=requirement, libraries=libraries, install=install, notes=())
+    if any(name == "pandaprobe_otel" or name.startswith("pandaprobe_otel.") for name in everything):
+        return replace(nothing, notes=("This project imports pandaprobe_otel already.",), is_set_up=True)
     notes = _notes(sources, everything, libraries)
     chosen = _named(root, entry, sources) if entry is not None else entry_points(sources, scripts(root))
     if entry is None and (provider := _provider_edit(sources, everything)) is not None:
-        return _complete(root, [provider], requirement, libraries, notes)
+        return _with_edits(nothing, root, [provider], notes)
     if len(chosen) > 1 and chosen[0].kind != "django":
-        return _nothing(requirement, libraries, root, notes, choices=chosen)
+        return replace(nothing, notes=notes, choices=chosen)
     edits = [edit for point in chosen if (edit := _edit(point)) is not None]
     if not edits or len(edits) < len(chosen):
-        return _nothing(requirement, libraries, root, (*notes, *_why_by_hand(root, chosen)), by_hand=True)
-    return _complete(root, edits, requirement, libraries, (*notes, *(f"{_posix(one)}: {one.reason}" for one in chosen)))
+        return replace(nothing, notes=(*notes, *_why_by_hand(root, chosen)), by_hand=True)
+    return _with_edits(nothing, root, edits, (*notes, *(f"{_posix(one)}: {one.reason}" for one in chosen)))
 
 
-def _complete(
-    root: Path, edits: list[Edit], requirement: str, libraries: tuple[str, ...], notes: Sequence[str]
-) -> Proposal:
-    declared = declaration(root, requirement)
-    if declared is not None and not declared.is_there:
-        edits = [*edits, _edit_of_declaration(declared)]
-    return Proposal(
-        edits=tuple(edits),
-        requirement=requirement,
-        libraries=libraries,
-        install=install_command(root, requirement, is_declared=declared is not None),
-        notes=tuple(notes),
-    )
-
-
-def _nothing(
-    requirement: str,
-    libraries: tuple[str, ...],
-    root: Path,
-    notes: Sequence[str],
-    *,
-    choices: tuple[EntryPoint, ...] = (),
-    by_hand: bool = False,
-    is_set_up: bool = False,
-) -> Proposal:
-    return Proposal(
-        edits=(),
-        requirement=requirement,
-        libraries=libraries,
-        install=install_command(root, requirement, is_declared=False),
-        notes=tuple(notes),
-        choices=choices,
-        by_hand=by_hand,
-        is_set_up=is_set_up,
-    )
+def _with_edits(proposal: Proposal, root: Path, edits: list[Edit], notes: tuple[str, ...]) -> Proposal:
+    """Return the proposal with edits, and with the edit that declares the requirement."""
+    declared = declaration(root, proposal.requirement)
+    if declared is not None and declared.before != declared.after:
+        edits = [*edits, declared]
+    install = install_command(root, proposal.requirement, is_declared=declared is not None)
+    return replace(proposal, edits=tuple(edits), install=install, notes=notes)
 
 
 def _notes(sources: Sources, everything: frozenset[str], libraries: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,10 +91,6 @@ def _why_by_hand(root: Path, chosen: Sequence[EntryPoint]) -> tuple[str, ...]:
 
 def _posix(point: EntryPoint) -> str:
     return point.source.path.as_posix()
-
-
-def _is_ours(name: str) -> bool:
-    return name == "pandaprobe_otel" or name.startswith("pandaprobe_otel.")
 
 
 def _named(root: Path, entry: Path, sources: Sources) -> tuple[EntryPoint, ...]:
@@ -177,10 +123,4 @@ def _edit(point: EntryPoint) -> Edit | None:
 
 
 def _as_edit(source: Source, text: str | None) -> Edit | None:
-    if text is None:
-        return None
-    return Edit(source.path, source.text.encode(source.encoding), text.encode(source.encoding))
-
-
-def _edit_of_declaration(declared: Declaration) -> Edit:
-    return Edit(declared.path, declared.before.encode(), declared.after.encode())
+    return None if text is None else Edit.of_text(source.path, source.text, text, source.encoding)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceBuffer, TraceSegment
-from pandaprobe_otel.mapping.sdk_span import EndedSpan
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -77,19 +77,29 @@ class Assembler:
         context = span.context  # read once, because reading a property of an SDK span is a call
         if context is not None:
             buffer = self._buffer(context.trace_id, now)
-            before = len(buffer.open)
+            self._open_spans += context.span_id not in buffer.open
             buffer.start(span, context.span_id, now)
-            self._open_spans += len(buffer.open) - before
 
     def ended(self, span: EndedSpan, now: float) -> int:
         """Add a span that has ended; return its approximate size in bytes."""
         trace_id, span_id = span[0][:2]  # a context is a tuple, and its properties are Python calls
         buffer = self._buffers.get(trace_id) or self._buffer(trace_id, now)
         self._touched.add(buffer)
-        before = len(buffer.open)
-        size = buffer.end(span, span_id, now)
-        self._open_spans += len(buffer.open) - before
+        if span_id in buffer.open:
+            buffer.lose(span_id, now)
+            self._open_spans -= 1
+        else:  # its start was not seen, or start and end arrived together
+            parent = parent_of(span)
+            if (parent is None or parent.is_remote) and buffer.is_entry(parent):
+                buffer.entries_ended_at = now
+        if buffer.ended:
+            buffer.ended.append(span)
+        else:
+            buffer.ended = [span]
+        size = size_of(span)
+        buffer.bytes += size
         self.bytes += size
+        buffer.last_change = now
         return size
 
     def lost(self, trace_id: int, span_id: int, now: float) -> None:
@@ -144,12 +154,17 @@ class Assembler:
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
-            if self._let_go(buffer, now):
-                self._touched.add(buffer)
-                continue
-            stage = self._stage(buffer, by)
-            if stage is not None:
-                yield self._take(buffer, stage, now)
+            if buffer.open or buffer.unreferenced:
+                before = len(buffer.open)
+                may_have_ended = buffer.let_go(now)
+                self._open_spans += len(buffer.open) - before
+                if may_have_ended:
+                    self._touched.add(buffer)
+                    continue
+            if buffer.ended and by >= self._complete_at(buffer):
+                yield self._take(buffer, self._closing_stage(buffer), now)
+            elif buffer.ended and by >= self._early_at(buffer):
+                yield self._take(buffer, self._early_stage(buffer), now)
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
@@ -179,13 +194,6 @@ class Assembler:
 
     # -- rules --------------------------------------------------------------------------------------------------------
 
-    def _stage(self, buffer: TraceBuffer, now: float) -> Stage | None:
-        if buffer.ended and now >= self._complete_at(buffer):
-            return self._closing_stage(buffer)
-        if buffer.ended and now >= self._early_at(buffer):
-            return self._early_stage(buffer)
-        return None
-
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
         """Return the time of the next check of a trace, if nothing changes before."""
         if buffer.unreferenced:
@@ -214,12 +222,6 @@ class Assembler:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
-        before = len(buffer.open)
-        may_have_ended = buffer.let_go(now)
-        self._open_spans += len(buffer.open) - before
-        return may_have_ended
-
     def _closing_stage(self, buffer: TraceBuffer) -> Stage:
         memory = buffer.memory
         if memory.running and not buffer.open_entries:
@@ -242,18 +244,14 @@ class Assembler:
         return buffer
 
     def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
-        segment = self._segment(buffer, stage, now)
-        if buffer.open:
-            self._touched.add(buffer)
-        else:
-            self._forget(buffer)
-        return segment
-
-    def _segment(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
         before = buffer.log_bytes
         self.bytes -= buffer.bytes
         segment = buffer.take(stage, now)
         self._log_bytes -= before - buffer.log_bytes
+        if buffer.open:
+            self._touched.add(buffer)
+        else:
+            self._forget(buffer)
         return segment
 
     def _forget(self, buffer: TraceBuffer) -> None:
@@ -276,8 +274,8 @@ class Assembler:
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            segment = self._segment(buffer, self._early_stage(buffer), now)
-            if too_many:
+            segment = self._take(buffer, self._early_stage(buffer), now)
+            if too_many and buffer.open:  # else `_take` has forgotten it
                 self._given_up += len(buffer.open)
                 self._forget(buffer)
             if segment.ended:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _RESOURCE: Final = ("service.", "telemetry.", "deployment.")
+"""Prefixes of the resource attributes that a trace contains. Others, such as a command line, must not reach the disk.
+"""
 
 
 SpanEvent: TypeAlias = "tuple[ReadableSpan | EndedSpan, bool]"
@@ -96,14 +98,11 @@ class SpanJournal:
             states.append(self._state(segment.trace_id, trace, segment.open[0].resource.attributes))
         else:
             del self._traces[segment.trace_id]
-            self._remember(segment)
+            if segment.memory.posted:
+                self._posted[segment.trace_id] = segment.memory
+                if len(self._posted) > REMEMBERED_TRACES:
+                    self._posted.popitem(last=False)
         return [JournalChange(cleared=_hex(segment.trace_id), states=states)] if trace.is_written else []
-
-    def _remember(self, segment: TraceSegment) -> None:
-        if segment.memory.posted:
-            self._posted[segment.trace_id] = segment.memory
-            if len(self._posted) > REMEMBERED_TRACES:
-                self._posted.popitem(last=False)
 
     def _trace(self, trace_id: int) -> _OpenTrace:
         trace = self._traces.get(trace_id)
@@ -151,13 +150,8 @@ class SpanJournal:
             tags=memory.tags,
             is_remote=memory.is_remote,
             open_spans=trace.open_spans,
-            resource=encode_json(_shown(resource)).decode(),
+            resource=encode_json({key: resource[key] for key in resource if key.startswith(_RESOURCE)}).decode(),
         )
-
-
-def _shown(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resource attributes that a trace contains. Others, such as a command line, must not reach the disk."""
-    return {key: value for key, value in resource.items() if key.startswith(_RESOURCE)}
 
 
 def _hex(trace_id: int) -> str:

@@ -1,14 +1,14 @@
 """Queue of events about running spans, for a local server.
 
-It is bounded. When it is full, it drops the texts of streams first, then inputs and outputs, then begins of spans. The
-next request tells the server that its view is incomplete. Delivery does not depend on this queue.
+It is bounded. When it is full, it drops inputs and outputs first, then begins of spans. The next request tells the
+server that its view is incomplete. Delivery does not depend on this queue.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -19,36 +19,34 @@ MOST_IN_POST: Final = 480
 """Spans in one request. The server takes 500 events, so the texts of streams have room."""
 MOST_BYTES_IN_POST: Final = 256 << 10
 
-Kind = Literal["b", "t", "e"]
+Kind = Literal["b", "e"]
 _CONTENT: Final = ("input", "output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvent:
-    """Event as it is sent: `b` means that a span began, `t` is its text so far, `e` means that it ended."""
+    """Event of a span as it is sent: `b` means that it began, `e` means that it ended."""
 
     kind: Kind
     trace_id: str
-    span_id: str
     encoded: bytes
 
     @classmethod
-    def of_span(cls, kind: Literal["b", "e"], trace_id: str, span: Mapping[str, Any]) -> LiveEvent:
+    def of_span(cls, kind: Kind, trace_id: str, span: Mapping[str, Any]) -> LiveEvent:
         """Return the event of a span's begin or end, in PandaProbe's form."""
         encoded = orjson.dumps({"k": kind, "trace_id": trace_id, "span": span})
-        return cls(kind=kind, trace_id=trace_id, span_id=span["span_id"], encoded=encoded)
-
-    @classmethod
-    def of_text(cls, trace_id: str, span_id: str, text: str) -> LiveEvent:
-        """Return the event with a stream's text so far."""
-        encoded = orjson.dumps({"k": "t", "trace_id": trace_id, "span_id": span_id, "text": text})
-        return cls(kind="t", trace_id=trace_id, span_id=span_id, encoded=encoded)
+        return cls(kind=kind, trace_id=trace_id, encoded=encoded)
 
     def without_content(self) -> LiveEvent:
         """Return the event without input and output."""
         body = orjson.loads(self.encoded)
         body["span"] = {name: value for name, value in body["span"].items() if name not in _CONTENT}
-        return LiveEvent(kind=self.kind, trace_id=self.trace_id, span_id=self.span_id, encoded=orjson.dumps(body))
+        return replace(self, encoded=orjson.dumps(body))
+
+
+def text_event(trace_id: str, span_id: str, text: str) -> bytes:
+    """Return the event with a stream's text so far, as it is sent. It does not wait in the queue."""
+    return orjson.dumps({"k": "t", "trace_id": trace_id, "span_id": span_id, "text": text})
 
 
 class LiveQueue:
@@ -67,14 +65,16 @@ class LiveQueue:
         """Add an event; drop others if there is no room."""
         self._events.append(event)
         self._bytes += len(event.encoded)
+        if self._bytes > MOST_BYTES:
+            self.mark(each.trace_id for each in self._events)
+            self._replace([each.without_content() for each in self._events])
         if self._is_full():
-            self._drop(lambda each: each.kind == "t")
-        if self._is_full() and self._bytes > MOST_BYTES:
-            self._strip()
-        if self._is_full():
-            self._drop(lambda each: each.kind == "b")
+            self.mark(each.trace_id for each in self._events if each.kind == "b")
+            self._replace([each for each in self._events if each.kind != "b"])
         while self._is_full():
-            self._forget(self._events.popleft())
+            lost = self._events.popleft()
+            self._bytes -= len(lost.encoded)
+            self._incomplete.add(lost.trace_id)
 
     def forget(self, trace_ids: Collection[str]) -> None:
         """Drop the events of traces that are delivered now."""
@@ -84,7 +84,8 @@ class LiveQueue:
 
     def lose(self) -> None:
         """Drop everything, because the server does not accept it."""
-        self._drop(lambda _: True)
+        self.mark(each.trace_id for each in self._events)
+        self._replace([])
 
     def mark(self, trace_ids: Iterable[str]) -> None:
         """Note traces whose events were never added."""
@@ -92,8 +93,9 @@ class LiveQueue:
 
     def take(self) -> bytes:
         """Return the body of the next request: the oldest events, as many as it may contain."""
-        parts = [orjson.dumps({"k": "i", "trace_id": trace_id}) for trace_id in sorted(self._incomplete)[:MOST_IN_POST]]
-        self._incomplete.difference_update([*sorted(self._incomplete)[:MOST_IN_POST]])
+        told = sorted(self._incomplete)[:MOST_IN_POST]
+        self._incomplete.difference_update(told)
+        parts = [orjson.dumps({"k": "i", "trace_id": trace_id}) for trace_id in told]
         size = sum(map(len, parts))
         while self._events and len(parts) < MOST_IN_POST:
             event = self._events[0]
@@ -107,20 +109,6 @@ class LiveQueue:
 
     def _is_full(self) -> bool:
         return len(self._events) > MOST_EVENTS or self._bytes > MOST_BYTES
-
-    def _drop(self, wanted: Callable[[LiveEvent], bool]) -> None:
-        for event in self._events:
-            if wanted(event):
-                self._incomplete.add(event.trace_id)
-        self._replace([event for event in self._events if not wanted(event)])
-
-    def _strip(self) -> None:
-        self._incomplete.update(event.trace_id for event in self._events)
-        self._replace([event if event.kind == "t" else event.without_content() for event in self._events])
-
-    def _forget(self, event: LiveEvent) -> None:
-        self._bytes -= len(event.encoded)
-        self._incomplete.add(event.trace_id)
 
     def _replace(self, kept: list[LiveEvent]) -> None:
         self._events = deque(kept)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
+from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue, text_event
 from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
@@ -235,7 +235,7 @@ class LiveSpans:
 
     def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:
         """Send events, and the texts so far of streams whose spans were sent."""
-        texts = [event.encoded for event in self._texts_of(told)] if told else []
+        texts = self._texts_of(told) if told else []
         if texts:
             body = b"[" + b",".join([*([body[1:-1]] if body != b"[]" else []), *texts]) + b"]"
         if body == b"[]":
@@ -247,8 +247,8 @@ class LiveSpans:
         else:
             self._has_failed = True
 
-    def _texts_of(self, told: Collection[tuple[int, int]]) -> list[LiveEvent]:
-        events: list[LiveEvent] = []
+    def _texts_of(self, told: Collection[tuple[int, int]]) -> list[bytes]:
+        events: list[bytes] = []
         for stream in open_streams.open_streams():
             ids = stream.span_ids()
             if ids not in told or len(events) >= _MOST_TEXTS:
@@ -261,7 +261,7 @@ class LiveSpans:
             if text and self._texts.get(ids) != len(text):
                 self._texts[ids] = len(text)
                 shown = clean_text(text[-_LONGEST_TEXT:])
-                events.append(LiveEvent.of_text(trace_uuid(ids[0]), span_uuid(*ids), shown))
+                events.append(text_event(trace_uuid(ids[0]), span_uuid(*ids), shown))
         return events
 
     def _pause(self) -> None:

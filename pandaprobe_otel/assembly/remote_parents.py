@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, TraceState, get_current_span
+from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
 
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, begun, parent_of, read_ended, read_span
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 STANDS_FOR: Final = "pandaprobe"
 """Key of `tracestate`; its value is a span id in 16 hexadecimal digits."""
-_LEAVING: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
+LEAVING: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
+"""Kinds of spans that call another process."""
 _PLUMBING: Final = ("http.", "rpc.", "messaging.", "net.", "network.", "url.", "mcp.", "db.", "faas.")
 _GENAI: Final = ("gen_ai.operation", "gen_ai.request", "gen_ai.system", "gen_ai.tool", "llm.model", "llm.request")
 """GenAI attribute names that spans have at their start. If a span has none, its children appear one level too high."""
@@ -31,18 +32,19 @@ _GENAI: Final = ("gen_ai.operation", "gen_ai.request", "gen_ai.system", "gen_ai.
 def mark(span: Span, *, leaves_out: bool) -> None:
     """Name the replacement of a span that has just started; called by the app's threads.
 
+    Does nothing for a span whose kind is not in `LEAVING` and whose trace state is the default one.
     `leaves_out`: True if transport spans may be left out. They are recognized by the attributes that they have at their
     start. If a span gets its attributes later, `SpanFilter` keeps it if it may be a parent in another process.
     """
     context, parent, kind = begun(span)
     if context is None or parent is None:
         return
-    state = context.trace_state  # compared with the usual state, because its length is a Python call
-    is_named = state is not DEFAULT_TRACE_STATE and STANDS_FOR in state
+    state = context.trace_state
+    is_named = STANDS_FOR in state
     if parent.is_remote:  # the entry was meant for this span, which is sent and is the parent of its children
         if is_named:
             _set_state(span, context, state.delete(STANDS_FOR))
-    elif leaves_out and kind in _LEAVING and _is_plumbing(span):
+    elif leaves_out and kind in LEAVING and _is_plumbing(span):
         if not is_named:  # else its parent is left out too, and both have the same replacement
             _set_state(span, context, state.add(STANDS_FOR, f"{parent.span_id:016x}"))
     elif is_named and not _is_plumbing(span):

@@ -32,7 +32,6 @@ _MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
     "gcp.vertex.agent": ("execute_tool (merged)",),
 }
 """Framework scopes, with name prefixes of their spans that only pass messages on or repeat another span."""
-_NOTHING: Final[tuple[str, ...]] = ()
 
 
 class SpanFilter:
@@ -52,7 +51,7 @@ class SpanFilter:
 
     def is_wanted(self, views: Sequence[SpanView]) -> bool:
         """Return whether to send a trace with these spans, whether ended or open."""
-        return self._selection != "agent" or any(is_genai(view) for view in views)
+        return self._selection != "agent" or any(map(is_genai, views))
 
     def keeps_for_sure(self, view: SpanView) -> bool:
         """Return whether a running span will be kept, whatever attributes it still gets."""
@@ -74,8 +73,12 @@ class SpanFilter:
         out.
         """
         parents = memory.parents or {}
-        if self._selection == "agent" and not (open_views or parents) and all(map(_is_plain_work, views)):
-            return tuple(views)
+        if self._selection == "agent" and not (open_views or parents):
+            for view in views:
+                if not is_work(view) or view.scope_name in _MACHINERY or view.parent_is_remote:
+                    break
+            else:
+                return tuple(views)  # all are sent with their own parents, as in most traces
         here = {view.span_id: view for view in (*views, *open_views)}
         needed = (memory.sent_below or set()) | {named for span in ended if (named := named_in(span[0])) is not None}
         for view in open_views:
@@ -113,11 +116,6 @@ class SpanFilter:
         return may_be or view.span_id in needed
 
 
-def _is_plain_work(view: SpanView) -> bool:
-    """Return whether the span is sent with its own parent, whatever the rest of its trace is."""
-    return is_work(view) and view.scope_name not in _MACHINERY and not view.parent_is_remote
-
-
 def is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
     """Return whether the app's function selects the span; if it fails, the span must not be sent."""
     try:
@@ -148,7 +146,7 @@ def _may_be_a_parent_elsewhere(span: EndedSpan, view: SpanView, here: Mapping[in
 
 def _is_noise(view: SpanView) -> bool:
     """Return whether the span shows only transport or a framework's internal machinery, not an agent's work."""
-    return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
+    return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, ()))
 
 
 def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 from opentelemetry.sdk.resources import Resource
@@ -14,9 +14,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from pandaprobe_otel.mapping import SpanView
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _BYTES: Final = "$bytes"
 _STRUCTURE: Final = (
@@ -36,7 +33,9 @@ _STRUCTURE: Final = (
 
 def encode_span(view: SpanView, *, content: bool) -> bytes:
     """Return the record of a span, ended or not. Without `content`, it has only names, times, models and usage."""
-    attributes = view.attributes if content else _structure(view.attributes)
+    attributes = view.attributes
+    if not content:
+        attributes = {key: value for key, value in attributes.items() if key.startswith(_STRUCTURE)}
     record: dict[str, Any] = {
         "name": view.name,
         "trace_id": f"{view.trace_id:032x}",
@@ -69,7 +68,7 @@ def decode_span(data: bytes, resource: Mapping[str, Any]) -> ReadableSpan:
             parent=None if parent_id is None else _context(trace_id, int(parent_id, 16), record["parent_is_remote"]),
             resource=Resource(resource),
             attributes=record["attributes"],
-            events=_events(record["events"]),
+            events=[Event(name, attributes, timestamp=time_ns) for name, time_ns, attributes in record["events"]],
             links=[Link(_context(int(trace, 16), int(span, 16))) for trace, span in record["links"]],
             kind=SpanKind[record["kind"]],
             instrumentation_scope=InstrumentationScope(*record["scope"]),
@@ -89,10 +88,6 @@ def encode_json(value: Any) -> bytes:
         return json.dumps(value, default=_plain, separators=(",", ":")).encode()
 
 
-def _structure(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in attributes.items() if key.startswith(_STRUCTURE)}
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return {_BYTES: base64.b64encode(value).decode()}
@@ -105,7 +100,3 @@ def _restore(value: dict[str, Any]) -> Any:
 
 def _context(trace_id: int, span_id: int, is_remote: bool = False) -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote, TraceFlags(TraceFlags.SAMPLED))
-
-
-def _events(rows: Sequence[Any]) -> list[Event]:
-    return [Event(name, attributes, timestamp=time_ns) for name, time_ns, attributes in rows]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
+from pandaprobe_otel.mapping.sdk_span import EndedSpan
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -131,28 +131,14 @@ class TraceBuffer:
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
         """Add a span that has started."""
-        if self._is_entry(span.parent):
+        parent = span.parent
+        if (parent is None or parent.is_remote) and self.is_entry(parent):
             self.open_entries[span_id] = None
         self.open[span_id] = _reference(span)
         self.last_change = now
 
-    def end(self, span: EndedSpan, span_id: int, now: float) -> int:
-        """Add a span that has ended; return its approximate size in bytes."""
-        if span_id in self.open:
-            self.lose(span_id, now)
-        elif self._is_entry(parent_of(span)):  # its start was not seen, or start and end arrived together
-            self.entries_ended_at = now
-        if self.ended:
-            self.ended.append(span)
-        else:
-            self.ended = [span]
-        size = size_of(span)
-        self.bytes += size
-        self.last_change = now
-        return size
-
     def lose(self, span_id: int, now: float) -> None:
-        """Remove an open span that has ended but was lost."""
+        """Remove a span from the open ones."""
         self.open.pop(span_id, None)
         if span_id in self.open_entries:
             del self.open_entries[span_id]
@@ -184,32 +170,30 @@ class TraceBuffer:
 
     def take(self, stage: Stage, now: float) -> TraceSegment:
         """Return the spans that have ended since the last segment as a new segment."""
+        logs: tuple[Any, ...] = ()
+        if self.logs:
+            logs = tuple(record for span in self.ended for record in self.logs.pop(span[0].span_id, ()))
+            self.log_bytes -= sum(map(log_size, logs))
         segment = TraceSegment(
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
-            open=tuple(span for each in self.open.values() if (span := each()) is not None),
+            open=tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else (),
             is_remote=self.memory.is_remote,
             memory=self.memory,
-            logs=tuple(record for span in self.ended for record in self._logs_of(span)) if self.logs else (),
+            logs=logs,
             abandoned=self.abandoned,
         )
-        self.log_bytes -= sum(map(log_size, segment.logs))
         self.ended = self.abandoned = ()
         self.bytes = 0
         self.last_segment = now
         return segment
 
-    def _logs_of(self, span: EndedSpan) -> Sequence[Any]:
-        return self.logs.pop(span[0].span_id, ())
-
-    def _is_entry(self, parent: SpanContext | None) -> bool:
-        """Remember a span's parent; return whether the span is a local root."""
+    def is_entry(self, parent: SpanContext | None) -> bool:
+        """Remember the parent of a span without a parent here; return whether the span is a local root."""
         if parent is None:
             self.memory.has_root = True
             return True
-        if not parent.is_remote:
-            return False
         self.memory.has_remote_parent = True
         return not self.awaits_root and parent.span_id not in self.open  # an open parent here is in this process
 

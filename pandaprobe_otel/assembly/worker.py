@@ -116,6 +116,8 @@ class Worker:
         """Spans, open or ended, whose start the worker has not seen, in order; the keys identify their contexts."""
         self._ended: deque[EndedSpan | None] = deque()
         """Ended spans whose start the worker has seen, and the empty places that account for text."""
+        self._arrived: deque[EndedSpan] = deque()
+        """Ended spans on their way to the assembler. After an interrupt in `flush`, the next round goes on."""
         self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
         """Trace and span ids of ended spans that had no room."""
         self._places = self._max_bytes // _PLACE
@@ -189,8 +191,8 @@ class Worker:
             return False
         try:
             self._drain()
-            now = self._monotonic()
-            self._taken(sum(self._end(fields_of(span), now) for span in spans))
+            self._arrived.extend(map(fields_of, spans))
+            self._end_arrived(self._monotonic())
         finally:
             self._work_lock.release()
         self._wake.set()  # even if the worker is about to sleep
@@ -221,7 +223,7 @@ class Worker:
         self._wake.set()
         if done:
             return 0
-        arrived = (*self._new.copy().values(), *self._ended.copy())
+        arrived = (*self._new.copy().values(), *self._ended.copy(), *self._arrived.copy())
         return sum(isinstance(seen, tuple) for seen in arrived) + self._assembler.ended_spans
 
     # -- the app's side -----------------------------------------------------------------------------------------------
@@ -352,11 +354,11 @@ class Worker:
         The ends are counted before the starts are taken, so the ancestors of every ended span are known. A trace
         therefore never looks complete while an ancestor of its spans is open.
         """
-        now, ended, waiting = self._monotonic(), 0, len(self._ended)
+        now, waiting, is_child = self._monotonic(), len(self._ended), self._forked_at_ns > 0
         for key, seen in self._new.copy().items():  # an atomic copy, because the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                ended += self._end(seen, now)
+                self._arrived.append(seen)
                 continue
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
@@ -366,27 +368,22 @@ class Worker:
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         for _ in range(waiting):
-            if (span := self._ended.popleft()) is not None and not self._is_copy(span):
-                ended += self._end(span, now)
-        self._taken(ended)
+            if (span := self._ended.popleft()) is not None and not (is_child and self._is_copy(span)):
+                self._arrived.append(span)
+        self._end_arrived(now)
 
-    def _end(self, span: EndedSpan, now: float) -> bool:
-        """Pass the end of a span to the assembler, unless the span is not sampled; return whether it was passed."""
-        context = span[0]
-        if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
-            return False
-        if self._journal is not None or self._watch is not None:
-            self._events.append((span, self._assembler.has_open(*context[:2])))
-        self._assembler.ended(span, now)
-        return True
-
-    def _is_copy(self, span: EndedSpan) -> bool:
-        """Return whether this is a forked child and the span belongs to the parent process, which ends it too."""
-        if not self._forked_at_ns or span[0] is None or start_of(span) >= self._forked_at_ns:
-            return False
-        return not self._assembler.has_open(*span[0][:2])
-
-    def _taken(self, ended: int) -> None:
+    def _end_arrived(self, now: float) -> None:
+        """Pass the ends of sampled spans to the assembler, and tell the ledger, the journal and the live view."""
+        ended = 0
+        while self._arrived:
+            span = self._arrived.popleft()
+            context = span[0]
+            if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
+                continue
+            if self._journal is not None or self._watch is not None:
+                self._events.append((span, self._assembler.has_open(*context[:2])))
+            self._assembler.ended(span, now)
+            ended += 1
         if ended:
             self._ledger.ended(ended)
         events, self._events = self._events, []
@@ -397,3 +394,7 @@ class Worker:
                 self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
         if self._watch is not None and events:
             self._watch(events)
+
+    def _is_copy(self, span: EndedSpan) -> bool:
+        """Return whether, in a forked child, the span belongs to the parent process, which ends it too."""
+        return start_of(span) < self._forked_at_ns and not (span[0] and self._assembler.has_open(*span[0][:2]))

@@ -34,22 +34,6 @@ class ArgumentReader:
     `unknown_names`). The reader does not validate: a call with wrong arguments raises in the function itself.
     """
 
-    __slots__ = (
-        "_defaults",
-        "_filters",
-        "_hidden",
-        "_keep_object",
-        "_markers",
-        "_may_collide",
-        "_named",
-        "_only",
-        "_positional",
-        "_rest",
-        "_skip",
-        "_template",
-        "_words",
-    )
-
     def __init__(
         self,
         function: Callable[..., Any],

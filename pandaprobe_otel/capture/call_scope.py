@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import time_ns
 from typing import Any
 
@@ -13,17 +14,18 @@ from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
 from pandaprobe_otel.capture.content import StreamContent, encode, is_result, stream_text
 from pandaprobe_otel.capture.span_lifetime import Activity, start
 from pandaprobe_otel.capture.span_plan import SpanPlan
+from pandaprobe_otel.capture.wrapping import Scope
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.process.guard import failed
 
 
-class Call(Activity):
+class Call(Activity, Scope):
     """A span around one call of a decorated function. None of its methods raises."""
 
     __slots__ = ("_content", "_metadata", "_recipe")
 
     def __init__(self, recipe: CallRecipe, span: Span, context: Context, names_trace: bool) -> None:
-        super().__init__(span, context, names_trace)
+        self.context, self.span, self.names_trace, self._token = context, span, names_trace, None  # as `Activity` does
         self._recipe = recipe
         self._content: StreamContent | None = None
         self._metadata: Mapping[str, Any] | None = recipe.plan.metadata
@@ -86,23 +88,14 @@ class Call(Activity):
             failed("the output of a call", error)
 
 
+@dataclass(slots=True, kw_only=True)
 class CallRecipe:
     """The rules by which the calls of one decorated function are traced."""
 
-    __slots__ = ("_read", "captures_output", "plan", "reduce")
-
-    def __init__(
-        self,
-        plan: SpanPlan,
-        *,
-        read: ArgumentReader | None,
-        captures_output: bool,
-        reduce: Callable[[list[Any]], Any] | None,
-    ) -> None:
-        self.plan = plan
-        self.captures_output = captures_output
-        self.reduce = reduce
-        self._read = read
+    plan: SpanPlan
+    read: ArgumentReader | None
+    captures_output: bool
+    reduce: Callable[[list[Any]], Any] | None
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Start the span of a call; return None if spans go nowhere. Does not raise."""
@@ -110,10 +103,9 @@ class CallRecipe:
         if started is None:
             return None
         call = Call(self, *started)
-        read = self._read
         try:
-            if read is not None:
-                call.show_input(args, kwargs, read)
+            if self.read is not None:
+                call.show_input(args, kwargs, self.read)
             return call
         except BaseException:  # an interrupt arrived while code of the arguments ran
             call.interrupted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
@@ -26,38 +27,30 @@ _FEW: Final = 16
 _SHORT: Final = 256
 
 
-class _Encoders:
-    """Encoders, loaded on first use, because decorated libraries may run untraced."""
+@cache
+def _encoders() -> tuple[Callable[[Any], bytes], Callable[[object, int], str]]:
+    """Return a quick and a careful encoder, loaded on first use, because decorated libraries may run untraced."""
+    import orjson
 
-    __slots__ = ("careful", "quick")
+    from pandaprobe_otel.mapping.clean import encode as careful
 
-    def __init__(self) -> None:
-        import orjson
-
-        from pandaprobe_otel.mapping.clean import encode as careful
-
-        self.careful = careful
-        self.quick = orjson.dumps
-
-
-_encoders: list[_Encoders] = []
+    return orjson.dumps, careful
 
 
 def encode(value: object, max_bytes: int = 262_144) -> str:
     """Return the value as JSON text of at most `max_bytes` bytes (at least 256). Never raises because of the value."""
-    if not _encoders:
-        _encoders.append(_Encoders())
+    quick, careful = _encoders()
     kind = type_of(value)
     if (kind is dict or kind is list) and _is_simple(value, 1):
         # Half the cost of `clean`, for the arguments and results of most tool calls.
         try:
-            text = _encoders[0].quick(value).decode()
+            text = quick(value).decode()
         except (TypeError, ValueError):  # a key that is not text, a lone surrogate, a number over 64 bits
             pass
         else:
             if len(text) * 4 <= max_bytes and "\\u0000" not in text:
                 return text
-    return _encoders[0].careful(value, max_bytes)
+    return careful(value, max_bytes)
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:
@@ -115,7 +108,10 @@ class StreamContent:
         elif type(item) is str and not self._parts:
             self._join(item)
         else:
-            self._leave_text()
+            if self._texts:  # from here on, the items are a list
+                self._parts = [encode(text) for text in self._texts]
+                self._texts = []
+                self._missing = min(self._missing, 1)
             self._append(item)
 
     def text(self) -> str:
@@ -151,12 +147,6 @@ class StreamContent:
             self._texts.append(kept)
             self._left -= len(kept)
         self._missing += len(text) - len(kept)
-
-    def _leave_text(self) -> None:
-        if self._texts:
-            self._parts = [encode(text) for text in self._texts]
-            self._texts = []
-            self._missing = min(self._missing, 1)
 
     def _append(self, item: Any) -> None:
         if self._left <= 0:

@@ -245,7 +245,7 @@ def decorate(target: F, options: SpanOptions) -> F:
         )
     name = options.name or _name_of(function)
     plan = options.plan(name, _place_of(function))
-    recipe = CallRecipe(plan, read=read, captures_output=captured is not False, reduce=options.reduce)
+    recipe = CallRecipe(plan=plan, read=read, captures_output=captured is not False, reduce=options.reduce)
     if options.kind == "TOOL":
         return wrap(_answered(target, name, read), recipe.open)
     return wrap(target, recipe.open)
@@ -266,7 +266,10 @@ def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
         for name, member in vars(target).items()
         if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod)))
     }
-    named = {name: _names_of_parameters(member) for name, member in members.items()}
+    named = {
+        name: frozenset(p.name for p in parameters_of(getattr(member, "__func__", member)))
+        for name, member in members.items()
+    }
     known = frozenset[str]().union(*named.values())
     for name, member in members.items():
         # A name that an argument of another method has is not a mistake here.
@@ -280,10 +283,6 @@ def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
         )
         setattr(target, name, decorate(member, mine))
     return target
-
-
-def _names_of_parameters(member: Any) -> frozenset[str]:
-    return frozenset(p.name for p in parameters_of(getattr(member, "__func__", member)))
 
 
 def _without(names: Collection[str], others: Collection[str]) -> tuple[str, ...]:

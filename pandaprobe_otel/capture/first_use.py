@@ -116,9 +116,9 @@ def _nobody_traces() -> bool:
     """Return whether spans go nowhere: neither to PandaProbe nor to a provider of the app."""
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
-    from pandaprobe_otel.capture.tracers import chosen_tracer_provider
+    from pandaprobe_otel.capture.tracers import state
 
-    return chosen_tracer_provider() is None and isinstance(get_tracer_provider(), ProxyTracerProvider)
+    return state.chosen is None and isinstance(get_tracer_provider(), ProxyTracerProvider)
 
 
 def _is_test_run() -> bool:

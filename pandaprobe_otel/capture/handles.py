@@ -175,7 +175,7 @@ class SpanHandle:
             self._do("set_token_usage", lambda activity: self._add_metadata(activity, {"token_usage": odd}))
         if self._plan.kind in ("LLM", "EMBEDDING"):  # an agent's sums would be counted a second time elsewhere
             counts = {names.USAGE_INPUT_TOKENS: prompt_tokens, names.USAGE_OUTPUT_TOKENS: completion_tokens}
-            self._set("set_token_usage", counts)
+            self._do("set_token_usage", lambda activity: activity.span.set_attributes(counts))
 
     def set_cost(self, *, total: float, **extra: float) -> None:
         """Set the cost of the call, in US dollars."""
@@ -220,9 +220,6 @@ class SpanHandle:
         self._trace_metadata.update(first_items(metadata))
         whole = {**metadata_in(activity.context), **self._trace_metadata}
         activity.span.set_attribute(names.METADATA, encode(whole))
-
-    def _set(self, what: str, attributes: Mapping[str, str | int]) -> None:
-        self._do(what, lambda activity: activity.span.set_attributes(attributes))
 
     def _set_json(self, what: str, name: str, value: object) -> None:
         self._do(what, lambda activity: activity.span.set_attribute(name, encode(value)))

@@ -113,7 +113,7 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
             context = home
         if plan.values is not None:
             context = with_values(plan.values, context)
-        attributes = plan.attributes()
+        attributes = plan.attributes or plan.make_attributes()
         if (values := attributes_in(context)) is not None:
             attributes = {**attributes, **values}
         if plan.metadata and not _has_local_parent(context):

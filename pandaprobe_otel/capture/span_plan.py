@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from opentelemetry.util.types import AttributeValue
@@ -34,39 +35,26 @@ def kind_of(kind: object) -> str:
     return "OTHER"
 
 
+@dataclass(slots=True, eq=False)
 class SpanPlan:
     """Span to be made, perhaps many times. `values` are its session, user, tags and metadata."""
 
-    __slots__ = ("_attributes", "_values", "function", "is_trace", "kind", "metadata", "model", "name", "values")
+    name: str
+    _: KW_ONLY
+    kind: str
+    is_trace: bool = False
+    model: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    values: TraceValues | None = None
+    function: str | None = None
+    attributes: dict[str, AttributeValue] = field(init=False, default_factory=dict[str, AttributeValue])
+    """Attributes that every such span starts with, shared by all; empty until `make_attributes` is called."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        kind: str,
-        is_trace: bool = False,
-        model: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        values: TraceValues | None = None,
-        function: str | None = None,
-    ) -> None:
-        self.name = name
-        self.kind = kind
-        self.is_trace = is_trace
-        self.model = model
-        self.metadata = None if metadata is None else first_items(metadata)
-        self.values = values
-        self.function = function
-        self._attributes: dict[str, AttributeValue] | None = None
+    def __post_init__(self) -> None:
+        self.metadata = None if self.metadata is None else first_items(self.metadata)
 
-    def attributes(self) -> dict[str, AttributeValue]:
-        """Return the attributes that every such span starts with: one shared dict, which must not be changed."""
-        made = self._attributes
-        if made is None:
-            made = self._attributes = self._made_attributes()
-        return made
-
-    def _made_attributes(self) -> dict[str, AttributeValue]:
+    def make_attributes(self) -> dict[str, AttributeValue]:
+        """Fill `attributes` and return them. Not done at the start, because decorated libraries may run untraced."""
         made: dict[str, AttributeValue] = {names.KIND: self.kind}
         if (operation := _OPERATIONS.get(self.kind)) is not None:
             made[names.OPERATION_NAME] = operation
@@ -78,4 +66,5 @@ class SpanPlan:
             made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
         if self.metadata:
             made[names.SPAN_METADATA] = encode(self.metadata)
+        self.attributes = made
         return made

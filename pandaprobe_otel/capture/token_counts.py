@@ -18,24 +18,6 @@ KNOWN: Final = (
     "accepted_prediction_tokens",
     "rejected_prediction_tokens",
 )
-_OF_PROVIDERS: Final = (
-    "input_tokens",
-    "inputTokens",
-    "promptTokens",
-    "output_tokens",
-    "outputTokens",
-    "completionTokens",
-    "totalTokens",
-    "cached_tokens",
-    "cache_read_input_tokens",
-    "cachedInputTokens",
-    "cacheReadInputTokens",
-    "cache_creation_input_tokens",
-    "cache_write_tokens",
-    "cache_write_input_tokens",
-    "cacheWriteInputTokens",
-    "reasoningTokens",
-)
 _DETAILS: Final = (
     "input_token_details",
     "output_token_details",
@@ -44,21 +26,22 @@ _DETAILS: Final = (
     "completion_tokens_details",
     "output_tokens_details",
 )
-_UNDERSTOOD: Final = frozenset((*KNOWN, *_OF_PROVIDERS))
-_MAX_COUNT: Final = 2**31 - 1
 
 
 def odd_counts(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return invalid counts and counts with unknown names, with a warning; None if there are none."""
+    from pandaprobe_otel.mapping.usage import BAG_NAMES  # loaded on use, because decorated libraries may run untraced
+
     odd: dict[str, Any] | None = None
     for name, value in usage.items():
-        if name in _UNDERSTOOD and type(value) is int and 0 <= value <= _MAX_COUNT:
+        is_known = name in KNOWN or name in BAG_NAMES
+        if is_known and type(value) is int and 0 <= value < 2**31:
             continue
         if value is None or (name in _DETAILS and isinstance(value, Mapping)):  # as in a provider's usage object
             continue
         odd = odd or {}
         odd[name] = value
-        if name not in _UNDERSTOOD:
+        if not is_known:
             why = f"{name} is not one of {', '.join(KNOWN)}"
         else:
             why = f"{name} is not a whole number from 0 to 2147483647"

@@ -26,6 +26,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
@@ -41,9 +42,9 @@ _MOST_METADATA: Final = 20_000
 _VALUES_KEY: Final = "pandaprobe-trace-values"
 
 _session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
-_baggage_key: list[str] = []
-
 _user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
+_baggage_key: list[str] = []
+"""Key of W3C baggage in contexts. Empty until `opentelemetry.baggage` is loaded: before that, there is no baggage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class TraceValues:
         if tags:
             attributes[names.TAGS] = tags
         if metadata:
-            attributes[names.METADATA] = _encode(metadata)
+            attributes[names.METADATA] = encode(metadata)
         return TraceValues(session=session, user=user, tags=tags, metadata=metadata, attributes=attributes)
 
 
@@ -113,8 +114,11 @@ def values_alone(context: Context) -> Context:
 
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
     """Return the attributes for a span that starts in this context; None if no value is set, as usual."""
-    values = cast("TraceValues | None", context.get(_VALUES_KEY))
-    session, user, baggage = _session.get(), _user.get(), _baggage_in(context)
+    values: Any = context.get(_VALUES_KEY)  # `cast` is a call, and this runs for each span
+    session, user = _session.get(), _user.get()
+    if not _baggage_key and "opentelemetry.baggage" in sys.modules:
+        _find_baggage_key()
+    baggage: Any = context.get(_baggage_key[0]) if _baggage_key else None
     if session is None and user is None and not baggage:
         return None if values is None else values.attributes
     result: dict[str, AttributeValue] = {}
@@ -135,21 +139,12 @@ def metadata_in(context: Context) -> Mapping[str, object]:
     return (values.metadata if values is not None else None) or {}
 
 
-def stamp(span: Span, parent_context: Context | None) -> None:
-    """Write the session, user, tags and metadata of `parent_context` (None: the current context) on a span.
-
-    Span processors call this in `on_start`. Attributes that the span already has were set explicitly and stay.
-    """
-    try:
-        wanted = attributes_in(parent_context if parent_context is not None else get_current())
-        if wanted is None:
-            return
-        present: Mapping[str, object] = getattr(span, "attributes", None) or {}
-        for name, value in wanted.items():
-            if name not in present:
-                span.set_attribute(name, value)
-    except Exception as error:  # noqa: BLE001 - runs for every span of the app; counted and logged
-        failed("stamp", error)
+def stamp(span: Span, wanted: Mapping[str, AttributeValue]) -> None:
+    """Write attributes (see `attributes_in`) on a span that starts. Those that it already has were set explicitly."""
+    present: Mapping[str, object] = getattr(span, "attributes", None) or {}
+    for name, value in wanted.items():
+        if name not in present:
+            span.set_attribute(name, value)
 
 
 class ContextBlock:
@@ -303,18 +298,11 @@ def context_executor(executor: Executor) -> Executor:
     return ContextExecutor(executor)
 
 
-def _baggage_in(context: Context) -> Mapping[str, object] | None:
-    """Return the W3C baggage of a context. The API hides the key, so it is read from a context with baggage.
+def _find_baggage_key() -> None:
+    """Read the key of W3C baggage, which the API hides, from a context with baggage."""
+    from opentelemetry.baggage import set_baggage
 
-    If `opentelemetry.baggage` is not loaded, there is no baggage, and loading it here would only cost time.
-    """
-    if not _baggage_key:
-        if "opentelemetry.baggage" not in sys.modules:
-            return None
-        from opentelemetry.baggage import set_baggage
-
-        _baggage_key.extend(set_baggage("key", "value", Context()))
-    return cast("Mapping[str, object] | None", context.get(_baggage_key[0]))
+    _baggage_key.extend(set_baggage("key", "value", Context()))
 
 
 def _values_in(context: Context) -> TraceValues | None:
@@ -340,9 +328,3 @@ def _mark_current_span(name: str, value: str | None) -> None:
             span.set_attribute(name, str(value))
     except Exception as error:  # noqa: BLE001 - a span class of another vendor ran; counted and logged
         failed("set_session or set_user", error)
-
-
-def _encode(metadata: Mapping[str, object]) -> str:
-    from pandaprobe_otel.mapping.clean import encode  # loads the JSON encoder, so it is imported on use
-
-    return encode(metadata)

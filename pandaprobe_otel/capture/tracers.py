@@ -17,48 +17,35 @@ class _State:
 
     def __init__(self) -> None:
         self.are_contexts_shared = False
+        """True if spans of another provider are among ours, so some parents never reach us."""
         self.is_first_use_over = False
         self.chosen: TracerProvider | None = None
+        """The provider chosen for this library; None for the global one."""
         self.cached: tuple[TracerProvider, Tracer] | None = None
 
 
-_state = _State()
+state: Final = _State()
 
 
 def use_tracer_provider(provider: TracerProvider | None) -> None:
     """Use this provider instead of the global one; with None, use the global one again."""
-    _state.chosen = provider
-
-
-def chosen_tracer_provider() -> TracerProvider | None:
-    """Return the provider chosen for this library; None for the global one."""
-    return _state.chosen
-
-
-def share_contexts() -> None:
-    """Note that spans of another provider are among ours, so some parents never reach us."""
-    _state.are_contexts_shared = True
-
-
-def are_contexts_shared() -> bool:
-    """Return whether `share_contexts` was called."""
-    return _state.are_contexts_shared
+    state.chosen = provider
 
 
 def current_tracer() -> Tracer | None:
     """Return the tracer to make spans with; None until a tracer provider is set up."""
-    provider = _state.chosen
+    provider = state.chosen
     if provider is None:
         provider = get_tracer_provider()
-    cached = _state.cached
+    cached = state.cached
     if cached is not None and cached[0] is provider:
         return cached[1]
-    if not _state.is_first_use_over:
+    if not state.is_first_use_over:
         first_use.begin()
-        _state.is_first_use_over = first_use.is_over()
-        provider = _state.chosen or get_tracer_provider()
+        state.is_first_use_over = first_use.is_over()
+        provider = state.chosen or get_tracer_provider()
     if isinstance(provider, ProxyTracerProvider):
         return None
     tracer = provider.get_tracer(SCOPE_NAME)
-    _state.cached = (provider, tracer)
+    state.cached = (provider, tracer)
     return tracer

@@ -10,15 +10,17 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from pandaprobe_otel.capture.span_lifetime import ContextSwitch
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
 
-class Scope(Protocol):
-    """Code around one call. None of its methods raises."""
+class Scope:
+    """Code around one call; this base does nothing. None of its methods raises."""
+
+    __slots__ = ()
 
     def resume(self) -> None:
         """Enter: code of the function is about to run."""
@@ -43,32 +45,10 @@ Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
 """Makes the scope of a call from its arguments; returns None to make none. Does not raise."""
 
 
-class _NoScope:
-    """Scope that does nothing."""
-
-    def resume(self) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def produced(self, item: Any, /) -> None:
-        pass
-
-    def returned(self, value: Any, /) -> None:
-        pass
-
-    def raised(self, error: BaseException, /) -> None:
-        pass
-
-    def interrupted(self) -> None:
-        pass
+_NO_SCOPE: Final = Scope()
 
 
-_NO_SCOPE: Final = _NoScope()
-
-
-class ContextScope(ContextSwitch, _NoScope):
+class ContextScope(ContextSwitch, Scope):
     """Scope that only sets an OpenTelemetry context."""
 
     def interrupted(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -125,48 +126,26 @@ def read_bool(raw: Any) -> bool:
     raise BadValueError("is neither true nor false")
 
 
-def read_rate(raw: Any) -> float:
-    """Return a share between 0 and 1."""
-    try:
-        rate = float(raw)
-    except (TypeError, ValueError):
-        raise BadValueError("is not a number") from None
-    if not 0.0 <= rate <= 1.0:
-        raise BadValueError("is not between 0 and 1")
-    return rate
+def number(convert: type[float], name: str, least: float, most: float, outside: str) -> Callable[[Any], Any]:
+    """Return a parser of numbers with bounds; `name` and `outside` complete its messages."""
+
+    def parse(raw: Any) -> Any:
+        try:
+            value = convert(raw)
+        except (TypeError, ValueError):
+            raise BadValueError(f"is not {name}") from None
+        if not least <= value <= most:
+            raise BadValueError(f"is {outside}")
+        return value
+
+    return parse
 
 
-def read_seconds(raw: Any) -> float:
-    """Return seconds, up to an hour."""
-    try:
-        seconds = float(raw)
-    except (TypeError, ValueError):
-        raise BadValueError("is not a number of seconds") from None
-    if not 0.0 <= seconds <= 3600.0:
-        raise BadValueError("is not between 0 and 3600 seconds")
-    return seconds
-
-
-def read_count(raw: Any) -> int:
-    """Return a whole number of at least 1."""
-    try:
-        count = int(raw)
-    except (TypeError, ValueError):
-        raise BadValueError("is not a whole number") from None
-    if count < 1:
-        raise BadValueError("is less than 1")
-    return count
-
-
-def read_bytes(raw: Any) -> int:
-    """Return a number of bytes, at least 1 MiB."""
-    try:
-        count = int(raw)
-    except (TypeError, ValueError):
-        raise BadValueError("is not a number of bytes") from None
-    if count < 1 << 20:
-        raise BadValueError("is less than 1048576 bytes")
-    return count
+read_rate: Final = number(float, "a number", 0.0, 1.0, "not between 0 and 1")
+"""Parser of a share."""
+read_seconds: Final = number(float, "a number of seconds", 0.0, 3600.0, "not between 0 and 3600 seconds")
+read_count: Final = number(int, "a whole number", 1, math.inf, "less than 1")
+read_bytes: Final = number(int, "a number of bytes", 1 << 20, math.inf, "less than 1048576 bytes")
 
 
 def one_of(*words: str) -> Callable[[Any], Any]:

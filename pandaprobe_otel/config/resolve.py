@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
@@ -202,18 +202,19 @@ def _resolve_one(
     from_file: Mapping[str, Any],
     problems: list[Problem],
 ) -> tuple[Any, str]:
-    for raw, source in _candidates(setting, arguments, env, from_file):
-        try:
-            return setting.parse(raw), source
-        except BadValueError as error:
-            shown = "(not shown)" if setting.secret else repr(without_secrets(raw))[:80]
-            fatal = setting.name in ("endpoint", "local")  # never send to an unintended destination
-            rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
-            if setting.fallback is not None:
-                rest = f"{setting.fallback!r} is used, so that nothing is sent against your intention"
-            problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
-            return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
-    return setting.default, "default"
+    raw, source = _given(setting, arguments, env, from_file)
+    if source == "default":
+        return raw, source
+    try:
+        return setting.parse(raw), source
+    except BadValueError as error:
+        shown = "(not shown)" if setting.secret else repr(without_secrets(raw))[:80]
+        fatal = setting.name in ("endpoint", "local")  # never send to an unintended destination
+        rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
+        if setting.fallback is not None:
+            rest = f"{setting.fallback!r} is used, so that nothing is sent against your intention"
+        problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
+        return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
 
 
 def without_secrets(raw: Any) -> Any:
@@ -221,23 +222,21 @@ def without_secrets(raw: Any) -> Any:
     return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
 
 
-def _candidates(
+def _given(
     setting: Setting, arguments: Mapping[str, Any], env: Mapping[str, str], from_file: Mapping[str, Any]
-) -> Sequence[tuple[Any, str]]:
-    found: list[tuple[Any, str]] = []
+) -> tuple[Any, str]:
+    """Return the value of the first source that has one, and the source."""
     if arguments.get(setting.name) is not None:
-        found.append((arguments[setting.name], f"argument {setting.name}"))
+        return arguments[setting.name], f"argument {setting.name}"
     # An empty variable counts as unset, as OpenTelemetry's specification says.
     if setting.env and env.get(setting.env, "").strip():
-        found.append((env[setting.env].strip(), setting.env))
+        return env[setting.env].strip(), setting.env
     if setting.otel and (otel := setting.otel(env)) is not None:
-        found.append(otel)
-    found.extend(
-        (from_file[key], f"{_default_file()} ({key})")
-        for key in setting.file_keys
-        if from_file.get(key) not in (None, "")
-    )
-    return found
+        return otel
+    for key in setting.file_keys:
+        if from_file.get(key) not in (None, ""):
+            return from_file[key], f"{_default_file()} ({key})"
+    return setting.default, "default"
 
 
 def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from pandaprobe_otel.evals.behaviour import behaviour_text
 from pandaprobe_otel.mapping.outcomes import UNFINISHED, outcome_in
-from pandaprobe_otel.reporting.span_order import by_depth
 from pandaprobe_otel.reporting.trace_display import trace_html, trace_text
+from pandaprobe_otel.reporting.trace_tree import by_depth
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,12 @@ class Watcher(Protocol):
 
     def before_fork(self) -> None:
         """Prepare for a fork; called in the parent when no thread is loading modules."""
-        ...
 
     def after_fork_in_parent(self) -> None:
         """Go on after a fork; called in the parent."""
-        ...
 
     def reset_after_fork(self) -> None:
         """Start over after a fork; called in the child."""
-        ...
 
 
 _watchers: list[weakref.ref[Watcher]] = []

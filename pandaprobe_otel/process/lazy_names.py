@@ -11,9 +11,7 @@ Hooks: TypeAlias = tuple[Callable[[str], Any], Callable[[], list[str]]]
 """`__getattr__` and `__dir__` of a module (PEP 562)."""
 
 
-def lazy_names(
-    package: str, homes: Mapping[str, Sequence[str]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Hooks:
     """Return `__getattr__` and `__dir__` of a package (PEP 562) for names that its modules define.
 
     `homes` maps each module's name within the package to the names that it defines. Eager imports would fail if one

@@ -38,11 +38,10 @@ class Status:
 
     def __str__(self) -> str:
         """Return the counts in a few lines, for `print`; `repr` has all fields."""
-        where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
         dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
         scores = ", ".join(f"{count} {reason}" for reason, count in self.scores_dropped.items())
         lines = [
-            f"PandaProbe: {where}",
+            f"PandaProbe: {self._place()}",
             f"spans: {self.spans_ended} ended, {self.spans_delivered} delivered, {self.spans_pending} waiting{dropped}",
             f"traces: {self.traces_delivered} delivered",
             *([f"scores dropped: {scores}"] if scores else []),
@@ -53,9 +52,32 @@ class Status:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.status_display import status_html
+        """Return the counts and problems as HTML for notebooks, with the settings and the libraries folded."""
+        from pandaprobe_otel.reporting.markup import folded, line, output, table, text
 
-        return status_html(self)
+        counts = {
+            "spans ended": self.spans_ended,
+            "delivered": self.spans_delivered,
+            "waiting": self.spans_pending,
+            **{f"dropped: {reason}": count for reason, count in self.spans_dropped.items() if count},
+            "traces delivered": self.traces_delivered,
+            **{f"scores dropped: {reason}": count for reason, count in self.scores_dropped.items()},
+        }
+        problems = [line(text(f"problem: {problem}", "bad")) for problem in self.problems]
+        if self.last_error is not None:
+            problems.append(line(text(f"last error: {self.last_error}", "bad")))
+        settings = [[text(name), text(value), text(source, "dim")] for name, (value, source) in self.settings.items()]
+        libraries = [[text(name), text(state)] for name, state in self.instrumented.items()]
+        return output(
+            text(f"PandaProbe: {self._place()}"),
+            table(["count of", "number"], [[text(name), text(f"{count:,}")] for name, count in counts.items()]),
+            *problems,
+            *([folded(text("libraries"), table(["library", "state"], libraries))] if libraries else []),
+            *([folded(text("settings"), table(["setting", "value", "from"], settings))] if settings else []),
+        )
+
+    def _place(self) -> str:
+        return f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
 
 
 def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.outcomes import outcome_in
 from pandaprobe_otel.reporting.markup import Markup, field, folded, joined, line, more, output, table, text
-from pandaprobe_otel.reporting.span_order import by_depth
-from pandaprobe_otel.reporting.trace_tree import duration
+from pandaprobe_otel.reporting.trace_tree import by_depth, duration
 
 _Body = Mapping[str, Any]
 
@@ -72,14 +71,11 @@ def session_html(session: _Body) -> str:
 
 def rows_html(title: str, rows: Sequence[_Body], *, total: int | None = None) -> str:
     """Return rows of plain values for a notebook. Empty columns and nested values are left out."""
-    columns = [name for name in _columns(rows) if any(_is_plain(row.get(name)) for row in rows)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [name for name in names if any(_is_plain(row.get(name)) for row in rows)]
     cells = [[text("" if row.get(name) is None else _one_line(row[name])) for name in columns] for row in rows]
     count = f"{len(rows)} of {total}" if total is not None and total != len(rows) else str(len(rows))
     return output(text(f"{count} {title}"), table(columns, cells) if rows else Markup(""))
-
-
-def _columns(rows: Sequence[_Body]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _is_plain(value: Any) -> bool:

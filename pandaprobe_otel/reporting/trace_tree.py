@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pandaprobe_otel.mapping.outcomes import outcome_in
-from pandaprobe_otel.reporting.span_order import by_depth
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
+
+T = TypeVar("T")
 
 _COLOURS: Final = {
     "AGENT": "magenta",
@@ -73,3 +74,23 @@ def duration(span: Mapping[str, Any]) -> str:
 
 def _time(value: Any) -> datetime:
     return datetime.fromisoformat(str(value))
+
+
+def by_depth(spans: Sequence[T], *, body: Callable[[T], Mapping[str, Any]]) -> Iterator[tuple[int, T]]:
+    """Yield each span once with its depth, parents before children. A span whose parent is missing is at the top.
+
+    body: returns the fields of a span; only `span_id` and `parent_span_id` are read.
+    """
+    known = {body(span).get("span_id") for span in spans}
+    children: dict[Any, list[T]] = {}
+    for span in spans:
+        parent = body(span).get("parent_span_id")
+        children.setdefault(parent if parent in known else None, []).append(span)
+    waiting = [(0, span) for span in reversed(children.pop(None, []))]
+    while waiting or children:
+        if not waiting:  # the rest is below a span that is its own ancestor; the server accepts such spans
+            waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
+        depth, span = waiting.pop()
+        yield depth, span
+        # With `pop`, a span that is its own ancestor is shown once, not for ever.
+        waiting += [(depth + 1, child) for child in reversed(children.pop(body(span).get("span_id"), []))]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
-from pandaprobe_otel.pipeline.interface import Pipeline
-from pandaprobe_otel.pipeline.opening import open_pipeline
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
@@ -27,12 +24,6 @@ class PandaProbeSpanExporter(SpanReceiver, SpanExporter):
 
     sees_starts = False
 
-    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
-        if pipeline is None:
-            pipeline = open_pipeline(receiver_settings(settings), counts_starts=False)
-        self.pipeline = pipeline
-        self._seen: Any = None
-
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take over ended spans; always succeeds, because it never waits for the network."""
         # An exporter can find only the global provider. In other providers, our processor makes this check.
@@ -44,11 +35,3 @@ class PandaProbeSpanExporter(SpanReceiver, SpanExporter):
             for span in spans:
                 self.pipeline.ended(span)
         return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Deliver as much as possible within the shutdown timeout, then stop."""
-        self.pipeline.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has arrived; return False if that exceeds the timeout."""
-        return self.pipeline.flush(timeout_millis / 1000)

@@ -6,6 +6,7 @@ The instruments, their units, attributes and buckets are those of the semantic c
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import Histogram, MeterProvider
@@ -16,9 +17,9 @@ from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.sdk_span import read_span
 from pandaprobe_otel.mapping.span_fields import first_token_ns
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.stages import mapped_spans
 from pandaprobe_otel.process.guard import failed
-from pandaprobe_otel.sdk.without_content import without_content
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -31,6 +32,9 @@ _SECOND_BUCKETS: Final = tuple(2**power / 100 for power in range(14))
 _FIRST_CHUNK_BUCKETS: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 )  # fmt: skip
+_NUMBERS: Final = frozenset({int, float, bool})
+_MAX_TEXT: Final = 1024
+"""Longest text that is read. Names and usage objects are shorter; messages are longer or not needed here."""
 _METADATA_ONLY: Final = MappingOptions(capture="metadata")
 _ENDED: Final = -1
 """Mark of a span that is not open. No span has a negative id."""
@@ -83,7 +87,7 @@ class GenAIMetricsProcessor(SpanProcessor):
         self._counted.discard(context.span_id)
         if instruments is None or is_counted:
             return
-        view = without_content(read_span(span))
+        view = _without_content(read_span(span))
         if mapped_span(view).kind in _OPERATIONS:
             [call] = mapped_spans([view], _METADATA_ONLY)
             instruments.record(call)
@@ -153,3 +157,14 @@ def _error(call: MappedSpan) -> dict[str, Any]:
         return {}
     metadata = call.metadata
     return {"error.type": str(metadata.get("error_type") or metadata.get("exception_type") or "_OTHER")}
+
+
+def _without_content(view: SpanView) -> SpanView:
+    """Return the view with numbers, short texts and events only, because reading content takes time."""
+    kept = {name: value for name, value in view.attributes.items() if _is_short(value)}
+    return view if len(kept) == len(view.attributes) else dataclasses.replace(view, attributes=kept)
+
+
+def _is_short(value: Any) -> bool:
+    kind = type_of(value)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT)

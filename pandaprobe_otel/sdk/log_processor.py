@@ -34,9 +34,6 @@ class PandaProbeLogProcessor(LogRecordProcessor):
         if isinstance(name, str) and name.startswith(_PREFIX):
             self._logged(log_record)
 
-    emit = on_emit
-    """Name of `on_emit` in SDKs before 1.35."""
-
     def shutdown(self) -> None:
         """Do nothing, because no records are held here."""
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import DEFAULT_TRACE_STATE
 
-from pandaprobe_otel.assembly.remote_parents import leave_out_strangers, mark
-from pandaprobe_otel.capture.trace_context import stamp
-from pandaprobe_otel.capture.tracers import are_contexts_shared
-from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
+from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
+from pandaprobe_otel.capture.trace_context import attributes_in, stamp
+from pandaprobe_otel.capture.tracers import state
+from pandaprobe_otel.mapping.sdk_span import begun
 from pandaprobe_otel.pipeline.interface import Pipeline
-from pandaprobe_otel.pipeline.opening import open_pipeline
+from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
-
-_logger = logging.getLogger("pandaprobe_otel")
 
 
 class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
@@ -37,16 +36,9 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
 
     sees_starts = True
 
-    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
-        if pipeline is None:
-            pipeline = open_pipeline(receiver_settings(settings), counts_starts=True)
-        self._stamp_failed = False
-        self._seen: Any = None
-        self.lead_to(pipeline)
-
     def lead_to(self, pipeline: Pipeline) -> None:
         """Pass spans to this pipeline from now on."""
-        self.pipeline = pipeline
+        super().lead_to(pipeline)
         self._started = pipeline.started
         self._ended = pipeline.ended
         self._marks = pipeline.selection is not None
@@ -66,26 +58,21 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
                 choose(processors)
             if self.stands_aside:
                 return
-            if self._marks and span.parent is not None:
-                if are_contexts_shared():
+            context, parent, kind = begun(span)
+            if parent is not None and context is not None and self._marks:
+                if state.are_contexts_shared:
                     leave_out_strangers(span, parent_context)
-                mark(span, leaves_out=self._leaves_out)
-            stamp(span, parent_context)
-        except Exception:  # protects the app: its span must start, whatever the context holds
-            if not self._stamp_failed:
-                self._stamp_failed = True
-                _logger.exception("The context of a span could not be read; please report this")
+                # Compared with the usual state, because its length is a Python call.
+                if kind in LEAVING or context.trace_state is not DEFAULT_TRACE_STATE:
+                    mark(span, leaves_out=self._leaves_out)
+            wanted = attributes_in(get_current() if parent_context is None else parent_context)
+            if wanted is not None:
+                stamp(span, wanted)
+        except Exception as error:  # noqa: BLE001 - protects the app: its span must start, whatever the context holds
+            failed("the start of a span", error)
         self._started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass the ended span to the pipeline."""
         if not self.stands_aside:
             self._ended(span)
-
-    def shutdown(self) -> None:
-        """Deliver as much as possible within the shutdown timeout, then stop."""
-        self.pipeline.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
-        return self.pipeline.flush(timeout_millis / 1000)

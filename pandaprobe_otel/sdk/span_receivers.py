@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Unpack, cast
 
+from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
 from pandaprobe_otel.pipeline.interface import Pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -21,6 +22,26 @@ class SpanReceiver:
     sees_starts: ClassVar[bool]
     stands_aside = False
     """True if another receiver delivers to the same destination."""
+
+    def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
+        if pipeline is None:
+            from pandaprobe_otel.pipeline.opening import open_pipeline  # looking for receivers does not need it
+
+            pipeline = open_pipeline(receiver_settings(settings), counts_starts=self.sees_starts)
+        self._seen: Any = None
+        self.lead_to(pipeline)
+
+    def lead_to(self, pipeline: Pipeline) -> None:
+        """Pass spans to this pipeline from now on."""
+        self.pipeline = pipeline
+
+    def shutdown(self) -> None:
+        """Deliver as much as possible within the shutdown timeout, then stop."""
+        self.pipeline.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
+        return self.pipeline.flush(timeout_millis / 1000)
 
 
 def receivers_in(processor: Any) -> Iterator[SpanReceiver]:

@@ -398,8 +398,6 @@ def test_a_server_that_is_not_there_yet_is_asked_again() -> None:
 
 def event(number: int, kind: Any = "b", text: str = "") -> LiveEvent:
     """Return an event of the span with this number."""
-    if kind == "t":
-        return LiveEvent.of_text("t", str(number), text)
     return LiveEvent.of_span(kind, "t", {"span_id": str(number), "input": text})
 
 
@@ -412,13 +410,11 @@ def kinds_of(queue: LiveQueue) -> list[tuple[str, int]]:
     return sorted(counts.items())
 
 
-def test_overload_drops_texts_then_begins_and_says_so() -> None:
-    """A full queue drops text events first, then begin events, and adds a marker that events are missing."""
+def test_overload_drops_begins_then_the_oldest_ends_and_says_so() -> None:
+    """A full queue drops begin events first, then the oldest ends, and adds a marker that events are missing."""
     queue = LiveQueue()
-    for number in range(MOST_EVENTS - 10):
+    for number in range(MOST_EVENTS - 5):
         queue.add(event(number, "e"))
-    for number in range(5):
-        queue.add(event(number, "t"))
     for number in range(5):
         queue.add(event(number, "b"))
     assert len(queue) == MOST_EVENTS
@@ -427,7 +423,7 @@ def test_overload_drops_texts_then_begins_and_says_so() -> None:
     for number in range(6):
         queue.add(event(number, "e"))
 
-    assert kinds_of(queue) == [("e", MOST_EVENTS - 3), ("i", 1)]
+    assert kinds_of(queue) == [("e", MOST_EVENTS), ("i", 1)]
 
 
 def test_overload_in_bytes_drops_content_first() -> None:

@@ -19,7 +19,7 @@ from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.mapping.sdk_span import span_of
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, span_of
 from spans import SpanMaker
 from waiting import wait_until
 
@@ -34,6 +34,26 @@ def worker_with(segments: list[TraceSegment], ledger: Ledger | None = None) -> W
         ledger=ledger or Ledger(),
         notices=Notices(lambda: 0.0),
     )
+
+
+def test_an_interrupt_leaves_the_other_spans_for_the_next_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the app's thread passes spans on loses at most one span: the next round delivers the others."""
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
+    root = maker.start("root")
+    ended = [maker.end(maker.start("first", root)), maker.end(maker.start("second", root)), maker.end(root)]
+
+    def interrupted(_self: Assembler, _span: EndedSpan, _now: float) -> int:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Assembler, "ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.receive(ended, time.monotonic() + 5)
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["second", "root"]]
 
 
 def test_a_trace_is_not_complete_while_its_root_is_open() -> None:

@@ -101,7 +101,7 @@ def _unknown_library(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Mo
 def _foreign_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     config = Config.resolve({"endpoint": "http://127.0.0.1:1"}, environ={}, file=home / "none")
     patch.setattr("opentelemetry.trace.get_tracer_provider", NoOpTracerProvider)
-    connections._lead_spans(None, config, None)  # type: ignore[arg-type]
+    connections._lead_spans(None, config, None, has_processor=False)  # type: ignore[arg-type]
     return log.text
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.capture.tracers import chosen_tracer_provider
+from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
@@ -86,7 +86,7 @@ class LangChainInstrumentor(Integration):
 
     def recorder(self) -> Recorder:
         """Return the recorder for a handler that the app has made itself, even if LangChain is not instrumented."""
-        return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
+        return self._recorder if self._open else self._make_recorder(state.chosen, None)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == _RETRIEVERS:
