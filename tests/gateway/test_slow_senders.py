@@ -154,7 +154,10 @@ def test_slow_senders_are_told_that_the_gateway_stops(
         error = call.exception(timeout=60)
         over.set()
     assert error.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    # All gateways of a process share gRPC's queue of events. The loop of another one may get an event of this one after
+    # its loop has ended, which asyncio then logs.
+    assert [error for error in errors if "PollerCompletionQueue" not in error] == []
 
 
 def test_a_call_without_a_message(gateway: Gateway) -> None:
