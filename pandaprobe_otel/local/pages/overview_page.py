@@ -98,9 +98,12 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
         terms = (query, more, f"after:{iso(bucket.start)} before:{iso(bucket.end)}")
         return context.link("/ui", q=" ".join(term for term in terms if term))
 
+    links = [link(bucket) for bucket in overview.buckets]
+
     def columns(value: Callable[[Figures], float], label: Callable[[float], str], top: float) -> list[Column]:
-        values = [(value(bucket.figures), bucket) for bucket in overview.buckets]
-        return columns_of([(found, f"{_when(bucket)}: {label(found)}", link(bucket)) for found, bucket in values], top)
+        values = [value(bucket.figures) for bucket in overview.buckets]
+        labels = [f"{_when(bucket)}: {label(found)}" for bucket, found in zip(overview.buckets, values, strict=True)]
+        return columns_of([*zip(values, labels, links, strict=True)], top)
 
     def line(name: str, value: Callable[[Bucket], float | None], top: float) -> tuple[str, str, str]:
         return name, line_of([value(bucket) for bucket in overview.buckets], top), name.replace(" ", "-")

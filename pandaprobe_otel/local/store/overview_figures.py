@@ -24,7 +24,7 @@ from pandaprobe_otel.local.store.score_figures import Score, scores_of
 BUCKETS: Final = 45
 SAMPLED: Final = 300
 """Number of the newest traces whose calls are timed."""
-_MOST_GROUPS: Final = 8
+_MOST_GROUPS: Final = 6
 _COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
 _STARTED: Final = "started"
 _STATUS: Final = ("status", "ERROR")
