@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,6 +78,18 @@ class FacetSets:
         last = max(self._chunks - 1, 0)
         older, newest = self._part(wanted, 0, last), self._part(wanted, last, self._chunks)
         return {facet: older[facet] | newest[facet] << last * CHUNK for facet in wanted}
+
+    def of_words(self, query: str, read: Callable[[int, int], int]) -> int:
+        """Return the traces with words. `read` finds those in a range, by its first number and its size."""
+        last, found = max(self._chunks - 1, 0), 0
+        for begin, end in ((0, last), (last, self._chunks)):
+            versions = self._versions[begin:end]
+            known = _KNOWN.get([query], versions)
+            if not known:
+                known = {query: read(self.base + begin * CHUNK, (end - begin) * CHUNK)}
+                _KNOWN.put(known, versions)
+            found |= known[query] << begin * CHUNK
+        return found
 
     def _part(self, wanted: Sequence[int], begin: int, end: int) -> dict[int, int]:
         """Return the traces of facets in some of the chunks, shifted so that bit 0 is the first trace in them."""

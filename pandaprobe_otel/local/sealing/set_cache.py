@@ -1,4 +1,4 @@
-"""Cache of facets' sets of traces, for parts of the index that have not changed since they were read."""
+"""Cache of sets of traces, for parts of the index that have not changed since they were read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 Versions: TypeAlias = tuple[int, ...]
 """Versions of a part's chunks. A chunk gets a new random version at each change, so equal versions mean equal sets."""
 
+Key = TypeVar("Key", int, str)
+"""Id of a facet, or a query of words."""
 _ENTRY: Final = 200
 """Approximate bytes of an entry beside its set."""
 
@@ -21,26 +23,26 @@ class SetCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._sets: OrderedDict[tuple[int, Versions], int] = OrderedDict()
+        self._sets: OrderedDict[tuple[int | str, Versions], int] = OrderedDict()
         self._bytes = 0
 
-    def get(self, facets: Iterable[int], versions: Versions) -> dict[int, int]:
-        """Return the known sets of facets, by the facets' ids."""
-        found: dict[int, int] = {}
+    def get(self, keys: Iterable[Key], versions: Versions) -> dict[Key, int]:
+        """Return the known sets."""
+        found: dict[Key, int] = {}
         with self._lock:
-            for facet in facets:
-                bits = self._sets.get((facet, versions))
+            for key in keys:
+                bits = self._sets.get((key, versions))
                 if bits is not None:
-                    found[facet] = bits
-                    self._sets.move_to_end((facet, versions))
+                    found[key] = bits
+                    self._sets.move_to_end((key, versions))
         return found
 
-    def put(self, sets: Mapping[int, int], versions: Versions) -> None:
-        """Remember the sets of facets."""
+    def put(self, sets: Mapping[Key, int], versions: Versions) -> None:
+        """Remember sets."""
         with self._lock:
-            for facet, bits in sets.items():
-                if (facet, versions) not in self._sets:
-                    self._sets[facet, versions] = bits
+            for key, bits in sets.items():
+                if (key, versions) not in self._sets:
+                    self._sets[key, versions] = bits
                     self._bytes += _ENTRY + sys.getsizeof(bits)
             while self._bytes > self._max_bytes:
                 _, dropped = self._sets.popitem(last=False)

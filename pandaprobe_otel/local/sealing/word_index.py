@@ -44,8 +44,13 @@ def has_full_text() -> bool:
     return True
 
 
-def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phrase], base: int, size: int) -> int:
-    """Return the sealed traces of a project that have all phrases: bit n is trace `base` + n, below `size`."""
+def query_of(phrases: Sequence[Phrase]) -> str:
+    """Return the query for traces that have all phrases."""
+    return " AND ".join(phrase.match for phrase in phrases)
+
+
+def matching(connection: sqlite3.Connection, project: int, query: str, base: int, size: int) -> int:
+    """Return the sealed traces of a project that match a query: bit n is trace `base` + n, below `size`."""
     cursor = connection.cursor()
     cursor.row_factory = None
     table = f"words_{project}"
@@ -54,7 +59,7 @@ def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phr
     # All numbers in one text: one row for each trace takes three times as long, and one for each group of them as well.
     (found,) = cursor.execute(
         f"SELECT json_group_array(rowid - ?) FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ?",
-        (base, " AND ".join(phrase.match for phrase in phrases), base, base + size - 1),
+        (base, query, base, base + size - 1),
     ).fetchone()
     return bits_of(orjson.loads(found), size)
 

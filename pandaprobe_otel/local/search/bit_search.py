@@ -14,7 +14,7 @@ from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.sealing.bit_sets import CHUNK, bits_of, numbers_of
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR, INDEXED, UNINDEXED
-from pandaprobe_otel.local.sealing.word_index import has_full_text, matching
+from pandaprobe_otel.local.sealing.word_index import has_full_text, matching, query_of
 from pandaprobe_otel.local.search.conditions import condition_of, like_pattern, uuid_in
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison
@@ -158,7 +158,8 @@ class _Evaluation:
             for one in phrases:
                 within &= self._asked(one, within)
             return within
-        found = matching(self._connection, self._sets.project, [*phrases.values()], self._sets.base, self._sets.size)
+        connection, project, query = self._connection, self._sets.project, query_of([*phrases.values()])
+        found = self._sets.of_words(query, lambda base, size: matching(connection, project, query, base, size))
         identifier = uuid_in(asked[0].text)
         if identifier is not None:
             found |= self.by_sql("trace_id = ?", (identifier,), within=within)

@@ -375,7 +375,7 @@ def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
     connection.execute(f"CREATE VIRTUAL TABLE words_1 {word_index.FORM}")
     connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (word_index.joined([text]),))
 
-    assert word_index.matching(connection, 1, [phrase], 0, 2) == (0b10 if is_found else 0)
+    assert word_index.matching(connection, 1, word_index.query_of([phrase]), 0, 2) == (0b10 if is_found else 0)
     assert has_phrase([text], phrase) is is_found
     connection.close()
 
@@ -390,7 +390,7 @@ def test_the_set_of_a_word_has_its_traces(having: set[int], base: int, size: int
     rows = [(number, "refund" if number in having else "other") for number in range(401)]
     connection.executemany("INSERT INTO words_1 (rowid, body) VALUES (?, ?)", rows)
 
-    found = word_index.matching(connection, 1, [phrase], base, size)
+    found = word_index.matching(connection, 1, word_index.query_of([phrase]), base, size)
 
     assert found == sum(1 << number - base for number in having if base <= number < base + size)
     connection.close()
