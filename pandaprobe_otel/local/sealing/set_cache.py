@@ -14,7 +14,8 @@ Versions: TypeAlias = tuple[int, ...]
 Key = TypeVar("Key", int, str)
 """Id of a facet, or a query of words."""
 _ENTRY: Final = 200
-"""Approximate bytes of an entry beside its set."""
+_VERSION: Final = 40
+"""Approximate bytes of an entry, and of a version in it, beside its set and its key."""
 
 
 class SetCache:
@@ -43,7 +44,12 @@ class SetCache:
             for key, bits in sets.items():
                 if (key, versions) not in self._sets:
                     self._sets[key, versions] = bits
-                    self._bytes += _ENTRY + sys.getsizeof(bits)
+                    self._bytes += _size(key, versions, bits)
             while self._bytes > self._max_bytes:
-                _, dropped = self._sets.popitem(last=False)
-                self._bytes -= _ENTRY + sys.getsizeof(dropped)
+                (gone, of), dropped = self._sets.popitem(last=False)
+                self._bytes -= _size(gone, of, dropped)
+
+
+def _size(key: int | str, versions: Versions, bits: int) -> int:
+    """Return the approximate bytes of an entry; a query of words may be longer than its set."""
+    return _ENTRY + _VERSION * len(versions) + sys.getsizeof(key) + sys.getsizeof(bits)

@@ -30,6 +30,18 @@ def test_the_least_recently_used_sets_are_dropped() -> None:
     assert cache.get(range(4), (1,)).keys() == {0, 2, 3}
 
 
+def test_long_queries_count() -> None:
+    """The bound holds for queries that are longer than their sets, and for parts with many chunks."""
+    cache = SetCache(100_000)
+    for number in range(10):
+        cache.put({f"{number}" + "x" * 30_000: 1}, (1,))
+    assert len(cache._sets) == 3
+    for number in range(10):
+        cache.put({number: 1}, tuple(range(1_000)))
+
+    assert len(cache._sets) == 2
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 40_000)), max_size=60))
 def test_what_is_known_is_what_was_put(steps: list[tuple[int, int, int]]) -> None:
     """Whatever is put, the cache stays below its bound and returns only what was put last for the same versions."""
