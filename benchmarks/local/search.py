@@ -218,8 +218,10 @@ def serving(path: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "pandaprobe_otel.cli", "local", "--db", str(path), "--port", "0", "--limit", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield Server(process.stdout.readline().split()[-1], process)
-        process.terminate()
+        try:
+            yield Server(process.stdout.readline().split()[-1], process)
+        finally:
+            process.terminate()
 
 
 def measure(server: Server, project: str, count: int, repeats: int, beginning: str) -> list[str]:
