@@ -12,7 +12,8 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.log_causes import report
+from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step, adopted_id
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
@@ -61,14 +62,14 @@ class Admission:
         outbox: Outbox,
         bucket: LeasedBucket,
         ledger: Ledger,
-        causes: Causes,
+        notices: Notices,
         blockage: Blockage,
         project: str,
     ) -> None:
         self._outbox = outbox
         self._bucket = bucket
         self._ledger = ledger
-        self._causes = causes
+        self._notices = notices
         self._blockage = blockage
         self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
         """Times at which traces with an error came."""
@@ -98,7 +99,7 @@ class Admission:
             self.put(request, now)
         else:
             self.count_dropped(request, "overload")
-            self._causes.overload()
+            report(self._notices, "overload")
 
     def put(self, request: OutgoingRequest, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
@@ -229,7 +230,7 @@ class Admission:
             self.attached.evicted(job.request)
         if _is_unposted(job):
             self.sampler.leave_out(job.request.trace_id)
-        self._causes.had_to_go(reason)
+        report(self._notices, reason)
 
 
 def _is_unposted(job: Job) -> bool:

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from pandaprobe_otel.delivery.job import Attempt
+from pandaprobe_otel.delivery.log_causes import report
 from pandaprobe_otel.delivery.outcome_effects import OutcomeEffects
 from pandaprobe_otel.process.guard import counted
 
@@ -59,7 +60,7 @@ class DeliveryPolicy(OutcomeEffects):
             return step if isinstance(step, Attempt) else min(step, self.expected_at, outbox.inspect_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
-            self._causes.stumbled(error)
+            report(self._notices, "stumbled", error=type(error).__name__)
             return now + _AFTER_FAULT_S
 
     def _heartbeat(self, now: float) -> None:
