@@ -124,13 +124,13 @@ class SpoolFolder:
 
     def note(self, file: SpoolFile) -> None:
         """Write a note about a file's owner and content beside it, for people who inspect the directory."""
-        count = file.count()
+        requests, spans = file.count()
         about = {
             "pid": os.getpid(),
             "endpoint": self.destination.endpoint,
             "project": self.destination.project,
-            "requests": count.requests,
-            "spans": count.spans,
+            "requests": requests,
+            "spans": spans,
             "bytes": file.bytes,
             "at": round(time.time(), 1),
         }

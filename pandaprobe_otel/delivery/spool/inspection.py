@@ -113,12 +113,10 @@ def _report(path: Path) -> FileReport:
         numbers = {key: noted.get(key) for key in ("pid", "requests", "spans")}
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
-        count = file.count()
+        requests, spans = file.count()
         if file.log_state is not LogState.SOUND:  # its next owner finds the repaired log
             _logger.warning("pandaprobe-otel: the spool file %s has %s.", path.name, file.log_state.value)
-        return FileReport(
-            name=path.name, state="waiting", bytes=size, requests=count.requests, spans=count.spans, **about
-        )
+        return FileReport(name=path.name, state="waiting", bytes=size, requests=requests, spans=spans, **about)
     except (sqlite3.Error, OSError):
         return FileReport(name=path.name, state="unreadable", bytes=size, **about)
     finally:

@@ -128,10 +128,10 @@ class SpoolStore:
         except _ERRORS as error:
             self._suspect(place.file, error)
             return None
-        if found is None or found[1] is None:
+        if found is None:
             self._broken.add(place)
             return None
-        return found[1].request
+        return found[0]
 
     def _write_to(self, number: int, changes: Changes) -> bool:
         file = self.folder.files.get(number)
@@ -266,11 +266,11 @@ class SpoolStore:
                 continue
             there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
             saved = Changes()
-            for place, kept in readable_requests(file):
-                job = there.get(place.row)
+            for row, request, _ in readable_requests(file):
+                job = there.get(row)
                 if job is not None and job.request.is_bare:
-                    del there[place.row]
-                    job.request = kept.request
+                    del there[row]
+                    job.request = request
                     saved.added[job] = None
             self.folder.move_aside(file)
             self._notices.say(
@@ -298,8 +298,7 @@ class SpoolStore:
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write notes about the others."""
         try:
-            is_empty = not file.count().requests and not file.has_journal()
-            if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
+            if file.is_empty() and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
                 self.folder.drop(file)
                 if self.folder.has_more:
                     self._scan_at = -math.inf
@@ -323,7 +322,7 @@ class SpoolStore:
         self._make_up()
         for file in list(self.folder.files.values()):
             try:
-                is_empty = not file.count().requests and not file.has_journal()
+                is_empty = file.is_empty()
             except _ERRORS:
                 is_empty = False
             if is_empty:
