@@ -75,7 +75,8 @@ class Lease:
 class Tokens(Protocol):
     """Storage of the tokens, in this process or shared by several processes.
 
-    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
+    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises. Cuts and
+    heartbeats stay in the process by default.
     """
 
     def take(self, most: int, now: float) -> int | None:
@@ -98,18 +99,18 @@ class Tokens(Protocol):
 
         Return the highest known cut that a process with the same tokens has published within the last ten minutes.
         """
-        ...
+        return cut
 
     def heartbeat(self, now: float) -> float:
         """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
-        ...
+        return math.inf
 
     def leave(self) -> None:
         """Announce that this process takes no more tokens."""
         ...
 
 
-class MemoryTokens:
+class MemoryTokens(Tokens):
     """Tokens of this process alone."""
 
     def __init__(self) -> None:
@@ -133,14 +134,6 @@ class MemoryTokens:
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return this process's cut, because no other process shares the tokens."""
-        return cut
-
-    def heartbeat(self, now: float) -> float:
-        """Send no heartbeat, because no other process shares the tokens."""
-        return math.inf
 
     def leave(self) -> None:
         """Do nothing, because no other process shares the tokens."""

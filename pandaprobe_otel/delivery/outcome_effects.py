@@ -23,6 +23,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.server_text import json_object
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 CHECK_AFTER_S: Final = 5.0
@@ -325,18 +326,9 @@ def _lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
 
     Return False too if the answer has no list of spans, because nothing can be compared.
     """
-    shown = _shown_spans(outcome.body) if isinstance(outcome, Answer) else None
-    if shown is None:
+    shown: list[Any] | None = json_object(outcome.body).get("spans") if isinstance(outcome, Answer) else None
+    if not isinstance(shown, list):
         return False
     found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
     ids = {span_id for span_id in found if isinstance(span_id, str)}
     return any(orjson.loads(span).get("span_id") not in ids for span in request.opened().spans)
-
-
-def _shown_spans(body: bytes) -> list[Any] | None:
-    try:
-        trace: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    spans: list[Any] | None = cast("dict[str, Any]", trace).get("spans") if isinstance(trace, dict) else None
-    return spans if isinstance(spans, list) else None

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
+from pandaprobe_otel.delivery.attached_metadata import add_metadata
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -83,7 +84,6 @@ def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
     """Return the object with a mark and without the refused fields; None if one of them is required."""
-    metadata = value.get("metadata") if "metadata" not in names else None
     for name in names:
         if name == "name":
             value["name"] = str(value.get("name") or "unnamed")[:_MAX_NAME]
@@ -91,8 +91,7 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
             value.pop(name, None)
         else:
             return None
-    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
-    value["metadata"] = {**kept, MARK: sorted(names)}
+    add_metadata(value, MARK, sorted(names))
     return orjson.dumps(value)
 
 
@@ -108,11 +107,10 @@ def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
     for span in request.spans:
         most = room if len(request.spans) == 1 else cap - 16
         span = _cut(span, most) if len(span) > most else span
-        if groups[-1] and used + len(span) + 1 > room:
+        # The trace's own fields are part of the first request, and may leave no room for a span.
+        may_end = groups[-1] or (len(groups) == 1 and len(request.spans) > 1)
+        if may_end and used + len(span) + 1 > room:
             groups.append([])
-            used, room = 0, cap - 16
-        if not groups[-1] and len(groups) == 1 and len(request.spans) > 1 and len(span) + 1 > room:
-            groups.append([])  # the trace's own fields are part of the first request
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1

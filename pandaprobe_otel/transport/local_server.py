@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import orjson
-
 from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.transport.plain_socket import is_plain
 from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.server_text import json_object
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 LIVE_VERSION: Final = 1
@@ -35,11 +34,7 @@ def abilities_in(answer: Answer) -> Abilities | None:
     """Read the answer to `GET /health`; return None if it is not from a local server."""
     if answer.status != 200:
         return None
-    try:
-        body: Any = orjson.loads(answer.body)
-    except ValueError:
-        return None
-    local: Any = cast("dict[str, Any]", body).get("local") if isinstance(body, dict) else None
+    local = json_object(answer.body).get("local")
     if not isinstance(local, dict):
         return None
     said = cast("dict[str, Any]", local)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from pandaprobe_otel.delivery.budget import CAPACITY, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
-from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, Reply
+from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases, Reply
 from pandaprobe_otel.delivery.fleet.redis_scripts import FORFEIT_S, LOOK_S, PART_AFTER_S, RETRY_S
 from pandaprobe_otel.delivery.notices import Notices
 
@@ -17,30 +17,6 @@ _FIRST_RETRY_S: Final = 0.25
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_JITTER_S: Final = 0.25
 """Jitter that keeps processes from asking for the same token at the same moment."""
-
-
-class Leases(Protocol):
-    """Storage of the fleet's tokens; implemented by `RedisLeases`."""
-
-    def take(self, most: int, part: int) -> Reply:
-        """Lend a token."""
-        ...
-
-    def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew this process's part of the tokens, and report the tokens that were lent without Redis."""
-        ...
-
-    def leave(self) -> None:
-        """Give this process's part of the tokens back."""
-        ...
-
-    def put_back(self, token: int, wait_s: float) -> None:
-        """Return a token, which may be lent again in `wait_s` seconds."""
-        ...
-
-    def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut and return the highest one."""
-        ...
 
 
 class StaticShare(MemoryTokens):
@@ -86,7 +62,7 @@ class RedisTokens:
 
     def __init__(
         self,
-        leases: Leases,
+        leases: RedisLeases,
         notices: Notices,
         *,
         window_s: float = WINDOW_S,

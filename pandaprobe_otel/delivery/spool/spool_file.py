@@ -243,8 +243,9 @@ class SpoolFile:
     def request(self, row: int) -> tuple[OutgoingRequest, bool] | None:
         """Return one request, and whether a dead process may have sent it; None if it is missing or damaged."""
         found = self.open().execute(_REQUEST, (row,)).fetchone()
-        request = None if found is None else request_of(found[1:])
-        return None if request is None else (request, bool(found[0]))
+        if found is None or (request := request_of(found[1:])) is None:
+            return None
+        return request, bool(found[0])
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
         """Yield the numbers of all rows. `way`: the order in which the file is read."""
