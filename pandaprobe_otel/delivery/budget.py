@@ -119,7 +119,7 @@ class MemoryTokens(Tokens):
 
     def take(self, most: int, now: float) -> int | None:
         """Lend a token. All tokens are alike, so each has the number 0."""
-        if self._taken(now) >= most:
+        if self._out + len(self._returning) >= most and self._taken(now) >= most:
             return None
         self._out += 1
         return 0
@@ -169,7 +169,8 @@ class LeasedBucket:
         self._tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
         """True if other processes take from the same tokens; this process must then send heartbeats."""
-        self._limit = _Limit(capacity)
+        self._failed_at, self._failed_since = capacity, -math.inf
+        """Number of tokens that were claimed at the newest refusal, and its time."""
         self.episode: _Episode | None = None
         """Time in which refused requests (429) hold back all others, or None."""
         self._agreed = 0.0
@@ -179,7 +180,7 @@ class LeasedBucket:
         """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
         episode, asked_at = self.episode, self._clock()
         if episode is None:
-            token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
+            token = self._tokens.take(self._most(now, leave), now)
             return None if token is None else Lease(token, asked_at, self._clock)
         if episode.probing or now < episode.until:
             return None
@@ -192,7 +193,7 @@ class LeasedBucket:
     def next_free(self, now: float, *, leave: int = 0) -> float:
         """Return the time at which `acquire` may succeed; `math.inf` if that depends on a request under way."""
         if self.episode is None:
-            return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
+            return self._tokens.next_free(self._most(now, leave), now)
         if self.episode.probing:
             return math.inf
         return max(self.episode.until, self._tokens.next_free(self._capacity, now))
@@ -210,13 +211,24 @@ class LeasedBucket:
     def limited(self, now: float, retry_after_s: float | None) -> None:
         """Pause after a 429, and claim fewer tokens for a while."""
         if self.episode is None:
-            self._limit.shrink(now)
+            self._failed_at, self._failed_since = self._most(now), now
             self.episode = _Episode(until=now, window_ends=now + self._hold_s)
         self.episode.extend(now, retry_after_s, self._uniform)
 
     def accepted(self, now: float) -> None:
         """End the episode, if there is one: the server accepted a request."""
         self.episode = None
+
+    def _most(self, now: float, leave: int = 0) -> int:
+        """Return the number of tokens to claim, without the last `leave`: all, or fewer after a refusal.
+
+        It grows back along a cubic curve (CUBIC, RFC 9438).
+        """
+        if self._failed_since == -math.inf:
+            return max(self._capacity - leave, 1)
+        scale = self._failed_at * (1 - _SHRINK) / _REGROW_S**3
+        grown = scale * (now - self._failed_since - _REGROW_S) ** 3 + self._failed_at
+        return max(int(min(grown, self._capacity)) - leave, 1)
 
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
@@ -262,26 +274,3 @@ class _Episode:
         elif is_news:
             self.until = now + self.backoff_s * uniform(1.0, 1.25)
             self.backoff_s = min(self.backoff_s * 2, _LONGEST_BACKOFF_S)
-
-
-class _Limit:
-    """Number of tokens to claim: all, or fewer after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._failed_at = float(capacity)
-        self._since: float | None = None
-
-    def at(self, now: float) -> int:
-        if self._since is None:
-            return self._capacity
-        scale = self._failed_at * (1 - _SHRINK) / _REGROW_S**3
-        grown = scale * (now - self._since - _REGROW_S) ** 3 + self._failed_at
-        if grown >= self._capacity:
-            self._since = None
-            return self._capacity
-        return max(1, int(grown))
-
-    def shrink(self, now: float) -> None:
-        self._failed_at = float(self.at(now))
-        self._since = now
