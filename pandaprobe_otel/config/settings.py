@@ -8,9 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.config import parsers
 from pandaprobe_otel.config.otel_variables import otel_disabled, otel_resource, otel_service_name
-from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT, BadValueError
-
-__all__ = ["CLOUD_ENDPOINT", "SETTINGS", "BadValueError", "Setting"]
+from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ class LeasedBucket:
         self._clock = clock
         self._hold_s = window_s + margin_s
         self._uniform = uniform
-        self._tokens = MemoryTokens() if tokens is None else tokens
+        self.tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
         """True if other processes take from the same tokens; this process must then send heartbeats."""
         self._failed_at, self._failed_since = capacity, -math.inf
@@ -180,11 +180,11 @@ class LeasedBucket:
         """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
         episode, asked_at = self.episode, self._clock()
         if episode is None:
-            token = self._tokens.take(self._most(now, leave), now)
+            token = self.tokens.take(self._most(now, leave), now)
             return None if token is None else Lease(token, asked_at, self._clock)
         if episode.probing or now < episode.until:
             return None
-        token = self._tokens.take(self._capacity, now)
+        token = self.tokens.take(self._capacity, now)
         if token is None:
             return None
         episode.probing = True
@@ -193,10 +193,10 @@ class LeasedBucket:
     def next_free(self, now: float, *, leave: int = 0) -> float:
         """Return the time at which `acquire` may succeed; `math.inf` if that depends on a request under way."""
         if self.episode is None:
-            return self._tokens.next_free(self._most(now, leave), now)
+            return self.tokens.next_free(self._most(now, leave), now)
         if self.episode.probing:
             return math.inf
-        return max(self.episode.until, self._tokens.next_free(self._capacity, now))
+        return max(self.episode.until, self.tokens.next_free(self._capacity, now))
 
     def release(self, lease: Lease, now: float, *, answered: bool = True, was_used: bool = True) -> None:
         """Return the token of a request that was answered now, that will never be answered, or that was not sent."""
@@ -206,7 +206,7 @@ class LeasedBucket:
         if lease.probe and self.episode is not None:
             self.episode.probing = False
         hold_s = self._hold_s if answered else self._hold_s + UNANSWERED_EXTRA_S
-        self._tokens.put_back(lease.token, hold_s if was_used else 0.0, now)
+        self.tokens.put_back(lease.token, hold_s if was_used else 0.0, now)
 
     def limited(self, now: float, retry_after_s: float | None) -> None:
         """Pause after a 429, and claim fewer tokens for a while."""
@@ -234,16 +234,8 @@ class LeasedBucket:
         """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
         if now >= self._asks_at:
             self._asks_at = now + _ASK_EVERY_S
-            self._agreed = self._tokens.publish_cutoff(cut, now)
+            self._agreed = self.tokens.publish_cutoff(cut, now)
         return max(cut, self._agreed)
-
-    def heartbeat(self, now: float) -> float:
-        """Send a heartbeat if the shared tokens need one; return the time of the next call."""
-        return self._tokens.heartbeat(now)
-
-    def leave(self) -> None:
-        """Announce that this process sends nothing more."""
-        self._tokens.leave()
 
 
 @dataclass(slots=True)

@@ -188,7 +188,8 @@ class OutcomeEffects:
                 self._bucket.accepted(now)
                 self.blockage.accepted()
             admission.attached.carried.pop(request.trace_id, None)
-            is_new = admission.orphans.is_first_post(request.trace_id) and request.trace_id not in admission.repeated
+            is_first = not admission.orphans.ids or admission.orphans.is_first_post(request.trace_id)
+            is_new = is_first and request.trace_id not in admission.repeated
             admission.repeated.discard(request.trace_id)
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)

@@ -33,7 +33,7 @@ class DeliveryPolicy(OutcomeEffects):
 
     def leave(self) -> None:
         """Tell the processes that share the budget, and the store, that this process sends nothing more."""
-        self._bucket.leave()
+        self._bucket.tokens.leave()
         self.outbox.leave()
 
     def next(self, now: float) -> Attempt | float:
@@ -64,7 +64,7 @@ class DeliveryPolicy(OutcomeEffects):
             return now + _AFTER_FAULT_S
 
     def _heartbeat(self, now: float) -> None:
-        self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
+        self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
     def _next_create(self, now: float) -> Attempt | None:
         job = self.outbox.next_create(now)

@@ -116,22 +116,15 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
 
 
 def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
-    rows: Any = body.get("errors")
+    rows: list[Any] | None = body.get("errors")
     if not isinstance(rows, list):
         return ()
-    return tuple(
-        _field_error(cast("dict[str, Any]", row))
-        for row in cast("list[object]", rows)[:_MOST_ERRORS]
-        if isinstance(row, dict)
-    )
+    found = (cast("dict[str, Any]", row) for row in rows[:_MOST_ERRORS] if isinstance(row, dict))
+    return tuple(FieldError(field=_text(row.get("field")), message=_text(row.get("message"))) for row in found)
 
 
-def _field_error(row: dict[str, Any]) -> FieldError:
-    field, message = row.get("field"), row.get("message")
-    return FieldError(
-        field=one_line(field, most=_LONGEST) if isinstance(field, str) else "",
-        message=one_line(message, most=_LONGEST) if isinstance(message, str) else "",
-    )
+def _text(value: object) -> str:
+    return one_line(value, most=_LONGEST) if isinstance(value, str) else ""
 
 
 def _message(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:

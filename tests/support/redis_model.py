@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pandaprobe_otel.delivery.budget import MARGIN_S
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases, Reply
 
 LIFE_S, HOLD_S, GRACE_S = 95.1, 60.1, 35.0
@@ -122,6 +123,7 @@ class ModelLeases(RedisLeases):
         self._redis, self._number = redis, member
         self._clock = clock or (lambda: redis.now)
         self._known_epoch = 0
+        self.life_s, self.margin_s = LIFE_S, MARGIN_S
         self._lent_at = -math.inf
 
     def take(self, most: int, part: int) -> Reply:

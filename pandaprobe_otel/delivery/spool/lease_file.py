@@ -19,6 +19,7 @@ from typing import Final
 from pandaprobe_otel.delivery.budget import (
     CUT_COUNTS_S,
     MARGIN_S,
+    REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
     WINDOW_S,
     MemoryTokens,
@@ -49,7 +50,7 @@ class FileTokens(MemoryTokens):
         *,
         window_s: float = WINDOW_S,
         margin_s: float = MARGIN_S,
-        request_timeout_s: float = 30.0,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         super().__init__()
