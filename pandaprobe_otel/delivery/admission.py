@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from dataclasses import replace
 from enum import Enum, auto
@@ -18,7 +19,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step, adopted_id
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.repair import SMALLEST_CAP, fit
-from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN, TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
 """Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""
@@ -74,7 +75,8 @@ class Admission:
         self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
         """Times at which traces with an error came."""
         self._body_cap = LARGEST_BODY
-        self.sampler = TailSampler(outbox.patience_min)
+        # A store has room for hours, so traces of the day may be sent at night.
+        self.sampler = TailSampler(math.inf if outbox.has_store else PATIENCE_MIN)
         self.attached = AttachedMetadata()
         self.orphans = Orphans(project)
         self.repeated: set[str] = set()
@@ -131,9 +133,8 @@ class Admission:
         """Take over the requests of other processes, and count the jobs that are gone."""
         self._ledger.ended(sum(found.request.span_count for found in tended.found) + tended.damaged_spans)
         self._ledger.dropped("spool_damaged", tended.damaged_spans)
-        for found in tended.found:
-            if found.request.is_error and found.request.step is Step.CREATE:
-                self._errors.append(now)
+        new = (found.request for found in tended.found)
+        self._errors.extend(now for request in new if request.is_error and request.step is Step.CREATE)
         for job, reason in tended.gone:
             self._had_to_go(job, reason)
         if tended.body_cap is not None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -70,14 +69,6 @@ class Outbox:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self.bytes / self._max_bytes
         return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
-
-    @property
-    def patience_min(self) -> float:
-        """Minutes of sending that may wait before traces are left out; see `TailSampler`.
-
-        A store has room for hours, so traces of the day may be sent at night.
-        """
-        return PATIENCE_MIN if self._store is None else math.inf
 
     @property
     def is_done(self) -> bool:

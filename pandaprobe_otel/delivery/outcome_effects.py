@@ -244,12 +244,13 @@ class OutcomeEffects:
             self._give_up(job, "refused", verdict, now)
             return
         job.repairs += 1
-        self._has_cost_spans = repaired.left_out > 0
-        self._ledger.dropped("refused", repaired.left_out)
+        left_out = len(job.request.spans) - len(repaired.spans)
+        self._has_cost_spans = left_out > 0
+        self._ledger.dropped("refused", left_out)
         words = verdict.message
         report(self._notices, "repaired", cause=f"repaired: {words[:60]}", request=job.request, words=words)
-        self.outbox.replace(job, (repaired.request,), now)
-        if repaired.left_out and not repaired.request.spans and job.request.step is Step.APPEND:
+        self.outbox.replace(job, (repaired,), now)
+        if left_out and not repaired.spans and job.request.step is Step.APPEND:
             self.outbox.finish(job, now)
 
     def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -36,16 +36,10 @@ _CUT_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
-    """Request to send instead, and the number of spans that could not be repaired."""
-
-    request: OutgoingRequest
-    left_out: int
-
-
-def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> Repaired | None:
+def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> OutgoingRequest | None:
     """Repair a request by the server's field errors; return None if they do not suffice.
+
+    A span that cannot be repaired is left out.
 
     The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
     (measured).
@@ -69,17 +63,11 @@ def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> Repaired |
         if mended is None:
             return None
         fields = mended
-    spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(request.spans)]
-    kept = tuple(span for span in spans if span is not None)
-    return Repaired(
-        request=replace(request, fields=fields, spans=EncodedSpans.of(kept)), left_out=len(spans) - len(kept)
-    )
-
-
-def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:
-    if names is None:
-        return span
-    return _mend(orjson.loads(span), names, _SPAN_OPTIONAL)
+    spans = [
+        _mend(orjson.loads(span), of_spans[index], _SPAN_OPTIONAL) if index in of_spans else span
+        for index, span in enumerate(request.spans)
+    ]
+    return replace(request, fields=fields, spans=EncodedSpans.of(span for span in spans if span is not None))
 
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
