@@ -121,8 +121,6 @@ def _need(module: str, *, extra: str) -> None:
 
 def read_bool(raw: Any) -> bool:
     """Return a boolean, given as one or as a common word for it."""
-    if isinstance(raw, bool):
-        return raw
     word = str(raw).strip().lower()
     if word in _TRUE:
         return True
@@ -192,14 +190,10 @@ def read_spans(raw: Any) -> Any:
 
 def read_instrument(raw: Any) -> Any:
     """Return `auto`, False, or names of libraries."""
-    if raw is False or raw is True:
-        return "auto" if raw else False
-    if isinstance(raw, str):
-        word = raw.strip().lower()
-        if word == "auto" or word in _TRUE:
-            return "auto"
-        return False if word in _FALSE else read_names(raw)
-    return read_names(raw)
+    word = str(raw).strip().lower() if isinstance(raw, bool | str) else ""
+    if word == "auto" or word in _TRUE:
+        return "auto"
+    return False if word in _FALSE else read_names(raw)
 
 
 def read_names(raw: Any) -> tuple[str, ...]:

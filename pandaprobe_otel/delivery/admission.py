@@ -106,7 +106,8 @@ class Admission:
     def put(self, request: OutgoingRequest, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
         if request.trace_id in self.orphans.ids:
-            request = self.orphans.followed(request)
+            # Even a root that reaches a gateway later belongs to the adopted trace.
+            request = request.under(self.orphans.ids[request.trace_id])
         if request.is_error and request.step is Step.CREATE:
             self._errors.append(now)
         pieces = request.split() if request.spans.count > MAX_SPANS else (request,)
@@ -249,12 +250,6 @@ class Orphans:
         self._is_posted: dict[str, bool] = {}
         """True for each derived id under which the server has accepted a create."""
         self._in_a_row: Counter[str] = Counter()
-
-    def followed(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return a request of an adopted trace under the derived id, even a root that reaches a gateway later."""
-        derived = self.ids[request.trace_id]
-        fields = request.fields.replace(request.trace_id.encode(), derived.encode(), 1)
-        return replace(request, trace_id=derived, fields=fields, is_remote=False)
 
     def has_strange_root(self, request: OutgoingRequest) -> bool:
         """Return whether the last roots above spans of this name never came: their processes do not send spans here."""

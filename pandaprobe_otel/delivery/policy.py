@@ -50,7 +50,7 @@ class DeliveryPolicy(OutcomeEffects):
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Attempt | float = blocked_until
             if blocked_until <= now:
-                job = outbox.next_other(now)
+                job = outbox.schedule.next_other(now)
                 if job is not None and self._admission.opened(job, now):
                     step = self._start(Attempt(job=job, is_check=job.in_doubt), now)
                 else:
@@ -67,7 +67,7 @@ class DeliveryPolicy(OutcomeEffects):
         self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
     def _next_create(self, now: float) -> Attempt | None:
-        job = self.outbox.next_create(now)
+        job = self.outbox.schedule.next_create(now)
         if job is None:
             return None
         admission = self._admission
@@ -102,7 +102,7 @@ class DeliveryPolicy(OutcomeEffects):
 
     def _wake_at(self, now: float) -> float:
         create_at, other_at = self.outbox.schedule.next_due()
-        job = self.outbox.next_create(now)
+        job = self.outbox.schedule.next_create(now)
         if job is not None:
             create_at = self._bucket.next_free(now, leave=self._admission.left_to_errors(job, now))
             if self.blockage.may_block:

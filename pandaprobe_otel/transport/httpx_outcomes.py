@@ -63,7 +63,6 @@ class Quiet:
     def __enter__(self) -> None:
         from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-        _silence_httpx_log()
         self._token = _ours.set(True)
         self._suppression = suppress_instrumentation()
         self._suppression.__enter__()
@@ -77,16 +76,5 @@ class Quiet:
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 
-class _NotOurs(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _ours.get()
-
-
-_filters: list[_NotOurs] = []
-
-
-def _silence_httpx_log() -> None:
-    if not _filters:
-        _filters.append(_NotOurs())
-        for name in ("httpx", "httpcore.connection", "httpcore.http11"):
-            logging.getLogger(name).addFilter(_filters[0])
+for _name in ("httpx", "httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(lambda _: not _ours.get())

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -49,13 +48,10 @@ FROM parcel WHERE row > ? ORDER BY row
 """
 
 
-class RowsBy(StrEnum):
-    """Orders of reading a file; each touches different pages."""
-
-    TABLE = "parcel NOT INDEXED ORDER BY row"
-    TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
-    BODY = "body ORDER BY row"
-    BODY_BACKWARDS = "body ORDER BY row DESC"
+_ORDERS: Final = tuple(
+    f"{table} ORDER BY row{way}" for table in ("parcel NOT INDEXED", "body") for way in ("", " DESC")
+)
+"""Orders of reading a file; each touches different pages."""
 
 
 class SpoolFile:
@@ -247,9 +243,9 @@ class SpoolFile:
             return None
         return request, bool(found[0])
 
-    def row_numbers(self, way: RowsBy) -> Iterator[int]:
-        """Yield the numbers of all rows. `way`: the order in which the file is read."""
-        for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
+    def row_numbers(self, order: str) -> Iterator[int]:
+        """Yield the numbers of all rows. `order`: one of `_ORDERS`."""
+        for (row,) in self.open().execute(f"SELECT row FROM {order}"):
             yield int(row)
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
@@ -318,8 +314,8 @@ def readable_requests(file: SpoolFile) -> Iterator[tuple[int, OutgoingRequest, b
     damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
-    for way in RowsBy:
-        rows.update(_until_damage(file.row_numbers(way)))
+    for order in _ORDERS:
+        rows.update(_until_damage(file.row_numbers(order)))
     for row in sorted(rows):
         try:
             found = file.request(row)
