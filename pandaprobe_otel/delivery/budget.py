@@ -85,7 +85,6 @@ class Tokens(Protocol):
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
-        ...
 
     def next_free(self, most: int, now: float) -> float:
         """Return the time at which `take` may succeed, at least `now`.
@@ -107,7 +106,6 @@ class Tokens(Protocol):
 
     def leave(self) -> None:
         """Announce that this process takes no more tokens."""
-        ...
 
 
 class MemoryTokens(Tokens):
