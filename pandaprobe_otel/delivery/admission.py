@@ -13,7 +13,6 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import report
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step, adopted_id
@@ -101,7 +100,7 @@ class Admission:
             self.put(request, now)
         else:
             self.count_dropped(request, "overload")
-            report(self._notices, "overload")
+            self._notices.report("overload")
 
     def put(self, request: OutgoingRequest, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
@@ -232,7 +231,7 @@ class Admission:
             self.attached.evicted(job.request)
         if _is_unposted(job):
             self.sampler.leave_out(job.request.trace_id)
-        report(self._notices, reason)
+        self._notices.report(reason)
 
 
 def _is_unposted(job: Job) -> bool:

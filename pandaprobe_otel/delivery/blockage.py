@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.log_causes import report
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 
@@ -211,13 +210,13 @@ class Blockage:
     def used_up(self, verdict: Verdict, now: float) -> None:
         """Post no trace for a while, because the plan's quota is used up."""
         self._quota.close(now)
-        report(self._notices, "quota", words=verdict.message)
+        self._notices.report("quota", words=verdict.message)
 
     def refused(self, verdict: Verdict, now: float) -> None:
         """Send nothing for a while, because the key, the project or the endpoint is refused."""
         self._auth.close(now)
         line = "no_key" if lacks_key(verdict) else "auth"
-        report(self._notices, line, cause="auth", words=verdict.message)
+        self._notices.report(line, cause="auth", words=verdict.message)
 
     def accepted(self) -> None:
         """Note an accepted trace: neither plan nor limit is used up."""

@@ -16,7 +16,6 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import report
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -111,7 +110,7 @@ class OutcomeEffects:
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Give a job up because of an error in this library."""
-        report(self._notices, "fault", error=type(error).__name__)
+        self._notices.report("fault", error=type(error).__name__)
         if attempt.lease is not None:
             self._bucket.release(attempt.lease, now, answered=False)
         self.blockage.leave(is_create=attempt.lease is not None)
@@ -149,7 +148,7 @@ class OutcomeEffects:
         elif verdict.kind is not VerdictKind.NOT_FOUND:
             audit.unknown(now)
         elif (lost := audit.missing(now)) is not None:
-            report(self._notices, "lost", request=lost)
+            self._notices.report("lost", request=lost)
             self._ledger.answered("lost by the server")
             self._admission.repeat(lost, now)
 
@@ -207,7 +206,7 @@ class OutcomeEffects:
         match verdict.kind:
             case VerdictKind.RATE_LIMITED if is_create:
                 self._bucket.limited(now, verdict.retry_after_s)
-                report(self._notices, "rate", words=verdict.message)
+                self._notices.report("rate", words=verdict.message)
                 self.outbox.retry(job, now)
             case VerdictKind.RATE_LIMITED:
                 self.outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
@@ -230,7 +229,7 @@ class OutcomeEffects:
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
-        report(self._notices, "outage", words=verdict.message)
+        self._notices.report("outage", words=verdict.message)
         wait_s = 0.0 if self.blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
         if job.request.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
             job.in_doubt = True
@@ -248,7 +247,7 @@ class OutcomeEffects:
         self._has_cost_spans = left_out > 0
         self._ledger.dropped("refused", left_out)
         words = verdict.message
-        report(self._notices, "repaired", cause=f"repaired: {words[:60]}", request=job.request, words=words)
+        self._notices.report("repaired", cause=f"repaired: {words[:60]}", request=job.request, words=words)
         self.outbox.replace(job, (repaired,), now)
         if left_out and not repaired.spans and job.request.step is Step.APPEND:
             self.outbox.finish(job, now)
@@ -260,7 +259,7 @@ class OutcomeEffects:
             self._give_up(job, "too_large", verdict, now)
             return
         body_cap = self._admission.too_large(size)
-        report(self._notices, "too_large", size=size, cap=body_cap)
+        self._notices.report("too_large", size=size, cap=body_cap)
         self.outbox.replace(job, fit(job.request, body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
@@ -285,7 +284,7 @@ class OutcomeEffects:
                 continue
             reason = "trace_not_found" if waiting.request.step is Step.SCORE else "trace_lost"
             self._drop(waiting, reason, now)
-            report(self._notices, reason, request=waiting.request, after_s=MISSING_AFTER_S)
+            self._notices.report(reason, request=waiting.request, after_s=MISSING_AFTER_S)
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
         """Decide about spans whose root is missing; return False if they keep waiting."""
@@ -306,7 +305,7 @@ class OutcomeEffects:
         self._drop(job, reason, now)
         line = "score_refused" if job.request.step is Step.SCORE else "refused"
         words = verdict.message
-        report(self._notices, line, cause=f"{reason}: {words[:60]}", request=job.request, words=words)
+        self._notices.report(line, cause=f"{reason}: {words[:60]}", request=job.request, words=words)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._admission.count_dropped(job.request, reason)

@@ -6,7 +6,6 @@ import math
 from typing import Final
 
 from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.log_causes import report
 from pandaprobe_otel.delivery.outcome_effects import OutcomeEffects
 from pandaprobe_otel.process.guard import counted
 
@@ -50,7 +49,8 @@ class DeliveryPolicy(OutcomeEffects):
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Attempt | float = blocked_until
             if blocked_until <= now:
-                job = outbox.schedule.next_other(now)
+                schedule = outbox.schedule
+                job = schedule.next_other(now) if schedule.due_others else None
                 if job is not None and self._admission.opened(job, now):
                     step = self._start(Attempt(job=job, is_check=job.in_doubt), now)
                 else:
@@ -60,7 +60,7 @@ class DeliveryPolicy(OutcomeEffects):
             return step if isinstance(step, Attempt) else min(step, self.expected_at, outbox.inspect_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
-            report(self._notices, "stumbled", error=type(error).__name__)
+            self._notices.report("stumbled", error=type(error).__name__)
             return now + _AFTER_FAULT_S
 
     def _heartbeat(self, now: float) -> None:
