@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.config.settings import CLOUD_ENDPOINT, SETTINGS
+from pandaprobe_otel.config.settings import SETTINGS
 
 NO_FILE = Path("/nonexistent/config.yaml")
 GOOD_KEY = "sk_pp_" + "0a" * 32

@@ -27,7 +27,7 @@ GUARDS = {
     "capture/content.py": {"stream_text"},
     "capture/handles.py": {"SpanHandle._do"},
     "capture/recorded_exceptions.py": {"_message", "_stack_trace"},
-    "delivery/sender_pool.py": {"SenderPool._outcome_of"},
+    "delivery/sender_pool.py": {"SenderPool._send_until"},
     "delivery/outcome_effects.py": {"OutcomeEffects.done"},
     "delivery/policy.py": {"DeliveryPolicy.next"},
     "assembly/live_spans.py": {"LiveSpans._texts_of", "LiveSpans.errand"},

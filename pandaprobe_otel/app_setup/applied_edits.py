@@ -34,7 +34,11 @@ def apply(root: Path, edits: Sequence[Edit]) -> None:
     changed = [edit.path for edit in edits if _bytes(root / edit.path) != edit.before]
     if changed or (root / RECORD).exists():
         raise FilesChanged(changed or [RECORD])
-    record = {"version": 1, "files": [_entry(edit) for edit in edits]}
+    files = [
+        {"path": each.path.as_posix(), "sha256": _digest(each.after), "before": base64.b64encode(each.before).decode()}
+        for each in edits
+    ]
+    record = {"version": 1, "files": files}
     _write(root / RECORD, json.dumps(record, indent=1).encode(), private=True)
     for edit in edits:
         _write(root / edit.path, edit.after)
@@ -59,14 +63,6 @@ def undo(root: Path) -> tuple[Path, ...]:
     if not any((root / RECORD.parent).iterdir()):
         (root / RECORD.parent).rmdir()
     return tuple(path for path, _, _ in files)
-
-
-def _entry(edit: Edit) -> dict[str, str]:
-    return {
-        "path": edit.path.as_posix(),
-        "sha256": _digest(edit.after),
-        "before": base64.b64encode(edit.before).decode(),
-    }
 
 
 def _inside(root: Path, name: str) -> Path:

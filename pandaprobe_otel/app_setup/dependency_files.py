@@ -52,11 +52,8 @@ def scripts(root: Path) -> dict[str, str]:
     except (OSError, ValueError, TOMLKitError):
         return {}
     tables: list[dict[str, Any]] = [project.get("project", {}), project.get("tool", {}).get("poetry", {})]
-    found: dict[str, str] = {}
-    for table in tables:
-        declared: dict[str, Any] = table.get("scripts", {})
-        found.update({name: target for name, target in declared.items() if isinstance(target, str)})
-    return found
+    declared = [item for table in tables for item in table.get("scripts", {}).items()]
+    return {name: target for name, target in declared if isinstance(target, str)}
 
 
 def _in_pyproject(path: Path, requirement: str) -> Edit | None:

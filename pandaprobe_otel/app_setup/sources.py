@@ -8,6 +8,7 @@ import os
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,6 @@ class Source:
 class Sources:
     """Python files of a project by path, and the files that were not read."""
 
-    root: Path
     files: tuple[Source, ...]
     unreadable: tuple[Path, ...]
     """Files that are too large or are not valid Python in their encoding."""
@@ -52,17 +52,13 @@ class Sources:
 
 def read_sources(root: Path) -> Sources:
     """Read the project's Python files, except environments, tests and files outside of the folder."""
-    files: list[Source] = []
-    unreadable: list[Path] = []
-    for number, path in enumerate(_python_files(root)):
-        if number >= MAX_FILES:
-            return Sources(root, tuple(files), tuple(unreadable), is_cut=True)
-        source = read_source(root, path)
-        if source is None:
-            unreadable.append(path)
-        else:
-            files.append(source)
-    return Sources(root, tuple(files), tuple(unreadable), is_cut=False)
+    paths = list(islice(_python_files(root), MAX_FILES + 1))
+    found = {path: read_source(root, path) for path in paths[:MAX_FILES]}
+    return Sources(
+        files=tuple(source for source in found.values() if source is not None),
+        unreadable=tuple(path for path, source in found.items() if source is None),
+        is_cut=len(paths) > MAX_FILES,
+    )
 
 
 def read_source(root: Path, path: Path) -> Source | None:

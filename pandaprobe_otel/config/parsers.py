@@ -97,27 +97,30 @@ def read_redis_url(raw: Any) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
         raise BadValueError("is not the address of a Redis (redis://host:6379/0, rediss://... or unix:///path)")
-    try:
-        known = find_spec("redis") is not None
-    except (ImportError, ValueError):
-        known = False
-    if not known:
-        raise BadValueError("needs the package redis: pip install 'pandaprobe-otel[redis]'")
+    _need("redis", extra="redis")
     return url
 
 
 def read_priced(raw: Any) -> bool:
     """Return a boolean; true needs the package with the prices."""
     wanted = read_bool(raw)
-    if wanted and find_spec("genai_prices") is None:
-        raise BadValueError("needs the package genai-prices: pip install 'pandaprobe-otel[cost]'")
+    if wanted:
+        _need("genai_prices", extra="cost")
     return wanted
+
+
+def _need(module: str, *, extra: str) -> None:
+    try:
+        known = find_spec(module) is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        package = module.replace("_", "-")
+        raise BadValueError(f"needs the package {package}: pip install 'pandaprobe-otel[{extra}]'")
 
 
 def read_bool(raw: Any) -> bool:
     """Return a boolean, given as one or as a common word for it."""
-    if isinstance(raw, bool):
-        return raw
     word = str(raw).strip().lower()
     if word in _TRUE:
         return True
@@ -187,14 +190,10 @@ def read_spans(raw: Any) -> Any:
 
 def read_instrument(raw: Any) -> Any:
     """Return `auto`, False, or names of libraries."""
-    if raw is False or raw is True:
-        return "auto" if raw else False
-    if isinstance(raw, str):
-        word = raw.strip().lower()
-        if word == "auto" or word in _TRUE:
-            return "auto"
-        return False if word in _FALSE else read_names(raw)
-    return read_names(raw)
+    word = str(raw).strip().lower() if isinstance(raw, bool | str) else ""
+    if word == "auto" or word in _TRUE:
+        return "auto"
+    return False if word in _FALSE else read_names(raw)
 
 
 def read_names(raw: Any) -> tuple[str, ...]:

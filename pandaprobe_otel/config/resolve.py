@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
-from pandaprobe_otel.config.parsers import is_loopback
-from pandaprobe_otel.config.settings import SETTINGS, BadValueError, Setting
+from pandaprobe_otel.config.parsers import BadValueError, is_loopback
+from pandaprobe_otel.config.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
-
-__all__ = ["SETTINGS", "Config", "ExportSettings", "Problem"]
 
 Capture = Literal["all", "metadata", "off"]
 

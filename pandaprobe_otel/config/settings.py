@@ -8,9 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.config import parsers
 from pandaprobe_otel.config.otel_variables import otel_disabled, otel_resource, otel_service_name
-from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT, BadValueError
-
-__all__ = ["CLOUD_ENDPOINT", "SETTINGS", "BadValueError", "Setting"]
+from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,11 @@ class Setting:
     def __post_init__(self) -> None:
         if self.env == "":
             object.__setattr__(self, "env", f"PANDAPROBE_{self.name.upper()}")
+
+
+def _flag(name: str, doc: str) -> Setting:
+    """Return a setting that is False by default."""
+    return Setting(name, parsers.read_bool, default=False, doc=doc)
 
 
 SETTINGS: Final[tuple[Setting, ...]] = (
@@ -100,11 +103,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="`all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either. "
         'By kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`.',
     ),
-    Setting(
+    _flag(
         "replayable",
-        parsers.read_bool,
-        default=False,
-        doc="True keeps the parameters and the answer of each model call on its span (64 kB at most, after `mask` and "
+        "True keeps the parameters and the answer of each model call on its span (64 kB at most, after `mask` and "
         "`capture`), so that `pandaprobe-otel capture` rebuilds them exactly.",
     ),
     Setting(
@@ -142,19 +143,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         secret=True,
         doc="Redis through which machines share the limit of one key (redis://, rediss:// or unix://).",
     ),
-    Setting(
-        "console",
-        parsers.read_bool,
-        default=False,
-        doc="True also prints each finished trace as a tree to standard error.",
-    ),
-    Setting("debug", parsers.read_bool, default=False, doc="True sets the log level of `pandaprobe_otel` to DEBUG."),
-    Setting(
-        "strict",
-        parsers.read_bool,
-        default=False,
-        doc="True makes `init` raise ConfigError for a bad setting, instead of warning.",
-    ),
+    _flag("console", "True also prints each finished trace as a tree to standard error."),
+    _flag("debug", "True sets the log level of `pandaprobe_otel` to DEBUG."),
+    _flag("strict", "True makes `init` raise ConfigError for a bad setting, instead of warning."),
     Setting(
         "live",
         parsers.read_bool,
@@ -177,11 +168,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default=0.0,
         doc="Share of delivered traces to look up afterwards. A trace that the server has lost is sent again.",
     ),
-    Setting(
-        "handle_sigterm",
-        parsers.read_bool,
-        default=False,
-        doc="True delivers waiting traces on SIGTERM and exits with 143, unless the app handles SIGTERM.",
+    _flag(
+        "handle_sigterm", "True delivers waiting traces on SIGTERM and exits with 143, unless the app handles SIGTERM."
     ),
     Setting(
         "max_queue_bytes",

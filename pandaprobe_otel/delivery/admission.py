@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from dataclasses import replace
 from enum import Enum, auto
@@ -12,12 +13,12 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step, adopted_id
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.repair import SMALLEST_CAP, fit
-from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN, TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
 """Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""
@@ -61,19 +62,20 @@ class Admission:
         outbox: Outbox,
         bucket: LeasedBucket,
         ledger: Ledger,
-        causes: Causes,
+        notices: Notices,
         blockage: Blockage,
         project: str,
     ) -> None:
         self._outbox = outbox
         self._bucket = bucket
         self._ledger = ledger
-        self._causes = causes
+        self._notices = notices
         self._blockage = blockage
         self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
         """Times at which traces with an error came."""
         self._body_cap = LARGEST_BODY
-        self.sampler = TailSampler(outbox.patience_min)
+        # A store has room for hours, so traces of the day may be sent at night.
+        self.sampler = TailSampler(math.inf if outbox.has_store else PATIENCE_MIN)
         self.attached = AttachedMetadata()
         self.orphans = Orphans(project)
         self.repeated: set[str] = set()
@@ -98,12 +100,13 @@ class Admission:
             self.put(request, now)
         else:
             self.count_dropped(request, "overload")
-            self._causes.overload()
+            self._notices.report("overload")
 
     def put(self, request: OutgoingRequest, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
         if request.trace_id in self.orphans.ids:
-            request = self.orphans.followed(request)
+            # Even a root that reaches a gateway later belongs to the adopted trace.
+            request = request.under(self.orphans.ids[request.trace_id])
         if request.is_error and request.step is Step.CREATE:
             self._errors.append(now)
         pieces = request.split() if request.spans.count > MAX_SPANS else (request,)
@@ -130,9 +133,8 @@ class Admission:
         """Take over the requests of other processes, and count the jobs that are gone."""
         self._ledger.ended(sum(found.request.span_count for found in tended.found) + tended.damaged_spans)
         self._ledger.dropped("spool_damaged", tended.damaged_spans)
-        for found in tended.found:
-            if found.request.is_error and found.request.step is Step.CREATE:
-                self._errors.append(now)
+        new = (found.request for found in tended.found)
+        self._errors.extend(now for request in new if request.is_error and request.step is Step.CREATE)
         for job, reason in tended.gone:
             self._had_to_go(job, reason)
         if tended.body_cap is not None:
@@ -229,7 +231,7 @@ class Admission:
             self.attached.evicted(job.request)
         if _is_unposted(job):
             self.sampler.leave_out(job.request.trace_id)
-        self._causes.had_to_go(reason)
+        self._notices.report(reason)
 
 
 def _is_unposted(job: Job) -> bool:
@@ -247,12 +249,6 @@ class Orphans:
         self._is_posted: dict[str, bool] = {}
         """True for each derived id under which the server has accepted a create."""
         self._in_a_row: Counter[str] = Counter()
-
-    def followed(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return a request of an adopted trace under the derived id, even a root that reaches a gateway later."""
-        derived = self.ids[request.trace_id]
-        fields = request.fields.replace(request.trace_id.encode(), derived.encode(), 1)
-        return replace(request, trace_id=derived, fields=fields, is_remote=False)
 
     def has_strange_root(self, request: OutgoingRequest) -> bool:
         """Return whether the last roots above spans of this name never came: their processes do not send spans here."""

@@ -94,10 +94,15 @@ def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
 
 def _told(request: OutgoingRequest, key: str, value: object) -> OutgoingRequest:
     fields: dict[str, Any] = orjson.loads(request.fields)
-    metadata = fields.get("metadata")
-    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
-    fields["metadata"] = {**kept, key: value}
+    add_metadata(fields, key, value)
     return replace(request, fields=orjson.dumps(fields))
+
+
+def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:
+    """Add a value to the metadata of a trace or span."""
+    metadata = fields.get("metadata")
+    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
+    fields["metadata"] = {**kept, key: value}
 
 
 def _kind(request: OutgoingRequest) -> _Kind:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
@@ -21,65 +20,56 @@ LOOK_AGAIN_AFTER_S: Final = 60.0
 MAX_BYTES: Final = 8 << 20
 
 
-@dataclass(slots=True, eq=False)
-class _Suspect:
-    job: Job
-    due: float
-    looked: bool = False
-
-
 class Audit:
     """Traces to look up. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._suspects: deque[_Suspect] = deque()
-        self._looking: _Suspect | None = None
+        self._planned: deque[tuple[float, Job]] = deque()
+        """Times of look-ups, in order, and their traces."""
+        self._looking: Job | None = None
         self._bytes = 0
 
     def accepted(self, request: OutgoingRequest, now: float) -> None:
         """Keep an accepted create for a later look-up, if it is in the sample and there is room."""
         in_sample = crc32(request.trace_id.encode()) < self._share * (1 << 32)
         if in_sample and self._bytes + request.size <= MAX_BYTES:
-            self._suspects.append(_Suspect(Job(request), now + LOOK_AFTER_S))
+            self._planned.append((now + LOOK_AFTER_S, Job(request)))
             self._bytes += request.size
 
     def next_due(self) -> float:
         """Return the time of the next look-up; infinity if none is planned or one is under way."""
-        return self._suspects[0].due if self._suspects and self._looking is None else math.inf
+        return self._planned[0][0] if self._planned and self._looking is None else math.inf
 
     def next(self, now: float) -> Job | None:
         """Return the trace to look up now."""
         if self.next_due() > now:
             return None
-        self._looking = self._suspects.popleft()
-        return self._looking.job
+        _, self._looking = self._planned.popleft()
+        return self._looking
 
     def found(self) -> None:
         """Forget the trace: the server has it."""
         if self._looking is not None:
-            self._bytes -= self._looking.job.request.size
+            self._bytes -= self._looking.request.size
         self._looking = None
 
     def missing(self, now: float) -> OutgoingRequest | None:
         """Plan another look-up of the missing trace. After the second one, return the trace to be sent again."""
-        suspect, self._looking = self._looking, None
-        if suspect is None:
+        job = self._looking
+        if job is None:
             return None
-        if not suspect.looked:
-            suspect.looked = True
-            self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)
+        job.looks += 1
+        if job.looks == 1:
+            self.unknown(now)
             return None
-        self._bytes -= suspect.job.request.size
-        return suspect.job.request
+        self.found()
+        return job.request
 
     def unknown(self, now: float) -> None:
         """Plan another look-up, because no answer showed whether the server has the trace."""
-        suspect, self._looking = self._looking, None
-        if suspect is not None:
-            self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)
-
-    def _put_back(self, suspect: _Suspect, due: float) -> None:
-        suspect.due = due
-        index = next((i for i, other in enumerate(self._suspects) if other.due > due), len(self._suspects))
-        self._suspects.insert(index, suspect)
+        job, self._looking = self._looking, None
+        if job is not None:
+            due = now + LOOK_AGAIN_AFTER_S
+            index = next((i for i, (other, _) in enumerate(self._planned) if other > due), len(self._planned))
+            self._planned.insert(index, (due, job))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.log_causes import Causes
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 
 OUTAGE_AFTER_FAILURES: Final = 3
 _DAY_S: Final = 86_400.0
@@ -129,12 +129,12 @@ class Blockage:
 
     def __init__(
         self,
-        causes: Causes,
+        notices: Notices,
         *,
         max_traces_per_day: int | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._causes = causes
+        self._notices = notices
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
@@ -198,28 +198,29 @@ class Blockage:
         if not attempt.is_check:
             self.failures = 0
             self._outage.open()
-            self._causes.over("outage")
+            self._notices.over("outage")
         elif not attempt.is_audit:
             self._outage.leave()  # a server that shows a trace may still be unable to accept one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()
-            self._causes.over("auth")
+            self._notices.over("auth")
         else:
             self._auth.leave()
 
     def used_up(self, verdict: Verdict, now: float) -> None:
         """Post no trace for a while, because the plan's quota is used up."""
         self._quota.close(now)
-        self._causes.quota(verdict)
+        self._notices.report("quota", words=verdict.message)
 
     def refused(self, verdict: Verdict, now: float) -> None:
         """Send nothing for a while, because the key, the project or the endpoint is refused."""
         self._auth.close(now)
-        self._causes.auth(verdict)
+        line = "no_key" if lacks_key(verdict) else "auth"
+        self._notices.report(line, cause="auth", words=verdict.message)
 
     def accepted(self) -> None:
         """Note an accepted trace: neither plan nor limit is used up."""
         self._quota.open()
-        self._causes.over("quota")
-        self._causes.over("rate")
+        self._notices.over("quota")
+        self._notices.over("rate")
         self.may_block = self._outage.closed or self._auth.closed or self._daily is not None

@@ -75,7 +75,8 @@ class Lease:
 class Tokens(Protocol):
     """Storage of the tokens, in this process or shared by several processes.
 
-    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
+    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises. Cuts and
+    heartbeats stay in the process by default.
     """
 
     def take(self, most: int, now: float) -> int | None:
@@ -84,7 +85,6 @@ class Tokens(Protocol):
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
-        ...
 
     def next_free(self, most: int, now: float) -> float:
         """Return the time at which `take` may succeed, at least `now`.
@@ -98,18 +98,17 @@ class Tokens(Protocol):
 
         Return the highest known cut that a process with the same tokens has published within the last ten minutes.
         """
-        ...
+        return cut
 
     def heartbeat(self, now: float) -> float:
         """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
-        ...
+        return math.inf
 
     def leave(self) -> None:
         """Announce that this process takes no more tokens."""
-        ...
 
 
-class MemoryTokens:
+class MemoryTokens(Tokens):
     """Tokens of this process alone."""
 
     def __init__(self) -> None:
@@ -118,7 +117,7 @@ class MemoryTokens:
 
     def take(self, most: int, now: float) -> int | None:
         """Lend a token. All tokens are alike, so each has the number 0."""
-        if self._taken(now) >= most:
+        if self._out + len(self._returning) >= most and self._taken(now) >= most:
             return None
         self._out += 1
         return 0
@@ -133,14 +132,6 @@ class MemoryTokens:
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return this process's cut, because no other process shares the tokens."""
-        return cut
-
-    def heartbeat(self, now: float) -> float:
-        """Send no heartbeat, because no other process shares the tokens."""
-        return math.inf
 
     def leave(self) -> None:
         """Do nothing, because no other process shares the tokens."""
@@ -173,10 +164,11 @@ class LeasedBucket:
         self._clock = clock
         self._hold_s = window_s + margin_s
         self._uniform = uniform
-        self._tokens = MemoryTokens() if tokens is None else tokens
+        self.tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
         """True if other processes take from the same tokens; this process must then send heartbeats."""
-        self._limit = _Limit(capacity)
+        self._failed_at, self._failed_since = capacity, -math.inf
+        """Number of tokens that were claimed at the newest refusal, and its time."""
         self.episode: _Episode | None = None
         """Time in which refused requests (429) hold back all others, or None."""
         self._agreed = 0.0
@@ -186,11 +178,11 @@ class LeasedBucket:
         """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
         episode, asked_at = self.episode, self._clock()
         if episode is None:
-            token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
+            token = self.tokens.take(self._most(now, leave), now)
             return None if token is None else Lease(token, asked_at, self._clock)
         if episode.probing or now < episode.until:
             return None
-        token = self._tokens.take(self._capacity, now)
+        token = self.tokens.take(self._capacity, now)
         if token is None:
             return None
         episode.probing = True
@@ -199,10 +191,10 @@ class LeasedBucket:
     def next_free(self, now: float, *, leave: int = 0) -> float:
         """Return the time at which `acquire` may succeed; `math.inf` if that depends on a request under way."""
         if self.episode is None:
-            return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
+            return self.tokens.next_free(self._most(now, leave), now)
         if self.episode.probing:
             return math.inf
-        return max(self.episode.until, self._tokens.next_free(self._capacity, now))
+        return max(self.episode.until, self.tokens.next_free(self._capacity, now))
 
     def release(self, lease: Lease, now: float, *, answered: bool = True, was_used: bool = True) -> None:
         """Return the token of a request that was answered now, that will never be answered, or that was not sent."""
@@ -212,12 +204,12 @@ class LeasedBucket:
         if lease.probe and self.episode is not None:
             self.episode.probing = False
         hold_s = self._hold_s if answered else self._hold_s + UNANSWERED_EXTRA_S
-        self._tokens.put_back(lease.token, hold_s if was_used else 0.0, now)
+        self.tokens.put_back(lease.token, hold_s if was_used else 0.0, now)
 
     def limited(self, now: float, retry_after_s: float | None) -> None:
         """Pause after a 429, and claim fewer tokens for a while."""
         if self.episode is None:
-            self._limit.shrink(now)
+            self._failed_at, self._failed_since = self._most(now), now
             self.episode = _Episode(until=now, window_ends=now + self._hold_s)
         self.episode.extend(now, retry_after_s, self._uniform)
 
@@ -225,20 +217,23 @@ class LeasedBucket:
         """End the episode, if there is one: the server accepted a request."""
         self.episode = None
 
+    def _most(self, now: float, leave: int = 0) -> int:
+        """Return the number of tokens to claim, without the last `leave`: all, or fewer after a refusal.
+
+        It grows back along a cubic curve (CUBIC, RFC 9438).
+        """
+        if self._failed_since == -math.inf:
+            return max(self._capacity - leave, 1)
+        scale = self._failed_at * (1 - _SHRINK) / _REGROW_S**3
+        grown = scale * (now - self._failed_since - _REGROW_S) ** 3 + self._failed_at
+        return max(int(min(grown, self._capacity)) - leave, 1)
+
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
         if now >= self._asks_at:
             self._asks_at = now + _ASK_EVERY_S
-            self._agreed = self._tokens.publish_cutoff(cut, now)
+            self._agreed = self.tokens.publish_cutoff(cut, now)
         return max(cut, self._agreed)
-
-    def heartbeat(self, now: float) -> float:
-        """Send a heartbeat if the shared tokens need one; return the time of the next call."""
-        return self._tokens.heartbeat(now)
-
-    def leave(self) -> None:
-        """Announce that this process sends nothing more."""
-        self._tokens.leave()
 
 
 @dataclass(slots=True)
@@ -269,26 +264,3 @@ class _Episode:
         elif is_news:
             self.until = now + self.backoff_s * uniform(1.0, 1.25)
             self.backoff_s = min(self.backoff_s * 2, _LONGEST_BACKOFF_S)
-
-
-class _Limit:
-    """Number of tokens to claim: all, or fewer after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._failed_at = float(capacity)
-        self._since: float | None = None
-
-    def at(self, now: float) -> int:
-        if self._since is None:
-            return self._capacity
-        scale = self._failed_at * (1 - _SHRINK) / _REGROW_S**3
-        grown = scale * (now - self._since - _REGROW_S) ** 3 + self._failed_at
-        if grown >= self._capacity:
-            self._since = None
-            return self._capacity
-        return max(1, int(grown))
-
-    def shrink(self, now: float) -> None:
-        self._failed_at = float(self.at(now))
-        self._since = now

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, boot_clock
+from pandaprobe_otel.delivery.budget import LeasedBucket, boot_clock
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -94,13 +94,8 @@ def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[]
         from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
         from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
 
-        def in_redis() -> LeasedBucket:
-            leases = RedisLeases(url, key_digest, request_timeout_s=REQUEST_TIMEOUT_S)
-            tokens = RedisTokens(leases, notices, request_timeout_s=REQUEST_TIMEOUT_S)
-            return LeasedBucket(tokens=tokens, clock=boot_clock)
-
-        return in_redis
+        return lambda: LeasedBucket(tokens=RedisTokens(RedisLeases(url, key_digest), notices), clock=boot_clock)
     from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 
     path = spool_folder(config) / f"leases-{key_digest}"
-    return lambda: LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)
+    return lambda: LeasedBucket(tokens=FileTokens(path), clock=boot_clock)

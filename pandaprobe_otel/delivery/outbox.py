@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.schedule import Schedule
-from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -59,7 +58,6 @@ class Outbox:
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self.schedule = Schedule(keeps_all=keeps_all)
-        self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
         self._unpacked: dict[Job, None] = {}
         """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer job packs one of these."""
         self._loaded: dict[Job, int] = {}
@@ -70,14 +68,6 @@ class Outbox:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self.bytes / self._max_bytes
         return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
-
-    @property
-    def patience_min(self) -> float:
-        """Minutes of sending that may wait before traces are left out; see `TailSampler`.
-
-        A store has room for hours, so traces of the day may be sent at night.
-        """
-        return PATIENCE_MIN if self._store is None else math.inf
 
     @property
     def is_done(self) -> bool:
@@ -114,7 +104,7 @@ class Outbox:
             request = request.closed()
             self._pack_one()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
-        self._append(job, now, now)
+        self._insert(job, now, now)
         if self._store is None:
             if not is_crowded:
                 self._unpacked[job] = None
@@ -200,7 +190,7 @@ class Outbox:
             self._changes.rewritten[job] = None
         for index, piece in enumerate(pieces[1:], 1):
             new = Job(piece, since=job.since)
-            self._insert(job.line, index, new)
+            self._insert(new, now, now, index)
             if self._store is not None and self._store.works:
                 self._changes.added[new] = None
         self.retry(job, now)
@@ -311,7 +301,7 @@ class Outbox:
     def _take_over(self, found: Found, now: float) -> None:
         doubt = found.request.step is Step.SCORE or (found.in_doubt and found.request.step is Step.CREATE)
         job = Job(found.request, since=now - found.waited_s, in_doubt=doubt, place=found.place)
-        self._append(job, now + self._look_after_s if found.in_doubt else now, now)
+        self._insert(job, now + self._look_after_s if found.in_doubt else now, now)
         self._saved += 1
 
     def _close(self, job: Job) -> None:
@@ -337,25 +327,22 @@ class Outbox:
 
     # -- places ---------------------------------------------------------------------------------------------------
 
-    def _append(self, job: Job, at: float, now: float) -> None:
+    def _insert(self, job: Job, at: float, now: float, index: int | None = None) -> None:
+        """Insert a job into its trace's line: at the end, or a create before requests that wait for its trace."""
         key = job.request.line
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(key)
         jobs = line.jobs
-        if jobs and job.request.step is Step.CREATE and jobs[0].request.step is not Step.CREATE:
-            index = int(jobs[0].in_flight)
-        else:
-            index = len(jobs)
-        self._insert(line, index, job)
-        if index == 0:
-            self.schedule.add(line, at, now)
-
-    def _insert(self, line: Line, index: int, job: Job) -> None:
-        line.jobs.insert(index, job)
+        if index is None:
+            is_first = jobs and job.request.step is Step.CREATE and jobs[0].request.step is not Step.CREATE
+            index = int(jobs[0].in_flight) if is_first else len(jobs)
+        jobs.insert(index, job)
         job.line, job.size = line, job.request.size
         self.bytes += job.size
         self._count += 1
+        if index == 0:
+            self.schedule.add(line, at, now)
 
     def _evict(self) -> list[tuple[Job, str]]:
         """Make room by the rules of `TokenQueue`; jobs that are not due yet are evicted last."""

@@ -16,13 +16,13 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.server_text import json_object
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 CHECK_AFTER_S: Final = 5.0
@@ -67,11 +67,11 @@ class OutcomeEffects:
         self._ledger = ledger
         self._project = project
         self._uniform = uniform
-        self._causes = Causes(notices)
-        self.blockage = Blockage(self._causes, max_traces_per_day=max_traces_per_day, uniform=uniform)
+        self._notices = notices
+        self.blockage = Blockage(notices, max_traces_per_day=max_traces_per_day, uniform=uniform)
         self._audit = Audit(verify) if verify else None
         self._admission = Admission(
-            outbox=outbox, bucket=bucket, ledger=ledger, causes=self._causes, blockage=self.blockage, project=project
+            outbox=outbox, bucket=bucket, ledger=ledger, notices=notices, blockage=self.blockage, project=project
         )
         self.offer = self._admission.offer
         self.closing = False
@@ -110,7 +110,7 @@ class OutcomeEffects:
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Give a job up because of an error in this library."""
-        self._causes.fault(error)
+        self._notices.report("fault", error=type(error).__name__)
         if attempt.lease is not None:
             self._bucket.release(attempt.lease, now, answered=False)
         self.blockage.leave(is_create=attempt.lease is not None)
@@ -148,7 +148,7 @@ class OutcomeEffects:
         elif verdict.kind is not VerdictKind.NOT_FOUND:
             audit.unknown(now)
         elif (lost := audit.missing(now)) is not None:
-            self._causes.lost(lost)
+            self._notices.report("lost", request=lost)
             self._ledger.answered("lost by the server")
             self._admission.repeat(lost, now)
 
@@ -187,7 +187,8 @@ class OutcomeEffects:
                 self._bucket.accepted(now)
                 self.blockage.accepted()
             admission.attached.carried.pop(request.trace_id, None)
-            is_new = admission.orphans.is_first_post(request.trace_id) and request.trace_id not in admission.repeated
+            is_first = not admission.orphans.ids or admission.orphans.is_first_post(request.trace_id)
+            is_new = is_first and request.trace_id not in admission.repeated
             admission.repeated.discard(request.trace_id)
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)
@@ -205,7 +206,7 @@ class OutcomeEffects:
         match verdict.kind:
             case VerdictKind.RATE_LIMITED if is_create:
                 self._bucket.limited(now, verdict.retry_after_s)
-                self._causes.rate(verdict)
+                self._notices.report("rate", words=verdict.message)
                 self.outbox.retry(job, now)
             case VerdictKind.RATE_LIMITED:
                 self.outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
@@ -228,7 +229,7 @@ class OutcomeEffects:
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
-        self._causes.outage(verdict)
+        self._notices.report("outage", words=verdict.message)
         wait_s = 0.0 if self.blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
         if job.request.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
             job.in_doubt = True
@@ -242,11 +243,13 @@ class OutcomeEffects:
             self._give_up(job, "refused", verdict, now)
             return
         job.repairs += 1
-        self._has_cost_spans = repaired.left_out > 0
-        self._ledger.dropped("refused", repaired.left_out)
-        self._causes.repaired(job.request, verdict)
-        self.outbox.replace(job, (repaired.request,), now)
-        if repaired.left_out and not repaired.request.spans and job.request.step is Step.APPEND:
+        left_out = len(job.request.spans) - len(repaired.spans)
+        self._has_cost_spans = left_out > 0
+        self._ledger.dropped("refused", left_out)
+        words = verdict.message
+        self._notices.report("repaired", cause=f"repaired: {words[:60]}", request=job.request, words=words)
+        self.outbox.replace(job, (repaired,), now)
+        if left_out and not repaired.spans and job.request.step is Step.APPEND:
             self.outbox.finish(job, now)
 
     def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:
@@ -256,7 +259,7 @@ class OutcomeEffects:
             self._give_up(job, "too_large", verdict, now)
             return
         body_cap = self._admission.too_large(size)
-        self._causes.too_large(size, body_cap)
+        self._notices.report("too_large", size=size, cap=body_cap)
         self.outbox.replace(job, fit(job.request, body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
@@ -279,12 +282,9 @@ class OutcomeEffects:
             waiting.not_found_since = max(missing_since, waiting.since)
             if now - waiting.not_found_since < MISSING_AFTER_S:
                 continue
-            if waiting.request.step is Step.SCORE:
-                self._drop(waiting, "trace_not_found", now)
-                self._causes.no_trace_of_score(waiting.request, MISSING_AFTER_S)
-            else:
-                self._drop(waiting, "trace_lost", now)
-                self._causes.never_stored(waiting.request, MISSING_AFTER_S)
+            reason = "trace_not_found" if waiting.request.step is Step.SCORE else "trace_lost"
+            self._drop(waiting, reason, now)
+            self._notices.report(reason, request=waiting.request, after_s=MISSING_AFTER_S)
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
         """Decide about spans whose root is missing; return False if they keep waiting."""
@@ -303,7 +303,9 @@ class OutcomeEffects:
         self._has_cost_spans = True
         self.outbox.refused(job, verdict.message)
         self._drop(job, reason, now)
-        self._causes.refused(reason, job.request, verdict)
+        line = "score_refused" if job.request.step is Step.SCORE else "refused"
+        words = verdict.message
+        self._notices.report(line, cause=f"{reason}: {words[:60]}", request=job.request, words=words)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._admission.count_dropped(job.request, reason)
@@ -325,18 +327,9 @@ def _lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
 
     Return False too if the answer has no list of spans, because nothing can be compared.
     """
-    shown = _shown_spans(outcome.body) if isinstance(outcome, Answer) else None
-    if shown is None:
+    shown: list[Any] | None = json_object(outcome.body).get("spans") if isinstance(outcome, Answer) else None
+    if not isinstance(shown, list):
         return False
     found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
     ids = {span_id for span_id in found if isinstance(span_id, str)}
     return any(orjson.loads(span).get("span_id") not in ids for span in request.opened().spans)
-
-
-def _shown_spans(body: bytes) -> list[Any] | None:
-    try:
-        trace: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    spans: list[Any] | None = cast("dict[str, Any]", trace).get("spans") if isinstance(trace, dict) else None
-    return spans if isinstance(spans, list) else None

@@ -162,9 +162,12 @@ class OutgoingRequest:
         The original id is never used, because the process with the root may still post it. A trace id is also global on
         the server, so another project's trace could be overwritten (measured).
         """
-        derived = adopted_id(self.trace_id, project)
-        fields = self.fields.replace(self.trace_id.encode(), derived.encode(), 1)
-        return replace(self, step=Step.CREATE, trace_id=derived, fields=fields, is_remote=False)
+        return replace(self.under(adopted_id(self.trace_id, project)), step=Step.CREATE)
+
+    def under(self, trace_id: str) -> OutgoingRequest:
+        """Return this request for the separate trace of this id."""
+        fields = self.fields.replace(self.trace_id.encode(), trace_id.encode(), 1)
+        return replace(self, trace_id=trace_id, fields=fields, is_remote=False)
 
 
 def adopted_id(trace_id: str, project: str) -> str:

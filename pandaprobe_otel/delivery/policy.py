@@ -32,7 +32,7 @@ class DeliveryPolicy(OutcomeEffects):
 
     def leave(self) -> None:
         """Tell the processes that share the budget, and the store, that this process sends nothing more."""
-        self._bucket.leave()
+        self._bucket.tokens.leave()
         self.outbox.leave()
 
     def next(self, now: float) -> Attempt | float:
@@ -49,7 +49,8 @@ class DeliveryPolicy(OutcomeEffects):
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Attempt | float = blocked_until
             if blocked_until <= now:
-                job = outbox.next_other(now)
+                schedule = outbox.schedule
+                job = schedule.next_other(now) if schedule.due_others else None
                 if job is not None and self._admission.opened(job, now):
                     step = self._start(Attempt(job=job, is_check=job.in_doubt), now)
                 else:
@@ -59,14 +60,14 @@ class DeliveryPolicy(OutcomeEffects):
             return step if isinstance(step, Attempt) else min(step, self.expected_at, outbox.inspect_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
-            self._causes.stumbled(error)
+            self._notices.report("stumbled", error=type(error).__name__)
             return now + _AFTER_FAULT_S
 
     def _heartbeat(self, now: float) -> None:
-        self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
+        self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
     def _next_create(self, now: float) -> Attempt | None:
-        job = self.outbox.next_create(now)
+        job = self.outbox.schedule.next_create(now)
         if job is None:
             return None
         admission = self._admission
@@ -101,7 +102,7 @@ class DeliveryPolicy(OutcomeEffects):
 
     def _wake_at(self, now: float) -> float:
         create_at, other_at = self.outbox.schedule.next_due()
-        job = self.outbox.next_create(now)
+        job = self.outbox.schedule.next_create(now)
         if job is not None:
             create_at = self._bucket.next_free(now, leave=self._admission.left_to_errors(job, now))
             if self.blockage.may_block:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import Any, Final
 
 import orjson
 
+from pandaprobe_otel.delivery.attached_metadata import add_metadata
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -35,16 +36,10 @@ _CUT_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
-    """Request to send instead, and the number of spans that could not be repaired."""
-
-    request: OutgoingRequest
-    left_out: int
-
-
-def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> Repaired | None:
+def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> OutgoingRequest | None:
     """Repair a request by the server's field errors; return None if they do not suffice.
+
+    A span that cannot be repaired is left out.
 
     The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
     (measured).
@@ -68,22 +63,15 @@ def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> Repaired |
         if mended is None:
             return None
         fields = mended
-    spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(request.spans)]
-    kept = tuple(span for span in spans if span is not None)
-    return Repaired(
-        request=replace(request, fields=fields, spans=EncodedSpans.of(kept)), left_out=len(spans) - len(kept)
-    )
-
-
-def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:
-    if names is None:
-        return span
-    return _mend(orjson.loads(span), names, _SPAN_OPTIONAL)
+    spans = [
+        _mend(orjson.loads(span), of_spans[index], _SPAN_OPTIONAL) if index in of_spans else span
+        for index, span in enumerate(request.spans)
+    ]
+    return replace(request, fields=fields, spans=EncodedSpans.of(span for span in spans if span is not None))
 
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
     """Return the object with a mark and without the refused fields; None if one of them is required."""
-    metadata = value.get("metadata") if "metadata" not in names else None
     for name in names:
         if name == "name":
             value["name"] = str(value.get("name") or "unnamed")[:_MAX_NAME]
@@ -91,8 +79,7 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
             value.pop(name, None)
         else:
             return None
-    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
-    value["metadata"] = {**kept, MARK: sorted(names)}
+    add_metadata(value, MARK, sorted(names))
     return orjson.dumps(value)
 
 
@@ -108,11 +95,10 @@ def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
     for span in request.spans:
         most = room if len(request.spans) == 1 else cap - 16
         span = _cut(span, most) if len(span) > most else span
-        if groups[-1] and used + len(span) + 1 > room:
+        # The trace's own fields are part of the first request, and may leave no room for a span.
+        may_end = groups[-1] or (len(groups) == 1 and len(request.spans) > 1)
+        if may_end and used + len(span) + 1 > room:
             groups.append([])
-            used, room = 0, cap - 16
-        if not groups[-1] and len(groups) == 1 and len(request.spans) > 1 and len(span) + 1 > room:
-            groups.append([])  # the trace's own fields are part of the first request
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1

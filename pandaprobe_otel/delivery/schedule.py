@@ -44,7 +44,8 @@ class Schedule:
 
     def __init__(self, *, keeps_all: bool = False) -> None:
         self._due_creates: list[_Due] = []
-        self._due_others: list[_Due] = []
+        self.due_others: list[_Due] = []
+        """Lines that begin with another request. While it is empty, `next_other` returns None."""
         self._errors = TokenQueue()
         self._ordinary = TokenQueue()
         self.waiting_for_tokens = 0
@@ -64,7 +65,7 @@ class Schedule:
             self.remove(line)
         line.ticket = next(self._tickets)
         if line.jobs[0].request.step is not Step.CREATE:
-            heapq.heappush(self._due_others, (at, line.ticket, line))
+            heapq.heappush(self.due_others, (at, line.ticket, line))
         elif at <= now:
             self._let_wait(line)
         else:
@@ -80,9 +81,7 @@ class Schedule:
 
     def next_other(self, now: float) -> Job | None:
         """Return the append, finish or score that is due, or None."""
-        if not self._due_others or _first(self._due_others) > now:
-            return None
-        return self._due_others[0][2].jobs[0]
+        return self.due_others[0][2].jobs[0] if _first(self.due_others) <= now else None
 
     def next_create(self, now: float) -> Job | None:
         """Return the create whose turn it is to take a token, or None."""
@@ -100,7 +99,7 @@ class Schedule:
 
     def next_due(self) -> tuple[float, float]:
         """Return the times at which the next create, which then waits for a token, and the next other job are due."""
-        return _first(self._due_creates), _first(self._due_others)
+        return _first(self._due_creates), _first(self.due_others)
 
     def serve(self, request: OutgoingRequest, now: float) -> None:
         """Count a create that got a token."""

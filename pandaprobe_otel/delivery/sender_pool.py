@@ -230,7 +230,12 @@ class SenderPool:
             attempt = self._next(deadline) if is_locked else None
         while attempt is not None:
             timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
-            outcome = self._outcome_of(attempt, timeout_s)
+            outcome: Outcome | Exception
+            try:
+                outcome = self._transport.send(attempt.request(timeout_s))
+            except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+                counted("transport", error)
+                outcome = error
             with self._changed:
                 self._in_flight -= 1
                 self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
@@ -244,13 +249,6 @@ class SenderPool:
                 if policy.closing or policy.outbox.is_done:
                     self._changed.notify_all()
                 attempt = self._next(deadline)
-
-    def _outcome_of(self, attempt: Attempt, timeout_s: float) -> Outcome | Exception:
-        try:
-            return self._transport.send(attempt.request(timeout_s))
-        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
-            counted("transport", error)
-            return error
 
     def _next(self, deadline: float) -> Attempt | None:
         """Return the next request when there is one; return None if this thread is not needed any more."""

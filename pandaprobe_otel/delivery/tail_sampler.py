@@ -81,13 +81,9 @@ class Arrivals(Rate):
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
-        self._seen: deque[float] = deque(maxlen=_REMEMBERED)
+        self.seen: deque[float] = deque(maxlen=_REMEMBERED)
+        """Randomness of each counted trace."""
         self.cut = 0.0
-
-    def arrived(self, randomness: float, now: float) -> None:
-        """Count one trace."""
-        self.count(now)
-        self._seen.append(randomness)
 
     def limit(self, most: float, now: float) -> float:
         """Let `most` traces a minute through; return the number that will pass. Call this once a second."""
@@ -97,7 +93,7 @@ class Arrivals(Rate):
             return arriving
         share = max(most, 0.0) / arriving
         known = max(share, _SMALLEST_KNOWN)
-        quantile = sorted(self._seen)[int((1.0 - known) * len(self._seen))]
+        quantile = sorted(self.seen)[int((1.0 - known) * len(self.seen))]
         self._move(1.0 - (1.0 - quantile) * share / known)
         return most
 
@@ -195,7 +191,8 @@ class TailSampler:
             flow = self.others
         randomness = randomness_of_uuid(request.trace_id)
         if not blocked:
-            flow.arrived(randomness, self._clock)
+            flow.count(self._clock)
+            flow.seen.append(randomness)
         if self._clock - self._since >= _LASTING_S and self._clock >= self._renew_at:
             self._renew_at = self._clock + _RENEW_S
             self._renew(waiting, fill)

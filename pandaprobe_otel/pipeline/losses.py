@@ -22,11 +22,12 @@ def tell_left_behind(spans: int, spool: str | None, last_error: str | None) -> N
 
 def tell_losses(spans: int, scores: int, ends: int, last_error: str | None, *, is_late: bool) -> None:
     """Log lost spans, scores and ends of traces, if there are any. `is_late`: the time for delivery was used up."""
+    reason = last_error or _NO_TIME
     if spans:
         _logger.warning(
             "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
             spans,
-            last_error or _NO_TIME,
+            reason,
             "Raise PANDAPROBE_SHUTDOWN_TIMEOUT, or set PANDAPROBE_SPOOL_DIR to keep them on disk."
             if is_late
             else "Set PANDAPROBE_SPOOL_DIR to keep them on disk.",
@@ -36,11 +37,11 @@ def tell_losses(spans: int, scores: int, ends: int, last_error: str | None, *, i
             "pandaprobe-otel: %s not delivered when the process ended (%s). A score is sent once PandaProbe has its "
             "trace: check the trace id, or set PANDAPROBE_SHUTDOWN_TIMEOUT to wait longer.",
             "1 score was" if scores == 1 else f"{scores} scores were",
-            last_error or _NO_TIME,
+            reason,
         )
     if ends:
         _logger.warning(
             "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
             ends,
-            last_error or _NO_TIME,
+            reason,
         )

@@ -25,7 +25,6 @@ class Ended(Watcher, Protocol):
 
     def tell_end(self) -> None:
         """Tell the user what was delivered, after the last delivery of the process."""
-        ...
 
 
 def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
@@ -22,11 +21,9 @@ class TraceConsole:
 
     def show(self, requests: Sequence[OutgoingRequest]) -> None:
         """Print the traces among these requests."""
-        for request in requests:
-            if request.step is Step.CREATE and self._usable:
-                self._print(request)
-
-    def _print(self, request: OutgoingRequest) -> None:
+        created = [request for request in requests if request.step is Step.CREATE]
+        if not created or not self._usable:
+            return
         try:
             from rich.console import Console
         except ImportError:
@@ -35,6 +32,6 @@ class TraceConsole:
             return
         from pandaprobe_otel.reporting.trace_tree import trace_tree
 
-        fields: dict[str, Any] = orjson.loads(request.fields)
-        spans: list[dict[str, Any]] = [orjson.loads(span) for span in request.spans]
-        Console(file=sys.stderr).print(trace_tree({**fields, "spans": spans}))
+        for request in created:
+            spans = [orjson.loads(span) for span in request.spans]
+            Console(file=sys.stderr).print(trace_tree({**orjson.loads(request.fields), "spans": spans}))

@@ -62,33 +62,21 @@ def observe(read: Callable[[], Reading | None]) -> None:
         return callback(only)
 
     meter = get_meter("pandaprobe_otel")
-    meter.create_observable_counter(
-        "otel.sdk.processor.span.processed", callback(_processed), "{span}", "Ended spans, by reason if not sent"
-    )
-    meter.create_observable_counter(
-        "otel.sdk.exporter.span.exported", one(lambda now: now.counts.delivered), "{span}", "Spans delivered"
-    )
-    meter.create_observable_up_down_counter(
-        "otel.sdk.processor.span.queue.size", one(lambda now: now.counts.pending), "{span}", "Spans waiting"
-    )
-    meter.create_observable_gauge(
+    counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
+    counter("otel.sdk.processor.span.processed", callback(_processed), "{span}", "Ended spans, by reason if not sent")
+    counter("otel.sdk.exporter.span.exported", one(lambda now: now.counts.delivered), "{span}", "Spans delivered")
+    waiting = one(lambda now: now.counts.pending)
+    meter.create_observable_up_down_counter("otel.sdk.processor.span.queue.size", waiting, "{span}", "Spans waiting")
+    gauge(
         "pandaprobe_otel.queue.utilization", one(lambda now: now.fill), "1", "Used part of the queue of waiting traces"
     )
-    meter.create_observable_counter(
-        "pandaprobe_otel.traces", one(lambda now: now.counts.traces_delivered), "{trace}", "Traces delivered"
-    )
-    meter.create_observable_counter(
-        "pandaprobe_otel.budget.leases", one(lambda now: now.counts.leases), "{lease}", "Tokens taken for a trace"
-    )
-    meter.create_observable_counter(
+    counter("pandaprobe_otel.traces", one(lambda now: now.counts.traces_delivered), "{trace}", "Traces delivered")
+    counter("pandaprobe_otel.budget.leases", one(lambda now: now.counts.leases), "{lease}", "Tokens taken for a trace")
+    counter(
         "pandaprobe_otel.budget.wait", one(lambda now: now.counts.wait_s), "s", "Time that traces waited for tokens"
     )
-    meter.create_observable_gauge(
-        "pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Share of traces kept under overload"
-    )
-    meter.create_observable_counter(
-        "pandaprobe_otel.answers", callback(_answers), "{request}", "Answers of the server, by meaning"
-    )
+    gauge("pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Share of traces kept under overload")
+    counter("pandaprobe_otel.answers", callback(_answers), "{request}", "Answers of the server, by meaning")
 
 
 def _processed(now: Reading) -> Iterator[_Value]:

@@ -27,7 +27,7 @@ def trace_line(trace: _Body) -> str:
 def trace_text(trace: _Body) -> str:
     """Return a trace as indented lines for a terminal, one for each span."""
     lines = [f"trace {trace['trace_id']}  {trace_line(trace)}"]
-    lines += [f"  {'  ' * depth}{_span_line(span)}" for depth, span in by_depth(_spans(trace), body=_body)]
+    lines += [f"  {'  ' * depth}{_span_line(span)}" for depth, span in by_depth(_spans(trace), body=lambda span: span)]
     return "\n".join(lines)
 
 
@@ -82,10 +82,6 @@ def _is_plain(value: Any) -> bool:
     return value is not None and not isinstance(value, Mapping) and value not in ([], ())
 
 
-def _body(span: _Body) -> _Body:
-    return span
-
-
 def _spans(trace: _Body) -> list[_Body]:
     return sorted(trace.get("spans") or (), key=lambda span: str(span["started_at"]))
 
@@ -99,7 +95,7 @@ def _tree(trace: _Body, *, most: int) -> Markup:
     spans = _spans(trace)
     shown = [
         folded(_span_summary(span), _span_content(span, most=most), indent=depth)
-        for depth, span in list(by_depth(spans, body=_body))[:_MOST_SPANS]
+        for depth, span in list(by_depth(spans, body=lambda span: span))[:_MOST_SPANS]
     ]
     return joined([*shown, more(len(spans), "spans", _MOST_SPANS)])
 

@@ -6,8 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request, describe
@@ -15,9 +14,6 @@ from pandaprobe_otel.transport.server_text import Redaction
 
 if TYPE_CHECKING:
     import httpx
-
-# Modules that a request imports; loaded before the first request, while forks are held back.
-_LOADED_BY_REQUESTS: Final = ("encodings.idna", "opentelemetry.instrumentation.utils")
 
 _abandoned: list[object] = []
 """Clients of a parent process, kept unused: closing them would write into the parent's TLS streams."""
@@ -48,16 +44,13 @@ class HttpTransport:
     def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
         try:
-            client = self._connected()
+            with loading():
+                from pandaprobe_otel.transport import httpx_outcomes
         except (ForkedWhileLoadingError, ImportError) as error:  # httpx may be missing: an app may have only httpx2
             return NoAnswer(reason=describe(error), may_have_arrived=False)
-        if isinstance(client, NoAnswer):
-            return client
-        from pandaprobe_otel.transport import httpx_outcomes
-
         try:
             with httpx_outcomes.Quiet():
-                asked = client.stream(
+                asked = self._connected().stream(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
@@ -89,21 +82,15 @@ class HttpTransport:
             _abandoned.append(self._client)
             self._client = None
 
-    def _connected(self) -> httpx.Client | NoAnswer:
+    def _connected(self) -> httpx.Client:
+        """Return the client. Before version 0.28, httpx logs that it loads certificates, so call this under `Quiet`."""
         with loading(), self._lock:
             if self._client is None:
                 import httpx
 
                 from pandaprobe_otel.transport import httpx_outcomes
 
-                for name in _LOADED_BY_REQUESTS:
-                    import_module(name)
-
-                try:
-                    with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
-                        self._client = httpx.Client(follow_redirects=False, limits=httpx_outcomes.limits())
-                except httpx_outcomes.FAILURES as error:
-                    return httpx_outcomes.no_answer(error)
+                self._client = httpx.Client(follow_redirects=False, limits=httpx_outcomes.LIMITS)
             return self._client
 
 

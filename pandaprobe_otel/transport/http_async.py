@@ -61,16 +61,16 @@ class AsyncHttpTransport:
                 await client.aclose()
 
     def _connected(self) -> httpx.AsyncClient:
+        """Return the client. Before version 0.28, httpx logs that it loads certificates, so call this under `Quiet`."""
         if self._client is None or not self._at_home():
             import httpx
 
             from pandaprobe_otel.transport import httpx_outcomes
 
             self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
-            with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
-                self._client = httpx.AsyncClient(
-                    headers=self._headers, follow_redirects=False, limits=httpx_outcomes.limits()
-                )
+            self._client = httpx.AsyncClient(
+                headers=self._headers, follow_redirects=False, limits=httpx_outcomes.LIMITS
+            )
         return self._client
 
     def _at_home(self) -> bool:

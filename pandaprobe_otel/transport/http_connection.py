@@ -51,6 +51,7 @@ class Connection:
 
             self._needs_read, self._needs_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         self._deadline = 0.0
+        self._reading = _Reading()
         self.is_reusable = True
         """True if the connection may carry another request."""
         self.idle_since = time.monotonic()
@@ -103,11 +104,11 @@ class Connection:
         return answer
 
     def _answer(self, most_read: int | None) -> Answer:
-        reading = _Reading(most_read)
+        reading = self._reading
+        reading.begin(most_read)
         while not reading.is_complete:
-            if not (self._pending and self._pending()):
-                self._wait("POLLIN")
-            data = self._attempt(self._socket.recv, _AT_ONCE, "POLLIN")
+            has_read_ahead = self._pending is not None and self._pending() > 0
+            data = self._attempt(self._socket.recv, _AT_ONCE, "POLLIN", waits=not has_read_ahead)
             if not data:
                 self.is_reusable = False
                 reading.end()
@@ -115,30 +116,32 @@ class Connection:
             reading.feed(data)
         self.is_reusable = self.is_reusable and reading.may_go_on
         self.idle_since = time.monotonic()
-        return Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
+        answer = Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
+        reading.body = []  # while the connection is idle, it holds no answer
+        return answer
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._attempt(self._socket.send, rest, "POLLOUT") :]
+            rest = rest[self._attempt(self._socket.send, rest, "POLLOUT", waits=False) :]
 
-    def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event) -> _Done:
-        """Call an operation of the socket, and again whenever it would have had to wait."""
+    def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event, *, waits: bool) -> _Done:
+        """Call an operation of the socket, after the event if it `waits`, and again whenever it would have to wait."""
+        awaited = event if waits else None
         while True:
+            if awaited is not None:
+                remaining = self._deadline - time.monotonic()
+                happens = self.is_readable if awaited == "POLLIN" else _poll(self._socket, awaited)
+                if remaining <= 0 or not happens(remaining * 1000):
+                    raise TimeoutError("timed out")
             try:
                 return operation(argument)
             except BlockingIOError:
-                self._wait(event)
+                awaited = event
             except self._needs_read:
-                self._wait("POLLIN")
+                awaited = "POLLIN"
             except self._needs_write:
-                self._wait("POLLOUT")
-
-    def _wait(self, event: _Event) -> None:
-        remaining = self._deadline - time.monotonic()
-        happens = self.is_readable if event == "POLLIN" else _poll(self._socket, event)
-        if remaining <= 0 or not happens(remaining * 1000):
-            raise TimeoutError("timed out")
+                awaited = "POLLOUT"
 
 
 def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:
@@ -155,9 +158,13 @@ def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:
 
 
 class _Reading:
-    """Answer that is being read; the parser calls the `on_` methods."""
+    """Answer of a connection that is being read; the parser calls the `on_` methods."""
 
-    def __init__(self, most_read: int | None) -> None:
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)  # one for each connection: an object and its parser refer to each other
+
+    def begin(self, most_read: int | None) -> None:
+        """Begin with the next answer."""
         self._most_read = most_read
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -167,7 +174,6 @@ class _Reading:
         """True if the connection may carry another exchange once the answer is complete."""
         self._has_head = False
         self._head_bytes = self._body_bytes = 0
-        self._parser = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Parse more data. Raises NotHttpError."""

@@ -1,23 +1,28 @@
 """Shared parts of the sync and async transports: conversion of httpx's results, and suppression of its telemetry.
 
-Imports httpx, so it is loaded only with the first request.
+Imports httpx and everything else that a request needs, so it is loaded only with the first request.
 """
 
 from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Final
 
 import httpx
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request, describe
+
+import_module("encodings.idna")  # otherwise a request imports it
 
 # The server closes idle connections after about 5 s (measured). Ours expire earlier, because a request that is written
 # into a closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
-_MAX_CONNECTIONS: Final = 8
+LIMITS: Final = httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
+"""Connection limits of one client."""
 
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError)
 """Exceptions of httpx when no answer comes, or when it cannot use SSL_CERT_FILE or a proxy variable (an unknown scheme,
@@ -32,11 +37,6 @@ _NEVER_ARRIVED: Final = (
     httpx.WriteError,
     httpx.WriteTimeout,
 )
-
-
-def limits() -> httpx.Limits:
-    """Return the connection limits of one client."""
-    return httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
 
 
 def timeout(request: Request) -> httpx.Timeout:
@@ -61,9 +61,6 @@ class Quiet:
     __slots__ = ("_suppression", "_token")
 
     def __enter__(self) -> None:
-        from opentelemetry.instrumentation.utils import suppress_instrumentation
-
-        _silence_httpx_log()
         self._token = _ours.set(True)
         self._suppression = suppress_instrumentation()
         self._suppression.__enter__()
@@ -77,16 +74,5 @@ class Quiet:
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 
-class _NotOurs(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _ours.get()
-
-
-_filters: list[_NotOurs] = []
-
-
-def _silence_httpx_log() -> None:
-    if not _filters:
-        _filters.append(_NotOurs())
-        for name in ("httpx", "httpcore.connection", "httpcore.http11"):
-            logging.getLogger(name).addFilter(_filters[0])
+for _name in ("httpx", "httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(lambda _: not _ours.get())

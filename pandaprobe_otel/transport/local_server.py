@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import orjson
-
 from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.transport.plain_socket import is_plain
-from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.server_text import json_object
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 LIVE_VERSION: Final = 1
@@ -25,21 +24,11 @@ class Abilities:
     """Path of a trace's page, with `{trace_id}` in it; None if the server has no pages."""
 
 
-def abilities_of(transport: Transport, *, timeout_s: float) -> Abilities | None:
-    """Ask a server; return None if it does not identify itself as local in time."""
-    answer = transport.send(Request(method="GET", path="/health", timeout_s=timeout_s, most_read=4096))
-    return abilities_in(answer) if isinstance(answer, Answer) else None
-
-
 def abilities_in(answer: Answer) -> Abilities | None:
     """Read the answer to `GET /health`; return None if it is not from a local server."""
     if answer.status != 200:
         return None
-    try:
-        body: Any = orjson.loads(answer.body)
-    except ValueError:
-        return None
-    local: Any = cast("dict[str, Any]", body).get("local") if isinstance(body, dict) else None
+    local = json_object(answer.body).get("local")
     if not isinstance(local, dict):
         return None
     said = cast("dict[str, Any]", local)
@@ -49,11 +38,15 @@ def abilities_in(answer: Answer) -> Abilities | None:
 
 
 def abilities_at(endpoint: str, *, timeout_s: float) -> Abilities | None:
-    """Ask the server at an endpoint on this machine; return None for any other endpoint, without asking."""
+    """Ask the server at an endpoint on this machine; return None if it does not identify itself as local in time.
+
+    Any other endpoint is not asked.
+    """
     if not is_loopback(endpoint) or not is_plain(endpoint):
         return None
     transport = SocketTransport(endpoint, {})
     try:
-        return abilities_of(transport, timeout_s=timeout_s)
+        answer = transport.send(Request(method="GET", path="/health", timeout_s=timeout_s, most_read=4096))
+        return abilities_in(answer) if isinstance(answer, Answer) else None
     finally:
         transport.close()

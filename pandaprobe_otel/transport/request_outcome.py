@@ -93,11 +93,9 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
-        ...
 
     def reset_after_fork(self) -> None:
         """Forget connections that belong to the parent process, without touching them."""
-        ...
 
 
 class KeyedTransport(Transport, Protocol):
@@ -105,4 +103,3 @@ class KeyedTransport(Transport, Protocol):
 
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""
-        ...

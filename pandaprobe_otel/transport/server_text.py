@@ -1,4 +1,4 @@
-"""Text from servers: without keys that a server or proxy echoes, and as one short, printable line.
+"""Text from servers: without keys that a server or proxy echoes, and as one short, printable line or a JSON object.
 
 Logs, `status()`, dead letters and exceptions contain text from servers. All of it passes through `Redaction`, where the
 key is known.
@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
-from typing import Final
+from typing import Any, Final, cast
+
+import orjson
 
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 
@@ -28,6 +30,15 @@ _READ: Final = 16 << 10
 _LINE: Final = 200
 _TITLE: Final = re.compile(r"<title[^<>]{0,200}>([^<]*)", re.IGNORECASE)
 _UNSEEN: Final = re.compile(r"<(script|style)\b.*?(?:</\1[^>]*>?|\Z)|<[^>]*(?:>|\Z)", re.IGNORECASE | re.DOTALL)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty one if it is anything else."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def is_page(body: bytes) -> bool:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -43,13 +44,9 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 
 def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
     """Return the cheapest transport that can reach the endpoint."""
-    return SocketTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
-
-
-def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
-    """Return whether a plain socket is enough to reach the endpoint."""
     texts = (*headers, *headers.values())
-    return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
+    is_direct = is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
+    return SocketTransport(endpoint, headers) if is_direct else HttpTransport(endpoint, headers)
 
 
 class SocketTransport:
@@ -127,17 +124,12 @@ class SocketTransport:
 
     def _connected(self, timeout_s: float) -> Connection:
         if self._open is None:
-            with loading():
-                self._open = _opener(self._host, self._port, is_tls=self._is_tls)
+            with loading():  # everything that a request needs
+                from pandaprobe_otel.transport.http_connection import Connection
+
+                tls = _tls(self._host.decode()) if self._is_tls else None
+                self._open = partial(Connection.open, self._host, self._port, tls)
         return self._open(timeout_s)
-
-
-def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connection]:
-    """Return a function that opens connections. Everything that a request needs is imported here."""
-    from pandaprobe_otel.transport.http_connection import Connection
-
-    tls = _tls(host.decode()) if is_tls else None
-    return lambda timeout_s: Connection.open(host, port, tls, timeout_s)
 
 
 def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:

@@ -8,12 +8,10 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final, cast
 
-import orjson
-
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome
 from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
-from pandaprobe_otel.transport.server_text import is_page, one_line, start_of
+from pandaprobe_otel.transport.server_text import is_page, json_object, one_line, start_of
 
 _MOST_READ: Final = 1 << 20
 """Bound on the bytes of an error's body; a longer one is not from PandaProbe."""
@@ -76,7 +74,7 @@ def judge(outcome: Outcome) -> Verdict:
             return _delivered(outcome.status)
         message = f"{outcome.status} {start_of(outcome.body)}"
         return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
-    body = _object(outcome.body)
+    body = json_object(outcome.body) if len(outcome.body) <= _MOST_READ else {}
     errors = _field_errors(body)
     return Verdict(
         kind=_kind(outcome.status, body, errors),
@@ -117,33 +115,16 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
     return VerdictKind.INVALID if status < 500 else VerdictKind.UNAVAILABLE
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    if len(body) > _MOST_READ:
-        return {}
-    try:
-        value: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
-    rows: Any = body.get("errors")
+    rows: list[Any] | None = body.get("errors")
     if not isinstance(rows, list):
         return ()
-    return tuple(
-        _field_error(cast("dict[str, Any]", row))
-        for row in cast("list[object]", rows)[:_MOST_ERRORS]
-        if isinstance(row, dict)
-    )
+    found = (cast("dict[str, Any]", row) for row in rows[:_MOST_ERRORS] if isinstance(row, dict))
+    return tuple(FieldError(field=_text(row.get("field")), message=_text(row.get("message"))) for row in found)
 
 
-def _field_error(row: dict[str, Any]) -> FieldError:
-    field, message = row.get("field"), row.get("message")
-    return FieldError(
-        field=one_line(field, most=_LONGEST) if isinstance(field, str) else "",
-        message=one_line(message, most=_LONGEST) if isinstance(message, str) else "",
-    )
+def _text(value: object) -> str:
+    return one_line(value, most=_LONGEST) if isinstance(value, str) else ""
 
 
 def _message(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:

@@ -10,7 +10,6 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, LeasedBucket, MemoryTokens
 from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import Step
@@ -68,13 +67,13 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
 
 def admission_with(tokens: MemoryTokens, *, keeps_all: bool = False) -> Admission:
     """Return an admission that takes these tokens."""
-    causes = Causes(Notices(lambda: 0.0))
+    notices = Notices(lambda: 0.0)
     return Admission(
         outbox=Outbox(1 << 20, keeps_all=keeps_all),
         bucket=LeasedBucket(tokens=tokens),
         ledger=Ledger(),
-        causes=causes,
-        blockage=Blockage(causes),
+        notices=notices,
+        blockage=Blockage(notices),
         project="p",
     )
 

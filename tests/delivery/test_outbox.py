@@ -16,14 +16,14 @@ def test_nothing_of_a_trace_goes_before_what_stands_in_front() -> None:
     outbox.put(create(1), 0.0)
     outbox.put(replace(create(1), step=Step.APPEND), 0.0)
 
-    job = outbox.next_create(0.0)
+    job = outbox.schedule.next_create(0.0)
     assert job is not None
-    assert outbox.next_other(0.0) is None
+    assert outbox.schedule.next_other(0.0) is None
     outbox.start(job, 0.0)
-    assert outbox.next_create(0.0) is None
-    assert outbox.next_other(0.0) is None
+    assert outbox.schedule.next_create(0.0) is None
+    assert outbox.schedule.next_other(0.0) is None
     outbox.finish(job, 0.0)
-    assert outbox.next_other(0.0) is not None
+    assert outbox.schedule.next_other(0.0) is not None
 
 
 def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
@@ -31,12 +31,12 @@ def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
     outbox = Outbox(1 << 20)
     outbox.put(create(1), 0.0)
     outbox.put(create(2), 0.0)
-    first = outbox.next_create(0.0)
+    first = outbox.schedule.next_create(0.0)
     assert first is not None
     outbox.start(first, 0.0)
     outbox.retry(first, 30.0)
 
-    second = outbox.next_create(0.0)
+    second = outbox.schedule.next_create(0.0)
     assert second is not None
     assert second is not first
     outbox.finish(second, 0.0)
@@ -56,7 +56,7 @@ def test_what_is_under_way_is_never_evicted() -> None:
     """A job under way is not evicted, since its outcome is still to come."""
     outbox = Outbox(10_000)
     outbox.put(create(1, size=6_000), 0.0)
-    job = outbox.next_create(0.0)
+    job = outbox.schedule.next_create(0.0)
     assert job is not None
     outbox.start(job, 0.0)
     evicted = outbox.put(create(2, size=6_000), 0.0)
@@ -73,7 +73,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
     outbox.put(replace(create(99), name="rare"), 0.0)
     order = []
     for _ in range(3):
-        job = outbox.next_create(0.0)
+        job = outbox.schedule.next_create(0.0)
         assert job is not None
         outbox.start(job, 0.0)
         order.append(job.request.name)
@@ -88,7 +88,7 @@ def test_errors_go_first() -> None:
         outbox.put(create(number), 0.0)
     outbox.put(create(9, is_error=True), 0.0)
 
-    job = outbox.next_create(0.0)
+    job = outbox.schedule.next_create(0.0)
     assert job is not None
     assert job.request.trace_id == create(9).trace_id
 
@@ -100,7 +100,7 @@ def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> 
     outbox.put(create(2, size=700), 40.0)
     evicted = outbox.put(create(3, size=700), 80.0)
     evicted += outbox.put(create(4, size=700), 80.0)
-    job = outbox.next_create(80.0)
+    job = outbox.schedule.next_create(80.0)
 
     assert [gone.request.trace_id for gone, _ in evicted] == [create(1).trace_id]
     assert job is not None
@@ -115,7 +115,7 @@ def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
         for number in range(10):
             assert not outbox.put(create(minute * 10 + number, size=700), minute * 60.0)
         for _ in range(5):
-            job = outbox.next_create(minute * 60.0)
+            job = outbox.schedule.next_create(minute * 60.0)
             assert job is not None
             outbox.start(job, minute * 60.0)
             outbox.finish(job, minute * 60.0)
@@ -135,7 +135,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
         for number in numbers:
             outbox.put(create(number), 0.0)
         order = []
-        while (job := outbox.next_create(0.0)) is not None:
+        while (job := outbox.schedule.next_create(0.0)) is not None:
             outbox.start(job, 0.0)
             order.append(job.request.trace_id)
         orders.append(order)
@@ -149,7 +149,7 @@ def test_the_byte_and_job_counts_stay_true() -> None:
     outbox = Outbox(20_000)
     for number in range(60):
         outbox.put(create(number, size=number * 20, spans=1 + number % 3), float(number))
-        if number % 7 == 0 and (job := outbox.next_create(float(number))) is not None:
+        if number % 7 == 0 and (job := outbox.schedule.next_create(float(number))) is not None:
             outbox.start(job, float(number))
             outbox.retry(job, number + 3.0) if number % 2 else outbox.finish(job, float(number))
 

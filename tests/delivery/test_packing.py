@@ -96,7 +96,7 @@ def test_a_job_is_opened_when_it_starts() -> None:
         number += 1
         outbox.put(request(number), 0.0)
     sent: dict[str, bytes] = {}
-    while (job := outbox.next_create(0.0)) is not None:
+    while (job := outbox.schedule.next_create(0.0)) is not None:
         assert outbox.open(job, 0.0)
         outbox.start(job, 0.0)
         assert outbox.bytes == sum(other.request.size for other in outbox)

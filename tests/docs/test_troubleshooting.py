@@ -21,7 +21,6 @@ from pandaprobe_otel.cli import run_report
 from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import OutcomeUnknown
@@ -50,7 +49,7 @@ def _cause(name: str, status: int, **body: str) -> Said:
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         no_answer = NoAnswer(reason="ConnectError: [Errno 111] Connection refused", may_have_arrived=False)
         outcome = Answer(status=status, body=json.dumps(body).encode()) if status else no_answer
-        getattr(Causes(Notices(lambda: 0.0)), name)(judge(outcome))
+        Notices(lambda: 0.0).report(name, words=judge(outcome).message)
         return log.text
 
     return said
@@ -66,7 +65,7 @@ def _command(*arguments: str, **environ: str) -> Said:
 
 
 def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
-    Causes(Notices(lambda: 0.0)).had_to_go("queue_full")
+    Notices(lambda: 0.0).report("queue_full")
     return log.text
 
 
@@ -74,7 +73,7 @@ def _refused(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatc
     errors = [{"field": "name", "message": "Field required"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
     parcel = OutgoingRequest(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}", b"{}")), name="answer")
-    Causes(Notices(lambda: 0.0)).refused("refused", parcel, verdict)
+    Notices(lambda: 0.0).report("refused", request=parcel, words=verdict.message)
     return log.text
 
 

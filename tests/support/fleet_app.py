@@ -47,7 +47,7 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
     def tokens() -> Tokens:
         if config.redis_url is not None:
             leases = RedisLeases(config.redis_url, "scaled", answer_within_s=10.0, **times)  # enough for a busy machine
-            return RedisTokens(leases, Notices(time.monotonic), **times)
+            return RedisTokens(leases, Notices(time.monotonic))
         return FileTokens(Path(config.spool or "") / "leases", **times)
 
     def bucket() -> LeasedBucket:

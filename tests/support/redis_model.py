@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, Reply
+from pandaprobe_otel.delivery.budget import MARGIN_S
+from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases, Reply
 
 LIFE_S, HOLD_S, GRACE_S = 95.1, 60.1, 35.0
 
@@ -115,19 +116,20 @@ class ModelRedis:
         return self._last
 
 
-class ModelLeases:
-    """One process's connection to the model, with the interface of `RedisLeases`."""
+class ModelLeases(RedisLeases):
+    """One process's connection to the model."""
 
     def __init__(self, redis: ModelRedis, member: int, clock: Callable[[], float] | None = None) -> None:
-        self._redis, self._member = redis, member
+        self._redis, self._number = redis, member
         self._clock = clock or (lambda: redis.now)
-        self._epoch = 0
+        self._known_epoch = 0
+        self.life_s, self.margin_s = LIFE_S, MARGIN_S
         self._lent_at = -math.inf
 
     def take(self, most: int, part: int) -> Reply:
         """Take a token."""
-        reply = self._redis.take(self._member, self._known(), part, most)
-        self._epoch = self._redis.epoch
+        reply = self._redis.take(self._number, self._known(), part, most)
+        self._known_epoch = self._redis.epoch
         if reply.token is not None:
             self._lent_at = self._clock()
         elif reply.wait_s > HOLD_S + 5.0:
@@ -136,13 +138,13 @@ class ModelLeases:
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
         """Renew the share of this process."""
-        reply = self._redis.look(self._member, self._known(), part, outstanding_s)
-        self._epoch = self._redis.epoch
+        reply = self._redis.look(self._number, self._known(), part, outstanding_s)
+        self._known_epoch = self._redis.epoch
         return reply
 
     def leave(self) -> None:
         """Give the share of this process back."""
-        self._redis.leave(self._member)
+        self._redis.leave(self._number)
 
     def publish_cutoff(self, cut: float) -> float:
         """Publish a cutoff, and return the highest published one."""
@@ -153,4 +155,4 @@ class ModelLeases:
         self._redis.put_back(token, wait_s)
 
     def _known(self) -> int:
-        return self._epoch if self._clock() - self._lent_at < LIFE_S else 0
+        return self._known_epoch if self._clock() - self._lent_at < LIFE_S else 0

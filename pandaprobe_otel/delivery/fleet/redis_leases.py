@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_scripts import AGREE, LEAVE, LOOK, PUT_BACK, TAKE
 from pandaprobe_otel.process.forks import loading
 
@@ -46,15 +46,17 @@ class RedisLeases:
         *,
         window_s: float = WINDOW_S,
         margin_s: float = MARGIN_S,
-        request_timeout_s: float = 30.0,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
         answer_within_s: float = ANSWER_WITHIN_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._keys = tuple(f"pandaprobe:{{{key_digest}}}:{name}" for name in _KEYS)
+        self.margin_s = margin_s
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
-        self._life_s = self._hold_s + self._grace_s
+        self.life_s = self._hold_s + self._grace_s
+        """Longest time for which a lent token can be needed."""
         self._answer_within_s = answer_within_s
         self._monotonic = monotonic
         self._member = uuid.uuid4().hex
@@ -70,7 +72,7 @@ class RedisLeases:
         `part` is the newest part that this process got from Redis, or 0 if it does not rely on a part any more.
         """
         now = self._monotonic()
-        reply = self._ask(TAKE, part, most, _ms(self._life_s))
+        reply = self._ask(TAKE, part, most, _ms(self.life_s))
         if reply.token is not None:
             self._lent_at = now
         elif reply.wait_s > self._hold_s + UNANSWERED_EXTRA_S:  # of a request under way, which may be answered at once
@@ -105,12 +107,10 @@ class RedisLeases:
             client.close()
 
     def _ask(self, script: str, part: int, *arguments: int) -> Reply:
-        holds_some = self._monotonic() - self._lent_at < self._life_s
+        holds_some = self._monotonic() - self._lent_at < self.life_s
         known = self._epoch if holds_some else ""  # without tokens, it loses nothing when Redis forgets
         self._calls += 1
-        said = self._run(
-            script, self._member, known, uuid.uuid4().hex, _ms(self._life_s), part, self._calls, *arguments
-        )
+        said = self._run(script, self._member, known, uuid.uuid4().hex, _ms(self.life_s), part, self._calls, *arguments)
         try:
             token, wait_ms, new_part, epoch = said
             reply = Reply(int(token) or None, float(wait_ms) / 1000, int(new_part))

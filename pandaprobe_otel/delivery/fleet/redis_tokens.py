@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from pandaprobe_otel.delivery.budget import CAPACITY, MARGIN_S, UNANSWERED_EXTRA_S, WINDOW_S, MemoryTokens
-from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, Reply
+from pandaprobe_otel.delivery.budget import CAPACITY, MemoryTokens
+from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases, Reply
 from pandaprobe_otel.delivery.fleet.redis_scripts import FORFEIT_S, LOOK_S, PART_AFTER_S, RETRY_S
 from pandaprobe_otel.delivery.notices import Notices
 
@@ -17,30 +17,6 @@ _FIRST_RETRY_S: Final = 0.25
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_JITTER_S: Final = 0.25
 """Jitter that keeps processes from asking for the same token at the same moment."""
-
-
-class Leases(Protocol):
-    """Storage of the fleet's tokens; implemented by `RedisLeases`."""
-
-    def take(self, most: int, part: int) -> Reply:
-        """Lend a token."""
-        ...
-
-    def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew this process's part of the tokens, and report the tokens that were lent without Redis."""
-        ...
-
-    def leave(self) -> None:
-        """Give this process's part of the tokens back."""
-        ...
-
-    def put_back(self, token: int, wait_s: float) -> None:
-        """Return a token, which may be lent again in `wait_s` seconds."""
-        ...
-
-    def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut and return the highest one."""
-        ...
 
 
 class StaticShare(MemoryTokens):
@@ -86,18 +62,14 @@ class RedisTokens:
 
     def __init__(
         self,
-        leases: Leases,
+        leases: RedisLeases,
         notices: Notices,
         *,
-        window_s: float = WINDOW_S,
-        margin_s: float = MARGIN_S,
-        request_timeout_s: float = 30.0,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._leases = leases
         self._notices = notices
-        self._longest_s = window_s + margin_s + request_timeout_s + UNANSWERED_EXTRA_S
-        self._part_after_s = max(self._longest_s, PART_AFTER_S) + margin_s
+        self._part_after_s = max(leases.life_s, PART_AFTER_S) + leases.margin_s
         self._uniform = uniform
         self._part = 0
         self._looked_at = -math.inf
@@ -194,13 +166,13 @@ class RedisTokens:
             self._asks_at = now + wait_s + self._uniform(0.0, min(wait_s / 4, _LONGEST_JITTER_S))
             self._refused = most
         else:
-            self._holds_until = now + self._longest_s
+            self._holds_until = now + self._leases.life_s
         return reply.token
 
     def _look(self, now: float) -> bool:
         """Call without asking for a token; return whether Redis answered."""
         self._begin_to_look(now)
-        lent = self._share.outstanding_s(now, self._longest_s) if self._share is not None else []
+        lent = self._share.outstanding_s(now, self._leases.life_s) if self._share is not None else []
         try:
             reply = self._leases.look(self._part, lent)
         except FleetUnreachableError as error:
@@ -211,7 +183,7 @@ class RedisTokens:
         if was_away:
             self._asks_at, self._refused = now, CAPACITY
         if lent:
-            self._holds_until = now + self._longest_s
+            self._holds_until = now + self._leases.life_s
         return True
 
     def _begin_to_look(self, now: float) -> None:

@@ -73,7 +73,7 @@ class Adoption:
                     file.insert(row, request, in_doubt=request.step is Step.CREATE)
                 file.forget_journal()
             damaged = file.delete_unreadable()
-        if not file.count().requests:
+        if not file.count()[0]:
             self._folder.drop(file)
         else:
             self._folder.keep(file, as_own=is_small and self._folder.own is None and file.last_row() < next(rows))
@@ -88,8 +88,8 @@ class Adoption:
             before = own.last_row()
             file.close()
             restore_first_page(file.path)
-            for _, kept in readable_requests(file):
-                batch.append((kept.request, kept.in_doubt))
+            for _, request, in_doubt in readable_requests(file):
+                batch.append((request, in_doubt))
                 if len(batch) == _RESCUED_AT_ONCE:
                     count += _insert(own, batch, rows)
             batch += [(request, request.step is Step.CREATE) for request in self._recovered(file)]

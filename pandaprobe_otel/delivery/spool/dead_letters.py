@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
-from pandaprobe_otel.delivery.spool.rows import checksum, joined, request_of
+from pandaprobe_otel.delivery.spool.rows import checksum, head_of, joined, request_of
 from pandaprobe_otel.delivery.spool.schema import is_damage, set_up, transaction
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
 
@@ -48,7 +48,7 @@ CREATE TABLE letter (
 );
 """
 _LETTER: Final = """
-SELECT number, step, trace_id, name, is_error, is_remote, 0, crc, fields, spans, at, digest, endpoint, project, words
+SELECT number, at, digest, endpoint, project, words, step, trace_id, name, is_error, is_remote, crc, fields, spans
 FROM letter
 """
 
@@ -106,11 +106,7 @@ class DeadLetters:
             destination.project,
             words.encode("utf-8", "replace").decode(),
             request.size,
-            request.step.value,
-            request.trace_id,
-            request.name.encode("utf-8", "surrogatepass"),
-            request.is_error,
-            request.is_remote,
+            *head_of(request),
             checksum(request, spans),
             request.fields,
             spans,
@@ -128,26 +124,17 @@ class DeadLetters:
         """Open the database in a transaction, locked against other processes. A damaged database is renamed."""
         with _locked(lock_path(self._path)):
             try:
-                with _connected(self._path) as db:
-                    yield db
+                if not self._path.exists():
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
+                    set_up(db, self._path, _TABLE)
+                    with transaction(db):
+                        yield db
             except sqlite3.Error as error:
                 if is_damage(error):
                     with suppress(OSError):
                         os.replace(self._path, f"{self._path}{DAMAGED_SUFFIX}")
                 raise
-
-
-@contextmanager
-def _connected(path: Path) -> Generator[sqlite3.Connection]:
-    if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-    try:
-        set_up(db, path, _TABLE)
-        with transaction(db):
-            yield db
-    finally:
-        db.close()
 
 
 @contextmanager
@@ -166,14 +153,13 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:
-    kept = request_of(row[1:10])
-    at, digest, endpoint, project, words = row[10:]
+    number, at, digest, endpoint, project, words, *request = row
     return Letter(
-        number=int(row[0]),
+        number=int(number),
         at=at if isinstance(at, float) else 0.0,  # damaged
         digest=str(digest),
         endpoint=str(endpoint),
         project=str(project),
         words=str(words),
-        request=None if kept is None else kept.request,
+        request=request_of(tuple(request)),
     )

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
-from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, write_in_place
 from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
 """Bound on open files of dead processes. Further files wait until one of them is empty."""
 _KEPT_DAMAGED: Final = 3
+_BODY_CAP_AGE_S: Final = 7 * 24 * 3600.0
+"""Time after which the largest body is learned again: the server or proxy that refused more may have changed."""
 
 
 class SpoolFolder:
@@ -27,6 +29,7 @@ class SpoolFolder:
     def __init__(self, path: Path, destination: Destination) -> None:
         self.path = path
         self.destination = destination
+        self._body_cap = path / f"body-cap-{destination.digest}"
         self.files: dict[int, SpoolFile] = {}
         self.living = 0
         """Other processes that hold a file for the same destination. `living_bytes`: the size of their files."""
@@ -124,17 +127,30 @@ class SpoolFolder:
 
     def note(self, file: SpoolFile) -> None:
         """Write a note about a file's owner and content beside it, for people who inspect the directory."""
-        count = file.count()
+        requests, spans = file.count()
         about = {
             "pid": os.getpid(),
             "endpoint": self.destination.endpoint,
             "project": self.destination.project,
-            "requests": count.requests,
-            "spans": count.spans,
+            "requests": requests,
+            "spans": spans,
             "bytes": file.bytes,
             "at": round(time.time(), 1),
         }
         file.lock.note(json.dumps(about).encode())
+
+    def read_body_cap(self) -> int | None:
+        """Return the size of the largest body that the server accepts; None if it is unknown or outdated."""
+        try:
+            is_recent = abs(time.time() - self._body_cap.stat().st_mtime) < _BODY_CAP_AGE_S
+            return int(self._body_cap.read_text("ascii")) if is_recent else None
+        except (OSError, ValueError):
+            return None
+
+    def write_body_cap(self, size: int) -> None:
+        """Store that size for later processes. A failure costs them one more refused request."""
+        with suppress(OSError):
+            write_in_place(self._body_cap, b"%20d" % size)
 
     def _forget(self, file: SpoolFile) -> None:
         if self.files.get(file.number) is file:  # another file may have taken its place

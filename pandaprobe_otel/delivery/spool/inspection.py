@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from pandaprobe_otel.delivery.spool.dead_letters import Letter
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
@@ -19,6 +19,7 @@ from pandaprobe_otel.delivery.spool.folder import age
 from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.transport.server_text import json_object
 
 _DIGEST_LENGTH: Final = 16
 _logger = logging.getLogger("pandaprobe_otel")
@@ -113,12 +114,10 @@ def _report(path: Path) -> FileReport:
         numbers = {key: noted.get(key) for key in ("pid", "requests", "spans")}
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
-        count = file.count()
+        requests, spans = file.count()
         if file.log_state is not LogState.SOUND:  # its next owner finds the repaired log
             _logger.warning("pandaprobe-otel: the spool file %s has %s.", path.name, file.log_state.value)
-        return FileReport(
-            name=path.name, state="waiting", bytes=size, requests=count.requests, spans=count.spans, **about
-        )
+        return FileReport(name=path.name, state="waiting", bytes=size, requests=requests, spans=spans, **about)
     except (sqlite3.Error, OSError):
         return FileReport(name=path.name, state="unreadable", bytes=size, **about)
     finally:
@@ -127,10 +126,9 @@ def _report(path: Path) -> FileReport:
 
 def _noted(path: Path) -> dict[str, Any]:
     try:
-        noted: Any = json.loads(lock_path(path).read_bytes())
-    except (OSError, ValueError):
+        return json_object(lock_path(path).read_bytes())
+    except OSError:
         return {}
-    return cast("dict[str, Any]", noted) if isinstance(noted, dict) else {}
 
 
 def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:

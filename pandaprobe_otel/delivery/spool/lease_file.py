@@ -19,11 +19,13 @@ from typing import Final
 from pandaprobe_otel.delivery.budget import (
     CUT_COUNTS_S,
     MARGIN_S,
+    REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
     WINDOW_S,
     MemoryTokens,
     boot_clock,
 )
+from pandaprobe_otel.delivery.spool.lock_file import write_in_place
 
 _NUMBER: Final = struct.Struct("<d")
 _CUT: Final = struct.Struct("<dd")
@@ -49,7 +51,7 @@ class FileTokens(MemoryTokens):
         *,
         window_s: float = WINDOW_S,
         margin_s: float = MARGIN_S,
-        request_timeout_s: float = 30.0,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
         clock: Callable[[], float] = boot_clock,
     ) -> None:
         super().__init__()
@@ -57,7 +59,7 @@ class FileTokens(MemoryTokens):
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
         self._clock = clock
-        self._cuts = CutFile(path.with_name(f"{path.name}.cut"), clock)
+        self._cut_path = path.with_name(f"{path.name}.cut")
         self._written: dict[int, float] = {}
 
     def take(self, most: int, now: float) -> int | None:
@@ -108,8 +110,24 @@ class FileTokens(MemoryTokens):
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
 
     def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the highest cut of the last ten minutes among the processes that share the directory."""
-        return self._cuts.publish_cutoff(cut)
+        """Return the highest cut of the last ten minutes among the processes that share the directory.
+
+        A file has that cut and its expiry. A write replaces the whole file; a lost write is repeated within seconds.
+        """
+        clock = self._clock()
+        known = self._read_cut(clock)
+        if cut > 0.0 and cut >= known:
+            with suppress(OSError):
+                write_in_place(self._cut_path, _CUT.pack(cut, clock + CUT_COUNTS_S))
+        return max(cut, known)
+
+    def _read_cut(self, clock: float) -> float:
+        try:
+            cut, until = _CUT.unpack(self._cut_path.read_bytes())
+        except (OSError, struct.error):
+            return 0.0
+        # A time further ahead comes from another boot of the machine; any other number is damage.
+        return cut if 0.0 <= cut <= 1.0 and clock < until <= clock + CUT_COUNTS_S else 0.0
 
     # -- the file -----------------------------------------------------------------------------------------------------
 
@@ -166,35 +184,3 @@ class FileTokens(MemoryTokens):
         except FileNotFoundError:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(self._path, flags, 0o600)
-
-
-class CutFile:
-    """The cut that processes of one machine share under overload: a file with the highest cut of the last ten minutes,
-    and its expiry. A write replaces the whole file; a lost write is repeated within seconds.
-    """
-
-    def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
-        self._path = path
-        self._clock = clock
-
-    def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut (0: none), and return the highest one. Does not raise."""
-        now = self._clock()
-        known = self._read(now)
-        if cut > 0.0 and cut >= known:
-            self._write(cut, now + CUT_COUNTS_S)
-        return max(cut, known)
-
-    def _read(self, now: float) -> float:
-        try:
-            cut, until = _CUT.unpack(self._path.read_bytes())
-        except (OSError, struct.error):
-            return 0.0
-        # A time further ahead comes from another boot of the machine; any other number is damage.
-        return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
-
-    def _write(self, cut: float, until: float) -> None:
-        with suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-            with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
-                file.write(_CUT.pack(cut, until))

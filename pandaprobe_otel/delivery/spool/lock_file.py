@@ -1,4 +1,4 @@
-"""Ownership of a file by a lock that the kernel releases when its holder dies, even by kill -9.
+"""Files that survive kill -9: a lock that the kernel releases when its holder dies, and writes in place.
 
 A separate file beside the database holds the lock. SQLite has its own locks on the database, which any other descriptor
 of the same process would break.
@@ -10,6 +10,16 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
+
+
+def write_in_place(path: Path, content: bytes) -> None:
+    """Write a small file whose content always has the same length. Raises OSError.
+
+    A kill can leave neither a part of the content nor a draft.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+        file.write(content)
 
 
 class LockFile:

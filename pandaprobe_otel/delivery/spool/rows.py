@@ -19,22 +19,6 @@ _BETWEEN_SPANS: Final = b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Request from the disk. `in_doubt`: a dead process may have sent it."""
-
-    request: OutgoingRequest
-    in_doubt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A number of requests and of their spans."""
-
-    requests: int = 0
-    spans: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:
     """Span of an incomplete trace: ended, or a root that was still open (`is_open`)."""
 
@@ -88,19 +72,20 @@ def joined(spans: EncodedSpans) -> bytes:
     return _BETWEEN_SPANS.join(spans)
 
 
-def split(spans: bytes) -> EncodedSpans:
-    """Return the spans from one value: the inverse of `joined`."""
-    return EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
-
-
 def checksum(request: OutgoingRequest, spans: bytes) -> int:
     """Return the checksum over everything in the request that the server sees."""
     head = f"{request.step}\0{request.trace_id}\0{request.name}\0{request.is_error:d}{request.is_remote:d}"
     return zlib.crc32(spans, zlib.crc32(request.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
 
+def head_of(request: OutgoingRequest) -> tuple[Any, ...]:
+    """Return the columns step, trace_id, name, is_error and is_remote of a request."""
+    name = request.name.encode("utf-8", "surrogatepass")
+    return request.step.value, request.trace_id, name, request.is_error, request.is_remote
+
+
 def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
-    """Return a row's request (step, trace_id, name, is_error, is_remote) without content; None if it is damaged."""
+    """Return the request of the columns of `head_of`, without its content; None if they are damaged."""
     step, trace_id, name, is_error, is_remote = row
     try:
         return OutgoingRequest(
@@ -114,18 +99,15 @@ def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
         return None
 
 
-def request_of(row: tuple[Any, ...]) -> Kept | None:
-    """Return the request of a row (step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
-
-    Return None if it differs from the written request.
-    """
-    *head, in_doubt, crc, content, spans = row
+def request_of(row: tuple[Any, ...]) -> OutgoingRequest | None:
+    """Return the request of a row (`head_of`, crc, fields, spans); None if it differs from the written request."""
+    *head, crc, content, spans = row
     request = request_head(tuple(head))
     if request is None:
         return None
     try:
-        request = replace(request, fields=content, spans=split(spans))
-        whole = crc == checksum(request, spans)
+        encoded = EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
+        request = replace(request, fields=content, spans=encoded)
+        return request if crc == checksum(request, spans) else None
     except (AttributeError, TypeError, ValueError):
         return None
-    return Kept(request=request, in_doubt=bool(in_doubt)) if whole else None

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,12 +17,11 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import (
-    Count,
     JournalChange,
     JournalRow,
-    Kept,
     TraceState,
     checksum,
+    head_of,
     joined,
     request_head,
     request_of,
@@ -41,9 +39,8 @@ started.
 """
 
 _REQUEST: Final = """
-SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, crc,
-    fields, body.spans
-FROM parcel JOIN body ON body.row = parcel.row
+SELECT in_doubt OR in_memory, step, trace_id, name, is_error, is_remote, crc, fields, body.spans
+FROM parcel JOIN body ON body.row = parcel.row WHERE parcel.row = ?
 """
 _HEADS: Final = """
 SELECT row, size, spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, put_at
@@ -51,13 +48,10 @@ FROM parcel WHERE row > ? ORDER BY row
 """
 
 
-class RowsBy(StrEnum):
-    """Orders of reading a file; each touches different pages."""
-
-    TABLE = "parcel NOT INDEXED ORDER BY row"
-    TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
-    BODY = "body ORDER BY row"
-    BODY_BACKWARDS = "body ORDER BY row DESC"
+_ORDERS: Final = tuple(
+    f"{table} ORDER BY row{way}" for table in ("parcel NOT INDEXED", "body") for way in ("", " DESC")
+)
+"""Orders of reading a file; each touches different pages."""
 
 
 class SpoolFile:
@@ -178,11 +172,7 @@ class SpoolFile:
             (
                 row,
                 request.line,
-                request.step.value,
-                request.trace_id,
-                request.name.encode("utf-8", "surrogatepass"),
-                request.is_error,
-                request.is_remote,
+                *head_of(request),
                 len(request.spans),
                 request.size,
                 time.time(),
@@ -211,10 +201,14 @@ class SpoolFile:
         """Note that requests are about to be sent."""
         self.open().executemany("UPDATE parcel SET in_doubt = 1 WHERE row = ?", [(place.row,) for place in places])
 
-    def count(self) -> Count:
-        """Return the number of waiting requests and spans, in memory or not."""
-        row = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
-        return Count(int(row[0]), int(row[1]))
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of waiting requests and of their spans."""
+        requests, spans = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
+        return int(requests), int(spans)
+
+    def is_empty(self) -> bool:
+        """Return whether the file has neither requests nor incomplete traces."""
+        return not self.count()[0] and not self.has_journal()
 
     def last_row(self) -> int:
         """Return the highest row number in use; 0 if there is none."""
@@ -242,18 +236,17 @@ class SpoolFile:
             waited_s=max(now - written_at, 0.0) if written_at >= _CLOCK_IS_SET else 0.0,
         )
 
-    def request(self, row: int) -> tuple[Place, Kept | None] | None:
-        """Return one request; None if it is missing. Its content is None if it is damaged."""
-        found = self.open().execute(_REQUEST + "WHERE parcel.row = ?", (row,)).fetchone()
-        return None if found is None else self._read(found)
+    def request(self, row: int) -> tuple[OutgoingRequest, bool] | None:
+        """Return one request, and whether a dead process may have sent it; None if it is missing or damaged."""
+        found = self.open().execute(_REQUEST, (row,)).fetchone()
+        if found is None or (request := request_of(found[1:])) is None:
+            return None
+        return request, bool(found[0])
 
-    def row_numbers(self, way: RowsBy) -> Iterator[int]:
-        """Yield the numbers of all rows. `way`: the order in which the file is read."""
-        for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
+    def row_numbers(self, order: str) -> Iterator[int]:
+        """Yield the numbers of all rows. `order`: one of `_ORDERS`."""
+        for (row,) in self.open().execute(f"SELECT row FROM {order}"):
             yield int(row)
-
-    def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
-        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of(row[3:])
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
@@ -314,22 +307,22 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + LOCK_SUFFIX)
 
 
-def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
-    """Yield the intact requests of a file, oldest first.
+def readable_requests(file: SpoolFile) -> Iterator[tuple[int, OutgoingRequest, bool]]:
+    """Yield the row and content of each intact request, oldest first, and whether a dead process may have sent it.
 
     Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first
     damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
-    for way in RowsBy:
-        rows.update(_until_damage(file.row_numbers(way)))
+    for order in _ORDERS:
+        rows.update(_until_damage(file.row_numbers(order)))
     for row in sorted(rows):
         try:
             found = file.request(row)
         except _UNREADABLE:
             continue
-        if found is not None and found[1] is not None:
-            yield found[0], found[1]
+        if found is not None:
+            yield row, *found
 
 
 def readable_journal(file: SpoolFile) -> list[JournalRow]:

@@ -16,7 +16,6 @@ from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.adoption import Adoption
-from pandaprobe_otel.delivery.spool.body_cap import BodyCap
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import OWN
@@ -65,7 +64,6 @@ class SpoolStore:
         # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
         self._rows = itertools.count(time.time_ns() // 1000)
         self._letters = DeadLetters(folder.path, folder.destination)
-        self._cap = BodyCap(folder.path, folder.destination)
         self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
         """Rows that could not be deleted on disk, to be deleted later."""
@@ -115,7 +113,7 @@ class SpoolStore:
         for request, words in changes.refused:
             self._letters.add(request, words, self._say_trouble)
         if changes.body_cap is not None:
-            self._cap.write(changes.body_cap)
+            self.folder.write_body_cap(changes.body_cap)
         others = {place.file for place in (*changes.removed, *changes.started) if place.file != OWN}
         others.update(job.place.file for job in changes.rewritten if job.place is not None and job.place.file != OWN)
         took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
@@ -128,10 +126,10 @@ class SpoolStore:
         except _ERRORS as error:
             self._suspect(place.file, error)
             return None
-        if found is None or found[1] is None:
+        if found is None:
             self._broken.add(place)
             return None
-        return found[1].request
+        return found[0]
 
     def _write_to(self, number: int, changes: Changes) -> bool:
         file = self.folder.files.get(number)
@@ -249,7 +247,7 @@ class SpoolStore:
 
     def _look_around(self, tended: Tended) -> None:
         if not self._has_looked:
-            tended.body_cap = self._cap.read()
+            tended.body_cap = self.folder.read_body_cap()
         self._has_looked = True
         if (danger := self.folder.danger()) is not None:  # each time, because others may create the directory first
             self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
@@ -266,11 +264,11 @@ class SpoolStore:
                 continue
             there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
             saved = Changes()
-            for place, kept in readable_requests(file):
-                job = there.get(place.row)
+            for row, request, _ in readable_requests(file):
+                job = there.get(row)
                 if job is not None and job.request.is_bare:
-                    del there[place.row]
-                    job.request = kept.request
+                    del there[row]
+                    job.request = request
                     saved.added[job] = None
             self.folder.move_aside(file)
             self._notices.say(
@@ -298,8 +296,7 @@ class SpoolStore:
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write notes about the others."""
         try:
-            is_empty = not file.count().requests and not file.has_journal()
-            if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
+            if file.is_empty() and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
                 self.folder.drop(file)
                 if self.folder.has_more:
                     self._scan_at = -math.inf
@@ -323,7 +320,7 @@ class SpoolStore:
         self._make_up()
         for file in list(self.folder.files.values()):
             try:
-                is_empty = not file.count().requests and not file.has_journal()
+                is_empty = file.is_empty()
             except _ERRORS:
                 is_empty = False
             if is_empty:

@@ -66,12 +66,12 @@ class Fleet:
     def _step(self, number: int, bucket: LeasedBucket) -> float:
         rate = self._rates[number]
         clock = self.now * rate
-        bucket.heartbeat(clock)
+        bucket.tokens.heartbeat(clock)
         if number in self.idle:
-            return min(bucket.heartbeat(clock), clock + 1.0) / rate
+            return min(bucket.tokens.heartbeat(clock), clock + 1.0) / rate
         lease = bucket.acquire(clock)
         if lease is None:
-            return min(bucket.heartbeat(clock), bucket.next_free(clock)) / rate
+            return min(bucket.tokens.heartbeat(clock), bucket.next_free(clock)) / rate
         self.hits.append(self.now)
         self._under_way.append((self.now + REQUEST_S, number, lease))
         return self.now + REQUEST_S
@@ -191,7 +191,7 @@ def test_the_part_of_one_who_ended_goes_to_the_other(leaves: bool, after_s: floa
     fleet.run(60)
     assert fleet.redis.promised == 100
     if leaves:
-        fleet.buckets[1].leave()
+        fleet.buckets[1].tokens.leave()
         assert fleet.redis.promised == 50
     fleet.end(1)
     fleet.run(after_s)

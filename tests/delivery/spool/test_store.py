@@ -59,12 +59,12 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
     second = Run(tmp_path)
     second.look_around()
     assert {job.request.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
-    turn = second.outbox.next_create(0.0)
+    turn = second.outbox.schedule.next_create(0.0)
     assert turn is not None
     assert turn.request.trace_id[-1] == "2"
     second.start(turn)
-    assert second.outbox.next_create(4.9) is None
-    late = second.outbox.next_create(5.0)
+    assert second.outbox.schedule.next_create(4.9) is None
+    late = second.outbox.schedule.next_create(5.0)
     assert late is not None
     assert late.request.trace_id[-1] == "1"
 
@@ -442,7 +442,7 @@ def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_p
     for number in (2, 3):
         policy.offer(create(number, size=10_000), 0.0)
         policy.outbox.save()
-        under_way = run.outbox.next_create(0.0)
+        under_way = run.outbox.schedule.next_create(0.0)
         assert under_way is not None
         run.outbox.start(under_way, 0.0)
     policy.offer(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
