@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.attribute_shape import Candidate, Shape
+from pandaprobe_otel.mapping.attribute_shape import Candidate, OwnTexts, Shape
+from pandaprobe_otel.mapping.content import ENVELOPE_MARKS, MARKS, RESULT_MARKS
 from pandaprobe_otel.mapping.dialect_table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
@@ -187,9 +188,11 @@ def _shape(
         events=tuple(event_rows),
         asks=bool(fields or merged or event_rows),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
+        own_texts=_own_texts(attributes, contents),
         kind_rules=kind_rules,
         may_fail=not names.isdisjoint(OUTCOMES),
         tells_name=not names.isdisjoint(NAMES),
+        tells_only_tool=names & NAMES == {"tool_name"},
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
         tells_metadata=bool(custom) or "metadata" in names,
@@ -203,6 +206,33 @@ def _shape(
         watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
         sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
+
+
+_OWN_VALUES: Final = (
+    (("TOOL",), ("tool.input", "input"), ("tool.output", "output"), ENVELOPE_MARKS | RESULT_MARKS),
+    (("AGENT", "CHAIN", "OTHER"), ("input",), ("output",), MARKS),
+)
+"""Kinds whose spans may have the app's own values, the fields with these, and keys of objects that are none."""
+
+
+def _own_texts(attributes: Mapping[str, Any], contents: Mapping[str, list[Candidate]]) -> dict[str, OwnTexts]:
+    """Return, by kind, the texts that alone hold the input and the output."""
+    texts: dict[str, OwnTexts] = {}
+    for kinds, inputs, outputs, marks in _OWN_VALUES:
+        sides = [[one for field in fields for one in contents.get(field, ())] for fields in (inputs, outputs)]
+        if sum(map(len, contents.values())) == 2 and all(
+            len(side) == 1 and _is_text(side[0], attributes) for side in sides
+        ):
+            names = [str(side[0][1]) for side in sides]
+            texts |= dict.fromkeys(kinds, (names[0], names[1], marks))
+    return texts
+
+
+def _is_text(candidate: Candidate, attributes: Mapping[str, Any]) -> bool:
+    """Return whether the source is one attribute with text, and its reading would be the same for any dialect."""
+    form, source, convert, _ = candidate
+    is_as_is = form == "value" and convert in (None, scalar)
+    return is_as_is and isinstance(source, str) and type_of(attributes[source]) is str
 
 
 def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.ids import LOW_64, span_prefix, span_uuid
+from pandaprobe_otel.mapping.ids import LOW_64, span_prefix
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
@@ -68,42 +68,41 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
-    trace_id, prefix = -1, ""
-    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have several
+    trace_id, prefix, parent_id, parent = -1, "", None, ""
 
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
         if view.trace_id != trace_id:
-            trace_id = view.trace_id
+            trace_id, parent_id = view.trace_id, None
             prefix = span_prefix(trace_id)
-            known.clear()
+        # The same as `span_uuid`, whose call would take as long as these two conversions.
+        span_id = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
+        if view.parent_id != parent_id:  # siblings often follow one another
+            parent_id = view.parent_id
+            parent = prefix + ((parent_id or 0) & LOW_64).to_bytes(8, "big").hex("-", 6)
         if view.status_code != "ERROR" and not shape.may_fail and not view.events:
             status, error = "UNSET" if view.end_ns is None else "OK", None
         else:
             status, error, told = outcome(view, found)
             if told is not None:
                 found = span.found = {**found, "outcome": told}
-        # The same as `span_uuid`, whose call would take as long as these two conversions.
-        span_id = known[view.span_id] = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
-        name, parent_id = name.strip() or "span", view.parent_id
-        if parent_id and parent_id not in known:  # it is in another part of the trace
-            known[parent_id] = span_uuid(trace_id, parent_id)
+        name = name.strip() or "span"
         if parent_id and error is None:
             body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
                 "status": status,
-                "parent_span_id": known[parent_id],
+                "parent_span_id": parent,
                 "metadata": metadata,
             }
         else:
             body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
             if parent_id:
-                body["parent_span_id"] = known[parent_id]
+                body["parent_span_id"] = parent
             if error is not None:
                 body["error"] = error
             body["metadata"] = metadata
