@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.attribute_shape import Candidate, content_value
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     ENVELOPE_MARKS,
-    MARKS,
     RESULT_MARKS,
     any_content,
     of_the_only_part,
+    parsed,
     tool_result,
     unwrap_envelope,
 )
@@ -26,7 +26,7 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text, without_vectors
 from pandaprobe_otel.mapping.span_fields import put
-from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
+from pandaprobe_otel.mapping.values import is_absent, scalar
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -39,23 +39,14 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
             continue
         body = span.body
         if kind in shape.own_texts and not hides_tools:  # the most frequent case
-            asked_in, answered_in, marks = shape.own_texts[kind]
+            asked, answered, marks = shape.own_texts[kind]
             attributes = span.view.attributes
-            given, result = _own_value(attributes[asked_in], marks), _own_value(attributes[answered_in], marks)
+            given, result = _own_value(attributes[asked], marks), _own_value(attributes[answered], marks)
             if given is not None and result is not None:
                 body["input"], body["output"] = given, result
                 continue
-        if kind in _READERS:
-            read_input, read_output = _READERS[kind]
-            given, asked = read_input(span)
-            result, answered = read_output(span)
-        else:
-            result, answered = _talk(span, "output")
-            given, asked = _talk(span, "input")
-            if hides_tools:
-                given, result = silence_tools(given), silence_tools(result)
-                span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
-        span.read_all = asked + answered == len(shape.sources)
+        read = _READERS.get(kind)
+        given, result = read(span) if read is not None else _conversation(span, hides_tools)
         if given is not None:
             body["input"] = given
         if result is not None:
@@ -81,72 +72,67 @@ _LONGEST_WORD: Final = 15
 """Characters of the longest text that may mean something else: `<not specified>`, `true`."""
 
 
-Side: TypeAlias = tuple[Any, int]
-"""Value of one side of a span, None if it has none, and the number of sources that were read completely."""
+def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
+    result, answered = _talk(span, "output")
+    given, asked = _talk(span, "input")
+    span.read_all = asked + answered == len(span.shape.sources)
+    if hides_tools:
+        given, result = silence_tools(given), silence_tools(result)
+        span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
+    return given, result
 
 
-def _tool_input(span: MappedSpan) -> Side:
-    given, read = _value(span, "tool.input", empty=True)
+def _tool(span: MappedSpan) -> tuple[Any, Any]:
+    given, asked = _value(span, "tool.input", empty=True)
     if given is None:
-        value, read = _value(span, "input")
+        value, asked = _value(span, "input")
         given = of_the_only_part(value, "tool_call", "arguments")  # the message that calls the tool (older Strands)
-        read = read and given is value
-    return given, read
-
-
-def _tool_output(span: MappedSpan) -> Side:
-    value, read = _value(span, "tool.output", empty=True)
+        asked = asked and given is value
+    value, answered = _value(span, "tool.output", empty=True)
     if value is None:
-        told, read = _value(span, "output")
+        told, answered = _value(span, "output")
         value = of_the_only_part(told, "tool_call_response", "response")  # Strands, if the tool failed
-        read = read and value is told
-    if type_of(value) is not dict or RESULT_MARKS.isdisjoint(value):
-        return value, read
-    result = tool_result(value)
-    return result, read and result == value
+        answered = answered and value is told
+    result = value if type_of(value) is not dict or RESULT_MARKS.isdisjoint(value) else tool_result(value)
+    span.read_all = asked + (answered and (result is value or result == value)) == len(span.shape.sources)
+    return given, result
 
 
-def _query(span: MappedSpan) -> Side:
-    given, read = _value(span, "query")
+def _retriever(span: MappedSpan) -> tuple[Any, Any]:
+    attributes = span.view.attributes
+    given, asked = _value(span, "query")
     if given is None:
-        value, read = _value(span, "input")
-        given = query_text(value, own=INPUT in span.view.attributes)
-        read = read and given is value
-    return given, read
-
-
-def _documents(span: MappedSpan) -> Side:
-    value, read = _value(span, "documents")
+        value, asked = _value(span, "input")
+        given = query_text(value, own=INPUT in attributes)
+        asked = asked and given is value
+    value, answered = _value(span, "documents")
     if value is None:
-        value, read = _value(span, "output")
-    result = documents(value, own=OUTPUT in span.view.attributes)
+        value, answered = _value(span, "output")
+    result = documents(value, own=OUTPUT in attributes)
     # Documents differ too much between stores to know that all of their content was read.
-    return result, read and result is None
+    span.read_all = asked + (answered and result is None) == len(span.shape.sources)
+    return given, result
 
 
-def _embedded_input(span: MappedSpan) -> Side:
-    value, read = _value(span, "embedding.input")
+def _embedding(span: MappedSpan) -> tuple[Any, Any]:
+    value, asked = _value(span, "embedding.input")
     if value is None:
-        value, read = _value(span, "input")
+        value, asked = _value(span, "input")
     given = embedding_input(value, own=INPUT in span.view.attributes)
-    return given, read and given is value
-
-
-def _embedded_output(span: MappedSpan) -> Side:
     own = span.view.attributes.get(OUTPUT)  # set by the app, so it may contain more than the provider's answer
-    return (None, 0) if own is None else (without_vectors(scalar(own)), 1)
+    span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
+    return given, None if own is None else without_vectors(scalar(own))
 
 
-_READERS: Final = {
-    "TOOL": (_tool_input, _tool_output),
-    "RETRIEVER": (_query, _documents),
-    "EMBEDDING": (_embedded_input, _embedded_output),
-}
+_READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embedding}
 """Readers for the kinds whose spans contain no conversation."""
 
 
-def _talk(span: MappedSpan, side: str) -> Side:
-    """Read one side of a span that may contain a conversation; add its reasoning to the metadata."""
+def _talk(span: MappedSpan, side: str) -> tuple[Any, int]:
+    """Return one side of a span that may contain a conversation, and the number of sources that were read completely.
+
+    Its reasoning is added to the metadata.
+    """
     contents, kind, view = span.shape.contents, span.kind, span.view
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
@@ -160,12 +146,9 @@ def _talk(span: MappedSpan, side: str) -> Side:
             if found is not None:
                 return found
             continue
-        value = decoded(raw)
         text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
         is_built = type_of(text) is not str or '"lc"' in text
-        if type_of(value) is dict and value and not is_built and MARKS.isdisjoint(value):
-            return value, whole  # a value of one of the app's own steps, the most frequent case
-        content = any_content(raw, value, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
+        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
         if content.value is not None or content.reasoning:
             _add_reasoning(span, side, content.reasoning)
             return content.value, content.exact and whole
@@ -176,8 +159,10 @@ def _talk(span: MappedSpan, side: str) -> Side:
     return None, 0
 
 
-def _messages(span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool) -> Side | None:
-    """Read messages in any form; return None if they have no content."""
+def _messages(
+    span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool
+) -> tuple[Any, int] | None:
+    """Return the same for messages in any form; None if they have no content."""
     if type_of(raw) is not list:
         if is_absent(raw):
             return None
@@ -221,17 +206,9 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
 
     With `empty`, an empty object or list counts as a value.
     """
-    view = span.view
     for candidate in span.shape.contents.get(field, ()):
-        _, source, convert, exact = candidate
-        is_as_is = convert is None and type(source) is str
-        raw = value = view.attributes[source] if is_as_is else content_value(candidate, view)
-        if type_of(raw) is str:
-            value = decoded(raw)
-            if value is raw:
-                value = completed(raw) if source in (INPUT, OUTPUT) else raw
-            elif type_of(value) is str:
-                value = decoded(value)
+        _, source, _, exact = candidate
+        value = parsed(content_value(candidate, span.view), own=source in (INPUT, OUTPUT))
         if type_of(value) is dict and value:
             if ENVELOPE_MARKS.isdisjoint(value):
                 return value, exact
