@@ -55,21 +55,24 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
 
 def _own_value(text: str, marks: frozenset[str]) -> Any:
     """Return the value of a text that is clearly neither absent nor an envelope or a message; else None."""
-    if text[:1] == "{":
+    if text[:1] in _JSON_STARTS:
         if len(text) > _LONG or '"lc"' in text:
             return None
         try:
             value = parser.get()(text)
         except ValueError:
             return None
-        return value if value and marks.isdisjoint(value) else None
-    return text if text[:1].isalpha() and len(text) > _LONGEST_WORD else None
+        if type_of(value) is dict:
+            return value if value and marks.isdisjoint(value) else None
+        text = value
+    return text if text[:1].isalpha() and len(text.rstrip()) > _LONGEST_WORD else None
 
 
 _LONG: Final = 1000
 """Characters of a long text. Its readers cost little beside its parsing, so it is not parsed before they are chosen."""
-_LONGEST_WORD: Final = 15
-"""Characters of the longest text that may mean something else: `<not specified>`, `true`."""
+_JSON_STARTS: Final = frozenset('{"')
+_LONGEST_WORD: Final = 5
+"""Letters of the longest word that may mean something else: `None`, `null`, `true`, `false`."""
 
 
 def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
@@ -150,7 +153,8 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, int]:
         is_built = type_of(text) is not str or '"lc"' in text
         content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
         if content.value is not None or content.reasoning:
-            _add_reasoning(span, side, content.reasoning)
+            if content.reasoning:
+                _add_reasoning(span, side, content.reasoning)
             return content.value, content.exact and whole
     if system is not None and kind == "LLM":
         talk = Conversation()
@@ -182,13 +186,13 @@ def _messages(
     noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
     if not (talk.messages or talk.reasoning):
         return None
-    _add_reasoning(span, side, talk.reasoning)
+    if talk.reasoning:
+        _add_reasoning(span, side, talk.reasoning)
     return talk.content(), talk.exact and noted and whole + more
 
 
 def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> None:
-    if reasoning:
-        put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
+    put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:

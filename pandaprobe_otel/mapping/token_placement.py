@@ -28,9 +28,14 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 
     If the spans are only part of a trace (`whole` false), sums never count, because the calls may be in another part.
     """
-    numbered = [span for span in spans if span.shape.counts]
-    counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
-    charged = [span for span in numbered if span.cost is not None]
+    counted: list[MappedSpan] = []
+    charged: list[MappedSpan] = []
+    for span in spans:
+        if span.shape.counts:
+            if span.usage is not None or span.aggregated is not None:
+                counted.append(span)
+            if span.cost is not None:
+                charged.append(span)
     repeated = _repeated(counted, spans) if len(counted) > 1 else frozenset[MappedSpan]()
     if counted:
         counting = _counting(counted, spans, whole) - repeated
