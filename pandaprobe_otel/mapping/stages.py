@@ -53,7 +53,7 @@ def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
 def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
     spans = [*map(mapped_span, views)]
     _set_fields(spans)
-    _set_numbers(spans)
+    _set_parameters_and_numbers(spans)
     add_contents(spans, options)
     _set_models_and_times(spans)
     if options.captures_all:
@@ -67,7 +67,7 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
-    """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
+    """Set ids, name, kind, status, error and metadata."""
     trace_id, prefix, parent_id, parent = -1, "", None, ""
 
     for span in spans:
@@ -117,12 +117,6 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
                 metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped is not None or status == "UNSET":
             add_rare_metadata(span)
-        parameters = span.parameters
-        if shape.tells_parameters:
-            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
-            fill(parameters, shape.parameters, view.attributes, span.unusable)
-        if parameters:
-            body["model_parameters"] = parameters
 
 
 def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
@@ -140,9 +134,14 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
             body["completion_start_time"] = rfc3339(first)
 
 
-def _set_numbers(spans: Sequence[MappedSpan]) -> None:
+def _set_parameters_and_numbers(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
-        shape, found = span.shape, span.found
+        shape, found, parameters = span.shape, span.found, span.parameters
+        if shape.tells_parameters:
+            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
+            fill(parameters, shape.parameters, span.view.attributes, span.unusable)
+        if parameters:
+            span.body["model_parameters"] = parameters
         if not shape.counts:
             continue
         if shape.two_sides is not None:
