@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
+from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.attached_metadata import SAMPLE_RATE_KEY
@@ -52,7 +52,7 @@ class SegmentEncoder:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
         ended = segment.ended
-        views = [*map(view_of_ended, ended)]
+        views = views_of(ended)
         open_views = [*map(view_of, segment.open)]
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))

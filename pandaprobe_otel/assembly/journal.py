@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
+from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_record import encode_json, encode_span
 from pandaprobe_otel.assembly.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
 from pandaprobe_otel.assembly.trace_buffer import Memory
@@ -117,7 +117,7 @@ class SpanJournal:
         rows: list[JournalRow] = []
         states: list[TraceState] = []
         for trace_id, trace in touched.items():
-            views = [view_of_ended(span) for span in trace.held]
+            views = views_of(trace.held)
             trace.is_written = trace.is_written or self._all_spans or any(is_genai(view) for view in views)
             if not trace.is_written or not views:
                 continue

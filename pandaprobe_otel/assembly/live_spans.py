@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue, text_event
-from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
+from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.randomness import randomness
@@ -275,7 +275,7 @@ class LiveSpans:
 
     def _add_events(self, trace_id: int, trace: _Trace) -> None:
         new = {span_id: view_of(span) for span_id, span in trace.open.items() if span_id not in trace.views}
-        ended, views = trace.ended, [view_of_ended(span) for span in trace.ended]
+        ended, views = trace.ended, views_of(trace.ended)
         trace.is_wanted = trace.is_wanted or self._selects_all or any(map(is_genai, (*new.values(), *views)))
         if not trace.is_wanted:
             return  # read again at the next check, because attributes may still be set

@@ -7,6 +7,7 @@ replacement in the entry `pandaprobe` of W3C's `tracestate`, which every trace c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,10 +69,10 @@ def view_of(span: ReadableSpan) -> SpanView:
     return _joined(read_span(span), span.parent)
 
 
-def view_of_ended(span: EndedSpan) -> SpanView:
-    """Return the view of an ended span, with the replacement of its parent in another process."""
-    view = read_ended(span)
-    return _joined(view, parent_of(span)) if view.parent_is_remote else view
+def views_of(ended: Sequence[EndedSpan]) -> list[SpanView]:
+    """Return the views of ended spans, with the replacements of their parents in other processes."""
+    views = zip(ended, map(read_ended, ended), strict=True)
+    return [_joined(view, parent_of(span)) if view.parent_is_remote else view for span, view in views]
 
 
 def _joined(view: SpanView, parent: SpanContext | None) -> SpanView:

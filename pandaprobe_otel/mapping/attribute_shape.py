@@ -33,6 +33,10 @@ A plain tuple, because taking a NamedTuple apart takes four times as long, for e
 """
 
 
+OwnTexts: TypeAlias = tuple[str, str, frozenset[str]]
+"""Attributes with JSON text of the app's own values: (input, output, keys of objects that need a reader)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """Rows of the dialects' tables that apply to all spans whose attributes have the same names and types."""
@@ -61,11 +65,15 @@ class Shape:
     asks: bool
     """True if there are rows of fields, merged fields or events; otherwise there is nothing to read."""
     contents: Mapping[str, tuple[Candidate, ...]]
+    own_texts: Mapping[str, OwnTexts]
+    """By kind, the texts that alone hold the input and the output."""
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
     """True if a field may show that the span did not end with success."""
     tells_name: bool
     """True if a field may give the span another name."""
+    tells_only_tool: bool
+    """True if the only field for another name is that of a tool."""
     times_first_token: bool
     """True if a field may give the time of the first token."""
     counts: bool

@@ -251,14 +251,21 @@ MARKS: Final = ENVELOPE_MARKS | _TALK_MARKS
 """Keys that mark envelopes and messages. An object without any of them is not an envelope and contains no messages."""
 
 
-def any_content(raw: Any, value: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
-    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span; `value` is `raw` decoded.
+def parsed(raw: Any, *, own: bool) -> Any:
+    """Return the value in JSON text, even if it was encoded twice or is the app's (`own`) and was cut."""
+    value = decoded(raw)
+    if value is not raw:
+        return decoded(value)
+    return completed(raw) if own and type_of(raw) is str else raw
+
+
+def any_content(raw: Any, kind: str, side: str, *, own: bool, is_built: bool) -> Content:
+    """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
 
     `own` is true for a value that the app has set itself; it is kept whole even for a model call. `is_built` is true
     for a value that may contain LangChain's constructors.
     """
-    if type_of(value) is str:
-        value = completed(raw) if own and value is raw else decoded(value)
+    value = parsed(raw, own=own)
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):

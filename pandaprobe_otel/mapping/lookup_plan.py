@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
-from pandaprobe_otel.mapping.attribute_shape import Candidate, Shape
+from pandaprobe_otel.mapping.attribute_shape import Candidate, OwnTexts, Shape
+from pandaprobe_otel.mapping.content import ENVELOPE_MARKS, MARKS, RESULT_MARKS
 from pandaprobe_otel.mapping.dialect_table import (
     CONTENT_FIELDS,
     CONTEXT_FIELDS,
@@ -68,13 +69,8 @@ _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Row of a dialect and its rank among all rows; `family` is the prefix of a family's names."""
-
-    rank: int
-    row: Row
-    family: str = ""
+_Entry: TypeAlias = tuple[int, Row, str]
+"""Rank of a row among all rows, the row, and the prefix of the names if its source is a family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +95,9 @@ def _index() -> tuple[dict[str, list[_Entry]], dict[str, list[_Entry]], list[tup
                 rank += 1
                 entry_rank = rank + (_LATE if row.late else 0)
                 if source.endswith(".*"):
-                    families[source.partition(".")[0]].append(_Entry(entry_rank, row, source[:-1]))
+                    families[source.partition(".")[0]].append((entry_rank, row, source[:-1]))
                 else:
-                    exact[source].append(_Entry(entry_rank, row))
+                    exact[source].append((entry_rank, row, ""))
         for event_row in dialect.events:
             rank += 1
             events.append((rank + (_LATE if event_row.late else 0), event_row))
@@ -187,9 +183,11 @@ def _shape(
         events=tuple(event_rows),
         asks=bool(fields or merged or event_rows),
         contents={field: tuple(candidates) for field, candidates in contents.items()},
+        own_texts=_own_texts(attributes, contents),
         kind_rules=kind_rules,
         may_fail=not names.isdisjoint(OUTCOMES),
         tells_name=not names.isdisjoint(NAMES),
+        tells_only_tool=names & NAMES == {"tool_name"},
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
         tells_metadata=bool(custom) or "metadata" in names,
@@ -203,6 +201,30 @@ def _shape(
         watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
         sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
+
+
+_OWN_VALUES: Final = (
+    (("TOOL",), ("tool.input", "input"), ("tool.output", "output"), ENVELOPE_MARKS | RESULT_MARKS),
+    (("AGENT", "CHAIN", "OTHER"), ("input",), ("output",), MARKS),
+)
+"""Kinds whose spans may have the app's own values, the fields with these, and keys of objects that are none."""
+
+
+def _own_texts(attributes: Mapping[str, Any], contents: Mapping[str, list[Candidate]]) -> dict[str, OwnTexts]:
+    """Return, by kind, the texts that alone hold the input and the output."""
+    if sum(map(len, contents.values())) != 2:
+        return {}
+    names = {
+        field: source
+        for field, ((form, source, convert, _), *_) in contents.items()
+        if form == "value" and convert in (None, scalar) and isinstance(source, str)
+    }
+    texts: dict[str, OwnTexts] = {}
+    for kinds, inputs, outputs, marks in _OWN_VALUES:
+        asked, answered = ([names[field] for field in side if field in names] for side in (inputs, outputs))
+        if asked and answered and all(type_of(attributes[name]) is str for name in (*asked, *answered)):
+            texts |= dict.fromkeys(kinds, (asked[0], answered[0], marks))
+    return texts
 
 
 def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
@@ -266,19 +288,18 @@ def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ..
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
-    members: dict[int, tuple[_Entry, list[tuple[str, tuple[str, ...]]]]] = {}
+    members: dict[int, tuple[Row, list[tuple[str, tuple[str, ...]]]]] = {}
     for key in attributes:
-        for entry in _EXACT.get(key, ()):
-            yield _Ranked(entry.rank, entry.row, key, entry.row.convert or usable)
-        for entry in _FAMILIES.get(key.partition(".")[0], ()):
-            if key.startswith(entry.family):
-                path = tuple(key[len(entry.family) :].split("."))
-                members.setdefault(entry.rank, (entry, []))[1].append((key, path))
-    for entry, keys in members.values():
-        family: Members = tuple(keys)
-        yield _Ranked(entry.rank, entry.row, family, entry.row.convert or usable)
-    for rank, row in _EVENTS if events else ():
-        yield _Ranked(rank, row, row, row.convert)
+        for rank, row, _ in _EXACT.get(key, ()):
+            yield _Ranked(rank, row, key, row.convert or usable)
+        for rank, row, family in _FAMILIES.get(key.partition(".")[0], ()):
+            if key.startswith(family):
+                path = tuple(key[len(family) :].split("."))
+                members.setdefault(rank, (row, []))[1].append((key, path))
+    for rank, (row, keys) in members.items():
+        yield _Ranked(rank, row, tuple(keys), row.convert or usable)
+    for rank, event_row in _EVENTS if events else ():
+        yield _Ranked(rank, event_row, event_row, event_row.convert)
 
 
 def _group_of(field: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pandaprobe_otel.mapping.attribute_shape import Shape, shape_of
@@ -11,13 +12,9 @@ from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.table_rows import NOTHING, known
 
 
+@dataclass(slots=True, init=False, eq=False)
 class MappedSpan:
     """Span while it is mapped: its view, its shape, the fields found in it, and the body to send."""
-
-    __slots__ = (
-        "aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "read_all", "shape", "unusable",
-        "usage", "view",
-    )  # fmt: skip
 
     view: SpanView
     shape: Shape

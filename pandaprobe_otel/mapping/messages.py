@@ -179,27 +179,20 @@ class Conversation:
     def _finish(self, draft: Draft, item: Any) -> None:
         self.reasoning.extend(draft.reasoning)
         content = draft.body()
-        own: dict[str, Any] | None = None
+        said: list[dict[str, Any]] = []
         if content is None and not draft.calls:
             self.exact = self.exact and bool(draft.results)
         else:
-            own = {"role": draft.role, "content": content}
+            own: dict[str, Any] = {"role": draft.role, "content": content}
             if draft.calls:
                 own["tool_calls"] = draft.calls
             if item.get("name") and type_of(item["name"]) is str and "call_id" not in item:
                 own["name"] = item["name"]
             if not item.keys() <= _READ_OR_NOTED:
                 own |= _beside(item)
+            said = [own]
         # Results answer earlier calls, so they go before the user's next message but after the assistant's message.
-        if draft.role == "assistant":
-            self.messages.extend([own] if own else [])
-            self.messages.extend(draft.results)
-        else:
-            self.messages.extend(draft.results)
-            if own and draft.role != "tool":
-                self.messages.append(own)
-            elif own:
-                self.messages.append({**own, "role": "tool"})
+        self.messages += [*said, *draft.results] if draft.role == "assistant" else [*draft.results, *said]
 
 
 _READ_WHOLE: Final = frozenset({"role", "content", "parts", "name"})
@@ -287,12 +280,9 @@ def _add_fields(draft: Draft, item: Any) -> None:
     extra = item.get("additional_kwargs")
     if is_absent(calls) and type_of(extra) is dict:
         calls = extra.get("tool_calls")
-    calls = decoded(calls)
-    for call in calls if type_of(calls) is list else ():
-        draft.add_call(call)
-    invalid = item.get("invalid_tool_calls")
-    for call in invalid if type_of(invalid) is list else ():
-        draft.add_call(call)
+    for listed in (decoded(calls), item.get("invalid_tool_calls")):
+        for call in listed if type_of(listed) is list else ():
+            draft.add_call(call)
     if type_of(item.get("function_call")) is dict:
         draft.add_call(item["function_call"])
     if not draft.content:

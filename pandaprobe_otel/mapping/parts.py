@@ -38,9 +38,12 @@ class Draft:
         elif kind is dict:
             of_type = part.get("type") or part.get("kind")
             reader = _READERS.get(of_type) if type_of(of_type) is str else None
-            if reader is not None and not part.keys() <= _READ_WHOLE.get(of_type, _NO_KEYS):
+            if reader is None:
+                _read_by_key(self, part)
+                return
+            if not part.keys() <= _READ_WHOLE.get(of_type, _NO_KEYS):
                 self.exact = False
-            (reader or _reader_by_key(self, part))(self, part)
+            reader(self, part)
         elif part is not None:
             self.content.append(part)
 
@@ -230,11 +233,6 @@ def _nested_message(draft: Draft, part: Any) -> None:
         draft.add(inner)
 
 
-def _keep(draft: Draft, part: Any) -> None:
-    if len(part) > 1 or (part and "type" not in part):
-        draft.content.append(part)
-
-
 def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
     """Return an image or file part with the data (base64 text or bytes); long data is replaced by its digest."""
     if type_of(data) is bytes:
@@ -253,51 +251,26 @@ def _image_url(url: Any) -> dict[str, Any]:
 # -- parts without a type: Bedrock and Gemini name the part by its key ------------------------------------------------
 
 
-def _bedrock_call(draft: Draft, part: Any) -> None:
-    draft.add_call(part.get("toolUse"))
+def _bedrock_result(draft: Draft, result: Any) -> None:
+    draft.add_result(result.get("toolUseId"), result.get("content"))
 
 
-def _bedrock_result(draft: Draft, part: Any) -> None:
-    result = part.get("toolResult")
-    if type_of(result) is dict:
-        draft.add_result(result.get("toolUseId"), result.get("content"))
-
-
-def _bedrock_reasoning(draft: Draft, part: Any) -> None:
-    inner = part.get("reasoningContent")
-    text = inner.get("reasoningText") if type_of(inner) is dict else None
+def _bedrock_reasoning(draft: Draft, inner: Any) -> None:
+    text = inner.get("reasoningText")
     _reasoning(draft, text if type_of(text) is dict else {"text": text})
 
 
-def _bedrock_image(draft: Draft, part: Any) -> None:
-    inner = part.get("image")
-    if type_of(inner) is dict:
-        _image(draft, inner)
+def _gemini_result(draft: Draft, result: Any) -> None:
+    draft.add_result(result.get("id"), result.get("response"), result.get("name"))
 
 
-def _gemini_call(draft: Draft, part: Any) -> None:
-    draft.add_call(first_of(part, "function_call", "functionCall"))
+def _gemini_data(draft: Draft, inner: Any) -> None:
+    _blob(draft, {"mime_type": first_of(inner, "mime_type", "mimeType"), "data": inner.get("data")})
 
 
-def _gemini_result(draft: Draft, part: Any) -> None:
-    result = first_of(part, "function_response", "functionResponse")
-    if type_of(result) is dict:
-        draft.add_result(result.get("id"), result.get("response"), result.get("name"))
-
-
-def _gemini_data(draft: Draft, part: Any) -> None:
-    inner = first_of(part, "inline_data", "inlineData")
-    if type_of(inner) is dict:
-        _blob(draft, {"mime_type": first_of(inner, "mime_type", "mimeType"), "data": inner.get("data")})
-
-
-def _gemini_file(draft: Draft, part: Any) -> None:
-    inner = first_of(part, "file_data", "fileData")
-    if type_of(inner) is dict:
-        _file(
-            draft,
-            {"url": first_of(inner, "file_uri", "fileUri"), "mime_type": first_of(inner, "mime_type", "mimeType")},
-        )
+def _gemini_file(draft: Draft, inner: Any) -> None:
+    mime = first_of(inner, "mime_type", "mimeType")
+    _file(draft, {"url": first_of(inner, "file_uri", "fileUri"), "mime_type": mime})
 
 
 def _untyped_text(draft: Draft, part: Any) -> None:
@@ -326,22 +299,18 @@ _READERS: Final[dict[Any, Reader]] = {
     "message": _nested_message,
 }
 
-_BY_KEY: Final[tuple[tuple[str, Reader], ...]] = (
-    ("toolUse", _bedrock_call),
-    ("toolResult", _bedrock_result),
-    ("reasoningContent", _bedrock_reasoning),
-    ("function_call", _gemini_call),
-    ("functionCall", _gemini_call),
-    ("function_response", _gemini_result),
-    ("functionResponse", _gemini_result),
-    ("inline_data", _gemini_data),
-    ("inlineData", _gemini_data),
-    ("file_data", _gemini_file),
-    ("fileData", _gemini_file),
-    ("text", _untyped_text),
-    ("content", _untyped_text),
-    ("image", _bedrock_image),
-)
+_BY_KEY: Final[dict[str, Reader]] = {
+    "toolUse": Draft.add_call,
+    "toolResult": _bedrock_result,
+    "reasoningContent": _bedrock_reasoning,
+    **dict.fromkeys(("function_call", "functionCall"), Draft.add_call),
+    **dict.fromkeys(("function_response", "functionResponse"), _gemini_result),
+    **dict.fromkeys(("inline_data", "inlineData"), _gemini_data),
+    **dict.fromkeys(("file_data", "fileData"), _gemini_file),
+    **dict.fromkeys(("text", "content"), _untyped_text),
+    "image": _image,
+}
+"""Readers of parts without a type, by key. They get the object under the key, except the reader of texts."""
 
 
 _NO_KEYS: Final[frozenset[str]] = frozenset()
@@ -357,10 +326,15 @@ _READ_WHOLE: Final = {
 """Keys that the readers take completely, by type, for parts in the form of the current conventions."""
 
 
-def _reader_by_key(draft: Draft, part: Any) -> Reader:
+def _read_by_key(draft: Draft, part: Any) -> None:
     if "type" not in part and "kind" not in part:
-        for key, reader in _BY_KEY:
-            if not is_absent(part.get(key)):
-                draft.exact = draft.exact and len(part) == 1 and reader is _untyped_text
-                return reader
-    return _keep
+        for key, reader in _BY_KEY.items():
+            inner = part.get(key)
+            if not is_absent(inner):
+                is_text = reader is _untyped_text
+                draft.exact = draft.exact and len(part) == 1 and is_text
+                if is_text or type_of(inner) is dict:
+                    reader(draft, part if is_text else inner)
+                return
+    if len(part) > 1 or (part and "type" not in part):
+        draft.content.append(part)

@@ -231,11 +231,12 @@ def read_span(span: ReadableSpan) -> SpanView:
 
 def read_ended(span: EndedSpan) -> SpanView:
     """Return the view of a span from its kept fields."""
-    if len(span) == _FOREIGN:
+    is_bare = len(span) == _BARE
+    if not is_bare and len(span) == _FOREIGN:
         return _read_properties(span[1])
     try:
         view: Any = _OpenView()
-        bare = span if len(span) == _BARE else span[:_BARE]
+        bare = span if is_bare else span[:_BARE]
         context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped = bare
         view.trace_id, view.span_id = context[0], context[1]  # a tuple, because its properties are Python calls
         if parent is None:
@@ -247,13 +248,13 @@ def read_ended(span: EndedSpan) -> SpanView:
         view.scope_name, view.scope_version = scope._name, scope._version or ""
         view.resource, view.otel_kind = resource._attributes, kind._name_
         copied, shape = attributes.copy(), None
-        if bare is not span:
+        if is_bare:
+            view.events = view.links = events = ()
+            view.dropped = Dropped(dropped) if dropped else None
+        else:
             events, links, lost_events, lost_links = span[_BARE:]
             view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
             view.dropped = _or_none(Dropped(dropped, lost_events, lost_links))
-        else:
-            view.events = view.links = events = ()
-            view.dropped = Dropped(dropped) if dropped else None
         if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
             shape = known.get((*map(type_of, copied.values()),))
         if shape is None:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -91,7 +92,7 @@ def _fit_texts(value: Any, survey: Survey, max_bytes: int, digest: bool, size: i
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
-        result = map_texts(value, _Cut(limit, digest))
+        result = map_texts(value, partial(_cut, limit=limit, digest=digest))
         size = encoded_size(result)
         if size <= max_bytes or limit == MIN_TEXT:
             break
@@ -99,20 +100,9 @@ def _fit_texts(value: Any, survey: Survey, max_bytes: int, digest: bool, size: i
     return result
 
 
-class _Cut:
-    """Function that cuts texts over a given length."""
-
-    __slots__ = ("digest", "limit")
-
-    def __init__(self, limit: int, digest: bool) -> None:
-        self.limit = limit
-        self.digest = digest
-
-    def __call__(self, text: str) -> str:
-        # For a text that is barely too long, the marker would need more room than the cut saves.
-        if len(text) <= self.limit + _MARKER_ROOM:
-            return text
-        return cut_text(text, self.limit, digest=self.digest)
+def _cut(text: str, limit: int, digest: bool) -> str:
+    # For a text that is barely too long, the marker would need more room than the cut saves.
+    return text if len(text) <= limit + _MARKER_ROOM else cut_text(text, limit, digest=digest)
 
 
 def level_of(lengths: list[int], excess: int, least: int = MIN_TEXT) -> int:

@@ -10,14 +10,15 @@ from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     ENVELOPE_MARKS,
-    MARKS,
     RESULT_MARKS,
     any_content,
     of_the_only_part,
+    parsed,
     tool_result,
     unwrap_envelope,
 )
 from pandaprobe_otel.mapping.cut_json import completed
+from pandaprobe_otel.mapping.exact_json import parser
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
@@ -25,7 +26,7 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text, without_vectors
 from pandaprobe_otel.mapping.span_fields import put
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, is_absent, scalar
+from pandaprobe_otel.mapping.values import is_absent, scalar
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
@@ -33,23 +34,50 @@ def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
     captures_all = options.captures_all
     hides_tools = not captures_all and options.capture_of("TOOL") != "all"
     for span in spans:
-        if not span.shape.contents or not (captures_all or options.capture_of(span.kind) == "all"):
+        kind, shape = span.kind, span.shape
+        if not shape.contents or not (captures_all or options.capture_of(kind) == "all"):
             continue
-        read = _READERS.get(span.kind)
+        body = span.body
+        if kind in shape.own_texts and not hides_tools:  # the most frequent case
+            asked, answered, marks = shape.own_texts[kind]
+            attributes = span.view.attributes
+            given, result = _own_value(attributes[asked], marks), _own_value(attributes[answered], marks)
+            if given is not None and result is not None:
+                body["input"], body["output"] = given, result
+                continue
+        read = _READERS.get(kind)
         given, result = read(span) if read is not None else _conversation(span, hides_tools)
         if given is not None:
-            span.body["input"] = given
+            body["input"] = given
         if result is not None:
-            span.body["output"] = result
+            body["output"] = result
+
+
+def _own_value(text: str, marks: frozenset[str]) -> Any:
+    """Return the value of a text that is clearly neither absent nor an envelope or a message; else None."""
+    if text[:1] in _JSON_STARTS:
+        if len(text) > _LONG or '"lc"' in text:
+            return None
+        try:
+            value = parser.get()(text)
+        except ValueError:
+            return None
+        if type_of(value) is dict:
+            return value if value and marks.isdisjoint(value) else None
+        text = value
+    return text if text[:1].isalpha() and len(text.rstrip()) > _LONGEST_WORD else None
+
+
+_LONG: Final = 1000
+"""Characters of a long text. Its readers cost little beside its parsing, so it is not parsed before they are chosen."""
+_JSON_STARTS: Final = frozenset('{"')
+_LONGEST_WORD: Final = 5
+"""Letters of the longest word that may mean something else: `None`, `null`, `true`, `false`."""
 
 
 def _conversation(span: MappedSpan, hides_tools: bool) -> tuple[Any, Any]:
-    given, thoughts, asked = _talk(span, "input")
-    result, reasoning, answered = _talk(span, "output")
-    if reasoning:
-        put(span, "reasoning_summary", "\n\n".join(reasoning))
-    if thoughts:
-        put(span, "input_reasoning", "\n\n".join(thoughts))
+    result, answered = _talk(span, "output")
+    given, asked = _talk(span, "input")
     span.read_all = asked + answered == len(span.shape.sources)
     if hides_tools:
         given, result = silence_tools(given), silence_tools(result)
@@ -103,14 +131,12 @@ _READERS: Final = {"TOOL": _tool, "RETRIEVER": _retriever, "EMBEDDING": _embeddi
 """Readers for the kinds whose spans contain no conversation."""
 
 
-def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
-    """Return (content, reasoning, read) for one side of a span that may contain a conversation.
+def _talk(span: MappedSpan, side: str) -> tuple[Any, int]:
+    """Return one side of a span that may contain a conversation, and the number of sources that were read completely.
 
-    `read` is the number of sources that were read completely.
+    Its reasoning is added to the metadata.
     """
     contents, kind, view = span.shape.contents, span.kind, span.view
-    if side not in contents and (side == "output" or "system" not in contents):
-        return None, (), 0
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         form, source, convert, whole = candidate
@@ -118,39 +144,40 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = content_value(candidate, view)
-        if raw in ABSENT_TEXTS if type_of(raw) is str else type_of(raw) is not list and is_absent(raw):
-            continue
         if form == "messages":
-            messages: list[dict[str, Any]] = []
-            if system is None and type_of(raw) is list and take_texts(iter(raw), messages) is END and messages:
-                if side == "output" and "finish_reasons" not in span.metadata:
-                    reasons = [one["finish_reason"] for one in raw if one.get("finish_reason")]
-                    if reasons:
-                        span.metadata["finish_reasons"] = reasons
-                return {"messages": messages}, (), whole
             found = _messages(span, side, raw, system, whole)
             if found is not None:
                 return found
             continue
-        value = decoded(raw)
         text = raw if type_of(raw) is str or type(source) is not str else view.attributes[source]
         is_built = type_of(text) is not str or '"lc"' in text
-        if type_of(value) is dict and value and not is_built and MARKS.isdisjoint(value):
-            return value, (), whole  # a value of one of the app's own steps, the most frequent case
-        content = any_content(raw, value, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
+        content = any_content(raw, kind, side, own=source in (INPUT, OUTPUT), is_built=is_built)
         if content.value is not None or content.reasoning:
-            return content.value, content.reasoning, content.exact and whole
+            if content.reasoning:
+                _add_reasoning(span, side, content.reasoning)
+            return content.value, content.exact and whole
     if system is not None and kind == "LLM":
         talk = Conversation()
         more = _add_system(talk, system, span)
-        return talk.content(), (), talk.exact and more
-    return None, (), 0
+        return talk.content(), talk.exact and more
+    return None, 0
 
 
 def _messages(
     span: MappedSpan, side: str, raw: Any, system: tuple[Candidate, ...] | None, whole: bool
-) -> tuple[Any, Sequence[str], int] | None:
+) -> tuple[Any, int] | None:
     """Return the same for messages in any form; None if they have no content."""
+    if type_of(raw) is not list:
+        if is_absent(raw):
+            return None
+    elif system is None:
+        messages: list[dict[str, Any]] = []
+        if take_texts(iter(raw), messages) is END and messages:
+            if side == "output" and "finish_reasons" not in span.metadata:
+                reasons = [one["finish_reason"] for one in raw if one.get("finish_reason")]
+                if reasons:
+                    span.metadata["finish_reasons"] = reasons
+            return {"messages": messages}, whole
     talk = Conversation()
     talk.add_all(completed(raw) if type_of(raw) is str else raw, DEFAULT_ROLE[side])
     more = system is not None and _add_system(talk, system, span)
@@ -159,7 +186,13 @@ def _messages(
     noted = not talk.finish_reasons or talk.finish_reasons == span.metadata.get("finish_reasons")
     if not (talk.messages or talk.reasoning):
         return None
-    return talk.content(), talk.reasoning, talk.exact and noted and whole + more
+    if talk.reasoning:
+        _add_reasoning(span, side, talk.reasoning)
+    return talk.content(), talk.exact and noted and whole + more
+
+
+def _add_reasoning(span: MappedSpan, side: str, reasoning: Sequence[str]) -> None:
+    put(span, "reasoning_summary" if side == "output" else "input_reasoning", "\n\n".join(reasoning))
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
@@ -177,24 +210,14 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
 
     With `empty`, an empty object or list counts as a value.
     """
-    view = span.view
     for candidate in span.shape.contents.get(field, ()):
-        _, source, convert, exact = candidate
-        if type(source) is str and convert is None:  # noqa: SIM108 - inlined from `content_value`
-            value = view.attributes[source]
-        else:
-            value = content_value(candidate, view)
-        if type_of(value) is str:
-            raw, value = value, decoded(value)
-            if value is raw and source in (INPUT, OUTPUT):
-                value = completed(raw)
-            elif type_of(value) is str:
-                value = decoded(value)
-        if type_of(value) is dict and not ENVELOPE_MARKS.isdisjoint(value):
+        _, source, _, exact = candidate
+        value = parsed(content_value(candidate, span.view), own=source in (INPUT, OUTPUT))
+        if type_of(value) is dict and value:
+            if ENVELOPE_MARKS.isdisjoint(value):
+                return value, exact
             inner = unwrap_envelope(value)
             exact, value = exact and inner is value, inner
-        if value and type_of(value) is dict:
-            return value, exact
         if not is_absent(value) or (empty and value in ({}, [])):
             return value, exact
     return None, False

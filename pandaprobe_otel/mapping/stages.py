@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.ids import LOW_64, span_prefix, span_uuid
+from pandaprobe_otel.mapping.ids import LOW_64, span_prefix
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
@@ -53,7 +53,7 @@ def _alone(view: SpanView, options: MappingOptions) -> MappedSpan:
 def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:
     spans = [*map(mapped_span, views)]
     _set_fields(spans)
-    _set_numbers(spans)
+    _set_parameters_and_numbers(spans)
     add_contents(spans, options)
     _set_models_and_times(spans)
     if options.captures_all:
@@ -67,43 +67,42 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 
 
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
-    """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
-    trace_id, prefix = -1, ""
-    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have several
+    """Set ids, name, kind, status, error and metadata."""
+    trace_id, prefix, parent_id, parent = -1, "", None, ""
 
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
         if view.trace_id != trace_id:
-            trace_id = view.trace_id
+            trace_id, parent_id = view.trace_id, None
             prefix = span_prefix(trace_id)
-            known.clear()
+        # The same as `span_uuid`, whose call would take as long as these two conversions.
+        span_id = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
+        if view.parent_id != parent_id:  # siblings often follow one another
+            parent_id = view.parent_id
+            parent = prefix + ((parent_id or 0) & LOW_64).to_bytes(8, "big").hex("-", 6)
         if view.status_code != "ERROR" and not shape.may_fail and not view.events:
             status, error = "UNSET" if view.end_ns is None else "OK", None
         else:
             status, error, told = outcome(view, found)
             if told is not None:
                 found = span.found = {**found, "outcome": told}
-        # The same as `span_uuid`, whose call would take as long as these two conversions.
-        span_id = known[view.span_id] = prefix + (view.span_id & LOW_64).to_bytes(8, "big").hex("-", 6)
         name = view.name
         if shape.tells_name or type_of(name) is not str or not 0 < len(name) <= MAX_NAME:
             name = name_of(span)
-        name, parent_id = name.strip() or "span", view.parent_id
-        if parent_id and parent_id not in known:  # it is in another part of the trace
-            known[parent_id] = span_uuid(trace_id, parent_id)
+        name = name.strip() or "span"
         if parent_id and error is None:
             body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
                 "status": status,
-                "parent_span_id": known[parent_id],
+                "parent_span_id": parent,
                 "metadata": metadata,
             }
         else:
             body = span.body = {"span_id": span_id, "name": name, "kind": span.kind, "status": status}
             if parent_id:
-                body["parent_span_id"] = known[parent_id]
+                body["parent_span_id"] = parent
             if error is not None:
                 body["error"] = error
             body["metadata"] = metadata
@@ -118,12 +117,6 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
                 metadata["scope"] = view.scope_name
         if error is not None or view.links or view.dropped is not None or status == "UNSET":
             add_rare_metadata(span)
-        parameters = span.parameters
-        if shape.tells_parameters:
-            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
-            fill(parameters, shape.parameters, view.attributes, span.unusable)
-        if parameters:
-            body["model_parameters"] = parameters
 
 
 def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
@@ -141,9 +134,14 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
             body["completion_start_time"] = rfc3339(first)
 
 
-def _set_numbers(spans: Sequence[MappedSpan]) -> None:
+def _set_parameters_and_numbers(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
-        shape, found = span.shape, span.found
+        shape, found, parameters = span.shape, span.found, span.parameters
+        if shape.tells_parameters:
+            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
+            fill(parameters, shape.parameters, span.view.attributes, span.unusable)
+        if parameters:
+            span.body["model_parameters"] = parameters
         if not shape.counts:
             continue
         if shape.two_sides is not None:

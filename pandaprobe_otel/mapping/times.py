@@ -24,19 +24,19 @@ def rfc3339(ns: int) -> str:
     rest = ns - begun
     if not 0 <= rest < _SECOND:
         text, rest = _other_second(ns)
-    # Looking up two groups of three digits takes a quarter less time than padding one number (benchmarks/mapping).
-    return text + _THREE_DIGITS[rest // 1_000_000] + _THREE_LAST[rest // 1000 % 1000]
+    # Looking up two groups of three digits takes a third less time than padding one number (benchmarks/mapping).
+    return f"{text}{_THREE_DIGITS[rest // 1_000_000]}{_THREE_LAST[rest // 1000 % 1000]}"
 
 
 def start_and_end(start: int, end: int) -> tuple[str, str]:
     """Return both times as `rfc3339` does, but faster, because most spans begin and end within one second."""
     begun, text = _last
-    first, last = start - begun, end - begun
-    if not 0 <= first <= last < _SECOND:
+    first, last = (start - begun) // 1000, (end - begun) // 1000  # microseconds
+    if not 0 <= first <= last < 1_000_000:
         return rfc3339(start), rfc3339(end)
     return (
-        text + _THREE_DIGITS[first // 1_000_000] + _THREE_LAST[first // 1000 % 1000],
-        text + _THREE_DIGITS[last // 1_000_000] + _THREE_LAST[last // 1000 % 1000],
+        f"{text}{_THREE_DIGITS[first // 1000]}{_THREE_LAST[first % 1000]}",
+        f"{text}{_THREE_DIGITS[last // 1000]}{_THREE_LAST[last % 1000]}",
     )
 
 

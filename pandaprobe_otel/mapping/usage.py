@@ -32,10 +32,6 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
     if not counts:
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
-    if len(counts) == 2 and prompt is not None and completion is not None:
-        # The server adds both as int4 (measured on server 0.5.0), so their sum must fit too.
-        completion = min(completion, MAX_COUNT - prompt)
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
     if prompt is not None and cached:
         exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
@@ -67,6 +63,7 @@ def _named(prompt: int | None, completion: int | None, counts: Mapping[str, int]
     if prompt is not None:
         usage["prompt_tokens"] = prompt
     if completion is not None:
+        # The server adds both as int4 (measured on server 0.5.0), so their sum must fit too.
         usage["completion_tokens"] = completion = min(completion, MAX_COUNT - (prompt or 0))
     if usage:
         usage["total_tokens"] = (prompt or 0) + (completion or 0)

@@ -11,6 +11,7 @@ from pandaprobe_otel.mapping.exact_types import type_of
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
 """Texts that emitters write for an absent value."""
+_LONGEST_ABSENT: Final = max(map(len, ABSENT_TEXTS))
 
 MAX_COUNT: Final = 2_147_483_647
 """Bound on token counts. The server casts them to int4; a larger one breaks all lists of the project (server 0.5.0)."""
@@ -19,7 +20,7 @@ MAX_COUNT: Final = 2_147_483_647
 def is_absent(value: Any) -> bool:
     """Return whether the value is None, empty, or a placeholder for an absent value."""
     if type_of(value) is str:
-        return value in ABSENT_TEXTS
+        return len(value) <= _LONGEST_ABSENT and value in ABSENT_TEXTS  # a search hashes the whole text
     return not value and (value is None or type_of(value) in _CONTAINERS)
 
 

@@ -28,21 +28,18 @@ def _kind(_: Any, view: SpanView) -> str | None:
 
 
 def _request(value: Any) -> list[Any] | None:
-    request = mapping(value)
-    talk = found_conversation(request, "input") if request is not None else None
+    talk = found_conversation(mapping(value), "input")
     return talk.messages if talk is not None else None
 
 
 def _response(value: Any) -> list[Any] | None:
-    response = mapping(value)
-    content = response.get("content") if response is not None else None
+    content = (mapping(value) or {}).get("content")
     return [content] if type_of(content) is dict else None
 
 
 def _usage(value: Any) -> dict[str, int] | None:
     """Return Gemini's own counts, where the candidates do not include the thoughts."""
-    response = mapping(value)
-    usage: Any = response.get("usage_metadata") if response is not None else None
+    usage: Any = (mapping(value) or {}).get("usage_metadata")
     return counts_from(usage, _COUNTS) or None if type_of(usage) is dict else None
 
 
@@ -52,8 +49,7 @@ def _tool_response(value: Any) -> Any:
 
 
 def _tools(value: Any) -> list[Any] | None:
-    request = mapping(value) or {}
-    config: Any = request.get("config")
+    config: Any = (mapping(value) or {}).get("config")
     tools: Any = config.get("tools") if type_of(config) is dict else None
     declared: list[Any] = []
     for tool in tools if type_of(tools) is list else ():

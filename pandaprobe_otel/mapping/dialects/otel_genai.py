@@ -101,7 +101,8 @@ _KINDS: Final = (
     KindRule(decide=_without_operation, note="scope `com.anthropic.sdk.python`, none of the above: OTHER"),
 )
 
-_CONTENT: Final = (
+_ROWS: Final = (
+    # Content.
     Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
     Row("output", ("gen_ai.output.messages",), joined, "JSON text or structured; pieces are joined", form="messages"),
     Row("system", ("gen_ai.system_instructions",), decoded, "parts or plain text; one system message in front"),
@@ -109,17 +110,13 @@ _CONTENT: Final = (
     Row("tool.output", ("gen_ai.tool.call.result",)),
     Row("query", ("gen_ai.retrieval.query.text",), text),
     Row("documents", ("gen_ai.retrieval.documents",), structure),
-)
-
-_MODEL: Final = (
+    # Model.
     Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "of the answer, else of the request"),
     Row("metadata.request_model", ("gen_ai.request.model",), model, "only if another model answered"),
     Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
     Row("first_token_after", ("gen_ai.response.time_to_first_chunk",), seconds, "seconds"),
     Row("first_token_after", ("gen_ai.server.time_to_first_token",), milliseconds, "milliseconds"),
-)
-
-_PARAMETERS: Final = (
+    # Parameters.
     Row("parameters.temperature", ("gen_ai.request.temperature",), simple),
     Row("parameters.top_p", ("gen_ai.request.top_p",), simple),
     Row("parameters.top_k", ("gen_ai.request.top_k",), whole, "seen as 40.0"),
@@ -136,9 +133,7 @@ _PARAMETERS: Final = (
         decoded,
     ),
     Row("parameters.service_tier", ("openai.request.service_tier", "gen_ai.openai.request.service_tier"), simple),
-)
-
-_USAGE: Final = (
+    # Usage.
     Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),
     Row("usage.completion", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"), count),
     Row("usage.total", ("gen_ai.usage.total_tokens",), count, "only to distinguish the two meanings of input"),
@@ -172,16 +167,7 @@ _USAGE: Final = (
         count,
     ),
     Row("aggregated.reasoning", ("gen_ai.aggregated_usage.reasoning.output_tokens",), count),
-)
-
-_OLD_USAGE: Final = (
-    Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
-    Row("cost", ("gen_ai.cost.*",), _costs, "US dollars: input, output and total (LiteLLM)", late=True),
-    Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
-    Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
-)
-
-_METADATA: Final = (
+    # Metadata.
     Row("tool_name", ("gen_ai.tool.name",), text, "name of a TOOL span"),
     Row("metadata.tools", ("gen_ai.tool.definitions",), structure),
     Row("metadata.finish_reasons", ("gen_ai.response.finish_reasons",), finish_reasons),
@@ -207,6 +193,11 @@ _METADATA: Final = (
     Row("metadata.operation", ("gen_ai.operation.name",), unknown_operation, "only if it is unknown"),
     Row("error_type", ("error.type",), text),
     Row("session_id", ("gen_ai.conversation.id",), text),
+    # Costs and older counts.
+    Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
+    Row("cost", ("gen_ai.cost.*",), _costs, "US dollars: input, output and total (LiteLLM)", late=True),
+    Row("usage.prompt", ("gen_ai.response.input_tokens",), count, "old Microsoft.Extensions.AI"),
+    Row("usage.completion", ("gen_ai.response.output_tokens",), count, "old Microsoft.Extensions.AI"),
 )
 
 DIALECT: Final = Dialect(
@@ -214,6 +205,6 @@ DIALECT: Final = Dialect(
     title="OpenTelemetry GenAI semantic conventions",
     namespaces=("gen_ai.", "mcp."),
     kinds=_KINDS,
-    rows=(*_CONTENT, *_MODEL, *_PARAMETERS, *_USAGE, *_METADATA, *_OLD_USAGE),
+    rows=_ROWS,
 )
 """`mcp.session.id` is not read: it is the session of a transport, not of a user."""
