@@ -252,33 +252,20 @@ class Worker:
     # -- the worker's side --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._gather():
+        while not self._stopped:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
                 self._after()
+            if not is_idle:
+                self._pause()
             self._sleep(is_idle=is_idle)
         self._give_up()
 
-    def _gather(self) -> bool:
-        """Wait for the poll interval, in which the other spans of a trace arrive; return False once stopped.
-
-        If many spans arrive, take them; if much waits, return at once.
-        """
-        end = time.monotonic() + self._poll_s
-        while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
-            self._wake.clear()
-            self._wake_at = _MANY
-            with self._work_lock:
-                self._drain()
-                if self._assembler.has_much:
-                    break
-        return not self._stopped
-
     def _sleep(self, *, is_idle: bool) -> None:
-        """Wait for a span if none has arrived, at most until a poll interval before a trace is due."""
+        """Wait for a span if none has arrived, at most until a trace is due."""
         with self._work_lock:
-            left_s = min(self._assembler.next_look - self._poll_s - self._monotonic(), _LONGEST_REST_S)
+            left_s = min(self._assembler.next_look - self._monotonic(), _LONGEST_REST_S)
         if not is_idle and (left_s <= 0 or self._watch is not None or len(self._logs)):
             return
         self._asleep = True
@@ -294,6 +281,17 @@ class Worker:
             self._drain()
             self._ledger.dropped("shutdown", self._assembler.ended_spans)
             self._assembler = self._make_assembler()
+
+    def _pause(self) -> None:
+        """Wait for the next poll. If many spans arrive meanwhile, take them; if much waits, poll at once."""
+        end = time.monotonic() + self._poll_s
+        while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
+            self._wake.clear()
+            self._wake_at = _MANY
+            with self._work_lock:
+                self._drain()
+                if self._assembler.has_much:
+                    return
 
     def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
         remaining = deadline - self._monotonic()
