@@ -94,6 +94,11 @@ class Gate:
         """Open the gate, because the cause is gone."""
         self._since, self._until, self._wait_s, self._probing = None, None, 0.0, False
 
+    def hasten(self, now: float) -> None:
+        """Let the next probe through now."""
+        if self._until is not None:
+            self._until = min(self._until, now)
+
     def leave(self) -> None:
         """End a probe whose answer neither proves nor disproves this gate's cause."""
         self._probing = False
@@ -161,6 +166,10 @@ class Blockage:
         """Return the time at which the plan and the daily budget allow a trace to be posted."""
         free_at = 0.0 if self._daily is None else self._daily.free_at(now)
         return max(free_at, self._quota.opens_at())
+
+    def hasten(self, now: float) -> None:
+        """Let a request through that finds out whether the server is back."""
+        self._outage.hasten(now)
 
     def enter(self, now: float, *, is_create: bool) -> None:
         """Note that a request is about to be sent. It becomes the probe of each closed gate."""

@@ -21,6 +21,9 @@ class DeliveryPolicy(OutcomeEffects):
     expected_at: float = math.inf
     """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
 
+    last_try_at: float = math.inf
+    """Time at which a process that ends tries an unreachable server once more, even if the next try was to be later."""
+
     @property
     def kept_share(self) -> float:
         """Probability of admission for a trace without priority; 1 without overload."""
@@ -44,6 +47,11 @@ class DeliveryPolicy(OutcomeEffects):
         try:
             if outbox.has_store and now >= outbox.inspect_at:
                 self._admission.tended(outbox.inspect(now), now)
+            if now >= self.last_try_at:
+                self.last_try_at = math.inf
+                if blockage.unreachable:
+                    blockage.hasten(now)
+                    outbox.schedule.hasten(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
             blocked_until = blockage.opens_at() if blockage.may_block else now
@@ -57,7 +65,10 @@ class DeliveryPolicy(OutcomeEffects):
                     step = self._next_create(now) or self._next_audit(now) or self._wake_at(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
-            return step if isinstance(step, Attempt) else min(step, self.expected_at, outbox.inspect_at)
+            if isinstance(step, Attempt):
+                return step
+            last_try_at = self.last_try_at if blockage.unreachable else math.inf
+            return min(step, self.expected_at, outbox.inspect_at, last_try_at)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
             counted("delivery", error)
             self._notices.report("stumbled", error=type(error).__name__)

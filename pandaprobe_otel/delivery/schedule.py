@@ -79,6 +79,12 @@ class Schedule:
             line.queue = None
             self.waiting_for_tokens -= 1
 
+    def hasten(self, now: float) -> None:
+        """Make the lines due now whose first job waits only for another try."""
+        for _, ticket, line in (*self._due_creates, *self.due_others):
+            if line.ticket == ticket and not line.jobs[0].in_doubt:
+                self.add(line, now, now)
+
     def next_other(self, now: float) -> Job | None:
         """Return the append, finish or score that is due, or None."""
         return self.due_others[0][2].jobs[0] if _first(self.due_others) <= now else None

@@ -29,6 +29,8 @@ _HURRIES_S: Final = 0.02
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """Longest time for which the end of the process tries an unreachable server."""
+_LAST_TRY_S: Final = 0.2
+"""Time before the end of that patience at which the server is tried once more."""
 _PATIENCE_ON_DISK_S: Final = 1.0
 """Longest time for which the end of the process waits for requests on disk while no request is under way."""
 _FORK_WAIT_S: Final = 1.0
@@ -135,6 +137,7 @@ class SenderPool:
             self.policy.closing = True
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
+            self.policy.last_try_at = min(deadline, self._patient_until) - _LAST_TRY_S
             self._due_at = 0.0  # unknown until the senders have checked again
             self._work.notify_all()
         self.wait_idle(deadline)

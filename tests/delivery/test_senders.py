@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
@@ -19,9 +20,10 @@ from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import MAX_SENDERS, SenderPool
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request, Transport
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from simulated_delivery import create
 from spools import open_store
@@ -74,6 +76,7 @@ def pool_by(
     ledger: Ledger,
     folder: Path | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    uniform: Callable[[float, float], float] = random.uniform,
 ) -> SenderPool:
     """Return senders with an outbox in memory, or in a spool."""
     notices = Notices(monotonic)
@@ -86,6 +89,7 @@ def pool_by(
             ledger=ledger,
             notices=notices,
             project="shop",
+            uniform=uniform,
         )
 
     return SenderPool(policy=policy, transport=transport, monotonic=monotonic)
@@ -148,6 +152,56 @@ def test_the_end_beside_a_stalled_server_takes_no_longer_than_its_timeout(
     assert dropped is not None
     assert end.waited_s <= max(timeout_s, 0.1) + 0.25
     assert (dropped.spans, delivery.left_behind) == ((0, stalled) if is_spooled else (stalled, 0))
+
+
+class BackSoon(Stalled):
+    """A server that refuses connections until a time after its first request."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__()
+        self._after_s = after_s
+        self._back_at = 0.0
+
+    def send(self, request: Request) -> Outcome:
+        """Refuse the connection until the time has come."""
+        with self._lock:
+            self._back_at = self._back_at or time.monotonic() + self._after_s
+        if time.monotonic() < self._back_at:
+            return NoAnswer(reason="refused", may_have_arrived=False)
+        return Answer(status=202)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("traces", [1, 20])
+@pytest.mark.parametrize("has_failed_before", [False, True])
+def test_a_process_that_ends_waits_for_a_server_that_is_back_soon(
+    traces: int, share: float, has_failed_before: bool
+) -> None:
+    """However long the wait until the next try was drawn, a server that is back within a second gets every trace."""
+    transport = BackSoon(1.0)
+    delivery = pool_by(transport, Ledger(), uniform=lambda low, high: low + share * (high - low))
+    for number in range(traces):
+        delivery.put([create(number)])
+    if has_failed_before:
+        wait_until(lambda: delivery.policy.blockage.unreachable)
+
+    dropped = delivery.close(time.monotonic() + 10)
+
+    assert dropped == Dropped()
+    assert delivery.policy.outbox.is_done
+
+
+def test_a_process_that_ends_soon_gives_up_a_server_that_does_not_come_back() -> None:
+    """An unreachable server is tried until the patience of an ending process is over, and no longer."""
+    transport, begun = BackSoon(60.0), time.monotonic()
+    delivery = pool_by(transport, Ledger())
+    for number in range(20):
+        delivery.put([create(number)])
+
+    dropped = delivery.close(begun + 60)
+
+    assert dropped == Dropped(spans=20)
+    assert 1.2 < time.monotonic() - begun < 30
 
 
 class SlowServer:
