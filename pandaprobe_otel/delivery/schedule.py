@@ -80,7 +80,7 @@ class Schedule:
             self.waiting_for_tokens -= 1
 
     def hasten(self, now: float) -> None:
-        """Make the lines due now whose first job waits only for another try."""
+        """Make all lines due now, except those whose first job is in doubt: the server may still be storing it."""
         for _, ticket, line in (*self._due_creates, *self.due_others):
             if line.ticket == ticket and not line.jobs[0].in_doubt:
                 self.add(line, now, now)

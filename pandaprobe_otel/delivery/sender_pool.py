@@ -29,8 +29,8 @@ _HURRIES_S: Final = 0.02
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """Longest time for which the end of the process tries an unreachable server."""
-_LAST_TRY_S: Final = 0.2
-"""Time before the end of that patience at which the server is tried once more."""
+_LAST_TRY_S: Final = 0.5
+"""Time before the end of that patience at which the server is tried once more, and that this request may take."""
 _PATIENCE_ON_DISK_S: Final = 1.0
 """Longest time for which the end of the process waits for requests on disk while no request is under way."""
 _FORK_WAIT_S: Final = 1.0
@@ -232,7 +232,8 @@ class SenderPool:
         with self._locked(deadline) as is_locked:
             attempt = self._next(deadline) if is_locked else None
         while attempt is not None:
-            timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
+            end = min(deadline, self._end(self._deadline))
+            timeout_s = min(REQUEST_TIMEOUT_S, max(end - self._monotonic(), 0.05))
             outcome: Outcome | Exception
             try:
                 outcome = self._transport.send(attempt.request(timeout_s))

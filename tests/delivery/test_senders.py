@@ -178,7 +178,7 @@ def test_a_process_that_ends_waits_for_a_server_that_is_back_soon(
     traces: int, share: float, has_failed_before: bool
 ) -> None:
     """However long the wait until the next try was drawn, a server that is back within a second gets every trace."""
-    transport = BackSoon(1.0)
+    transport = BackSoon(0.8)
     delivery = pool_by(transport, Ledger(), uniform=lambda low, high: low + share * (high - low))
     for number in range(traces):
         delivery.put([create(number)])
@@ -201,7 +201,37 @@ def test_a_process_that_ends_soon_gives_up_a_server_that_does_not_come_back() ->
     dropped = delivery.close(begun + 60)
 
     assert dropped == Dropped(spans=20)
-    assert 1.2 < time.monotonic() - begun < 30
+    assert 0.9 < time.monotonic() - begun < 30
+
+
+class GoneSilent(Stalled):
+    """A server that refuses connections until its client ends, and then takes packets without an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_silent = False
+        self.time_given_s: list[float] = []
+
+    def send(self, request: Request) -> Outcome:
+        """Refuse the connection, or note the time that the request has, and use none of it."""
+        if self.is_silent:
+            self.time_given_s.append(request.timeout_s)
+        return NoAnswer(reason="refused", may_have_arrived=False)
+
+
+def test_a_try_at_the_end_has_no_more_time_than_the_patience_for_an_unreachable_server() -> None:
+    """A server that swallows packets does not hold the end of a process, however long the shutdown timeout is."""
+    transport = GoneSilent()
+    delivery = pool_by(transport, Ledger())
+    for number in range(20):
+        delivery.put([create(number)])
+    wait_until(lambda: delivery.policy.blockage.is_outage)
+    transport.is_silent = True
+
+    delivery.close(time.monotonic() + 60)
+
+    assert transport.time_given_s
+    assert max(transport.time_given_s) <= 1.5
 
 
 class SlowServer:
