@@ -28,7 +28,7 @@ OPTIONS: Final = (
     ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: sent and judged"),
     ("metrics", "NAMES", "metrics of marked tests that name none: task_completion,tool_correctness=0.8"),
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
-    ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
+    ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json; may be repeated"),
     ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
     ("refresh", "", "with the cache: judge anyway, and renew the judgements in the file"),
     ("judge", "MODEL", "with eval: a model that judges without a server, such as openai/gpt-4o-mini"),
@@ -42,7 +42,8 @@ OPTIONS: Final = (
     ("diverge", "{fail,accept,rerecord,live}", "effect of a request that was not recorded (default: fail)"),
 )
 """Name without `pandaprobe-`, value, help. Each option can also be set in the configuration file and in the
-environment: `--pandaprobe-max-evals` as `pandaprobe_max_evals` and as `PANDAPROBE_PYTEST_MAX_EVALS`."""
+environment: `--pandaprobe-max-evals` as `pandaprobe_max_evals` and as `PANDAPROBE_PYTEST_MAX_EVALS`. Several reports
+have a line each there."""
 _LINE: Final = (
     "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
     "model=None): judge the traces of this test with PandaProbe's metrics"
@@ -62,6 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         full = f"pandaprobe-{name}".rstrip("-")
         dest = full.replace("-", "_")
         kind: dict[str, Any] = {"metavar": value} if value else {"action": "store_const", "const": "1"}
+        if name == "report":
+            kind["action"] = "append"
         group.addoption(f"--{full}", dest=dest, default=None, help=text, **kind)
         parser.addini(dest, text, default=None)
 
@@ -78,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin = config.stash[_PLUGIN] = LazyPlugin(config, settings)
     _open_modes.append(mode)
     config.pluginmanager.register(plugin, "pandaprobe_lazy_plugin")
-    if mode != "off":
+    if mode != "off" or settings["report"] is not None:
         plugin.suite()
 
 
@@ -103,7 +106,7 @@ def _setting(config: pytest.Config, name: str) -> str | None:
     dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
     variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
     value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
-    return str(value) if value else None
+    return "\n".join(value) if isinstance(value, list) else str(value) if value else None
 
 
 class LazyPlugin:

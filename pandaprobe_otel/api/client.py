@@ -22,6 +22,7 @@ from pandaprobe_otel.api.resources.projects import ApiKeys, AsyncApiKeys, AsyncM
 from pandaprobe_otel.api.resources.scores import AsyncScores, Scores
 from pandaprobe_otel.api.resources.sessions import AsyncSessions, Sessions
 from pandaprobe_otel.api.resources.traces import AsyncTraces, AsyncUsers, Traces, Users
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError
 
 _TIMEOUT_S: Final = 60.0
@@ -95,6 +96,11 @@ class Client(ClientOperations, SyncResource):
 
     def __repr__(self) -> str:
         return f"<Client of {_shown(self.credentials)}>"
+
+
+def client_of(config: Config) -> Client:
+    """Return a client with resolved settings. An open local server has an empty key, which an argument cannot be."""
+    return Client(config.ask_key() or None, config.project_name, config.endpoint)
 
 
 class AsyncClient(ClientOperations, AsyncResource):

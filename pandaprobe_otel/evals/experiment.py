@@ -222,10 +222,9 @@ def _run_and_judge(client: Client | None, run: Callable[[], list[list[TaskRun]]]
     handle = _open()
     with ExitStack() as stack:
         if client is None:
-            from pandaprobe_otel.api import Client
+            from pandaprobe_otel.api.client import client_of
 
-            config = handle.config
-            client = stack.enter_context(Client(config.ask_key(), config.project_name, config.endpoint))
+            client = stack.enter_context(client_of(handle.config))
         check_metrics(client, **asking.asked)
         of_cases = run()
         delivered = handle.flush(asking.deliver_within_s)

@@ -57,16 +57,17 @@ class Suite:
     def __init__(self, config: pytest.Config, settings: Mapping[str, str | None]) -> None:
         self._config = config
         self.mode = settings.get("") or "off"
-        self._reports = settings.get("report")
+        self._reports = [line.strip() for line in (settings.get("report") or "").splitlines() if line.strip()]
         self._metrics = _usable("metrics", lambda: parse_metrics(settings.get("metrics")))
-        if self._reports is not None:
+        if self._reports:
             from pandaprobe_otel.evals.report import check_form
 
-            _usable("report", partial(check_form, self._reports))
+            for path in self._reports:
+                _usable("report", partial(check_form, path))
         self.problems: list[str] = []
         self._runs: dict[str, list[TestRun]] = {}
         self._order: dict[str, int] = {}
-        self._marked = 0
+        self._recorded = 0
         self._watch: Watch | None = None
         self._allows_no_evidence = is_set(settings, "allow-no-evidence")
         self._lines: list[str] = []
@@ -87,7 +88,7 @@ class Suite:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """In the mode eval, refuse unknown metrics before the tests run."""
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
-        self._marked = sum(item.get_closest_marker("pandaprobe") is not None for item in session.items)
+        self._recorded = sum(is_recorded(item) for item in session.items)
         if self.mode != "eval" or hasattr(self._config, "workerinput"):
             return
         asked = [(item, demand) for item in session.items if (demand := self._demand_of(item)) and demand.metrics]
@@ -130,9 +131,8 @@ class Suite:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Start recording."""
-        demand = self._demand_of(item)
-        if demand is not None or "probe" in getattr(item, "fixturenames", ()):
-            self._begin(item, demand)
+        if is_recorded(item):
+            self._begin(item, self._demand_of(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -162,8 +162,7 @@ class Suite:
         if call.when == "call" or report.failed:
             _note(report, state)
         if call.when == "teardown":
-            if state.demand is not None:
-                report.__dict__["pandaprobe"] = [self._told(item, state)]
+            report.__dict__["pandaprobe"] = [self._told(item, state)]
             RECORDER.begin(state.outer)
             state.recording.close()
             del item.stash[_STATE]
@@ -193,8 +192,7 @@ class Suite:
         self.connection.instrument()
 
     def _told(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
-        assert state.demand is not None
-        keeps = self.mode == "eval" or self._reports is not None
+        keeps = self.mode == "eval" or bool(self._reports)
         traces = state.recording.traces() if keeps else ()
         notes = tuple(
             TraceNote(
@@ -204,7 +202,7 @@ class Suite:
                 unfinished=trace.unfinished,
                 session_id=trace.session_id,
                 cost=trace.cost,
-                body=trace.body if self._reports is not None or self.connection.judge is not None else None,
+                body=trace.body if self._reports or self.connection.judge is not None else None,
             )
             for trace in traces
         )
@@ -213,14 +211,14 @@ class Suite:
             number=state.number,
             passed=state.passed,
             ran=state.ran,
-            demand=state.demand,
+            demand=state.demand or Demand.of(),
             traces=notes,
             tree=tree_text(traces)[:_MAX_TEXT] if keeps else "",
             failure=state.failure,
             error=state.error,
             location=item.location,
             order=self._order.get(item.nodeid, 0),
-            marked=self._marked,
+            recorded=self._recorded,
             scores=dict(state.scores),
         ).to_dict()
 
@@ -235,7 +233,7 @@ class Suite:
             self._tell()
 
     def _tell(self) -> None:
-        """Log the progress of marked tests, if the output is not a terminal."""
+        """Log the progress of recorded tests, if the output is not a terminal."""
         if self.mode == "off" or hasattr(self._config, "workerinput"):
             return
         if self._watch is None:
@@ -282,7 +280,7 @@ class Suite:
 
     def _report(self, runs: list[TestRun], *, complete: bool) -> Report | None:
         """Write the requested report. If the tests were stopped, it has no evidence about the rest."""
-        if self._reports is None and self.mode != "eval":
+        if not self._reports and self.mode != "eval":
             return None
         from pandaprobe_otel.evals import suite_output
 
@@ -291,8 +289,8 @@ class Suite:
             runs, self._verdicts, notes, complete=complete, trace_url=self.connection.trace_url()
         )
         report = replace(report, cache=self.connection.caches.uses)
-        if self._reports is not None:
-            suite_output.write_report(self._reports, report)
+        for path in self._reports:
+            suite_output.write_report(path, report)
         return report
 
     def _to_judge(self, runs: list[TestRun]) -> list[TestRun]:
@@ -379,6 +377,11 @@ def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
         return Demand.of(**merged)
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(f"{node.nodeid}: @pytest.mark.pandaprobe: {error}") from None
+
+
+def is_recorded(item: pytest.Item) -> bool:
+    """Return whether a test belongs in the report: it has the marker, or the fixture `probe`."""
+    return item.get_closest_marker("pandaprobe") is not None or "probe" in getattr(item, "fixturenames", ())
 
 
 def number_of(item: pytest.Item) -> int:

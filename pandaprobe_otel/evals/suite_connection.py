@@ -112,13 +112,10 @@ class Connection:
     def client(self) -> Client:
         """Return a client of the project that receives the traces."""
         from pandaprobe_otel import bootstrap
-        from pandaprobe_otel.api import Client
+        from pandaprobe_otel.api.client import Client, client_of
 
         handle = bootstrap.current()  # The controller of xdist has no pipeline, but the same environment.
-        if handle is None or not handle.enabled:
-            return Client()
-        config = handle.config
-        return Client(config.ask_key(), config.project_name, config.endpoint)
+        return Client() if handle is None or not handle.enabled else client_of(handle.config)
 
     def trace_url(self) -> str | None:
         """Return the address of trace pages, with `{trace_id}` in it; None if nothing is sent."""

@@ -93,7 +93,7 @@ def report_of(
     complete: bool,
     trace_url: str | None = None,
 ) -> Report:
-    """Return the report of the suite. Each marked test is a case, with the verdicts that pytest reports."""
+    """Return the report of the suite. Each recorded test is a case, with the verdicts that pytest reports."""
     of_tests: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         of_tests.setdefault(verdict.nodeid, []).append(verdict)

@@ -1,4 +1,4 @@
-"""Progress of the marked tests in the log of a job. On a terminal, pytest itself shows it."""
+"""Progress of the recorded tests in the log of a job. On a terminal, pytest itself shows it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Watch:
 
 def _tally(tests: Iterable[Sequence[TestRun]]) -> Tally:
     done = [runs for runs in tests if runs]
-    tally = Tally(what="marked tests", total=max((runs[0].marked for runs in done), default=0))
+    tally = Tally(what="traced tests", total=max((runs[0].recorded for runs in done), default=0))
     for runs in done:
         costs = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
         tally.add(failed=_is_lost(runs), cost=sum(costs) if costs else None)

@@ -54,8 +54,8 @@ class TestRun:
     """Short text of the failure."""
     order: int = 0
     """Index of its test in the collection."""
-    marked: int = 0
-    """Number of marked tests in the collection."""
+    recorded: int = 0
+    """Number of tests in the collection that have the marker or the fixture `probe`."""
     location: Location = ("", None, "")
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

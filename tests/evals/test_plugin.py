@@ -166,12 +166,38 @@ def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Pa
     assert "the test made no trace" in outcome.out
 
 
+IN_PROGRAM = """
+def test_in_program(probe):
+    from pandaprobe_otel import evaluate
+    assistant("now")
+    assert probe.evaluate({"task_completion": 0.7})["task_completion"].passes(0.7)
+    evaluate(["x"], assistant, {"task_completion": 0.7}).assert_passed()
+"""
+
+
 def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
     """A missing key or an unknown mode ends with exit code 4 and the remedy, before anything runs."""
     outcome = run_suite(MARKED, "--pandaprobe=eval")
     assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
     outcome = run_suite(MARKED, PANDAPROBE_PYTEST="always")
     assert (outcome.code, "the mode is not one of off, record, eval" in outcome.out) == (4, True)
+
+
+@pytest.mark.parametrize("auth", [False, True])
+def test_eval_at_a_local_server_without_a_key(run_suite: RunSuite, tmp_path: Path, auth: bool) -> None:
+    """An open local server judges without a key; one that requires a key gives verdicts without evidence.
+
+    This applies to tests, to verdicts within a test, and to `evaluate()`.
+    """
+    code = MARKED + IN_PROGRAM
+    with LocalServer(auth=auth, scripted_judge=True) as server:
+        options = ("--pandaprobe=eval", "--pandaprobe-deliver-within=1")
+        outcome = run_suite(code, *options, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_PROJECT_NAME="keyless")
+    assert "INTERNALERROR" not in outcome.out
+    assert outcome.verdicts["test_good::pandaprobe[task_completion]"] == ("error" if auth else "passed"), outcome.out
+    assert (outcome.tests["test_in_program"] == "passed") is not auth, outcome.out
+    if auth:
+        assert "PANDAPROBE_API_KEY" in outcome.out
 
 
 def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServer, tmp_path: Path) -> None:
@@ -331,7 +357,7 @@ def test_report_cache_scores_and_judgements_within_a_test(
     second = judged(REPORTED, *options)
     assert "nothing = 0 evaluations, 1 more from the cache" in second.out
     assert second.code == 0
-    (case,) = Report.load(tmp_path / "report.json").cases
+    case, _ = Report.load(tmp_path / "report.json").cases
     assert (case.id, case.outcome, case.output) == ("test_suite.py::test_cached", "passed", "refunded: the same")
     assert case.results[0].text.startswith("task_completion 0.80 >= 0.50 (cached)")
     assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]

@@ -44,9 +44,9 @@ TEXTS = {
 
 SHOWN = """
 import json
-def pytest_sessionstart(session):
+def pytest_configure(config):
     from pandaprobe_otel.pytest_plugin import settings_of
-    print("settings", json.dumps(settings_of(session.config)))
+    print("settings", json.dumps(settings_of(config)))
 """
 
 
@@ -207,6 +207,40 @@ def test_a_report_in_the_mode_off(run_suite: RunSuite, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("in the way")
     blocked = run_suite(UNNAMED, "--pandaprobe-report=deep/r.json")
     assert (blocked.code, "--pandaprobe-report: " in blocked.out) == (4, True)
+
+
+PROBED = """
+def test_unmarked_passes(probe):
+    assistant("x")
+    probe.score("polite", 0.9)
+
+def test_unmarked_fails(probe):
+    assistant("y")
+    assert probe.spans.tools == []
+
+def test_without_a_trace():
+    pass
+"""
+
+
+@pytest.mark.parametrize("code", [PROBED, UNNAMED + PROBED])
+def test_every_report_has_every_test_that_uses_the_probe(run_suite: RunSuite, tmp_path: Path, code: str) -> None:
+    """Tests with the fixture `probe` are cases, with and without the marker, in each of several reports."""
+    names = ("r.json", "deep/r.md", "r.html")
+    assert run_suite(code, *(f"--pandaprobe-report={name}" for name in names)).code == 1
+    report = Report.load(tmp_path / "r.json")
+    found = {case.id.partition("::")[2]: case.outcome.value for case in report.cases}
+    unmarked = {"test_unmarked_passes": "passed", "test_unmarked_fails": "failed"}
+    assert found == (unmarked if code == PROBED else {"test_x": "passed", **unmarked})
+    assert all(case.traces for case in report.cases)
+    assert all("test_unmarked_fails" in (tmp_path / name).read_text().replace("\\", "") for name in names)
+
+    for name in names:
+        (tmp_path / name).unlink()
+    run_suite(code, PANDAPROBE_PYTEST_REPORT="\n".join(names))
+    (tmp_path / "pytest.ini").write_text("[pytest]\npandaprobe_report =\n    other.json\n    other.md\n")
+    run_suite(code)
+    assert all((tmp_path / name).exists() for name in (*names, "other.json", "other.md"))
 
 
 EIGHT = """

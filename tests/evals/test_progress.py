@@ -139,7 +139,7 @@ def ran(name: str, *passed: bool, min_pass: float = 1.0) -> list[TestRun]:
     demand = Demand(metrics={}, repetition=Repetition(repeat=max(len(passed), 1), min_pass=min_pass))
     trace = TraceNote(trace_id="t", started_at="", content="", cost=0.01)
     return [
-        TestRun(nodeid=name, number=n, passed=each, ran=True, demand=demand, traces=(trace,), marked=10)
+        TestRun(nodeid=name, number=n, passed=each, ran=True, demand=demand, traces=(trace,), recorded=10)
         for n, each in enumerate(passed, 1)
     ]
 
@@ -154,7 +154,7 @@ def test_marked_tests_in_the_log_of_a_job() -> None:
         for watch in watches:
             watch.tell(tests)
     assert (reporter.lines, terminal.lines) == (
-        ["pandaprobe: 3 of 10 marked tests, 1 failed, $0.04 so far, about 26 s left"],
+        ["pandaprobe: 3 of 10 traced tests, 1 failed, $0.04 so far, about 26 s left"],
         [],
     )
 
@@ -176,9 +176,9 @@ def test_not_marked():
     pass
 """
     outcome = judged(code, *workers, plugins=("xdist",) if workers else ())
-    lines = [line.partition(", about")[0] for line in outcome.out.splitlines() if "marked tests" in line]
+    lines = [line.partition(", about")[0] for line in outcome.out.splitlines() if "traced tests" in line]
     assert [line.partition(" of")[0] for line in lines] == [f"pandaprobe: {n}" for n in (1, 2, 3)]
-    assert lines[-1] == "pandaprobe: 3 of 3 marked tests, 1 failed"
+    assert lines[-1] == "pandaprobe: 3 of 3 traced tests, 1 failed"
     assert "pandaprobe: 2 of 2 judged (task_completion)" in outcome.out
 
 
