@@ -1,14 +1,16 @@
 """Placement of token counts and costs in the tree of spans, so that each model call is counted exactly once.
 
 PandaProbe adds up the tokens of all spans, whatever their kind. So the sums of agents, chains and outer
-instrumentations go into the metadata, unless there are no other numbers.
+instrumentations go into the metadata, unless there are no other numbers. So do the numbers of an answer from a cache,
+which cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pandaprobe_otel.mapping.attributes import TOKEN_USAGE
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.span_fields import put
 
@@ -18,6 +20,9 @@ _YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
 """For each kind of span, the marks of the calls below it whose numbers it repeats. Other kinds repeat all numbers
 below.
 """
+
+_STEPS: Final = frozenset({"CHAIN", "OTHER"})
+"""Kinds that call no model themselves. Agents and tools may: a remote agent, whose calls are not traced, has a sum."""
 
 _BORDERS: Final = frozenset({"TOOL", "AGENT"})
 """Kinds that separate model calls: Google ADK 1 nests tools and sub-agents, with calls of their own, in `call_llm`."""
@@ -36,21 +41,25 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
                 counted.append(span)
             if span.cost is not None:
                 charged.append(span)
-    repeated = _repeated(counted, spans) if len(counted) > 1 else frozenset[MappedSpan]()
+    repeated = _repeated(counted, spans) | _echoes(counted) if len(counted) > 1 else frozenset[MappedSpan]()
     if counted:
         counting = _counting(counted, spans, whole) - repeated
         for span in counted:
             if span.usage is not None and span not in counting:
                 put(span, "aggregated_token_usage", span.usage)
-            elif span in counting:
+            elif span in counting and "cached" not in span.found:
                 span.body["token_usage"] = span.usage or span.aggregated
+            elif span in counting:
+                put(span, "cached_token_usage", span.usage or span.aggregated)
             if span.aggregated is not None:
                 put(span, "aggregated_token_usage", span.aggregated)
     if charged:
         counting = _counting(charged, spans, whole) - repeated
         for span in charged:
-            if span in counting:
+            if span in counting and "cached" not in span.found:
                 span.body["cost"] = span.cost
+            elif span in counting:
+                put(span, "cached_cost", span.cost)
             else:
                 put(span, "aggregated_cost", span.cost)
 
@@ -72,6 +81,28 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
         if known.view.scope_name != span.view.scope_name and overlap and not _is_above(known, span, spans):
             repeated.add(span)
     return frozenset(repeated)
+
+
+def _echoes(counted: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
+    """Return the steps that repeat an earlier call's counts, because they got its answer (LangSmith's export).
+
+    Counts that the app itself has set on a step stay.
+    """
+    steps = [span for span in counted if span.kind in _STEPS and TOKEN_USAGE not in span.view.attributes]
+    if not steps:
+        return frozenset()
+    begun: dict[tuple[int | None, int | None], int] = {}  # `counted` is sorted by start
+    for span in counted:
+        if span.kind in _CALLS and span.usage is not None:
+            begun.setdefault(_sides(span.usage), span.view.start_ns)
+    return frozenset(span for span in steps if begun.get(_sides(span.usage or {}), _NEVER) <= span.view.start_ns)
+
+
+def _sides(usage: Mapping[str, int]) -> tuple[int | None, int | None]:
+    return usage.get("prompt_tokens"), usage.get("completion_tokens")
+
+
+_NEVER: Final = 1 << 63
 
 
 def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:

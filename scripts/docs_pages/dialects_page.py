@@ -70,6 +70,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("aggregated.reasoning", "Sum of reasoning tokens"),
             ("aggregated.bag", "All sums in one value"),
             ("cost", "`cost`, in US dollars"),
+            ("cached", "Answer from a cache, whose tokens and cost do not count"),
         ),
     ),
     (

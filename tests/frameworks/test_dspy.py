@@ -142,7 +142,7 @@ def test_an_answer_from_the_cache(traces: SentTraces, model: StartModel, tmp_pat
     asked, repeated = traces.new(2)
     asked.is_sound(endpoint.exchanges)
     told = repeated.only("LLM")
-    assert ("token_usage" in told, told["metadata"]["cache_hit"]) == (False, True)
+    assert ("token_usage" in told, told["metadata"]["cached"]) == (False, True)
     assert told["output"] == asked.only("LLM")["output"]
 
 

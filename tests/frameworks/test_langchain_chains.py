@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain.tools import ToolRuntime
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import CallbackManagerForRetrieverRun, dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel, FakeListLLM
@@ -363,3 +364,18 @@ def test_what_a_tool_gives_to_the_app_alone_comes_out(traces: SentTraces) -> Non
     with recorded_apart("langchain") as recorder:
         look_up.invoke(call)
     assert planted.lost(recorder) == []
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_answer_from_the_cache_costs_nothing(traces: SentTraces, model: StartModel, way: str) -> None:
+    """An answer from LangChain's cache is shown with the mark `cached`, and without tokens and cost."""
+    asked = ChatOpenAI(model="gpt-5-mini", base_url=model(weather_model).base_url, api_key="any", cache=InMemoryCache())
+    for _ in range(2):
+        asyncio.run(asked.ainvoke("Hi")) if way == "ainvoke" else asked.invoke("Hi")
+
+    (made,), (kept,) = (trace.spans for trace in traces.new(2))
+    assert (made["metadata"].get("cached"), made["token_usage"]["prompt_tokens"] > 0) == (None, True)
+    assert kept["metadata"]["cached"] is True
+    assert kept.get("token_usage") is None
+    assert kept.get("cost") is None
+    assert kept["output"] == made["output"]

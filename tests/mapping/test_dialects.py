@@ -120,7 +120,7 @@ def test_rows_name_fields_that_exist() -> None:
     known = {
         *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "rendered_name",
         "function_id", "operation_id",
-        "model", "cost", "error.own", "error.text", "error_type", "error.flag", "outcome", "first_token_ns",
+        "model", "cost", "cached", "error.own", "error.text", "error_type", "error.flag", "outcome", "first_token_ns",
         "first_token_after", "first_token_event", "root_tags",
     }  # fmt: skip
     fields = {row.field for dialect in DIALECTS for row in dialect.rows}

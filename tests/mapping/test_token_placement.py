@@ -119,6 +119,54 @@ def test_a_call_below_a_tool_or_an_agent_is_another_call(border: Any) -> None:
     assert prompts(body) == [10, None, 7]
 
 
+def langsmith(kind: str, prompt: int | None = None, cost: float | None = None, **fields: Any) -> SpanView:
+    """Return a span of LangSmith's export, with usage and with the cost that only LangChain's cache sets."""
+    told = (
+        {} if cost is None else {"langsmith.metadata.usage_metadata": f'{{"input_tokens": 10, "total_cost": {cost}}}'}
+    )
+    counts = usage(prompt) if prompt else {}
+    return view(kind, {"langsmith.span.kind": kind, "gen_ai.request.model": "m", **counts, **told}, **fields)
+
+
+@pytest.mark.parametrize(
+    ("step", "counts"),
+    [
+        (langsmith("chain", 10, span_id=3, parent=1, at=1.2), False),  # it got the call's answer
+        (langsmith("chain", 10, span_id=3, parent=1, at=0.0), True),  # begun before the call
+        (langsmith("chain", 11, span_id=3, parent=1, at=1.2), True),
+        (langsmith("llm", 10, span_id=3, parent=1, at=1.2), True),
+        (agent(10, span_id=3, parent=1, at=1.2), True),  # a remote one, whose calls are not traced
+        (view("step", {"pandaprobe.span.kind": "CHAIN", "pandaprobe.token_usage": '{"prompt_tokens": 10, '
+              '"completion_tokens": 1}'}, span_id=3, parent=1, at=1.2), True),
+    ],
+)  # fmt: skip
+def test_a_step_that_repeats_the_numbers_of_a_call_does_not_count(step: SpanView, counts: bool) -> None:
+    """A step beside a call that repeats its numbers, as LangSmith's after structured output, does not count."""
+    body = mapped(langsmith("chain"), langsmith("llm", 10, span_id=2, parent=1, at=0.1), step)
+    found = {span["span_id"]: span for span in body["spans"]}[span_uuid(TRACE_ID, 3)]
+    assert ("token_usage" in found, "aggregated_token_usage" in found["metadata"]) == (counts, not counts)
+
+
+@pytest.mark.parametrize("cost", [None, 0.0, 0.5])
+def test_an_answer_from_a_cache_does_not_count(cost: float | None) -> None:
+    """The counts of an answer from LangChain's cache, and a step's copy of them, are kept without being billed."""
+    step = langsmith("chain", 10, span_id=2, parent=1, at=0.5)
+    first, second = mapped(langsmith("llm", 10, cost), dataclasses.replace(step, parent_id=None))["spans"]
+    assert first["metadata"].get("cached") == (True if cost == 0 else None)
+    assert ("token_usage" in first, "cached_token_usage" in first["metadata"]) == (cost != 0, cost == 0)
+    assert "token_usage" not in second
+
+
+def test_a_call_that_our_integration_marks_as_cached_costs_nothing() -> None:
+    """A span with `pandaprobe.cached` has neither tokens nor a cost, whatever its attributes are."""
+    marked = view(
+        "call", {**usage(10), "gen_ai.request.model": "m", "gen_ai.usage.cost": 0.5, "pandaprobe.cached": True}
+    )
+    (span,) = mapped(marked)["spans"]
+    assert span.keys().isdisjoint({"token_usage", "cost"})
+    assert (span["metadata"]["cached"], span["metadata"]["cached_cost"]) == (True, {"total": 0.5})
+
+
 def test_costs_count_once_too() -> None:
     """Costs count once, like tokens, because the server adds them up."""
     cost = {"pandaprobe.cost": '{"total": 0.5}'}

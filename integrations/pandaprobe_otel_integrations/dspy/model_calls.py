@@ -8,7 +8,6 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
@@ -57,7 +56,7 @@ def answer_attributes(result: Any) -> dict[str, Any]:
         names.FINISH_REASONS: reasons or None,
     }
     if getattr(result, "cache_hit", False):
-        return {**told, ours.SPAN_METADATA: to_json({"cache_hit": True})}
+        return {**told, ours.CACHED: True}
     return {**told, **usage_attributes(getattr(result, "usage", None))}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS
+from pandaprobe_otel.mapping.attributes import CACHED, MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
@@ -160,9 +160,15 @@ def _response_id(generations: list[Any], said: Object) -> str | None:
 
 
 def _usage(generations: list[Any], output: Object) -> dict[str, Any]:
-    """Return tokens of the call. As in LangChain, cache and reasoning are inside input and output."""
+    """Return tokens of the call. As in LangChain, cache and reasoning are inside input and output.
+
+    An answer from LangChain's own cache has none: it was paid for when it was made. LangChain marks it with a cost of
+    0, a member that it uses for nothing else.
+    """
     for generation in generations:
         usage = obj(getattr(_message(generation), "usage_metadata", None))
+        if number(usage.get("total_cost")) == 0:
+            return {CACHED: True}
         if usage:
             read, written = obj(usage.get("input_token_details")), obj(usage.get("output_token_details"))
             return {

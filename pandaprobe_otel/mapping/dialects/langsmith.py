@@ -7,8 +7,9 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.parameters import simple
 from pandaprobe_otel.mapping.usage import encoded_counts
-from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, text
+from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, mapping, text
 
 _KINDS: Final = {
     "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",
@@ -23,6 +24,12 @@ def _document(value: Any) -> Any:
     if type_of(document) is dict and len(document) == 1 and "output" in document:
         return document["output"]
     return value
+
+
+def _cached(value: Any) -> bool | None:
+    """Return whether LangChain's cache gave the answer; it then sets the cost to 0, which it never computes itself."""
+    cost = (mapping(value) or {}).get("total_cost")
+    return True if type_of(cost) in (int, float) and cost == 0 else None
 
 
 def _metadata(tree: Any) -> dict[str, Any]:
@@ -45,6 +52,11 @@ DIALECT: Final = Dialect(
         Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
         Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
         Row("usage.bag", ("langsmith.metadata.usage_metadata",), encoded_counts, "details"),
+        Row("cached", ("langsmith.metadata.usage_metadata",), _cached, "a cost of 0: LangChain's cache"),
+        Row("metadata.cached", ("langsmith.metadata.usage_metadata",), _cached),
+        Row("parameters.temperature", ("langsmith.metadata.ls_temperature",), simple),
+        Row("parameters.max_tokens", ("langsmith.metadata.ls_max_tokens",), simple),
+        Row("parameters.stop_sequences", ("langsmith.metadata.ls_stop",), decoded),
         Row("session_id", ("langsmith.metadata.session_id",), text),
         Row("session_id", ("langsmith.metadata.thread_id",), text, late=True),
         Row("user_id", ("langsmith.metadata.user_id",), text),

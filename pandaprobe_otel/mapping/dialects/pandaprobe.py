@@ -39,6 +39,10 @@ def _outcome(value: Any) -> str | None:
     return value if value in (names.CANCELLED, names.TIMED_OUT, names.INTERRUPTED, names.PARTIAL) else None
 
 
+def _true(value: Any) -> bool | None:
+    return True if value is True else None
+
+
 def _nanoseconds(value: Any) -> int | None:
     return value if type_of(value) is int and value > 0 else None
 
@@ -64,6 +68,8 @@ DIALECT: Final = Dialect(
         Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
         Row("outcome", (names.OUTCOME,), _outcome, "outcome of work that neither succeeded nor failed"),
         Row("error.own", (names.ERROR,), text),
+        Row("cached", (names.CACHED,), _true, "tokens and cost do not count"),
+        Row("metadata.cached", (names.CACHED,), _true),
         Row("metadata", (names.SPAN_METADATA,), mapping),
         Row("metadata.replay", (names.REPLAY,), mapping, "data to rebuild a call, with `init(replayable=True)`"),
         Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
