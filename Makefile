@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs prose screenshots demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load mutants build wheel-tests extras examples oldest-clients licences docs prose screenshots demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -61,6 +61,11 @@ fuzz:  ## 10,000 odd requests to the gateway, by HTTP and gRPC, and to the local
 
 load:  ## ten minutes of 5,000 spans/s to the gateway, beside slow and malformed senders; an idle machine
 	$(PYTHON) benchmarks/gateway/load.py --minutes 10
+
+ROOM ?= delivery
+mutants:  ## break sampled places of ROOM and see which tests notice: no fewer than recorded in tests/mutants.json
+	$(PYTHON) scripts/mutants.py map
+	$(PYTHON) scripts/mutants.py check $(ROOM)
 
 build:  ## source distribution and wheel, in dist/, checked: metadata, contents, size, types
 	rm -rf dist
