@@ -1,8 +1,8 @@
 """Scrubbing: secrets are removed from requests before they are compared, and from everything that is saved.
 
 Headers are saved by an allow list. These values are removed from bodies, URLs and tool calls: values of environment
-variables with names of secrets, of secret headers and of cookies, in every encoding; texts in the form of a known
-service's key; values of fields with names of secrets; and matches of the configured `mask`. A secret that is split over
+variables with names of secrets, of secret headers and of cookies, in every encoding; credentials, by their form or name
+(`mapping/secrets_in_texts.py`); and matches of the configured `mask`. A secret that is split over
 several pieces of a stream is removed too.
 """
 
@@ -19,22 +19,19 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.mapping.secrets_in_texts import (
+    SHOWN,
+    credentials_in,
+    is_secret_field,
+    is_secret_parameter,
+    may_have_credentials,
+    without_credentials,
+)
 from pandaprobe_otel.replay.body_units import NO_JSON, Unit, joined, may_be_events, moved, units_of
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
-from pandaprobe_otel.replay.secrets import (
-    MOST,
-    SHOWN,
-    forms_of,
-    is_secret,
-    is_secret_name,
-    may_have_secret_names,
-    may_match,
-    of_environment,
-    of_headers,
-    patterns_in,
-)
+from pandaprobe_otel.replay.secrets import MOST, forms_of, is_secret, of_environment, of_headers
 
 Scrub = Callable[[Any], Any]
 
@@ -160,10 +157,10 @@ class Scrubber:
         query = url.query
         if query:
             pairs = parse_qsl(query, keep_blank_values=True)
-            kept = [(name, SHOWN if _is_secret_parameter(name) else value) for name, value in pairs]
+            kept = [(name, SHOWN if is_secret_parameter(name, value) else value) for name, value in pairs]
             if kept != pairs:
                 self._taken.add("url")
-                self.learn(value for name, value in pairs if _is_secret_parameter(name))
+                self.learn(value for name, value in pairs if is_secret_parameter(name, value))
                 query = urlencode(kept)
         place = url.netloc.rpartition("@")[2]
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
@@ -195,7 +192,7 @@ class Scrubber:
         begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)
         if any(body.find(form, max(begin - len(form), 0), end + len(form)) >= 0 for form in self._byte_forms):
             return True
-        if may_have_secret_names(body, begin, end) or may_match(body, begin, end):
+        if may_have_credentials(body, begin, end):
             return True
         if earlier is not None:
             earlier.add(body)
@@ -233,7 +230,8 @@ class Scrubber:
             self._current_masks()
             return self._strings(value) if len(value) <= _LONGEST_REMEMBERED else self._string(value)
         if isinstance(value, dict):
-            return {self._known(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
+            fields = cast("dict[str, Any]", value)
+            return {self._known(key): self._field(key, item, fields) for key, item in fields.items()}
         if isinstance(value, list):
             return [self._tree(item) for item in cast("Sequence[Any]", value)]
         return value
@@ -243,7 +241,7 @@ class Scrubber:
 
     def _inside(self, text: str) -> str:
         """Scrub JSON inside a text of other JSON, such as the arguments of tools."""
-        if text[:1] != "{" or not may_have_secret_names(text.encode("utf-8", "surrogatepass")):
+        if text[:1] not in ("{", "[") or not may_have_credentials(text.encode("utf-8", "surrogatepass")):
             return text
         try:
             value = json.loads(text)
@@ -252,8 +250,8 @@ class Scrubber:
         kept = self._tree(value)
         return text if kept == value else dump(kept, spaces=True)
 
-    def _named(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and value and is_secret_name(name):
+    def _field(self, name: str, value: Any, siblings: Mapping[str, Any]) -> Any:
+        if isinstance(value, str) and is_secret_field(name, value, siblings):
             self._taken.add("secret fields")
             return SHOWN
         return self._tree(value)
@@ -275,7 +273,7 @@ class Scrubber:
     def _pieces(self, pieces: Sequence[str]) -> list[str | None]:
         """Yield the new value of each piece; None: unchanged."""
         whole = "".join(pieces)
-        spans = sorted((*self._found(whole), *((m.start(), m.end()) for m in patterns_in(whole))))
+        spans = sorted((*self._found(whole), *credentials_in(whole)))
         kept: list[str | None] = []
         begin = 0
         for piece in pieces:
@@ -299,8 +297,7 @@ class Scrubber:
         for form in self._forms:
             if form in found:
                 found = found.replace(form, SHOWN)
-        for match in list(patterns_in(found)):
-            found = found.replace(match[0], SHOWN)
+        found = without_credentials(found)
         if found != text:
             self._taken.add("secrets")
         return found
@@ -322,10 +319,6 @@ class Scrubber:
                 self._masks = (mask, (mask_everything,))
             self._forget()
         return self._masks[1]
-
-
-def _is_secret_parameter(name: str) -> bool:
-    return name.lower() == "key" or is_secret_name(name)
 
 
 def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path]]:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping.masks import MASKED
+from pandaprobe_otel.mapping.secrets_in_texts import SHOWN
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.scrubbing import Scrubber
-from pandaprobe_otel.replay.secrets import SHOWN
 
 PLANTED = "pl4nted-S3cret/Value+77"
 SECRETS = (

@@ -6,7 +6,9 @@ import base64
 import gzip
 import json
 import logging
+import re
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,9 @@ from pandaprobe_otel import Divergence
 from pandaprobe_otel.bootstrap import settings_in_use
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import MASKED
+from pandaprobe_otel.mapping.secrets_in_texts import SHOWN
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.scrubbing import Scrubber
-from pandaprobe_otel.replay.secrets import SHOWN
 from provider_server import ProviderServer, Received, Reply, sse
 
 PLANTED = "pl4nted-S3cret/Value+77"
@@ -281,6 +283,119 @@ def test_escapes_hide_nothing(body: str) -> None:
     kept = Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body.encode())).body
     assert KEY[3:] not in kept.decode().replace("\\u002d", "-")
     assert SHOWN in kept.decode()
+
+
+NAMES = (
+    "api_key", "apiKey", "X-API-Key", "password", "client_secret", "access_token", "secret", "private_key",
+    "api_token", "token", "github_token", "auth_key", "openai_api_key", "openaiApiKey", "db_password",
+    "user_password", "newPassword", "webhook_secret", "api_secret", "secret_token", "bot_token", "x-company-token",
+    "signing_secret", "pwd", "passcode", "pin", "connection_string", "service_account_key", "subscription-key",
+    "hf_token", "DBPassword", "clientsecret", "refreshToken", "id_token", "jwt", "otp", "smtp_pass", "api_key_2",
+    "Authorization", "sessionCookie", "aws_secret_access_key",
+)  # fmt: skip
+HARMLESS = (
+    "max_tokens", "token_count", "prompt_tokens", "next_page_token", "nextPageToken", "continuation_token",
+    "eos_token", "cache_key", "primary_key", "prompt_cache_key", "public_key", "sort_key", "idempotency_key",
+    "token_type", "secret_name", "keyboard", "monkey", "passage", "compass", "pinned", "author", "code_review",
+    "hashtag",
+)  # fmt: skip
+PLACES: dict[str, Callable[[str, dict[str, str]], httpx.Response]] = {
+    "URL": lambda url, fields: httpx.post(url, params=fields, json={"model": "m"}),
+    "JSON": lambda url, fields: httpx.post(url, json={"model": "m", "extra": [fields]}),
+    "JSON in a text": lambda url, fields: httpx.post(url, json={"text": f"the settings: {json.dumps(fields)}"}),
+    "Python in a text": lambda url, fields: httpx.post(url, json={"text": f"the settings: {fields}"}),
+    "URL in a text": lambda url, fields: httpx.post(
+        url, json={"text": f"see http://x/?{httpx.QueryParams(fields)} now"}
+    ),
+    "lines of a text": lambda url, fields: httpx.post(
+        url, json={"text": "\n".join(f"{name}={value}" for name, value in fields.items())}
+    ),
+    "arguments": lambda url, fields: httpx.post(url, json={"arguments": json.dumps(fields)}),
+    "form": lambda url, fields: httpx.post(url, data=fields),
+    "form with a file": lambda url, fields: httpx.post(url, data=fields, files={"file": ("a.txt", b"a text")}),
+}
+
+
+@pytest.mark.parametrize("place", [*PLACES, "answer", "events", "tool"])
+def test_names_tell_which_values_are_secrets(place: str, server: ProviderServer, tmp_path: Path) -> None:
+    """Values of secret names are removed wherever they stand, and those of names that only sound alike stay."""
+    secrets = {name: f"Qz{number:02}leak81k" for number, name in enumerate(NAMES)}
+    others = {name: f"Qz{number:02}kept81k" for number, name in enumerate(HARMLESS)}
+    fields = {**secrets, **others}
+    text = json.dumps(fields)
+    answers = {
+        "answer": Reply(chunks=(json.dumps({"choices": [fields]}).encode(),)),
+        "events": Reply(chunks=stream(text, 5), content_type="text/event-stream"),
+    }
+    server.replies(answers.get(place, Reply(chunks=(b"{}",))))
+
+    @pandaprobe_otel.tool
+    def connect(**settings: str) -> dict[str, str]:
+        return {**settings}
+
+    def run() -> None:
+        if place == "tool":
+            connect(**fields)
+        PLACES.get(place, PLACES["JSON"])(server.url, {} if place in answers else fields)
+
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+            run()
+    kept = files(tmp_path).decode().replace('"}}]}', "").replace("\n", "")
+    if place == "events":
+        kept = "".join(re.findall(r'"content":\s?"(.*?)"\}', files(tmp_path).decode()))
+    assert [name for name, value in secrets.items() if value in kept] == []
+    assert [name for name, value in others.items() if value not in kept] == []
+
+
+def test_a_token_of_a_text_is_no_secret() -> None:
+    """The pieces of a text that an answer lists with their probabilities stay, and the credential `token` does not."""
+    body = {"logprobs": [{"token": " considerably"[1:], "logprob": -0.1}], "login": {"token": "considerably"}}
+    request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
+    kept = json.loads(Scrubber(environ={}).request(request).body)
+    assert kept == {**body, "login": {"token": SHOWN}}
+
+
+RANDOM = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY" * 2
+KEYS = {
+    "OpenAI": f"sk-proj-{RANDOM}", "Together": f"tgp_v1_{RANDOM}", "Perplexity": f"pplx-{RANDOM}",
+    "Tavily": f"tvly-dev-{RANDOM}", "NVIDIA": f"nvapi-{RANDOM}", "LangSmith": f"lsv2_pt_{RANDOM[:32]}_{RANDOM[:10]}",
+    "Google OAuth": f"GOCSPX-{RANDOM[:28]}", "PandaProbe": "sk_pp_" + "0a1b2c3d" * 8, "Pinecone": f"pcsk_{RANDOM}",
+    "GitHub": f"ghu_{RANDOM}", "SendGrid": f"SG.{RANDOM[:22]}.{RANDOM[:43]}", "Replicate": f"r8_{RANDOM[:37]}",
+    "Telegram": f"1234567890:AA{RANDOM[:33]}", "Slack": f"https://hooks.slack.com/services/T0/B0/{RANDOM[:24]}",
+    "basic": "Authorization: Basic " + base64.b64encode(b"ada:lovelace-1815").decode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("service", KEYS)
+def test_keys_of_services_are_recognised(service: str) -> None:
+    """The key of a service is removed from a text, and the words around it stay."""
+    key = KEYS[service]
+    text = f"It failed with {key}, sorry."
+    kept = Scrubber(environ={}).text(text)
+    assert key[-16:] not in kept
+    assert kept.startswith("It failed with ")
+    assert kept.endswith(f"{SHOWN}, sorry.")
+    body = json.dumps({"text": f"keys:\n{key}"}).encode()
+    assert key[-16:].encode() not in Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body)).body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'client = OpenAI(api_key=os.environ["OPENAI_API_KEY"])',
+        "token = config.auth.token1",
+        "def login(password: str, token=None): ...",
+        "f'password={password}'",
+        "Enter your password: please",
+        "a basic understanding of keys: they open doors",
+        "the secret is: practice",
+        "https://example.org/?code=DE&page_token=abc123def456",
+    ],
+)
+def test_code_and_prose_stay(text: str) -> None:
+    """Code that reads a secret, and prose about secrets, are unchanged."""
+    assert Scrubber(environ={}).text(text) == text
 
 
 def test_a_form_with_a_file_is_scrubbed() -> None:
