@@ -237,6 +237,10 @@ def sample(room: str, count: int = PER_ROOM) -> list[Mutant]:
 # --- which test enters which function ------------------------------------------------------------------------------
 
 
+MONITORING: Final[Any] = getattr(sys, "monitoring", None)
+"""Python 3.12 or newer."""
+
+
 class FunctionMap:
     """A pytest plugin that records the functions of the package that each test enters, threads included."""
 
@@ -245,23 +249,23 @@ class FunctionMap:
     def __init__(self) -> None:
         self._entered: set[str] = set()
         self._tests: dict[str, tuple[float, list[str]]] = {}
-        sys.monitoring.use_tool_id(self.TOOL, "mutants")
-        events = sys.monitoring.events
-        sys.monitoring.register_callback(self.TOOL, events.PY_START, self._start)
-        sys.monitoring.set_events(self.TOOL, events.PY_START)
+        MONITORING.use_tool_id(self.TOOL, "mutants")
+        events = MONITORING.events
+        MONITORING.register_callback(self.TOOL, events.PY_START, self._start)
+        MONITORING.set_events(self.TOOL, events.PY_START)
 
     def _start(self, code: CodeType, _: int) -> object:
         for package in ("/pandaprobe_otel/", "/pandaprobe_otel_integrations/"):
             if package in code.co_filename and code.co_filename.startswith(str(ROOT)):
                 name = code.co_qualname.replace(".<locals>", "")
                 self._entered.add(f"{code.co_filename[len(str(ROOT)) + 1 :]}::{name}")
-        return sys.monitoring.DISABLE
+        return MONITORING.DISABLE
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Record one test with its fixtures."""
         self._entered = set()
-        sys.monitoring.restart_events()
+        MONITORING.restart_events()
         began = time.perf_counter()
         result = yield
         self._tests[item.nodeid] = (time.perf_counter() - began, sorted(self._entered))
@@ -269,7 +273,7 @@ class FunctionMap:
 
     def pytest_sessionfinish(self) -> None:
         """Stop, and write the records of this process."""
-        sys.monitoring.free_tool_id(self.TOOL)
+        MONITORING.free_tool_id(self.TOOL)
         if self._tests:
             CACHE.mkdir(parents=True, exist_ok=True)
             (CACHE / f"map-{os.getpid()}.json").write_text(json.dumps(self._tests))
