@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from pandaprobe_otel.id_generator import draw_from_system
+from pandaprobe_otel.process.guard import pass_on
 from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
 from pandaprobe_otel.sdk.span_receivers import receivers_in
 
@@ -44,7 +45,8 @@ class PandaProbeInstrumentor(BaseInstrumentor):
 
             # The launcher instruments the libraries by their own entry points.
             init(instrument=False, strict=False, tracer_provider=kwargs.get("tracer_provider"))
-        except Exception:  # protects the launcher: a failure here must not stop the instrumentors that follow
+        except Exception as error:  # protects the launcher: a failure here must not stop the instrumentors that follow
+            pass_on(error)
             _logger.exception("pandaprobe-otel could not be set up")
 
     def _uninstrument(self, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.process.guard import pass_on
 
 State = Literal["hooked", "skipped", "failed", "adopted"]
 _Client = TypeVar("_Client")
@@ -178,6 +179,7 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
         instrumentor.instrument(skip_dep_check=True, **options)
         return _result(name, instrumentor)
     except Exception as error:  # noqa: BLE001 - one library's failure must not reach the app or the other libraries
+        pass_on(error)
         if not was_named and _is_the_apps_own(error):
             reason = f"the module {LIBRARIES[name]} belongs to the app: no library of this name is installed"
             return InstrumentResult(name=name, state="skipped", reason=reason)
@@ -190,6 +192,7 @@ def _stop(name: str, how: Callable[[Any], object]) -> None:
     try:
         how(_instrumentor(name))
     except Exception as error:  # noqa: BLE001 - as in instrument()
+        pass_on(error)
         _logger.warning("%s cannot be uninstrumented: %s", name, error)
 
 

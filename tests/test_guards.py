@@ -15,6 +15,18 @@ SOURCES = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, panda
 BROAD = {"Exception", "BaseException"}
 TELLS = {"failed", "counted", "guarded", "say", "_report", "dropped", "debug", "info", "warning", "error", "exception"}
 """Calls that count or log."""
+PASS_ON = {"failed", "counted", "pass_on"}
+"""Calls that raise an exception of the app again, such as a time limit that its signal handler raised."""
+IN_OUR_THREADS = {
+    ("assembly/recovery.py", "recovered"),
+    ("assembly/worker.py", "Worker._end_arrived"),
+    ("assembly/worker.py", "Worker._work"),
+    ("delivery/spool/store.py", "SpoolStore._guarded"),
+    ("local/evaluation/worker.py", "Worker._evaluate"),
+    ("local/sealing/sealer.py", "Sealer._seal_some"),
+    ("local/sealing/seals.py", "Seals._forget"),
+}
+"""Guards that never run in a thread of the app, by module and function."""
 
 GUARDS = {
     "_guard.py": {"guarded"},
@@ -74,6 +86,7 @@ class Handler:
     module: str
     function: str
     tells: bool
+    passes_on: bool
 
 
 def broad_handlers() -> Iterator[Handler]:
@@ -90,7 +103,7 @@ def _in(node: ast.AST, module: str, function: str) -> Iterator[Handler]:
             yield from _in(child, module, f"{function}.{child.name}".lstrip("."))
             continue
         if isinstance(child, ast.ExceptHandler) and _is_broad(child) and not isinstance(child.body[-1], ast.Raise):
-            yield Handler(module, function, _tells(child))
+            yield Handler(module, function, _calls(child, TELLS), _calls(child, PASS_ON))
         yield from _in(child, module, function)
 
 
@@ -98,8 +111,8 @@ def _is_broad(handler: ast.ExceptHandler) -> bool:
     return handler.type is None or any(_name(node) in BROAD for node in ast.walk(handler.type))
 
 
-def _tells(handler: ast.ExceptHandler) -> bool:
-    return any(isinstance(node, ast.Call) and _name(node.func) in TELLS for node in ast.walk(handler))
+def _calls(handler: ast.ExceptHandler, names: set[str]) -> bool:
+    return any(isinstance(node, ast.Call) and _name(node.func) in names for node in ast.walk(handler))
 
 
 def _name(node: ast.AST) -> str:
@@ -124,6 +137,16 @@ def test_every_guard_counts_or_logs() -> None:
         if not handler.tells and handler.function not in RESULTS.get(handler.module, set())
     }
     assert silent == set()
+
+
+def test_guards_in_threads_of_the_app_pass_its_exceptions_on() -> None:
+    """A guard calls a function that raises the app's exceptions again, unless it only runs in threads of ours."""
+    stopping = {
+        (handler.module, handler.function)
+        for handler in broad_handlers()
+        if not handler.passes_on and handler.function not in RESULTS.get(handler.module, set())
+    }
+    assert stopping == IN_OUR_THREADS
 
 
 def test_nothing_broad_is_suppressed() -> None:

@@ -15,6 +15,8 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError, 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
+from pandaprobe_otel.process.guard import pass_on
+
 from ._content import captures_content
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
@@ -187,6 +189,7 @@ class Integration(BaseInstrumentor):
                 self._wait_for_their_end()
                 self._patches.extend(self._hook(module))
             except Exception as error:  # noqa: BLE001 - a library built differently must not fail the app's import
+                pass_on(error)
                 self._report(module.__name__, f"{module.__name__}: {error}")
             else:
                 self._tell_age()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import failed, pass_on
 
 NOTHING: Final = object()
 """Marks a call that has no input to show."""
@@ -133,8 +133,9 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters of a function; an empty list if it has no signature."""
     try:
         return list(_signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []  # a builtin without a signature: positional arguments appear as `args`
+    except (TypeError, ValueError) as error:  # a builtin without a signature: positional arguments appear as `args`
+        pass_on(error)
+        return []
     except Exception as error:  # noqa: BLE001 - a `__signature__` of the user's ran; counted and logged
         failed("signature", error)
         return []

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import failed, pass_on
 
 MAX_TEXT_CHARS: Final = 200_000
 """Bound on the kept text of a stream; the rest is only counted. Less than the encoder's bound of 256 KiB."""
@@ -45,8 +45,8 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
         # Half the cost of `clean`, for the arguments and results of most tool calls.
         try:
             text = quick(value).decode()
-        except (TypeError, ValueError):  # a key that is not text, a lone surrogate, a number over 64 bits
-            pass
+        except (TypeError, ValueError) as error:  # a key that is not text, a lone surrogate, a number over 64 bits
+            pass_on(error)
         else:
             if len(text) * 4 <= max_bytes and "\\u0000" not in text:
                 return text

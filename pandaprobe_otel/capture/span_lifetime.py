@@ -14,7 +14,7 @@ from pandaprobe_otel.capture.span_plan import SpanPlan
 from pandaprobe_otel.capture.trace_context import attributes_in, metadata_in, with_values
 from pandaprobe_otel.capture.tracers import current_tracer
 from pandaprobe_otel.mapping import attributes as names
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import failed, pass_on
 
 _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
 
@@ -128,6 +128,8 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
             return None
         return span, set_span_in_context(span, context), names_trace
     except Exception as error:  # noqa: BLE001 - samplers and processors of others run here; counted and logged
+        if span is not None:
+            end_cancelled(span)
         failed("the start of a span", error)
         return None
     except BaseException:
@@ -154,8 +156,8 @@ def restore(token: Token[Context]) -> None:
         return
     try:
         token.var.reset(token)
-    except (ValueError, RuntimeError):
-        return
+    except (ValueError, RuntimeError) as error:
+        pass_on(error)
 
 
 def _has_local_parent(context: Context) -> bool:

@@ -23,7 +23,7 @@ import orjson
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.shrink import MIN_TEXT, level_of, shrink
 from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url, mime_type_of
-from pandaprobe_otel.process.guard import counted
+from pandaprobe_otel.process.guard import counted, pass_on
 
 Json: TypeAlias = Any
 """None, bool, int, float, str, list or dict with text keys."""
@@ -86,7 +86,8 @@ def _encoded_directly(value: object, max_bytes: int) -> bytes:
     cleaner = _Cleaner(max_text=max_bytes, room=4 * max_bytes, max_nodes=MAX_LOOKS)
     try:
         return orjson.dumps(value, default=cleaner.clean, option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError, RuntimeError):
+    except (TypeError, ValueError, RecursionError, RuntimeError) as error:
+        pass_on(error)
         return b""  # not representable in JSON, or changed by another thread
 
 
@@ -254,7 +255,8 @@ def _first(items: Any, count: int) -> list[Any]:
     if len(items) > count:
         try:
             return list(islice(items, count))
-        except RuntimeError:  # another thread has changed it
+        except RuntimeError as error:  # another thread has changed it
+            pass_on(error)
             return list(items)[:count]
     return list(items)  # an atomic copy
 

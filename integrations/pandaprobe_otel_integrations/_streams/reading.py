@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel.process.guard import counted
 
 from .body import ObservedBody
 
@@ -80,8 +80,8 @@ def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
     def keep(item: Any) -> None:
         try:  # without a call of the guard for each chunk
             piece = written(item)
-        except Exception:  # noqa: BLE001 - what cannot be written is not kept; the app goes on
-            guarded(written, item)  # the guard logs it
+        except Exception as error:  # noqa: BLE001 - what cannot be written is not kept; the app goes on
+            counted("an item of a stream", error)
         else:
             body.keep(piece)
 
