@@ -22,7 +22,7 @@ from pandaprobe_otel.demo.offline import offline
 @asynccontextmanager
 async def traced(_: FastAPI) -> AsyncGenerator[None]:
     """Start tracing with the app. `init()` joins the provider of OpenTelemetry's instrumentations, if there is one."""
-    pandaprobe_otel.init(service_name="shop", handle_sigterm=True)
+    pandaprobe_otel.init(service_name="shop")
     yield
 
 

@@ -193,7 +193,7 @@ def init(
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
         max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed.
         verify: Share of the delivered traces to look up afterwards; lost traces are sent again. Default: 0.
-        handle_sigterm: True delivers waiting traces when the process gets SIGTERM, then exits with 143.
+        handle_sigterm: True delivers waiting traces on SIGTERM, then exits with 143. Web servers do not need it.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
         flush_interval: Accepted for users of the official SDK, without effect.
         max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.

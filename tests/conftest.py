@@ -46,7 +46,6 @@ OUTER_FILES: Final = frozenset(
         "mcp_server/test_recorded.py",
         "mcp_server/test_scripted_agent.py",
         "mcp_server/test_writers.py",
-        "process/test_servers.py",  # needs gunicorn and Celery
         "typing/test_client_types.py",  # needs mypy and pyright
         "typing/test_decorator_types.py",
     )

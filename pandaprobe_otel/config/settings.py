@@ -169,7 +169,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="Share of delivered traces to look up afterwards. A trace that the server has lost is sent again.",
     ),
     _flag(
-        "handle_sigterm", "True delivers waiting traces on SIGTERM and exits with 143, unless the app handles SIGTERM."
+        "handle_sigterm",
+        "True delivers waiting traces on SIGTERM and exits with 143, in a program that does not handle SIGTERM. "
+        "Web servers do: under them, traces are delivered without this setting.",
     ),
     Setting(
         "max_queue_bytes",

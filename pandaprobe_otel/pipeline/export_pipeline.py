@@ -131,7 +131,7 @@ class ExportPipeline:
             self._console = TraceConsole()
         self._pages: TracePages | None = None
         self._close_lock = threading.Lock()
-        watch_process(self, at_exit_too=counts_starts)
+        watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
             threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
 

@@ -1,19 +1,38 @@
-"""Events of a process that a pipeline must handle: forks, the end, and SIGTERM."""
+"""Events of a process that a pipeline must handle: forks, the end, and SIGTERM.
+
+A process ends through `atexit`, through the finalizers of `multiprocessing`, or by a signal's default action, before
+which Python runs nothing. uvicorn ends its processes in the last way: it handles SIGTERM itself, shuts down, restores
+the earlier handler and raises the signal again. So do many handlers of apps.
+"""
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import functools
 import logging
+import os
 import signal
 import sys
 import threading
 import weakref
-from contextlib import suppress
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, ParamSpec, Protocol
 
 from pandaprobe_otel.process.forks import Watcher, watch_forks
 
+P = ParamSpec("P")
+
 _logger = logging.getLogger("pandaprobe_otel")
+
+_ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
+)
+"""Signals that a process sends to itself in order to end."""
+_MARGIN_S: Final = 2.0
+"""Longest time of an end beyond the time for its deliveries."""
+_raise_signal = signal.raise_signal
 
 
 class Ended(Watcher, Protocol):
@@ -27,24 +46,46 @@ class Ended(Watcher, Protocol):
         """Tell the user what was delivered, after the last delivery of the process."""
 
 
-def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
+_watched: list[tuple[weakref.ref[Ended], float]] = []
+"""Pipelines that deliver at the end of the process, each with its longest time in seconds."""
+_is_watching = False
+
+
+def watch_process(pipeline: Ended, *, at_exit_too: bool, patience_s: float) -> None:
     """Deliver at the end of the process and start over in forked children. Holds the pipeline weakly.
 
     An exporter passes `at_exit_too=False`: its batch processor announces the end. It hands over its last spans when its
     provider shuts down, perhaps after our exit handler.
     """
-    ref = weakref.ref(pipeline)
+    if at_exit_too:
+        _watched[:] = [each for each in _watched if each[0]() is not None]
+        _watched.append((weakref.ref(pipeline), patience_s))
+        _watch_ends()
+    watch_forks(pipeline)
 
-    def at_exit() -> None:
+
+def _watch_ends() -> None:
+    """Watch the ends of this process, once."""
+    global _is_watching
+    if not _is_watching:
+        _is_watching = True
+        atexit.register(_at_exit)
+        signal.raise_signal = _delivering_first(_raise_signal, "signal")
+        os.kill = _delivering_first(os.kill, "os")
+    _outlive_hypercorn()
+
+
+def _at_exit() -> None:
+    with signals_wait():
+        _deliver_all()
+    _end_as_interrupted()
+
+
+def _deliver_all() -> None:
+    for ref, _ in reversed(_watched):
         if (alive := ref()) is not None:
             alive.shutdown()
             alive.tell_end()
-            _end_as_interrupted()
-
-    if at_exit_too:
-        atexit.register(at_exit)
-        weakref.finalize(pipeline, atexit.unregister, at_exit).atexit = False
-    watch_forks(pipeline)
 
 
 def _end_as_interrupted() -> None:
@@ -69,7 +110,8 @@ def finish_with_multiprocessing(pipeline: Ended) -> None:
 
     def finish(**_: Any) -> None:
         if (alive := ref()) is not None:
-            alive.shutdown()
+            with signals_wait():
+                alive.shutdown()
 
     if (signals := sys.modules.get("celery.signals")) is not None:
         signals.worker_process_shutdown.connect(finish, weak=False)
@@ -81,16 +123,136 @@ def finish_with_multiprocessing(pipeline: Ended) -> None:
     Finalize(None, finish, exitpriority=0)
 
 
+def _delivering_first(send: Callable[P, None], module: str) -> Callable[P, None]:
+    """Wrap `raise_signal` or `kill`, so that a process delivers before it ends itself. It still ends by that signal."""
+
+    @functools.wraps(send)
+    def sending(*args: P.args, **kwargs: P.kwargs) -> None:
+        if _end_this_process(args):
+            with suppress(BaseException), signals_wait():  # from handlers of other signals: the process ends now
+                _deliver_in_thread()
+        send(*args, **kwargs)
+
+    sending.__module__ = module  # where pickle looks for it
+    return sending
+
+
+def _end_this_process(arguments: tuple[object, ...]) -> bool:
+    """Return whether these arguments (perhaps a process, and a signal) end this process by the signal's default action.
+
+    The first process of a container ignores it.
+    """
+    *process, number = arguments or (None,)
+    return (
+        isinstance(number, int)
+        and number in _ENDING
+        and process in ([], [os.getpid()])
+        and signal.getsignal(number) is signal.SIG_DFL
+        and os.getpid() != 1
+    )
+
+
+def _deliver_in_thread() -> None:
+    """Deliver in a new thread, and wait for it no longer than the pipelines may take.
+
+    This thread may be in a signal handler, and hold any lock of the code that the handler has interrupted. So do not
+    even use `threading.Thread`, which takes a lock too.
+    """
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def deliver() -> None:
+        try:
+            _deliver_all()
+        finally:
+            done.release()
+
+    try:
+        _thread.start_new_thread(deliver, ())
+    except RuntimeError as error:
+        _logger.warning("pandaprobe-otel: waiting traces are lost, because the process ends now (%s).", error)
+        return
+    done.acquire(timeout=sum(patience_s for ref, patience_s in _watched if ref() is not None) + _MARGIN_S)
+
+
+@contextmanager
+def signals_wait() -> Generator[None]:
+    """Let signals that ask for the end take effect after this block, which is the last delivery of the process.
+
+    Servers send such signals to workers that are ending already, and systemd sends SIGTERM to every process of a
+    service. The default action of SIGTERM would end the process at once, and handlers of servers raise SystemExit.
+    KeyboardInterrupt still cuts the delivery: somebody waits at the terminal.
+    """
+    arrived: list[int] = []
+    before: dict[int, Any] = {}
+    try:
+        for number in _ENDING:
+            if (handler := _replaced(number, lambda number, _: arrived.append(number), of=_would_cut)) is not None:
+                before[number] = handler
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(arrived):
+            handler = before[number]
+            if handler is signal.SIG_DFL:
+                _die_by_sigterm()
+            elif handler is not _end:  # which only ends the process, too
+                handler(number, None)
+
+
+def _would_cut(handler: Any, number: int) -> bool:
+    """Return whether this handler ends the process, or raises, while another end is under way."""
+    if callable(handler):
+        return handler is not signal.default_int_handler
+    return handler is signal.SIG_DFL and number == signal.SIGTERM
+
+
+def _replaced(number: int, handler: Callable[[int, Any], None], *, of: Callable[[Any, int], bool]) -> Any:
+    """Set the handler of a signal and return the one before; None if `of` refuses that, or threads and C code do."""
+    before: Any = signal.getsignal(number)
+    if threading.current_thread() is not threading.main_thread() or not of(before, number):
+        return None
+    try:
+        return signal.signal(number, handler)
+    except ValueError:  # in another interpreter than the main one
+        return None
+
+
+def _die_by_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _raise_signal(signal.SIGTERM)
+
+
+def _is_ours(handler: Any, _: int) -> bool:
+    return handler is signal.SIG_DFL or handler is _deliver_and_end or handler is _end
+
+
+def _outlive_hypercorn() -> None:
+    """Make SIGTERM deliver before it ends a worker of hypercorn.
+
+    Such a worker does not handle SIGTERM, and when one worker has ended, hypercorn sends it to the others. A handler of
+    Python runs at once there, because the main thread runs an event loop.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    if not sys.modules.keys().isdisjoint(("hypercorn.asyncio.run", "hypercorn.trio.run")):
+        _replaced(signal.SIGTERM, _deliver_and_end, of=lambda handler, _: handler is signal.SIG_DFL)
+
+
+def _deliver_and_end(number: int, frame: object) -> None:
+    with suppress(BaseException), signals_wait():
+        _deliver_in_thread()
+    _die_by_sigterm()
+
+
 def end_on_sigterm() -> None:
     """Make SIGTERM run the exit handlers, so that traces are delivered, unless something else handles SIGTERM."""
-    if signal.getsignal(signal.SIGTERM) is _end:
-        return
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    if _replaced(signal.SIGTERM, _end, of=_is_ours) is None:
         _logger.warning(
             "pandaprobe-otel: handle_sigterm has no effect: the app handles SIGTERM, or init() runs in a thread."
         )
-        return
-    signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, frame: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Unpack, cast
 
 from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
 from pandaprobe_otel.pipeline.interface import Pipeline
+from pandaprobe_otel.process.process_events import signals_wait
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -37,7 +38,8 @@ class SpanReceiver:
 
     def shutdown(self) -> None:
         """Deliver as much as possible within the shutdown timeout, then stop."""
-        self.pipeline.shutdown()
+        with signals_wait():  # providers shut down at exit, before our own exit handler
+            self.pipeline.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver every trace whose root has ended; return False if that exceeds the timeout."""

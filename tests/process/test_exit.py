@@ -155,12 +155,15 @@ def test_ctrl_c_reaches_what_the_tests_start_in_the_background() -> None:
     assert "KeyboardInterrupt" in result.stderr
 
 
+FROM_OUTSIDE: Final = "signal.pthread_kill(threading.get_ident(), signal.SIGTERM)"
+"""Statement that sends SIGTERM as another process would."""
 TERMINATED = f"""
-import signal, time
+import signal, threading, time
+assert handle.config.handle_sigterm or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 for n in range({WAITING}): one(f"t{{n}}")
 if handle.status().settings["spool"][0] != "None":
     while not handle.flush(0.0): time.sleep(0.01)  # until all of it is on disk
-signal.raise_signal(signal.SIGTERM)
+{FROM_OUTSIDE}
 """
 
 
@@ -183,6 +186,106 @@ def test_sigterm_that_nobody_handles_leaves_everything_in_the_spool(tmp_path: Pa
         assert result.returncode == -signal.SIGTERM
         assert inherit(server, tmp_path) == 2 * WAITING
         assert len(server.traces) == WAITING
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("send", ["signal.raise_signal(number)", "os.kill(os.getpid(), number)"], ids=["raise", "kill"])
+def test_a_process_that_ends_itself_by_a_signal_delivers_first(send: str, number: signal.Signals) -> None:
+    """If a handler restores the default action and repeats the signal, the traces arrive, and the signal ends it."""
+    code = f"""
+    import os, signal, threading
+    def end(number, frame):
+        signal.signal(number, signal.SIG_DFL)
+        {send}
+    signal.signal({number:d}, end)
+    for n in range({WAITING}): one(f"t{{n}}")
+    signal.pthread_kill(threading.get_ident(), {number:d})
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url))
+
+        assert (result.returncode, result.stderr) == (-number, "")
+        assert len(server.posts()) == WAITING
+
+
+def test_signals_to_others_and_handled_signals_are_sent_at_once() -> None:
+    """Functions that send signals keep their results, errors and names."""
+    code = """
+    import os, pickle, signal, subprocess
+    one("waits")
+    assert pickle.loads(pickle.dumps(os.kill)) is os.kill
+    assert pickle.loads(pickle.dumps(signal.raise_signal)) is signal.raise_signal
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    signal.raise_signal(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), 0)
+    child = subprocess.Popen(["sleep", "600"])
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait() == -signal.SIGTERM and len(seen) == 2
+    for wrong in (lambda: os.kill(os.getpid()), lambda: os.kill(), lambda: signal.raise_signal("TERM")):
+        try:
+            wrong()
+        except TypeError:
+            seen.append("TypeError")
+    assert seen[2:] == ["TypeError"] * 3 and handle.status().spans_delivered == 0
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(code, environment(server.url))
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("handler", "code"),
+    [("signal.SIG_DFL", -signal.SIGTERM), ("lambda number, frame: print('handled')", 0)],
+    ids=["default action", "handler of the app"],
+)
+def test_sigterm_during_the_last_delivery_waits_for_it(handler: str, code: int) -> None:
+    """A process that is ending already sends its traces before SIGTERM takes effect."""
+    program = f"""
+    import os, signal
+    import pandaprobe_otel
+    before = {handler}
+    sent = []
+    def mask(text):  # called while traces are encoded
+        if signal.getsignal(signal.SIGTERM) is not before and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is not before
+        return text
+    signal.signal(signal.SIGTERM, before)
+    pandaprobe_otel.init(instrument=False, mask=mask)
+    for n in range({WAITING}):
+        with pandaprobe_otel.agent(f"t{{n}}"): pass
+    """
+    with StrictPandaProbe() as server:
+        result = run_python(program, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (code, "")
+        assert result.stdout == ("handled\n" if code == 0 else "")
+        assert len(server.posts()) == WAITING
+
+
+@pytest.mark.outer
+def test_a_handler_that_ends_the_process_at_any_moment_never_hangs() -> None:
+    """A signal strikes at a random moment of tracing, perhaps while a lock is held: the process ends by it, in time."""
+    code = """
+    import random, signal
+    def end(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.5))
+    while True:
+        one("t")
+        print("t", flush=True)
+    """
+    with StrictPandaProbe(limit=100_000) as server:
+        for _ in range(20):
+            result = run_python(code, environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT="1"))
+            assert result.returncode == -signal.SIGTERM, result.stderr
+            assert "Traceback" not in result.stderr
 
 
 def test_a_refused_key_does_not_hold_the_exit() -> None:
