@@ -128,10 +128,12 @@ def _delivering_first(send: Callable[P, None], module: str) -> Callable[P, None]
 
     @functools.wraps(send)
     def sending(*args: P.args, **kwargs: P.kwargs) -> None:
-        if _end_this_process(args):
-            with suppress(BaseException), signals_wait():  # from handlers of other signals: the process ends now
-                _deliver_in_thread()
-        send(*args, **kwargs)
+        try:
+            if _end_this_process(args):
+                with signals_wait():
+                    _deliver_in_thread()
+        finally:  # also if the handler of another signal raises: this one ends the process
+            send(*args, **kwargs)
 
     sending.__module__ = module  # where pickle looks for it
     return sending
@@ -172,7 +174,8 @@ def _deliver_in_thread() -> None:
     except RuntimeError as error:
         _logger.warning("pandaprobe-otel: waiting traces are lost, because the process ends now (%s).", error)
         return
-    done.acquire(timeout=sum(patience_s for ref, patience_s in _watched if ref() is not None) + _MARGIN_S)
+    longest_s = sum(patience_s for ref, patience_s in _watched if ref() is not None) + _MARGIN_S
+    done.acquire(timeout=min(longest_s, _thread.TIMEOUT_MAX))
 
 
 @contextmanager
@@ -237,14 +240,25 @@ def _outlive_hypercorn() -> None:
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
         return
-    if not sys.modules.keys().isdisjoint(("hypercorn.asyncio.run", "hypercorn.trio.run")):
-        _replaced(signal.SIGTERM, _deliver_and_end, of=lambda handler, _: handler is signal.SIG_DFL)
+    if sys.modules.keys().isdisjoint(("hypercorn.asyncio.run", "hypercorn.trio.run")):
+        return
+    before = _replaced(signal.SIGTERM, _deliver_and_end, of=lambda handler, _: handler is signal.SIG_DFL)
+    if before is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_leave_hypercorn)
+
+
+def _leave_hypercorn() -> None:
+    """Restore the default action in a process that a worker forks: it may be busy in C code, and run no handler."""
+    if signal.getsignal(signal.SIGTERM) is _deliver_and_end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _deliver_and_end(number: int, frame: object) -> None:
-    with suppress(BaseException), signals_wait():
-        _deliver_in_thread()
-    _die_by_sigterm()
+    try:
+        with signals_wait():
+            _deliver_in_thread()
+    finally:
+        _die_by_sigterm()
 
 
 def end_on_sigterm() -> None:
