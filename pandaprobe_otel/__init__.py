@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pandaprobe_otel.process.lazy_names import lazy_names  # the one module that is not loaded lazily
+
 if TYPE_CHECKING:
     __version__: str
 
@@ -79,7 +81,7 @@ _HOMES = {
     "sdk.processor": "PandaProbeSpanProcessor",
 }
 """Public names, by the module that defines them."""
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+_load, _names = lazy_names(__name__, {home: names.split() for home, names in _HOMES.items()})
 
 __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
     "init", "flush", "aflush", "flush_on_return", "shutdown", "status", "get_client", "PandaProbe",
@@ -98,19 +100,13 @@ __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
 if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
 
     def __getattr__(name: str) -> Any:
-        if name == "__version__":
-            from importlib.metadata import version
+        if name != "__version__":
+            return _load(name)
+        from importlib.metadata import version
 
-            value: Any = version("pandaprobe-otel")
-        elif (home := _HOME_OF.get(name)) is not None:
-            from importlib import import_module
-
-            value = getattr(import_module(f"{__name__}.{home}"), name)
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
+        globals()[name] = version("pandaprobe-otel")
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*_names(), *__all__})

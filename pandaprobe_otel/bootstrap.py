@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.public_names import start_trace
+from pandaprobe_otel.capture.scores import score_with
+from pandaprobe_otel.capture.trace_context import current_trace_id
 from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
+from pandaprobe_otel.pipeline.opening import open_pipeline
+from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import mistake, mistakes
 from pandaprobe_otel.process.process_events import end_on_sigterm
+from pandaprobe_otel.registry import instrumented
 from pandaprobe_otel.reporting.delivery_status import Status
 
 if TYPE_CHECKING:
@@ -63,7 +69,7 @@ class PandaProbe:
 
     async def aflush(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound of `flush`, not of the task
         """`flush` for event loops: other tasks go on meanwhile. If cancelled, delivery goes on in the background."""
-        import asyncio
+        import asyncio  # loaded, because a loop runs; else it would take 11 ms
 
         return await asyncio.to_thread(self.flush, timeout)
 
@@ -77,8 +83,6 @@ class PandaProbe:
 
     def trace(self, name: str, **options: Any) -> TraceHandle:
         """Same as `pandaprobe_otel.start_trace`, with the same arguments; the official SDK's client has this method."""
-        from pandaprobe_otel.capture.public_names import start_trace
-
         return start_trace(name, **options)
 
     def score(self, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any) -> None:
@@ -86,8 +90,6 @@ class PandaProbe:
 
         Raises InvalidRequest if the score is invalid.
         """
-        from pandaprobe_otel.capture.scores import score_with
-
         score_with(self, trace_id, name, value, **options)
 
     def send_score(self, body: Mapping[str, Any]) -> None:
@@ -96,15 +98,11 @@ class PandaProbe:
 
     def trace_url(self, trace_id: str | UUID | None = None) -> str | None:
         """Same as `pandaprobe_otel.trace_url`, for this handle's destination."""
-        from pandaprobe_otel.capture.trace_context import current_trace_id
-
         wanted = current_trace_id() if trace_id is None else str(trace_id)
         return None if wanted is None else self._pipeline.trace_url(wanted)
 
     def status(self) -> Status:
         """Return the counts of spans, the server's answers, the settings and the instrumented libraries."""
-        from pandaprobe_otel.registry import instrumented
-
         hooked = {result.name: f"{result.state}: {result.reason}".rstrip(": ") for result in instrumented()}
         status = self._pipeline.status()
         return dataclasses.replace(status, instrumented=hooked, problems=(*status.problems, *mistakes()))
@@ -222,23 +220,29 @@ def _init(
     *,
     is_unasked: bool = False,
 ) -> PandaProbe:
+    """Run `init`. No fork happens meanwhile, so no child gets half of it."""
     global _current, _is_unasked
-    with _lock:
+    try:
+        with loading(), _lock:
+            config = Config.resolve(arguments)
+            if _current is not None:
+                if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
+                    if meter_provider is not None:
+                        mistake("init() was called before, so this argument has no effect: meter_provider.")
+                    return _current
+                _retire(_current)
+            if config.strict and config.problems:
+                raise ConfigError(" ".join(problem.message for problem in config.problems))
+            if config.debug:
+                _logger.setLevel(logging.DEBUG)
+            if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
+                _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
+            _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
+            return _current
+    except ForkedWhileLoadingError as error:
         config = Config.resolve(arguments)
-        if _current is not None:
-            if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
-                if meter_provider is not None:
-                    mistake("init() was called before, so this argument has no effect: meter_provider.")
-                return _current
-            _retire(_current)
-        if config.strict and config.problems:
-            raise ConfigError(" ".join(problem.message for problem in config.problems))
-        if config.debug:
-            _logger.setLevel(logging.DEBUG)
-        if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
-            _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
-        return _current
+        _logger.warning("pandaprobe-otel: nothing is sent: %s.", error)
+        return PandaProbe(IdlePipeline(config), config)
 
 
 def _current_counts(
@@ -287,8 +291,6 @@ def _set_up(
     provider: TracerProvider | None,
     meter_provider: MeterProvider | None,
 ) -> PandaProbe:
-    from pandaprobe_otel.pipeline.opening import open_pipeline
-
     processor = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:

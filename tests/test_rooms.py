@@ -71,7 +71,10 @@ def test_few_modules_are_outside_of_rooms() -> None:
 
 
 def test_no_package_imports_its_own_modules() -> None:
-    """Two threads could deadlock if one imports a package and the other a module of the same package."""
+    """Two threads could deadlock if one imports a package and the other a module of the same package.
+
+    The package itself has to load the guard of its lazy names, and nobody imports that module first.
+    """
     eager = [
         f"{package} imports {node.module}"
         for path in sorted(PACKAGE.rglob("__init__.py"))
@@ -80,4 +83,4 @@ def test_no_package_imports_its_own_modules() -> None:
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}.")
     ]
 
-    assert eager == []
+    assert eager == ["pandaprobe_otel imports pandaprobe_otel.process.lazy_names"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -30,11 +29,7 @@ _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
 """Metadata key for the names of spans that had not ended when their trace was sent."""
 _MOST_UNFINISHED: Final = 20
-_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 _COPIED_BELOW: Final = 16 << 10
-
-# Otherwise the first span would import the mapping, and a fork at that moment would leave a locked module in the child.
-import_module("pandaprobe_otel.mapping.lookup_plan")
 
 
 class SegmentEncoder:
@@ -149,12 +144,8 @@ def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
     return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())
 
 
-def loaded_encoder(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
-    """Return an encoder for these settings, and load all modules that it needs.
-
-    A sample span is mapped, so that the mapping's lazy imports happen now, while forks are held back.
-    """
-    map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=options)
+def encoder_for(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
+    """Return an encoder for these settings."""
     return SegmentEncoder(
         span_filter=SpanFilter(config.spans, is_marked=is_marked),
         options=options,

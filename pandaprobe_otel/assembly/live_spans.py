@@ -25,10 +25,11 @@ from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.mapping.sdk_span import EndedSpan
 from pandaprobe_otel.mapping.text import clean_text
 from pandaprobe_otel.process import open_streams
-from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import counted, failed
+from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.local_server import abilities_in
 from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.socket_transport import delivery_transport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -202,8 +203,7 @@ class LiveSpans:
         if self._is_able is not None and self._monotonic() - self._waits_since < EVERY_S:
             return None
         if self._transport is None:
-            with loading():  # a child forked during an import would wait for the module for ever
-                self._transport = self._make_transport()
+            self._transport = self._make_transport()
         if self._is_able is None:
             return partial(self._ask, self._transport)
         for trace_id, trace in self._traces.items():
@@ -310,9 +310,6 @@ def live_spans(
     assert not callable(config.spans)
 
     def transport() -> Transport:
-        from pandaprobe_otel.transport.headers import api_key_headers
-        from pandaprobe_otel.transport.socket_transport import delivery_transport
-
         # A function that gives the key may block, and this is the worker: only senders call it.
         return delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Status, StatusCode
 
 from pandaprobe_otel.assembly.span_record import decode_span
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
@@ -18,8 +20,6 @@ from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-
     from pandaprobe_otel.assembly.encoder import SegmentEncoder
 
 INCOMPLETE_KEY: Final = "pandaprobe_otel.incomplete"
@@ -98,9 +98,6 @@ def _segment(state: TraceState, spans: tuple[ReadableSpan, ...]) -> TraceSegment
 
 def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
     """Return an open root as if it had ended with an error, at the last known end of a span of its trace."""
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import Status, StatusCode
-
     return ReadableSpan(
         name=root.name,
         context=root.context,

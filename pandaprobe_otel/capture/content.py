@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
+import orjson
+
+from pandaprobe_otel.mapping.clean import encode as encode_carefully
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.process.guard import failed, pass_on
 
@@ -27,30 +29,19 @@ _FEW: Final = 16
 _SHORT: Final = 256
 
 
-@cache
-def _encoders() -> tuple[Callable[[Any], bytes], Callable[[object, int], str]]:
-    """Return a quick and a careful encoder, loaded on first use, because decorated libraries may run untraced."""
-    import orjson
-
-    from pandaprobe_otel.mapping.clean import encode as careful
-
-    return orjson.dumps, careful
-
-
 def encode(value: object, max_bytes: int = 262_144) -> str:
     """Return the value as JSON text of at most `max_bytes` bytes (at least 256). Never raises because of the value."""
-    quick, careful = _encoders()
     kind = type_of(value)
     if (kind is dict or kind is list) and _is_simple(value, 1):
         # Half the cost of `clean`, for the arguments and results of most tool calls.
         try:
-            text = quick(value).decode()
+            text = orjson.dumps(value).decode()
         except (TypeError, ValueError) as error:  # a key that is not text, a lone surrogate, a number over 64 bits
             pass_on(error)
         else:
             if len(text) * 4 <= max_bytes and "\\u0000" not in text:
                 return text
-    return careful(value, max_bytes)
+    return encode_carefully(value, max_bytes)
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:

@@ -13,6 +13,9 @@ import sys
 import threading
 from typing import Any, Final
 
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import failed
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -76,13 +79,14 @@ def _begin(quietly: bool) -> bool:
     pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline.opening")
     if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
         return True
-    if _is_off():
-        return True
-    if _asks():
-        from pandaprobe_otel.bootstrap import begin_from_environment
+    with loading():
+        if _is_off():
+            return True
+        if _asks():
+            from pandaprobe_otel.bootstrap import begin_from_environment
 
-        begin_from_environment()
-        return True
+            begin_from_environment()
+            return True
     if quietly:
         return False
     if _nobody_traces():
@@ -114,10 +118,8 @@ def _asks() -> bool:
 
 def _nobody_traces() -> bool:
     """Return whether spans go nowhere: neither to PandaProbe nor to a provider of the app."""
-    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
-
-    from pandaprobe_otel.capture.tracers import state
-
+    with loading():
+        from pandaprobe_otel.capture.tracers import state
     return state.chosen is None and isinstance(get_tracer_provider(), ProxyTracerProvider)
 
 

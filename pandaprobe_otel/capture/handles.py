@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from time import time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,6 +17,7 @@ from pandaprobe_otel.capture.span_lifetime import Activity, start
 from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.token_counts import odd_counts
 from pandaprobe_otel.capture.trace_context import first_items, metadata_in
+from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
@@ -266,8 +268,6 @@ class TraceHandle(SpanHandle):
         """Set the status of the trace: PENDING, RUNNING, COMPLETED or ERROR."""
 
         def write(activity: Activity) -> None:
-            from pandaprobe_otel.enums import TraceStatus
-
             value = TraceStatus(status)
             activity.span.set_attribute(names.TRACE_STATUS, value.value)
             if value is TraceStatus.ERROR:
@@ -282,7 +282,5 @@ def _write(activity: Activity, texts: Mapping[str, object]) -> None:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    from datetime import UTC, datetime, timedelta
-
     aware = moment if moment.tzinfo is not None else moment.astimezone()
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000

@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.outcomes import outcome_of
+from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.process.guard import counted
 
 MAX_MESSAGE_CHARS: Final = 16_384
@@ -60,8 +61,6 @@ def _message(error: BaseException) -> str:
         return f"<{type(error).__name__}: cannot be shown>"
     if len(text) <= MAX_MESSAGE_CHARS:
         return text
-    from pandaprobe_otel.mapping.text import cut_text
-
     return cut_text(text, MAX_MESSAGE_CHARS)
 
 

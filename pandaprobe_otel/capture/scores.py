@@ -10,6 +10,7 @@ from uuid import UUID
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import FieldError, InvalidRequest
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import mistake
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def score(
     Raises:
         InvalidRequest: the score is invalid (out of range, empty name, no UUID); raised before anything is sent.
     """
-    from pandaprobe_otel.bootstrap import current
-
     first_use.begin()
+    with loading():
+        from pandaprobe_otel.bootstrap import current
     score_with(current(), trace_id, name, value, data_type=data_type, reason=reason, metadata=metadata)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.usage import BAG_NAMES
 from pandaprobe_otel.process.guard import mistake
 
 KNOWN: Final = (
@@ -30,8 +31,6 @@ _DETAILS: Final = (
 
 def odd_counts(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return invalid counts and counts with unknown names, with a warning; None if there are none."""
-    from pandaprobe_otel.mapping.usage import BAG_NAMES  # loaded on use, because decorated libraries may run untraced
-
     odd: dict[str, Any] | None = None
     for name, value in usage.items():
         is_known = name in KNOWN or name in BAG_NAMES

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from pandaprobe_otel.capture.arguments import ArgumentReader
+from pandaprobe_otel.capture.content import encode
 
 
 class PlayedCall(Protocol):
@@ -148,8 +149,6 @@ def _raised(ran: RanCall, error: BaseException, form: Form) -> None:
 
 def text_of(result: Any) -> str:
     """Return a result as the text that a model gets."""
-    from pandaprobe_otel.capture.content import encode
-
     return result if isinstance(result, str) else encode(result)
 
 

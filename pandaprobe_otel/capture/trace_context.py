@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from opentelemetry.baggage import set_baggage
 from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import failed, unused
 
 if TYPE_CHECKING:
@@ -198,7 +201,8 @@ class ContextBlock:
 
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
-        from pandaprobe_otel.capture.wrapping import ContextScope, wrap
+        with loading():  # here, because it imports this module
+            from pandaprobe_otel.capture.wrapping import ContextScope, wrap
 
         self._is_used = True
         return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
@@ -293,15 +297,11 @@ def context_executor(executor: Executor) -> Executor:
     The returned executor and the given one share their threads; shutting one down shuts down both. A process pool
     cannot carry a context: its tasks run as they would without this function.
     """
-    from pandaprobe_otel.capture.executors import ContextExecutor
-
     return ContextExecutor(executor)
 
 
 def _find_baggage_key() -> None:
     """Read the key of W3C baggage, which the API hides, from a context with baggage."""
-    from opentelemetry.baggage import set_baggage
-
     _baggage_key.extend(set_baggage("key", "value", Context()))
 
 
@@ -310,8 +310,6 @@ def _values_in(context: Context) -> TraceValues | None:
 
 
 def _with_baggage(values: TraceValues, context: Context) -> Context:
-    from opentelemetry.baggage import set_baggage
-
     if values.session is not None:
         context = set_baggage(names.SESSION_ID, values.session, context)
     if values.user is not None:

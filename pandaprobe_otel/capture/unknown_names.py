@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from difflib import SequenceMatcher
 from typing import Any, Final
 
 from pandaprobe_otel.process.guard import mistake
@@ -60,8 +61,6 @@ def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) ->
 
 
 def _is_similar(name: str, other: str) -> bool:
-    from difflib import SequenceMatcher  # imported on use, because only mistakes need it
-
     one, two = (text.lower().replace("_", "") for text in (str(name), other))
     short, long = sorted((one, two), key=len)
     return (len(short) > _TOO_SHORT and short in long) or SequenceMatcher(None, one, two).ratio() >= _SIMILAR

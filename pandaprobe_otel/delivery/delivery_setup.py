@@ -12,7 +12,9 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
+from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
 from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.key_function import KeyFunctionTransport
 from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.socket_transport import delivery_transport
 
@@ -46,8 +48,7 @@ def open_sender_pool(
     def store() -> SpoolStore | None:
         if not has_spool:
             return None
-        from pandaprobe_otel.delivery.spool.adoption import Adoption
-        from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
+        from pandaprobe_otel.delivery.spool.adoption import Adoption  # SQLite takes time to load
         from pandaprobe_otel.delivery.spool.folder import SpoolFolder
         from pandaprobe_otel.delivery.spool.store import SpoolStore
 
@@ -77,8 +78,6 @@ def _transport(config: Config) -> Transport:
     transport = delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", project))
     if ask is None or isinstance(ask, str):
         return transport
-    from pandaprobe_otel.transport.key_function import KeyFunctionTransport
-
     return KeyFunctionTransport(transport, ask=ask, project_name=project)
 
 
@@ -87,8 +86,6 @@ def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[]
     url = config.redis_url
     if url is None and not has_spool:
         return LeasedBucket
-    from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
-
     key_digest = destination_of(config).key_digest
     if url is not None:
         from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases

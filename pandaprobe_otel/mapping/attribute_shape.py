@@ -8,23 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from pandaprobe_otel.mapping.dialect_table import EventRow, Form, KindRule
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.table_rows import CachedRows, Rows, Source, fill, tree
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.values import is_absent
-
-_WITH_EVENTS: Final[Shapes] = {}
-"""Shapes of views with events, in addition to `KNOWN_SHAPES`."""
-
-_NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
-_MAX_SHAPES: Final = 1024
-_MAX_NAMES: Final = 256
-"""Largest number of attributes of a view whose shape is remembered."""
-
 
 Candidate: TypeAlias = tuple[Form, Source, Callable[..., Any] | None, bool]
 """One source of content: (form, source, converter, whole); `whole` is true if the reading takes all of the source.
@@ -118,34 +109,6 @@ class Shape:
             if value is not None:
                 found.setdefault(field, value)
         return found
-
-
-def shape_of(view: SpanView) -> Shape:
-    """Return the shape of the view, from the cache if it was seen before."""
-    if view.shape is not None:
-        known: Shape = view.shape
-        return known
-    events = any(event.name != "exception" for event in view.events) if view.events else False
-    attributes = view.attributes
-    shapes = _WITH_EVENTS if events else KNOWN_SHAPES
-    names, types = (*attributes,), (*map(type_of, attributes.values()),)
-    shape: Shape | None = shapes.get(names, _NONE).get(types)
-    if shape is None:
-        from pandaprobe_otel.mapping.lookup_plan import compiled  # imported here, because it imports this module
-
-        shape = compiled({str.__str__(name): value for name, value in attributes.items()}, events)
-        if len(names) <= _MAX_NAMES:
-            _remember(shapes, names, types, shape)
-    return shape
-
-
-def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
-    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, because another thread may add shapes
-        shapes.clear()
-    alike = shapes.setdefault(names, {})
-    alike[types] = shape
-    if shape.nested:  # the SDK has tuples where the view has lists
-        alike[tuple(tuple if one is list else one for one in types)] = shape
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pandaprobe_otel.mapping.attribute_shape import Shape, shape_of
+from pandaprobe_otel.mapping.attribute_shape import Shape
 from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.lookup_plan import shape_of
 from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.span_view import SpanView
 

@@ -1,4 +1,4 @@
-"""Plan for one shape: the rows to look up in the tables of all dialects."""
+"""Plan for one shape: the rows to look up in the tables of all dialects. Plans are kept, and found by the shape."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.precedence import DIALECTS
+from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
 from pandaprobe_otel.mapping.table_rows import ATTRIBUTES, AnsweredRow, CachedRows, Members, Rows, Source
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.usage import total
@@ -67,6 +68,14 @@ _WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, struct
 
 _LATE: Final = 1 << 20
 _SCALARS: Final = frozenset({str, int, bool, float})
+
+_WITH_EVENTS: Final[Shapes] = {}
+"""Shapes of views with events, in addition to `KNOWN_SHAPES`."""
+
+_NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
+_MAX_SHAPES: Final = 1024
+_MAX_NAMES: Final = 256
+"""Largest number of attributes of a view whose shape is remembered."""
 
 
 _Entry: TypeAlias = tuple[int, Row, str]
@@ -123,7 +132,33 @@ _CONTEXT_KEYS: Final = frozenset(source for source in _CONTEXT_SOURCES if not so
 _CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if source.endswith(".*"))
 
 
-def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
+def shape_of(view: SpanView) -> Shape:
+    """Return the shape of the view, from the cache if it was seen before."""
+    if view.shape is not None:
+        known: Shape = view.shape
+        return known
+    events = any(event.name != "exception" for event in view.events) if view.events else False
+    attributes = view.attributes
+    shapes = _WITH_EVENTS if events else KNOWN_SHAPES
+    names, types = (*attributes,), (*map(type_of, attributes.values()),)
+    shape: Shape | None = shapes.get(names, _NONE).get(types)
+    if shape is None:
+        shape = _compiled({str.__str__(name): value for name, value in attributes.items()}, events)
+        if len(names) <= _MAX_NAMES:
+            _remember(shapes, names, types, shape)
+    return shape
+
+
+def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
+    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, because another thread may add shapes
+        shapes.clear()
+    alike = shapes.setdefault(names, {})
+    alike[types] = shape
+    if shape.nested:  # the SDK has tuples where the view has lists
+        alike[tuple(tuple if one is list else one for one in types)] = shape
+
+
+def _compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
     """Return the shape of spans with attributes of these names and types, with or without events."""
     answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
     grouped: dict[str, list[AnsweredRow]] = defaultdict(list)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pandaprobe_otel.mapping.attribute_shape import Shape, shape_of
+from pandaprobe_otel.mapping.attribute_shape import Shape
 from pandaprobe_otel.mapping.kinds import kind_in
+from pandaprobe_otel.mapping.lookup_plan import shape_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.table_rows import NOTHING, known
 

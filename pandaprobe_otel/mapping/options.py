@@ -11,7 +11,7 @@ from pandaprobe_otel.mapping.switches import Hidden, hidden_by
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.mapping.prices import Price, Priced
+    from pandaprobe_otel.mapping.prices import Price
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]
 """`all`: everything; `metadata`: no inputs, outputs and error texts; `off`: no metadata and tags either."""
@@ -68,7 +68,7 @@ class MappingOptions:
             masks=masks,
             hidden=hidden.attributes,
             hidden_in_calls=hidden.in_calls,
-            price=_listed_price if config.compute_cost else None,
+            price=_listed_price() if config.compute_cost else None,
             environment=config.environment if _is_own(config, "environment") else None,
             release=config.release if _is_own(config, "release") else None,
             problems=tuple(problems),
@@ -79,10 +79,11 @@ class MappingOptions:
         return self.capture_by_kind.get(kind, self.capture)
 
 
-def _listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
-    from pandaprobe_otel.mapping.prices import listed_price  # on use: `init` reads the options and must stay light
+def _listed_price() -> Price:
+    from pandaprobe_otel.mapping.prices import listed_price, load_prices  # it imports this module
 
-    return listed_price(model, provider, usage, start_ns)
+    load_prices()
+    return listed_price
 
 
 def _is_own(config: Config, name: str) -> bool:

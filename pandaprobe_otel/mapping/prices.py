@@ -50,7 +50,7 @@ def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
 
 def listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
     """Look up the price, first from the provider, then from any seller of a model with this name. Never raises."""
-    prices = _package()
+    prices = load_prices()
     if prices is None:
         return None
     try:
@@ -78,8 +78,8 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
 
 
 @cache
-def _package() -> Any:
-    """Return the price list, loaded on the first call (half a second of CPU); None if it is not installed."""
+def load_prices() -> Any:
+    """Load the price list (half a second of CPU), once, and return it; None if it is not installed."""
     try:
         return import_module("genai_prices")
     except ImportError:

@@ -13,29 +13,39 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.encoder import SegmentEncoder, encoder_for
+from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
+from pandaprobe_otel.assembly.live_spans import LiveSpans, live_spans
+from pandaprobe_otel.assembly.recovery import recovered
+from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
+from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.config.resolve import Config
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outcome_effects import Dropped
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.sender_pool import SenderPool
+from pandaprobe_otel.delivery.spool.destination import is_something_left
+from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
+from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+from pandaprobe_otel.mapping.clean import encode
+from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
-from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.reporting.console import TraceConsole
 from pandaprobe_otel.reporting.delivery_status import Status, described
+from pandaprobe_otel.reporting.self_telemetry import Reading, observe
+from pandaprobe_otel.reporting.trace_links import TracePages
+from pandaprobe_otel.transport.file import FileTransport
+from pandaprobe_otel.transport.request_outcome import Transport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
-
-    from pandaprobe_otel.assembly.encoder import SegmentEncoder
-    from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
-    from pandaprobe_otel.assembly.live_spans import LiveSpans
-    from pandaprobe_otel.assembly.timing import Timing
-    from pandaprobe_otel.assembly.trace_buffer import TraceSegment
-    from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.delivery.ledger import Ledger
-    from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-    from pandaprobe_otel.delivery.sender_pool import SenderPool
-    from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
-    from pandaprobe_otel.reporting.console import TraceConsole
-    from pandaprobe_otel.reporting.trace_links import TracePages
-    from pandaprobe_otel.transport.request_outcome import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -46,7 +56,7 @@ _MOST_SCORES: Final = 1000
 class ExportPipeline:
     """Pipeline that assembles, maps and delivers traces.
 
-    It loads, starts and connects nothing before the first span.
+    Its constructor loads all modules that it will need; it starts and connects nothing before the first span.
     """
 
     def __init__(
@@ -61,13 +71,6 @@ class ExportPipeline:
         bucket: Callable[[], LeasedBucket] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        from pandaprobe_otel.assembly.assembler import Assembler
-        from pandaprobe_otel.assembly.timing import Timing
-        from pandaprobe_otel.assembly.worker import Worker
-        from pandaprobe_otel.delivery.ledger import Ledger
-        from pandaprobe_otel.delivery.notices import Notices
-        from pandaprobe_otel.mapping.options import MappingOptions
-
         self.config = config
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
@@ -81,20 +84,23 @@ class ExportPipeline:
         half = config.max_queue_bytes // 2
         self._timing = timing or Timing()
         self._is_gateway = is_gateway
-        self._keeps_all = keeps_all
-        self._transport = transport
-        self._bucket = bucket
-        self._has_spool = self._inherits = False
-        if config.spool is not None:
-            from pandaprobe_otel.delivery.spool.destination import is_something_left
-            from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
-
-            self._has_spool = can_keep_a_spool()
-            self._inherits = self._has_spool and is_something_left(config)
+        self._delivers = False
+        self._has_spool = config.spool is not None and can_keep_a_spool()
+        self._inherits = self._has_spool and is_something_left(config)
+        self._senders = open_sender_pool(
+            config,
+            has_spool=self._has_spool,
+            transport=transport,
+            bucket=bucket,
+            recover=self._recover,
+            ledger=self._ledger,
+            notices=self._notices,
+            max_bytes=half,
+            keeps_all=keeps_all,
+            monotonic=monotonic,
+        )
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
         self._live: LiveSpans | None = None
-        self._open_lock = threading.Lock()
-        self._senders: SenderPool | None = None
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
@@ -124,57 +130,28 @@ class ExportPipeline:
         """True after `shutdown`."""
         self._scores: deque[OutgoingRequest] = deque()
         self._encoder: SegmentEncoder | None = None
-        self._console: TraceConsole | None = None
-        if config.console:
-            from pandaprobe_otel.reporting.console import TraceConsole
-
-            self._console = TraceConsole()
-        self._pages: TracePages | None = None
+        self._console = TraceConsole() if config.console else None
+        self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
-            threading.Thread(target=self.begin, name="pandaprobe-heir", daemon=True).start()
+            self.begin()
 
     def begin(self) -> None:
         """Send what earlier processes have left in the spool."""
-        try:
-            self._opened().begin()
-        except ForkedWhileLoadingError as error:
-            failed("delivery of the spool", error)
+        self._delivery().begin()
 
-    def _opened(self) -> SenderPool:
-        """Return the delivery, created on first use so that apps that never trace do not load it."""
-        if self._senders is None:
-            with loading(), self._open_lock:
-                if self._senders is None:
-                    from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
-
-                    self._senders = open_sender_pool(
-                        self.config,
-                        has_spool=self._has_spool,
-                        transport=self._transport,
-                        bucket=self._bucket,
-                        recover=self._recover,
-                        ledger=self._ledger,
-                        notices=self._notices,
-                        max_bytes=self.config.max_queue_bytes // 2,
-                        keeps_all=self._keeps_all,
-                        monotonic=self._monotonic,
-                    )
+    def _delivery(self) -> SenderPool:
+        """Return the senders, for use. An app that never traces neither writes a spool nor asks a shared budget."""
+        self._delivers = True
         return self._senders
 
     def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[OutgoingRequest]:
         """Make requests from the incomplete traces in the journal of a crashed process."""
-        from pandaprobe_otel.assembly.recovery import recovered
-        from pandaprobe_otel.delivery.ledger import Ledger
+        return recovered(rows, states, lambda: self._make_encoder(Ledger()))
 
-        return recovered(rows, states, lambda: self._load_encoder(Ledger()))
-
-    def _load_encoder(self, ledger: Ledger) -> SegmentEncoder:
-        """Load the encoder, for the first segment: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.assembly.encoder import loaded_encoder
-
-        return loaded_encoder(self.config, self._options, ledger, is_marked=self._counts_starts)
+    def _make_encoder(self, ledger: Ledger) -> SegmentEncoder:
+        return encoder_for(self.config, self._options, ledger, is_marked=self._counts_starts)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -182,25 +159,20 @@ class ExportPipeline:
         return self._options.problems
 
     def _observe(self) -> None:
-        from pandaprobe_otel.reporting.self_telemetry import Reading, observe
-
         ref = weakref.ref(self)
 
         def read() -> Reading | None:
             if (alive := ref()) is None:
                 return None
-            senders = alive._senders
-            kept_share = 1.0 if senders is None else senders.policy.kept_share
+            kept_share = alive._senders.policy.kept_share
             return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
 
         observe(read)
 
     def _deliver(self, segment: TraceSegment) -> None:
         if self._encoder is None:
-            with loading():
-                self._observe()
-                self._encoder = self._load_encoder(self._ledger)
-                self._trace_pages()
+            self._observe()
+            self._encoder = self._make_encoder(self._ledger)
         if self._live is not None and not segment.open:
             self._live.delivered(segment.trace_id)
         requests: list[OutgoingRequest] = []
@@ -208,26 +180,23 @@ class ExportPipeline:
             requests = self._encoder.encode(segment)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
-            (self._senders or self._opened()).put(requests, journal)
-        (self._pages or self._trace_pages()).note(requests)
+            self._delivery().put(requests, journal)
+        self._pages.note(requests)
         if self._console is not None:
             self._console.show(requests)
 
     def _write_down(self, events: Sequence[SpanEvent]) -> None:
         if self._journal is None:
-            with loading():
-                self._journal = self._make_journal()
+            self._journal = self._make_journal()
             self.begin()
         if changes := self._journal.record(events):
-            self._opened().put((), changes)
+            self._delivery().put((), changes)
 
     def _make_journal(self) -> SpanJournal:
         """Return a journal, which omits content if `mask` is set or `capture` leaves content out.
 
         Neither setting can be applied to a single span.
         """
-        from pandaprobe_otel.assembly.journal import SpanJournal
-
         config = self.config
         content = config.capture == "all" and config.mask is None
         # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
@@ -240,11 +209,11 @@ class ExportPipeline:
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
-        return 0.0 if self._senders is None else self._senders.policy.outbox.fill
+        return self._senders.policy.outbox.fill
 
     def is_choosing(self) -> bool:
         """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
-        return self._senders is not None and self._senders.policy.is_choosing(self._monotonic())
+        return self._senders.policy.is_choosing(self._monotonic())
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, within `timeout` seconds.
@@ -252,13 +221,7 @@ class ExportPipeline:
         Return True if nothing is left to send or, with a spool, if the rest is on disk.
         """
         deadline = self._monotonic() + max(timeout, 0.0)
-        if not self._worker.flush(deadline):
-            return False
-        try:
-            senders = self._opened() if self._inherits else self._senders
-        except ForkedWhileLoadingError:  # `begin` has logged it
-            return False
-        return senders is None or senders.wait_idle(deadline)
+        return self._worker.flush(deadline) and (not self._delivers or self._senders.wait_idle(deadline))
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver as much as possible before the timeout; return True if nothing was dropped.
@@ -273,24 +236,20 @@ class ExportPipeline:
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
-        senders, last_error = self._senders, None
-        spans, scores, ends = late, 0, 0
-        if senders is not None:
-            dropped, last_error = senders.close(deadline), senders.policy.last_error
-            if dropped is None:
-                spans = max(late, self._ledger.read().pending)
-            else:
-                spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
-            if senders.left_behind:
-                tell_left_behind(senders.left_behind, self.config.spool, last_error)
+        senders = self._senders
+        dropped = senders.close(deadline) if self._delivers else Dropped()
+        last_error = senders.policy.last_error
+        if dropped is None:
+            spans, scores, ends = max(late, self._ledger.read().pending), 0, 0
+        else:
+            spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
+        if senders.left_behind:
+            tell_left_behind(senders.left_behind, self.config.spool, last_error)
         tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
-        from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-        from pandaprobe_otel.mapping.clean import encode
-
         fields = encode(body).encode()
         self._scores.append(
             OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
@@ -304,15 +263,9 @@ class ExportPipeline:
         """Report starts and ends to the live view, from the worker thread."""
         try:
             if self._live is None:
-                with loading():
-                    from pandaprobe_otel.assembly.live_spans import live_spans
-
-                    self._live = live_spans(
-                        self.config,
-                        self._options,
-                        timeout_s=self._timing.live_timeout_s,
-                        monotonic=self._monotonic,
-                    )
+                self._live = live_spans(
+                    self.config, self._options, timeout_s=self._timing.live_timeout_s, monotonic=self._monotonic
+                )
             if self._live.is_refused:
                 self._worker.stop_watching()
                 self._live.close()
@@ -330,7 +283,7 @@ class ExportPipeline:
         if not scores:
             return
         try:
-            self._opened().put(scores)
+            self._delivery().put(scores)
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
@@ -338,19 +291,11 @@ class ExportPipeline:
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
-        return self._trace_pages().page(trace_id)
-
-    def _trace_pages(self) -> TracePages:
-        if self._pages is None:
-            from pandaprobe_otel.reporting.trace_links import TracePages
-
-            config = self.config
-            self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
-        return self._pages
+        return self._pages.page(trace_id)
 
     def tell_end(self) -> None:
         """Print where the newest trace is, if standard error is a terminal and everything was delivered."""
-        if self._pages is not None and not self._is_forked:
+        if not self._is_forked:
             self._pages.tell_end(self._ledger.read(), sys.stderr)
 
     def status(self) -> Status:
@@ -365,31 +310,38 @@ class ExportPipeline:
             scores_dropped=counts.scores_dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
-            last_error=None if self._senders is None else self._senders.policy.last_error,
+            last_error=self._senders.policy.last_error,
             **described(self.config, self._options.problems),
         )
 
     def before_fork(self) -> None:
         """Prepare for a fork; called in the parent."""
-        if self._senders is not None:
-            self._senders.before_fork()
+        self._senders.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on after a fork; called in the parent."""
-        if self._senders is not None:
-            self._senders.after_fork_in_parent()
+        self._senders.after_fork_in_parent()
 
     def reset_after_fork(self) -> None:
         """Start empty in a forked child, with new locks and threads; the parent keeps its spans."""
         self._close_lock = threading.Lock()
-        self._open_lock = threading.Lock()
         self._is_forked = True
         self._ledger.reset()
         self._notices.reset()
-        if self._senders is not None:
-            self._senders.reset_after_fork()
+        self._senders.reset_after_fork()
+        self._delivers = False
         self._journal = None
         if self._live is not None:
             self._live.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
+
+
+def file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
+    """Return a pipeline that writes to a file, without a rate limit."""
+    return ExportPipeline(
+        config,
+        counts_starts=counts_starts,
+        transport=FileTransport(path),
+        bucket=lambda: LeasedBucket(window_s=0.0, margin_s=0.0),
+    )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from importlib import import_module
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
-from pandaprobe_otel.transport.plain_socket import has_proxy, is_plain
+from pandaprobe_otel.process.forks import loading
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -30,14 +28,21 @@ def open_pipeline(
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
         return IdlePipeline(config)
-    if config.local is None and (has_proxy() or not is_plain(config.endpoint)):
-        # Delivery needs httpx here. Load it in the app's thread: the newest OpenAI client takes it out of
-        # `sys.modules`, half loaded or not, so its calls would fail while a background thread loads it.
-        import_module("httpx")
-    if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all)
-    else:
-        pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
+    # Everything that this pipeline will need is loaded here, in the app's thread: a later import could find no file
+    # descriptor left, would run beside the app's own imports, and might be copied half done into a forked child.
+    try:
+        with loading():
+            from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline, file_pipeline
+
+            if config.local is None:
+                pipeline = ExportPipeline(
+                    config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all
+                )
+            else:
+                pipeline = file_pipeline(config, config.local, counts_starts=counts_starts)
+    except (ImportError, OSError) as error:  # forked while loading, no descriptor left, a broken installation
+        _logger.warning("pandaprobe-otel: nothing is sent, because a module cannot be loaded: %s", error)
+        return IdlePipeline(config)
     for message in pipeline.content_problems:
         _logger.warning("pandaprobe-otel: %s", message)
     return pipeline
@@ -46,16 +51,3 @@ def open_pipeline(
 def was_opened() -> bool:
     """Return whether `init()`, a processor or an exporter has opened a pipeline in this process."""
     return _was_opened
-
-
-def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
-    """Return a pipeline that writes to a file, without a rate limit."""
-    from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.transport.file import FileTransport
-
-    return ExportPipeline(
-        config,
-        counts_starts=counts_starts,
-        transport=FileTransport(path),
-        bucket=lambda: LeasedBucket(window_s=0.0, margin_s=0.0),
-    )

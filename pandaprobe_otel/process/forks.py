@@ -1,14 +1,16 @@
-"""Imports in background threads that are safe in processes that fork.
+"""Imports that are safe in processes that fork.
 
 If a process forks while another thread imports a module, that module's import lock stays held for ever in the child.
-So background threads import under `loading()`, and a fork waits until no thread does. The wait is bounded. A child that
-is forked during an import nevertheless loads nothing and cannot send; its spans are counted as dropped.
+So everything that a pipeline needs is loaded before its first span, under `loading()`, as are public names on their
+first use. A fork waits until no other thread is loading. The wait is bounded: a child that is forked while its parent
+still loads can load nothing more.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,17 +18,22 @@ from typing import Final, Protocol
 
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
+_LOOK_AGAIN_S: Final = 0.001
 
 
-class ForkedWhileLoadingError(OSError):
+class ForkedWhileLoadingError(ImportError):
     """This process was forked while another thread was loading modules: importing one of them would hang."""
 
     def __init__(self) -> None:
-        super().__init__("this process was forked while pandaprobe-otel was loading modules, so it cannot send")
+        super().__init__("this process was forked while pandaprobe-otel was loading modules, so it cannot load more")
 
 
 _is_broken = False
+_loading: dict[int, int] = {}
+"""Threads that are loading, each with the depth of its nested calls. They do not wait for each other: one may import
+what another holds the lock of."""
 _lock = threading.RLock()
+"""Held while a thread enters `loading()`, and during a fork."""
 _held_for_fork = threading.local()
 
 
@@ -39,15 +46,27 @@ def loading() -> Generator[None]:
     """
     if _is_broken:
         raise ForkedWhileLoadingError
-    with _lock:
+    this = threading.get_ident()
+    is_locked = _lock.acquire(timeout=LONGEST_WAIT_S)
+    try:
+        _loading[this] = _loading.get(this, 0) + 1
+    finally:
+        if is_locked:
+            _lock.release()
+    try:
         yield
+    finally:
+        if _loading[this] == 1:
+            del _loading[this]
+        else:
+            _loading[this] -= 1
 
 
 class Watcher(Protocol):
     """Object that is notified of forks. Its methods never raise."""
 
     def before_fork(self) -> None:
-        """Prepare for a fork; called in the parent when no thread is loading modules."""
+        """Prepare for a fork; called in the parent when no other thread is loading modules."""
 
     def after_fork_in_parent(self) -> None:
         """Go on after a fork; called in the parent."""
@@ -74,22 +93,36 @@ def _living() -> list[Watcher]:
 
 
 def _before() -> None:
-    _held_for_fork.yes = _lock.acquire(timeout=LONGEST_WAIT_S)
+    end = time.monotonic() + LONGEST_WAIT_S
+    while True:
+        held = _held_for_fork.yes = _lock.acquire(timeout=max(end - time.monotonic(), 0.0))
+        if not held or not _others_load() or time.monotonic() >= end:
+            break
+        _held_for_fork.yes = False
+        _lock.release()
+        time.sleep(_LOOK_AGAIN_S)
     for watcher in _living():
         watcher.before_fork()
+
+
+def _others_load() -> bool:
+    return not _loading.keys() <= {threading.get_ident()}
 
 
 def _after_in_parent() -> None:
     for watcher in _living():
         watcher.after_fork_in_parent()
-    if _held_for_fork.yes:
+    if getattr(_held_for_fork, "yes", False):
+        _held_for_fork.yes = False
         _lock.release()
 
 
 def _after_in_child() -> None:
     global _lock, _is_broken
     _lock = threading.RLock()
-    _is_broken = _is_broken or not _held_for_fork.yes
+    _is_broken = _is_broken or _others_load()
+    for thread in _loading.keys() - {threading.get_ident()}:
+        del _loading[thread]
     for watcher in _living():
         watcher.reset_after_fork()
 

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from inspect import currentframe
 from types import FrameType
 from typing import Any, Final
 
@@ -117,8 +118,6 @@ def unused(what: str) -> None:
     """Warn that a block was created but never entered. Called from its `__del__`."""
     if sys.is_finalizing():
         return
-    from inspect import currentframe  # imported here, because it takes longer to load than this module
-
     frame = currentframe()
     for _ in ("this function", "__del__"):
         frame = frame.f_back if frame is not None else None

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from pandaprobe_otel.process.forks import loading
+
 Hooks: TypeAlias = tuple[Callable[[str], Any], Callable[[], list[str]]]
 """`__getattr__` and `__dir__` of a module (PEP 562)."""
 
@@ -23,7 +25,8 @@ def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Hooks:
     def load(name: str) -> Any:
         if (home := home_of.get(name)) is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: Any = getattr(import_module(f"{package}.{home}"), name)
+        with loading():
+            value: Any = getattr(import_module(f"{package}.{home}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.transport.local_server import abilities_at
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import LedgerCounts
@@ -34,8 +35,6 @@ def trace_template(endpoint: str | None, *, named: str | None, timeout_s: float 
     """
     if named is not None or endpoint is None:
         return named
-    from pandaprobe_otel.transport.local_server import abilities_at
-
     found = abilities_at(endpoint, timeout_s=timeout_s)
     return None if found is None or found.trace_page is None else f"{endpoint}{found.trace_page}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 
 
 def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
@@ -27,6 +28,4 @@ def bearer_headers(
 @cache
 def user_agent() -> str:
     """Return name and version of this library, for the server's log."""
-    from importlib.metadata import version
-
     return f"pandaprobe-otel/{version('pandaprobe-otel')}"

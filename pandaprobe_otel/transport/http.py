@@ -1,20 +1,23 @@
-"""Transport with httpx, which is loaded with the first request."""
+"""Transport with httpx, which is loaded with the first transport."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request, describe
 from pandaprobe_otel.transport.server_text import Redaction
 
 if TYPE_CHECKING:
     import httpx
 
+_HTTPX: Final = "pandaprobe_otel.transport.httpx_outcomes"
 _abandoned: list[object] = []
 """Clients of a parent process, kept unused: closing them would write into the parent's TLS streams."""
 
@@ -31,6 +34,8 @@ class HttpTransport:
         self.use(headers)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
+        with suppress(ImportError), loading():  # `send` reports that httpx is missing: an app may have only httpx2
+            import_module(_HTTPX)
 
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""
@@ -46,7 +51,7 @@ class HttpTransport:
         try:
             with loading():
                 from pandaprobe_otel.transport import httpx_outcomes
-        except (ForkedWhileLoadingError, ImportError) as error:  # httpx may be missing: an app may have only httpx2
+        except ImportError as error:
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         try:
             with httpx_outcomes.Quiet():
@@ -84,13 +89,12 @@ class HttpTransport:
 
     def _connected(self) -> httpx.Client:
         """Return the client. Before version 0.28, httpx logs that it loads certificates, so call this under `Quiet`."""
-        with loading(), self._lock:
+        from pandaprobe_otel.transport import httpx_outcomes
+
+        with self._lock:
             if self._client is None:
-                import httpx
-
-                from pandaprobe_otel.transport import httpx_outcomes
-
-                self._client = httpx.Client(follow_redirects=False, limits=httpx_outcomes.LIMITS)
+                # Not `import httpx`: the newest OpenAI client takes it out of `sys.modules`.
+                self._client = httpx_outcomes.httpx.Client(follow_redirects=False, limits=httpx_outcomes.LIMITS)
             return self._client
 
 
@@ -100,7 +104,7 @@ class _TooLateError(Exception):
 
 def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
     """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
-    import httpx
+    from pandaprobe_otel.transport.httpx_outcomes import httpx
 
     body = bytearray()
     for piece in response.iter_bytes():

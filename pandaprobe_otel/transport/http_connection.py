@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, TypeVar, cast
@@ -47,8 +48,6 @@ class Connection:
         self._needs_read: tuple[type[OSError], ...] = ()
         self._needs_write: tuple[type[OSError], ...] = ()
         if self._pending is not None:
-            import ssl
-
             self._needs_read, self._needs_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         self._deadline = 0.0
         self._reading = _Reading()

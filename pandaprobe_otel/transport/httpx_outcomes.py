@@ -1,6 +1,6 @@
 """Shared parts of the sync and async transports: conversion of httpx's results, and suppression of its telemetry.
 
-Imports httpx and everything else that a request needs, so it is loaded only with the first request.
+Imports httpx and everything else that a request needs, so only the transports that use httpx load it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Final
 
-import httpx
+import httpx as httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request, describe
 
-import_module("encodings.idna")  # otherwise a request imports it
+for _name in ("httpcore", "encodings.idna"):  # otherwise the first client and its requests import them
+    import_module(_name)
 
 # The server closes idle connections after about 5 s (measured). Ours expire earlier, because a request that is written
 # into a closing connection has an unknown outcome.

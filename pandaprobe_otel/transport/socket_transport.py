@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.http_connection import Connection
 from pandaprobe_otel.transport.plain_socket import DEFAULT_PORTS, has_proxy, is_plain
 from pandaprobe_otel.transport.request_outcome import (
     Answer,
@@ -31,10 +32,12 @@ from pandaprobe_otel.transport.request_outcome import (
 )
 from pandaprobe_otel.transport.server_text import Redaction
 
-if TYPE_CHECKING:
-    import ssl
+try:
+    import certifi
+except ImportError:  # it comes with httpx; without it, the system's certificates are used
+    certifi = None  # type: ignore[assignment]
 
-    from pandaprobe_otel.transport.http_connection import Connection
+import_module("encodings.idna")  # otherwise a handshake imports it
 
 # The server closes idle connections after about 5 s (measured). Ours are closed earlier, because a request that is
 # written into a closing connection has an unknown outcome.
@@ -124,25 +127,16 @@ class SocketTransport:
 
     def _connected(self, timeout_s: float) -> Connection:
         if self._open is None:
-            with loading():  # everything that a request needs
-                from pandaprobe_otel.transport.http_connection import Connection
-
-                tls = _tls(self._host.decode()) if self._is_tls else None
-                self._open = partial(Connection.open, self._host, self._port, tls)
+            tls = _tls(self._host.decode()) if self._is_tls else None
+            self._open = partial(Connection.open, self._host, self._port, tls)
         return self._open(timeout_s)
 
 
 def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:
     """Return a TLS wrapper that verifies as httpx does: with SSL_CERT_FILE or SSL_CERT_DIR, else with certifi."""
-    import ssl
-
-    import_module("encodings.idna")  # otherwise the handshake imports it
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
-        with suppress(ImportError):  # certifi comes with httpx; without it, the system's certificates are used
-            import certifi
-
-            file = certifi.where()
+        file = None if certifi is None else certifi.where()
     context = ssl.create_default_context(cafile=file or None, capath=folder or None)
     context.set_alpn_protocols(["http/1.1"])
     return lambda connection: context.wrap_socket(connection, server_hostname=host)

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from opentelemetry import context as otel_context
@@ -21,10 +20,9 @@ from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.delivery.spool import destination
+from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT, HTTP, provider_with
@@ -490,12 +488,12 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
 def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a fork that broke imports, scores are dropped with one log line, and the next trace is sent."""
+    """If the delivery fails, scores are dropped with one log line, and the next trace is sent."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(config, counts_starts=True)
         with monkeypatch.context() as patches:
-            patches.setattr(forks, "_is_broken", True)
+            patches.setattr(SenderPool, "put", lambda *_: 1 / 0)
             for number in range(2_000):
                 pipeline.put_score({"trace_id": str(number), "name": "quality", "value": "1"})
             assert pipeline.flush(PATIENCE_S)
@@ -546,17 +544,3 @@ def test_a_score_of_an_unknown_trace_is_a_loss_at_shutdown(caplog: pytest.LogCap
     assert status.scores_dropped == {"shutdown": 1}
     assert "scores dropped: 1 shutdown" in str(status)
     assert caplog.text.count("1 score was not delivered") == 1
-
-
-def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A process that cannot load its spool's delivery logs this, and `flush` returns False."""
-    with StrictPandaProbe() as server:
-        config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
-        monkeypatch.setattr(destination, "is_something_left", lambda config: True)
-        monkeypatch.setattr(forks, "_is_broken", True)
-        pipeline = ExportPipeline(config, counts_starts=True)
-        wait_until(lambda: "delivery of the spool" in caplog.text)
-        assert not pipeline.flush(PATIENCE_S)
-        pipeline.shutdown(0.1)

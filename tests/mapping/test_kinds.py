@@ -8,8 +8,8 @@ import pytest
 
 import captures
 from pandaprobe_otel.mapping import map_trace, read_span
-from pandaprobe_otel.mapping.attribute_shape import shape_of
 from pandaprobe_otel.mapping.kinds import is_dropped, is_genai, is_plumbing, is_poll, is_served_tool, is_work, kind_of
+from pandaprobe_otel.mapping.lookup_plan import shape_of
 from views import view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [

@@ -112,21 +112,22 @@ def test_the_setting_decides() -> None:
     assert "cost" in only_span(mapped(call(), options=MappingOptions(price=price)))
 
 
-def test_the_price_list_is_loaded_on_use_and_its_lack_is_named() -> None:
-    """The price list is loaded on first use, which takes half a second; a missing package is named."""
+def test_the_price_list_is_loaded_with_the_setting_alone_and_its_lack_is_named() -> None:
+    """The price list takes half a second, and is loaded if costs are computed; a missing package is named."""
     program = """
 import sys
 from pathlib import Path
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 map_views([SpanView("x", 1, 2)])
-config = Config.resolve({"compute_cost": True}, environ={}, file=Path("/no"))
-MappingOptions.from_config(config, {})
-print("genai_prices" in sys.modules)
+for computes in (False, True):
+    config = Config.resolve({"compute_cost": computes}, environ={}, file=Path("/no"))
+    MappingOptions.from_config(config, {})
+    print("genai_prices" in sys.modules)
 sys.modules["genai_prices"] = None
 print([p.message for p in Config.resolve({"compute_cost": True}, environ={}, file=Path("/no")).problems])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded, problems = ran.stdout.splitlines()
-    assert loaded == "False"
+    without, loaded, problems = ran.stdout.splitlines()
+    assert (without, loaded) == ("False", "True")
     assert "pip install 'pandaprobe-otel[cost]'" in problems

@@ -8,11 +8,18 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Final
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_scripts import AGREE, LEAVE, LOOK, PUT_BACK, TAKE
-from pandaprobe_otel.process.forks import loading
+
+import_module("secrets")  # otherwise the client imports it
 
 ANSWER_WITHIN_S: Final = 0.2
 """Redis answers in less than a millisecond. After this time, it counts as unreachable."""
@@ -120,8 +127,6 @@ class RedisLeases:
         return reply
 
     def _run(self, script: str, *arguments: Any) -> Any:
-        from opentelemetry.instrumentation.utils import suppress_instrumentation
-
         try:
             with suppress_instrumentation():
                 return self._script(script)(keys=self._keys, args=arguments)
@@ -137,11 +142,6 @@ class RedisLeases:
 
 
 def _connect(url: str, answer_within_s: float) -> Any:
-    with loading():
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
     class Untraced(Redis):
         """Client that skips the wrappers of instrumentations: before version 0.60, these ignore their suppression."""
 

@@ -1,0 +1,133 @@
+"""Imports: everything that a process needs is loaded before its first span, and nothing is loaded later.
+
+A module that is imported later may be copied half loaded into a forked child, which then waits for it for ever; it may
+find no descriptor left; and it runs beside the imports of the app.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from redis_server import RedisServer, require_redis
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+from waiting import PATIENCE_S
+
+LATE = """
+import asyncio, atexit, os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
+late = []
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if name not in sys.builtin_module_names:
+            late.append(f"{name} by {frame.f_code.co_filename}:{frame.f_lineno}")
+def end():  # runs after the library's own exit handler
+    if late:
+        os.write(2, ("\\n".join(late) + "\\n").encode())
+        os._exit(9)
+atexit.register(end)
+import pandaprobe_otel as pp
+"""
+USE = """
+@pp.agent
+def ask(question):
+    with pp.context(session="s", user="u", metadata={"a": 1}, baggage=True), pp.span("step") as step:
+        step.set_output({"answer": question})
+        return search(question)
+@pp.tool
+def search(words):
+    if words == "none":
+        raise ValueError("nothing → 熊猫")
+    return [{"found": words, "text": "é" * 100_000}]
+@pp.llm(model="gpt-4o")
+async def complete(text):
+    pp.set_session("s")
+    return text
+def work():
+    ask("a")
+    try:
+        ask("none")
+    except ValueError:
+        pass
+    with pp.start_trace("t", tags=["x"], metadata={"a": float("nan")}) as handle:
+        handle.set_status("COMPLETED")
+        with handle.span("call", kind="LLM") as call:
+            call.set_token_usage(prompt_tokens=1, completion_tokens=2)
+            pp.score(pp.current_trace_id(), "quality", 0.5)
+    threading.Thread(target=ask, args=("in a thread",)).start()
+    asyncio.run(complete("b"))
+    assert pp.flush(60)
+    asyncio.run(pp.aflush(60))
+    pp.status(), pp.trace_url("0" * 32), repr(pp.get_client())
+"""
+BY_INIT = """
+pp.init(instrument=False)
+[getattr(pp, name) for name in ("agent", "tool", "llm", "span", "score", "context", "set_session", "start_trace")]
+"""
+BY_ENVIRONMENT = """
+@pp.agent
+def first(): ...
+first()
+"""
+BY_PROCESSOR = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider()
+provider.add_span_processor(pp.PandaProbeSpanProcessor())
+trace.set_tracer_provider(provider)
+pp.flush, pp.agent, pp.score
+"""
+SETTINGS: dict[str, dict[str, str]] = {
+    "memory": {},
+    "spool": {"PANDAPROBE_SPOOL_DIR": "spool"},
+    "local": {"PANDAPROBE_LOCAL": "traces.jsonl"},
+    "console": {"PANDAPROBE_CONSOLE": "true"},
+    "cost": {"PANDAPROBE_COMPUTE_COST": "true"},
+    "verify": {"PANDAPROBE_VERIFY": "1"},
+    "redis": {"PANDAPROBE_REDIS_URL": "redis"},
+    "httpx": {"PANDAPROBE_PROJECT_NAME": "shöp"},
+}
+
+
+def run_watched(
+    folder: Path, start: str, more: str, env: dict[str, str], set_up: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that fails with the late imports; `more` runs after the library has been loaded."""
+    code = LATE + set_up + start + USE + "sys.meta_path.insert(0, Finder())\n" + textwrap.dedent(more)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_nothing_is_imported_after_init(settings: str, tmp_path: Path) -> None:
+    """No work, score, flush, status, exit or forked child imports a module after `init()`, whatever the settings."""
+    with ExitStack() as servers:
+        server = servers.enter_context(StrictPandaProbe())
+        values = dict(SETTINGS[settings])
+        if settings == "redis":
+            require_redis()
+            values["PANDAPROBE_REDIS_URL"] = servers.enter_context(RedisServer()).url
+        more = """
+        work()
+        pid = os.fork() if hasattr(os, "fork") else 0
+        work()
+        if pid:
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        else:
+            pp.shutdown()
+        """
+        result = run_watched(tmp_path, BY_INIT, more, environment(server.url, **values))
+
+    assert (result.returncode, [line for line in result.stderr.splitlines() if " by " in line]) == (0, [])
+    assert settings == "local" or len(server.traces) >= 8
