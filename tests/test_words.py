@@ -40,7 +40,7 @@ SAME_THING: Final = {
     ),
     "the same part of several integrations": (
         "agent_turns answered_tools api batches descriptions endings endpoints hooks integration model_call"
-        " model_calls native paths provider scopes sockets tool_loop tool_runner tracer workflows"
+        " model_calls native paths scopes sockets tool_loop tool_runner tracer workflows"
     ),
     "a run of an agent, of a task or of an evaluation": "run runs",
     "messages of a conversation, and the conversation itself": "conversation conversations messages",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 _NAMES: Final = {
@@ -30,8 +31,62 @@ _NAMES: Final = {
     "watsonx": "ibm.watsonx.ai",
     "xai": "x_ai",
 }
+_BY_DOMAIN: Final = {
+    # Names from the conventions' list of well-known providers.
+    "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "cognitiveservices.azure.com": "azure.ai.openai",
+    "services.ai.azure.com": "azure.ai.inference",
+    "models.ai.azure.com": "azure.ai.inference",
+    "inference.ai.azure.com": "azure.ai.inference",
+    "anthropic.com": "anthropic",
+    "amazonaws.com": "aws.bedrock",
+    "api.aws": "aws.bedrock",
+    "cohere.ai": "cohere",
+    "cohere.com": "cohere",
+    "deepseek.com": "deepseek",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "groq.com": "groq",
+    "ml.cloud.ibm.com": "ibm.watsonx.ai",
+    "mistral.ai": "mistral_ai",
+    "moonshot.ai": "moonshot_ai",
+    "moonshot.cn": "moonshot_ai",
+    "perplexity.ai": "perplexity",
+    "x.ai": "x_ai",
+    # Other names, in the same style.
+    "openrouter.ai": "openrouter",
+    "together.ai": "together_ai",
+    "together.xyz": "together_ai",
+    "fireworks.ai": "fireworks_ai",
+    "cerebras.ai": "cerebras",
+    "sambanova.ai": "sambanova",
+    "nvidia.com": "nvidia",
+    "huggingface.co": "hugging_face",
+    "aliyuncs.com": "alibaba_cloud",
+    "bigmodel.cn": "zhipu_ai",
+    "z.ai": "zhipu_ai",
+    "minimax.io": "minimax",
+    "minimaxi.com": "minimax",
+    "ai21.com": "ai21",
+    "deepinfra.com": "deepinfra",
+    "github.ai": "github",
+    "databricks.com": "databricks",
+}
 
 
 def provider_name(said: str) -> str:
     """Return `gen_ai.provider.name` for a provider of litellm, LangChain, CrewAI or DSPy; any other name unchanged."""
     return _NAMES.get(said, said)
+
+
+@lru_cache(maxsize=256)
+def provider_of(host: str, default: str) -> str:
+    """Return the provider for a host name; `default` for a gateway, a local server, and unknown hosts."""
+    # Vertex AI writes the region into the first label: europe-west4-aiplatform.googleapis.com.
+    labels = host.lower().rstrip(".").replace("-aiplatform.", ".aiplatform.").split(".")
+    for start in range(len(labels) - 1):
+        known = _BY_DOMAIN.get(".".join(labels[start:]))
+        if known is not None:
+            return known
+    return default

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import object_from_json
-from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
+from pandaprobe_otel_integrations._streams import decoding, event_frames, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
 from pandaprobe_otel_integrations._streams.text_runs import joined
 
@@ -53,7 +53,8 @@ def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     content: bytes = response.content
     if content.startswith(b"{"):
         return object_from_json(content)
-    return _read(content, BodyFormat.of(response).content_type, endpoint)[0]
+    written = BodyFormat.of(response)
+    return _read(b"".join(_unframed([content], written)), written.content_type, endpoint)[0]
 
 
 def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
@@ -61,6 +62,7 @@ def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> S
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:
         chunks = list(decoding.decoded(chunks, written.content_encoding))
+    chunks = _unframed(chunks, written)
     content = b"".join(chunks)
     if content.startswith(b"{") and written.content_type == _JSON_TYPE:
         whole = object_from_json(content)
@@ -72,6 +74,14 @@ def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> S
     return Said(body, output_at, _is_whole(record, content, written.content_type))
 
 
+def _unframed(chunks: Sequence[bytes], written: BodyFormat) -> Sequence[bytes]:
+    """Return the chunks of AWS's frames as server-sent events, chunk by chunk; all others unchanged."""
+    if event_frames.TYPE not in written.content_type:
+        return chunks
+    first = next((chunk for chunk in chunks if chunk), b"")
+    return list(event_frames.as_events(chunks)) if event_frames.starts(first) else chunks
+
+
 def _is_whole(record: BodyRecord, content: bytes, content_type: str) -> bool:
     if record.end == "terminal":
         return True
@@ -81,14 +91,19 @@ def _is_whole(record: BodyRecord, content: bytes, content_type: str) -> bool:
 
 
 def _has_events(content: bytes, content_type: str) -> bool:
-    return "event-stream" in content_type or sse.looks_like_events(content) or ndjson.is_lines(content_type)
+    return _is_stream(content_type) or sse.looks_like_events(content) or ndjson.is_lines(content_type)
+
+
+def _is_stream(content_type: str) -> bool:
+    return "event-stream" in content_type or event_frames.TYPE in content_type
 
 
 def _read(content: bytes, content_type: str, endpoint: Endpoint) -> tuple[Body | None, int | None]:
-    if "event-stream" in content_type or sse.looks_like_events(content):
-        return _merged(sse.parse(content), endpoint)
-    if ndjson.is_lines(content_type):
+    # Cohere's clients for other clouds replace the events by lines of JSON, and leave the type as it was.
+    if ndjson.is_lines(content_type) or (_is_stream(content_type) and content.startswith(b"{")):
         return _merged(ndjson.parse(content), endpoint)
+    if _is_stream(content_type) or sse.looks_like_events(content):
+        return _merged(sse.parse(content), endpoint)
     if (binary := getattr(endpoint, "binary", None)) is not None and "json" not in content_type:
         return binary(content, content_type), 1
     return object_from_json(content), None

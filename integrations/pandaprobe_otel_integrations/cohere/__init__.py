@@ -20,8 +20,9 @@ _HTTP = "cohere.core.http_client"
 class CohereInstrumentor(Integration):
     """Chat, generation, embeddings, reranking, transcription, document parsing, classification and summaries.
 
-    Both versions of the API are recorded, sync and async, streamed or not. A long list of texts is embedded in several
-    requests, each with its own span. See `Integration` for the options of `instrument()`.
+    Both versions of the API are recorded, sync and async, streamed or not, and with the clients for Bedrock, SageMaker
+    and OCI. A long list of texts is embedded in several requests, each with its own span. See `Integration` for the
+    options of `instrument()`.
     """
 
     library = "cohere"

@@ -84,7 +84,8 @@ class Chat:
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
             names.FINISH_REASONS: [reason] if reason is not None else None,
-            **usage_attributes(body.get("usage")),
+            # Cohere's clients for AWS write the counts where the first version has them.
+            **usage_attributes(body.get("usage") or body.get("meta")),
         }
         content: Content = {}
         if with_content:

@@ -81,7 +81,8 @@ class ChatV1:
         for event in (obj(event.data) for event in events.items):
             kind = string(event.get("event_type"))
             if kind == "stream-end":
-                return {**obj(event.get("response")), "finish_reason": event.get("finish_reason")}
+                answer = {"text": "".join(text), **merged, **obj(event.get("response"))}
+                return {"meta": _metered(event), **answer, "finish_reason": event.get("finish_reason")}
             if kind == "citation-generation":
                 merged["citations"] = [*items(merged.get("citations")), *items(event.get("citations"))]
             elif kind in ("search-queries-generation", "search-results"):
@@ -102,6 +103,17 @@ class ChatV1:
         data = obj(event.data)
         is_text = data.get("event_type") == "text-generation" and string(data.get("text")) is not None
         return ("text",) if is_text else None
+
+
+def _metered(event: Object) -> Object:
+    """Return Bedrock's counts, which come with the last event, in Cohere's form."""
+    counts = obj(event.get("amazon-bedrock-invocationMetrics"))
+    return {
+        "billed_units": {
+            "input_tokens": counts.get("inputTokenCount"),
+            "output_tokens": counts.get("outputTokenCount"),
+        }
+    }
 
 
 def _said(message: Object, member: str = "text") -> list[Part]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
+from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import obj
 
@@ -97,8 +100,32 @@ class _AsyncStreaming:
         return await self._manager.__aexit__(*error)
 
 
-def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    return place_at(http.get_base_url(kwargs.get("base_url")), _PROVIDER)
+def _place(http: Any, kwargs: dict[str, Any]) -> Attributes:
+    url = _cloud_url(http) or http.get_base_url(kwargs.get("base_url"))
+    return place_at(url, provider_of(urlsplit(url).hostname or "", _PROVIDER))
+
+
+def _cloud_url(http: Any) -> str | None:
+    """Return the address of a client for another cloud, whose hook replaces the URL of each request; else None."""
+    for hook in http.httpx_client.event_hooks.get("request", ()):
+        if (address := _CLOUDS.get(getattr(hook, "__module__", None))) is not None:
+            held = zip(hook.__code__.co_freevars, hook.__closure__ or (), strict=True)
+            return address(sys.modules[hook.__module__], {name: cell.cell_contents for name, cell in held})
+    return None
+
+
+def _aws(module: Any, held: dict[str, Any]) -> str:
+    url: str = module.get_url(platform=held["service"], aws_region=held["aws_region"], model="", stream=False)
+    return url
+
+
+def _oci(module: Any, held: dict[str, Any]) -> str:
+    url: str = module.get_oci_url(region=held["oci_region"], endpoint="chat")
+    return url
+
+
+_CLOUDS: Final[dict[Any, Callable[[Any, dict[str, Any]], str]]] = {"cohere.aws_client": _aws, "cohere.oci_client": _oci}
+"""Functions that return the address, by the module of the hook."""
 
 
 def _sent(kwargs: dict[str, Any]) -> Body:

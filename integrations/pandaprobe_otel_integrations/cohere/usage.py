@@ -48,5 +48,6 @@ def usage_attributes(usage: Any) -> Attributes:
 
 
 def _count(billed: Any, seen: Any, name: str) -> int | None:
-    count = integer(billed.get(name))
-    return count if count is not None else integer(seen.get(name))
+    # Cohere's clients for AWS write -1 for a count that the service did not send.
+    counts = (integer(billed.get(name)), integer(seen.get(name)))
+    return next((count for count in counts if count is not None and count >= 0), None)

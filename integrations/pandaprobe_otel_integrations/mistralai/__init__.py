@@ -15,16 +15,22 @@ from .hooks import MistralHooks
 __all__ = ["MistralInstrumentor"]
 
 _BASES = ("mistralai.client.basesdk", "mistralai.basesdk")
-_PLATFORM_BASES = ("mistralai.azure.client.basesdk", "mistralai.gcp.client.basesdk")
+_PLATFORM_BASES = (
+    "mistralai.azure.client.basesdk",
+    "mistralai.gcp.client.basesdk",
+    "mistralai_azure.basesdk",
+    "mistralai_gcp.basesdk",
+)
 _OWN_TRACING = "mistralai.client._hooks.tracing"
 
 
 class MistralInstrumentor(Integration):
     """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents, speech and classification.
 
-    Transcription and moderation are recorded too, all sync and async, streamed or not. From 2.0, the client can make
-    its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one call is one span, it makes none for a
-    call that is recorded here. See `Integration` for the options of `instrument()`.
+    Transcription and moderation are recorded too, all sync and async, streamed or not, and with the clients for Azure
+    and Vertex AI. From 2.0, the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that
+    one call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "mistralai"

@@ -48,11 +48,12 @@ class FillInTheMiddle(Chat):
         return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}
 
 
-_CHAT: Final = Chat()
+CHAT: Final = Chat()
+FILL_IN: Final = FillInTheMiddle()
 ENDPOINTS: Final[dict[str, Endpoint]] = {
-    "/chat/completions": _CHAT,
-    "/agents/completions": _CHAT,
-    "/fim/completions": FillInTheMiddle(),
+    "/chat/completions": CHAT,
+    "/agents/completions": CHAT,
+    "/fim/completions": FILL_IN,
     "/embeddings": Embeddings(),
     "/responses": ForeignResponses(),
     "/ocr": Documents(),

@@ -9,14 +9,24 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._http.call import any_call_in
+from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall, SpeakeasyHooks, Wrapped
 
 from .conversations import PATH
-from .endpoints import CONVERSATIONS, ENDPOINTS
+from .endpoints import CHAT, CONVERSATIONS, ENDPOINTS, FILL_IN
 
 _PROVIDER = "mistral_ai"
+_CLOUDS = {
+    "mistralai.azure": "azure.ai.inference",
+    "mistralai_azure": "azure.ai.inference",
+    "mistralai.gcp": "gcp.vertex_ai",
+    "mistralai_gcp": "gcp.vertex_ai",
+}
+"""Providers by the package of the client's parts."""
+_VERTEX = ("/rawPredict", "/streamRawPredict", ":rawPredict", ":streamRawPredict")
+"""Ends of the paths of Vertex AI, which are the same for every kind of call."""
 
 
 class MistralHooks(SpeakeasyHooks):
@@ -36,7 +46,9 @@ def _call(sdk: Any, request: Any) -> SpeakeasyCall | None:
     endpoint = _endpoint(request)
     if endpoint is None:
         return None
-    return SpeakeasyCall(endpoint, place_of(request.url, _PROVIDER), sdk.sdk_configuration)
+    package = type(sdk).__module__
+    provider = next((found for start, found in _CLOUDS.items() if package.startswith(start)), _PROVIDER)
+    return SpeakeasyCall(endpoint, place_of(request.url, provider), sdk.sdk_configuration)
 
 
 def _endpoint(request: Any) -> Endpoint | None:
@@ -45,4 +57,6 @@ def _endpoint(request: Any) -> Endpoint | None:
         return None
     if PATH.search(path):
         return CONVERSATIONS
+    if path.endswith(_VERTEX):
+        return CHAT if "messages" in (object_from_json(request.content) or {}) else FILL_IN
     return next((found for ending, found in ENDPOINTS.items() if path.endswith(ending)), None)

@@ -15,11 +15,11 @@ from pandaprobe_otel_integrations._openai_protocol.moderations import Moderation
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
 from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
+from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._server_attributes import place_of
 
 from . import assistant_runs
 from .batches import CreatedBatch, FetchedBatch
-from .provider import provider_of
 
 _POSTED: Final = PostedEndpoints(
     {
@@ -38,10 +38,17 @@ _FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
 _FETCHED_BATCH: Final = FetchedBatch()
 _RUNS: Final = assistant_runs.Runs()
 _FETCHED_RUN: Final = assistant_runs.FetchedRun()
+_CLOUDS: Final = {
+    "AzureOpenAI": "azure.ai.openai",
+    "BedrockOpenAI": "aws.bedrock",
+    "bedrock": "aws.bedrock",
+    "vertex": "gcp.vertex_ai",
+}
+"""Providers by the client's class, or by the name of the `provider` that it was made with."""
 
 
 class OpenAIApi:
-    """The paths and servers of OpenAI and Azure OpenAI."""
+    """The paths and servers of OpenAI, and of the clouds that serve its models."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
@@ -57,8 +64,9 @@ class OpenAIApi:
     def place(self, client: Any) -> Attributes:
         """Return provider and server from the client's base URL."""
         url = client.base_url
-        azure = type(client).__name__.endswith("AzureOpenAI")
-        return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))
+        name = type(client).__name__.removeprefix("Async")
+        cloud = _CLOUDS.get(name) or _CLOUDS.get(getattr(getattr(client, "_provider_runtime", None), "name", ""))
+        return place_of(url, cloud or provider_of(url.host, "openai"))
 
 
 def _fetched(path: str) -> Endpoint | None:

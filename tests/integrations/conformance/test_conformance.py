@@ -1,8 +1,8 @@
 """Every library, way of asking and way of ending: the app notices no difference, and one span records the call.
 
 The inner ring runs every way of ending for each library's plain call and stream. It runs only some endings for other
-ways of asking and for clients built like openai's, since these run the same code. The outer ring runs everything and
-compares docs/providers.md.
+ways of asking, for clients of other clouds and for clients built like openai's, since these run the same code. The
+outer ring runs everything and compares docs/providers.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from conformance import cases, providers_page
-from conformance.adapter import Adapter, adapters
+from conformance.adapter import Adapter, adapters, cloud_adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
 from conformance.recording import await_span, recorded
 from conformance.results import RESULTS, Row
@@ -35,6 +35,8 @@ MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
 LIKE_OPENAI = ("groq", "together")
 """Clients built like openai's, which the same code of ours observes."""
+CLOUDS = [adapter.title for adapter in cloud_adapters()]
+OF_CLOUDS = ("read to the end", "break and close", "4xx")
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
 
 
@@ -59,7 +61,7 @@ class Run:
 
 def runs(*, asynchronous: bool) -> Iterator[Any]:
     """Yield every run as a parameter."""
-    for adapter in adapters():
+    for adapter in (*adapters(), *cloud_adapters()):
         called = adapter.async_calls if asynchronous else adapter.calls
         opened = adapter.async_forms if asynchronous else adapter.forms
         for name, streamed in [*((name, False) for name in called), *((name, True) for name in opened)]:
@@ -83,7 +85,9 @@ def _exists(run: Run) -> bool:
 
 def _is_inner(run: Run) -> bool:
     if run.name not in MAIN_SHAPES:
-        return run.case.name in OF_OTHER_SHAPES
+        return run.case.name in OF_OTHER_SHAPES and run.adapter.title not in CLOUDS
+    if run.adapter.title in CLOUDS:
+        return run.case.name in OF_CLOUDS
     return run.adapter.title not in LIKE_OPENAI or run.case.name in OF_OTHER_CLIENTS
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from conformance.adapter import Adapter, Wire, adapters
+from conformance.adapter import Adapter, Wire, adapters, cloud_adapters
 from conformance.fast_calls import hurried
 from conformance.recording import recorded
 from conformance.short_bodies import shortened, wires
@@ -42,8 +42,11 @@ def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [(one.getMessage(), one.exc_info) for one in logged] == []
 
 
-def _runs() -> Iterable[Any]:
-    for adapter in map(shortened, adapters()):
+def _runs(*, asynchronous: bool) -> Iterable[Any]:
+    framed = [adapter for adapter in cloud_adapters() if "amazon" in adapter.answer.stream_type]
+    for adapter in map(shortened, (*adapters(), *framed)):
+        if FORM not in (adapter.async_forms if asynchronous else adapter.forms):
+            continue
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
         for place, (name, wire) in enumerate(wires(adapter, FORM)):
             yield pytest.param(adapter, wire, False, place == 0, id=f"{adapter.title}-{name}", marks=marks)
@@ -85,7 +88,7 @@ def _quick(server: ProviderServer, *, every: bool) -> Any:
     return hurried(server) if every else nullcontext()
 
 
-@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs(asynchronous=False)])
 def test_synchronous(
     adapter: Adapter,
     wire: Wire,
@@ -114,7 +117,7 @@ def test_synchronous(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs()])
+@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs(asynchronous=True)])
 async def test_asynchronous(
     adapter: Adapter,
     wire: Wire,

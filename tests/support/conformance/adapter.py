@@ -33,6 +33,8 @@ class Wire:
     stream_type: str = "text/event-stream"
     opening: int = 6
     """Number of chunks that contain at least the items that the app reads before it stops."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers of the answer in one piece."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,17 @@ class Adapter:
 
 def adapters() -> list[Adapter]:
     """Return all adapters, in the order of the page; a separate test finds libraries that cannot be imported."""
+    return _listed("ADAPTERS")
+
+
+def cloud_adapters() -> list[Adapter]:
+    """Return the adapters of the libraries' clients for other clouds, which answer as the APIs of `adapters` do."""
+    return _listed("CLOUDS")
+
+
+def _listed(name: str) -> list[Adapter]:
     found: list[Adapter] = []
     for module in iter_modules(libraries.__path__):
         with suppress(ImportError, pytest.skip.Exception):
-            found += import_module(f"{libraries.__name__}.{module.name}").ADAPTERS
+            found += getattr(import_module(f"{libraries.__name__}.{module.name}"), name, ())
     return sorted(found, key=lambda adapter: adapter.title)

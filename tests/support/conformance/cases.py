@@ -50,7 +50,7 @@ def _tools(adapter: Adapter, streamed: bool) -> Reply:
 def _reply(wire: Wire, streamed: bool) -> Reply:
     if streamed:
         return Reply(chunks=wire.chunks, content_type=wire.stream_type)
-    return Reply(chunks=(wire.whole,))
+    return Reply(chunks=(wire.whole,), headers=dict(wire.headers))
 
 
 def _silent(adapter: Adapter, streamed: bool) -> Reply:

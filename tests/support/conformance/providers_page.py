@@ -8,7 +8,7 @@ from typing import Final
 
 from pages import section
 
-from .adapter import adapters
+from .adapter import adapters, cloud_adapters
 from .cases import CASES
 from .peers import OPENAI, OTHERS, PEERS, TYPES, Compared
 from .results import Passed, Results, Row
@@ -85,7 +85,7 @@ def page(results: Results) -> str:
 def _summary(results: Results) -> Iterator[str]:
     yield _row("", *(f"`{shape}`" if "_" in shape else shape for shape in _SHAPES))
     yield _row(*["---"] * (1 + len(_SHAPES)))
-    for adapter in adapters():
+    for adapter in (*adapters(), *cloud_adapters()):
         yield _row(adapter.title, *(_count(results, adapter.title, shape) for shape in _SHAPES))
 
 

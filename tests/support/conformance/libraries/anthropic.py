@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 import anthropic
 
+import aws_events
 from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, REQUEST, USAGE, WORDS, error, events, message
 from conformance import openai_wire, stainless
 from conformance.adapter import Adapter, Expected, Wire
@@ -137,3 +139,57 @@ BETA: Final = replace(
 )
 
 ADAPTERS: Final = (MESSAGES, BETA)
+
+
+def _cloud(title: str, name: str, provider: str, **given: Any) -> Adapter:
+    """Return the adapter of the clients `name` and `Async{name}`."""
+
+    def made(kind: str) -> Callable[[str, float], Any]:
+        def client(url: str, timeout_s: float) -> Any:
+            return getattr(anthropic, kind)(base_url=url, max_retries=0, timeout=timeout_s, **given)
+
+        return client
+
+    return replace(
+        MESSAGES,
+        title=title,
+        client=made(name),
+        async_client=made(f"Async{name}"),
+        calls={"plain": MESSAGES.calls["plain"]},
+        async_calls={"plain": MESSAGES.async_calls["plain"]},
+        forms={form: MESSAGES.forms[form] for form in ("stream", "helper stream")},
+        async_forms={form: MESSAGES.async_forms[form] for form in ("stream", "helper stream")},
+        expected=replace(MESSAGES.expected, provider=provider),
+    )
+
+
+def _framed(wire: Wire, events: list[Any]) -> Wire:
+    """Return the answer as Bedrock streams it: each event is base64 in a frame."""
+    chunks = [aws_events.chunk(event) for event in events]
+    return replace(wire, chunks=chunks, stream_type=aws_events.CONTENT_TYPE)
+
+
+_AWS: Final = {"aws_access_key": "none", "aws_secret_key": "none", "aws_region": "us-east-1"}
+BEDROCK: Final = replace(
+    _cloud("anthropic on Bedrock", "AnthropicBedrock", "aws.bedrock", **_AWS),
+    answer=_framed(MESSAGES.answer, events()),
+    tools=_framed(MESSAGES.tools, _call_events()),
+)
+CLOUDS: Final = [
+    adapter
+    for name, adapter in {
+        "AnthropicBedrock": BEDROCK,
+        "AnthropicBedrockMantle": _cloud("anthropic on Mantle", "AnthropicBedrockMantle", "aws.bedrock", **_AWS),
+        "AnthropicAWS": _cloud(
+            "anthropic on AWS", "AnthropicAWS", "aws.bedrock", api_key="none", workspace_id="w", aws_region="us-east-1"
+        ),
+        "AnthropicVertex": _cloud(
+            "anthropic on Vertex", "AnthropicVertex", "gcp.vertex_ai", region="l", project_id="p", access_token="none"
+        ),
+        "AnthropicGoogleCloud": _cloud(
+            "anthropic on Google Cloud", "AnthropicGoogleCloud", "anthropic", skip_auth=True, workspace_id="w"
+        ),
+        "AnthropicFoundry": _cloud("anthropic on Foundry", "AnthropicFoundry", "azure.ai.inference", api_key="none"),
+    }.items()
+    if hasattr(anthropic, name)
+]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import cohere
 from cohere.core import RequestOptions
 
+import aws_events
+from bedrock_traffic import COUNTED, METRICS
 from conformance import openai_wire
 from conformance.adapter import Adapter, Wire
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS
@@ -192,3 +199,116 @@ V1: Final = replace(
 )
 
 ADAPTERS: Final = (V2, V1)
+
+
+class _Aws:
+    """Opens a client of this name whose requests go to the loopback server."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @contextmanager
+    def client(self, url: str, timeout_s: float) -> Iterator[Any]:
+        """Yield the client. The library makes the service's address from the region."""
+
+        def address(*, model: str, stream: bool, **_: Any) -> str:
+            return f"{url}/model/{model}/invoke{'-with-response-stream' if stream else ''}"
+
+        given = {"aws_region": "us-east-1", "aws_access_key": "a", "aws_secret_key": "b", "aws_session_token": "c"}
+        with patch("cohere.aws_client.get_url", address):
+            yield getattr(cohere, self._name)(timeout=timeout_s, **given)
+
+
+def _with_host(request: Any) -> None:
+    request.headers["host"] = urlsplit(request.url).netloc
+
+
+class _Oci:
+    """Opens a client of this name whose requests go to the loopback server, unsigned."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @contextmanager
+    def client(self, url: str, timeout_s: float) -> Iterator[Any]:
+        """Yield the client. OCI's own package, which only signs the requests, is not needed."""
+        signer = SimpleNamespace(do_request_sign=_with_host)
+        signers = SimpleNamespace(InstancePrincipalsSecurityTokenSigner=lambda: signer)
+        oci = SimpleNamespace(auth=SimpleNamespace(signers=signers))
+        module = "cohere.oci_client"
+        with (
+            patch(f"{module}.lazy_oci", lambda: oci),
+            patch(f"{module}.get_oci_url", lambda region, endpoint: f"{url}/20231130/actions/{endpoint}"),
+        ):
+            yield getattr(cohere, self._name)(
+                auth_type="instance_principal", oci_region="r", oci_compartment_id="c", timeout=timeout_s
+            )
+
+
+def _frames(*events: dict[str, Any], reason: str = "COMPLETE", **answer: Any) -> list[bytes]:
+    """Return a stream of Bedrock; the token counts come with the last event."""
+    end = {"event_type": "stream-end", "finish_reason": reason, "is_finished": True, **METRICS}
+    whole = {"response_id": "r1", "generation_id": "g1", "finish_reason": reason, **answer}
+    return [aws_events.chunk({"is_finished": False, **event}) for event in events] + [
+        aws_events.chunk({**end, "response": whole})
+    ]
+
+
+_SYNC_ONLY: Final[dict[str, Any]] = {"async_calls": {}, "async_forms": {}}
+"""Cohere has no asynchronous clients for other clouds."""
+_WARNS: Final = ("ignore:unclosed <socket:ResourceWarning",)
+"""The clients for other clouds replace the response's stream, and leave its connection to the garbage collector."""
+
+
+def _aws(title: str, name: str) -> Adapter:
+    words = [{"event_type": "text-generation", "text": word} for word in WORDS]
+    calls = {"event_type": "tool-calls-generation", "tool_calls": _CALLS_V1["tool_calls"]}
+    return replace(
+        V1,
+        title=title,
+        client=_Aws(name).client,
+        **{**_forms(CHAT_V1), **_SYNC_ONLY},
+        answer=Wire(
+            whole=json.dumps({**_TEXT_V1, "meta": None}).encode(),
+            headers=COUNTED,
+            chunks=_frames(*words, text=ANSWER),
+            stream_type=aws_events.CONTENT_TYPE,
+        ),
+        tools=Wire(
+            whole=json.dumps({**_CALLS_V1, "meta": None}).encode(),
+            headers=COUNTED,
+            chunks=_frames(calls, text="", tool_calls=_CALLS_V1["tool_calls"]),
+            stream_type=aws_events.CONTENT_TYPE,
+        ),
+        warns=_WARNS,
+    )
+
+
+_OCI_USAGE: Final = {"inputTokens": 120, "completionTokens": 34}
+_OCI_TEXTS: Final = [{"message": {"content": [{"type": "TEXT", "text": word}]}} for word in WORDS]
+
+
+def _oci_answer(reason: str, **message: Any) -> bytes:
+    answer = {"id": "c1", "message": {"role": "ASSISTANT", **message}, "finishReason": reason, "usage": _OCI_USAGE}
+    return json.dumps({"chatResponse": answer}).encode()
+
+
+_OCI_V2: Final = replace(
+    V2,
+    title="cohere on OCI",
+    client=_Oci("OciClientV2").client,
+    **{**_forms(CHAT), **_SYNC_ONLY},
+    answer=Wire(
+        whole=_oci_answer("COMPLETE", content=[{"type": "TEXT", "text": ANSWER}]),
+        chunks=openai_wire.events([*_OCI_TEXTS, {"finishReason": "COMPLETE", "usage": _OCI_USAGE}], done=False),
+    ),
+    tools=Wire(whole=_oci_answer("TOOL_CALL", toolCalls=_calls()), chunks=()),
+    without={f"{form}/tool calls": "the client leaves them out" for form in ("stream", "raw stream")},
+    varies=r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    warns=_WARNS,
+)
+CLOUDS: Final = [
+    *([_OCI_V2] if hasattr(cohere, "OciClientV2") else []),
+    _aws("cohere on Bedrock", "BedrockClient"),
+    _aws("cohere on SageMaker", "SagemakerClient"),
+]

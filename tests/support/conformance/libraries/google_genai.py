@@ -6,8 +6,10 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
+import google.auth.credentials
 from google import genai
 
 from conformance.adapter import Adapter, Expected, Wire
@@ -34,12 +36,40 @@ _ASKED: Final[dict[str, Any]] = {"model": MODEL, "contents": QUESTION}
 _CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place": "Paris"}), ("get_time", {}))
 
 
-def _made(url: str, timeout_s: float) -> genai.Client:
+def _options(url: str, timeout_s: float) -> Any:
     timeout_ms = int(timeout_s * 1000)
     options: Any = {"base_url": url, "timeout": timeout_ms, "client_args": _VERIFY, "async_client_args": _VERIFY}
     if "retry_options" in genai.types.HttpOptions.model_fields:
         options["retry_options"] = {"attempts": 1}
-    return genai.Client(api_key="none", vertexai=False, http_options=options)
+    return options
+
+
+def _made(url: str, timeout_s: float) -> genai.Client:
+    return genai.Client(api_key="none", vertexai=False, http_options=_options(url, timeout_s))
+
+
+def _made_on_vertex(url: str, timeout_s: float) -> genai.Client:
+    credentials: Any = google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]
+    credentials.token = "none"
+    options = _options(url, timeout_s)
+    return genai.Client(vertexai=True, project="p", location="l", credentials=credentials, http_options=options)
+
+
+@contextmanager
+def vertex_client(url: str, timeout_s: float) -> Iterator[Any]:
+    """Yield a client for Vertex AI."""
+    made = _made_on_vertex(url, timeout_s)
+    yield made
+    made.close()
+
+
+@asynccontextmanager
+async def async_vertex_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
+    """Yield the asynchronous part of a client for Vertex AI."""
+    made = _made_on_vertex(url, timeout_s)
+    yield made.aio
+    await made.aio.aclose()
+    made.close()
 
 
 @contextmanager
@@ -175,5 +205,14 @@ ADAPTERS: Final = (
         expected=_expected(),
         needs={"plain": "interactions", "stream": "interactions"},
         warns=_WARNS,
+    ),
+)
+CLOUDS: Final = (
+    replace(
+        ADAPTERS[0],
+        title="google-genai on Vertex",
+        client=vertex_client,
+        async_client=async_vertex_client,
+        expected=replace(_expected(), provider="gcp.vertex_ai"),
     ),
 )

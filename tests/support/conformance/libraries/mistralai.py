@@ -133,3 +133,67 @@ CONVERSATIONS: Final = replace(
 )
 
 ADAPTERS: Final = (CHATS, CONVERSATIONS)
+
+
+def _cloud(title: str, modules: tuple[str, ...], name: str, provider: str, **given: Any) -> Adapter | None:
+    """Return the adapter of a cloud's client, in the first of these modules that exists; None if there is none."""
+    for module in modules:
+        try:
+            kind: Any = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+
+        def client(url: str, timeout_s: float, kind: Any = kind) -> Any:
+            made = kind(server_url=url, **given)
+            made.sdk_configuration.timeout_ms = int(timeout_s * 1000)
+            return made
+
+        return replace(CHATS, title=title, client=client, async_client=client, expected=openai_wire.expected(provider))
+    return None
+
+
+_AZURE: Final = _cloud(
+    "mistralai on Azure",
+    ("mistralai.azure.client", "mistralai_azure"),
+    "MistralAzure",
+    "azure.ai.inference",
+    api_key="none",
+)
+_GCP: Final = _cloud(
+    "mistralai on Vertex",
+    ("mistralai.gcp.client", "mistralai_gcp"),
+    "MistralGCP",
+    "gcp.vertex_ai",
+    access_token="none",
+    project_id="p",
+)
+
+
+def _fill(client: Any, seen: Sighting) -> None:
+    seen.read(client.fim.complete(model=MODEL, prompt=QUESTION))
+
+
+async def _fill_async(client: Any, seen: Sighting) -> None:
+    seen.read(await client.fim.complete_async(model=MODEL, prompt=QUESTION))
+
+
+def _fill_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(client.fim.stream(model=MODEL, prompt=QUESTION))
+    return Opened(stream, lambda: stream.__exit__(None, None, None))
+
+
+async def _fill_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
+    stream = seen.saw(await client.fim.stream_async(model=MODEL, prompt=QUESTION))
+    return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
+
+
+_GCP_FILL: Final = _GCP and replace(
+    _GCP,
+    title="mistralai fill-in on Vertex",
+    calls={"plain": _fill},
+    async_calls={"plain": _fill_async},
+    forms={"stream": _fill_stream},
+    async_forms={"stream": _fill_stream_async},
+    expected=replace(_GCP.expected, span_name=f"text_completion {MODEL}"),
+)
+CLOUDS: Final = [adapter for adapter in (_AZURE, _GCP, _GCP_FILL) if adapter is not None]

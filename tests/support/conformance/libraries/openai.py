@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -142,3 +143,60 @@ RESPONSES: Final = replace(
 )
 
 ADAPTERS: Final = (CHATS, RESPONSES)
+
+
+def _cloud(adapter: Adapter, title: str, provider: str, make: Callable[..., Any]) -> Adapter:
+    """Return the adapter of the clients that `make` returns, for a class's name, a URL, and common options."""
+
+    def made(prefix: str) -> Callable[[str, float], Any]:
+        return lambda url, timeout_s: make(prefix, url, max_retries=0, timeout=timeout_s)
+
+    return replace(
+        adapter,
+        title=f"{adapter.title} on {title}",
+        client=made(""),
+        async_client=made("Async"),
+        calls={"plain": adapter.calls["plain"]},
+        async_calls={"plain": adapter.async_calls["plain"]},
+        forms={form: adapter.forms[form] for form in ("stream", "helper stream")},
+        async_forms={form: adapter.async_forms[form] for form in ("stream", "helper stream")},
+        expected=replace(adapter.expected, provider=provider),
+    )
+
+
+def _azure(prefix: str, url: str, **given: Any) -> Any:
+    made = getattr(openai, f"{prefix}AzureOpenAI")
+    return made(azure_endpoint=url, api_key="none", api_version="2026-01-01", **given)
+
+
+def _azure_deployment(prefix: str, url: str, **given: Any) -> Any:
+    made = getattr(openai, f"{prefix}AzureOpenAI")
+    return made(azure_endpoint=url, azure_deployment="mine", api_key="none", api_version="2026-01-01", **given)
+
+
+def _bedrock(prefix: str, url: str, **given: Any) -> Any:
+    made = getattr(openai, f"{prefix}BedrockOpenAI")
+    return made(base_url=f"{url}/openai/v1", api_key="none", aws_region="us-east-1", **given)
+
+
+def _vertex(prefix: str, url: str, **given: Any) -> Any:
+    from openai.providers.vertex import vertex
+
+    provider = vertex(base_url=f"{url}/v1", token_provider=lambda: "none")
+    return getattr(openai, f"{prefix}OpenAI")(provider=provider, **given)
+
+
+CLOUDS: Final = [
+    _cloud(CHATS, "Azure", "azure.ai.openai", _azure),
+    _cloud(CHATS, "an Azure deployment", "azure.ai.openai", _azure_deployment),
+    _cloud(RESPONSES, "Azure", "azure.ai.openai", _azure),
+    *(
+        (
+            _cloud(CHATS, "Bedrock", "aws.bedrock", _bedrock),
+            _cloud(RESPONSES, "Bedrock", "aws.bedrock", _bedrock),
+            _cloud(RESPONSES, "Vertex", "gcp.vertex_ai", _vertex),
+        )
+        if hasattr(openai, "BedrockOpenAI")
+        else ()
+    ),
+]
