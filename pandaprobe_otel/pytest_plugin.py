@@ -56,8 +56,9 @@ _CASSETTE_LINE: Final = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the options, also for the configuration file. Variables need no declaration."""
+    _load_unchanged(pluginmanager)
     group = parser.getgroup("pandaprobe", "evaluation with PandaProbe")
     for name, value, text in OPTIONS:
         full = f"pandaprobe-{name}".rstrip("-")
@@ -67,6 +68,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             kind["action"] = "append"
         group.addoption(f"--{full}", dest=dest, default=None, help=text, **kind)
         parser.addini(dest, text, default=None)
+
+
+def _load_unchanged(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Have our modules loaded as they are. Pytest would rewrite the assertions of every module beside a plugin.
+
+    We have none for it, rewriting takes time, and on Python 3.11 it fails if another thread compiles at that moment. No
+    public function takes a name from pytest's list.
+    """
+    marked: Any = getattr(getattr(pluginmanager, "rewrite_hook", None), "_must_rewrite", None)
+    if isinstance(marked, set):
+        marked.difference_update(("pandaprobe_otel", "pandaprobe_otel_integrations"))
 
 
 @pytest.hookimpl(trylast=True)  # a conftest.py may set environment variables in its own hook

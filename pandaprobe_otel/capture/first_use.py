@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from importlib import import_module
 from typing import Any, Final
 
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
@@ -74,12 +75,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def _begin(quietly: bool) -> bool:
-    # Unless these are loaded, nobody has called init() or opened a pipeline.
-    bootstrap: Any = sys.modules.get("pandaprobe_otel.bootstrap")
-    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline.opening")
-    if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
-        return True
     with loading():
+        # Unless these are loaded, nobody has called init() or opened a pipeline. Another thread may be loading them.
+        bootstrap: Any = _loaded("pandaprobe_otel.bootstrap")
+        pipeline: Any = _loaded("pandaprobe_otel.pipeline.opening")
+        if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
+            return True
         if _is_off():
             return True
         if _asks():
@@ -92,6 +93,10 @@ def _begin(quietly: bool) -> bool:
     if _nobody_traces():
         _logger.warning("pandaprobe-otel: %s", NOTHING_IS_RECORDED)
     return True
+
+
+def _loaded(module: str) -> Any:
+    return import_module(module) if module in sys.modules else None
 
 
 def _is_off() -> bool:

@@ -13,8 +13,14 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Final, Protocol
+
+with suppress(RuntimeError):  # the interpreter is shutting down
+    # It and `logging` hold locks during a fork, which loading needs. So their hooks must run after ours, which waits
+    # for loading: hooks run in the reverse order of their registration.
+    import_module("concurrent.futures.thread")
 
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""

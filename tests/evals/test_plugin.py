@@ -451,3 +451,28 @@ def test_answer(probe, question):
     outcome = run_suite(code)
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
     assert len(outcome.cases) == 3
+
+
+def test_pytest_loads_our_modules_unchanged(tmp_path: Path) -> None:
+    """Pytest rewrites the package of an installed plugin, which takes time and may fail beside threads; ours is not."""
+    about = tmp_path / "beside_ours-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: beside-ours\nVersion: 1\n", encoding="utf-8")
+    (about / "RECORD").write_text(
+        "pandaprobe_otel/__init__.py,,\npandaprobe_otel_integrations/__init__.py,,\n", "utf-8"
+    )
+    (about / "entry_points.txt").write_text(
+        "[pytest11]\npandaprobe = pandaprobe_otel.pytest_plugin\n", encoding="utf-8"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "def test_loaders():\n"
+        "    import pandaprobe_otel.evals.suite, pandaprobe_otel_integrations, sys\n"
+        "    for name in ('pandaprobe_otel.evals.suite', 'pandaprobe_otel_integrations'):\n"
+        "        assert 'Rewriting' not in type(sys.modules[name].__loader__).__name__\n",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:randomly", "-c", os.devnull, "test_it.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
