@@ -375,7 +375,10 @@ def test_an_unrelated_suite_loads_the_stub_alone(tmp_path: Path) -> None:
 import sys
 def test_modules():
     ours = sorted(name for name in sys.modules if name.partition(".")[0].startswith("pandaprobe"))
-    assert ours == ["pandaprobe_otel", "pandaprobe_otel.pytest_plugin"], ours
+    assert ours == [
+        "pandaprobe_otel", "pandaprobe_otel.process", "pandaprobe_otel.process.forks",
+        "pandaprobe_otel.process.lazy_names", "pandaprobe_otel.pytest_plugin",
+    ], ours
     assert not [name for name in ("httpx", "opentelemetry", "pydantic", "orjson") if name in sys.modules]
 """
     (tmp_path / "test_plain.py").write_text(code)
