@@ -89,7 +89,7 @@ class MissingKey(ConfigError, AuthError):
 
 
 class PermissionDenied(PandaProbeError):
-    """The credentials are valid, but do not allow this request."""
+    """The credentials are valid, but they, or the plan, do not allow this request."""
 
 
 class NotFound(PandaProbeError):

@@ -183,7 +183,8 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
         if not was_named and _is_the_apps_own(error):
             reason = f"the module {LIBRARIES[name]} belongs to the app: no library of this name is installed"
             return InstrumentResult(name=name, state="skipped", reason=reason)
-        result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
+        reason = f"{str(error) or type(error).__name__}{_remedy(name, error)}"
+        result = InstrumentResult(name=name, state="failed", reason=reason)
         _logger.warning("%s is not instrumented: %s", name, result.reason)
         return result
 
@@ -204,6 +205,12 @@ def _is_the_apps_own(error: Exception) -> bool:
     conflict = getattr(error, "conflict", None)
     is_absent = conflict is not None and not conflict.found and not conflict.found_any
     return is_absent and not getattr(sys, "frozen", False)
+
+
+def _remedy(name: str, error: Exception) -> str:
+    """Return the command that installs a supported version, if the library is missing or too old."""
+    conflict = getattr(error, "conflict", None)
+    return "" if conflict is None else f' Run: pip install "pandaprobe-otel[{name.replace("_", "-")}]"'
 
 
 def _instrumentor(name: str) -> Any:

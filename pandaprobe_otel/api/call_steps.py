@@ -65,6 +65,8 @@ class Connection:
     retries: int
     rate_limits: RateLimits | None
     organization_id: str | None = None
+    has_key: bool = True
+    """False if requests carry no key because the local server may need none."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     uniform: Callable[[float, float], float] = random.uniform
@@ -149,6 +151,7 @@ def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request)
                     sent_at=sent_at,
                     outcome=outcome,
                     verdict=verdict,
+                    has_key=connection.has_key,
                 )
             )
         if verdict.kind is VerdictKind.RATE_LIMITED:

@@ -173,6 +173,7 @@ def _connection(
         retries=retries,
         rate_limits=rate_limits,
         organization_id=credentials.organization_id,
+        has_key=credentials.api_key != "",
     )
 
 

@@ -29,6 +29,8 @@ from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 # The SQL of these routes reads the token counts of every trace of the project (measured on server 0.5.0).
 _BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})
 
+_NO_KEY: Final = " No API key is set: pass api_key, or set PANDAPROBE_API_KEY."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -40,6 +42,7 @@ class Failure:
     sent_at: datetime
     outcome: Outcome
     verdict: Verdict
+    has_key: bool
 
     @property
     def may_have_happened(self) -> bool:
@@ -57,6 +60,8 @@ def error_of(failure: Failure) -> PandaProbeError:
     match verdict.kind:
         case VerdictKind.AUTH:
             return _auth(failure, said, facts)
+        case VerdictKind.PROJECT if lacks_key(verdict) and not failure.has_key:
+            return AuthError(said + _NO_KEY, **facts)
         case VerdictKind.NOT_FOUND:
             return NotFound(said + _hint_not_found(facts["detail"]), **facts)
         case VerdictKind.PROJECT:
@@ -64,6 +69,8 @@ def error_of(failure: Failure) -> PandaProbeError:
             return InvalidRequest(said + advice, errors=verdict.errors, **facts)
         case VerdictKind.RATE_LIMITED:
             return RateLimited(said + " Too many requests in this minute.", retry_after=verdict.retry_after_s, **facts)
+        case VerdictKind.QUOTA if _is_of_plan(verdict):
+            return PermissionDenied(said, **facts)
         case VerdictKind.QUOTA:
             return QuotaExceeded(said, **facts)
         case VerdictKind.REDIRECTED:
@@ -75,6 +82,13 @@ def error_of(failure: Failure) -> PandaProbeError:
             return ServerError(_server_failed(failure), **facts)
 
 
+def _is_of_plan(verdict: Verdict) -> bool:
+    """Return whether the plan does not include this at all: a new period does not help, unlike with a used-up quota."""
+    return verdict.status == 429 and any(
+        words in verdict.message for words in (" plan allows up to ", " not available ")
+    )
+
+
 def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError:
     if failure.verdict.status == 403:
         return PermissionDenied(said, **facts)
@@ -83,7 +97,7 @@ def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError
     if "expired" in failure.verdict.message.lower():
         return KeyExpired(said, **facts)
     if lacks_key(failure.verdict):
-        said += " No API key is set: pass api_key, or set PANDAPROBE_API_KEY."
+        said += _NO_KEY
     return AuthError(said, **facts)
 
 

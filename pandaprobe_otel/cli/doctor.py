@@ -151,11 +151,17 @@ def _print(report: Report) -> None:
         out.print("[bold]Round trip[/bold] ", end="")
         out.print(report.round_trip.message, markup=False)
         if report.round_trip.clock_ahead_s is not None:
-            out.print(f"  this clock is {report.round_trip.clock_ahead_s:+.1f} s ahead of the server's", markup=False)
+            out.print(f"  {_clocks(report.round_trip.clock_ahead_s)}", markup=False)
     for problem in report.problems:
         out.print(f"Problem ({problem['setting']}): {problem['message']}", markup=False, style="red")
     for note in report.notes:
         out.print(f"Note: {note}", markup=False, style="yellow")
+
+
+def _clocks(ahead_s: float) -> str:
+    if not ahead_s:
+        return "this clock and the server's agree to within about 2 s"
+    return f"this clock is at least {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
 
 
 def _shown(value: object) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Final
 
+from pandaprobe_otel.config.resolve import READ_ELSEWHERE, Config
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.mapping.switches import SWITCHES
 
@@ -15,7 +15,7 @@ _OF_OTHERS: Final = {
     "PANDAPROBE_FLUSH_INTERVAL": "a trace is sent as soon as it is complete",
     "PANDAPROBE_MAX_QUEUE_SIZE": "PANDAPROBE_MAX_QUEUE_BYTES bounds the queue in bytes",
 }
-_OF_THE_COMMANDS: Final = frozenset({"PANDAPROBE_FORMAT", "PANDAPROBE_AUTH_URL", "PANDAPROBE_TIMEOUT"})
+_OF_PYTEST: Final = "PANDAPROBE_PYTEST"
 # Switches of other vendors' instrumentations. Evaluations need the content that they remove.
 _GENERAL: Final = frozenset(switch.name for switch in SWITCHES if switch.is_general)
 _OF_ALL: Final = "Unless capture is set, it keeps inputs and outputs out of all traces too. "
@@ -30,22 +30,19 @@ _LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBU
 
 
 def environment_notes(environ: Mapping[str, str]) -> list[str]:
-    """Return one sentence for each variable that is misspelt, is not read, or removes or truncates content."""
+    """Return one sentence for each variable that is not read, or that removes or truncates content."""
     return [*_unknown(environ), *_without_content(environ), *_cut_off(environ)]
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:
-    known = {setting.env for setting in SETTINGS if setting.env}
+    known = {setting.env for setting in SETTINGS if setting.env} | READ_ELSEWHERE
+    misspelt = {problem.setting for problem in Config.resolve(environ=environ).problems}
     notes: list[str] = []
     for name in sorted(environ):
-        if not name.startswith("PANDAPROBE_") or name in known or name in _OF_THE_COMMANDS:
-            continue
         if name in _OF_OTHERS:
             notes.append(f"{name} is not read by this library: {_OF_OTHERS[name]}.")
-            continue
-        likely = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {likely[0]}?" if likely else ""
-        notes.append(f"{name} is not a setting.{hint}")
+        elif name.startswith("PANDAPROBE_") and name not in known | misspelt and not name.startswith(_OF_PYTEST):
+            notes.append(f"{name} is not a setting.")
     return notes
 
 

@@ -13,6 +13,7 @@ from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.monitors import monitors
 from pandaprobe_otel.cli.options import console
+from pandaprobe_otel.cli.plurals import counted
 from pandaprobe_otel.cli.run_report import report, thresholds_of
 from pandaprobe_otel.cli.scores import scores
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
@@ -106,6 +107,7 @@ def template(client: Client, metric: str, output_format: str) -> None:
 @options_of(RunFilters)
 @click.option("--all", "everything", is_flag=True, help="Evaluate everything in the project.")
 @click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of the matches to evaluate.")
+@click.option("--max-evals", type=click.IntRange(min=0), metavar="N", help="Start nothing if more may be billed.")
 @click.option("--name", help="Label of the run.")
 @click.option("--model", help="Judge model. [default: the server's]")
 @click.option(
@@ -119,6 +121,7 @@ def run(
     traces: Sequence[str],
     sessions: Sequence[str],
     given: dict[str, Any],
+    max_evals: int | None,
     wait: bool,
     wait_timeout: float,
     allow_no_evidence: bool,
@@ -128,7 +131,7 @@ def run(
 ) -> int | None:
     """Start an evaluation run over traces, sessions, the traces that match filters, or everything.
 
-    Each pair of target and metric is billed.
+    Each pair of target and metric is billed. Their number is printed to standard error before the run starts.
     """
     own = {name: value for name, value in named if value is not None}
     metrics = list(dict(named))
@@ -137,11 +140,39 @@ def run(
         raise click.UsageError("--threshold needs --wait")
     if not (traces or sessions or given or options["everything"]):
         raise click.UsageError("nothing to evaluate: pass --trace, --session, a filter such as --tag, or --all")
+    is_share = bool(given) or options["sampling_rate"] is not None
+    _announce(client, metrics, traces, sessions, is_share=is_share, max_evals=max_evals)
     started = client.evaluations.run(metrics, traces=traces or None, session=sessions or None, **given, **options)
     if not wait:
         show(started.state, output_format)
         return None
     return report(started.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
+
+
+def _announce(
+    client: Client,
+    metrics: Sequence[str],
+    traces: Sequence[str],
+    sessions: Sequence[str],
+    *,
+    is_share: bool,
+    max_evals: int | None,
+) -> None:
+    """Print the number of evaluations. Raises UsageError if there may be more than `max_evals`."""
+    of_sessions = {metric.name for metric in client.evaluations.session_metrics()}.issuperset(metrics)
+    if traces or (sessions and of_sessions):
+        targets = len({*traces} or {*sessions})
+    elif of_sessions:
+        targets = client.sessions.list(limit=1).total
+    else:
+        targets = sum(client.traces.list(limit=1, session_id=session).total for session in sessions or (None,))
+    most = "at most " if is_share and not traces else ""
+    what = "session" if of_sessions else "trace"
+    total = targets * len(metrics)
+    line = f"{most}{counted(targets, what)} × {counted(len(metrics), 'metric')} = {counted(total, 'evaluation')}"
+    if max_evals is not None and total > max_evals:
+        raise click.UsageError(f"{line}, more than --max-evals={max_evals}: nothing was started.")
+    click.echo(f"{line}, billed", err=True)
 
 
 evals.add_command(run)

@@ -66,8 +66,8 @@ def libraries(config: Config) -> list[Library]:
 def _distributions() -> dict[str, str]:
     """Return the distribution of each integration.
 
-    The extras name the distribution. The name of a module is not enough, since several distributions share modules such
-    as `google`.
+    The extras name the distribution: the one with the extra's own name, else the first. The name of a module is not
+    enough, since several distributions share modules such as `google`.
     """
     try:
         required = requires("pandaprobe-otel") or ()
@@ -76,7 +76,9 @@ def _distributions() -> dict[str, str]:
     found: dict[str, str] = {}
     for line in required:
         if match := _EXTRA.match(line):
-            found.setdefault(match["extra"].replace("-", "_"), match["distribution"])
+            extra, distribution = match["extra"], match["distribution"]
+            name = extra.replace("-", "_")
+            found[name] = distribution if distribution == extra else found.get(name, distribution)
     return found
 
 

@@ -10,9 +10,11 @@ from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.request_outcome import Request, Transport
-from pandaprobe_otel.transport.verdict import VerdictKind, judge
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge, lacks_key
 
 NO_KEY: Final = "the endpoint requires an API key, but none is set: set PANDAPROBE_API_KEY"
+_NO_NAME: Final = "/"
+"""Name that no project can have, so that the request creates none."""
 
 
 class KeyState(StrEnum):
@@ -55,25 +57,31 @@ def require_key(endpoint: str, api_key: str) -> None:
 
 def check_key_at(endpoint: str, api_key: str) -> KeyCheck:
     """Check a key over a new connection."""
-    transport = HttpTransport(endpoint, {"X-API-Key": api_key} if api_key else {})
+    transport = HttpTransport(endpoint, {"X-API-Key": api_key} if api_key else {"X-Project-Name": _NO_NAME})
     try:
-        check = check_key(transport)
+        check = check_key(transport, has_key=bool(api_key))
     finally:
         transport.close()
-    if api_key or check.state not in (KeyState.GOOD, KeyState.REFUSED):
-        return check
-    message = "the endpoint needs no key" if check.state is KeyState.GOOD else f"{NO_KEY} ({check.message})"
-    return replace(check, message=message)
+    return replace(check, message=f"{endpoint}: {check.message}") if check.state is KeyState.UNREACHABLE else check
 
 
-def check_key(transport: Transport, *, timeout_s: float = 10.0) -> KeyCheck:
-    """Request traces without naming a project. `transport` sends the key as X-API-Key, but no X-Project-Name.
+def _is_open(verdict: Verdict) -> bool:
+    return verdict.kind is VerdictKind.PROJECT and not lacks_key(verdict)
+
+
+def check_key(transport: Transport, *, has_key: bool = True, timeout_s: float = 10.0) -> KeyCheck:
+    """Request traces of no project. `transport` sends the key as X-API-Key, but no X-Project-Name.
 
     The server checks the key first and the project second (measured on 0.5.0). 401 means an invalid key; 422 about the
-    project means a valid one. A request that named the project would create it.
+    project means a valid one. A request that named the project would create it. Without a key, `transport` sends a name
+    that no project can have: only a server that needs no key refuses the name itself.
     """
     verdict = judge(transport.send(Request(method="GET", path="/traces", timeout_s=timeout_s)))
     match verdict.kind:
+        case VerdictKind.AUTH | VerdictKind.PROJECT if not has_key and not _is_open(verdict):
+            return KeyCheck(state=KeyState.REFUSED, message=f"{NO_KEY} ({verdict.message})")
+        case VerdictKind.PROJECT | VerdictKind.DELIVERED if not has_key:
+            return KeyCheck(state=KeyState.GOOD, message="the endpoint needs no key")
         case VerdictKind.PROJECT | VerdictKind.DELIVERED:
             return KeyCheck(state=KeyState.GOOD, message="the endpoint accepts the key")
         case VerdictKind.AUTH:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -11,16 +12,21 @@ from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
+    from pandaprobe_otel.transport.http import HttpTransport
 
 _TIMEOUT_S: Final = 20.0
 _NAME: Final = "pandaprobe-otel doctor"
+_DATE_LAGS_S: Final = 2.0
+"""Longest time by which a Date header may lag behind the server's clock: it has whole seconds, and uvicorn renews it
+once a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTrip:
     """Result of sending a trace and reading it back: the duration, and the lead of this clock.
 
-    `clock_ahead_s` is exact to about a second, the unit of the server's Date header. None: the header was missing.
+    `clock_ahead_s` is the smallest lead that the server's Date headers allow; 0 if the clocks may agree, None without
+    headers.
     """
 
     arrived: bool
@@ -43,6 +49,7 @@ def round_trip(config: Config) -> RoundTrip:
     from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
+    is_empty = _is_empty(config)
     pipeline = ExportPipeline(config, counts_starts=True)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
@@ -57,21 +64,43 @@ def round_trip(config: Config) -> RoundTrip:
     if not delivered or not status.traces_delivered:
         why = status.last_error or "no answer came in time"
         return RoundTrip(arrived=False, message=f"the trace was not delivered: {why}", trace_id=trace_id)
-    return _read_back(config, trace_id, begun)
+    trip = _read_back(config, trace_id, begun)
+    hint = f"; project {config.project_name!r} had no traces before: is this its name?" if is_empty else ""
+    return replace(trip, message=f"{trip.message}{hint}")
+
+
+def _is_empty(config: Config) -> bool:
+    """Return whether the project has no traces, as a new one: a misspelt name makes a new project."""
+    from pandaprobe_otel.transport.request_outcome import Answer, Request
+    from pandaprobe_otel.transport.server_text import json_object
+
+    transport = _transport(config)
+    try:
+        answer = transport.send(Request(method="GET", path="/traces?limit=1", timeout_s=5.0))
+    finally:
+        transport.close()
+    return isinstance(answer, Answer) and answer.status == 200 and json_object(answer.body).get("total") == 0
+
+
+def _transport(config: Config) -> HttpTransport:
+    from pandaprobe_otel.transport.headers import api_key_headers
+    from pandaprobe_otel.transport.http import HttpTransport
+
+    return HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 
 
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
-    from pandaprobe_otel.transport.headers import api_key_headers
-    from pandaprobe_otel.transport.http import HttpTransport
     from pandaprobe_otel.transport.request_outcome import Answer, Request
 
-    transport = HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
+    transport = _transport(config)
     try:
         ahead: float | None = None
+        clock = _ClockDifference()
         while time.monotonic() < begun + _TIMEOUT_S:
+            sent_at = time.time()
             answer = transport.send(Request(method="GET", path=f"/traces/{trace_id}", timeout_s=5.0))
             if isinstance(answer, Answer):
-                ahead = _clock_ahead(answer.headers.get("date"))
+                ahead = clock.ahead_s(answer.headers.get("date"), sent_at, time.time())
                 if answer.status == 200:
                     seconds = round(time.monotonic() - begun, 2)
                     message = f"trace {trace_id} was there after {seconds} s"
@@ -85,10 +114,18 @@ def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
     return RoundTrip(arrived=False, message=message, trace_id=trace_id, clock_ahead_s=ahead)
 
 
-def _clock_ahead(date: str | None) -> float | None:
-    if date is None:
-        return None
-    try:
-        return round(time.time() - parsedate_to_datetime(date).timestamp(), 1)
-    except (TypeError, ValueError):
-        return None
+class _ClockDifference:
+    """Bounds on the lead of this clock over the server's, narrowed by each answer."""
+
+    def __init__(self) -> None:
+        self._least_s, self._most_s = -math.inf, math.inf
+
+    def ahead_s(self, date: str | None, sent_at: float, received_at: float) -> float | None:
+        """Return the smallest lead that all Date headers so far allow."""
+        try:
+            server = parsedate_to_datetime(date or "").timestamp()
+        except (TypeError, ValueError):
+            return None
+        self._least_s = max(self._least_s, sent_at - server - _DATE_LAGS_S)
+        self._most_s = min(self._most_s, received_at - server)
+        return round(max(self._least_s, 0.0) + min(self._most_s, 0.0), 1)

@@ -27,6 +27,19 @@ _PLACEHOLDER_KEY = re.compile(
     r"sk_pp_(?:x{3,}|\.{2,}|your.*))",
     re.IGNORECASE,
 )
+_PREFIX: Final = "PANDAPROBE_"
+_VARIABLES: Final = frozenset(setting.env for setting in SETTINGS if setting.env)
+READ_ELSEWHERE: Final = frozenset(
+    f"{_PREFIX}{name}"
+    for name in (
+        *("BATCH_SIZE", "FLUSH_INTERVAL", "MAX_QUEUE_SIZE", "FORMAT", "AUTH_URL", "TIMEOUT", "REFLECT_WORKSPACE"),
+        *("JUDGE_KEY", "MCP_TOKEN", "GATEWAY_TOKEN"),
+    )
+)
+"""Variables of the official SDK, and of commands of ours."""
+_ALIKE: Final = 0.73
+"""Likeness from which an unknown variable is taken for a misspelt one: 0.74 for PROJECT and PROJECT_NAME, but 0.72 for
+PROJECT_ID, which may be a variable of the app."""
 _SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
 
 
@@ -138,6 +151,7 @@ class Config:
         for setting in SETTINGS:
             value, source = _resolve_one(setting, arguments or {}, env, from_file, problems)
             values[setting.name], sources[setting.name] = value, source
+        problems += _misspelt(env)
         _check_key(values, sources, problems)
         _keep_apart(values, sources, problems)
         return cls(**values, sources=sources, problems=tuple(problems))
@@ -235,6 +249,23 @@ def _given(
         if from_file.get(key) not in (None, ""):
             return from_file[key], f"{_default_file()} ({key})"
     return setting.default, "default"
+
+
+def _misspelt(env: Mapping[str, str]) -> list[Problem]:
+    """Return a problem for each variable that is probably meant to be a setting's."""
+    names = [name for name in env if name.startswith(_PREFIX)]
+    if _VARIABLES.issuperset(names):
+        return []
+    from difflib import get_close_matches  # loaded only for a variable that is no setting's
+
+    endings = [name.removeprefix(_PREFIX) for name in _VARIABLES]
+    problems: list[Problem] = []
+    for name in sorted({*names} - _VARIABLES - READ_ELSEWHERE):
+        likely = get_close_matches(name.removeprefix(_PREFIX), endings, n=1, cutoff=_ALIKE)
+        if likely:
+            message = f"{name} is not a setting and has no effect. Did you mean {_PREFIX}{likely[0]}?"
+            problems.append(Problem(setting=name, message=message))
+    return problems
 
 
 def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:

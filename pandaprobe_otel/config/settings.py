@@ -166,7 +166,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "verify",
         parsers.read_rate,
         default=0.0,
-        doc="Share of delivered traces to look up afterwards. A trace that the server has lost is sent again.",
+        doc="Share of delivered traces to look up after 20 seconds. A trace that the server has lost is sent again. "
+        "Neither `flush()` nor the end of the process waits for it.",
     ),
     _flag(
         "handle_sigterm",

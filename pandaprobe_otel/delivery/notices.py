@@ -10,7 +10,7 @@ from typing import Any, Final
 
 REPEAT_AFTER_S: Final = 3600.0
 """Time after which a continuing cause is logged again."""
-COMES_BACK_AFTER_S: Final = 60.0
+COMES_BACK_AFTER_S: Final = 10.0
 """Shortest time between two log lines of a cause that comes and goes."""
 MOST_CAUSES: Final = 200
 """Bound on distinguished causes. A cause may contain the server's words, which may differ each time."""
@@ -18,9 +18,9 @@ MOST_CAUSES: Final = 200
 logger = logging.getLogger("pandaprobe_otel")
 
 _LINES: Final = {
-    "rate": "PandaProbe limits the rate ({words}): another client uses this API key too. Traces wait and are sent "
-    "later.",
-    "outage": "PandaProbe cannot be reached ({words}). Traces wait and are sent later.",
+    "rate": "PandaProbe limits the rate ({words}): another client uses this API key too. {waiting}",
+    "outage": "PandaProbe cannot be reached at {endpoint} ({words}). {waiting}",
+    "failing": "PandaProbe fails at {endpoint} ({words}). {waiting}",
     "queue_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the memory for waiting "
     "traces is used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
     "spool_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the spool is full "
@@ -40,25 +40,37 @@ _LINES: Final = {
     "lost": "PandaProbe accepted trace {request.trace_id} and then lost it; it is sent once more.",
 }
 _ERROR_LINES: Final = {
-    "quota": "PandaProbe's quota is used up ({words}). Traces wait. Upgrade the plan, or lower sample_rate.",
-    "auth": "PandaProbe refuses these settings ({words}). Check PANDAPROBE_API_KEY, PANDAPROBE_PROJECT_NAME and "
-    "PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). Traces wait and are sent later.",
-    "no_key": "The PandaProbe at this endpoint requires an API key, and none is set: set PANDAPROBE_API_KEY. Traces "
-    "wait and are sent later.",
+    "quota": "PandaProbe's quota is used up ({words}). Upgrade the plan, or lower sample_rate. {waiting}",
+    "auth": "PandaProbe at {endpoint} refuses these settings ({words}). Check PANDAPROBE_API_KEY, "
+    "PANDAPROBE_PROJECT_NAME and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`). {waiting}",
+    "no_key": "PandaProbe at {endpoint} requires an API key and got none: set PANDAPROBE_API_KEY. {waiting}",
     "fault": "Delivery of a trace failed inside pandaprobe-otel ({error}); please report this. The trace is dropped.",
-    "stumbled": "Delivery failed inside pandaprobe-otel ({error}); please report this. Traces wait and are sent later.",
+    "stumbled": "Delivery failed inside pandaprobe-otel ({error}); please report this. {waiting}",
     "refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. Its {request.span_count} spans are "
     "dropped.",
     "score_refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. The score {request.name!r} is "
     "dropped.",
 }
+_ENDS: Final = {
+    "outage": "PandaProbe answers again at {endpoint}. Waiting traces are sent.",
+    "auth": "PandaProbe at {endpoint} accepts these settings again. Waiting traces are sent.",
+    "quota": "PandaProbe accepts traces again: its quota is no longer used up. Waiting traces are sent.",
+}
+"""Lines at the level INFO for the ends of causes."""
+IN_MEMORY: Final = "Traces wait in memory until the process ends; set PANDAPROBE_SPOOL_DIR to keep them."
+IN_SPOOL: Final = "Traces wait in the spool and are sent later."
+IN_FILE: Final = "Traces that are not sent stay in the file."
 
 
 class Notices:
-    """Logger of causes: each at most once a minute, and once an hour while it continues."""
+    """Logger of causes: each at most every ten seconds, and once an hour while it continues; and of their ends."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], *, endpoint: str = "its endpoint", waiting: str = IN_MEMORY
+    ) -> None:
+        """`waiting`: where traces wait, as a sentence."""
         self._monotonic = monotonic
+        self._facts = {"endpoint": endpoint, "waiting": waiting}
         self.reset()
 
     def reset(self) -> None:
@@ -73,7 +85,7 @@ class Notices:
         return len(self._quiet_until)
 
     def say(self, cause: str, message: str, *, level: int = logging.WARNING) -> None:
-        """Log `message`, unless this cause was logged within the minute, or within the hour and is not over."""
+        """Log `message`, unless this cause was logged within ten seconds, or within the hour and is not over."""
         now = self._monotonic()
         with self._lock:
             cause = self._told_apart(cause, now)
@@ -86,16 +98,19 @@ class Notices:
     def report(self, line: str, *, cause: str | None = None, **values: Any) -> None:
         """Log a line about delivery. `cause`: name of its cause, if it is not the name of the line."""
         is_error = line in _ERROR_LINES
-        message = (_ERROR_LINES if is_error else _LINES)[line].format(**values)
+        message = (_ERROR_LINES if is_error else _LINES)[line].format(**self._facts, **values)
         self.say(cause or line, message, level=logging.ERROR if is_error else logging.WARNING)
 
     def over(self, cause: str) -> None:
-        """End a cause: if it returns, it is logged again, but not within the minute."""
+        """End a cause, and log that. If the cause returns, it is logged again, but not within ten seconds."""
         if cause not in self._said_at:
             return
         with self._lock:
-            if (said_at := self._said_at.pop(cause, None)) is not None:
+            said_at = self._said_at.pop(cause, None)
+            if said_at is not None:
                 self._quiet_until[cause] = said_at + COMES_BACK_AFTER_S
+        if said_at is not None and cause in _ENDS:
+            logger.info("%s", _ENDS[cause].format(**self._facts))
 
     def _told_apart(self, cause: str, now: float) -> str:
         """Return the cause; if there are too many, return only its kind.

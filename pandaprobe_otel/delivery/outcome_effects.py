@@ -229,7 +229,8 @@ class OutcomeEffects:
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
-        self._notices.report("outage", words=verdict.message)
+        line = "outage" if verdict.status is None else "failing"
+        self._notices.report(line, cause="outage", words=verdict.message)
         wait_s = 0.0 if self.blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
         if job.request.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
             job.in_doubt = True

@@ -13,7 +13,7 @@ import orjson
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.notices import IN_FILE, Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
@@ -64,7 +64,7 @@ def send_file(
             outbox=Outbox(1 << 40),
             bucket=bucket or LeasedBucket(),
             ledger=ledger,
-            notices=Notices(time.monotonic),
+            notices=Notices(time.monotonic, waiting=IN_FILE),
             project=project,
         ),
         transport=transport,

@@ -25,7 +25,7 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
 from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.sender_pool import SenderPool
@@ -80,13 +80,13 @@ class ExportPipeline:
         self._monotonic = monotonic
         self._is_forked = False
         self._ledger = Ledger()
-        self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._timing = timing or Timing()
         self._is_gateway = is_gateway
         self._delivers = False
         self._has_spool = config.spool is not None and can_keep_a_spool()
         self._inherits = self._has_spool and is_something_left(config)
+        self._notices = Notices(monotonic, endpoint=config.endpoint, waiting=IN_SPOOL if self._has_spool else IN_MEMORY)
         self._senders = open_sender_pool(
             config,
             has_spool=self._has_spool,

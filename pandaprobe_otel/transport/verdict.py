@@ -91,8 +91,14 @@ def _delivered(status: int) -> Verdict:
 
 
 def lacks_key(verdict: Verdict) -> bool:
-    """Return whether a request was refused because it had no key, by the server's message (measured on 0.5.0)."""
-    return verdict.status == 401 and "missing credentials" in verdict.message.lower()
+    """Return whether a request that named a project was refused because it had no key (measured on 0.5.0).
+
+    A server without sign-in answers with 422 about the project: the name of a project counts only beside a key.
+    """
+    words = verdict.message.lower()
+    return (verdict.status == 401 and "missing credentials" in words) or (
+        verdict.status == 422 and "project scope required" in words
+    )
 
 
 def _wait(status: int, headers: Mapping[str, str]) -> float | None:

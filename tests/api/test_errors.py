@@ -29,6 +29,7 @@ from scripted_api import FAILED, ScriptedApi, Told
 
 SCOPE = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."
 TRACES = "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
+MEMBERS = "Your HOBBY plan allows up to 2 member(s). Please upgrade to invite more."
 NOW = datetime.now(UTC)
 NO_INTEGER = {"field": "query -> limit", "message": "Input should be a valid integer"}
 
@@ -60,7 +61,12 @@ def refused(status: int, detail: Any, **more: Any) -> Told:
         (refused(402, "Payment required"), QuotaExceeded, "Upgrade the plan"),
         (refused(429, TRACES), QuotaExceeded, "Upgrade the plan"),
         (refused(429, TRACES.replace("traces", "trace_evals")), QuotaExceeded, "trace_evals limit (100)"),
-        (refused(429, "Monitoring is not available on your HOBBY plan. Please upgrade."), QuotaExceeded, "Monitoring"),
+        (
+            refused(429, "Monitoring is not available on your HOBBY plan. Please upgrade."),
+            PermissionDenied,
+            "Monitoring",
+        ),
+        (refused(429, MEMBERS), PermissionDenied, "2 member(s)"),
         (refused(429, "Your subscription is not active."), QuotaExceeded, "subscription"),
         (Told(status=429, body={"error": "Rate limit exceeded: 200 per 1 minute"}), RateLimited, "in this minute"),
         (FAILED, ServerError, "the server failed (500 Internal Server Error)"),
@@ -122,6 +128,14 @@ async def test_a_recorded_wrong_key(connect: Connect) -> None:
         with pytest.raises(InvalidRequest, match="Project scope required"):
             await settled(client.traces.list())
         with pytest.raises(InvalidRequest, match="X-Project-Name must start and end"):
+            await settled(client.traces.list())
+
+
+async def test_a_local_server_that_requires_a_key(connect: Connect) -> None:
+    """Without a key, the server's refusal of the project means the missing key."""
+    with ScriptedApi().tell("GET /traces", refused(422, SCOPE)) as api:
+        client = connect(api.url, api_key=None)
+        with pytest.raises(AuthError, match="set PANDAPROBE_API_KEY"):
             await settled(client.traces.list())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from both_clients import Connect, operations_of, rows_of, settled, unblocked
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.errors import InvalidRequest, NotFound, PandaProbeError, QuotaExceeded
+from pandaprobe_otel.errors import InvalidRequest, NotFound, PandaProbeError, PermissionDenied
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -303,7 +303,7 @@ async def test_invitations(client: Any) -> None:
     """Invitations are refused, since the local server has one user; test_scripted.py tests successful ones."""
     members = client.organizations.members
     (mine, *_) = await settled(client.organizations.list())
-    with pytest.raises(QuotaExceeded, match=r"DEVELOPMENT plan allows up to 1 member"):
+    with pytest.raises(PermissionDenied, match=r"DEVELOPMENT plan allows up to 1 member"):
         await settled(members.invite("a@example.org", organization_id=mine.id))
     with pytest.raises(NotFound):
         await settled(members.revoke_invitation(uuid4(), organization_id=mine.id))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from both_clients import Connect, settled
-from pandaprobe_otel.errors import InvalidRequest, NotFound, PermissionDenied, QuotaExceeded
+from pandaprobe_otel.errors import InvalidRequest, NotFound, PermissionDenied
 from recorded_api import LOCALLY_RECORDED_AT, SPAN_TIME, recorded_locally, trace_id
 
 INVITATION = trace_id(77)
@@ -119,7 +119,7 @@ async def test_members_and_invitations(connect: Connect) -> None:
             await settled(part.set_role(me.id, "MEMBER", **where))
         with pytest.raises(PermissionDenied, match="Cannot remove an OWNER"):
             await settled(part.remove(me.id, **where))
-        with pytest.raises(QuotaExceeded, match="allows up to 1 member"):
+        with pytest.raises(PermissionDenied, match="allows up to 1 member"):
             await settled(part.invite("a@example.org", role="ADMIN", **where))
         invitations = await settled(part.invitations(organization.id))
         with pytest.raises(NotFound):

@@ -237,6 +237,12 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert command.json("evals", "runs", "list", "--all")["total"] == 3
     assert "deleted run" in command.table("evals", "runs", "delete", started["id"], "--delete-scores")
     command.table("evals", "runs", "create", "-m", "confidence", "--all")
+    assert "1 trace × 1 metric = 1 evaluation, billed" in command.error_output
+    many = ("-m", "confidence", "-m", "coherence", "--tag", "a", "--max-evals", "1")
+    command.table("evals", "run", *many, code=ExitCode.VALIDATION)
+    assert "at most 1 trace × 2 metrics = 2 evaluations, more than --max-evals=1" in command.error_output
+    command.table("evals", "run", "-m", "agent_reliability", "--session", "s-1")
+    assert "1 session × 1 metric = 1 evaluation, billed" in command.error_output
 
 
 def test_evaluations_of_sessions(command: Command, trace: str) -> None:

@@ -14,7 +14,7 @@ from pandaprobe_otel.cli.doctor import masked
 from pandaprobe_otel.cli.inventory import installed_version
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.local import LocalServer
-from scripted_api import ScriptedApi, Told
+from scripted_api import Asked, ScriptedApi, Told
 
 KEY = "sk_pp_0123456789abcdef0123456789abcdef"
 SCOPE = {"detail": "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."}
@@ -46,6 +46,7 @@ def test_versions_are_those_of_the_library_and_not_of_its_neighbours(tmp_path: P
     """Each library is shown with its own version, even if distributions share a module such as `google`."""
     _, report = doctor("--offline", home=tmp_path)
 
+    assert {library["name"]: library["installed"] for library in report["libraries"]}["mcp"] == installed_version("mcp")
     for library in report["libraries"]:
         distribution = {"google_genai": "google-genai", "google_adk": "google-adk", "openai": "openai"}.get(
             library["name"]
@@ -140,6 +141,31 @@ def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     assert (code, report["key"]["state"]) == (5, "unreachable")
     assert "refused" in report["key"]["message"].lower()
+    assert closed in report["key"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "detail"), [(401, "Missing credentials. Provide X-API-Key header."), (422, SCOPE["detail"])]
+)
+def test_a_server_on_this_machine_that_requires_a_key(tmp_path: Path, status: int, detail: str) -> None:
+    """Without a key, a server that requires one is not taken for an open one, and the message names the variable."""
+    with ScriptedApi() as server:
+        server.tell("GET /traces", Told(status=status, body={"detail": detail}))
+        code, report = doctor(home=tmp_path, PANDAPROBE_ENDPOINT=server.url)
+
+    assert (code, report["key"]["state"]) == (2, "refused")
+    assert "set PANDAPROBE_API_KEY" in report["key"]["message"]
+
+
+def test_an_open_server_is_recognised_without_creating_a_project(tmp_path: Path) -> None:
+    """Without a key, an open local server is reported as one, and gets no new project."""
+    with LocalServer() as server:
+        before = _projects(server)
+        code, report = doctor(home=tmp_path, PANDAPROBE_ENDPOINT=server.url)
+        after = _projects(server)
+
+    assert (code, report["key"]["state"], report["key"]["message"]) == (0, "good", "the endpoint needs no key")
+    assert after == before
 
 
 @pytest.mark.parametrize("key", ["", "your-api-key", "<key>"])
@@ -163,19 +189,24 @@ def test_a_bad_setting_is_told_with_its_source(tmp_path: Path) -> None:
 
 
 def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
-    """A variable that the library does not read is noted, with the probably intended one."""
-    _, report = doctor(
+    """A misspelt variable is a problem that names the intended one; one that the library does not read is noted."""
+    code, report = doctor(
         "--offline",
         home=tmp_path,
         PANDAPROBE_API_KEY=KEY,
         PANDAPROBE_PROJECT="shop",
         PANDAPROBE_BATCH_SIZE="10",
+        PANDAPROBE_TEAM="a variable of the app",
         TRACELOOP_TRACE_CONTENT="false",
         OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="4095",
     )
 
     notes = "\n".join(report["notes"])
-    assert "PANDAPROBE_PROJECT is not a setting. Did you mean PANDAPROBE_PROJECT_NAME?" in notes
+    (problem,) = report["problems"]
+    assert code == 4
+    assert "PANDAPROBE_PROJECT is not a setting" in problem["message"]
+    assert "Did you mean PANDAPROBE_PROJECT_NAME?" in problem["message"]
+    assert "PANDAPROBE_TEAM is not a setting." in notes
     assert "PANDAPROBE_BATCH_SIZE is not read by this library" in notes
     assert "TRACELOOP_TRACE_CONTENT=false" in notes
     assert "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=4095 makes OpenTelemetry truncate" in notes
@@ -216,8 +247,31 @@ def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
     trip = json.loads(done.stdout)["round_trip"]
     assert done.returncode == 0
     assert trip["arrived"]
-    assert abs(trip["clock_ahead_s"]) < 3
+    assert trip["clock_ahead_s"] == 0  # the server has the same clock
+    assert "no traces before" in trip["message"]
     assert [trace["trace_id"] for trace in listed["items"]] == [trip["trace_id"]]
+
+
+class AnyTrace(ScriptedApi):
+    """Server that accepts every trace and has every trace."""
+
+    def answer(self, asked: Asked) -> Told:
+        """Return the answer to a request; `GET /traces` has the answer of a request without a project."""
+        if asked.path == "/traces":
+            return Told(status=202, body={}) if asked.method == "POST" else Told(status=422, body=SCOPE)
+        return Told(body={})
+
+
+@pytest.mark.parametrize(("ahead_s", "found_s"), [(0, 0), (-0.9, 0), (600, -600), (-600, 598)])
+def test_the_difference_of_the_clocks_is_what_the_headers_prove(tmp_path: Path, ahead_s: float, found_s: float) -> None:
+    """A Date header has whole seconds and may be a second old, which is no difference of the clocks."""
+    with AnyTrace() as server:
+        server.clock_ahead_s = ahead_s
+        variables = {"PANDAPROBE_API_KEY": KEY, "PANDAPROBE_ENDPOINT": server.url}
+        _, report = doctor("--send", home=tmp_path, **variables)
+
+    found = report["round_trip"]["clock_ahead_s"]
+    assert found == 0 if found_s == 0 else abs(found - found_s) <= 2
 
 
 def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:

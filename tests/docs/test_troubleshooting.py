@@ -55,6 +55,13 @@ def _cause(name: str, status: int, **body: str) -> Said:
     return said
 
 
+def _recovery(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    notices = Notices(lambda: 0.0)
+    notices.report("outage", words="")
+    notices.over("outage")
+    return log.text
+
+
 def _command(*arguments: str, **environ: str) -> Said:
     """Return a function that gives the standard error of a command."""
 
@@ -144,7 +151,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "Nothing arrives, and nobody called init()": (_no_init,),
     "Nothing arrives, and the key is a placeholder": (_settings(PANDAPROBE_API_KEY="your-key"),),
     "The key is refused": (_cause("auth", 401, detail="Invalid or expired API key"),),
-    "PandaProbe cannot be reached": (_cause("outage", 0),),
+    "PandaProbe cannot be reached": (_cause("outage", 0), _recovery),
     "The rate is limited": (_cause("rate", 429, error="Rate limit exceeded: 100 per 1 minute"),),
     "The quota is used up": (_cause("quota", 429, detail="Usage quota exceeded for traces"),),
     "Traces are dropped": (_queue_full,),
@@ -157,7 +164,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "The app's provider accepts no processors": (_foreign_provider,),
     "The app's own exporter gets nothing": (_second_provider,),
     "A setting has no effect": (
-        _notes(PANDAPROBE_API_KEE="x"),
+        _settings(PANDAPROBE_API_KEE="x"),
         _settings(PANDAPROBE_API_KEY="k", PANDAPROBE_SAMPLE_RATE="10%"),
         _second_init,
     ),

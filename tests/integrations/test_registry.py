@@ -168,7 +168,9 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert (found.state, caplog.records) == ("skipped", [])
         assert "belongs to the app" in found.reason
-        assert registry.instrument("openai").state == "failed"
+        named = registry.instrument("openai")
+        assert named.state == "failed"
+        assert named.reason.endswith('Run: pip install "pandaprobe-otel[openai]"')
         monkeypatch.setattr("sys.frozen", True, raising=False)  # as in a bundle of PyInstaller, without metadata
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert found.state == "failed"

@@ -55,6 +55,8 @@ class ScriptedApi:
         self._lock = threading.Lock()
         self._answers: dict[str, list[Told]] = defaultdict(list)
         self.asked: list[Asked] = []
+        self.clock_ahead_s = 0.0
+        """Lead of the clock that its Date headers show."""
 
     def tell(self, route: str, *answers: Told | Any) -> Self:
         """Answer a route with these answers in turn; a plain value is sent as JSON with status 200."""
@@ -135,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the server's clock."""
+        return super().date_time_string(time.time() + self.server.api.clock_ahead_s)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: the server has its own record."""
