@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,20 +24,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A column of a histogram."""
+class Column:
+    """A column with a link to the things that it counts."""
 
     x: float
     y: float
     width: float
     height: float
     label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column(Bar):
-    """A column with a link to the things that it counts."""
-
     link: str
 
 
@@ -77,8 +71,13 @@ def trend_of(buckets: Sequence[Mapping[str, Any]], threshold: float) -> Trend | 
     )
 
 
-def histogram_of(buckets: Sequence[Mapping[str, Any]], columns: int) -> list[Bar]:
-    """Return the columns of a distribution (`bucket`, `bucket_min`, `bucket_max`, `count`)."""
+def histogram_of(
+    buckets: Sequence[Mapping[str, Any]], columns: int, link: Callable[[float, float], str]
+) -> list[Column]:
+    """Return the columns of a distribution (`bucket`, `bucket_min`, `bucket_max`, `count`).
+
+    `link` returns the address of the things between two scores; empty if they have none.
+    """
     counts = {min(bucket["bucket"], columns): 0 for bucket in buckets}
     for bucket in buckets:
         counts[min(bucket["bucket"], columns)] += bucket["count"]
@@ -86,12 +85,13 @@ def histogram_of(buckets: Sequence[Mapping[str, Any]], columns: int) -> list[Bar
     width = (WIDTH - _LEFT - _RIGHT) / columns
     room = HEIGHT - _TOP - _BOTTOM
     return [
-        Bar(
+        Column(
             x=_LEFT + (number - 1) * width + 2,
             y=_TOP + room * (1 - counts[number] / highest),
             width=width - 4,
             height=room * counts[number] / highest,
             label=f"{(number - 1) / columns:.1f} to {number / columns:.1f}: {counts[number]}",
+            link=link((number - 1) / columns, number / columns),
         )
         for number in sorted(counts)
     ]

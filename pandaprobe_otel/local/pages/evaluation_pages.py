@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, tren
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
+from pandaprobe_otel.local.search.language import search_for_score
 from pandaprobe_otel.local.store.monitors import monitor_record
 from pandaprobe_otel.local.store.runs import run_record
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
@@ -44,7 +46,7 @@ def show_evaluations(
         context=context,
         of=of,
         by=by,
-        metrics=_metrics(context, analytics, by),
+        metrics=_metrics(context, analytics, of, by),
         runs=[plain(run_record(row)) for row in rows],
         total=total,
         offset=offset,
@@ -67,7 +69,8 @@ def show_run(request: Request, run_id: UUID, project: str | None = None) -> Resp
     store = evaluation.session_scores if run["target_type"] == "SESSION" else evaluation.trace_scores
     scores = [plain(store.record(score)) for score in store.of_run(context.project_id, str(run_id))]
     scores.sort(key=lambda score: (score["value"] is not None, _number(score), score["name"]))
-    return page("run.html", context=context, run=run, scores=scores, averages=_averages(scores))
+    averages = [(name, average, count, search_for_score(name)) for name, average, count in _averages(scores)]
+    return page("run.html", context=context, run=run, scores=scores, averages=averages)
 
 
 @router.get("/monitors")
@@ -83,13 +86,27 @@ def show_monitors(request: Request, project: str | None = None) -> Response:
     )
 
 
-def _metrics(context: Context, analytics: ScoreAnalytics, by: Granularity) -> list[dict[str, Any]]:
+def _metrics(context: Context, analytics: ScoreAnalytics, of: Of, by: Granularity) -> list[dict[str, Any]]:
     project_id = context.project_id
+
+    def link(name: str, *terms: str) -> str:
+        """Return the address of the traces with such scores; empty if no search finds them, as for sessions."""
+        every = search_for_score(name)
+        if of == "sessions" or every is None:
+            return ""
+        key = every.removesuffix(">=0")
+        return context.link("/ui", q=" ".join(f"{key}{term}" for term in terms or (">=0",)))
+
+    def between(name: str) -> Callable[[float, float], str]:
+        return lambda low, high: link(name, f">={low:g}", *([] if high >= 1 else [f"<{high:g}"]))
+
     metrics = analytics.summary(project_id, None, None)
     for metric in metrics:
         name = metric["metric_name"]
         metric["trend"] = trend_of(analytics.trend(project_id, name, None, None, by), THRESHOLD)
-        metric["bars"] = histogram_of(analytics.distribution(project_id, name, None, None, _COLUMNS), _COLUMNS)
+        found = analytics.distribution(project_id, name, None, None, _COLUMNS)
+        metric["bars"] = histogram_of(found, _COLUMNS, between(name))
+        metric["link"] = link(name)
     return metrics
 
 

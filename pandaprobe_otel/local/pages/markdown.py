@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pandaprobe_otel.local.pages.rendering import duration
-from pandaprobe_otel.local.pages.trace_facts import tokens_of
+from pandaprobe_otel.local.pages.trace_facts import error_of, tokens_of
 from pandaprobe_otel.local.pages.tree import Node, Tree
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
@@ -59,7 +59,7 @@ def span_block(node: Node, depth: int = 0) -> str:
         facts.append(f"**{outcome}**")
     lines += ["- " + ", ".join(facts), ""]
     if span["error"]:
-        lines += _payload("Error", span["error"])
+        lines += _payload("Error", error_of(span))
     return _joined([*lines, *_payload("Input", span["input"]), *_payload("Output", span["output"])])
 
 

@@ -18,7 +18,7 @@ from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_t
 from pandaprobe_otel.local.pages.media import media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
-from pandaprobe_otel.local.pages.trace_facts import tokens_of
+from pandaprobe_otel.local.pages.trace_facts import error_of, tokens_of
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _environment() -> Environment:
         "offered_to": offered_to,
         "not_offered": not_offered,
         "tokens_of": tokens_of,
+        "error_of": error_of,
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pandaprobe_otel.local.models.fields import token_count
 from pandaprobe_otel.local.pages.tree import Node, Tree
+from pandaprobe_otel.local.sealing.facets import ERROR_TYPES
 
 _BOTTLENECKS = 5
 
@@ -42,6 +43,21 @@ def tokens_of(span: Mapping[str, Any]) -> tuple[int, int] | None:
     usage: Mapping[str, Any] = span["token_usage"] or {}
     prompt, completion = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
     return None if prompt is None and completion is None else (prompt or 0, completion or 0)
+
+
+def error_of(span: Mapping[str, Any]) -> str | None:
+    """Return the error of a span, beginning with its type if the span names one; None without an error."""
+    error: str | None = span["error"]
+    kind = error_type_of(span)
+    if kind is None or (error is not None and kind.rpartition(".")[2] in error.partition(":")[0]):
+        return error
+    return kind if not error else f"{kind}: {error}"
+
+
+def error_type_of(span: Mapping[str, Any]) -> str | None:
+    """Return the type of a span's error as its metadata names it; None if it has none."""
+    metadata: Mapping[str, Any] = span["metadata"] or {}
+    return next((kind for key in ERROR_TYPES if isinstance(kind := metadata.get(key), str) and kind), None)
 
 
 def facts_of(trace: Mapping[str, Any], tree: Tree) -> Facts:

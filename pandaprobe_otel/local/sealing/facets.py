@@ -25,10 +25,12 @@ COST_UNITS: Final = 1e9
 MOST_VALUES: Final = 1000
 LONGEST_VALUE: Final = 200
 LONGEST_ERROR_TYPE: Final = 80
-NUMBERS: Final = frozenset(
-    f"#{column}" for column in ("started", "latency", "tokens", "spans", "cost", "shortest ttft", "longest ttft")
-)
-"""Keys of facets that store a number in binary: one set for each digit, and the set `known`."""
+ERROR_TYPES: Final = ("error_type", "exception_type")
+"""Metadata of a span with the type of its error."""
+NUMBER: Final = "#"
+"""First character of the keys of facets that store a number in binary: one set for each digit, and the set `known`."""
+_OF_MODEL: Final = (f"{NUMBER}tokens of ", f"{NUMBER}cost of ")
+"""Beginnings of the keys of a model's numbers."""
 _LARGEST: Final = 2**62
 
 
@@ -66,7 +68,7 @@ def _numbers(trace: StoredTrace) -> dict[str, int]:
         "started": row["started_at"],
         "tokens": row["total_tokens"],
         "spans": row["span_count"],
-        "cost": math.floor(cost * COST_UNITS + 0.5) if math.isfinite(cost) else -1,
+        "cost": _units(cost),
     }
     if row["ended_at"] is not None:
         numbers["latency"] = row["ended_at"] - row["started_at"]
@@ -75,9 +77,28 @@ def _numbers(trace: StoredTrace) -> dict[str, int]:
         for span in trace.spans
         if span["completion_start_time"] is not None
     ]
+    for span in trace.spans:
+        if (model := span["model"]) is not None and len(model) <= LONGEST_VALUE:
+            tokens = span["prompt_tokens"] + span["completion_tokens"]
+            numbers[tokens_of(model)] = numbers.get(tokens_of(model), 0) + tokens
+            numbers[cost_of(model)] = numbers.get(cost_of(model), 0) + _units(span["total_cost"])
     if waits:
         numbers |= {"shortest ttft": min(waits), "longest ttft": max(waits)}
     return numbers
+
+
+def _units(cost: float) -> int:
+    return math.floor(cost * COST_UNITS + 0.5) if math.isfinite(cost) else -1
+
+
+def tokens_of(model: str) -> str:
+    """Return the name of the column with the tokens of a model's calls."""
+    return f"tokens of {model}"
+
+
+def cost_of(model: str) -> str:
+    """Return the name of the column with the cost of a model's calls."""
+    return f"cost of {model}"
 
 
 def _named(trace: StoredTrace) -> Iterator[tuple[str, str | None]]:
@@ -94,7 +115,7 @@ def _named(trace: StoredTrace) -> Iterator[tuple[str, str | None]]:
         if span["model"] is not None:
             yield "model", span["model"]
         if span["error"] is not None:
-            yield "error_type", error_type(span["error"])
+            yield "error_type", error_type(span["error"], loads(span["metadata"]))
         if span["status"] == "ERROR":
             failed = True
             yield "failed", span["name"]
@@ -102,9 +123,11 @@ def _named(trace: StoredTrace) -> Iterator[tuple[str, str | None]]:
         yield ERROR
 
 
-def error_type(error: str) -> str:
-    """Return the beginning of an error, up to its first colon."""
-    return error.partition(":")[0][:LONGEST_ERROR_TYPE]
+def error_type(error: str, metadata: Mapping[str, Any]) -> str:
+    """Return the type of an error: that of the metadata, else the beginning of the text, up to its first colon."""
+    named = (metadata.get(key) for key in ERROR_TYPES)
+    found = next((kind for kind in named if isinstance(kind, str) and kind), error.partition(":")[0])
+    return found[:LONGEST_ERROR_TYPE]
 
 
 def _text(value: Any) -> str | None:
@@ -155,8 +178,8 @@ def _all(facets: Facets) -> set[tuple[str, str]]:
     """Return the named facets, and those of the binary digits of numbers."""
     found = set(facets.named)
     for column, number in facets.numbers.items():
-        found.add((f"#{column}", "known"))
-        found.update((f"#{column}", str(place)) for place in range(number.bit_length()) if number >> place & 1)
+        found.add((f"{NUMBER}{column}", "known"))
+        found.update((f"{NUMBER}{column}", str(place)) for place in range(number.bit_length()) if number >> place & 1)
     return found
 
 
@@ -181,7 +204,9 @@ def _ids(connection: sqlite3.Connection, project: int, wanted: Iterable[tuple[st
 
 def _is_listed(connection: sqlite3.Connection, project: int, key: str) -> bool:
     """Return whether a key may have one more value. A key with too many values has none from now on."""
-    if key in ("", *NUMBERS):
+    if key.startswith(_OF_MODEL):
+        return _is_listed(connection, project, "model")
+    if not key or key.startswith(NUMBER):
         return True
     if connection.execute("SELECT 1 FROM unlisted_facets WHERE project = ? AND key = ?", (project, key)).fetchone():
         return False
@@ -218,7 +243,7 @@ def _change(
         for facet in facets:
             place = chunk, ids[facet]
             changed[place] = changed.get(place, 0) | bit
-            if facet[0] not in NUMBERS:
+            if not facet[0].startswith(NUMBER):
                 counts[ids[facet]] += 1
     stored = connection.execute(
         "SELECT chunk, facet, bits FROM json_each(?) AS part CROSS JOIN facet_bits ON project = ?"
@@ -244,4 +269,4 @@ def _change(
     )
 
 
-FACETS: Final = Derivation(name="facets", version=1, derive=facets_of, keep=_keep, forget=_forget, clear=_clear)
+FACETS: Final = Derivation(name="facets", version=2, derive=facets_of, keep=_keep, forget=_forget, clear=_clear)

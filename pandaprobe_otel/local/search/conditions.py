@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from pandaprobe_otel.local.sealing.facets import COST_UNITS, LONGEST_ERROR_TYPE
+from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR_TYPES, LONGEST_ERROR_TYPE
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Operand
 from pandaprobe_otel.local.search.text_words import as_argument, phrase_of
@@ -56,7 +56,14 @@ _WORDS: Final = (
     " OR EXISTS (SELECT 1 FROM whole_spans AS spans WHERE trace_seq = traces.seq AND (has_words(spans.name, ?)"
     " OR has_words(error, ?) OR json_has_words(input, ?) OR json_has_words(output, ?)))"
 )
-_ERROR_TYPE: Final = f"substr(substr(error, 1, instr(error || ':', ':') - 1), 1, {LONGEST_ERROR_TYPE})"
+_NAMED_TYPES: Final = ", ".join(
+    f"CASE json_type(metadata, '$.{key}') WHEN 'text' THEN NULLIF(json_extract(metadata, '$.{key}'), '') END"
+    for key in ERROR_TYPES
+)
+_ERROR_TYPE: Final = (
+    f"CASE WHEN error IS NOT NULL THEN substr(COALESCE({_NAMED_TYPES},"
+    f" substr(error, 1, instr(error || ':', ':') - 1)), 1, {LONGEST_ERROR_TYPE}) END"
+)
 _VALUE: Final = "CASE entry.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE entry.value END"
 
 

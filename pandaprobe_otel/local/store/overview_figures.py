@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Protocol
 
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.sealing.bit_sets import last_of
-from pandaprobe_otel.local.sealing.facets import COST_UNITS
+from pandaprobe_otel.local.sealing.facets import COST_UNITS, cost_of, tokens_of
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.search.language import search_for
@@ -70,7 +70,8 @@ class Bucket:
 class Group:
     """Figures of the traces with one name, and the search that finds them.
 
-    `calls` are the durations of its calls in the newest traces, as p50 and p95; None for names without calls.
+    The tokens and cost of a model are those of its own calls, since a trace may call several models. `calls` are the
+    durations of its calls in the newest traces, as p50 and p95; None for names without calls.
     """
 
     name: str
@@ -169,11 +170,29 @@ class Measured:
             Group(
                 name=name,
                 search=search_for(key, name),
-                figures=self.figures(bits, rows),
+                figures=self.figures(bits, rows) if kind != "LLM" else self._figures_of_model(name, bits, rows),
                 calls=_percentiles(self._times.get((kind, name), ())),
             )
             for name, bits, rows in self._most(key, loose)
         ]
+
+    def _figures_of_model(self, model: str, bits: int, rows: Sequence[Row]) -> Figures:
+        tokens, cost = self._loose_sums.get(model, (0, 0.0))
+        return replace(
+            self.figures(bits, rows),
+            tokens=tokens + self._sets.column(tokens_of(model)).total(bits),
+            cost=cost + self._sets.column(cost_of(model)).total(bits) / COST_UNITS,
+        )
+
+    @cached_property
+    def _loose_sums(self) -> Mapping[str, tuple[int, float]]:
+        """Tokens and cost of each model's calls in the traces that are not in the index."""
+        rows = self._connection.execute(
+            "SELECT model, SUM(prompt_tokens + completion_tokens) AS tokens, SUM(total_cost) AS cost FROM spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND model IS NOT NULL GROUP BY model",
+            (dumps([row["seq"] for row in self.rows]).decode(),),
+        )
+        return {row["model"]: (row["tokens"], row["cost"]) for row in rows}
 
     @cached_property
     def _callers(self) -> Mapping[tuple[str, str], Sequence[Row]]:

@@ -17,8 +17,8 @@ TRACE_LIST_COLUMNS = (
     "environment, release, tags"
 )
 SPAN_COLUMNS = (
-    "span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, name, model, "
-    "token_usage, model_parameters, cost, metadata, error, input, output"
+    "span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, prompt_tokens, "
+    "completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, input, output"
 )
 
 

@@ -109,6 +109,30 @@ def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
         expect(tab.locator("#spans")).to_be_in_viewport()
 
 
+def test_the_list_beside_a_running_agent(browser: Browser) -> None:
+    """While an agent runs, the list keeps its width, and a phone shows time, tokens and cost of each trace."""
+    with LocalServer(limit=None) as server, http_of(server, "live") as http:
+        call = {"span_id": str(UUID(int=9)), "name": "chat", "kind": "LLM", "started_at": "2026-01-02T03:04:05Z"}
+        spans = [{**call, "token_usage": {"prompt_tokens": 1234}, "cost": {"total": 0.25}}]
+        moments = {"started_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:04:07Z"}
+        http.post("/traces", json={"trace_id": str(UUID(int=1)), "name": "done", "spans": spans, **moments})
+        server.services.sealer.seal_now()
+        begun = {"span_id": str(UUID(int=3)), "name": "busy", "kind": "AGENT", "started_at": "2026-01-02T03:04:08Z"}
+        http.post("/local/live", json=[{"k": "b", "trace_id": str(UUID(int=2)), "span": begun}]).raise_for_status()
+        for width, least in ((DESK_WIDTH, 0.75 * DESK_WIDTH), (PHONE_WIDTH, 0.9 * PHONE_WIDTH)):
+            context = browser.new_context(base_url=server.url, viewport={"width": width, "height": 844})
+            with Watched(context) as tab:
+                tab.goto("/ui")
+                expect(tab.locator(".running")).to_contain_text("busy")
+                for part in (".running", ".listing"):
+                    box = tab.locator(part).bounding_box()
+                    assert box is not None
+                    assert box["width"] > min(least, width - 240), (part, width)
+                row = tab.locator(".trace-row").first
+                for text in ("2.00 s", "1\u202f234", "$0.25"):
+                    expect(row.get_by_text(text)).to_be_visible()
+
+
 def test_a_way_through_all_pages(page: Page) -> None:
     """Links lead from the list to a trace, its spans and views, its session, a comparison, evaluations and monitors."""
     page.goto("/ui")

@@ -253,6 +253,41 @@ def test_a_row_of_a_range_links_to_its_traces_within_the_range() -> None:
         assert _listed(server, link) == 2
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_models_have_their_own_tokens_and_cost(sealed: bool) -> None:
+    """In a trace with several models, each has the sums of its own calls, which add up to those of the trace."""
+    started = START.isoformat()
+    calls = [("large", 1000, 3.0), ("small", 200, 0.5), ("small", 50, 0.25)]
+    spans: list[dict[str, Any]] = [
+        {
+            "span_id": str(UUID(int=number + 1)),
+            "name": "chat",
+            "kind": "LLM",
+            "model": model,
+            "started_at": started,
+            "token_usage": {"prompt_tokens": tokens},
+            "cost": {"total": cost},
+        }
+        for number, (model, tokens, cost) in enumerate(calls)
+    ]
+    with LocalServer(limit=None) as server:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "models"}
+        body = {"trace_id": str(UUID(int=1)), "name": "a", "started_at": started, "spans": spans}
+        httpx.post(f"{server.url}/traces", json=body, headers=headers).raise_for_status()
+        if sealed:
+            server.services.sealer.seal_now()
+        page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
+
+    cells = {name: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-2:] for name, row in _rows(page, "model").items()}
+    assert cells == {"large": ["1\u202f000", "$3.00"], "small": ["250", "$0.75"]}
+
+
+def _rows(page: str, group: str) -> dict[str, str]:
+    """Return the rows of a group of the overview, by name."""
+    table = page.partition(f"<h2>By {group}</h2>")[2].partition("</table>")[0]
+    return {unescape(name): row for row, name in re.findall(r"(<tr><td><a href=[^>]*>([^<]*)</a>.*?</tr>)", table)}
+
+
 @given(st.lists(st.none() | st.floats(0, 10), max_size=12))
 def test_every_value_of_a_line_is_drawn(values: list[float | None]) -> None:
     """Each run of values is one part of the path, with a length: a browser draws nothing for a single point."""

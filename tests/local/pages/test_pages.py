@@ -526,3 +526,52 @@ def test_what_is_not_known_is_no_zero(http: httpx.Client) -> None:
 
     assert re.findall(r"<b>([^<]*)</b><span>(tokens|cost)</span>", unknown) == [("–", "tokens"), ("–", "cost")]
     assert re.findall(r"<b>([^<]*)</b><span>(tokens|cost)</span>", free) == [("0", "tokens"), ("$0", "cost")]
+
+
+STACK = 'Traceback (most recent call last):\n  File "app.py", line 9, in look_up\n    return orders[key]\n'
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_error_has_its_type_and_its_stack(server: LocalServer, http: httpx.Client, sealed: bool) -> None:
+    """The type that only the metadata names is shown and found; the stack trace has lines, and is shown once."""
+    metadata = {"error_type": "KeyError", "stack_trace": STACK, "scope": "app"}
+    failed = {"span_id": SPAN, "name": "look_up", "kind": "TOOL", "status": "ERROR", "started_at": STARTED}
+    span = {**failed, "error": "'missing key 7431'", "metadata": metadata}
+    http.post("/traces", json=_trace(status="ERROR", spans=[span])).raise_for_status()
+    plain = {**failed, "span_id": str(UUID(int=12)), "error": "TimeoutError: 8 s", "metadata": {}}
+    http.post("/traces", json=_trace(TWO, status="ERROR", spans=[plain])).raise_for_status()
+    if sealed:
+        server.services.sealer.seal_now()
+
+    html = http.get(f"/ui/traces/{ONE}", params={"span": SPAN}).text
+    assert "KeyError: &#39;missing key 7431&#39;" in html
+    assert html.count("line 9, in look_up") == 1
+    assert re.search(r"<pre[^>]*>Traceback .most recent call last.:\n  File", html)
+    assert "KeyError: " in http.get(f"/ui/traces/{ONE}").text
+    assert "KeyError: 'missing key 7431'" in http.get(f"/ui/traces/{ONE}/markdown").text
+    for query, found in (("error_type:KeyError", [ONE]), ("error_type:TimeoutError", [TWO]), ("error_type:'miss*", [])):
+        listed = http.get("/ui", params={"q": query}).text
+        assert [one for one in (ONE, TWO) if f"/ui/traces/{one}" in listed] == found, query
+
+
+def test_metrics_and_runs_lead_to_the_traces_they_judged(server: LocalServer, http: httpx.Client) -> None:
+    """The name of a metric, each column of its distribution and the mean of a run list the traces behind them."""
+    server.judge.set("coherence", [0.92, 0.31])
+    http.post("/traces", json=_trace(ONE)).raise_for_status()
+    http.post("/traces", json=_trace(TWO)).raise_for_status()
+    body = {"trace_ids": [ONE, TWO], "metrics": ["coherence"]}
+    run = http.post("/evaluations/trace-runs/batch", json=body).raise_for_status().json()["id"]
+    wait_until(lambda: http.get(f"/evaluations/trace-runs/{run}").json()["status"] == "COMPLETED")
+
+    page = Page(http.get("/ui/evaluations"))
+    (metric,) = page.all("a", title="with this score")
+    columns = [link for link in page.all("a") if (link.get("aria-label") or "").endswith(": 1")]
+    (mean,) = [link for link in Page(http.get(f"/ui/runs/{run}")).all("a", href="score") if "view" not in str(link)]
+    assert page.all("a", href="#metric-coherence")
+    assert page.all("section", id="metric-coherence")
+    for link in (metric, mean):
+        listed = http.get(str(link["href"])).text
+        assert ONE in listed
+        assert TWO in listed
+    found = [[one for one in (ONE, TWO) if one in http.get(str(link["href"])).text] for link in columns]
+    assert sorted(found) == [[ONE], [TWO]]

@@ -274,7 +274,9 @@ def test_charts_stay_inside_their_frame() -> None:
         assert trend is not None
         assert all(0 <= point.x <= WIDTH and 0 <= point.y <= HEIGHT for point in trend.points)
     assert trend_of([], 0.5) is None
-    bars = histogram_of([{"bucket": 10, "count": 2}, {"bucket": 11, "count": 3}, {"bucket": 1, "count": 1}], 10)
+    bars = histogram_of(
+        [{"bucket": 10, "count": 2}, {"bucket": 11, "count": 3}, {"bucket": 1, "count": 1}], 10, lambda low, high: ""
+    )
     assert [bar.label for bar in bars] == ["0.0 to 0.1: 1", "0.9 to 1.0: 5"]
 
 
