@@ -42,14 +42,21 @@ def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
 
 
 def asking(
-    function: Wrapped, name: str, arguments: Callable[[], Mapping[str, Any]], form: Form = AS_IT_IS
+    function: Wrapped,
+    name: str,
+    arguments: Callable[[], Mapping[str, Any]],
+    form: Form = AS_IT_IS,
+    *,
+    call_id: Any = None,
 ) -> Callable[..., Any]:
     """Return a function of the same signature that asks the recording first."""
 
+    known = call_id if isinstance(call_id, str) else None
+
     def around(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(wrapped):
-            return call_async(name, arguments, lambda: wrapped(*args, **kwargs), form)
-        return call(name, arguments, lambda: wrapped(*args, **kwargs), form)
+            return call_async(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
+        return call(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
 
     return wrapt.FunctionWrapper(function, around)
 
@@ -80,7 +87,13 @@ def asked(
         function = getattr(tool, attribute, None) if is_asked() else None
         if function is None or unless(tool):
             return wrapped(*args, **kwargs)
-        given = asking(function, name(tool), lambda: arguments(tool, args, kwargs), form(tool, kwargs))
+        given = asking(
+            function,
+            name(tool),
+            lambda: arguments(tool, args, kwargs),
+            form(tool, kwargs),
+            call_id=kwargs.get("tool_call_id"),
+        )
         return of(wrapped, StandIn(tool, attribute, given))(*args, **kwargs)
 
     return around

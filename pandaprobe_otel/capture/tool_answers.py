@@ -45,8 +45,10 @@ class RanCall(Protocol):
         ...
 
 
-Ask = Callable[[str, Mapping[str, Any]], "PlayedCall | RanCall | None"]
-"""Called before a tool runs, with its name and arguments. None: no recording wants the call."""
+Ask = Callable[[str, Mapping[str, Any], "str | None"], "PlayedCall | RanCall | None"]
+"""Called before a tool runs, with its name, its arguments, and the model's id of the call, if it is known. None: no
+recording wants the call.
+"""
 
 _asked: list[Ask] = []
 
@@ -89,10 +91,15 @@ def is_asked() -> bool:
 
 
 def call(
-    name: str, arguments: Callable[[], Mapping[str, Any]], function: Callable[[], Any], form: Form = AS_IT_IS
+    name: str,
+    arguments: Callable[[], Mapping[str, Any]],
+    function: Callable[[], Any],
+    form: Form = AS_IT_IS,
+    *,
+    call_id: str | None = None,
 ) -> Any:
     """Return a tool's recorded result, or run its function. Reads the arguments only if a recording asks for them."""
-    asked = _begin(name, arguments)
+    asked = _begin(name, arguments, call_id)
     if asked is None:
         return function()
     if (played := getattr(asked, "outcome", None)) is not None:
@@ -115,9 +122,11 @@ async def call_async(
     arguments: Callable[[], Mapping[str, Any]],
     function: Callable[[], Awaitable[Any]],
     form: Form = AS_IT_IS,
+    *,
+    call_id: str | None = None,
 ) -> Any:
     """Return the result of a tool's coroutine function, as `call` does."""
-    asked = _begin(name, arguments)
+    asked = _begin(name, arguments, call_id)
     if asked is None:
         return await function()
     if (played := getattr(asked, "outcome", None)) is not None:
@@ -136,8 +145,8 @@ async def _awaited(ran: Any, result: Awaitable[Any], form: Form) -> Any:
     return found
 
 
-def _begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall | RanCall | None:
-    return _asked[0](name, arguments()) if _asked else None
+def _begin(name: str, arguments: Callable[[], Mapping[str, Any]], call_id: str | None) -> PlayedCall | RanCall | None:
+    return _asked[0](name, arguments(), call_id) if _asked else None
 
 
 def _raised(ran: RanCall, error: BaseException, form: Form) -> None:

@@ -97,12 +97,12 @@ class _CountedRun(ForkedRun):
                 raise error
         return exchange
 
-    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+    def tool_answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None = None) -> ToolCall | None:
         """Return the recorded tool call; None if the tool may run.
 
         A tool that may run always runs, since a recorded result would hide the effect of a fix.
         """
-        return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
+        return None if name in self._fork.live_tools else super().tool_answer(name, arguments, call_id)
 
     def check(self) -> None:
         """Accept recorded calls that the changed program no longer makes, since that may be the fix."""

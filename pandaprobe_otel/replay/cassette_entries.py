@@ -41,6 +41,10 @@ def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep,
         said["at"] = interaction.at
     if interaction.after:
         said["after"] = list(interaction.after)
+    if interaction.task:
+        said["task"] = interaction.task
+    if interaction.began_after:
+        said["began_after"] = interaction.began_after
     said["end"] = answer.end
     if answer.error is not None:
         said["error"] = answer.error
@@ -111,6 +115,10 @@ def tool_entry(call: ToolCall) -> Flow:
         entry["at"] = call.at
     if call.call_id is not None:
         entry["call"] = call.call_id
+    if call.after:
+        entry["after"] = call.after
+    if call.task:
+        entry["task"] = call.task
     entry["arguments"] = dict(call.arguments)
     if call.error is None:
         entry["result"] = call.result
@@ -151,7 +159,9 @@ class ReadEntries:
         request = self._request(_mapping(entry["request"], "`request`"), call, is_plain=bool(said.get("plain")))
         answer = self._answer(_mapping(entry["response"], "`response`"), said)
         at = _text(said.get("at") or "", "`at`")
-        return Interaction(call, request, answer, at=at, after=after, source=f"{self._path}:{line}")
+        task, began_after = (_whole(said.get(name, 0), f"`{name}`", least=0) for name in ("task", "began_after"))
+        source = f"{self._path}:{line}"
+        return Interaction(call, request, answer, at=at, after=after, task=task, began_after=began_after, source=source)
 
     def _request(self, entry: Mapping[str, Any], call: int, *, is_plain: bool) -> RecordedRequest:
         body = entry.get("body")
@@ -229,6 +239,8 @@ def tool_of(entry: Any, line: int) -> ToolCall:
             error_type=texts["error_type"],
             at=_text(said.get("at") or "", "`at`"),
             call_id=texts["call"],
+            after=_whole(said.get("after", 0), "`after`", least=0),
+            task=_whole(said.get("task", 0), "`task`", least=0),
         )
     except WrongEntryError as error:
         raise WrongEntryError(str(error), line) from error

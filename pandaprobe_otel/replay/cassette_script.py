@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pandaprobe_otel.replay.calls_so_far import Branch, Caller
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
 from pandaprobe_otel.replay.divergence_kinds import (
     Place,
@@ -32,7 +33,10 @@ class _Entry:
     waits_for: int = 0
     """Number of calls that must be made before this one."""
     followers: list[_Entry] = field(default_factory=list["_Entry"])
+    previous: _Entry | None = None
+    """The call that precedes this one in its task or in the creator of its task."""
     asked: bool = False
+    asked_by: Branch | None = None
     request: ModelRequest | None = None
     """None until it is needed: an entry is parsed when all of its predecessors were made."""
 
@@ -40,9 +44,11 @@ class _Entry:
 class Script:
     """Choice of the recorded call that answers a request. Threads may share it.
 
-    A request takes the first unused entry with the same request, preferably one with the same path. All calls that had
-    ended before the entry was recorded must have been made. So concurrent branches may change their order, but a
-    summary of them cannot come first. The first request without an answer is stored and raised again for each later
+    A request takes the first unused entry with the same request, preferably one with the same path. If the recorded
+    program made one call after another, all calls that had ended before the entry was recorded must have been made.
+    If it had concurrent tasks, these may change their order in any way, and which task of a pool does which work may
+    change too. Then a task only must not make a call after another one that it, or a task that it created, made later
+    in the recording. The first request without an answer is stored and raised again for each later
     one, since frameworks catch exceptions and continue.
 
     Args:
@@ -65,6 +71,7 @@ class Script:
         self._by_key: dict[str, list[_Entry]] = {}
         self._first: Divergence | None = None
         self._last_asked = 0
+        self._early: list[_Entry] = []
         self._join()
 
     @property
@@ -72,7 +79,7 @@ class Script:
         """The first request without an answer; None so far."""
         return self._first
 
-    def take(self, request: RecordedRequest, *, at: str) -> Interaction:
+    def take(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction:
         """Return the recorded call that answers a request, and mark it as used.
 
         Raises:
@@ -82,25 +89,37 @@ class Script:
         with self._lock:
             self._raise_first()
             asked = self._reader.read(request)
-            entry = self._answering(asked, at)
+            entry = self._answering(asked, at, caller)
             if entry is None:
-                raise self._kept(self._refusal(asked, at))
-            return self._taken(entry, asked)
+                raise self._kept(self._refusal(asked, at, caller))
+            if (later := self._made_before(entry, caller)) is not None:
+                raise self._kept(came_before(self._place(later), [self._place(entry)]))
+            return self._taken(entry, asked, caller)
 
-    def take_known(self, request: RecordedRequest, *, at: str) -> Interaction | None:
+    def take_known(self, request: RecordedRequest, *, at: str, caller: Caller | None = None) -> Interaction | None:
         """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
         with self._lock:
             asked = self._reader.read(request)
-            entry = self._answering(asked, at)
-            return None if entry is None else self._taken(entry, asked)
+            entry = self._answering(asked, at, caller)
+            return None if entry is None else self._taken(entry, asked, caller)
 
-    def take_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+    def take_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        at: str,
+        call_id: str | None = None,
+        caller: Caller | None = None,
+    ) -> ToolCall | None:
         """Return the recorded tool call with these arguments; None if the cassette has no call of that tool.
 
         Args:
             name: The tool's name.
             arguments: The arguments without secrets, as in the cassette.
             at: The names of the spans around the call.
+            call_id: The model's id of the call.
+            caller: The task that makes the call.
 
         Raises:
             Divergence: The tool was recorded with other arguments, or less often.
@@ -110,16 +129,26 @@ class Script:
             if not self._tools.knows(name):
                 return None
             self._raise_first()
-            found = self._tools.take(name, arguments, at=at)
+            found = self._tools.take(name, arguments, at=at, call_id=call_id, caller=caller)
             if found is not None:
                 return found
             self._end()
             raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
 
-    def take_known_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+    def take_known_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        at: str,
+        call_id: str | None = None,
+        caller: Caller | None = None,
+    ) -> ToolCall | None:
         """Return the recorded tool call, as `take_tool` does, but None instead of an error."""
         with self._lock:
-            return self._tools.take(name, arguments, at=at) if self._tools.knows(name) else None
+            if not self._tools.knows(name):
+                return None
+            return self._tools.take(name, arguments, at=at, call_id=call_id, caller=caller)
 
     def has_asked(self, calls: Collection[int]) -> bool:
         """Return whether all recorded calls with these numbers were made."""
@@ -133,11 +162,11 @@ class Script:
         """
         with self._lock:
             asked = self._reader.read(request)
-            entry = self._answering(asked, at) or self._nearest(asked, at)
+            entry = self._answering(asked, at, None) or self._nearest(asked, at, None)
             if entry is None:
                 return None
             self._first = None
-            return self._taken(entry, asked)
+            return self._taken(entry, asked, None)
 
     def never_asked(
         self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
@@ -162,21 +191,29 @@ class Script:
         by_number: dict[int, list[_Entry]] = {}
         for entry in self._entries:
             by_number.setdefault(entry.interaction.call, []).append(entry)
+        last: dict[int, _Entry] = {}
         for entry in self._entries:
-            for before in (one for number in set(entry.interaction.after) for one in by_number.get(number, ())):
+            call = entry.interaction
+            if call.task:
+                first = next(iter(by_number.get(call.began_after, ())), None)
+                entry.previous = last.get(call.task, first)
+                last[call.task] = entry
+            after = ({entry.previous.interaction.call} if entry.previous else set()) if call.task else set(call.after)
+            for before in (one for number in after for one in by_number.get(number, ())):
                 before.followers.append(entry)
                 entry.waits_for += 1
-        self._ready = [entry for entry in self._entries if not entry.waits_for]
+        self._ready = [entry for entry in self._entries if entry.interaction.task or not entry.waits_for]
 
     def _request(self, entry: _Entry) -> ModelRequest:
         if entry.request is None:
             entry.request = self._reader.read(entry.interaction.request)
         return entry.request
 
-    def _answering(self, asked: ModelRequest, at: str) -> _Entry | None:
-        """Return an entry with the same request whose predecessors were all made.
+    def _answering(self, asked: ModelRequest, at: str, caller: Caller | None) -> _Entry | None:
+        """Return an unused entry with the same request; in a sequential program, one whose predecessors were made.
 
-        An entry with the same ids has priority, since concurrent requests may differ in nothing else.
+        An entry with the same ids has priority, since concurrent requests may differ in nothing else; then one that
+        followed the last call of the same task.
         """
         for entry in self._ready:
             self._by_key.setdefault(self._request(entry).key, []).append(entry)
@@ -185,18 +222,39 @@ class Script:
         if len(fitting) < 2:
             return fitting[0] if fitting else None
         ids = asked.ids
+        task = 0 if caller is None else caller.branch.task
         return min(
             fitting,
             key=lambda one: (
                 self._pairing.strangeness(self._request(one).ids, ids),
+                one.waits_for,
+                caller is None or not _follows(one, caller),
+                one.interaction.task != task if one.interaction.task else 0,
                 one.interaction.at != at,
                 one.interaction.call,
             ),
         )
 
-    def _taken(self, entry: _Entry, asked: ModelRequest) -> Interaction:
+    def _made_before(self, entry: _Entry, caller: Caller | None) -> _Entry | None:
+        """Return a call that was made already, although it comes after this entry in a recorded task."""
+        self._early = [one for one in self._early if one.waits_for]
+        if caller is None:
+            return None
+        return next(
+            (
+                one
+                for one in self._early
+                if one.asked_by is not None and one.asked_by.has_order_with(caller.branch) and entry in _chain(one)
+            ),
+            None,
+        )
+
+    def _taken(self, entry: _Entry, asked: ModelRequest, caller: Caller | None) -> Interaction:
         recorded = self._request(entry)
         entry.asked = True
+        entry.asked_by = None if caller is None else caller.branch
+        if entry.waits_for:
+            self._early.append(entry)
         self._last_asked = entry.interaction.call
         self._pairing.learn(recorded.ids, asked.ids)
         fitting = self._by_key.get(recorded.key, [])
@@ -204,7 +262,7 @@ class Script:
             fitting.remove(entry)
         for follower in entry.followers:
             follower.waits_for -= 1
-            if not follower.waits_for and not follower.asked:
+            if not (follower.waits_for or follower.asked or follower.interaction.task):
                 self._ready.append(follower)
         return entry.interaction
 
@@ -223,7 +281,7 @@ class Script:
         if self._ends_at is not None and not any(map(self._is_due, self._entries)):
             raise EndOfRecording(f"the program makes more requests than were recorded up to call {self._ends_at}")
 
-    def _refusal(self, asked: ModelRequest, at: str) -> Divergence:
+    def _refusal(self, asked: ModelRequest, at: str, caller: Caller | None) -> Divergence:
         """Return the reason why no entry answers a request."""
         self._end()
         key = asked.key
@@ -233,7 +291,7 @@ class Script:
             missing = [self._place(entry) for entry in self._entries if early in entry.followers and not entry.asked]
             return came_before(self._place(early), missing)
         twin = next(iter(same), None)
-        nearest = self._nearest(asked, at)
+        nearest = self._nearest(asked, at, caller)
         if nearest is None:
             return nothing_left(asked, at=at, of=len(self._entries), twin=self._place(twin) if twin else None)
         return changed(
@@ -245,16 +303,17 @@ class Script:
             twin=twin.interaction.call if twin else None,
         )
 
-    def _nearest(self, asked: ModelRequest, at: str) -> _Entry | None:
+    def _nearest(self, asked: ModelRequest, at: str, caller: Caller | None) -> _Entry | None:
         left = [entry for entry in self._entries if not entry.asked]
-        return max(left, key=lambda one: self._nearness(one, asked, at), default=None)
+        return max(left, key=lambda one: self._nearness(one, asked, at, caller), default=None)
 
-    def _nearness(self, entry: _Entry, asked: ModelRequest, at: str) -> float:
+    def _nearness(self, entry: _Entry, asked: ModelRequest, at: str, caller: Caller | None) -> float:
         """Return the likelihood that a request was meant to be this entry. Its order counts most, then its path."""
         recorded = self._request(entry)
         same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
         return (
             (not entry.waits_for) * 1.0
+            + (caller is not None and _follows(entry, caller)) * 1.0
             + (entry.interaction.at == at) * 0.5
             + same * 0.5
             + (recorded.model == asked.model) * 0.1
@@ -272,3 +331,16 @@ class Script:
             where=where(entry.interaction.at, self._request(entry), number),
             source=entry.interaction.source,
         )
+
+
+def _follows(entry: _Entry, caller: Caller) -> bool:
+    """Return whether an entry came directly after the last call of this task, which does not decide for others."""
+    return entry.interaction.task == 0 or caller.last == (entry.previous.interaction.call if entry.previous else 0)
+
+
+def _chain(entry: _Entry) -> Iterator[_Entry]:
+    """Yield the calls that precede an entry in its task and in the creators of its task."""
+    before = entry.previous
+    while before is not None:
+        yield before
+        before = before.previous

@@ -47,7 +47,10 @@ class Interaction:
         call: The number of the call in its cassette, from 1, in the order of sending.
         at: The names of the spans around the call, outermost first, joined by ` > `. Spans with the same name and
             parent have an ordinal (`search (2nd)`). Empty outside of spans.
-        after: Numbers of the calls that directly precede this one.
+        after: Numbers of the calls that had ended before this one began, without those that precede others of them.
+        task: The number of the task that made the call, in a program with concurrent tasks; 0 if it made one call after
+            another, or if its tasks are unknown.
+        began_after: The last call before the task was created, in the task that created it; 0 if there is none.
         source: The place of its request, as `file:line`; empty if it was not read from a file.
     """
 
@@ -56,12 +59,20 @@ class Interaction:
     answer: RecordedAnswer
     at: str = ""
     after: tuple[int, ...] = ()
+    task: int = 0
+    began_after: int = 0
     source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call: its result as JSON, or the text and class of its exception."""
+    """A tool call: its result as JSON, or the text and class of its exception.
+
+    Attributes:
+        call_id: The model's id of the call.
+        after: The last model call before it in its task; 0 if there is none, or if it is unknown.
+        task: The number of its task, as in `Interaction`.
+    """
 
     name: str
     arguments: Mapping[str, Any]
@@ -70,6 +81,8 @@ class ToolCall:
     error_type: str | None = None
     at: str = ""
     call_id: str | None = None
+    after: int = 0
+    task: int = 0
 
 
 @dataclass(frozen=True, slots=True)

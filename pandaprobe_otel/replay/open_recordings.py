@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from opentelemetry.context import create_key, get_current, get_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.exporters import is_exporter
 
 if TYPE_CHECKING:
     from pandaprobe_otel.replay.replayed_run import Run
@@ -49,11 +51,12 @@ def take_away(run: Run) -> None:
 def current() -> Run | None:
     """Return the recording of a request that is made here; None if it is not a request of the app.
 
-    Two kinds do not belong to the app: requests inside a recorded request, as when a client sends through two
-    libraries, and those that OpenTelemetry must ignore, such as exporters, our own API client, and judges. Raises
-    RecordingError if several recordings are open and the context names none of them.
+    Three kinds do not belong to the app: requests inside a recorded request, as when a client sends through two
+    libraries; those that OpenTelemetry must ignore, such as its exporters, our own API client, and judges; and those
+    with which other libraries export their own traces. Raises RecordingError if several recordings are open and the
+    context names none of them.
     """
-    if not _open or _is_inside.get() or not is_instrumentation_enabled():
+    if not _open or _is_inside.get() or not is_instrumentation_enabled() or is_exporter(sys._getframe(1)):
         return None
     return owner()
 

@@ -17,9 +17,10 @@ from typing import Any, Final, Literal, NoReturn
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.call_places import Places
-from pandaprobe_otel.replay.calls_so_far import CallsSoFar
+from pandaprobe_otel.replay.calls_so_far import Caller, CallsSoFar
 from pandaprobe_otel.replay.cassette import load, save
 from pandaprobe_otel.replay.cassette_script import Script
+from pandaprobe_otel.replay.data_flow import DataFlow
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
@@ -37,6 +38,8 @@ Diverge = Literal["fail", "accept", "rerecord", "live"]
 request. `rerecord`: it is sent, and replaces the nearest call. `live`: it and all later ones are sent, and nothing is
 saved.
 """
+_NO_TASK: Final = 1_000_000
+"""More than the tasks of a recording: numbers above belong to one call each."""
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
 """Maximum number of bytes of requests and answers that one recording keeps in memory."""
@@ -179,6 +182,8 @@ class Run:
             self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
         for number, exchange in self._new.items():
             interactions[number] = interaction_of(exchange, self._scrubber)
+        if not self._order.is_sequential:
+            interactions |= self._with_tasks(interactions)
         cassette = replace(
             self._old,
             interactions=tuple(interactions[number] for number in sorted(interactions)),
@@ -188,6 +193,18 @@ class Run:
             started_at=self._old.started_at or self.started_at.isoformat(timespec="seconds"),
         )
         save(self.path, cassette)
+
+    def _with_tasks(self, interactions: Mapping[int, Interaction]) -> dict[int, Interaction]:
+        """Return the new calls with their tasks. One that uses the answers of other tasks has none of its own order."""
+        data = DataFlow()
+        found: dict[int, Interaction] = {}
+        for number in self._new:
+            task, began_after = self._order.task_of(number)
+            others = [interactions[one] for one in self._order.ended_elsewhere(number) if one in interactions]
+            if data.uses(interactions[number], others):
+                task, began_after = _NO_TASK + number, 0
+            found[number] = replace(interactions[number], task=task, began_after=began_after)
+        return found
 
     def leaves_alone(self, uri: str) -> bool:
         """Return whether `ignore` excludes the URL of a request."""
@@ -199,12 +216,13 @@ class Run:
         Raises Divergence, EndOfRecording or RecordingError.
         """
         at = self.places.current()
+        caller = self._order.caller()
         asked_model()
         if self._script is None:
             request, played, number = sent, None, 0
         else:
             request = self._scrubber.request(plain_request(sent))
-            played, number = self._answer(request, at)
+            played, number = self._answer(request, at, caller)
         with self._lock:
             if played is not None:
                 number = played.call
@@ -216,7 +234,7 @@ class Run:
                 number,
                 request,
                 at=at,
-                after=self._order.began(number, self.places.began(number)),
+                after=self._order.began(number, self.places.began(number), caller=caller),
                 played=None if played is None else without_waiting(played),
             )
             self._exchanges.append(exchange)
@@ -226,7 +244,7 @@ class Run:
         self.kept(len(sent.body))
         return exchange
 
-    def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
+    def _answer(self, request: RecordedRequest, at: str, caller: Caller) -> tuple[Interaction | None, int]:
         """Return the recorded call that answers a request, or None if the request is sent.
 
         The number is that of the recorded call that a sent request replaces; 0 if it replaces none.
@@ -235,9 +253,9 @@ class Run:
         if self._is_live:
             return None, 0
         if self._options.mode == "new":
-            return self._script.take_known(request, at=at), 0
+            return self._script.take_known(request, at=at, caller=caller), 0
         try:
-            return self._script.take(request, at=at), 0
+            return self._script.take(request, at=at, caller=caller), 0
         except Divergence:
             if self._options.diverge == "fail":
                 raise
@@ -277,13 +295,15 @@ class Run:
         """Return whether calls of this tool are recorded."""
         return self._options.tools is True or (self._options.tools is not False and name in self._options.tools)
 
-    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+    def tool_answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None = None) -> ToolCall | None:
         """Return the recorded tool call; None if the tool must run. Raises Divergence or EndOfRecording."""
         if self._script is None or self._is_live:
             return None
         given = self._scrubber.value(dict(arguments))
         try:
-            return self._script.take_tool(name, given, at=self.places.current())
+            return self._script.take_tool(
+                name, given, at=self.places.current(), call_id=call_id, caller=self._order.caller()
+            )
         except Divergence:
             if self._options.mode == "new":
                 return None
@@ -291,6 +311,10 @@ class Run:
                 raise
             self._is_live = True
             return None
+
+    def caller(self) -> Caller:
+        """Return the task of the running code, and its last call."""
+        return self._order.caller()
 
     def tool_runs(self, name: str) -> RunningTool:
         """Return a new record of a running tool call, with its position among the others."""
@@ -312,7 +336,10 @@ class Run:
     def _new_tool_calls(self) -> tuple[ToolCall, ...]:
         """Return the tool calls that the cassette did not have. Raises RecordingError."""
         is_kept = self._script is None or self._options.mode == "new"
-        return tuple(to_keep(self._tools)) if is_kept else ()
+        if not is_kept:
+            return ()
+        kept = tuple(to_keep(self._tools))
+        return tuple(replace(call, after=0, task=0) for call in kept) if self._order.is_sequential else kept
 
 
 def _call_of(exchange: Exchange) -> RecordedCall:

@@ -32,6 +32,7 @@ from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.secrets import MOST, forms_of, is_secret, of_environment, of_headers
+from pandaprobe_otel.replay.stream_texts import Path, deltas
 
 Scrub = Callable[[Any], Any]
 
@@ -46,21 +47,11 @@ _ANSWER_HEADERS: Final = frozenset(
     }
 )  # fmt: skip
 _ANSWER_BEGINNINGS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "x-amzn-bedrock-")
-_DELTAS: Final = frozenset(
-    {
-        "arguments", "completion", "content", "delta", "generation", "input", "outputText", "partial_json", "reasoning",
-        "reasoning_content", "refusal", "response", "summary", "text", "thinking",
-    }
-)  # fmt: skip
-"""Fields whose texts a client joins over the events of a stream."""
-
 _NO_TEXT: Final = re.compile(r"[\udc80-\udcff]")
 """Bytes that are not UTF-8, as "surrogateescape" decodes them."""
 _REMEMBERED: Final = 1024
 """Maximum number of texts whose results are remembered: each request of a conversation repeats the earlier ones."""
 _LONGEST_REMEMBERED: Final = 64 << 10
-
-Path = tuple[str | int, ...]
 
 
 class Scrubber:
@@ -260,7 +251,7 @@ class Scrubber:
         """Remove secrets that are split over several events of a stream."""
         texts: dict[Path, list[tuple[int, Path]]] = {}
         for index, unit in enumerate(units):
-            for shared, path in _deltas(unit.content):
+            for shared, path, _ in deltas(unit.content):
                 texts.setdefault(shared, []).append((index, path))
         contents: dict[int, Any] = {}
         for places in texts.values():
@@ -319,24 +310,6 @@ class Scrubber:
                 self._masks = (mask, (mask_everything,))
             self._forget()
         return self._masks[1]
-
-
-def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path]]:
-    """Yield the texts of an event that continue texts of earlier events, with their common key and their path."""
-    if isinstance(content, dict):
-        mapping = cast("dict[str, Any]", content)
-        index: Any = mapping.get("index", mapping.get("contentBlockIndex", mapping.get("output_index")))
-        if isinstance(index, int):
-            shared = (*shared, index)
-        for key, value in mapping.items():
-            if isinstance(value, str):
-                if key in _DELTAS:
-                    yield (*shared, key), (*path, key)
-            else:
-                yield from _deltas(value, (*shared, key), (*path, key))
-    elif isinstance(content, list):
-        for place, item in enumerate(cast("Sequence[Any]", content)):
-            yield from _deltas(item, (*shared, "[]"), (*path, place))
 
 
 def _at(content: Any, path: Path) -> Any:

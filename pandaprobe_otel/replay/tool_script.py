@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pandaprobe_otel.mapping.clean import clean
+from pandaprobe_otel.replay.calls_so_far import Caller
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.differences import Difference, differences
 from pandaprobe_otel.replay.divergence import Divergence
@@ -40,13 +41,35 @@ class ToolScript:
         """Return whether there is any tool call."""
         return name in self._known
 
-    def take(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the first unused call with these arguments; None if there is none."""
+    def take(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        at: str,
+        call_id: str | None = None,
+        caller: Caller | None = None,
+    ) -> ToolCall | None:
+        """Return an unused call with these arguments; None if there is none.
+
+        Of equal calls of parallel branches, it is the one with the model's id of the call, then the one that followed
+        the same model call, then the one of the same task.
+        """
         piece = self._piece(arguments)
         fitting = [one for one in self._known[name] if not one.asked and one.piece.digest == piece.digest]
         if not fitting:
             return None
-        found = min(fitting, key=lambda one: (self._pairing.strangeness(one.piece.ids, piece.ids), one.call.at != at))
+        task, last = (0, 0) if caller is None else (caller.branch.task, caller.last)
+        found = min(
+            fitting,
+            key=lambda one: (
+                self._pairing.strangeness(one.piece.ids, piece.ids),
+                call_id is not None and one.call.call_id != call_id,
+                one.call.after != last if one.call.task else 0,
+                one.call.task != task if one.call.task else 0,
+                one.call.at != at,
+            ),
+        )
         found.asked = True
         self._pairing.learn(found.piece.ids, piece.ids)
         return found.call

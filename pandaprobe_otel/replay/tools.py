@@ -27,13 +27,13 @@ def remove() -> None:
     tool_answers.ask_with(None)
 
 
-def _ask(name: str, arguments: Mapping[str, Any]) -> Played | Ran | None:
+def _ask(name: str, arguments: Mapping[str, Any], call_id: str | None) -> Played | Ran | None:
     run = current()
     if run is None or not run.wants_tool(name):
         return None
     given: dict[str, Any] = json.loads(encode(dict(arguments)))
-    call = run.tool_answer(name, given)
-    return Ran(run, name, given) if call is None else Played(call)
+    call = run.tool_answer(name, given, call_id)
+    return Ran(run, name, given, call_id) if call is None else Played(call)
 
 
 class Played:
@@ -52,9 +52,15 @@ class Played:
 class Ran:
     """A tool call that runs the tool, and is saved in the recording."""
 
-    def __init__(self, run: Run, name: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, name: str, arguments: Mapping[str, Any], call_id: str | None) -> None:
         self._run = run
-        self._at = run.places.current()
+        branch, last = run.caller()
+        self._place: dict[str, Any] = {
+            "at": run.places.current(),
+            "call_id": call_id,
+            "after": last,
+            "task": branch.task,
+        }
         self._arguments = arguments
         self._tool = run.tool_runs(name)
 
@@ -67,7 +73,7 @@ class Ran:
         name = self._tool.name
         if _is_json(result):
             self._tool.call = self._run.kept_tool(
-                ToolCall(name, self._arguments, result=json.loads(json.dumps(result)), at=self._at)
+                ToolCall(name, self._arguments, result=json.loads(json.dumps(result)), **self._place)
             )
             return
         self._tool.problem = RecordingError(
@@ -85,7 +91,7 @@ class Ran:
                     self._arguments,
                     error=str(error),
                     error_type=f"{kind.__module__}.{kind.__qualname__}",
-                    at=self._at,
+                    **self._place,
                 )
             )
 

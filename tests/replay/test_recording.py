@@ -618,3 +618,37 @@ def test_what_has_no_single_answer_is_refused(connect: Callable[[], Any], tmp_pa
 async def _websocket_of_aiohttp() -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect("http://127.0.0.1:9/realtime"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("agents.tracing.processors", "export"),
+        ("langsmith._internal._background_thread", "work"),
+        ("langsmith.client", "multipart_ingest"),
+        ("sentry_sdk.transport", "send"),
+    ],
+)
+@pytest.mark.parametrize("library", [httpx, requests])
+def test_exporters_of_other_libraries_are_not_recorded(
+    module: str, name: str, library: Any, server: ProviderServer, tmp_path: Path
+) -> None:
+    """Another library's export is sent and not recorded, and the app's request through a wrapper of it is recorded."""
+    server.replies(Reply(chunks=(b"{}",)))
+    before = len(server.received)
+    code: dict[str, Any] = {"__name__": module}
+    exec(f"def {name}(send): send()\ndef wrapper(function): function()", code)
+
+    def run() -> None:
+        send = partial(library.post, f"{server.url}/v1/traces/ingest", json={"data": []})
+        thread = threading.Thread(target=code[name], args=(send,))
+        thread.start()
+        thread.join()
+        ask = partial(library.post, f"{server.url}/v1", json={"model": "m"})
+        code["wrapper"](ask) if module == "langsmith.client" else ask()
+
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording:
+            run()
+        assert [call.uri for call in recording.calls] == [f"{server.url}/v1"]
+    assert [one.path for one in server.received[before:]] == ["/v1/traces/ingest", "/v1", "/v1/traces/ingest"]

@@ -29,7 +29,9 @@ def _running(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, A
         return wrapped(*args, **kwargs)
     said = obj(given)
     function: Callable[..., Any] = getattr(tool, _FUNCTION)
-    instead = asking(function, str(tool.name), lambda: said, _form(kwargs.get("tool_context")))
+    context = kwargs.get("tool_context")
+    call_id = getattr(context, "function_call_id", None)
+    instead = asking(function, str(tool.name), lambda: said, _form(context), call_id=call_id)
     return of(wrapped, StandIn(tool, _FUNCTION, instead))(*args, **kwargs)
 
 

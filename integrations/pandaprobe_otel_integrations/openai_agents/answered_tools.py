@@ -32,11 +32,12 @@ def _invoking(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs
         return wrapped(*args, **kwargs)
     given = read_json(kwargs.get("arguments"))
     function = getattr(tool, _FUNCTION)
+    call_id = getattr(kwargs.get("context"), "tool_call_id", None)
     inside = getattr(function, _INSIDE, None)
     if inside is None:
-        instead: Any = asking(function, tool.name, lambda: given, _FORM)
+        instead: Any = asking(function, tool.name, lambda: given, _FORM, call_id=call_id)
     else:
-        instead = _Invoker(function, _INSIDE, asking(inside, tool.name, lambda: given, _FORM))
+        instead = _Invoker(function, _INSIDE, asking(inside, tool.name, lambda: given, _FORM, call_id=call_id))
     return wrapped(*args, **{**kwargs, "function_tool": StandIn(tool, _FUNCTION, instead)})
 
 

@@ -24,12 +24,14 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
 def _calling(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not is_asked():
         return wrapped(*args, **kwargs)
-    name, given = _asked(*args, **kwargs)
-    return call_async(name, lambda: given, lambda: wrapped(*args, **kwargs), _FORM)
+    name, given, call_id = _asked(*args, **kwargs)
+    return call_async(name, lambda: given, lambda: wrapped(*args, **kwargs), _FORM, call_id=call_id)
 
 
-def _asked(name: str, tool_args: Mapping[str, Any], *_: Any, **__: Any) -> tuple[str, Mapping[str, Any]]:
-    return name, tool_args
+def _asked(
+    name: str, tool_args: Mapping[str, Any], ctx: Any = None, *_: Any, **__: Any
+) -> tuple[str, Mapping[str, Any], str | None]:
+    return name, tool_args, getattr(ctx, "tool_call_id", None)
 
 
 def _kept(result: Any) -> Any:

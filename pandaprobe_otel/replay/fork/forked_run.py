@@ -9,6 +9,7 @@ from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from pandaprobe_otel.replay.calls_so_far import Caller
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
@@ -92,23 +93,24 @@ class ForkedRun(Run):
         """Return True: every tool must ask first, so that none runs by accident."""
         return True
 
-    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+    def tool_answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None = None) -> ToolCall | None:
         """Return the recorded tool call; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
-        given, at = self._scrubber.value(dict(arguments)), self.places.current()
-        known = self._script.take_known_tool(name, given, at=at)
+        given = self._scrubber.value(dict(arguments))
+        place: Any = {"at": self.places.current(), "call_id": call_id, "caller": self.caller()}
+        known = self._script.take_known_tool(name, given, **place)
         if known is not None or name in self._fork.live_tools:
             return known
         if not self._script.has_asked(self._fork.cut.before) or not self._fork.cut.gone:
-            self._script.take_tool(name, given, at=at)
+            self._script.take_tool(name, given, **place)
         why = "was not recorded with these arguments, and running it could change something"
         return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
 
-    def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
+    def _answer(self, request: RecordedRequest, at: str, caller: Caller) -> tuple[Interaction | None, int]:
         assert self._script is not None
-        known = self._script.take_known(request, at=at)
+        known = self._script.take_known(request, at=at, caller=caller)
         if known is None and not (self._fork.cut.gone and self._script.has_asked(self._fork.cut.before)):
-            return self._script.take(request, at=at), 0  # It shows the difference.
+            return self._script.take(request, at=at, caller=caller), 0  # It shows the difference.
         return known, 0
 
 

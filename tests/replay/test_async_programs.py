@@ -1,0 +1,302 @@
+"""Programs with concurrent tasks replay again and again, however their tasks are timed; edits of them are named."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, product
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import pandaprobe_otel
+from pandaprobe_otel import Divergence
+from pandaprobe_otel.replay.cassette import load
+from provider_server import ProviderServer, Received, Reply, json_reply
+
+REPLAYS = 20
+
+
+class Bench:
+    """A model, tools, and pauses that differ in each run."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.chance = random.Random()
+        self.tickets = count(1)
+
+        @pandaprobe_otel.tool
+        def new_ticket(queue: str) -> int:
+            return next(self.tickets)
+
+        self.new_ticket = new_ticket
+
+    async def pause(self) -> None:
+        """Wait as long as a file or a database may take."""
+        await asyncio.sleep(self.chance.choice((0, 0, 0.001, 0.004)))
+
+    async def ask(self, text: str) -> str:
+        """Ask the model."""
+        await self.pause()
+        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+            return self._said(await client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
+
+    def ask_now(self, text: str) -> str:
+        """Ask the model in a thread."""
+        with httpx.Client(verify=False, trust_env=False) as client:
+            return self._said(client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
+
+    @staticmethod
+    def _said(response: httpx.Response) -> str:
+        return str(response.json()["choices"][0]["message"]["content"])
+
+
+def _body(text: str) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": text}]}
+
+
+async def steps(bench: Bench, number: int) -> str:
+    """Make two calls that do not depend on each other's answers."""
+    await bench.ask(f"job {number} step 1")
+    return await bench.ask(f"job {number} step 2")
+
+
+def semaphore(bench: Bench) -> Any:
+    """Five jobs, of which two run at a time."""
+
+    async def main() -> Any:
+        free = asyncio.Semaphore(2)
+
+        async def limited(number: int) -> str:
+            async with free:
+                return await steps(bench, number)
+
+        return await asyncio.gather(*map(limited, range(5)))
+
+    return asyncio.run(main())
+
+
+def queue_workers(bench: Bench) -> Any:
+    """Two workers that take five jobs from a queue."""
+
+    async def main() -> Any:
+        waiting: asyncio.Queue[int] = asyncio.Queue()
+        for number in range(5):
+            waiting.put_nowait(number)
+        found: dict[int, str] = {}
+
+        async def worker() -> None:
+            while not waiting.empty():
+                number = waiting.get_nowait()
+                found[number] = await steps(bench, number)
+
+        await asyncio.gather(worker(), worker())
+        return [found[number] for number in range(5)]
+
+    return asyncio.run(main())
+
+
+def gathered(bench: Bench) -> Any:
+    """A plan, three branches with equal first calls and equal tool calls, and a summary."""
+
+    async def branch(number: int) -> str:
+        await bench.pause()
+        ticket = bench.new_ticket("support")
+        kind = await bench.ask("unique: which kind?")
+        return await bench.ask(f"branch {number}: ticket {ticket}, {kind}")
+
+    async def main() -> Any:
+        plan = await bench.ask("the plan")
+        done = await asyncio.gather(*map(branch, range(3)))
+        return await bench.ask(f"sum up {plan} {done}")
+
+    return asyncio.run(main())
+
+
+def task_group(bench: Bench) -> Any:
+    """Tasks of a group, each of which starts tasks of its own, beside a call of their creator."""
+
+    async def leaf(name: str) -> str:
+        return await steps(bench, int(name.replace(".", "")))
+
+    async def branch(number: int) -> list[str]:
+        await bench.ask(f"branch {number} begins")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(leaf(f"{number}.{place}")) for place in (1, 2)]
+            await bench.ask(f"branch {number} meanwhile")
+        return [task.result() for task in tasks]
+
+    async def main() -> Any:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(branch(number)) for number in (1, 2)]
+        return [task.result() for task in tasks]
+
+    return asyncio.run(main())
+
+
+def as_they_come(bench: Bench) -> Any:
+    """Answers that are judged in the order in which they arrive, while a task in the background makes a call."""
+
+    async def main() -> Any:
+        behind = asyncio.create_task(bench.ask("in the background"))
+        jobs = [steps(bench, number) for number in range(4)]
+        found = [await bench.ask(f"judge: {await done}") for done in asyncio.as_completed(jobs)]
+        await behind
+        return sorted(found)
+
+    return asyncio.run(main())
+
+
+def threads(bench: Bench) -> Any:
+    """Jobs in a pool of two threads."""
+
+    def job(number: int) -> str:
+        bench.ask_now(f"job {number} step 1")
+        return bench.ask_now(f"job {number} step 2")
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(job, range(5)))
+
+
+def one_loop_after_the_other(bench: Bench) -> Any:
+    """Two phases, each with an event loop of its own."""
+    return [semaphore(bench), gathered(bench)]
+
+
+PROGRAMS = [semaphore, queue_workers, gathered, task_group, as_they_come, threads, one_loop_after_the_other]
+
+
+def _decorated(program: Callable[[Bench], Any]) -> Callable[[Bench], Any]:
+    def run(bench: Bench) -> Any:
+        asked, now = bench.ask, bench.ask_now
+        bench.ask = pandaprobe_otel.agent(name="asks")(asked)  # type: ignore[method-assign]
+        bench.ask_now = pandaprobe_otel.agent(name="asks")(now)  # type: ignore[method-assign]
+        with pandaprobe_otel.agent("program"):
+            return program(bench)
+
+    return run
+
+
+def model() -> Callable[[Received], Reply]:
+    """Return the script of a model whose answers take different times, and differ for equal requests."""
+    chance, numbers, lock = random.Random(), count(1), threading.Lock()
+
+    def script(received: Received) -> Reply:
+        text = received.json["messages"][-1]["content"]
+        with lock:
+            number = next(numbers) if text.startswith("unique") else 0
+        said = f"kind {number}" if number else f"<answer to {text}>"
+        return json_reply({"choices": [{"message": {"content": said}}]}, waits_s=chance.choice((0, 0.005, 0.02, 0.05)))
+
+    return script
+
+
+@pytest.mark.parametrize("decorated", [False, True], ids=["plain", "decorated"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.__name__)
+def test_unchanged_programs_replay(
+    program: Callable[[Bench], Any], decorated: bool, server: ProviderServer, tmp_path: Path
+) -> None:
+    """Twenty replays, each with other pauses, have the recorded result."""
+    server.script = model()
+    run = _decorated(program) if decorated else program
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path, mode="all", tools=True):
+        recorded = run(Bench(server.url))
+    for _ in range(REPLAYS):
+        with pandaprobe_otel.recording(path, mode="none", tools=True):
+            assert json.dumps(run(Bench("http://127.0.0.1:9"))) == json.dumps(recorded)
+
+
+Jobs = list[list[str]]
+JOBS: Jobs = [[f"{step} order {number}" for step in ("find", "check", "report")] for number in (17, 28, 39, 50)]
+
+
+async def _job(bench: Bench, questions: list[str]) -> None:
+    for question in questions:
+        await bench.ask(question)
+
+
+async def _with_semaphore(bench: Bench, jobs: Jobs) -> None:
+    free = asyncio.Semaphore(2)
+
+    async def limited(questions: list[str]) -> None:
+        async with free:
+            await _job(bench, questions)
+
+    await asyncio.gather(*map(limited, jobs))
+
+
+async def _with_workers(bench: Bench, jobs: Jobs) -> None:
+    waiting = iter(jobs)
+
+    async def worker() -> None:
+        for questions in waiting:
+            await _job(bench, questions)
+
+    await asyncio.gather(worker(), worker())
+
+
+async def _with_a_group(bench: Bench, jobs: Jobs) -> None:
+    await bench.ask("the plan")
+    async with asyncio.TaskGroup() as group:
+        for questions in jobs:
+            group.create_task(_job(bench, questions))
+
+
+async def _with_tasks_within_tasks(bench: Bench, jobs: Jobs) -> None:
+    async def branch(questions: list[str]) -> None:
+        first, *others = questions
+        await bench.ask(first)
+        await asyncio.create_task(_job(bench, others))
+
+    await asyncio.gather(*map(branch, jobs))
+
+
+WAYS = [_with_semaphore, _with_workers, _with_a_group, _with_tasks_within_tasks]
+
+
+def _edited(jobs: Jobs, job: int, edit: str) -> tuple[Jobs, str, str]:
+    """Return edited jobs, the recorded question that a divergence names, and a text in its message."""
+    edited = [list(questions) for questions in jobs]
+    own = edited[job]
+    match edit:
+        case "a word":
+            own[1] = own[1].replace("check", "inspect")
+            return edited, jobs[job][1], "inspect"
+        case "the last question":
+            own[2] += " in French"
+            return edited, jobs[job][2], "French"
+        case "a question gone":
+            del own[1]
+            return edited, jobs[job][1], "never made"
+        case "another question":
+            own.insert(2, "and who is it from?")
+            return edited, jobs[job][2], "who is it from"
+        case _:
+            own[1], own[2] = own[2], own[1]
+            return edited, jobs[job][2], "came before"
+
+
+EDITS = ["a word", "the last question", "a question gone", "another question", "another order"]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
+def test_edits_of_programs_are_named(way: Any, server: ProviderServer, tmp_path: Path) -> None:
+    """Each edit of one of several concurrent jobs raises a divergence that names the edited call."""
+    server.script = model()
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path, mode="all"):
+        asyncio.run(way(Bench(server.url), JOBS))
+    numbers = {json.loads(one.request.body)["messages"][0]["content"]: one.call for one in load(path).interactions}
+    for job, edit in product((0, 2), EDITS):
+        jobs, question, told = _edited(JOBS, job, edit)
+        with pytest.raises(Divergence) as caught, pandaprobe_otel.recording(path, mode="none"):
+            asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
+        assert caught.value.call == numbers[question], f"{edit}: {caught.value}"
+        assert told in str(caught.value), edit
