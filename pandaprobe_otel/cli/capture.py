@@ -152,7 +152,7 @@ def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
     """Return the given test file, or one named after the program and the trace's id."""
-    name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
+    name = re.sub(r"\W+", "_", trace.root.name, flags=re.ASCII).strip("_").lower()[:60] or "trace"
     own = f"test_{name}_{trace.trace_id[:8]}.py"
     if to is None:
         return Path("tests") / own
@@ -165,7 +165,7 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
     from pandaprobe_otel.replay.capture.write import capture as write
 
     try:
-        return write(traces, file, wishes)
+        return write(traces, file, wishes, shows=lambda call: click.echo(f"{file} will run {call}", err=True))
     except CannotCapture as error:
         click.echo(f"trace {traces[0].trace_id} cannot be captured: {error}", err=True)
         return None
@@ -210,6 +210,7 @@ def _print(made: Sequence[Captured], output_format: str) -> None:
             [
                 {
                     "test": str(one.test),
+                    "runs": one.runs,
                     "cassette": str(one.cassette),
                     "calls": one.calls,
                     "tools": one.tools,

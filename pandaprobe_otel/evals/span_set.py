@@ -89,7 +89,7 @@ class SpanSet(Sequence[SpanRecord]):
         __tracebackhide__ = True
         return self.called(times=0)
 
-    def with_args(self, **arguments: Any) -> SpanSet:
+    def with_args(self, /, **arguments: Any) -> SpanSet:
         """Assert that a call has these arguments, among others; return the calls that have them.
 
         A value is compared with `==`. A compiled pattern must be found in the argument's text, and a function must

@@ -320,12 +320,24 @@ def _name_in(before: str) -> tuple[str, int] | None:
 def _quoted(text: str, name: str, after: re.Match[str]) -> Iterator[tuple[int, int]]:
     """Yield the value of `"name": "value"` and of `name="value"`."""
     begin = after.end()
-    end = text.find(after["open"], begin, begin + _LONGEST_VALUE)
+    end = _end_of(text, after["open"], begin)
     value = text[begin:end]
     if end < 0 or "\n" in value or not is_secret_field(name, value):
         return
     if after["close"] or (len(value) >= _SHORTEST_TOKEN and re.search(r"[\dA-Z]", value)):
         yield begin, end
+
+
+def _end_of(text: str, opening: str, begin: int) -> int:
+    """Return the end of a quoted value; -1 if it has none. In JSON within JSON, a quote has backslashes before it."""
+    own = len(opening) - 1
+    for place in _places(text, opening[-1:], begin, begin + _LONGEST_VALUE):
+        before = place
+        while before > begin and text[before - 1] == "\\":
+            before -= 1
+        if (place - before) % (2 * own + 2) == own:
+            return place - own
+    return -1
 
 
 def _parameter(text: str, name: str, begin: int) -> Iterator[tuple[int, int]]:

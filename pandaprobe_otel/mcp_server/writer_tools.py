@@ -123,7 +123,11 @@ class WriterTools:
 
     def _told(self, made: Captured) -> CallToolResult:
         test = _relative(made.test, self._options.folder)
-        lines = [f"to fix: {finding.told}" for finding in made.found] + [f"note: {note}" for note in made.notes]
+        lines = [
+            f"runs: {made.runs}",
+            *(f"to fix: {finding.told}" for finding in made.found),
+            *(f"note: {note}" for note in made.notes),
+        ]
         inside = self._reading.scrubber.text("\n".join(lines)) or "nothing"
         fill_in = [
             number for number, line in enumerate(made.test.read_text("utf-8").splitlines(), 1) if "fill in" in line

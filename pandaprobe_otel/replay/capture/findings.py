@@ -125,7 +125,7 @@ def _given(asked: AskedTool) -> Mapping[str, Any]:
 
 
 def _with(arguments: Mapping[str, Any]) -> str:
-    return f".with_args({arguments_text(arguments)})" if arguments and all(map(str.isidentifier, arguments)) else ""
+    return f".with_args({arguments_text(arguments)})" if arguments else ""
 
 
 def _was_last(trace: StoredTrace, turn: _Turn) -> bool:

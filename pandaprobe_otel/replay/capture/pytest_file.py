@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,16 @@ from typing import Final
 from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.replay.capture.findings import Finding
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
-from pandaprobe_otel.replay.capture.source_text import LINE, arguments_text, literal
+from pandaprobe_otel.replay.capture.source_text import LINE, arguments_text, literal, printable
 from pandaprobe_otel.replay.capture.test_entry import Entry
 
+FILL_IN: Final = "...,  # fill in: "
 _HELD: Final = "held in the trace"
 _MAX_HELD: Final = 12
+NOT_FILLED_IN: Final = (
+    "no step of the trace failed. Assert here what the program should have done, and set ends_at= to the last model "
+    "call before that"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,8 @@ def text_of(case: Case) -> str:
     lines += ["    with pandaprobe_recording.to_the_end():"]
     lines += [f"        {line}" for turn in case.turns for line in _call(turn)]
     lines += [f"    {line}" for line in _assertions(case)]
+    if any("json.loads(" in line for line in lines):
+        lines.insert(lines.index("import pytest"), "import json")
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +94,7 @@ def _sentence(case: Case) -> str:
 
 
 def _documented(text: str) -> str:
-    plain = re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace('"', "'")
+    plain = printable(text).replace("\\", "/").replace('"', "'")
     return plain if len(plain) <= LINE - 10 else f"{plain[: LINE - 11]}…"
 
 
@@ -141,6 +147,12 @@ def _call(turn: Turn) -> list[str]:
     return lines
 
 
+def called(turn: Turn) -> str:
+    """Return the module and the call of a turn on one line, shortened."""
+    module = f"{turn.entry.module}:" if turn.entry.module is not None else ""
+    return printable(f"{module}{turn.entry.name}({_comment(', '.join(turn.arguments))})")
+
+
 def _within(name: str, lines: list[str]) -> list[str]:
     return [f"{name}(", *(f"    {line}" for line in lines), ")"] if len(lines) > 1 else [f"{name}({lines[0]})"]
 
@@ -148,22 +160,22 @@ def _within(name: str, lines: list[str]) -> list[str]:
 def _called(name: str, arguments: Sequence[str]) -> list[str]:
     """Return a call on one line, or with one line per argument."""
     whole = f"{name}({', '.join(arguments)})"
-    if len(whole) <= LINE - 24 and not any("#" in one for one in arguments):
+    if len(whole) <= LINE - 24 and not any(one.startswith(FILL_IN) for one in arguments):
         return [whole]
-    return [f"{name}(", *(f"    {one}" if "#" in one else f"    {one}," for one in arguments), ")"]
+    return [f"{name}(", *(f"    {one}" if one.startswith(FILL_IN) else f"    {one}," for one in arguments), ")"]
 
 
 def _assertions(case: Case) -> list[str]:
-    lines = [f"{line}  # {_HELD}" for line in case.held]
+    lines = [line if len(line) > LINE - 8 - len(_HELD) else f"{line}  # {_HELD}" for line in case.held]
     for one in case.found:
         lines += [f"# to fix: {_comment(one.told)}", one.asserts]
     if not case.found:
-        lines += ["# to fix: no step of the trace failed. Assert here what the program should have done."]
-    return [line if len(line) <= LINE - 4 or "  # " not in line else line.rpartition("  # ")[0] for line in lines]
+        lines += [f"pytest.fail({literal(NOT_FILLED_IN)})"]
+    return lines
 
 
 def _comment(text: str) -> str:
-    plain = re.sub(r"\s+", " ", text)
+    plain = printable(text)
     return plain if len(plain) <= LINE - 20 else f"{plain[: LINE - 21]}…"
 
 

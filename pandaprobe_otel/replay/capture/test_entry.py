@@ -15,9 +15,12 @@ from pandaprobe_otel.replay.answers.model_answer import check_whole, texts_in
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, metadata_of
 from pandaprobe_otel.replay.capture.requirements import REPR
-from pandaprobe_otel.replay.capture.source_text import literal
+from pandaprobe_otel.replay.capture.source_text import is_name, literal
 
 _ENTRY: Final = re.compile(r"^([A-Za-z_][\w.]*):([A-Za-z_]\w*)$")
+_TAKEN: Final = frozenset({"asyncio", "json", "list", "probe", "pandaprobe_recording", "pytest", "run"})
+"""Names that mean something else in a test."""
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages", "node_modules"})
 _MAX_SOURCE: Final = 4 << 20
 
 
@@ -31,24 +34,37 @@ class Entry:
     """Names of its parameters; None if its source was not found."""
     is_coroutine: bool = False
     is_generator: bool = False
+    refused: str | None = None
+    """The function that the trace names, if it is none of the project: a trace may come from anybody."""
 
 
 def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | None = None) -> Entry:
     """Return the function to call: the given one, the trace's own, or that of pyproject.toml.
 
+    The test will import and call it with the trace's arguments. So a function that only the trace names must be defined
+    in a file below the folder that belongs to no environment and hides no module of Python's.
+
     Raises ValueError for an invalid name.
     """
     base = folder or Path.cwd()
-    told = given or _told_by(trace) or _configured(base)
+    named = None if given else _told_by(trace)
+    own = None if named is None else _entry(*named, [base, base / "src"], within=base)
+    if own is not None:
+        return own
+    told = given or _configured(base)
     if told is None:
-        return Entry(module=None, name=_plain(trace.root.name))
+        return Entry(module=None, name=_plain(trace.root.name), refused=None if named is None else ":".join(named))
     match = _ENTRY.match(told)
-    if match is None:
+    if match is None or not all(map(is_name, (*match[1].split("."), match[2]))):
         raise ValueError(f"{told!r} is not the name of a function: write module:function, such as app.agents:answer")
-    module, name = match[1], match[2]
-    found = _defined(module, name, base)
+    places = [base, base / "src", *map(Path, sys.path)]
+    return _entry(match[1], match[2], places, within=None) or Entry(module=match[1], name=match[2])
+
+
+def _entry(module: str, name: str, places: Sequence[Path], *, within: Path | None) -> Entry | None:
+    found = _defined(module, name, places, within=within)
     if found is None:
-        return Entry(module=module, name=name)
+        return None
     return Entry(
         module=module,
         name=name,
@@ -68,6 +84,8 @@ def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
     if given is None:
         return ()
     if _is_by_name(given, entry, has_defaults="defaults" in metadata_of(root)):
+        if not all(map(is_name, given)):
+            return (f"**{literal(given)}",)
         return tuple(f"{name}={literal(value)}" for name, value in given.items())
     return (f"{entry.parameters[0]}={literal(given)}" if entry.parameters else literal(given),)
 
@@ -79,18 +97,18 @@ def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
     names = [str(name) for name in given]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if entry.parameters is not None:
         return any(name in entry.parameters for name in names)
-    return all(map(str.isidentifier, names))
+    return all(map(is_name, names))
 
 
-def _told_by(trace: StoredTrace) -> str | None:
-    """Return the root span's function if it can be imported: not a method, and not nested in another function."""
+def _told_by(trace: StoredTrace) -> tuple[str, str] | None:
+    """Return the root span's module and function if it can be imported: not a method, and not a nested function."""
     told = str(metadata_of(trace.root).get("code.function.name") or "")
     module, _, name = told.rpartition(".")
-    if not module or "<" in told or not name.isidentifier() or module == "__main__":
+    if module == "__main__" or not all(map(is_name, (*module.split("."), name))):
         return None
     if any(part[:1].isupper() for part in module.split(".")):
         return None  # A method is not usable, since the trace does not identify its object.
-    return f"{module}:{name}"
+    return module, name
 
 
 def _configured(folder: Path) -> str | None:
@@ -106,13 +124,17 @@ def _configured(folder: Path) -> str | None:
     return None
 
 
-def _defined(module: str, name: str, folder: Path) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def _defined(
+    module: str, name: str, places: Sequence[Path], *, within: Path | None
+) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """Return the definition of a function without importing anything, since an import might run the program."""
     parts = module.split(".")
-    for place in dict.fromkeys([folder, folder / "src", *map(Path, sys.path)]):
+    if within is not None and parts[0] in sys.stdlib_module_names:
+        return None
+    for place in dict.fromkeys(places):
         for file in (place.joinpath(*parts).with_suffix(".py"), place.joinpath(*parts, "__init__.py")):
             try:
-                if file.stat().st_size > _MAX_SOURCE:
+                if file.stat().st_size > _MAX_SOURCE or not (within is None or _is_own(file, within)):
                     continue
                 tree = ast.parse(file.read_text(encoding="utf-8"))
             except (OSError, ValueError, SyntaxError):
@@ -121,6 +143,15 @@ def _defined(module: str, name: str, folder: Path) -> ast.FunctionDef | ast.Asyn
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
                     return node
     return None
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    """Return whether a file is the user's own: below the folder, and not in an environment or an installed package."""
+    real, base = file.resolve(), folder.resolve()
+    if not real.is_relative_to(base) or not _INSTALLED.isdisjoint(real.relative_to(base).parts):
+        return False
+    above = [one for one in real.parents if one.is_relative_to(base)]
+    return not any((one / "pyvenv.cfg").exists() for one in above)
 
 
 def _names_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ...]:
@@ -142,5 +173,5 @@ def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def _plain(name: str) -> str:
     """Return a name as a valid Python identifier."""
-    plain = re.sub(r"\W+", "_", name).strip("_").lower()
-    return plain if plain.isidentifier() else f"run_{plain}"
+    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
+    return plain if is_name(plain) and plain not in _TAKEN else f"run_{plain}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,9 +11,10 @@ from typing import Final
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
-from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
+from pandaprobe_otel.replay.capture.pytest_file import FILL_IN, Case, Turn, called, cassette_beside, held_in, text_of
 from pandaprobe_otel.replay.capture.requirements import check, warnings_of
 from pandaprobe_otel.replay.capture.scrubbed_cassette import scrubbed
+from pandaprobe_otel.replay.capture.source_text import printable
 from pandaprobe_otel.replay.capture.test_entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.trace_cassette import cassette_of
 from pandaprobe_otel.replay.cassette import save
@@ -36,6 +37,7 @@ class Captured:
 
     Attributes:
         notes: Hints for the person who runs the test.
+        runs: The call of the program in the test.
     """
 
     test: Path
@@ -44,6 +46,7 @@ class Captured:
     tools: int
     found: tuple[Finding, ...]
     notes: tuple[str, ...]
+    runs: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,12 @@ class _Part:
     turn: Turn
 
 
-def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captured:
+def capture(
+    traces: Sequence[StoredTrace], test: Path, wishes: Wishes, *, shows: Callable[[str], None] | None = None
+) -> Captured:
     """Write the test of a trace, or of the traces of a session in order, and its cassette.
+
+    `shows` gets the call of the program before anything is written.
 
     Raises:
         CannotCapture: No test can be made; the text names the reason.
@@ -98,10 +105,15 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
         held=[line for part in parts[: _failing(parts) + 1] for line in part.held],
         found=found,
     )
+    runs = "; ".join(dict.fromkeys(map(called, case.turns)))
+    if shows is not None:
+        shows(runs)
     cleaner = Scrubber()
+    text = cleaner.text(text_of(case))
+    _check_code(text)
     save(cassette_beside(test), scrubbed(cassette, cleaner))
     test.parent.mkdir(parents=True, exist_ok=True)
-    test.write_text(cleaner.text(text_of(case)), encoding="utf-8")
+    test.write_text(text, encoding="utf-8")
     return Captured(
         test=test,
         cassette=cassette_beside(test),
@@ -109,12 +121,21 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
         tools=sum(call.arguments is not NEVER_RAN for call in cassette.tools),
         found=found,
         notes=tuple(_notes(parts)),
+        runs=runs,
     )
+
+
+def _check_code(text: str) -> None:
+    """Raise CannotCapture for a file that is not Python, rather than write it."""
+    try:
+        compile(text, "captured test", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CannotCapture(f"the text of its test is not valid Python ({error}): report this") from None
 
 
 def name_of(test: Path) -> str:
     """Return the name of the function in a file with one test."""
-    plain = re.sub(r"\W+", "_", test.stem).strip("_") or "captured"
+    plain = re.sub(r"\W+", "_", test.stem, flags=re.ASCII).strip("_") or "captured"
     return plain if plain.startswith("test") else f"test_{plain}"
 
 
@@ -146,7 +167,7 @@ def _arguments(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
     try:
         return arguments_of(trace, entry)
     except CannotCapture as error:
-        return (f"...,  # fill in: {error}",)
+        return (f"{FILL_IN}{printable(str(error))}",)
 
 
 def _failing(parts: Sequence[_Part]) -> int:
@@ -178,9 +199,14 @@ def _last_of(interactions: Sequence[Interaction]) -> tuple[int, ...]:
 
 def _notes(parts: Sequence[_Part]) -> Iterator[str]:
     entry = parts[0].turn.entry
-    if entry.module is None:
+    if entry.refused is not None:
+        yield (
+            f"the trace names {entry.refused}, which is no function of a file in this folder: a test must not run "
+            f"what a trace names. If it is your program: --entry {entry.refused}"
+        )
+    elif entry.module is None:
         yield f"the trace does not name the program: replace {entry.name}() in the test, or capture with --entry"
-    if any(argument.startswith("...") for part in parts for argument in part.turn.arguments):
+    if any(argument.startswith(FILL_IN) for part in parts for argument in part.turn.arguments):
         yield "an argument of the program could not be read: fill in the line"
     for part in parts:
         yield from warnings_of(part.trace)
