@@ -98,11 +98,9 @@ SETTINGS: dict[str, dict[str, str]] = {
 }
 
 
-def run_watched(
-    folder: Path, start: str, more: str, env: dict[str, str], set_up: str = ""
-) -> subprocess.CompletedProcess[str]:
+def run_watched(folder: Path, start: str, more: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a program that fails with the late imports; `more` runs after the library has been loaded."""
-    code = LATE + set_up + start + USE + "sys.meta_path.insert(0, Finder())\n" + textwrap.dedent(more)
+    code = LATE + start + USE + "sys.meta_path.insert(0, Finder())\n" + textwrap.dedent(more)
     return subprocess.run(
         [sys.executable, "-c", code],
         env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
@@ -131,3 +129,13 @@ def test_nothing_is_imported_after_init(settings: str, tmp_path: Path) -> None:
 
     assert (result.returncode, [line for line in result.stderr.splitlines() if " by " in line]) == (0, [])
     assert settings == "local" or len(server.traces) >= 8
+
+
+@pytest.mark.parametrize("start", [BY_ENVIRONMENT, BY_PROCESSOR], ids=["first use", "processor"])
+def test_nothing_is_imported_after_a_start_without_init(start: str, tmp_path: Path) -> None:
+    """The first decorated call loads what `init()` loads, and so does the processor that an app adds itself."""
+    with StrictPandaProbe() as server:
+        result = run_watched(tmp_path, start, "work()", environment(server.url))
+
+    assert (result.returncode, [line for line in result.stderr.splitlines() if " by " in line]) == (0, [])
+    assert len(server.traces) >= 4
