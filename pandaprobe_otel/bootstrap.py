@@ -133,6 +133,7 @@ def init(
     instrument: Literal["auto"] | bool | Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool] | None = None,
+    media: Literal["digest", "inline"] | None = None,
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
     replayable: bool | None = None,
     mask: Any = None,
@@ -176,6 +177,8 @@ def init(
         instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
         exclude: Names of libraries that `instrument="auto"` leaves alone.
         spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that selects spans.
+        media: `"inline"` sends small pictures, sound and files with their data, `"digest"` only their type, size and
+            hash. Default: `"inline"` to a PandaProbe on this machine.
         capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
         replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
         mask: Regular expressions or functions that remove text before it leaves the process.

@@ -53,6 +53,7 @@ class ExportSettings(TypedDict, total=False):
     release: str | None
     enabled: bool | None
     spans: str | Callable[[ReadableSpan], bool] | None
+    media: str | None
     capture: str | Mapping[str, str] | None
     mask: Any
     compute_cost: bool | None
@@ -107,6 +108,7 @@ class Config:
     instrument: Literal["auto", False] | tuple[str, ...]
     exclude: tuple[str, ...]
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
+    media: Literal["digest", "inline"] | None
     capture: Capture | Mapping[str, Capture]
     """One mode, or modes by kind, where `*` stands for all other kinds."""
     replayable: bool
@@ -200,6 +202,11 @@ class Config:
         """
         may = self.is_local if self.live is None else self.live
         return may and self.local is None and not callable(self.spans)
+
+    @property
+    def keeps_media(self) -> bool:
+        """True if small pictures, sound and files are sent with their data."""
+        return self.media == "inline" or (self.media is None and self.local is None and self.is_local)
 
     @property
     def is_local(self) -> bool:

@@ -96,6 +96,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="`agent` for traces of agents and models, without HTTP and database spans; `all`; or a function.",
     ),
     Setting(
+        "media",
+        parsers.one_of("digest", "inline"),
+        default=None,
+        doc="Pictures, sound and files in messages. `digest`: their type, size and SHA-256. `inline`: their data, up "
+        "to 262,144 characters of base64 each. Not set: `inline` for a PandaProbe on this machine, else `digest`.",
+    ),
+    Setting(
         "capture",
         parsers.read_capture,
         default="all",

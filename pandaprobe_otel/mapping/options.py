@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
 from pandaprobe_otel.mapping.switches import Hidden, hidden_by
+from pandaprobe_otel.mapping.text import MAX_INLINE
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -30,6 +31,8 @@ class MappingOptions:
     """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
     hidden_in_calls: tuple[str, ...] = ()
     """Name prefixes of attributes that are not read in OpenInference's model calls: they repeat hidden messages."""
+    inline_media: int = 0
+    """Longest base64 data URL, in characters, that is sent with its data; 0 replaces all long ones by digests."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
@@ -66,6 +69,7 @@ class MappingOptions:
             capture=others,
             capture_by_kind={kind: mode for kind, mode in modes.items() if kind != "*"},
             masks=masks,
+            inline_media=MAX_INLINE if config.keeps_media else 0,
             hidden=hidden.attributes,
             hidden_in_calls=hidden.in_calls,
             price=_listed_price() if config.compute_cost else None,

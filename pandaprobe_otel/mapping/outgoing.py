@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -12,8 +12,7 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.mapping.shrink import map_texts
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url, size_and_hash
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, size_and_hash, with_media
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     most = 0 if options.masks else options.max_field_bytes
+    given = trace
     trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
     bodies: list[dict[str, Any]] = []
     pieces: list[bytes | memoryview] = []
@@ -66,6 +66,8 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
                 together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
+    if total > options.max_trace_bytes and options.inline_media:
+        return finished(given, spans, replace(options, inline_media=0))
     if total > options.max_trace_bytes:
         fit_trace([trace, *bodies], total, options.max_trace_bytes)
         encoded_trace = orjson.dumps(trace)
@@ -100,8 +102,16 @@ def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None)
     if options.masks:
         total = None
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
-    body = {**body} if total is not None else without_data_urls(body)
-    fit_fields(body, options.max_field_bytes, total=total)
+    limit = options.max_field_bytes
+    if total is not None:
+        body = {**body}
+    elif options.inline_media:
+        whole, limit = with_media(body, options.inline_media), limit + options.inline_media
+        # Data that is cut in the middle shows nothing, so a body with much of it has digests alone.
+        body = whole if len(_encoded([whole])) <= limit else with_media(body, 0)
+    else:
+        body = with_media(body, 0)
+    fit_fields(body, limit, total=total)
     data = _encoded([body])
     if not data:
         body = clean(body)
@@ -150,8 +160,3 @@ def _has_data_url(data: bytes) -> bool:
             return True
         at = data.find(b";", at + 1)
     return _DATA_URL in data[at:] if at >= 0 else False
-
-
-def without_data_urls(value: Any) -> Any:
-    """Return the value with each long base64 data URL replaced by its type, length and SHA-256."""
-    return map_texts(value, lambda text: digest_of_data_url(text) or text)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, small_media
 from pandaprobe_otel.mapping.tool_texts import arguments_text, is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, first_of, is_absent
 
@@ -234,13 +234,13 @@ def _nested_message(draft: Draft, part: Any) -> None:
 
 
 def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
-    """Return an image or file part with the data (base64 text or bytes); long data is replaced by its digest."""
+    """Return an image or file part with the data (base64 text or bytes); long data is held with its digest."""
     if type_of(data) is bytes:
         data = base64.b64encode(data).decode()
     if type_of(data) is not str:
         return {"type": "file", "file": {"file_data": data}}
     url = data if data.startswith("data:") else f"data:{mime or 'application/octet-stream'};base64,{data}"
-    held = (digest_of_data_url(url) if len(url) >= MIN_DATA_URL else None) or url
+    held = (small_media(url) if len(url) >= MIN_DATA_URL else None) or url
     return _image_url(held) if image else {"type": "file", "file": {"file_data": held}}
 
 

@@ -265,3 +265,20 @@ def test_a_large_text_is_encoded_and_hashed_a_few_times_only() -> None:
         sys.setprofile(None)
     assert calls["openssl_sha256"] + calls["sha256"] == 1
     assert calls["dumps"] <= 14
+
+
+@pytest.mark.parametrize(
+    ("pictures", "spans", "is_kept"), [(1, 1, True), (30, 1, True), (60, 1, False), (30, 20, False)]
+)
+def test_pictures_are_kept_whole_or_not_at_all(pictures: int, spans: int, is_kept: bool) -> None:
+    """Small pictures are sent with their data unless a span or the trace gets too large; none is cut in the middle."""
+    picture = {"type": "image_url", "image_url": {"url": DATA_URL}}
+    views = [view("a", chat([picture] * pictures), span_id=at, parent=at - 1 or None) for at in range(1, spans + 1)]
+    body = map_views(views, options=MappingOptions(inline_media=262_144)).body()
+
+    text = json.dumps(body)
+    assert len(text) < 4_194_304
+    assert (DATA_URL in text) is is_kept
+    assert (str(DIGEST["sha256"]) in text) is not is_kept
+    assert text.count("iVBORw0KGgo") == (text.count(DATA_URL) if is_kept else 0)
+    assert "cut" not in text

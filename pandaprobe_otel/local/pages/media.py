@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.local.pages.json_shapes import object_in
 
@@ -56,6 +56,8 @@ def _media(record: dict[str, Any]) -> Media | None:
         return Media(mime_type=mime_type, size=size, sha256=digest)
     for key in ("data", "url", "image_url", "file_data", "b64_json"):
         value = record.get(key)
+        if isinstance(value, dict):  # a digest in the place of a URL
+            return _media(cast("dict[str, Any]", value))
         if isinstance(value, str) and value.startswith("data:"):
             return _decoded(value.partition(",")[2])
         if isinstance(value, str) and key in ("data", "b64_json"):

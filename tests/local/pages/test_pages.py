@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
+from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.pages.rendering import number
 from waiting import wait_until
 
 STARTED = "2026-01-02T03:04:05+00:00"
@@ -575,3 +580,43 @@ def test_metrics_and_runs_lead_to_the_traces_they_judged(server: LocalServer, ht
         assert TWO in listed
     found = [[one for one in (ONE, TWO) if one in http.get(str(link["href"])).text] for link in columns]
     assert sorted(found) == [[ONE], [TWO]]
+
+
+@pytest.mark.parametrize(
+    ("media", "size", "is_shown"),
+    [(None, 3_000, True), (None, 300_000, False), ("inline", 3_000, True), ("digest", 3_000, False)],
+)
+@pytest.mark.parametrize("form", ["openai", "anthropic", "blob"])
+def test_small_pictures_are_shown(
+    server: LocalServer, http: httpx.Client, media: Literal["inline"] | None, size: int, is_shown: bool, form: str
+) -> None:
+    """A local server gets small pictures with their data; otherwise the page shows their type and size."""
+    data = b64encode(b"\x89PNG\r\n\x1a\n" + bytes(size)).decode()
+    parts: dict[str, dict[str, Any]] = {
+        "openai": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+        "anthropic": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}},
+        "blob": {"type": "blob", "mime_type": "image/png", "content": data},
+    }
+    call = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.input.messages": json.dumps(
+            [{"role": "user", "parts": [{"type": "text", "content": "See"}, parts[form]]}]
+        ),
+    }
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = PandaProbeSpanProcessor(
+        endpoint=server.url, api_key=server.api_key, project_name="shop", media=media, live=False
+    )
+    provider.add_span_processor(processor)
+    with provider.get_tracer("app").start_as_current_span("chat m", attributes=call):
+        pass
+    assert processor.force_flush(60_000)
+    provider.shutdown()
+
+    (trace,) = http.get("/traces").json()["items"]
+    (span,) = http.get(f"/traces/{trace['trace_id']}").json()["spans"]
+    html = http.get(f"/ui/traces/{trace['trace_id']}", params={"span": span["span_id"]}).text
+    assert (f'<img class="media" src="data:image/png;base64,{data}"' in html) is is_shown
+    assert (data in json.dumps(span)) is is_shown
+    assert is_shown or f"<b>image/png</b> {number(size + 8)} bytes" in html
