@@ -82,6 +82,10 @@ def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str
             raise sqlite3.DatabaseError("its header is damaged")
     try:
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        if journal_mode == "DELETE":
+            # A process that is killed before the first sync of its journal leaves a file that SQLite neither reads nor
+            # deletes. Leaving another mode deletes it.
+            db.execute("PRAGMA journal_mode = TRUNCATE")
         db.execute(f"PRAGMA journal_mode = {journal_mode}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from spools import inherit
+import pytest
+
+from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
+from simulated_delivery import create
+from spools import DESTINATION, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -105,3 +111,22 @@ def test_a_directory_that_is_deleted_while_the_process_runs(tmp_path: Path) -> N
         assert (result.returncode, result.stderr.count("has lost a file")) == (-9, 1), result.stderr
         server.answer = lambda method, path: None
         assert inherit(server, folder) == 2
+
+
+def test_nothing_stays_of_a_refusal_that_was_being_kept_when_the_process_died(tmp_path: Path) -> None:
+    """The journal of a process that was killed while it kept a refused request is gone after the next look."""
+    letters = DeadLetters(tmp_path, DESTINATION)
+    for number in range(2):
+        letters.add(create(number), "no", lambda error: pytest.fail(str(error)))
+    writes_and_dies = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('BEGIN IMMEDIATE')\n"
+        "db.execute('DELETE FROM letter')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", writes_and_dies, str(tmp_path / NAME)], check=True)
+    assert (tmp_path / f"{NAME}-journal").exists()
+
+    assert [letter.words for letter in letters.all()] == ["no", "no"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, f"{NAME}.lock"]
