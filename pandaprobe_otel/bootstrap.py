@@ -14,12 +14,13 @@ from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.public_names import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
-from pandaprobe_otel.config.resolve import Config, ExportSettings
+from pandaprobe_otel.config.otel_variables import unusable
+from pandaprobe_otel.config.resolve import Config, ExportSettings, Problem
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
-from pandaprobe_otel.process.guard import mistake, mistakes
+from pandaprobe_otel.process.guard import mistake, mistakes, pass_on
 from pandaprobe_otel.process.process_events import end_on_sigterm
 from pandaprobe_otel.registry import instrumented
 from pandaprobe_otel.reporting.delivery_status import Status
@@ -142,7 +143,7 @@ def init(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     local: str | os.PathLike[str] | None = None,
-    spool: str | None = None,
+    spool: str | os.PathLike[str] | None = None,
     redis_url: str | None = None,
     console: bool | None = None,
     live: bool | None = None,
@@ -242,12 +243,24 @@ def _init(
                 _logger.setLevel(logging.DEBUG)
             if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
                 _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
+            for name, _ in unusable(os.environ):
+                del os.environ[name]  # else the SDK would raise, in each provider or already when it is imported
             _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
             return _current
     except ForkedWhileLoadingError as error:
         config = Config.resolve(arguments)
         _logger.warning("pandaprobe-otel: nothing is sent: %s.", error)
         return PandaProbe(IdlePipeline(config), config)
+    except ConfigError:
+        raise
+    except Exception as error:
+        pass_on(error)
+        _logger.warning("pandaprobe-otel: init() failed; nothing is traced. Please report this:", exc_info=error)
+        config = Config.resolve(arguments)
+        fault = Problem(setting="init", message=f"init() failed ({error!r})", fatal=True)
+        config = dataclasses.replace(config, problems=(*config.problems, fault))
+        _current = PandaProbe(IdlePipeline(config), config)
+        return _current
 
 
 def _current_counts(

@@ -84,7 +84,6 @@ def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[
         ("PANDAPROBE_SPANS", "few", "agent"),
         ("PANDAPROBE_SHUTDOWN_TIMEOUT", "soon", 5.0),
         ("PANDAPROBE_MAX_QUEUE_BYTES", "7", 64 << 20),
-        ("PANDAPROBE_PROJECT_NAME", "a/b", "default"),
     ],
 )
 def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, default: object) -> None:

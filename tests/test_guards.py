@@ -29,6 +29,8 @@ IN_OUR_THREADS = {
 """Guards that never run in a thread of the app, by module and function."""
 
 GUARDS = {
+    "bootstrap.py": {"_init"},
+    "capture/tracers.py": {"current_tracer"},
     "_guard.py": {"guarded"},
     "_integration.py": {"Integration._hook_loaded"},
     "_streams/decoding.py": {"_tolerant.decode_or_nothing"},
@@ -70,6 +72,7 @@ GUARDS = {
 """Functions, by module, whose broad handlers stop an exception. Before adding one, ask if it could be narrower."""
 
 RESULTS = {
+    "config/resolve.py": {"_resolve_one"},
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
     "evals/failure_text.py": {"said_by"},

@@ -7,6 +7,7 @@ from typing import Final
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get_tracer_provider
 
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.process.guard import failed
 
 SCOPE_NAME: Final = "pandaprobe_otel"
 """Instrumentation scope of every span that the decorators and blocks make."""
@@ -36,7 +37,11 @@ def current_tracer() -> Tracer | None:
     """Return the tracer to make spans with; None until a tracer provider is set up."""
     provider = state.chosen
     if provider is None:
-        provider = get_tracer_provider()
+        try:
+            provider = get_tracer_provider()
+        except Exception as error:  # noqa: BLE001 - protects the app: OTEL_PYTHON_TRACER_PROVIDER may name anything
+            failed("the search for OpenTelemetry's tracer provider", error)
+            return None
     cached = state.cached
     if cached is not None and cached[0] is provider:
         return cached[1]

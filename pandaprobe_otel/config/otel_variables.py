@@ -2,7 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+_PROVIDERS: Final = {
+    f"OTEL_PYTHON_{kind.upper()}": f"opentelemetry_{kind}"
+    for kind in ("tracer_provider", "logger_provider", "meter_provider")
+}
+"""Variables that name an entry point, with its group. OpenTelemetry raises StopIteration for an unknown name."""
+_LIMITS: Final = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+)
+_LARGEST_LIMIT: Final = (1 << 31) - 1
+
+
+def unusable(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the variables whose values make OpenTelemetry's SDK raise, each with the fault.
+
+    OpenTelemetry's specification wants a warning, and the default.
+    """
+    for name in _LIMITS:
+        value = env.get(name, "").strip()
+        if value and not _is_limit(value):
+            yield name, f"is not a whole number from 0 to {_LARGEST_LIMIT}"
+    for name, group in _PROVIDERS.items():
+        if name in env:
+            from importlib.metadata import entry_points
+
+            if not entry_points(group=group, name=env[name]):
+                yield name, "is not the name of an installed provider"
+
+
+def _is_limit(value: str) -> bool:
+    try:
+        return 0 <= int(value) <= _LARGEST_LIMIT
+    except ValueError:
+        return False
 
 
 def otel_disabled(env: Mapping[str, str]) -> tuple[bool, str] | None:

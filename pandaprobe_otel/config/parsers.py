@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
 
+_MOST: Final = 1 << 53
+"""Bound on whole numbers, which are exact as floats up to here."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -83,7 +84,7 @@ def read_trace_url(raw: Any) -> str:
 
 def read_file(raw: Any) -> str:
     """Return the absolute path of a file that exists or can be created."""
-    path = os.path.abspath(os.path.expanduser(str(raw)))
+    path = _absolute(raw)
     if os.path.isdir(path):
         raise BadValueError("is a directory, not a file such as traces.jsonl")
     if not os.path.isdir(os.path.dirname(path)):
@@ -91,10 +92,46 @@ def read_file(raw: Any) -> str:
     return path
 
 
+def read_directory(raw: Any) -> str:
+    """Return the absolute path of a directory that exists or can be created."""
+    path = _absolute(raw)
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise BadValueError("is a file, not a directory")
+    return path
+
+
+def _absolute(raw: Any) -> str:
+    """Return the path from the current directory of now, because the app may change it later."""
+    try:
+        given: object = cast("object", os.fspath(raw))
+    except TypeError:
+        raise BadValueError("is not a path") from None
+    if not isinstance(given, str) or not given.strip():
+        raise BadValueError("is not a path")
+    path = os.path.expanduser(given)
+    if path.startswith("~"):
+        raise BadValueError("is below the home of a user who does not exist")
+    try:
+        path = os.path.abspath(path)
+    except FileNotFoundError:
+        raise BadValueError("is relative, but the current directory is gone") from None
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, PermissionError):
+        return path  # it is created later, or the first write fails and says so
+    except (OSError, ValueError) as error:
+        raise BadValueError(f"cannot be used as a path ({getattr(error, 'strerror', None) or error})") from None
+    return path
+
+
 def read_redis_url(raw: Any) -> str:
     """Return the address of a Redis, if its client library is installed."""
     url = read_text(raw)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise BadValueError("is not a URL") from None
     if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
         raise BadValueError("is not the address of a Redis (redis://host:6379/0, rediss://... or unix:///path)")
     _need("redis", extra="redis")
@@ -135,7 +172,7 @@ def number(convert: type[float], name: str, least: float, most: float, outside: 
     def parse(raw: Any) -> Any:
         try:
             value = convert(raw)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadValueError(f"is not {name}") from None
         if not least <= value <= most:
             raise BadValueError(f"is {outside}")
@@ -147,8 +184,8 @@ def number(convert: type[float], name: str, least: float, most: float, outside: 
 read_rate: Final = number(float, "a number", 0.0, 1.0, "not between 0 and 1")
 """Parser of a share."""
 read_seconds: Final = number(float, "a number of seconds", 0.0, 3600.0, "not between 0 and 3600 seconds")
-read_count: Final = number(int, "a whole number", 1, math.inf, "less than 1")
-read_bytes: Final = number(int, "a number of bytes", 1 << 20, math.inf, "less than 1048576 bytes")
+read_count: Final = number(int, "a whole number", 1, _MOST, "not between 1 and 2**53")
+read_bytes: Final = number(int, "a number of bytes", 1 << 20, _MOST, "not between 1048576 and 2**53 bytes")
 
 
 def one_of(*words: str) -> Callable[[Any], Any]:

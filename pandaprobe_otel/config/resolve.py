@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
+from pandaprobe_otel.config.otel_variables import unusable
 from pandaprobe_otel.config.parsers import BadValueError, is_loopback
 from pandaprobe_otel.config.settings import SETTINGS, Setting
 
@@ -40,6 +41,8 @@ READ_ELSEWHERE: Final = frozenset(
 _ALIKE: Final = 0.73
 """Likeness from which an unknown variable is taken for a misspelt one: 0.74 for PROJECT and PROJECT_NAME, but 0.72 for
 PROJECT_ID, which may be a variable of the app."""
+_MOST_BITS: Final = 256
+"""Largest number that a message shows. Python refuses to make the text of a much larger one."""
 _SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
 
 
@@ -59,7 +62,7 @@ class ExportSettings(TypedDict, total=False):
     compute_cost: bool | None
     sample_rate: float | None
     local: str | os.PathLike[str] | None
-    spool: str | None
+    spool: str | os.PathLike[str] | None
     redis_url: str | None
     live: bool | None
     max_traces_per_day: int | None
@@ -154,6 +157,8 @@ class Config:
             value, source = _resolve_one(setting, arguments or {}, env, from_file, problems)
             values[setting.name], sources[setting.name] = value, source
         problems += _misspelt(env)
+        for name, fault in unusable(env):
+            problems.append(Problem(setting=name, message=f"{name} = {_shown(env[name])} {fault}; it is ignored."))
         _check_key(values, sources, problems)
         _keep_apart(values, sources, problems)
         return cls(**values, sources=sources, problems=tuple(problems))
@@ -226,14 +231,22 @@ def _resolve_one(
         return raw, source
     try:
         return setting.parse(raw), source
-    except BadValueError as error:
-        shown = "(not shown)" if setting.secret else repr(without_secrets(raw))[:80]
-        fatal = setting.name in ("endpoint", "local")  # never send to an unintended destination
+    except Exception as error:  # noqa: BLE001 - protects the app: methods of any object may fail in any way
+        fault = str(error) if isinstance(error, BadValueError) else f"cannot be read ({type(error).__name__})"
+        shown = "(not shown)" if setting.secret else _shown(raw)
+        fatal = setting.name in ("endpoint", "local", "project_name")  # never send to an unintended destination
         rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
         if setting.fallback is not None:
             rest = f"{setting.fallback!r} is used, so that nothing is sent against your intention"
-        problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
+        problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {fault}; {rest}.", fatal=fatal))
         return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
+
+
+def _shown(raw: Any) -> str:
+    """Return the text of a plain value, and the type of another: its `repr` may fail."""
+    if type(raw) not in (str, bytes, bool, int, float) or (type(raw) is int and raw.bit_length() > _MOST_BITS):
+        return f"{'an' if type(raw) is int else 'a'} {type(raw).__name__}"
+    return repr(without_secrets(raw))[:80]
 
 
 def without_secrets(raw: Any) -> Any:
@@ -317,14 +330,15 @@ def _read_file(path: Path, problems: list[Problem]) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no text, or a home directory with a NUL
         problems.append(Problem(setting="config file", message=f"{path} cannot be read ({error}); it is ignored."))
         return {}
     import yaml  # loaded only if the file exists
 
     try:
         content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # Its readers of dates and numbers raise what Python raises.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         problems.append(Problem(setting="config file", message=f"{path} is not YAML ({error}); it is ignored."))
         return {}
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -140,7 +140,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "spool",
-        str,
+        parsers.read_directory,
         env="PANDAPROBE_SPOOL_DIR",
         doc="Directory in which waiting traces survive the process. Without one, they wait in memory.",
     ),

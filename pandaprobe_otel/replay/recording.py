@@ -68,7 +68,7 @@ def recording(
         raise RecordingError(f"tools={tools!r} must be True, False or several names: tools=[{tools!r}].")
     return Recording(
         RecordingOptions(
-            path=Path(path),
+            path=Path(path).absolute(),  # the program may change the directory inside the block
             mode=mode,
             tools=tools,
             delays=delays,

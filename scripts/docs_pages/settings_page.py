@@ -18,8 +18,9 @@ The first of these sources that has a value counts:
 5. the default.
 
 An empty variable counts as unset. If a value is invalid, one warning names it and its source, and the default is
-used. If the default could send data that you did not want to send, nothing is sent. With `strict=True`, `init()`
-raises `ConfigError`.
+used. If the default could send data that you did not want to send, or send it elsewhere (`endpoint`, `project_name`,
+`local`), nothing is sent. A variable of OpenTelemetry that its SDK cannot read is named and ignored in the same way.
+With `strict=True`, `init()` raises `ConfigError`. Relative paths start from the current directory of `init()`.
 
 `pandaprobe-otel doctor`, and `pandaprobe_otel.status().settings` in the program, show each setting with its value and
 its source."""

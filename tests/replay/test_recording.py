@@ -78,6 +78,21 @@ def test_once_records_and_then_plays(asked: ProviderServer, tmp_path: Path) -> N
     assert abs((played.started_at - live.started_at).total_seconds()) < 1
 
 
+def test_a_relative_cassette_stays_where_it_was(
+    asked: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that changes its directory inside the block finds its cassette in the earlier one."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pandaprobe_otel.recording("c.yaml"):
+        ask(asked)
+        monkeypatch.chdir(inside)
+
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["c.yaml"]
+    assert list(inside.iterdir()) == []
+
+
 def test_ci_does_not_record(asked: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a cassette, a run in CI is refused before anything is sent."""
     monkeypatch.setenv("CI", "true")

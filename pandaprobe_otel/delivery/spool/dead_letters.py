@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.destination import Destination
-from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, open_plain
 from pandaprobe_otel.delivery.spool.rows import checksum, head_of, joined, request_of
 from pandaprobe_otel.delivery.spool.schema import is_damage, set_up, transaction
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
@@ -125,7 +125,7 @@ class DeadLetters:
         with _locked(lock_path(self._path)):
             try:
                 if not self._path.exists():
-                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                    os.close(open_plain(self._path, os.O_RDWR | os.O_CREAT))
                 with closing(sqlite3.connect(self._path, isolation_level=None, timeout=1.0)) as db:
                     set_up(db, self._path, _TABLE)
                     with transaction(db):

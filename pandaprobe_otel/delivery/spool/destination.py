@@ -40,7 +40,7 @@ def destination_of(config: Config) -> Destination:
 
 def spool_folder(config: Config) -> Path:
     """Return the directory that the setting `spool` names."""
-    return Path(config.spool or "").expanduser()
+    return Path(config.spool or "")
 
 
 def is_something_left(config: Config) -> bool:

@@ -70,6 +70,9 @@ class SpoolFolder:
             return f"belongs to another user (uid {about.st_uid}), who may add or read traces"
         if self.path.is_symlink():
             return f"is a link to {self.path.resolve()}: anybody who can change the link can move the traces"
+        with suppress(OSError):  # no permission to list it
+            if link := next((path.name for path in self.path.iterdir() if path.is_symlink()), None):
+                return f"has a link, which is not followed: remove {link}"
         return None
 
     def claim(self) -> Iterator[SpoolFile]:

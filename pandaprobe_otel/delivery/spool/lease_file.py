@@ -25,7 +25,7 @@ from pandaprobe_otel.delivery.budget import (
     MemoryTokens,
     boot_clock,
 )
-from pandaprobe_otel.delivery.spool.lock_file import write_in_place
+from pandaprobe_otel.delivery.spool.lock_file import open_plain, write_in_place
 
 _NUMBER: Final = struct.Struct("<d")
 _CUT: Final = struct.Struct("<dd")
@@ -94,7 +94,7 @@ class FileTokens(MemoryTokens):
         """Return the time at which `take` may succeed."""
         own = super().next_free(most, now)
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_plain(self._path, os.O_RDONLY)
         except OSError:
             return own
         try:
@@ -178,9 +178,8 @@ class FileTokens(MemoryTokens):
             os.close(file)
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            return os.open(self._path, flags, 0o600)
+            return open_plain(self._path, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(self._path, flags, 0o600)
+            return open_plain(self._path, os.O_RDWR | os.O_CREAT)

@@ -6,10 +6,38 @@ of the same process would break.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """Open a file of the spool, which is never a link: somebody else may have planted it. Raises OSError."""
+    try:
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _refuse_link(path, os.lstat(path))
+        raise
+    try:
+        _refuse_link(path, os.fstat(file))
+    except PermissionError:
+        os.close(file)
+        raise
+    return file
+
+
+def refuse_link(path: Path) -> None:
+    """Raise PermissionError if a path is a link. For databases, because closing one loses SQLite's locks."""
+    _refuse_link(path, os.lstat(path))
+
+
+def _refuse_link(path: Path, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        raise PermissionError(errno.EPERM, "is a link, which the spool does not follow", os.fspath(path))
 
 
 def write_in_place(path: Path, content: bytes) -> None:
@@ -17,8 +45,7 @@ def write_in_place(path: Path, content: bytes) -> None:
 
     A kill can leave neither a part of the content nor a draft.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+    with os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as file:
         file.write(content)
 
 
@@ -33,7 +60,7 @@ class LockFile:
     def create(cls, path: Path) -> LockFile | None:
         """Create and lock a new file; return None if the name is taken. Raises OSError."""
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             return None
         return cls._locked(path, file)
@@ -41,7 +68,7 @@ class LockFile:
     @classmethod
     def take(cls, path: Path) -> LockFile | None:
         """Lock a file, which may exist; return None if its owner lives. Raises OSError."""
-        return cls._locked(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return cls._locked(path, open_plain(path, os.O_RDWR | os.O_CREAT))
 
     @classmethod
     def _locked(cls, path: Path, file: int) -> LockFile | None:

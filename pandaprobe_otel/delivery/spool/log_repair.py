@@ -16,9 +16,12 @@ import os
 import struct
 import sys
 from array import array
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Final
+
+from pandaprobe_otel.delivery.spool.lock_file import open_plain, refuse_link
 
 _HEAD: Final = 32
 _FRAME_HEAD: Final = 24
@@ -47,14 +50,18 @@ def repair_log(database: Path) -> LogState:
     Call this before SQLite opens the database, since SQLite deletes the rest of the log when it closes the database.
     """
     log = Path(f"{database}-wal")
-    if not log.exists() or log.stat().st_size > _MOST_BYTES:
+    if not log.exists():
+        return LogState.SOUND
+    refuse_link(log)
+    if log.stat().st_size > _MOST_BYTES:
         return LogState.SOUND
     content = bytearray(log.read_bytes())
     state = _repair(content)
     if state is LogState.DAMAGED:
         draft = Path(f"{log}{DRAFT_SUFFIX}")
-        draft.touch(0o600)
-        with draft.open("wb") as file:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        with os.fdopen(open_plain(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(content)
             os.fsync(file.fileno())
         draft.replace(log)  # in one step: if a kill interrupts it, the old log is still there

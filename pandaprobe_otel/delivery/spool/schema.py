@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from pandaprobe_otel.delivery.spool.lock_file import refuse_link
 from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
 
 VERSION: Final = 1
@@ -75,8 +76,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str = "DELETE") -> None:
-    """Create the tables of a new database, or check those of another. Raises sqlite3.Error."""
+    """Create the tables of a new database, or check those of another. Raises sqlite3.Error and OSError."""
     db.text_factory = _text
+    refuse_link(path)
     with path.open("rb") as file:
         if file.read(20)[18:] not in _FORMS:  # SQLite takes the file for a later version's and only reads it
             raise sqlite3.DatabaseError("its header is damaged")

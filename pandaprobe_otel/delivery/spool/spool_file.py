@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Found, Place
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, open_plain, refuse_link
 from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import (
     JournalChange,
@@ -76,7 +76,7 @@ class SpoolFile:
             return None
         try:
             # SQLite gives its log the mode of the database.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             file = cls(path, lock, number)
             file.open()
         except BaseException:
@@ -92,9 +92,14 @@ class SpoolFile:
         lock = LockFile.take(lock_path(path))
         if lock is None:
             return None
-        if not path.exists():
+        try:
+            refuse_link(path)
+        except FileNotFoundError:
             lock.remove()
             return None
+        except PermissionError:
+            lock.remove()
+            raise
         return cls(path, lock, number)
 
     def open(self) -> sqlite3.Connection:

@@ -32,8 +32,8 @@ class Database:
     """Connections of one database. `path` is a file or `:memory:`."""
 
     def __init__(self, path: str | os.PathLike[str] = MEMORY) -> None:
-        self.path = os.fspath(path)
-        self.in_memory = self.path == MEMORY
+        self.in_memory = os.fspath(path) == MEMORY
+        self.path = MEMORY if self.in_memory else os.path.abspath(path)  # the app may change its directory
         self._lock = threading.RLock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._guard = None if self.in_memory else _FileGuard(Path(self.path))

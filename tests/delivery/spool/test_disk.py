@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,29 @@ def test_nothing_stays_of_a_refusal_that_was_being_kept_when_the_process_died(tm
 
     assert [letter.words for letter in letters.all()] == ["no", "no"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, f"{NAME}.lock"]
+
+
+def test_a_relative_directory_stays_where_it_was_when_the_app_changes_its_own(tmp_path: Path) -> None:
+    """Traces before and after `os.chdir` wait in one directory, and each is posted once."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    code = f"""
+    import os
+    os.chdir({os.fspath(before)!r})
+    from pandaprobe_otel import agent, flush, init
+    init(instrument=False, spool="waiting")
+    for number in range(4):
+        with agent(f"a{{number}}"):
+            pass
+        flush(0.5)
+        os.chdir({os.fspath(after)!r})
+    """
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        env = environment(server.url, PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        assert run_python(code, env, set_up=False).returncode == 0
+        assert list(after.iterdir()) == []
+        server.answer = lambda method, path: None
+        assert inherit(server, before / "waiting") == 4
+        assert sorted(trace.fields["name"] for trace in server.traces.values()) == [f"a{n}" for n in range(4)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pandaprobe_otel.delivery.spool.dead_letters import NAME
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from simulated_delivery import create
-from spools import Run
+from spools import DESTINATION, Run
 
 KINDS = ("directory", "link", "dangling link", "file", "pipe", "nothing")
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -82,3 +84,36 @@ def test_a_directory_is_safe_or_named_once(
     assert is_kept == (is_directory and is_usable)
     assert is_kept == (not [line for line in heard if "cannot be" in line])
     assert not left or set(left) == {0o600}
+
+
+PLANTED = (
+    "leases", "leases.cut", f"body-cap-{DESTINATION.digest}", NAME, f"{NAME}.lock",
+    f"{DESTINATION.digest}-1-00.sqlite", f"{DESTINATION.digest}-1-00.sqlite.lock", f"{DESTINATION.digest}-2-00.sqlite",
+    f"{DESTINATION.digest}-2-00.sqlite-wal", f"{DESTINATION.digest}-2-00.sqlite-wal.repaired",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_no_planted_link_is_followed(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    """Links under every name that the spool uses leave their targets as they are, and everything is kept and sent."""
+    folder, targets = tmp_path / "spool", tmp_path / "targets"
+    folder.mkdir(mode=0o700)
+    targets.mkdir()
+    for name in PLANTED:
+        (targets / name).write_bytes(name.encode() * 50)
+        link(targets / name, folder / name)
+
+    tokens = FileTokens(folder / "leases")
+    assert tokens.take(100, 0.0) == -1
+    tokens.publish_cutoff(0.5, 0.0)
+    run = Run(folder)
+    run.look_around()
+    refused, kept = run.put(create(1), create(2))
+    run.outbox.remember_cap(1 << 20)
+    run.start(refused)
+    run.outbox.refused(refused, "no")
+    run.done(refused)
+    run.outbox.leave()
+
+    assert [request.trace_id for request in Run(folder).contents()] == [kept.request.trace_id]
+    assert [name for name in PLANTED if (targets / name).read_bytes() != name.encode() * 50] == []
