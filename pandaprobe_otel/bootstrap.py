@@ -19,6 +19,7 @@ from pandaprobe_otel.config.resolve import Config, ExportSettings, Problem
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
+from pandaprobe_otel.process.background import start_thread
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import mistake, mistakes, pass_on
 from pandaprobe_otel.process.process_events import end_on_sigterm
@@ -288,7 +289,7 @@ def _current_counts(
 def _retire(handle: PandaProbe) -> None:
     """Deliver the spans of an earlier pipeline in a thread; the end of the process waits for that thread."""
     if handle.enabled and not handle.is_shut_down:
-        threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
+        start_thread(handle.shutdown, "pandaprobe-retire")
 
 
 def _tell_ignored(message: str, names: Iterable[str], before: Config, config: Config) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +38,8 @@ class _Joined:
     logs: tuple[Any, PandaProbeLogProcessor] | None = None
     metrics: tuple[Any, GenAIMetricsProcessor] | None = None
     libraries: tuple[str, ...] = ()
+    added: set[Any] = field(default_factory=set[Any])
+    """Processors that their providers have. After an interrupt, the provider itself must be looked at."""
 
 
 _last: Final = _Joined()
@@ -118,14 +120,24 @@ def _lead_processor(target: Any, pipeline: Pipeline) -> None:
     """
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
-    if _last.spans is not None and _last.spans[0] is target:
-        _last.spans[1].lead_to(pipeline)
+    if _last.spans is None or _last.spans[0] is not target:
+        _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
+    _last.spans[1].lead_to(pipeline)
+    if _is_added(_last.spans[1], target):
         return
-    _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
     options = {}
     if "replace_default_processor" in signature(target.add_span_processor).parameters:
         options["replace_default_processor"] = False
     target.add_span_processor(_last.spans[1], **options)
+    _last.added.add(_last.spans[1])
+
+
+def _is_added(processor: Any, provider: Any) -> bool:
+    """Return whether the provider has the processor; an earlier call may have been interrupted before it was added."""
+    spans: Any = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+    logs: Any = getattr(getattr(provider, "_multi_log_record_processor", None), "_log_record_processors", ())
+    inside = [each for found in (spans, logs) if type(found) is tuple for each in found]  # a mock has every attribute
+    return processor in _last.added or any(each is processor for each in inside)
 
 
 def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:
@@ -154,11 +166,13 @@ def _lead_logs(pipeline: Pipeline) -> None:
 
         target = LoggerProvider()
         _logs.set_logger_provider(target)
-    if _last.logs is not None and _last.logs[0] is target:
-        _last.logs[1].lead_to(pipeline)
+    if _last.logs is None or _last.logs[0] is not target:
+        _last.logs = (target, PandaProbeLogProcessor(pipeline))
+    _last.logs[1].lead_to(pipeline)
+    if _is_added(_last.logs[1], target):
         return
-    _last.logs = (target, PandaProbeLogProcessor(pipeline))
     target.add_log_record_processor(_last.logs[1])
+    _last.added.add(_last.logs[1])
     _forward_events(target)
 
 

@@ -20,7 +20,6 @@ PASS_ON = {"failed", "counted", "pass_on"}
 IN_OUR_THREADS = {
     ("assembly/recovery.py", "recovered"),
     ("assembly/worker.py", "Worker._end_arrived"),
-    ("assembly/worker.py", "Worker._work"),
     ("delivery/spool/store.py", "SpoolStore._guarded"),
     ("local/evaluation/worker.py", "Worker._evaluate"),
     ("local/sealing/sealer.py", "Sealer._seal_some"),
@@ -59,6 +58,7 @@ GUARDS = {
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "pipeline/export_pipeline.py": {"ExportPipeline._put_scores", "ExportPipeline._watch"},
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
+    "process/background.py": {"in_background.run"},
     "registry.py": {"_instrument", "_stop"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "trace_values"},
     "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},

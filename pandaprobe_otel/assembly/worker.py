@@ -8,7 +8,6 @@ while spans come, and sleeps otherwise.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 import traceback
@@ -30,7 +29,8 @@ from pandaprobe_otel.mapping.sdk_span import (
     start_of,
     text_size,
 )
-from pandaprobe_otel.process.unpatched_locks import LockMaker
+from pandaprobe_otel.process.background import Alarm, LockMaker, start_thread
+from pandaprobe_otel.process.guard import pass_on
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -127,13 +127,15 @@ class Worker:
         self._asleep = False
         self._events: list[SpanEvent] = []
         """Starts and ends for the journal and the live view."""
-        self._thread: threading.Thread | None = None
+        self.is_started = False
+        """True once there is a thread."""
         self._stopped = False
 
     def _make_locks(self) -> None:
         self._lock_maker = LockMaker()
-        self._wake = threading.Event()
-        self._start_lock = threading.Lock()
+        self._wake = Alarm()
+        self._claim = threading.Lock()
+        """Held by the thread that does the work, for as long as it lives."""
         self._work_lock = threading.RLock()
 
     def started(self, span: ReadableSpan) -> None:
@@ -143,7 +145,7 @@ class Worker:
         if context is None or self._stopped or waiting + len(self._ended) >= self._places:
             return
         self._new[id(context)] = span
-        if self._thread is None:
+        if not self.is_started:
             self._start()
         elif self._asleep or waiting >= self._wake_at:
             self._wake_at = self._places  # wake the worker only once
@@ -173,7 +175,7 @@ class Worker:
             more = 0
         if more:
             self._ended.extend((None,) * more)
-        if self._thread is None:
+        if not self.is_started:
             self._start()
         elif self._asleep or (more and waiting >= _MANY_PLACES):
             self._wake.set()
@@ -185,7 +187,7 @@ class Worker:
         """
         if self._stopped:
             return False
-        if self._thread is None:
+        if not self.is_started:
             self._start()
         if not self._work_lock.acquire(timeout=max(deadline - self._monotonic(), 0.001)):
             return False
@@ -204,9 +206,14 @@ class Worker:
 
     def call(self) -> None:
         """Make the worker poll soon, for work other than spans (see `also`)."""
-        if self._thread is None:
+        if not self.is_started:
             self._start()
         self._wake.set()
+
+    @property
+    def is_unused(self) -> bool:
+        """True if no span has arrived."""
+        return not (self.is_started or self._new or self._ended)
 
     def stop_watching(self) -> None:
         """Stop calling `watch` with starts and ends."""
@@ -231,27 +238,28 @@ class Worker:
     def _refuse(self, span: ReadableSpan) -> None:
         context = span.context
         if context is not None and context.trace_flags & _SAMPLED:
-            self._ledger.ended(1)
-            self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
+            self._ledger.refused("after_shutdown" if self._stopped else "queue_full")
             self._lost.append((context.trace_id, context.span_id))
 
     def _start(self) -> None:
+        """Start the thread. Several of the app's threads may do so at once, and an interrupt may strike anywhere."""
+        if self._stopped:
+            return
         if self._lock_maker.is_outdated:
             self._make_locks()
-        with self._start_lock:
-            if self._thread is not None or self._stopped:
-                return
-            thread = threading.Thread(target=self._run, name="pandaprobe-worker", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return  # during interpreter shutdown, close() does the work in the calling thread
-            self._thread = thread
         self._on_first_span()
+        try:
+            start_thread(self._run, "pandaprobe-worker")
+            self.is_started = True
+        except RuntimeError as error:  # during interpreter shutdown, close() does the work in the calling thread
+            pass_on(error)
 
     # -- the worker's side --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return  # another thread was started at the same time
+        self.is_started = True
         while not self._stopped:
             with self._work_lock:
                 self._work(self._assembler.due)
@@ -281,12 +289,12 @@ class Worker:
             self._drain()
             self._ledger.dropped("shutdown", self._assembler.ended_spans)
             self._assembler = self._make_assembler()
+            self._also()
 
     def _pause(self) -> None:
         """Wait for the next poll. If many spans arrive meanwhile, take them; if much waits, poll at once."""
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
-            self._wake.clear()
             self._wake_at = _MANY
             with self._work_lock:
                 self._drain()
@@ -294,8 +302,8 @@ class Worker:
                     return
 
     def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
-        remaining = deadline - self._monotonic()
-        if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
+        remaining = min(max(deadline - self._monotonic(), 0.001), threading.TIMEOUT_MAX)
+        if not self._work_lock.acquire(timeout=remaining):
             return False
         try:
             self._work(ready)
@@ -318,8 +326,9 @@ class Worker:
                     + "".join(traceback.format_exception(error)),
                     level=logging.ERROR,
                 )
-                if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
-                    raise  # an interrupt in the app's thread, which is in flush or shutdown
+                if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                    raise  # an interrupt in the app's thread, which does the work at the end of the interpreter
+                pass_on(error)
 
     def _drain(self) -> None:
         """Move arrived spans and records into the assembler; later arrivals wait for the next round."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
 from pandaprobe_otel.process.forks import loading
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import failed, pass_on
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -51,18 +51,26 @@ def begin(*, quietly: bool = False) -> None:
     the next use logs the line.
     """
     global _is_over, _is_beginning
-    if _is_over or not _lock.acquire(timeout=LONGEST_WAIT_S):
+    if _is_over:
         return
     try:
+        # Inside of `try`, because an interrupt may strike as soon as the lock is held.
+        if not _lock.acquire(timeout=LONGEST_WAIT_S):
+            return
         if not _is_over and not _is_beginning:  # else this thread itself is starting, and reached a decorator
-            _is_beginning = True
-            _is_over = _begin(quietly)
-            _is_beginning = False
+            try:
+                _is_beginning = True
+                _is_over = _begin(quietly)
+            finally:  # after an interrupt, the next use starts
+                _is_beginning = False
     except Exception as error:  # noqa: BLE001 - the user's call goes on in any case; counted and logged
-        _is_over = True
         failed("the start from the environment", error)
+        _is_over = True
     finally:
-        _lock.release()
+        try:
+            _lock.release()
+        except RuntimeError as error:  # this thread does not hold it
+            pass_on(error)
 
 
 def _after_fork() -> None:

@@ -53,6 +53,14 @@ class Ledger:
         with self._lock:
             self._ended += spans
 
+    def refused(self, reason: str) -> None:
+        """Count a span that has ended and is dropped at once. No interrupt can come between the two counts."""
+        with self._lock:
+            dropped = self._dropped.get(reason, 0) + 1
+            self._ended += 1
+            self._dropped[reason] = dropped
+            self.has_drops = True
+
     def delivered(self, spans: int, *, traces: int = 0) -> None:
         """Count spans that the server has accepted, and the traces that were posted with them."""
         with self._lock:
@@ -71,16 +79,20 @@ class Ledger:
             self._wait_s += wait_s
 
     def dropped(self, reason: str, spans: int) -> None:
-        """Count spans that will not be delivered, under a named reason."""
+        """Count spans that will not be delivered, under a named reason. A negative number takes some back."""
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
+                if not self._dropped[reason]:
+                    del self._dropped[reason]
                 self.has_drops = True
 
-    def score_dropped(self, reason: str) -> None:
-        """Count a score that will not be delivered, under a named reason."""
+    def score_dropped(self, reason: str, scores: int = 1) -> None:
+        """Count a score that will not be delivered, under a named reason. A negative number takes some back."""
         with self._lock:
-            self._scores_dropped[reason] += 1
+            self._scores_dropped[reason] += scores
+            if not self._scores_dropped[reason]:
+                del self._scores_dropped[reason]
 
     def answered(self, verdict: str) -> None:
         """Count an answer of the server by its meaning."""

@@ -98,6 +98,8 @@ class OutcomeEffects:
                 self._has_cost_spans = False
             if attempt.is_audit and self._audit is not None:
                 self._after_audit(self._audit, verdict, now)
+            elif not attempt.job.in_flight:
+                self._after_the_end(attempt, now, is_delivered=is_delivered)
             elif attempt.is_check:
                 self._after_check(attempt.job, verdict, outcome, now)
             elif is_delivered:
@@ -163,6 +165,15 @@ class OutcomeEffects:
             self.outbox.retry(job, now)
         else:
             self._refused(job, verdict, now)
+
+    def _after_the_end(self, attempt: Attempt, now: float, *, is_delivered: bool) -> None:
+        """Correct the counts after a late answer: `drop_all` has counted the job as dropped."""
+        request = attempt.job.request
+        if is_delivered and not attempt.is_check:
+            self._ledger.dropped("shutdown", -request.span_count)
+            if request.step is Step.SCORE:
+                self._ledger.score_dropped("shutdown", -1)
+            self._delivered(attempt.job, now)
 
     def _after_failure(self, job: Job, verdict: Verdict, now: float) -> None:
         if verdict.kind is VerdictKind.NOT_FOUND and job.request.step is not Step.CREATE:

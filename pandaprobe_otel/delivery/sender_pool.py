@@ -14,8 +14,8 @@ from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
-from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.process.unpatched_locks import LockMaker
+from pandaprobe_otel.process.background import LockMaker
+from pandaprobe_otel.process.guard import counted, pass_on
 from pandaprobe_otel.transport.request_outcome import Outcome, Transport
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class SenderPool:
 
     def _make_locks(self) -> None:
         self._lock_maker = LockMaker()
-        lock = threading.Lock()
+        lock = threading.RLock()  # unlike `Lock`, it can be released without knowing if this thread holds it
         self._changed = threading.Condition(lock)
         """Notified when callers of `wait_idle` should check again."""
         self._work = threading.Condition(lock)
@@ -155,15 +155,18 @@ class SenderPool:
 
     def before_fork(self) -> None:
         """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
+        self._fork.held = False
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
         if held:
             self.policy.outbox.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads of the parent continue."""
-        if getattr(self._fork, "held", False):
-            self._fork.held = False
+        self._fork.held = False
+        try:
             self._changed.release()
+        except RuntimeError as error:  # this thread does not hold it, as the flag tells except after an interrupt
+            pass_on(error)
 
     def reset_after_fork(self) -> None:
         """Start empty with new locks in a forked child. The parent sends what it has."""
@@ -175,7 +178,7 @@ class SenderPool:
     def _locked(self, deadline: float) -> Generator[bool]:
         """Wait for the lock, at most until the deadline. Other threads hold it while they write to disk."""
         remaining = deadline - self._monotonic()
-        is_locked = self._changed.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.1))
+        is_locked = self._changed.acquire(timeout=min(max(remaining, 0.1), threading.TIMEOUT_MAX))
         try:
             yield is_locked
         finally:

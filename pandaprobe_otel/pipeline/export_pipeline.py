@@ -35,6 +35,7 @@ from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
+from pandaprobe_otel.process.background import in_background, start_thread
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
 from pandaprobe_otel.reporting.console import TraceConsole
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_MOST_SCORES: Final = 1000
+_MOST_SCORES: Final = 10_000
 """Scores that may wait for the worker."""
+_LONGEST_END_S: Final = 10.0
+"""Longest time beyond the timeout of a shutdown: for a trace that is being encoded, and for a slow disk."""
 
 
 class ExportPipeline:
@@ -135,7 +138,7 @@ class ExportPipeline:
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
-            self.begin()
+            start_thread(self._delivery().begin, "pandaprobe-heir")
 
     def begin(self) -> None:
         """Send what earlier processes have left in the spool."""
@@ -220,7 +223,13 @@ class ExportPipeline:
 
         Return True if nothing is left to send or, with a spool, if the rest is on disk.
         """
-        deadline = self._monotonic() + max(timeout, 0.0)
+        if self._is_unused:
+            return True
+        timeout_s = max(timeout, 0.0)
+        deadline = self._monotonic() + timeout_s
+        return in_background(lambda: self._flush(deadline), name="flush", timeout_s=timeout_s, late=False)
+
+    def _flush(self, deadline: float) -> bool:
         return self._worker.flush(deadline) and (not self._delivers or self._senders.wait_idle(deadline))
 
     def shutdown(self, timeout: float | None = None) -> bool:
@@ -228,11 +237,32 @@ class ExportPipeline:
 
         The rest is dropped and counted. With a spool, it stays on disk for the next process.
         """
-        with self._close_lock:
+        timeout_s = self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0)
+        deadline = self._monotonic() + timeout_s
+        if self._is_unused:
+            return self._close(deadline)
+        longest_s = timeout_s + _LONGEST_END_S
+        return in_background(lambda: self._close(deadline), name="shutdown", timeout_s=longest_s, late=False)
+
+    def _close(self, deadline: float) -> bool:
+        # Another caller waits until the first has finished.
+        wait_s = deadline - self._monotonic() + _LONGEST_END_S
+        if not self._close_lock.acquire(timeout=min(max(wait_s, 0.0), threading.TIMEOUT_MAX)):
+            return False
+        try:
             if self.is_closed:
                 return True
             self.is_closed = True
-        deadline = self._monotonic() + (self.config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
+            return self._finish(deadline)
+        finally:
+            self._close_lock.release()
+
+    @property
+    def _is_unused(self) -> bool:
+        """True if there has been nothing to send, so that no thread is needed to find this out."""
+        return self._worker.is_unused and not self._delivers and not self._scores
+
+    def _finish(self, deadline: float) -> bool:
         late = self._worker.close(deadline)
         if self._live is not None:
             self._live.close()
@@ -251,13 +281,13 @@ class ExportPipeline:
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
         fields = encode(body).encode()
+        if self.is_closed or len(self._scores) >= _MOST_SCORES:
+            self._ledger.score_dropped("after_shutdown" if self.is_closed else "queue_full")
+            return
         self._scores.append(
             OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
-        if self.is_closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
-            self._put_scores()
-        else:
-            self._worker.call()
+        self._worker.call()
 
     def _watch(self, events: Sequence[SpanEvent]) -> None:
         """Report starts and ends to the live view, from the worker thread."""

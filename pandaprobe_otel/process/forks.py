@@ -21,6 +21,7 @@ with suppress(RuntimeError):  # the interpreter is shutting down
     # It and `logging` hold locks during a fork, which loading needs. So their hooks must run after ours, which waits
     # for loading: hooks run in the reverse order of their registration.
     import_module("concurrent.futures.thread")
+from pandaprobe_otel.process.guard import pass_on
 
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
@@ -40,7 +41,6 @@ _loading: dict[int, int] = {}
 what another holds the lock of."""
 _lock = threading.RLock()
 """Held while a thread enters `loading()`, and during a fork."""
-_held_for_fork = threading.local()
 
 
 @contextmanager
@@ -53,19 +53,22 @@ def loading() -> Generator[None]:
     if _is_broken:
         raise ForkedWhileLoadingError
     this = threading.get_ident()
-    is_locked = _lock.acquire(timeout=LONGEST_WAIT_S)
+    depth = _loading.get(this, 0)
     try:
-        _loading[this] = _loading.get(this, 0) + 1
-    finally:
-        if is_locked:
-            _lock.release()
-    try:
+        try:  # an interrupt may strike as soon as the lock is held
+            _lock.acquire(timeout=LONGEST_WAIT_S)
+            _loading[this] = depth + 1
+        finally:
+            try:
+                _lock.release()
+            except RuntimeError as error:  # the wait was too long, so that this thread does not hold it
+                pass_on(error)
         yield
     finally:
-        if _loading[this] == 1:
-            del _loading[this]
+        if depth:
+            _loading[this] = depth
         else:
-            _loading[this] -= 1
+            _loading.pop(this, None)
 
 
 class Watcher(Protocol):
@@ -100,11 +103,7 @@ def _living() -> list[Watcher]:
 
 def _before() -> None:
     end = time.monotonic() + LONGEST_WAIT_S
-    while True:
-        held = _held_for_fork.yes = _lock.acquire(timeout=max(end - time.monotonic(), 0.0))
-        if not held or not _others_load() or time.monotonic() >= end:
-            break
-        _held_for_fork.yes = False
+    while _lock.acquire(timeout=max(end - time.monotonic(), 0.0)) and _others_load() and time.monotonic() < end:
         _lock.release()
         time.sleep(_LOOK_AGAIN_S)
     for watcher in _living():
@@ -118,9 +117,10 @@ def _others_load() -> bool:
 def _after_in_parent() -> None:
     for watcher in _living():
         watcher.after_fork_in_parent()
-    if getattr(_held_for_fork, "yes", False):
-        _held_for_fork.yes = False
+    try:
         _lock.release()
+    except RuntimeError as error:  # the wait was too long, so that this thread does not hold it
+        pass_on(error)
 
 
 def _after_in_child() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ class Pipeline:
             ledger=Ledger(),
             notices=Notices(lambda: 0.0),
         )
-        self.worker._thread = threading.current_thread()
+        self.worker.is_started = True
 
     def end(self, *spans: Span) -> None:
         """End spans that have started."""
