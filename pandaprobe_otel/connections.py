@@ -134,10 +134,14 @@ def _lead_processor(target: Any, pipeline: Pipeline) -> None:
 
 def _is_added(processor: Any, provider: Any) -> bool:
     """Return whether the provider has the processor; an earlier call may have been interrupted before it was added."""
-    spans: Any = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
-    logs: Any = getattr(getattr(provider, "_multi_log_record_processor", None), "_log_record_processors", ())
-    inside = [each for found in (spans, logs) if type(found) is tuple for each in found]  # a mock has every attribute
-    return processor in _last.added or any(each is processor for each in inside)
+    for joined, name in (
+        ("_active_span_processor", "_span_processors"),
+        ("_multi_log_record_processor", "_log_record_processors"),
+    ):
+        inside: Any = getattr(getattr(provider, joined, None), name, ())
+        if type(inside) is tuple and processor in inside:  # a mock has every attribute
+            return True
+    return processor in _last.added
 
 
 def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:

@@ -10,7 +10,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
@@ -306,10 +305,7 @@ class ExportPipeline:
             failed("the live view", error)
 
     def _put_scores(self) -> None:
-        scores: list[OutgoingRequest] = []
-        with suppress(IndexError):  # the worker and the app take scores at the same time
-            for _ in range(len(self._scores)):
-                scores.append(self._scores.popleft())  # noqa: PERF401 - what was taken stays if there is no more
+        scores = [self._scores.popleft() for _ in range(len(self._scores))]
         if not scores:
             return
         try:

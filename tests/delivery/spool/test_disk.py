@@ -43,6 +43,7 @@ def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
         for n in range(40):
             big(f"t{n}")
         assert warned.wait(60)
+        while handle.status().spans_pending < 40: handle.flush(0.0)
         print(handle.flush(0.0), handle.status().spans_pending)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         while not handle.flush(0.1): pass
