@@ -507,6 +507,25 @@ def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
     assert pipeline.status().scores_dropped == {"internal_error": 2_000}
 
 
+def test_an_answer_after_the_shutdown_is_counted_once() -> None:
+    """A trace whose answer comes after the timeout is first counted as dropped, then as delivered instead."""
+    released = threading.Event()
+    with StrictPandaProbe(delay=lambda: float(not released.wait(PATIENCE_S))) as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url, "spans": "all"}, environ={})
+        pipeline = ExportPipeline(config, counts_starts=True)
+        with provider_with(PandaProbeSpanProcessor(pipeline=pipeline)) as tracer:
+            tracer.start_span("root").end()
+            assert not pipeline.flush(0.2)
+            assert not pipeline.shutdown(0.1)
+        before = pipeline.status()
+        released.set()
+        wait_until(lambda: pipeline.status().spans_delivered == 1)
+        after = pipeline.status()
+
+    assert (before.spans_dropped, before.spans_pending) == ({"shutdown": 1}, 0)
+    assert (after.spans_dropped, after.spans_pending) == ({}, 0)
+
+
 def test_a_score_after_the_shutdown_is_counted() -> None:
     """A score that nobody will send is dropped at once, and counted."""
     with StrictPandaProbe() as server:
