@@ -21,7 +21,6 @@ with suppress(RuntimeError):  # the interpreter is shutting down
     # It and `logging` hold locks during a fork, which loading needs. So their hooks must run after ours, which waits
     # for loading: hooks run in the reverse order of their registration.
     import_module("concurrent.futures.thread")
-from pandaprobe_otel.process.guard import pass_on
 
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
@@ -59,10 +58,10 @@ def loading() -> Generator[None]:
             _lock.acquire(timeout=LONGEST_WAIT_S)
             _loading[this] = depth + 1
         finally:
-            try:
+            try:  # noqa: SIM105 - an interrupt could strike in `suppress` before the lock is released
                 _lock.release()
-            except RuntimeError as error:  # the wait was too long, so that this thread does not hold it
-                pass_on(error)
+            except RuntimeError:  # the wait was too long, so that this thread does not hold it
+                pass
         yield
     finally:
         if depth:
@@ -117,10 +116,10 @@ def _others_load() -> bool:
 def _after_in_parent() -> None:
     for watcher in _living():
         watcher.after_fork_in_parent()
-    try:
+    try:  # noqa: SIM105
         _lock.release()
-    except RuntimeError as error:  # the wait was too long, so that this thread does not hold it
-        pass_on(error)
+    except RuntimeError:  # as above
+        pass
 
 
 def _after_in_child() -> None:
