@@ -72,6 +72,9 @@ class SegmentEncoder:
     def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
         mapped = map_views(views, segment.logs, whole=segment.stage is Stage.WHOLE, options=self._options)
         spans = mapped.encoded_spans
+        if mapped.merged:
+            self._ledger.dropped("filtered", len(mapped.merged))
+            segment.memory.parents = {**(segment.memory.parents or {}), **mapped.merged}
         memory, trace_id = segment.memory, mapped.trace.get("trace_id") or trace_uuid(segment.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))

@@ -15,6 +15,7 @@ from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.nested_calls import merged_calls
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import MappedTrace, finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
@@ -36,7 +37,8 @@ _NEVER: Final = 1 << 63
 def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) -> dict[str, Any]:
     """Return the JSON body of POST /traces for the spans of one trace, in any dialect and any order.
 
-    It contains every span, whatever their number, except Logfire's copies of pending spans. Log records with content
+    It contains every span, whatever their number, except Logfire's copies of pending spans; two spans of the same model
+    call, one inside the other, become one. Log records with content
     of the spans are joined by span id. The result is deterministic, contains only plain JSON values, and is safe to
     send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Without spans, the
     result contains only an empty list of spans. Never raises.
@@ -79,12 +81,13 @@ def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, 
         views = [*map(with_details, views)]
     if options.hidden:
         views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
-    spans = mapped_spans(_sorted(views), options)
+    spans, merged = merged_calls(mapped_spans(_sorted(views), options), captures_all=options.captures_all)
     place_numbers(spans, whole=whole)
     if options.price is not None:
         add_computed_costs(spans, options.price)
     root = root_of(spans)
-    return _finished(spans, root, trace_fields(spans, root, options), options)
+    mapped = _finished(spans, root, trace_fields(spans, root, options), options)
+    return dataclasses.replace(mapped, merged=merged) if merged else mapped
 
 
 def _skeleton(views: Sequence[SpanView], options: MappingOptions) -> MappedTrace:

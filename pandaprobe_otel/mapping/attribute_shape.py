@@ -61,6 +61,8 @@ class Shape:
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
     """True if a field may show that the span did not end with success."""
+    may_be_left: bool
+    """True if the span may be that of a stream whose reader left it before the end."""
     tells_name: bool
     """True if a field may give the span another name."""
     tells_only_tool: bool

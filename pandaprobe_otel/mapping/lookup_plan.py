@@ -38,6 +38,7 @@ from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
+from pandaprobe_otel.mapping.status import LEAVING
 from pandaprobe_otel.mapping.table_rows import ATTRIBUTES, AnsweredRow, CachedRows, Members, Rows, Source
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.usage import total
@@ -221,6 +222,7 @@ def _shape(
         own_texts=_own_texts(attributes, contents),
         kind_rules=kind_rules,
         may_fail=not names.isdisjoint(OUTCOMES),
+        may_be_left=not LEAVING.isdisjoint(attributes),
         tells_name=not names.isdisjoint(NAMES),
         tells_only_tool=names & NAMES == {"tool_name"},
         times_first_token=not names.isdisjoint(FIRST_TOKENS),

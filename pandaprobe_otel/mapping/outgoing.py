@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -25,6 +26,8 @@ class MappedTrace:
     """The trace's own fields as JSON text."""
     encoded_spans: EncodedSpans
     """The same spans as JSON text, for sending them in batches."""
+    merged: Mapping[int, int] = field(default_factory=dict[int, int])
+    """Spans that became part of another span of the same call, with the id of the other one (`nested_calls.py`)."""
 
     def body(self) -> dict[str, Any]:
         """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
@@ -125,9 +128,9 @@ def _safe_body(body: dict[str, Any]) -> dict[str, Any]:
     safe: dict[str, Any] = clean(body)
     # A text of NULs becomes empty; the server refuses an empty name, and an empty id has no meaning.
     safe["name"] = safe["name"] or "span"
-    for field in _IDS:
-        if safe.get(field) == "":
-            del safe[field]
+    for name in _IDS:
+        if safe.get(name) == "":
+            del safe[name]
     return safe
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pandaprobe_otel.mapping.attributes import PARTIAL
 from pandaprobe_otel.mapping.conservation import add_unsaid
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.ids import LOW_64, span_prefix
@@ -26,7 +27,7 @@ from pandaprobe_otel.mapping.span_fields import (
     put,
 )
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.status import outcome
+from pandaprobe_otel.mapping.status import is_left, outcome
 from pandaprobe_otel.mapping.table_rows import Rows, fill
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
@@ -130,6 +131,10 @@ def _set_models_and_times(spans: Sequence[MappedSpan]) -> None:
             body["started_at"] = rfc3339(start)
         else:
             body["started_at"], body["ended_at"] = start_and_end(start, end if end > start else start)
+        if span.shape.may_be_left and span.kind == "LLM" and body["status"] == "OK" and is_left(span):
+            body["status"] = "UNSET"
+            span.found = {**span.found, "outcome": PARTIAL}
+            put(span, "outcome", PARTIAL)
         if span.shape.times_first_token and (first := first_token_ns(span)) is not None:
             body["completion_start_time"] = rfc3339(first)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.mapping.attributes import INTERRUPTED
+from pandaprobe_otel.mapping.attributes import INTERRUPTED, PARTIAL
 from pandaprobe_otel.mapping.dialect_table import FAILURES
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.outcomes import outcome_named
@@ -57,9 +57,48 @@ def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
     return INTERRUPTED if below is not None else None
 
 
+_CONVENTIONS: Final = ("opentelemetry.instrumentation.", "opentelemetry.util.genai")
+_ALWAYS_FINISHED: Final = frozenset(
+    {f"{_CONVENTIONS[0]}{name}" for name in ("openai.v1", "anthropic", "genai.openai", "genai.anthropic")}
+)
+"""Instrumentations that record a finish reason of every complete stream, also without content (measured)."""
+_ABANDONED: Final = "abandoned stream"
+"""Description with which OpenTelemetry's utilities end the span of a stream that is collected as garbage."""
+_STREAMED: Final = ("gen_ai.request.stream", "gen_ai.is_streaming")
+_OPENINFERENCE: Final = ("openinference.instrumentation.openai", "openinference.instrumentation.anthropic")
+"""Instrumentors that set the status OK only when the stream ends (measured with 0.1.66 and 3.1.0)."""
+_ANTHROPIC: Final = "com.anthropic.sdk.python"
+
+LEAVING: Final = frozenset({*_STREAMED, "gen_ai.response.finish_reasons", "openinference.span.kind"})
+"""Attributes without which `is_left` is never true."""
+
+
+def is_left(span: MappedSpan) -> bool:
+    """Return whether the span of a model call shows that its reader left the stream before the end.
+
+    The evidence is the finish reason: "error", or none at all from an instrumentor that never omits it.
+    """
+    view, reasons = span.view, span.metadata.get("finish_reasons")
+    scope = view.scope_name
+    if scope.startswith(_OPENINFERENCE):
+        request = view.attributes.get("llm.invocation_parameters")
+        streamed = type_of(request) is str and '"stream": true' in request
+        return streamed and view.status_code == "UNSET" and not reasons
+    if scope.startswith(_CONVENTIONS):
+        if reasons:
+            return "error" in reasons
+        streamed = any(view.attributes.get(name) is True for name in _STREAMED)
+        return streamed and scope in _ALWAYS_FINISHED
+    if scope != _ANTHROPIC or reasons or view.status_code == "OK":
+        return False
+    return view.attributes.get(_STREAMED[0]) is True
+
+
 def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
     if "error.own" in found:
         return None
+    if view.status_description == _ABANDONED and view.scope_name.startswith(_CONVENTIONS):
+        return PARTIAL
     exception = last_exception(view)
     kind = found.get("error_type") if exception is None else exception.attributes.get("exception.type")
     return outcome_named(str(kind)) if type_of(kind) is str else None

@@ -30,6 +30,7 @@ _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "tex
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
 _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id")
 _USER_KEYS: Final = ("user_id", "userId")
+_NEVER: Final = 1 << 63
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 _IDS: Final = ("session_id", "user_id", "environment", "release")
 _LONGEST: Final = (("name", MAX_NAME), *((key, MAX_ID) for key in _IDS))
@@ -46,7 +47,10 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     for span in reversed(context_spans):
         told |= span.found
     naming = root if root.kind != "OTHER" else _first_of_kind(spans) or root
-    fields: dict[str, Any] = {"name": str(told.get("trace.name", naming.body["name"])), "status": _status(told, root)}
+    fields: dict[str, Any] = {
+        "name": str(told.get("trace.name", naming.body["name"])),
+        "status": _status(told, root, spans),
+    }
     resource = _resource_fields(root.view.resource)
     given, asked_in = (_explicit("input", told, context_spans) if told else None) or _input(spans, root, naming)
     result, answered_in = (_explicit("output", told, context_spans) if told else None) or _output(spans, root, naming)
@@ -105,12 +109,39 @@ def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:
     return None
 
 
-def _status(told: Mapping[str, Any], root: MappedSpan) -> str:
+def _status(told: Mapping[str, Any], root: MappedSpan, spans: Sequence[MappedSpan]) -> str:
     if "trace.status" in told:
         return str(told["trace.status"])
     if root.body["status"] == "ERROR" or root.found.get("outcome") in _STOPPED:
         return "ERROR"
-    return "COMPLETED" if root.view.end_ns is not None else "RUNNING"
+    if root.view.end_ns is None:
+        return "RUNNING"
+    return "ERROR" if "output" not in root.body and _has_ended_in_failure(spans, root) else "COMPLETED"
+
+
+def _has_ended_in_failure(spans: Sequence[MappedSpan], root: MappedSpan) -> bool:
+    """Return whether a failed agent ended the run: nothing began after it, and no span above it has a result.
+
+    Instrumentors of the OpenAI Agents SDK leave the root OK or UNSET if the run raised.
+    """
+    if "outcome" in root.found:
+        return False
+    by_id: dict[int, MappedSpan] | None = None
+    for span in spans:
+        if span.kind != "AGENT" or "error" not in span.body or spans[-1].view.start_ns >= (span.view.end_ns or _NEVER):
+            continue
+        by_id = by_id or {one.view.span_id: one for one in spans}
+        above, left = by_id.get(span.view.parent_id or 0), len(spans)  # a cycle of parents must end
+        while above is not None and left and above is not root and not _has_result(above):
+            above, left = by_id.get(above.view.parent_id or 0), left - 1
+        if above is root and not _has_result(root):
+            return True
+    return False
+
+
+def _has_result(span: MappedSpan) -> bool:
+    """Return whether the span has an output, also one that `capture` leaves out."""
+    return "output" in span.body or not span.shape.contents.keys().isdisjoint(("output", "tool.output"))
 
 
 Inferred: TypeAlias = tuple[Any, MappedSpan | None]

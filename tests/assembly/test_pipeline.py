@@ -99,6 +99,31 @@ def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> No
     assert [span["kind"] for span in alone.body["spans"]] == ["TOOL"]
 
 
+def test_a_call_that_two_instrumentations_record_is_one_span() -> None:
+    """A call recorded inside itself is one span; the other one is counted, and what ends late below it moves up."""
+    call = {**CHAT, "gen_ai.response.id": "r-1"}
+    with StrictPandaProbe() as server, traced(server) as (tracer, processor):
+        with (
+            tracer.start_as_current_span("framework", attributes=call) as outer,
+            tracer.start_as_current_span("client", attributes=call),
+        ):
+            late = tracer.start_span("execute_tool t", attributes={"gen_ai.operation.name": "execute_tool"})
+        assert processor.force_flush(60_000)
+        late.end()
+        assert processor.force_flush(60_000)
+        (post,) = server.posts()
+        context = outer.get_span_context()
+        stored = server.traces[trace_uuid(context.trace_id)].spans
+
+    assert [span["name"] for span in post.body["spans"]] == ["framework"]
+    assert stored[span_uuid(context.trace_id, late.get_span_context().span_id)]["parent_span_id"] == span_uuid(
+        context.trace_id, context.span_id
+    )
+    status = processor.pipeline.status()
+    assert balanced(status)
+    assert status.spans_dropped == {"filtered": 1}
+
+
 def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
     """An HTTP span between two spans is left out and its child moves up; an HTTP root stays."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):

@@ -61,14 +61,15 @@ def test_a_stated_cost_stands(stated: dict[str, float]) -> None:
 
 
 def test_only_calls_that_count_have_a_price() -> None:
-    """No price is computed for an agent's sum or for the outer span of a call recorded twice."""
+    """No price is computed for an agent's sum or for a call that contains two others."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 2_000_000}),
         call(2, 1),
         call(3, 2),
+        call(4, 2),
         options=PRICED,
     )
-    assert ["cost" in span for span in body["spans"]] == [False, False, True]
+    assert ["cost" in span for span in body["spans"]] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

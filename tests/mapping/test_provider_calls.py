@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import captures
 from pandaprobe_otel.mapping import map_trace
-from provider_calls import BESIDE, CONTEXT, NATIVE_INSIDE, NO_COUNTS, Call, expected_calls
+from provider_calls import CONTEXT, Call, expected_calls
 
 RECORDINGS = [name for name in captures.names() if expected_calls(name) is not None]
 
@@ -73,16 +72,8 @@ def test_a_recorded_call_shows_who_said_what_and_what_it_cost(name: str) -> None
     assert calls is not None
     traces = [map_trace(spans, recording.logs) for spans in recording.traces]
     for trace, call in zip(traces, calls, strict=True):
-        inner = NATIVE_INSIDE.get(name.rpartition("__")[0])
-        if inner is None or name == BESIDE:
-            (span,) = trace["spans"]
-            assert_is(span, call)
-            continue
-        outside, inside = trace["spans"]
-        assert_is(outside, replace(call, **NO_COUNTS))
-        error = "rate_limit_error" if call.error else None
-        assert_is(inside, replace(call, **inner, error=error))
-        assert outside["span_id"] == inside["parent_span_id"]
+        (span,) = trace["spans"]  # one also where Anthropic's own span is inside another instrumentor's
+        assert_is(span, call)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

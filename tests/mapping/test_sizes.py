@@ -144,7 +144,7 @@ def test_the_budget_of_a_trace_is_shared_by_the_largest_fields() -> None:
 def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
     """The tree of spans is never cut, even if it alone exceeds the budget."""
     options = MappingOptions(max_trace_bytes=100_000)
-    views = [view(f"s{n}", chat("text " * 20), span_id=n + 1, parent=n or None, at=n / 100) for n in range(2000)]
+    views = [view(f"s{n}", chat("text " * 20), span_id=n + 1, parent=1 if n else None, at=n / 100) for n in range(2000)]
     trace = map_views(views, options=options)
     assert len(trace.spans) == 2000
     assert {span["input"] for span in trace.spans} == {"…[cut]"}

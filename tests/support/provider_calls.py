@@ -156,8 +156,8 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
 """Differences of single recordings from the tables above."""
 
 
-NATIVE_INSIDE = {"openinference_anthropic": UNREAD, "otel_genai_anthropic_plus_native": {}}
-"""Instrumentors whose spans surround Anthropic's own span, which counts: the parts that Anthropic's span leaves out."""
+NATIVE_INSIDE = ("openinference_anthropic", "otel_genai_anthropic_plus_native")
+"""Instrumentors whose spans surround Anthropic's own span of the same call."""
 
 BESIDE = "openinference_anthropic__messages_stream_helper"
 """A recording whose native span has a trace of its own."""

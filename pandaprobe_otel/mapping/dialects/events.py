@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
+from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
@@ -57,6 +58,8 @@ def choice(body: Any) -> list[dict[str, Any]]:
     if is_absent(source.get("tool_calls")) and not is_absent(body.get("tool_calls")):
         source = {**source, "tool_calls": body["tool_calls"]}
     messages = [message(source, "assistant")]
+    if reasons := finish_reasons(body.get("finish_reason")):
+        messages[0]["finish_reason"] = reasons[0]
     results = decoded(body.get("tool.result"))
     if type_of(results) is list:
         messages.append({"role": "tool", "content": results})

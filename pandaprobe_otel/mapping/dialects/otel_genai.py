@@ -170,7 +170,7 @@ _ROWS: Final = (
     # Metadata.
     Row("tool_name", ("gen_ai.tool.name",), text, "name of a TOOL span"),
     Row("metadata.tools", ("gen_ai.tool.definitions",), structure),
-    Row("metadata.finish_reasons", ("gen_ai.response.finish_reasons",), finish_reasons),
+    Row("metadata.finish_reasons", ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason"), finish_reasons),
     Row("metadata.response_id", ("gen_ai.response.id",), text),
     Row("metadata.agent_name", ("gen_ai.agent.name",), text),
     Row("metadata.agent_id", ("gen_ai.agent.id",), text),

@@ -1,0 +1,280 @@
+"""One span for one model call, if two instrumentations have recorded it, one inside the other.
+
+The outer span stays in its place, and keeps the richer of both in each field. Evidence decides: two spans are one call
+only if a span of a model call has exactly one other below it, without a tool or an agent between them, and nothing
+that both state contradicts. So retries, and calls that a tool makes while a model is called, stay apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.mapping.attributes import KIND, PARTIAL
+from pandaprobe_otel.mapping.conservation import Said, unsaid
+from pandaprobe_otel.mapping.dialect_table import CONTEXT_FIELDS, RANKED_FIELDS
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.span_fields import add_rest, put
+
+_PASSING: Final = frozenset({"CHAIN", "OTHER"})
+"""Kinds of spans inside a model call that may contain the call itself."""
+_LONG: Final = 12
+"""Characters of a text that is hardly equal to, or part of, another one by chance."""
+_MOST: Final = 8
+"""Largest number of spans that become part of another one, so that the work stays linear."""
+_VERSION: Final = re.compile(r"\Z|[-@:._]+(?:\d|v\d|latest|preview)")
+"""What may follow the name of a model in the name of one of its versions."""
+
+
+def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Sequence[MappedSpan], dict[int, int]]:
+    """Return the spans with one for each call, and for each span that became part of another one, the other's id.
+
+    `spans` is sorted by start.
+    """
+    calls = [span for span in spans if span.kind == "LLM"]
+    if len(calls) < 2:
+        return spans, {}
+    outer_of = _outer_calls(calls, {span.view.span_id: span for span in spans})
+    if not outer_of:
+        return spans, {}
+    below = Counter(outer.view.span_id for outer in outer_of.values())
+    into: dict[int, int] = {}
+    for inner in reversed(calls):  # the innermost first
+        outer = outer_of.get(inner)
+        if outer is None or below[outer.view.span_id] != 1 or not _is_same_call(outer, inner):
+            continue
+        _merge(outer, inner, captures_all=captures_all)
+        into[inner.view.span_id] = outer.view.span_id
+    if not into:
+        return spans, into
+    for inner_id in into:
+        while (further := into.get(into[inner_id])) is not None:
+            into[inner_id] = further
+    kept = [span for span in spans if span.view.span_id not in into]
+    ids = {span.view.span_id: span.body["span_id"] for span in kept}
+    for span in kept:
+        outer_id = into.get(span.view.parent_id or 0)
+        if outer_id is not None:
+            span.view = dataclasses.replace(span.view, parent_id=outer_id)
+            span.body["parent_span_id"] = ids[outer_id]
+    return kept, into
+
+
+def _outer_calls(calls: Sequence[MappedSpan], by_id: Mapping[int, MappedSpan]) -> dict[MappedSpan, MappedSpan]:
+    """Return, for each call that is inside another one, the nearest call around it."""
+    known: dict[int, MappedSpan | None] = {}  # by the id of a span between calls, so that long chains cost once
+    found: dict[MappedSpan, MappedSpan] = {}
+    begun: set[int] = set()  # a call around another one begins first; in a cycle of parents, one does not
+    for call in calls:
+        passed: list[int] = []
+        above = by_id.get(call.view.parent_id or 0)
+        while above is not None and above.kind in _PASSING:
+            span_id = above.view.span_id
+            if span_id in known:
+                above = known[span_id]
+                break
+            known[span_id] = None  # also ends a cycle of parents
+            passed.append(span_id)
+            above = by_id.get(above.view.parent_id or 0)
+        outer = above if above is not None and above.kind == "LLM" else None
+        known.update(dict.fromkeys(passed, outer))
+        if outer is not None and outer.view.span_id in begun:
+            found[call] = outer
+        begun.add(call.view.span_id)
+    return found
+
+
+# -- evidence: True for agreement, False for contradiction, None if one of the spans says nothing ---------------------
+
+
+def _is_same_call(outer: MappedSpan, inner: MappedSpan) -> bool:
+    if KIND in outer.view.attributes or KIND in inner.view.attributes:
+        return False  # the app has made this span itself
+    if len(outer.metadata.get("also_recorded_as", ())) + len(inner.metadata.get("also_recorded_as", ())) >= _MOST:
+        return False
+    if ("error" in outer.body) != ("error" in inner.body):
+        return False  # an outer call that recovered, or that could not use the answer
+    if inner.view.start_ns >= (outer.view.end_ns or inner.view.start_ns + 1):
+        return False  # began after the outer call had ended
+    models, ids, numbers = _same_model(outer, inner), _same_id(outer, inner), _same_numbers(outer, inner)
+    answers = _same_text(_answer(outer), _answer(inner))
+    questions = _same_text(_question(outer), _question(inner))
+    if answers is False:
+        return False
+    if ids or (numbers and answers):
+        return True
+    if False in (models, ids, numbers, questions):
+        return False
+    is_direct = inner.view.parent_id == outer.view.span_id
+    if "error" in outer.body:
+        return is_direct  # the outer call failed with its only call
+    if not is_direct:
+        return bool(questions and answers)
+    if questions or answers or numbers:
+        return True
+    return models is True and outer.view.scope_name != inner.view.scope_name
+
+
+def _same_model(outer: MappedSpan, inner: MappedSpan) -> bool | None:
+    theirs, ours = ([*map(str.lower, _models(span))] for span in (outer, inner))
+    if not theirs or not ours:
+        return None
+    return any(_is_version(*sorted((one, other), key=len)) for one in theirs for other in ours)
+
+
+def _models(span: MappedSpan) -> list[str]:
+    names = (span.body.get("model"), span.metadata.get("request_model"))
+    return [name for name in names if type_of(name) is str and name]
+
+
+def _is_version(name: str, longer: str) -> bool:
+    """Return whether the longer name is the same model, with a provider before its name or a version after it."""
+    at = longer.rfind(name)
+    if at < 0 or (at > 0 and longer[at - 1] not in "./:"):
+        return False
+    return _VERSION.match(longer, at + len(name)) is not None
+
+
+def _same_id(outer: MappedSpan, inner: MappedSpan) -> bool | None:
+    one, other = outer.metadata.get("response_id"), inner.metadata.get("response_id")
+    return None if one is None or other is None else one == other
+
+
+def _same_numbers(outer: MappedSpan, inner: MappedSpan) -> bool | None:
+    one, other = outer.usage or {}, inner.usage or {}
+    sides = [
+        (one[side], other[side]) for side in ("prompt_tokens", "completion_tokens") if side in one and side in other
+    ]
+    if any(first != second for first, second in sides):
+        return False
+    return True if len(sides) == 2 else None
+
+
+def _same_text(one: str, other: str) -> bool | None:
+    one, other = "".join(one.split()), "".join(other.split())
+    if not one or not other:
+        return None
+    if one == other:
+        return True
+    short, longer = sorted((one, other), key=len)
+    if short not in longer:
+        return False
+    return True if len(short) >= _LONG else None  # one may be a part of the other: a stream that was left
+
+
+def _answer(span: MappedSpan) -> str:
+    return "".join(map(_text_of, _messages(span.body.get("output"))))
+
+
+def _question(span: MappedSpan) -> str:
+    messages = _messages(span.body.get("input"))
+    asked = [message for message in messages if message.get("role") == "user"]
+    return _text_of(asked[-1]) if asked else ""
+
+
+def _messages(value: Any) -> list[dict[str, Any]]:
+    messages: Any = value.get("messages") if type_of(value) is dict else None
+    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
+
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    """Return the texts of a message and its tool calls, without the ids of the calls, which emitters make up."""
+    content = message.get("content")
+    parts: Any = content if type_of(content) is list else [content]
+    texts = [part.get("text") if type_of(part) is dict else part for part in parts]
+    for call in message.get("tool_calls") or ():
+        function: Any = call.get("function") if type_of(call) is dict else None
+        if type_of(function) is dict:
+            texts += [function.get("name"), function.get("arguments")]
+    return "".join(text for text in texts if type_of(text) is str)
+
+
+# -- merging ----------------------------------------------------------------------------------------------------------
+
+
+def _merge(outer: MappedSpan, inner: MappedSpan, *, captures_all: bool) -> None:
+    """Add to the outer span everything that only the inner one says; keep the poorer of two values where it differs."""
+    body, other = outer.body, inner.body
+    rest: dict[str, Any] = {}
+    for side in ("input", "output"):
+        if side in other:
+            if side in body and body[side] != other[side]:
+                body[side], rest[side] = sorted((body[side], other[side]), key=_richness, reverse=True)
+            body.setdefault(side, other[side])
+    if "model" in other:
+        if body.get("model", other["model"]) != other["model"]:
+            rest["model"] = body["model"]
+        body["model"] = other["model"]  # the inner span is nearer to the service
+    if "model_parameters" in other:
+        body["model_parameters"] = {**other["model_parameters"], **body.get("model_parameters", {})}
+        rest["model_parameters"] = other["model_parameters"]
+    if "error" in other:
+        rest["error"] = other["error"]
+    for key, pick in (("completion_start_time", min), ("ended_at", max)):
+        if key in other:
+            body[key] = pick(body.get(key, other[key]), other[key])
+    _merge_numbers(outer, inner, rest)
+    if inner.found.get("outcome") == PARTIAL and "outcome" not in outer.found:
+        body["status"] = other["status"]
+        outer.found = {**outer.found, "outcome": PARTIAL}
+    known = body["metadata"]
+    for key, value in other["metadata"].items():
+        if key == "attributes" and type_of(value) is dict:
+            rest.update(value)
+        elif key not in known:
+            known[key] = value
+        elif known[key] != value and key != "scope":
+            rest[key] = value
+    _merge_context(outer, inner, rest)
+    if inner.shape.has_context and not outer.shape.has_context:
+        outer.shape = dataclasses.replace(outer.shape, has_context=True)
+    if captures_all:
+        said = Said({"body": body, "numbers": [outer.usage, outer.aggregated, outer.cost]})
+        add_rest(outer, unsaid(said, rest.items()))
+        also = {"name": other["name"], "scope": inner.view.scope_name, "span_id": other["span_id"]}
+        put(outer, "also_recorded_as", [also, *inner.metadata.get("also_recorded_as", [])])
+
+
+def _merge_context(outer: MappedSpan, inner: MappedSpan, rest: dict[str, Any]) -> None:
+    """Add the fields of the trace that the inner span gives; of two session or user ids, the better source wins."""
+    found = {**inner.found, **outer.found}
+    for field in CONTEXT_FIELDS & inner.found.keys() & outer.found.keys():
+        one, other = outer.found[field], inner.found[field]
+        if type_of(one) is list:
+            found[field] = [*one, *(item for item in other if item not in one)]
+        elif field in RANKED_FIELDS:
+            found[field], poorer = sorted((one, other))
+            rest[field] = poorer[1]
+        elif type_of(one) is dict:
+            found[field], rest[field] = {**other, **one}, other
+        else:
+            rest[field] = other
+    outer.found = found
+
+
+def _merge_numbers(outer: MappedSpan, inner: MappedSpan, rest: dict[str, Any]) -> None:
+    if inner.usage is not None:
+        if outer.usage is None or len(inner.usage) >= len(outer.usage):
+            if outer.usage is not None and outer.usage != inner.usage:
+                rest["token_usage"] = outer.usage
+            outer.usage = inner.usage
+        elif inner.usage != outer.usage:
+            rest["token_usage"] = inner.usage
+    if inner.cost is not None:
+        if outer.cost is not None and outer.cost != inner.cost:
+            rest["cost"] = outer.cost
+        outer.cost = inner.cost
+    outer.aggregated = outer.aggregated or inner.aggregated
+    if not outer.shape.counts and (outer.usage is not None or outer.cost is not None):
+        outer.shape = dataclasses.replace(outer.shape, counts=True)
+
+
+def _richness(value: Any) -> tuple[bool, int]:
+    """Return the sort key of a side: messages are richer than other values, then the longer value."""
+    return bool(_messages(value)), len(orjson.dumps(value, default=str))
