@@ -81,7 +81,7 @@ def is_left(span: MappedSpan) -> bool:
     view, reasons = span.view, span.metadata.get("finish_reasons")
     scope = view.scope_name
     if scope.startswith(_OPENINFERENCE):
-        request = view.attributes.get("llm.invocation_parameters")
+        request: Any = view.attributes.get("llm.invocation_parameters")
         streamed = type_of(request) is str and '"stream": true' in request
         return streamed and view.status_code == "UNSET" and not reasons
     if scope.startswith(_CONVENTIONS):
