@@ -29,7 +29,7 @@ _LONG: Final = 12
 _MOST: Final = 8
 """Largest number of spans that become part of another one, so that the work stays linear."""
 _VERSION: Final = re.compile(r"\Z|[-@:._]+(?:\d|v\d|latest|preview)")
-"""What may follow the name of a model in the name of one of its versions."""
+"""Rest of the name of a version after the name of its model."""
 
 
 def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Sequence[MappedSpan], dict[int, int]]:
