@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
-from pandaprobe_otel.capture.content import StreamContent, encode, is_result, stream_text
+from pandaprobe_otel.capture.content import StreamContent, encode, encode_result, is_result, stream_text
 from pandaprobe_otel.capture.span_lifetime import Activity, start
 from pandaprobe_otel.capture.span_plan import SpanPlan
 from pandaprobe_otel.capture.wrapping import Scope
@@ -83,7 +83,7 @@ class Call(Activity, Scope):
                 if beside := self._content.beside(value):
                     self._add_metadata(beside)
             elif is_result(value):
-                self.write_output(encode(value))
+                self.write_output(encode_result(value, self._recipe.plan.kind))
         except Exception as error:  # noqa: BLE001 - the span class of another vendor ran; counted and logged
             failed("the output of a call", error)
 

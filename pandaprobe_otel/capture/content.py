@@ -44,6 +44,13 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
     return encode_carefully(value, max_bytes)
 
 
+def encode_result(value: object, kind: str) -> str:
+    """Return the result of a span of this kind as JSON text; vectors of embeddings are never recorded."""
+    if kind == "EMBEDDING":
+        return encode_carefully(value, vectors=False)
+    return encode(value)
+
+
 def _is_simple(value: Any, levels_below: int) -> bool:
     """Return whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, similar ones."""
     kind = type_of(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.content import encode, encode_result
 from pandaprobe_otel.capture.recorded_exceptions import record_exception
 from pandaprobe_otel.capture.span_lifetime import Activity, start
 from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
@@ -153,7 +153,7 @@ class SpanHandle:
     def set_output(self, output: Any) -> None:
         """Set the output."""
         self._output = output
-        self._do("set_output", lambda activity: activity.write_output(encode(output)))
+        self._do("set_output", lambda activity: activity.write_output(encode_result(output, self._plan.kind)))
 
     def set_model(self, model: str) -> None:
         """Set the name of the called model."""

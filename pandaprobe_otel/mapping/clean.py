@@ -65,20 +65,23 @@ def clean(value: object) -> Json:
     return _Cleaner().clean(value)
 
 
-def encode(value: object, max_bytes: int = 262_144) -> str:
+def encode(value: object, max_bytes: int = 262_144, *, vectors: bool = True) -> str:
     """Return the value as JSON text of at most `max_bytes` bytes, with a marker at each cut.
+
+    Without `vectors`, a marker replaces each list or array of numbers.
 
     Never raises. Long texts are cut before they are copied, and at most `MAX_LOOKS` values are visited. `max_bytes` is
     at least 256.
     """
     max_bytes = max(max_bytes, 256)
     survey = _Survey(value, max_bytes)
-    if survey.is_small:
+    if survey.is_small and vectors:
         data = _encoded_directly(value, max_bytes)
         # Excluding the short pattern is four times faster than excluding the long one.
         if data and not (b"\\u0" in data and b"\\u0000" in data):
             return (data if len(data) <= max_bytes else orjson.dumps(shrink(orjson.loads(data), max_bytes))).decode()
-    cleaned = _Cleaner(max_text=survey.longest(max_bytes), room=4 * max_bytes, max_nodes=MAX_LOOKS).clean(value)
+    cleaner = _Cleaner(max_text=survey.longest(max_bytes), room=4 * max_bytes, max_nodes=MAX_LOOKS, vectors=vectors)
+    cleaned = cleaner.clean(value)
     return orjson.dumps(shrink(cleaned, max_bytes)).decode()
 
 
@@ -130,9 +133,12 @@ class _Survey:
 class _Cleaner:
     """State of one cleaning: how many values and characters it may still produce, and the open containers."""
 
-    __slots__ = ("inside", "max_text", "nodes_left", "room")
+    __slots__ = ("inside", "max_text", "nodes_left", "room", "vectors")
 
-    def __init__(self, *, max_text: int | None = None, room: int = 0, max_nodes: int = MAX_NODES) -> None:
+    def __init__(
+        self, *, max_text: int | None = None, room: int = 0, max_nodes: int = MAX_NODES, vectors: bool = True
+    ) -> None:
+        self.vectors = vectors
         self.nodes_left = max_nodes
         self.max_text = max_text
         self.room = room
@@ -174,6 +180,8 @@ class _Cleaner:
         return digest if digest is not None else clean_text(cut_text(text, longest))
 
     def _container(self, value: object, kind: type, depth: int) -> Json:
+        if not self.vectors and (numbers := _numbers_in(value)):
+            return vector_marker(numbers)
         if kind is dict or isinstance(value, Mapping):
             return self._mapping(cast("Mapping[object, object]", value), depth)
         if kind is list or kind is tuple or isinstance(value, (list, tuple, Set, deque)):
@@ -246,6 +254,23 @@ class _Cleaner:
             return self.clean(inner, depth + 1)
         text = clean_text(repr(value))
         return text if len(text) <= MAX_REPR else cut_text(text, MAX_REPR)
+
+
+def vector_marker(numbers: int) -> str:
+    """Return the marker that replaces an embedding."""
+    return f"[vector of {numbers} numbers]"
+
+
+def _numbers_in(value: Any) -> int:
+    """Return the size of a list or array of numbers, judged by its ends; 0 for anything else."""
+    kind = type_of(value)
+    if kind is list or kind is tuple:
+        ends = (*value[:_FEW], *value[-_FEW:])
+        return len(value) if ends and all(type_of(item) is float or type_of(item) is int for item in ends) else 0
+    shape: Any = getattr(value, "shape", None)  # of NumPy, PyTorch and their like
+    if not isinstance(shape, tuple) or not all(type_of(side) is int for side in cast("tuple[object, ...]", shape)):
+        return 0
+    return math.prod(cast("tuple[int, ...]", shape))
 
 
 def _first(items: Any, count: int) -> list[Any]:

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.attributes import OUTPUT
+from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.dialects.events import DETAILS
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.retrieval import is_vector, vector_marker
+from pandaprobe_otel.mapping.retrieval import is_vector
 from pandaprobe_otel.mapping.span_fields import add_rest, put
 from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.status import last_exception
@@ -65,7 +67,8 @@ def add_unsaid(span: MappedSpan) -> None:
     if not span.read_all:
         for source in shape.sources:
             if type(source) is str:
-                names.append(source)
+                if source != OUTPUT or span.kind != "EMBEDDING":  # its body has everything but the vectors
+                    names.append(source)
             elif type(source) is tuple:
                 names += [key for key, _ in source]
     if names or not span.read_all:
@@ -237,7 +240,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
         return _fresh_items(said, value, level, name)
     if kind is list:
         if is_vector(value):
-            marker = vector_marker(value)
+            marker = vector_marker(len(value))
             is_said = said.holds(marker) or (said.holds(value[0]) and said.holds(value[-1]))
             return _NOTHING if is_said else marker
         kept = [item for one in value if (item := _fresh(said, one, level + 1)) is not _NOTHING]

@@ -268,7 +268,7 @@ def any_content(raw: Any, kind: str, side: str, *, own: bool, is_built: bool) ->
     value = parsed(raw, own=own)
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
-    if is_absent(inner):
+    if inner is None or (is_absent(inner) and not own):
         return Content(None, exact=exact)
     if type_of(inner) is dict and "lc" in inner and not _is_message(inner):
         inner = without_constructors(inner)  # LangChain's prompt values hold messages

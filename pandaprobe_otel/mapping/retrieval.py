@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.clean import vector_marker
 from pandaprobe_otel.mapping.content import conversation
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import decoded, first_of, is_absent, number
@@ -27,7 +28,7 @@ def documents(value: Any, *, own: bool) -> Any:
     A value that the app has set itself (`own`) is kept whole, with its documents converted in place.
     """
     value = decoded(value)
-    if is_absent(value):
+    if is_absent(value) and not own:
         return None
     if type_of(value) is dict:
         key = next((key for key in _LIST_KEYS if type_of(value.get(key)) is list), None)
@@ -119,9 +120,9 @@ def is_vector(value: list[Any]) -> bool:
     return len(value) >= _MIN_VECTOR and all(type_of(item) in _NUMBERS for item in value)
 
 
-def vector_marker(value: list[Any]) -> str:
-    """Return the marker that replaces an embedding."""
-    return f"[vector of {len(value)} numbers]"
+def _is_of_vector(item: Any) -> bool:
+    """Return whether the item of a list may be one of a vector; the middle of a long one is cut."""
+    return type_of(item) in _NUMBERS or (type_of(item) is str and item.startswith("…[cut "))
 
 
 def without_vectors(value: Any, level: int = 0) -> Any:
@@ -131,6 +132,6 @@ def without_vectors(value: Any, level: int = 0) -> Any:
         return value
     if kind is dict:
         return {key: without_vectors(item, level + 1) for key, item in value.items()}
-    if value and all(type_of(item) in _NUMBERS for item in value):
-        return vector_marker(value)
+    if value and type_of(value[0]) in _NUMBERS and all(map(_is_of_vector, value)):
+        return vector_marker(len(value))
     return [without_vectors(item, level + 1) for item in value]

@@ -109,9 +109,10 @@ def _retriever(span: MappedSpan) -> tuple[Any, Any]:
         given = query_text(value, own=INPUT in attributes)
         asked = asked and given is value
     value, answered = _value(span, "documents")
+    own = value is None and OUTPUT in attributes
     if value is None:
         value, answered = _value(span, "output")
-    result = documents(value, own=OUTPUT in attributes)
+    result = documents(value, own=own)
     # Documents differ too much between stores to know that all of their content was read.
     span.read_all = asked + (answered and result is None) == len(span.shape.sources)
     return given, result
@@ -212,12 +213,13 @@ def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, b
     """
     for candidate in span.shape.contents.get(field, ()):
         _, source, _, exact = candidate
-        value = parsed(content_value(candidate, span.view), own=source in (INPUT, OUTPUT))
+        own = source in (INPUT, OUTPUT)
+        value = parsed(content_value(candidate, span.view), own=own)
         if type_of(value) is dict and value:
             if ENVELOPE_MARKS.isdisjoint(value):
                 return value, exact
             inner = unwrap_envelope(value)
             exact, value = exact and inner is value, inner
-        if not is_absent(value) or (empty and value in ({}, [])):
+        if not is_absent(value) or (empty and value in ({}, [])) or (own and value is not None):
             return value, exact
     return None, False

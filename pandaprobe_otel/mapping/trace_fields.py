@@ -68,9 +68,12 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     metadata |= resource.metadata
     if (ended := trace_outcome(spans, root)) is not None:
         metadata["outcome"] = ended
-    for key, source in (("input_from", asked_in), ("output_from", answered_in)):
-        if source is not None and options.capture == "all":
-            metadata[key] = {"span_id": source.body["span_id"], "name": source.body["name"]}
+    if options.capture == "all":
+        for side, source in (("input", asked_in), ("output", answered_in)):
+            if source is not None:
+                metadata[f"{side}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
+            if (under := _only_key(side, (source or root).body.get(side), fields.get(side))) is not None:
+                metadata.setdefault(f"{side}_from", {})["key"] = under
     for key, most in _LONGEST:
         value = fields.get(key)
         if value is not None and len(value) > most:
@@ -198,6 +201,14 @@ def _explicit(side: str, told: Mapping[str, Any], context_spans: Sequence[Mapped
     content = whole_content(value, side, is_call=False)
     role, keys = ("user", ()) if side == "input" else ("assistant", ())
     return _said(value if content is None else content.value, role, keys), None
+
+
+def _only_key(side: str, whole: Any, shown: Any) -> str | None:
+    """Return the key of an object whose only text is shown as a message; None for any other value."""
+    if type_of(whole) is not dict or len(whole) != 1 or type_of(shown) is not dict or "messages" not in shown:
+        return None
+    (key,) = whole
+    return key if key in (_QUESTION_KEYS if side == "input" else _ANSWER_KEYS) else None
 
 
 def _said(value: Any, role: str, keys: Sequence[str]) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -218,3 +220,25 @@ def test_a_span_names_its_function(recorder: SpanRecorder) -> None:
     assert named["answer"] == f"{__name__}.answer"
     assert named["reply"] == f"{__name__}.test_a_span_names_its_function.<locals>.Shop.reply"
     assert named["block"] is None
+
+
+@pytest.mark.parametrize(("texts", "size"), [(1, 2), (10, 1536), (2000, 8)])
+@pytest.mark.parametrize("way", ["decorator", "set_output", "inside"])
+def test_the_vectors_of_an_embedding_are_never_recorded(
+    texts: int, size: int, way: str, recorder: SpanRecorder
+) -> None:
+    """A marker replaces each vector, however many and long they are, also inside other values."""
+    vectors = [[0.123456] * size for _ in range(texts)]
+
+    @pp.embedding
+    def embed() -> Any:
+        return {"vectors": vectors, "took": "1 s"} if way == "inside" else vectors
+
+    if way == "set_output":
+        with pp.span("embed", kind="EMBEDDING") as block:
+            block.set_output(vectors)
+    else:
+        embed()
+    text = json.dumps([dict(span.attributes or {}) for span in recorder.spans] + [map_trace(recorder.spans)])
+    assert "0.123456" not in text
+    assert f"[vector of {size} numbers]" in text

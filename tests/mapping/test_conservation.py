@@ -396,3 +396,28 @@ def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
     )
     assert body["session_id"] == "s-1"
     assert body["spans"][1]["metadata"]["session_id"] == "s-2"
+
+
+@pytest.mark.parametrize("value", ["", "None", "null", {}, []])
+@pytest.mark.parametrize("kind", ["AGENT", "TOOL", "CHAIN", "OTHER"])
+def test_an_empty_value_of_the_app_is_a_value(kind: str, value: Any) -> None:
+    """What an app returns is kept, also if an emitter would mean with it that there is no value."""
+    text = json.dumps(value)
+    span = only_span(mapped(view("x", {"pandaprobe.span.kind": kind, "pandaprobe.output": text})))
+    assert span["output"] == value
+
+
+@pytest.mark.parametrize(
+    ("output", "shown", "key"),
+    [
+        ({"answer": "hello"}, {"messages": [{"role": "assistant", "content": "hello"}]}, {"key": "answer"}),
+        ({"answer": "hello", "sources": [1]}, {"answer": "hello", "sources": [1]}, None),
+        ({"verdict": "hello"}, {"verdict": "hello"}, None),
+        ("hello", {"messages": [{"role": "assistant", "content": "hello"}]}, None),
+    ],
+)
+def test_the_key_of_an_answer_that_is_shown_as_a_message_is_kept(output: Any, shown: Any, key: Any) -> None:
+    """The root's span has the value as it is; the trace names the key whose text became a message."""
+    body = mapped(view("x", {"pandaprobe.span.kind": "AGENT", "pandaprobe.output": json.dumps(output)}))
+    assert (only_span(body)["output"], body["output"]) == (output, shown)
+    assert body["metadata"].get("output_from") == key
