@@ -401,7 +401,7 @@ def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
 @pytest.mark.parametrize("value", ["", "None", "null", {}, []])
 @pytest.mark.parametrize("kind", ["AGENT", "TOOL", "CHAIN", "OTHER"])
 def test_an_empty_value_of_the_app_is_a_value(kind: str, value: Any) -> None:
-    """What an app returns is kept, also if an emitter would mean with it that there is no value."""
+    """A result of the app is kept, also if it is what emitters write for an absent value."""
     text = json.dumps(value)
     span = only_span(mapped(view("x", {"pandaprobe.span.kind": kind, "pandaprobe.output": text})))
     assert span["output"] == value
