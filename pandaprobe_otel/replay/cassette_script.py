@@ -67,6 +67,7 @@ class Script:
         self._tools = ToolScript(cassette.tools, pairing=self._pairing, ignore=ignore)
         self._entries = [_Entry(one) for one in sorted(cassette.interactions, key=lambda one: one.call)]
         self._ends_at = ends_at
+        self._is_of_trace = cassette.made_from is not None
         self._ready: list[_Entry] = []
         self._by_key: dict[str, list[_Entry]] = {}
         self._first: Divergence | None = None
@@ -90,6 +91,8 @@ class Script:
             self._raise_first()
             asked = self._reader.read(request)
             entry = self._answering(asked, at, caller)
+            if entry is None and (failed := self._failed_before(asked)) is not None:
+                return failed.interaction
             if entry is None:
                 raise self._kept(self._refusal(asked, at, caller))
             if (later := self._made_before(entry, caller)) is not None:
@@ -233,6 +236,19 @@ class Script:
                 one.interaction.at != at,
                 one.interaction.call,
             ),
+        )
+
+    def _failed_before(self, asked: ModelRequest) -> _Entry | None:
+        """Return the entry of a call that failed, for its retry: a trace has one span for all attempts of a client."""
+        if not self._is_of_trace:
+            return None
+        return next(
+            (
+                one
+                for one in self._entries
+                if one.asked and not 200 <= one.interaction.answer.status < 400 and self._request(one).key == asked.key
+            ),
+            None,
         )
 
     def _made_before(self, entry: _Entry, caller: Caller | None) -> _Entry | None:

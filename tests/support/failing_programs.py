@@ -1,7 +1,8 @@
-"""Ten small programs that fail, each with a fix, with another bug, and with a scripted model."""
+"""Thirteen small programs that fail, each with a fix, with another bug, and with a scripted model."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -134,6 +135,11 @@ def _once(*calls: Reply, then: str = "It is on its way.") -> Callable[[Sequence[
     return script
 
 
+def _late(_: Sequence[Message]) -> Reply:
+    time.sleep(1.5)
+    return Reply(text="Too late.")
+
+
 PROMPT: Final = ('"You help."', '"You hinder."')
 
 WRONG_TOOL: Final = Program(
@@ -190,7 +196,49 @@ TOOLS = {"look_up_order": look_up_order, "refund": refund}
     script=_once(_calls("look_up_order", number="A-17")),
     mended=("            _ = ({", "            messages.append({"),
     broken=('"You help."', '"You help little."'),
-    fails="expected tool 'look_up_order' with number='A-17' once, found 4",
+    fails="that fits",
+)
+UNHEARD: Final = Program(
+    source=LOOP.source,
+    script=LOOP.script,
+    mended=LOOP.mended,
+    broken=('"content": json.dumps(result)', '"content": "done"'),
+    fails="that fits",
+    breaks="that fits",
+)
+TIMEOUT: Final = Program(
+    source="""
+impatient = openai.OpenAI(timeout=0.5, max_retries=1)
+
+
+@agent
+def answer(question: str) -> str:
+    messages = [{"role": "system", "content": "You help."}, {"role": "user", "content": question}]
+    try:
+        return impatient.chat.completions.create(model="gpt-5-mini", messages=messages).choices[0].message.content
+    except openai.RateLimitError:
+        return "Please ask again later."
+""",
+    script=_late,
+    mended=("openai.RateLimitError", "openai.APITimeoutError"),
+    broken=("openai.APITimeoutError", "openai.APIStatusError"),
+    fails="APITimeoutError",
+    breaks="APITimeoutError",
+)
+REFUSAL: Final = Program(
+    source="""
+@agent
+def answer(question: str) -> str:
+    messages = [{"role": "system", "content": "You discuss orders."}, {"role": "user", "content": question}]
+    ask([{"role": "user", "content": f"Which order? {question}"}])
+    return ask(messages).message.content
+""",
+    script=lambda messages: Reply(
+        text="I'm sorry, but I can't help with that." if messages[0]["role"] == "system" else "A-17"
+    ),
+    mended=("You discuss orders.", "You discuss orders and returns."),
+    broken=("Which order?", "What order?"),
+    fails="expected span 'answer' that fits never, found 1",
 )
 IGNORED_DOCUMENT: Final = Program(
     source="""
@@ -346,6 +394,9 @@ PROGRAMS: Final = {
     "bad_arguments": BAD_ARGUMENTS,
     "refused_tool": REFUSED_TOOL,
     "loop": LOOP,
+    "unheard": UNHEARD,
+    "timeout": TIMEOUT,
+    "refusal": REFUSAL,
     "ignored_document": IGNORED_DOCUMENT,
     "truncated": TRUNCATED,
     "exception_in_a_tool": EXCEPTION_IN_A_TOOL,

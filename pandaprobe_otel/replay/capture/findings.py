@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.traces import SpanRecord
+from pandaprobe_otel.failures.find import find_failures
+from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping, texts_in
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
@@ -22,6 +24,8 @@ from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+_PLAIN: Final = re.compile(r"[\w ,;:.!?()-]+")
+"""Parts of a text that look the same within JSON."""
 _TEXTS: Final = ("text", "content", "page_content", "document")
 _DOCUMENT: Final = 200
 """Characters of a document that identify it in a request."""
@@ -205,12 +209,31 @@ def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
             if one.id in told or not any(_is_run_of(span, one, exactly=False) for span in turn.ran):
                 continue
             times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.in_order)
+            ran = next(span for span in turn.ran if _is_run_of(span, one, exactly=False))
+            text = _mark_of(ran.output, known="\n".join(texts_in(turn.call.input))) or str(one.id)
             yield Finding(
                 kind="untold result",
                 told=f"the model never got the result of {one.name}; the trace had {times} calls",
-                asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called(1)",
+                asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
                 after=turn.number,
             )
+
+
+def _values_in(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for item in mapping(value).values():
+            yield from _values_in(item)
+    elif isinstance(value, list):
+        for item in cast("Iterable[Any]", value):
+            yield from _values_in(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def _mark_of(result: Any, *, known: str) -> str | None:
+    """Return a text of a tool's result by which a request that contains it is known; None if it has none."""
+    words = (word.strip() for text in _values_in(result) for word in _PLAIN.findall(text))
+    return max((word[:_DOCUMENT] for word in words if word and word not in known), key=len, default=None)
 
 
 def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
@@ -302,6 +325,24 @@ def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
         )
 
 
+def _refusal(trace: StoredTrace) -> Iterator[Finding]:
+    """Find a model's refusal, as `failures` does, that the program returned as its answer."""
+    refused = {one.span_id for one in find_failures(trace.body) if one.kind is FailureKind.REFUSED}
+    for number, call in enumerate(trace.model_calls, 1):
+        if id_of(call) not in refused:
+            continue
+        said = [str(mapping(one).get("content") or "") for one in mapping(call.output).get("messages") or ()]
+        text = _mark_of("".join(said).strip(), known="")
+        if text and any(text in given for given in texts_in(trace.root.output)):
+            fits = f"where(lambda span: {literal(text)} in str(span.output))"
+            yield Finding(
+                kind="refusal",
+                told=f"the model refused, and the program returned that: {_short(text)}",
+                asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
+                after=number - 1,
+            )
+
+
 _FINDERS: Final = (
     _other_tool,
     _other_agent,
@@ -309,6 +350,7 @@ _FINDERS: Final = (
     _untold_result,
     _ignored_document,
     _given_out_cut,
+    _refusal,
     _exception,
     _unfinished,
 )

@@ -257,7 +257,8 @@ class _Player:
         text = f"{name}, as recorded"
         if name == "TimeoutError":
             return TimeoutError(text)
-        kind = getattr(self._aiohttp, name if name in _SIMPLE else "ClientOSError", self._aiohttp.ClientOSError)
+        other = "ServerTimeoutError" if "timeout" in (name or "").lower() else "ClientOSError"
+        kind = getattr(self._aiohttp, name if name in _SIMPLE else other, self._aiohttp.ClientOSError)
         error: Exception = kind(text)
         return error
 

@@ -90,6 +90,7 @@ def _error(name: str | None, url: str) -> Exception:
     """Return the recorded exception of a request without an answer."""
     from botocore import exceptions
 
-    kind = getattr(exceptions, name if name in _ERRORS else "EndpointConnectionError")
+    other = "ReadTimeoutError" if "timeout" in (name or "").lower() else "EndpointConnectionError"
+    kind = getattr(exceptions, name if name in _ERRORS else other)
     error: Exception = kind(endpoint_url=url, error=f"{name}, as recorded")
     return error

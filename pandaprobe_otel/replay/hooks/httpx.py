@@ -106,7 +106,8 @@ class _Pieces:
         """Return the recorded exception, by its name."""
         kind = getattr(self.library, name or "", None)
         if not (isinstance(kind, type) and issubclass(kind, self.library.TransportError)):
-            kind = self.library.RemoteProtocolError
+            is_timeout = "timeout" in (name or "").lower()  # a trace has the name that the client gave it
+            kind = self.library.ReadTimeout if is_timeout else self.library.RemoteProtocolError
         error: Exception = kind(f"{name}, as recorded", request=request)
         return error
 

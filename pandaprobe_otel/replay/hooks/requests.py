@@ -79,6 +79,6 @@ def _error(name: str | None, request: Any) -> Exception:
 
     kind = getattr(exceptions, name or "", None)
     if not (isinstance(kind, type) and issubclass(kind, exceptions.RequestException)):
-        kind = exceptions.ConnectionError
+        kind = exceptions.ReadTimeout if "timeout" in (name or "").lower() else exceptions.ConnectionError
     error: Exception = kind(f"{name}, as recorded", request=request)
     return error

@@ -66,9 +66,11 @@ SEEN = {
     "truncated": "truncated",
     "exception_in_a_tool": "exception",
     "broken_json": "broken JSON",
+    "timeout": "timeout",
+    "refusal": "refused",
 }
 """Failures that are visible in a trace alone; in the others the program did not follow the model's answer."""
-SAMPLED = ("wrong_tool", "bad_arguments", "truncated")
+SAMPLED = ("wrong_tool", "timeout", "unheard")
 """The failures tested in CI; the others run at night, because each starts five processes."""
 
 
