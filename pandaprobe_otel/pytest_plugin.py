@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -118,7 +118,9 @@ def _setting(config: pytest.Config, name: str) -> str | None:
     dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
     variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
     value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
-    return "\n".join(value) if isinstance(value, list) else str(value) if value else None
+    if isinstance(value, list):
+        value = "\n".join(map(str, cast("list[Any]", value)))
+    return str(value) if value else None
 
 
 class LazyPlugin:

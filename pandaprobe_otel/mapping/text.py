@@ -13,6 +13,8 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.exact_types import type_of
+
 MIN_DATA_URL: Final = 1024
 """Data URLs with fewer characters are kept: a digest of an icon would save little and be less useful."""
 MAX_INLINE: Final = 262_144
@@ -116,11 +118,11 @@ def small_media(url: str) -> dict[str, object] | None:
 
 def with_media(value: Any, keep: int) -> Any:
     """Return the JSON-safe value with each base64 data URL of over `keep` characters replaced by its digest."""
-    kind = type(value)
+    kind = type_of(value)
     if kind is str:
         return (None if len(value) <= keep else digest_of_data_url(value)) or value
     if kind is dict:
-        if value.keys() == _SMALL_MEDIA and type(url := value["data"]) is str and url.startswith("data:"):
+        if value.keys() == _SMALL_MEDIA and type_of(url := value["data"]) is str and url.startswith("data:"):
             return url if len(url) <= keep else {key: item for key, item in value.items() if key != "data"}
         return {key: with_media(item, keep) for key, item in value.items()}
     return [with_media(item, keep) for item in value] if kind is list else value
