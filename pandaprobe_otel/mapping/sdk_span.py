@@ -17,10 +17,11 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
+from pandaprobe_otel.mapping.attributes import OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
@@ -60,6 +61,11 @@ _EVENTS: Final = _BARE
 _fields: Final[Callable[[Any], EndedSpan]] = attrgetter(*_NAMES)
 _lists: Final[Callable[[Any], EndedSpan]] = attrgetter("_events._dq", "_links._dq", "_events.dropped", "_links.dropped")
 _LONG: Final = 1000
+_OURS: Final = "pandaprobe_otel"
+_MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion"})
+_FINISHED: Final = frozenset({"gen_ai.response.finish_reasons"})
+_ANSWERED: Final = _FINISHED | {"gen_ai.output.messages"}
+"""Attributes of work whose answer is complete; an app may leave its stream after the answer."""
 
 
 def fields_of(span: ReadableSpan) -> EndedSpan:
@@ -71,6 +77,23 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
         return _fields(span)
     except AttributeError:  # not a span of this SDK
         return _fields_of_plain(span)
+
+
+def tell_outcome(span: Span, outcome: str) -> None:
+    """Set the outcome of a span of another library that is ending, unless the span shows how its work ended.
+
+    The SDK accepts no attributes from here on, although the span has not been passed on yet.
+    """
+    made: Any = span
+    attributes: BoundedAttributes | None = made._attributes
+    scope = made._instrumentation_scope
+    if attributes is None or OUTCOME in attributes or made._status.status_code is StatusCode.ERROR:
+        return
+    if scope is not None and scope.name.startswith(_OURS):
+        return
+    is_call = attributes.get(OPERATION_NAME) in _MODEL_CALLS
+    if outcome != PARTIAL or (_FINISHED if is_call else _ANSWERED).isdisjoint(attributes):
+        made._attributes._dict[OUTCOME] = outcome
 
 
 def _fields_of_plain(span: Any) -> EndedSpan:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from sys import exc_info
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import SpanProcessor
@@ -11,7 +12,8 @@ from opentelemetry.trace import DEFAULT_TRACE_STATE
 from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
 from pandaprobe_otel.capture.trace_context import attributes_in, stamp
 from pandaprobe_otel.capture.tracers import state
-from pandaprobe_otel.mapping.sdk_span import begun
+from pandaprobe_otel.mapping.outcomes import outcome_of
+from pandaprobe_otel.mapping.sdk_span import begun, tell_outcome
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
@@ -19,6 +21,10 @@ from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
+
+
+_HANDLED: Final = "_pandaprobe_handled"
+"""Attribute of a span that started while a cancellation was handled: the id of that exception."""
 
 
 class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
@@ -68,9 +74,28 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
             wanted = attributes_in(get_current() if parent_context is None else parent_context)
             if wanted is not None:
                 stamp(span, wanted)
+            handled = exc_info()[1]
+            if handled is not None and not isinstance(handled, Exception):
+                setattr(span, _HANDLED, id(handled))
         except Exception as error:  # noqa: BLE001 - protects the app: its span must start, whatever the context holds
             failed("the start of a span", error)
         self._started(span)
+
+    def _on_ending(self, span: Span) -> None:
+        """Mark a span that a cancellation or the end of a left stream passes through.
+
+        OpenTelemetry's blocks record only exceptions that are errors, so such a span would look like a success. Our own
+        integrations and decorators do this themselves, because they know more about the end.
+        """
+        passing = exc_info()[1]
+        if passing is None or isinstance(passing, Exception) or self.stands_aside:
+            return
+        try:
+            outcome = outcome_of(passing)
+            if outcome and getattr(span, _HANDLED, None) != id(passing):
+                tell_outcome(span, outcome)
+        except Exception as error:  # noqa: BLE001 - protects the app: its span must end, whatever it holds
+            failed("the end of a span", error)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Pass the ended span to the pipeline."""

@@ -30,9 +30,13 @@ from example_runs import Example
 from framework_cases import (
     CITIES,
     StartModel,
+    cancel_in_a_tool,
+    cancel_in_the_model,
     do_not_mix,
+    ended_without_error,
     growth,
     in_tasks,
+    left_after_a_word,
     parcel_talk,
     recorded_apart,
     run_beside_another_vendor,
@@ -134,6 +138,39 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
     assert all("ended_at" in span for span in trace.spans)
     assert "There is no Nowhere" in trace.only("LLM")["error"]
     assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+@pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_run_that_is_cancelled(is_streamed: bool, kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled while its model answers is cancelled, with every span of it."""
+
+    async def told(endpoint: ScriptedEndpoint) -> object:
+        agent = forecaster(endpoint, kind=kind)
+        return [each async for each in agent.run("Hi", stream=True)] if is_streamed else await agent.run("Hi")
+
+    cancel_in_the_model(model, told)
+    ended_without_error(traces.one(), "AGENT", "LLM")
+
+
+def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
+    endpoint = model(weather_model)
+    asyncio.run(cancel_in_a_tool(lambda slow: forecaster(endpoint, tools=(slow,)).run("Weather in Oslo?")))
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+
+
+@pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])
+def test_a_run_that_is_left(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """A stream that the app stops reading ends all its spans without an error, and as partial."""
+
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        async for update in forecaster(endpoint, kind=kind).run("Hi", stream=True):
+            if update.text:
+                break
+
+    left_after_a_word(model, leave)
+    ended_without_error(traces.one(), "AGENT", "LLM", outcome="partial")
 
 
 @pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])

@@ -27,10 +27,14 @@ from framework_cases import (
     CITIES,
     OFFICIAL,
     StartModel,
+    cancel_in_a_tool,
+    cancel_in_the_model,
     do_not_mix,
+    ended_without_error,
     growth,
     in_tasks,
     is_of_the_official_adapter,
+    left_after_a_word,
     off,
     parcel_talk,
     recorded_apart,
@@ -203,10 +207,12 @@ def test_a_model_that_refuses(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
-    """A stream that the app stops reading ends all its spans without an error."""
-    gemini(weather_model)
+    """A stream that the app stops reading ends all its spans without an error, and as partial.
 
-    async def leave() -> None:
+    ADK may read the model's answer to its end all the same; then the run is complete.
+    """
+
+    async def leave(_: ScriptedEndpoint) -> None:
         runner = await runner_of(forecaster())
         events = runner.run_async(user_id="ada", session_id="s-1", new_message=content("Hi you"), run_config=STREAMED)
         async with aclosing(events):
@@ -214,11 +220,23 @@ def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
                 break
         await runner.close()
 
-    asyncio.run(leave())
+    left_after_a_word(gemini, leave)
     trace = traces.one()
-    assert all("ended_at" in span for span in trace.spans)
-    assert {span["kind"] for span in trace.spans} == {"CHAIN", "AGENT", "LLM"}
-    assert trace.body["status"] == "COMPLETED"
+    is_whole = "ten" in str(trace.only("LLM").get("output"))
+    ended_without_error(trace, "CHAIN", "AGENT", "LLM", outcome=None if is_whole else "partial")
+
+
+def test_a_run_that_is_cancelled(traces: SentTraces, gemini: StartModel) -> None:
+    """A run that is cancelled while its model answers is cancelled, with every span of it."""
+    cancel_in_the_model(gemini, lambda _: tell(forecaster(), "Hi"))
+    ended_without_error(traces.one(), "CHAIN", "AGENT", "LLM")
+
+
+def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, gemini: StartModel) -> None:
+    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
+    gemini(weather_model)
+    asyncio.run(cancel_in_a_tool(lambda slow: tell(forecaster(tools=[slow]), "Weather in Oslo?")))
+    ended_without_error(traces.one(), "CHAIN", "AGENT", "LLM", "TOOL")
 
 
 def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> None:

@@ -39,12 +39,14 @@ from framework_cases import (
     CITIES,
     OFFICIAL,
     StartModel,
+    cancel_in_a_tool,
     do_not_mix,
     ended_without_error,
     growth,
     in_tasks,
     instrumented_with,
     is_of_the_official_adapter,
+    left_after_a_word,
     off,
     parcel_talk,
     recorded_apart,
@@ -547,6 +549,38 @@ async def test_a_cancelled_run(way: str, traces: SentTraces, model: StartModel) 
 
     trace = traces.one()
     ended_without_error(trace, "AGENT", "AGENT", "LLM")
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_a_run_that_is_cancelled_in_a_tool(
+    model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel
+) -> None:
+    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
+    endpoint = model(weather_model)
+
+    def told(slow: Any) -> Any:
+        return Runner.run(forecaster(model_of(endpoint), tools=[function_tool(slow)]), "Weather in Oslo?")
+
+    asyncio.run(cancel_in_a_tool(told))
+    ended_without_error(traces.one(), "AGENT", "AGENT", "LLM", "TOOL")
+
+
+@pytest.mark.parametrize("model_of", [responses, chat_completions])
+def test_a_run_that_is_left(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
+    """A streamed run that the app cancels after a word is cancelled, and its model call has the words until then."""
+
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        running = Runner.run_streamed(forecaster(model_of(endpoint)), "Hi")
+        async for event in running.stream_events():
+            if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+                running.cancel()
+                break
+        await asyncio.gather(running.run_loop_task, return_exceptions=True)
+
+    left_after_a_word(model, leave)
+    trace = traces.one()
+    ended_without_error(trace, "AGENT", "AGENT", "LLM")
+    assert str(trace.only("LLM")["output"]["messages"][0]["content"]).startswith("one")
 
 
 def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:

@@ -21,7 +21,10 @@ from example_runs import Example
 from framework_cases import (
     CITIES,
     StartModel,
+    cancel_in_a_tool,
+    cancel_in_the_model,
     do_not_mix,
+    ended_without_error,
     growth,
     in_tasks,
     parcel_talk,
@@ -163,6 +166,19 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
     assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
     assert "There is no Nowhere" in trace.only("LLM")["error"]
     assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+
+
+def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled while its model answers is cancelled, with every span of it."""
+    cancel_in_the_model(model, lambda endpoint: forecaster(model_at(endpoint)).run("Hi"))
+    ended_without_error(traces.one(), "AGENT", "LLM")
+
+
+def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
+    endpoint = model(weather_model)
+    asyncio.run(cancel_in_a_tool(lambda slow: forecaster(model_at(endpoint), tools=[slow]).run("Weather in Oslo?")))
+    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from framework_cases import (
     CITIES,
     StartModel,
     cancel_in_a_tool,
+    cancel_in_the_model,
     do_not_mix,
+    ended_without_error,
     growth,
     in_tasks,
+    left_after_a_word,
     off,
     parcel_talk,
     recorded_apart,
@@ -300,7 +304,23 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
         return forecaster(endpoint, tools=[tool(name="weather")(slow)]).invoke_async("Weather in Oslo?")
 
     asyncio.run(cancel_in_a_tool(run_with))
-    trace = traces.one()
-    assert "ERROR" not in {span["status"] for span in trace.spans}
-    assert trace.root["metadata"]["outcome"] == trace.only("TOOL")["metadata"]["outcome"] == "cancelled"
-    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("ERROR", "cancelled")
+    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM", "TOOL")
+
+
+def test_a_run_that_is_cancelled_in_its_model(traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled while its model answers keeps the model call, which is cancelled too."""
+    cancel_in_the_model(model, lambda endpoint: forecaster(endpoint).invoke_async("Hi"))
+    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM")
+
+
+def test_a_run_that_is_left(traces: SentTraces, model: StartModel) -> None:
+    """A stream that the app stops reading keeps the model call, and all its spans are partial."""
+
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        async with aclosing(forecaster(endpoint).stream_async("Hi")) as events:
+            async for event in events:
+                if "data" in event:
+                    break
+
+    left_after_a_word(model, leave)
+    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM", outcome="partial")

@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,10 @@ from typing import Any
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces, tokens_of
+from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from span_recorder import SpanRecorder
 from weather_model import WEATHER
 
@@ -30,6 +33,7 @@ CITIES = (*WEATHER,) * 3
 _SUPPORT = Path(__file__).resolve().parent
 _OURS = ("pandaprobe_otel_integrations.", "opentelemetry.")
 _WORKING = {"hooked", "adopted"}
+_PATIENCE_S = 20.0
 
 
 @contextmanager
@@ -160,10 +164,56 @@ def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
         assert [word for word in of_others if word in told] == []
 
 
-def ended_without_error(trace: AgentTrace, *kinds: str) -> None:
-    """Assert that the trace of a cancelled or abandoned run has spans of these kinds, ended and without errors."""
+def ended_without_error(trace: AgentTrace, *kinds: str, outcome: str | None = CANCELLED) -> None:
+    """Assert that the trace of a cancelled or abandoned run has spans of these kinds, ended and without errors.
+
+    The trace, its root, and every span that has no output show the outcome; of a left stream, also the last span.
+    """
     assert [span["kind"] for span in trace.spans] == [*kinds], str(trace)
     assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
+    assert trace.body["metadata"].get("outcome") == outcome, str(trace)
+    assert trace.root["metadata"].get("outcome") == outcome, str(trace)
+    unfinished = [span for span in trace.spans if "output" not in span]
+    if outcome == PARTIAL:
+        unfinished.append(trace.spans[-1])
+    assert [span["name"] for span in unfinished if span["metadata"].get("outcome") != outcome] == [], str(trace)
+
+
+def cancel_in_the_model(model: StartModel, run: Callable[[ScriptedEndpoint], Awaitable[object]]) -> None:
+    """Cancel a run while its model answers, as `asyncio.wait_for` does; the app gets the cancellation."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(messages: Sequence[Message]) -> Reply:
+        asked.set()
+        answer.wait(_PATIENCE_S)
+        return Reply(text="too late")
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(run(endpoint))
+        await asyncio.to_thread(asked.wait, _PATIENCE_S)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError)
+
+    endpoint = model(slow)
+    try:
+        asyncio.run(cancelled())
+    finally:
+        answer.set()
+
+
+def left_after_a_word(model: StartModel, leave: Callable[[ScriptedEndpoint], Awaitable[object]]) -> ScriptedEndpoint:
+    """Run `leave`, which stops reading the stream of a run after its first text, and return the model's endpoint."""
+    endpoint = model(lambda messages: Reply(text="one two three four five six seven eight nine ten"))
+    asyncio.run(_leaving(leave, endpoint))
+    gc.collect()
+    return endpoint
+
+
+async def _leaving(leave: Callable[[ScriptedEndpoint], Awaitable[object]], endpoint: ScriptedEndpoint) -> None:
+    await leave(endpoint)
+    gc.collect()
+    await asyncio.sleep(0)
 
 
 async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awaitable[object]]) -> None:

@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
 from .content import ContentSwitch
-from .model_calls import ModelCalls
+from .model_calls import ModelCalls, marked_when_left
 from .workflows import WorkflowHooks
 
 __all__ = ["AgentFrameworkInstrumentor"]
@@ -68,16 +68,20 @@ class AgentFrameworkInstrumentor(Integration):
         def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
             """Wrap the function that starts a run's span. Its result is awaited or read later."""
             session: Any = getattr(kwargs.get("session"), "session_id", None)
-            if not self._open or not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
+            if not self._open:
                 return wrapped(*args, **kwargs)
+            if not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
+                return marked_when_left(wrapped, args, kwargs)
             with with_conversation(str(session)):
-                return wrapped(*args, **kwargs)
+                return marked_when_left(wrapped, args, kwargs)
 
         yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
         yield patch(module, "workflow_tracer", self._workflows.tracer)
         calls = ModelCalls(is_on=lambda: self._open, with_content=_says_messages)
         yield patch(module, "_get_span_attributes", calls.attributes)
         yield patch(module.ChatTelemetryLayer, "get_response", calls.chat)
+        if hasattr(module, "_start_streaming_span"):
+            yield patch(module, "_start_streaming_span", calls.stream_begins)
         yield patch(module.EmbeddingTelemetryLayer, "get_embeddings", calls.embedding)
         for name, told in (
             ("_to_otel_message_latest_experimental", calls.message),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
@@ -29,6 +30,31 @@ _CALL: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("pandaprobe_agen
 """The arguments of the model call whose span is opened next."""
 
 
+_STREAMED: Final[ContextVar[Any]] = ContextVar("pandaprobe_agent_framework_stream", default=None)
+"""The span of the stream that is being opened."""
+
+
+def marked_when_left(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return what `call` returns. If that is a stream which the app forgets, its span is marked as partial.
+
+    The framework ends the span of a forgotten stream in a finalizer. A finalizer that is made later runs earlier.
+    """
+    token = _STREAMED.set(None)
+    try:
+        result = call(*args, **kwargs)
+        span = _STREAMED.get()
+    finally:
+        _STREAMED.reset(token)
+    if span is not None:
+        guarded(weakref.finalize, result, _left, span)
+    return result
+
+
+def _left(span: Any) -> None:
+    if span.is_recording():
+        span.set_attribute(ours.OUTCOME, ours.PARTIAL)
+
+
 class ModelCalls:
     """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
 
@@ -45,9 +71,16 @@ class ModelCalls:
             return wrapped(*args, **kwargs)
         token = _CALL.set({"options": kwargs.get("options")})
         try:
-            return wrapped(*args, **kwargs)
+            return marked_when_left(wrapped, args, kwargs)
         finally:
             _CALL.reset(token)
+
+    def stream_begins(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the start of a stream's span."""
+        span = wrapped(*args, **kwargs)
+        if self._is_on():
+            _STREAMED.set(span)
+        return span
 
     def embedding(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap an embedding of texts."""

@@ -12,6 +12,7 @@ from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Resp
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
 from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, objects
+from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .model_inputs import ModelRequest
 
@@ -25,7 +26,7 @@ def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with
     """Return the attributes of a finished call. `kind` is the span data's `type`, `request` the request, if known."""
     if kind == "response":
         return _response(data, request, with_content)
-    found = _generation(data, with_content)
+    found = _generation(data, request, with_content)
     if request is not None and with_content and request.with_content:
         found |= encoded({names.TOOL_DEFINITIONS: request.tools()})
     return found
@@ -37,7 +38,7 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
     With most services, the response repeats the request, except for the input. If there is no response, the call has
     failed, or the app keeps the SDK from recording it.
     """
-    response = obj(data.response)
+    response = obj(data.response) or _read_so_far(request, with_content)
     answer = _RESPONSES.answer(response, with_content=with_content)
     asked = request.body() if request is not None else {}
     asked |= {name: value for name, value in response.items() if value not in (None, [], {})}
@@ -49,9 +50,9 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
     return found if response else {**found, **usage_attributes(obj(data.usage))}
 
 
-def _generation(data: Any, with_content: bool) -> dict[str, Any]:
+def _generation(data: Any, request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
     """Return the messages of chat completions. For a streamed answer, the SDK makes a response, which is used."""
-    output = objects(data.output)
+    output = objects(data.output) or [left for left in (_read_so_far(request, with_content),) if left]
     found: dict[str, Any] = {
         **sampling_attributes(obj(data.model_config)),
         names.REQUEST_MODEL: data.model,
@@ -74,6 +75,14 @@ def _generation(data: Any, with_content: bool) -> dict[str, Any]:
             )
         found |= encoded(content)
     return found
+
+
+def _read_so_far(request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
+    """Return the part of a streamed answer that the app has read, as a response; empty without content."""
+    if request is None or not request.events or not with_content:
+        return {}
+    events = [Event(None, event.model_dump(exclude_none=True), 0) for event in request.events]
+    return {**_RESPONSES.merged(Events(events))}
 
 
 def _without_origins(items: Any) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import items, string
+from pandaprobe_otel_integrations._streams.items import MAX_ITEMS
 
 _ARGUMENTS: Final = (
     "system_instructions",
@@ -36,12 +37,14 @@ _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "respon
 class ModelRequest:
     """One call of the SDK's model."""
 
-    __slots__ = ("_arguments", "_model", "_span")
+    __slots__ = ("_arguments", "_model", "_span", "events")
 
     def __init__(self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._model = model
         self._arguments = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
         self._span: Span | None = None
+        self.events: list[Any] = []
+        """Events of a streamed answer that the app has read; the SDK's span has nothing of an answer that is left."""
 
     def recorded_by(self, span: Span) -> None:
         """Keep our span for the SDK's span of the call, which has started."""
@@ -131,6 +134,8 @@ async def _read(events: AsyncGenerator[Any, None], request: ModelRequest) -> Asy
             if not answers and getattr(event, "type", None) not in _PREPARATIONS:
                 answers = True
                 guarded(request.answers)
+            if len(request.events) < MAX_ITEMS:
+                request.events.append(event)
             yield event
     finally:
         request_that_begins()  # nobody has asked for it

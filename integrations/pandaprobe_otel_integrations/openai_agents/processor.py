@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
-from pandaprobe_otel_integrations._span_writing import fail, present
+from pandaprobe_otel_integrations._span_writing import fail, present, record_ended
 
 from .conversations import current_conversation
 from .model_calls import model_attributes
@@ -204,12 +204,9 @@ class RunProcessor:
             answered = string(data.output) if kind == "function" else None
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             fail(span, message, detail or message)
-        elif kind == "function" and data.input is not None and data.output is None:
-            run.stopped = (
-                ours.INTERRUPTED
-            )  # it waits for an approval, unless a model call follows: then the tool has returned None
-        else:
-            self._record_raised(run)
+        elif not self._record_raised(run) and kind == "function" and data.input is not None and data.output is None:
+            # It waits for an approval, unless a model call follows: then the tool has returned None.
+            run.stopped = ours.INTERRUPTED
 
     def _tell_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
@@ -224,14 +221,17 @@ class RunProcessor:
                     above.span.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
             above = above.parent
 
-    def _record_raised(self, run: Run) -> None:
-        """Record the exception that passes through the block about to end. Cancellation is not a failure."""
+    def _record_raised(self, run: Run) -> bool:
+        """Record the exception that passes through the block about to end, and return whether there is one.
+
+        Cancellation is not a failure, and neither is a stream that the app leaves.
+        """
         raised = sys.exc_info()[1]
-        if run.span is None or not isinstance(raised, Exception) or raised is run.handling:
-            return
+        if run.span is None or raised is None or raised is run.handling:
+            return False
         recorder = self._recorder()
-        kind = type(raised).__name__
-        fail(run.span, kind, str(raised) if recorder is not None and recorder.with_content else kind)
+        record_ended(run.span, raised, with_content=recorder is not None and recorder.with_content)
+        return True
 
     def _abandon(self, run: Run) -> None:
         self._requests.pop(run.run_id, None)

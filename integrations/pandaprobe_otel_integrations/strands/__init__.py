@@ -70,7 +70,7 @@ class StrandsInstrumentor(Integration):
         yield patch(module.Tracer, "end_agent_span", self._before(self._agent_ends))
         yield patch(module.Tracer, "end_tool_call_span", self._before(tell_how_tool_ends))
         if hasattr(module.Tracer, "end_span_with_cancellation"):
-            yield patch(module.Tracer, "end_span_with_cancellation", self._before(tell_cancellation))
+            yield patch(module.Tracer, "end_span_with_cancellation", self._before(self._agent_is_cancelled))
         yield patch(module, "serialize", self._serializing)
         change.begin()
         yield change
@@ -84,7 +84,11 @@ class StrandsInstrumentor(Integration):
 
     def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
         tell_how_agent_ends(span, response, error, **more)
-        self._runs.ends(span)
+        self._runs.ends(span, None if error is None else outcome_of(error))
+
+    def _agent_is_cancelled(self, span: Any, cancellation: BaseException) -> None:
+        tell_cancellation(span, cancellation)
+        self._runs.ends(span, outcome_of(cancellation))
 
     def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the function that encodes messages as JSON."""
