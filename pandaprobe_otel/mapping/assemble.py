@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from pandaprobe_otel.mapping.answered_tools import fill_tools
 from pandaprobe_otel.mapping.dialects.events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
@@ -82,6 +83,8 @@ def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, 
     if options.hidden:
         views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     spans, merged = merged_calls(mapped_spans(_sorted(views), options), captures_all=options.captures_all)
+    if options.captures_all:
+        fill_tools(spans)
     place_numbers(spans, whole=whole)
     if options.price is not None:
         add_computed_costs(spans, options.price)

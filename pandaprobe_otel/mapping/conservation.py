@@ -48,6 +48,19 @@ _OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z",
 _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
 """Keys that only describe the form of a value."""
 
+_FORMS: Final = frozenset(
+    {
+        "", "text", "input_text", "output_text", "summary_text", "reasoning_text", "message", "function",
+        "function_call", "function_call_output", "tool_call", "tool_call_response", "tool_use", "tool_result",
+        "tool-call", "tool-result", "toolcall", "image", "image_url", "input_image", "file", "input_file", "audio",
+        "reasoning", "thinking", "refusal", "human", "ai", "aimessagechunk", "humanmessage", "aimessage",
+        "systemmessage", "toolmessage", "system", "user", "assistant", "developer", "tool", "model", "constructor",
+        "not_implemented", "secret", "generation", "chatgeneration", "request", "response", "blob", "uri",
+        "application/json", "text/plain",
+    }
+)  # fmt: skip
+"""Values of these keys, in lower case, that name the form of a message, a part or an answer."""
+
 _OBJECTS: Final = frozenset(
     {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
 )
@@ -252,13 +265,19 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
     return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
 
 
+def _is_form(said: Said, key: str, value: Any) -> bool:
+    """Return whether the value of such a key describes a form, as numbers do, or is in the body."""
+    kind = type_of(value)
+    return kind is int or (kind is str and (value.lower() in _FORMS or said.holds_text(key, value)))
+
+
 def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
     if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: if there are no other keys, these are the content
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
         return kept or _NOTHING
     for key, item in value.items():
-        if (key in _STRUCTURE and type_of(item) in (str, int)) or is_connection(key):
+        if (key in _STRUCTURE and _is_form(said, key, item)) or is_connection(key):
             continue
         if key == "object" and type_of(item) is str and item in _OBJECTS:
             continue

@@ -316,6 +316,7 @@ def of_the_only_part(messages: Any, kind: str, key: str) -> Any:
 def tool_result(value: Any) -> Any:
     """Return the result in an object with `RESULT_MARKS`: the content of a LangChain tool message, or the object."""
     inner = unwrapped(value)
-    if str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "tool_call_id" in inner:
+    is_told = "tool_call_id" in inner or inner is not value
+    if is_told and str(inner.get("type", "")).lower() in ("tool", "toolmessage") and "content" in inner:
         return decoded(inner.get("content"))
     return without_constructors(value)

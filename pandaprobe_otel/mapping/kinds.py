@@ -37,7 +37,7 @@ _MCP_WORK: Final = frozenset(
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _COUNTS_TOKENS: Final = ".count_tokens"
 
-_PLUMBING_SCOPES: Final = frozenset({"fastapi"})
+PLUMBING_SCOPES: Final = frozenset({"fastapi"})
 """Scopes of spans inside a web request (dependencies, endpoint, serialization) without HTTP attributes."""
 
 
@@ -63,7 +63,7 @@ def is_plumbing(view: SpanView) -> bool:
     """Return whether the span is an HTTP, database, messaging or RPC span without any sign of GenAI work."""
     if is_mcp_housekeeping(view):
         return True
-    return (shape_of(view).plumbing or view.scope_name in _PLUMBING_SCOPES) and not (is_genai(view) or is_poll(view))
+    return (shape_of(view).plumbing or view.scope_name in PLUMBING_SCOPES) and not (is_genai(view) or is_poll(view))
 
 
 def is_poll(view: SpanView) -> bool:

@@ -136,8 +136,9 @@ class Conversation:
     def _add_draft(self, item: Any, role: str) -> None:
         draft = Draft(role)
         raw = item.get("content")
-        if type_of(item.get("parts")) is list:
-            raw = item["parts"]
+        parts = item.get("parts")
+        if type_of(parts) is list or (type_of(parts) is str and is_absent(raw)):
+            raw = parts
         elif "role" not in item and word(item.get("type")) in _ITEM_ROLES and item["type"] != "message":
             raw = [item]
         elif type_of(raw) is str and raw[:2] == "[{":

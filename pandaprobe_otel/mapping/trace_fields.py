@@ -11,6 +11,7 @@ from pandaprobe_otel.mapping.content import whole_content
 from pandaprobe_otel.mapping.dialect_table import RANKED_FIELDS
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
+from pandaprobe_otel.mapping.kinds import PLUMBING_SCOPES
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
@@ -48,7 +49,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         told |= span.found
     naming = root if root.kind != "OTHER" else _first_of_kind(spans) or root
     fields: dict[str, Any] = {
-        "name": str(told.get("trace.name", naming.body["name"])),
+        "name": str(told.get("trace.name", (naming if _is_transport(root) else root).body["name"])),
         "status": _status(told, root, spans),
     }
     resource = _resource_fields(root.view.resource)
@@ -102,6 +103,11 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
         if span.view.parent_is_remote or span.view.parent_id not in ids:
             return span
     return spans[0]
+
+
+def _is_transport(root: MappedSpan) -> bool:
+    """Return whether the span is a request or similar, whose name says less than that of the work in it."""
+    return root.shape.plumbing or root.view.scope_name in PLUMBING_SCOPES
 
 
 def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:

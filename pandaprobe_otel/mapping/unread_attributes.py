@@ -57,6 +57,7 @@ _SECRET: Final = re.compile(
 )
 _VOCABULARIES: Final = (
     "gen_ai.", "llm.", "ai.", "openai.", "langfuse.", "pydantic_ai.", "mlflow.", "traceloop.", "pandaprobe.",
+    "decision.",
 )  # fmt: skip
 
 

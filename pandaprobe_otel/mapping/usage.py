@@ -18,8 +18,14 @@ DETAILS: Final = (
     ("audio", "audio_tokens"), ("accepted_prediction", "accepted_prediction_tokens"),
     ("rejected_prediction", "rejected_prediction_tokens"),
 )  # fmt: skip
-_EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
-"""Instrumentations that pass on a provider's own numbers, which exclude cached tokens from the input."""
+_EXCLUSIVE_SCOPES: Final = tuple(
+    f"opentelemetry.instrumentation.{name}" for name in ("botocore", "bedrock", "genai.bedrock")
+)
+"""Instrumentations that pass on Bedrock's own numbers, which exclude cached tokens from the input."""
+_WITHOUT_THOUGHTS: Final = tuple(
+    f"opentelemetry.instrumentation.{name}" for name in ("google_generativeai", "vertexai")
+)
+"""Instrumentations that pass on Gemini's own numbers: only the total includes the thoughts."""
 
 
 def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: str) -> dict[str, int] | None:
@@ -37,6 +43,10 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
         exclusive = counts.get("cache_excluded") or scope.startswith(_EXCLUSIVE_SCOPES)
         if exclusive or _is_exclusive(prompt, completion or 0, cached, counts.get("total")):
             prompt = min(prompt + cached, MAX_COUNT)
+    if completion is not None and "reasoning" not in counts and scope.startswith(_WITHOUT_THOUGHTS):
+        thoughts = counts.get("total", 0) - (prompt or 0) - completion
+        if thoughts > 0:
+            counts = {**counts, "reasoning": thoughts, "reasoning_excluded": 1}
     return _named(prompt, _with_reasoning(completion, counts), counts)
 
 

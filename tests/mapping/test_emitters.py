@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
+import pytest
+
+from pandaprobe_otel.mapping import EventView
 from views import mapped, only_span, view
 
 
@@ -123,3 +128,174 @@ def test_what_a_failed_tool_has_said_is_its_output() -> None:
         "gen_ai.output.messages": json.dumps([{"role": "tool", "parts": [said]}]),
     }
     assert only_span(mapped(view("execute_tool get", attributes)))["output"] == [{"text": "Error: no station"}]
+
+
+GENAI = "gen_ai.operation.name"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (
+            {"openinference.span.kind": "DECISION", "decision.model_name": "ts-1", "decision.token_count.input": 12,
+             "decision.token_count.output": 3, "decision.provider": "acme"},
+            {"kind": "LLM", "model": "ts-1", "span_kind": "DECISION", "provider": "acme",
+             "token_usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}},
+        ),
+        (
+            {GENAI: "search_memory", "gen_ai.memory.query.text": "diet",
+             "gen_ai.memory.records": '[{"content": "no"}]'},
+            {"kind": "RETRIEVER", "input": "diet", "output": [{"page_content": "no"}]},
+        ),
+        (
+            {GENAI: "create_memory", "gen_ai.memory.records": '[{"text": "vegan"}]', "gen_ai.memory.store.id": "s"},
+            {"kind": "OTHER", "input": [{"text": "vegan"}], "operation": "create_memory", "memory_store_id": "s"},
+        ),
+        ({GENAI: "handle_conversation_turn", "gen_ai.agent.name": "x"}, {"kind": "AGENT", "agent_name": "x"}),
+        (
+            {GENAI: "fetch_response", "gen_ai.response.model": "m", "gen_ai.response.status": "failed"},
+            {"kind": "OTHER", "operation": "fetch_response", "status": "ERROR", "error": "failed"},
+        ),
+        (
+            {GENAI: "fetch_response", "gen_ai.response.model": "m", "gen_ai.usage.input_tokens": 3},
+            {"kind": "LLM", "status": "OK", "token_usage": {"prompt_tokens": 3, "total_tokens": 3}},
+        ),
+        ({GENAI: "apply_guardrail", "aws.bedrock.guardrail.id": "g"}, {"kind": "OTHER", "guardrail_id": "g"}),
+        (
+            {"openinference.span.kind": "LLM", "llm.prompts.0.prompt.text": "Hi",
+             "llm.choices.0.completion.text": "Yo"},
+            {"input": {"messages": [{"role": "user", "content": "Hi"}]},
+             "output": {"messages": [{"role": "assistant", "content": "Yo"}]}},
+        ),
+        ({"gen_ai.request.model": "m", "anthropic.message.stop_reason": "tool_use"}, {"finish_reasons": ["tool_use"]}),
+        (
+            {GENAI: "chat", "openai.response.service_tier": "flex", "gen_ai.conversation.compacted": True},
+            {"service_tier": "flex", "conversation_compacted": True, "attributes": None},
+        ),
+    ],
+)  # fmt: skip
+def test_names_of_the_newest_conventions(attributes: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Operations, kinds and fields of the newest conventions are in fields of PandaProbe, not under their own names."""
+    span = only_span(mapped(view("x", attributes)))
+    assert {name: span.get(name, span["metadata"].get(name)) for name in expected} == expected
+
+
+def test_the_user_of_a_request_is_the_trace_s() -> None:
+    """The user that a request names, as OpenLIT records it, is the user of the trace."""
+    assert mapped(view("x", {"gen_ai.request.model": "m", "gen_ai.request.user": "u-1"}))["user_id"] == "u-1"
+
+
+def test_the_message_of_a_developer_is_the_first_of_the_input() -> None:
+    """A `gen_ai.developer.message` event is a message of the input."""
+    events = [EventView(f"gen_ai.{role}.message", 1, {}, {"content": role}) for role in ("developer", "user")]
+    span = only_span(mapped(view("chat", {GENAI: "chat", "gen_ai.request.model": "m"}, events=events)))
+    assert [(one["role"], one["content"]) for one in span["input"]["messages"]] == [
+        ("developer", "developer"),
+        ("user", "user"),
+    ]
+    assert "events" not in span["metadata"]
+
+
+def _details(number: int, prompt: int) -> EventView:
+    told = {"gcp.vertex.agent.event_id": f"e-{number}", "gen_ai.usage.input_tokens": prompt}
+    return EventView("gen_ai.client.inference.operation.details", number, {**told, "gen_ai.usage.output_tokens": 2})
+
+
+@pytest.mark.parametrize(("numbers", "prompt"), [((1, 2), 110), ((1, 1), 10), ((1,), 10)])
+def test_the_counts_of_several_calls_in_one_span_are_added_up(numbers: tuple[int, ...], prompt: int) -> None:
+    """A span with details events of several calls, as OpenInference's of an ADK agent, has the counts of all."""
+    events = [_details(number, 100 if number == 2 else 10) for number in numbers]
+    span = view("invoke_agent a", {"openinference.span.kind": "LLM", "llm.token_count.prompt": 100}, events=events)
+    assert only_span(mapped(span))["token_usage"]["prompt_tokens"] == prompt
+
+
+BEDROCK = ("botocore.bedrock-runtime", "genai.bedrock", "bedrock")
+
+
+@pytest.mark.parametrize("scope", BEDROCK)
+@pytest.mark.parametrize("cached", [900, 1100])
+def test_bedrock_s_counts_exclude_cached_tokens(scope: str, cached: int) -> None:
+    """Each instrumentation of Bedrock passes on counts without cached tokens, which are added to the input."""
+    counts = {"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.cache_read.input_tokens": cached}
+    span = view("chat", {GENAI: "chat", "gen_ai.request.model": "m", **counts})
+    found = only_span(mapped(dataclasses.replace(span, scope_name=f"opentelemetry.instrumentation.{scope}")))
+    assert found["token_usage"]["prompt_tokens"] == 1000 + cached
+
+
+@pytest.mark.parametrize(
+    ("scope", "usage"),
+    [
+        ("opentelemetry.instrumentation.google_generativeai", (25, 15)),
+        ("opentelemetry.instrumentation.openai.v1", (10, None)),
+    ],
+)
+def test_gemini_s_thoughts_are_part_of_the_output(scope: str, usage: tuple[int, int | None]) -> None:
+    """Thoughts that only the total includes are added to the output, for instrumentations of Gemini."""
+    counts = {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 10, "gen_ai.usage.total_tokens": 30}
+    found = only_span(mapped(view("chat", {GENAI: "chat", "gen_ai.request.model": "m", **counts}, scope_name=scope)))
+    assert (found["token_usage"]["completion_tokens"], found["token_usage"].get("reasoning_tokens")) == usage
+
+
+def test_tool_definitions_among_langfuse_s_messages_are_tools() -> None:
+    """The tool definitions that Langfuse's LangChain handler appends to the messages are the tools of the call."""
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    asked = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": tool}]
+    told = {"langfuse.observation.type": "generation", "langfuse.observation.input": json.dumps(asked)}
+    span = only_span(mapped(view("ChatOpenAI", told)))
+    assert span["input"] == {"messages": [{"role": "user", "content": "Hi"}]}
+    assert span["metadata"]["tools"] == [tool]
+
+
+def test_a_constructed_tool_message_is_its_content() -> None:
+    """A LangChain tool message without an id, as Traceloop writes it, is its content."""
+    made = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "ToolMessage"]}
+    result = {"output": {**made, "kwargs": {"content": '{"temp_c": 21}', "type": "tool"}}, "kwargs": {"color": "green"}}
+    told = {"traceloop.span.kind": "tool", "gen_ai.tool.call.result": json.dumps(result)}
+    assert only_span(mapped(view("f", told)))["output"] == {"temp_c": 21}
+
+
+def test_parts_that_are_a_text_are_the_content() -> None:
+    """A message whose parts are one text has this text, also beside tool calls."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    told = [{"role": "assistant", "parts": "Hello world", "tool_calls": [call]}]
+    span = only_span(mapped(view("x", {GENAI: "chat", "gen_ai.output.messages": json.dumps(told)})))
+    assert span["output"]["messages"] == [{"role": "assistant", "content": "Hello world", "tool_calls": [call]}]
+
+
+@pytest.mark.parametrize("own", [{}, {"gen_ai.tool.call.arguments": "{}", "gen_ai.tool.call.result": "own"}])
+def test_a_tool_without_values_has_those_of_the_call_with_its_id(own: dict[str, str]) -> None:
+    """Arguments and result that only the model calls have, as with Google ADK 2, are also the tool's."""
+    call = {"type": "tool_call", "id": "c-1", "name": "get", "arguments": {"city": "Oslo"}}
+    answered = {"type": "tool_call_response", "id": "c-1", "response": "windy"}
+
+    def model(span_id: int, side: str, role: str, part: dict[str, Any]) -> Any:
+        told = {GENAI: "chat", f"gen_ai.{side}.messages": json.dumps([{"role": role, "parts": [part]}])}
+        return view(f"chat {span_id}", told, span_id=span_id, parent=1, at=span_id)
+
+    tool = {GENAI: "execute_tool", "gen_ai.tool.name": "get", "gen_ai.tool.call.id": "c-1", **own}
+    spans = mapped(
+        view("agent", {GENAI: "invoke_agent"}, lasts=9),
+        model(2, "output", "assistant", call),
+        view("get", tool, span_id=3, parent=1, at=3),
+        model(4, "input", "tool", answered),
+    )["spans"]
+    found = {span["name"]: span for span in spans}["get"]
+    assert (found["input"], found["output"]) == (({}, "own") if own else ({"city": "Oslo"}, "windy"))
+    sources = [found["metadata"].get(f"{side}_from", {}).get("name") for side in ("input", "output")]
+    assert sources == ([None, None] if own else ["chat 2", "chat 4"])
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ({"my.own": "x"}, "checkout"),
+        ({}, "checkout"),
+        ({"langfuse.observation.type": "span"}, "checkout"),
+        ({"http.request.method": "POST"}, "chat m"),
+        ({"db.system.name": "postgresql"}, "chat m"),
+    ],
+)
+def test_a_name_that_the_app_gave_the_root_is_the_trace_s(root: dict[str, str], name: str) -> None:
+    """The trace has the name of its root, unless the root is a request, a database call or similar transport."""
+    call = view("chat m", {GENAI: "chat", "gen_ai.request.model": "m"}, span_id=2, parent=1)
+    assert mapped(view("checkout", root, lasts=9), call)["name"] == name

@@ -137,7 +137,6 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
     # The old OpenInference for Anthropic records the system prompt only as a parameter.
     "openinference_anthropic_0118__messages": {"asked": "u"},
     # OpenInference records the legacy API's request as a whole.
-    "openinference_openai__completions_legacy": {"asked": "", "question": ""},
     # For Anthropic's streams, the old OpenInference records only the provider's raw counts, without cached tokens.
     "openinference_anthropic_0118__messages_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},
     "openinference_anthropic_0118__messages_tools_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},

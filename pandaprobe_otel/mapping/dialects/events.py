@@ -19,6 +19,7 @@ from pandaprobe_otel.mapping.values import decoded, is_absent
 
 _INPUTS: Final = {
     "gen_ai.system.message": "system",
+    "gen_ai.developer.message": "developer",
     "gen_ai.user.message": "user",
     "gen_ai.assistant.message": "assistant",
     "gen_ai.tool.message": "tool",
@@ -123,23 +124,38 @@ DETAILS: Final = "gen_ai.client.inference.operation.details"
 """Name of events with the same attributes as the span.
 
 Often one event has the input and another the output. So they are merged into the span's attributes. If both have an
-attribute, the span's value is used and the event's value is kept under the event's name.
+attribute, the span's value is used and the event's value is kept under the event's name. Token counts of several calls
+are added up.
 """
+
+
+_OF_CALL: Final = ("gcp.vertex.agent.event_id", "gen_ai.response.id")
+"""Attributes that distinguish the calls of one span, as OpenInference makes one for all calls of an ADK agent."""
 
 
 def with_details(view: SpanView) -> SpanView:
     """Return the view with the attributes of its details events, or the view itself if it has none."""
     folded: dict[str, Any] = {}
     others: dict[str, list[Any]] = {}
+    calls: dict[Any, dict[str, int]] = {}  # counts of each call, if the events are of several
     for event in view.events:
         if event.name == DETAILS:
+            call = next((event.attributes[name] for name in _OF_CALL if name in event.attributes), None)
             for key, value in event.attributes.items():
-                if key in folded:
+                if key.startswith("gen_ai.usage.") and type_of(value) is int:
+                    calls.setdefault(call, {})[key] = value
+                elif key in folded:
                     value = _both(key, folded[key], value, others)
                 folded[key] = value
     if not folded:
         return view
     own = {key: value for key, value in view.attributes.items() if not is_absent(value)}
+    if len(calls) > 1:
+        for key in {key for counts in calls.values() for key in counts}:
+            numbers = [counts[key] for counts in calls.values() if key in counts]
+            folded[key] = sum(numbers)
+            if own.get(key) in numbers:
+                del own[key]  # of the last call
     for key, value in own.items():
         if key in folded and decoded(folded[key]) != decoded(value):
             others.setdefault(f"{DETAILS}:{key}", []).append(folded[key])

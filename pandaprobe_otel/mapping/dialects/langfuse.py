@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, counts_from
-from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, unquoted
+from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, unquoted, usable
 
 _TYPES: Final = {
     "generation": "LLM", "embedding": "EMBEDDING", "agent": "AGENT", "tool": "TOOL", "retriever": "RETRIEVER",
@@ -74,6 +75,31 @@ def _values(tree: Any) -> dict[str, Any]:
     return {key: scalar(item) for key, item in flat(tree).items()}
 
 
+def _asked(value: Any) -> Any:
+    """Return the input without the tool definitions that Langfuse's LangChain handler appends to its messages."""
+    messages = _with_definitions(value)
+    return usable(value) if messages is None else [one for one in messages if not _is_definition(one)]
+
+
+def _tools(value: Any) -> list[Any] | None:
+    messages = _with_definitions(value)
+    return None if messages is None else [decoded(one["content"]) for one in messages if _is_definition(one)]
+
+
+def _with_definitions(value: Any) -> list[Any] | None:
+    if type_of(value) is str and '"function"' not in value and '\\"function\\"' not in value:
+        return None
+    messages = decoded(value)
+    return messages if type_of(messages) is list and any(map(_is_definition, messages)) else None
+
+
+def _is_definition(message: Any) -> bool:
+    if type_of(message) is not dict or message.get("role") != "tool" or "tool_call_id" in message:
+        return False
+    content = decoded(message.get("content"))
+    return type_of(content) is dict and content.get("type") == "function" and type_of(content.get("function")) is dict
+
+
 DIALECT: Final = Dialect(
     name="langfuse",
     title="Langfuse SDK",
@@ -89,7 +115,8 @@ DIALECT: Final = Dialect(
     ),
     rows=(
         Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("langfuse.observation.input",)),
+        Row("input", ("langfuse.observation.input",), _asked, "without tool definitions"),
+        Row("metadata.tools", ("langfuse.observation.input",), _tools, "definitions among the messages"),
         Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),
         Row("parameters", ("langfuse.observation.model.parameters",), parameters.bag),

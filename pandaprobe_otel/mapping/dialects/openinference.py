@@ -15,10 +15,12 @@ from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text,
 
 _NAMESPACES: Final = (
     "openinference.", "llm.", "input.value", "output.value", "embedding.", "retrieval.", "reranker.", "tool.",
+    "decision.",
 )  # fmt: skip
 _KINDS: Final = {
     "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",
     "chain": "CHAIN", "reranker": "RETRIEVER", "prompt": "CHAIN", "guardrail": "OTHER", "evaluator": "OTHER",
+    "decision": "LLM",
 }  # fmt: skip
 
 
@@ -43,6 +45,20 @@ def _message(source: Any) -> dict[str, Any]:
             "arguments": source.get("function_call_arguments_json"),
         }
     return message
+
+
+def _prompts(tree: Any) -> list[Any] | None:
+    return _completions(tree, "prompt", "user")
+
+
+def _choices(tree: Any) -> list[Any] | None:
+    return _completions(tree, "completion", "assistant")
+
+
+def _completions(tree: Any, key: str, role: str) -> list[Any] | None:
+    entries = [entry.get(key) for entry in items(tree) if type_of(entry) is dict]
+    said = [entry.get("text") for entry in entries if type_of(entry) is dict]
+    return [{"role": role, "content": one} for one in said if type_of(one) is str] or None
 
 
 def _part(source: Any) -> Any:
@@ -108,6 +124,8 @@ DIALECT: Final = Dialect(
         Row("metadata.span_kind", ("openinference.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
         Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
+        Row("input", ("llm.prompts.*",), _prompts, "of text completions", form="messages"),
+        Row("output", ("llm.choices.*",), _choices, "of text completions", form="messages"),
         Row("input", ("input.value",), None, "only if there are no messages", late=True),
         Row("output", ("output.value",), None, "only if there are no messages", late=True),
         Row("query", ("reranker.query",), text),
@@ -115,11 +133,17 @@ DIALECT: Final = Dialect(
         Row("embedding.input", ("embedding.embeddings.*",), _texts, "texts only, never vectors"),
         Row("model", ("llm.response.model_name", "llm.model_name"), model),
         Row("model", ("embedding.model_name", "reranker.model_name"), model),
-        Row("metadata.request_model", ("llm.request.model_name",), model, "only if another model answered"),
-        Row("metadata.provider", ("llm.provider", "llm.system"), provider),
+        Row("model", ("decision.response.model_name", "decision.model_name"), model),
+        Row(
+            "metadata.request_model",
+            ("llm.request.model_name", "decision.request.model_name"),
+            model,
+            "only if another model answered",
+        ),
+        Row("metadata.provider", ("llm.provider", "llm.system", "decision.provider", "decision.system"), provider),
         Row("parameters", ("llm.invocation_parameters", "embedding.invocation_parameters"), parameters.bag),
-        Row("usage.prompt", ("llm.token_count.prompt",), count),
-        Row("usage.completion", ("llm.token_count.completion",), count),
+        Row("usage.prompt", ("llm.token_count.prompt", "decision.token_count.input"), count),
+        Row("usage.completion", ("llm.token_count.completion", "decision.token_count.output"), count),
         Row("usage.total", ("llm.token_count.total",), count),
         Row(
             "usage.cache_read",
@@ -134,6 +158,10 @@ DIALECT: Final = Dialect(
         Row("metadata.finish_reasons", ("llm.finish_reason",), finish_reasons),
         Row("metadata.tools", ("llm.tools.*",), _tools),
         Row("metadata.prompt_template", ("llm.prompt_template.*",), _prompt_template),
+        Row("metadata.prompt_id", ("prompt.id",), text),
+        Row("metadata.prompt_url", ("prompt.url",), text),
+        Row("metadata.prompt_vendor", ("prompt.vendor",), text),
+        Row("metadata.top_k", ("reranker.top_k",), count),
         Row("tool_name", ("tool.name",), text),
         Row("metadata.tool_description", ("tool.description",), text),
         Row("metadata.tool_call_id", ("tool_call.id", "tool.id"), text),

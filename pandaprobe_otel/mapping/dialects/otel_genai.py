@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.messages import joined
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, total
-from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, flat, number, structure, text, texts, usable
 
 _OPERATIONS: Final = {
     "chat": "LLM", "generate_content": "LLM", "text_completion": "LLM", "completion": "LLM", "generate": "LLM",
@@ -20,6 +20,12 @@ _OPERATIONS: Final = {
     "vector_db_retrieve": "RETRIEVER", "search_memory": "RETRIEVER", "execute_tool": "TOOL", "invoke_agent": "AGENT",
     "create_agent": "AGENT", "invoke_workflow": "CHAIN", "execute_task": "CHAIN", "plan": "CHAIN",
     "agent_step": "CHAIN", "execute_event_loop_cycle": "CHAIN", "chain": "CHAIN",
+    "handle_conversation_turn": "AGENT", "apply_guardrail": "OTHER",
+    **dict.fromkeys(
+        ("create_memory", "update_memory", "upsert_memory", "delete_memory", "create_memory_store",
+         "delete_memory_store"),
+        "OTHER",
+    ),
 }  # fmt: skip
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _PROVIDERS: Final = {
@@ -54,7 +60,12 @@ def finish_reasons(value: Any) -> list[str] | None:
 def unknown_operation(value: Any) -> str | None:
     """Return the operation's name, unless the span's kind already expresses it."""
     name = text(value)
-    return None if name is None or name.lower() in _OPERATIONS else name
+    return name if name is not None and _OPERATIONS.get(name.lower(), "OTHER") == "OTHER" else None
+
+
+def _failed(value: Any) -> str | None:
+    """Return the status of an answer whose generation failed."""
+    return "failed" if value == "failed" else None
 
 
 def seconds(value: Any) -> int | None:
@@ -88,6 +99,13 @@ def _mcp(value: Any, _: Any) -> str | None:
     return "TOOL" if value == "tools/call" else None if usable(value) is None else "OTHER"
 
 
+def _fetched(_: Any, view: SpanView) -> str | None:
+    """Return OTHER for the fetch of an answer, which calls no model; with counts, it is the only span of the call."""
+    if view.attributes.get("gen_ai.operation.name") != "fetch_response":
+        return None
+    return None if any(key.startswith("gen_ai.usage.") for key in view.attributes) else "OTHER"
+
+
 def _without_operation(_: Any, view: SpanView) -> str | None:
     """Return OTHER for the Anthropic SDK, which names a model even if it calls none (token counts, sessions)."""
     return "OTHER" if view.scope_name == _ANTHROPIC else None
@@ -98,6 +116,7 @@ _KINDS: Final = (
     KindRule("mcp.method.name", decide=_mcp, note="`tools/call` TOOL, else OTHER"),
     KindRule("gen_ai.tool.name", decide=is_present("TOOL"), note="present: TOOL"),
     KindRule("gen_ai.tool.call.id", decide=is_present("TOOL"), note="present: TOOL"),
+    KindRule(decide=_fetched, note="operation `fetch_response` without token counts: OTHER"),
     KindRule(decide=_without_operation, note="scope `com.anthropic.sdk.python`, none of the above: OTHER"),
 )
 
@@ -109,7 +128,9 @@ _ROWS: Final = (
     Row("tool.input", ("gen_ai.tool.call.arguments",)),
     Row("tool.output", ("gen_ai.tool.call.result",)),
     Row("query", ("gen_ai.retrieval.query.text",), text),
-    Row("documents", ("gen_ai.retrieval.documents",), structure),
+    Row("query", ("gen_ai.memory.query.text",), text),
+    Row("documents", ("gen_ai.retrieval.documents", "gen_ai.memory.records"), structure),
+    Row("input", ("gen_ai.memory.records",), decoded, "of an operation that writes to a memory", late=True),
     # Model.
     Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "of the answer, else of the request"),
     Row("metadata.request_model", ("gen_ai.request.model",), model, "only if another model answered"),
@@ -157,6 +178,7 @@ _ROWS: Final = (
         ),
         count,
     ),
+    Row("usage.audio", ("gen_ai.usage.audio.output_tokens",), count),
     Row("usage.reasoning", ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"), count),
     Row("aggregated.prompt", ("gen_ai.aggregated_usage.input_tokens",), count),
     Row("aggregated.completion", ("gen_ai.aggregated_usage.output_tokens",), count),
@@ -190,9 +212,35 @@ _ROWS: Final = (
     Row("metadata.dimensions", ("gen_ai.embeddings.dimension.count",), count),
     Row("metadata.top_k", ("gen_ai.retrieval.top_k",), count),
     Row("metadata.mcp_method", ("mcp.method.name",), text),
-    Row("metadata.operation", ("gen_ai.operation.name",), unknown_operation, "only if it is unknown"),
+    Row("metadata.operation", ("gen_ai.operation.name",), unknown_operation, "only if the kind does not say it"),
+    Row("metadata.response_status", ("gen_ai.response.status",), text),
+    Row("metadata.conversation_compacted", ("gen_ai.conversation.compacted",)),
+    Row("metadata.stream_cursor", ("gen_ai.request.stream_cursor",), text),
+    Row("metadata.api_type", ("openai.api.type",), text),
+    Row(
+        "metadata.service_tier",
+        ("openai.response.service_tier", "gen_ai.openai.response.service_tier", "anthropic.response.service_tier"),
+        text,
+    ),
+    Row(
+        "metadata.system_fingerprint",
+        ("openai.response.system_fingerprint", "gen_ai.openai.response.system_fingerprint"),
+        text,
+    ),
+    Row("metadata.memory_id", ("gen_ai.memory.record.id", "gen_ai.memory.id"), text),
+    Row("metadata.memory_store_id", ("gen_ai.memory.store.id",), text),
+    Row("metadata.memory_store_name", ("gen_ai.memory.store.name",), text),
+    Row("metadata.memory_type", ("gen_ai.memory.type",), text),
+    Row("metadata.guardrail", ("gen_ai.guardrail.*",), flat),
+    Row("metadata.guardrail_id", ("aws.bedrock.guardrail.id", "gen_ai.guardian.id"), text),
+    Row("metadata.guardrail_name", ("gen_ai.guardian.name",), text),
+    Row("metadata.knowledge_base_id", ("aws.bedrock.knowledge_base.id",), text),
+    Row("metadata.mcp_protocol_version", ("mcp.protocol.version",), text),
+    Row("metadata.mcp_resource_uri", ("mcp.resource.uri",), text),
     Row("error_type", ("error.type",), text),
+    Row("error_type", ("gen_ai.response.status",), _failed, "`failed`"),
     Row("session_id", ("gen_ai.conversation.id",), text),
+    Row("user_id", ("gen_ai.request.user",), text, "OpenLIT"),
     # Costs and older counts.
     Row("cost", ("gen_ai.usage.cost",), total, "US dollars", late=True),
     Row("cost", ("gen_ai.cost.*",), _costs, "US dollars: input, output and total (LiteLLM)", late=True),
