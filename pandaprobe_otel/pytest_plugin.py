@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -118,8 +118,8 @@ def _setting(config: pytest.Config, name: str) -> str | None:
     dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
     variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
     value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
-    if isinstance(value, list):
-        value = "\n".join(map(str, cast("list[Any]", value)))
+    if name == "report" and value and not isinstance(value, str):  # the option may be repeated
+        return "\n".join(value)
     return str(value) if value else None
 
 
