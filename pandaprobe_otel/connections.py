@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
@@ -35,6 +36,10 @@ class _Joined:
     """Connections of the last `init()`, with their providers: the app may have another provider by the next call."""
 
     spans: tuple[Any, PandaProbeSpanProcessor] | None = None
+    late: list[tuple[Any, PandaProbeSpanProcessor]] = field(default_factory=list[tuple[Any, "PandaProbeSpanProcessor"]])
+    """Providers that the app set when there was a global one already, with our processors in them."""
+    pipeline_for_late: Pipeline | None = None
+    """Target of such providers; None if `init()` was to join one provider of the app's choice."""
     logs: tuple[Any, PandaProbeLogProcessor] | None = None
     metrics: tuple[Any, GenAIMetricsProcessor] | None = None
     libraries: tuple[str, ...] = ()
@@ -79,6 +84,7 @@ def lead(
     """
     before = _last.spans[0] if _last.spans is not None else None
     target = _lead_spans(pipeline, config, provider, has_processor=has_processor)
+    _lead_late_providers(None if provider is not None or target is None else pipeline)
     _lead_metrics(target, meter_provider)
     _lead_logs(pipeline)
     _instrument(config, target, is_other=before is not None and target is not before)
@@ -125,10 +131,7 @@ def _lead_processor(target: Any, pipeline: Pipeline) -> None:
     _last.spans[1].lead_to(pipeline)
     if _is_added(_last.spans[1], target):
         return
-    options = {}
-    if "replace_default_processor" in signature(target.add_span_processor).parameters:
-        options["replace_default_processor"] = False
-    target.add_span_processor(_last.spans[1], **options)
+    _add(_last.spans[1], target)
     _last.added.add(_last.spans[1])
 
 
@@ -142,6 +145,63 @@ def _is_added(processor: Any, provider: Any) -> bool:
         if type(inside) is tuple and processor in inside:  # a mock has every attribute
             return True
     return processor in _last.added
+
+
+def _lead_late_providers(pipeline: Pipeline | None) -> None:
+    """Point our processors of providers that came too late to be the global one at the pipeline, also in the future.
+
+    A tool such as Logfire that is set up after `init()` makes its spans with its own provider, which OpenTelemetry
+    refuses as the global one. In the other order, `init()` joins it.
+    """
+    from opentelemetry import trace
+
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.span_receivers import receivers_in
+
+    _last.pipeline_for_late = pipeline
+    if pipeline is not None:
+        for _, processor in _last.late:
+            processor.lead_to(pipeline)
+    set_provider: Callable[..., None] = trace._set_tracer_provider  # pyright: ignore[reportPrivateUsage]
+    if getattr(set_provider, "joins_late", False):
+        return
+
+    def setting(tracer_provider: Any, log: bool) -> None:
+        set_provider(tracer_provider, log)
+        target = _last.pipeline_for_late
+        if target is None or tracer_provider is trace.get_tracer_provider() or target.is_closed:
+            return
+        is_known = any(known is tracer_provider for known, _ in _last.late) or any(
+            receivers_in(getattr(tracer_provider, "_active_span_processor", None))
+        )
+        if not is_known and hasattr(tracer_provider, "add_span_processor"):
+            processor = PandaProbeSpanProcessor(pipeline=target)
+            processor.outlives_provider = True
+            _last.late.append((tracer_provider, processor))
+            _add(processor, tracer_provider)
+
+    setting.joins_late = True  # type: ignore[attr-defined]
+    trace._set_tracer_provider = setting  # pyright: ignore[reportPrivateUsage]
+
+
+def _add(processor: PandaProbeSpanProcessor, provider: Any) -> None:
+    """Add our processor to a provider.
+
+    Logfire's provider passes everything to an inner one, which `logfire.configure()` shuts down and replaces.
+    """
+    options = {}
+    if "replace_default_processor" in signature(provider.add_span_processor).parameters:
+        options["replace_default_processor"] = False
+    provider.add_span_processor(processor, **options)
+    if (replace := getattr(provider, "set_provider", None)) is None:
+        return
+
+    def replacing(*args: Any, **kwargs: Any) -> None:
+        replace(*args, **kwargs)
+        provider.add_span_processor(processor)
+
+    processor.outlives_provider = True
+    provider.set_provider = replacing
 
 
 def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:

@@ -15,6 +15,7 @@ from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
 CHAT = '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}'
+REFUSED = "Overriding of current TracerProvider is not allowed\n"
 
 
 def test_one_line_exports_traces() -> None:
@@ -57,6 +58,74 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
 
         assert (result.returncode, result.stderr) == (0, "")
         assert len(server.posts()) == 1
+
+
+REPLACEABLE = """
+class Replaceable:
+    # as Logfire's: what it passes on to is shut down and replaced when Logfire is configured, and at the end
+    def __init__(self):
+        self.inner = TracerProvider(shutdown_on_exit=False)
+    def get_tracer(self, *args, **kwargs):
+        return self.inner.get_tracer(*args, **kwargs)
+    def add_span_processor(self, processor):
+        self.inner.add_span_processor(processor)
+    def set_provider(self, inner):
+        self.inner = inner
+def configure(provider):
+    provider.inner.shutdown()
+    provider.set_provider(TracerProvider(shutdown_on_exit=False))
+"""
+
+
+@pytest.mark.parametrize("theirs", ["TracerProvider()", "Replaceable()"])
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_tool_with_a_provider_is_joined_in_either_order(theirs: str, first: str) -> None:
+    """The spans of a tool that makes a provider arrive once in the same trace, also if `init()` came first.
+
+    OpenTelemetry refuses a second global provider, so that the tool uses its own.
+    """
+    set_up = ["import pandaprobe_otel; pandaprobe_otel.init()", f"mine = {theirs}; trace.set_tracer_provider(mine)"]
+    lines = "\n".join(set_up if first == "ours" else reversed(set_up))
+    again = "configure(mine)" if theirs == "Replaceable()" else ""
+    with StrictPandaProbe() as server:
+        code = f"""
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+{REPLACEABLE}
+{lines}
+{again}
+with trace.get_tracer("app").start_as_current_span("outer", attributes={CHAT}):
+    with mine.get_tracer("tool").start_as_current_span("inner", attributes={{"gen_ai.operation.name": "execute_tool"}}):
+        pass
+{"mine.inner.shutdown()" if again else ""}
+with trace.get_tracer("app").start_as_current_span("later", attributes={CHAT}):
+    pass
+"""
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr.replace(REFUSED, "")) == (0, "")
+        names = [(post.body["name"], [span["name"] for span in post.body["spans"]]) for post in server.posts()]
+    assert names == [("outer", ["outer", "inner"]), ("later", ["later"])]
+
+
+def test_a_provider_beside_the_chosen_one_is_left_alone() -> None:
+    """If `init()` was given a provider, a provider that the app sets later is not joined."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        import pandaprobe_otel
+        pandaprobe_otel.init(tracer_provider=TracerProvider())
+        for _ in range(2):
+            mine = TracerProvider()
+            trace.set_tracer_provider(mine)
+            with mine.get_tracer("tool").start_as_current_span("hello", attributes={CHAT}):
+                pass
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr.replace(REFUSED, "")) == (0, "")
+        assert server.posts() == []
 
 
 def test_a_provider_keeps_the_exporter_that_it_came_with() -> None:

@@ -23,6 +23,8 @@ class SpanReceiver:
     sees_starts: ClassVar[bool]
     stands_aside = False
     """True if another receiver delivers to the same destination."""
+    outlives_provider = False
+    """True if the pipeline also serves other providers, so that the end of this one does not end it."""
 
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
@@ -38,6 +40,8 @@ class SpanReceiver:
 
     def shutdown(self) -> None:
         """Deliver as much as possible within the shutdown timeout, then stop."""
+        if self.outlives_provider:
+            return
         with signals_wait():  # providers shut down at exit, before our own exit handler
             self.pipeline.shutdown()
 
