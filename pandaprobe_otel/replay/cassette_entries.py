@@ -252,7 +252,9 @@ def _headers(headers: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in _mapping(headers or {}, "`headers`").items():
         values = cast("Sequence[Any]", value) if isinstance(value, list) else [value]
-        found[name.lower()] = ", ".join(_text(one, f"the header {name}") for one in values)
+        # vcrpy keeps the headers of botocore as bytes.
+        texts = (one.decode("latin-1") if isinstance(one, bytes) else one for one in values)
+        found[name.lower()] = ", ".join(_text(one, f"the header {name}") for one in texts)
     return found
 
 

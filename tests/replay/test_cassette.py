@@ -329,3 +329,18 @@ def test_a_file_of_vcrpy_is_played(library: Any, tmp_path: Path, server: Provide
     path.write_text(yaml.safe_dump(document))
     with pandaprobe_otel.recording(path, mode="none"):
         assert library.post(f"{server.url}/v1", json={"model": "m"}).json() == {"a": 1}
+
+
+def test_headers_that_vcrpy_keeps_as_bytes_are_read(tmp_path: Path) -> None:
+    """A cassette in which vcrpy has kept botocore's headers as bytes is read."""
+    request = {
+        "method": "POST",
+        "uri": "https://x/model/m/converse",
+        "body": "{}",
+        "headers": {"Content-Type": [b"a/b"]},
+    }
+    answer = {"status": {"code": 200, "message": "OK"}, "headers": {"X-A": [b"1"]}, "body": {"string": "{}"}}
+    file = tmp_path / "vcr.yaml"
+    file.write_text(yaml.safe_dump({"version": 1, "interactions": [{"request": request, "response": answer}]}))
+    (read,) = load(file).interactions
+    assert read.request.headers == {"content-type": "a/b"}

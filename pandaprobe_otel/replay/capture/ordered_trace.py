@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +14,27 @@ from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_
 
 MODELS: Final = "LLM"
 TOOLS: Final = "TOOL"
+_OF_A_ROOT: Final = ("name", "input", "output", "error", "metadata", "started_at", "ended_at")
 
 
 class StoredTrace(TraceRecord):
     """A trace, with the path from each of its spans to the root."""
+
+    @cached_property
+    def spans(self) -> tuple[SpanRecord, ...]:
+        """All spans. A trace of the official SDK's `@trace` has no root span: then the trace itself becomes one."""
+        found = super().spans
+        roots = [span for span in found if span.body.get("parent_span_id") is None]
+        if len(roots) < 2 or not _is_around(self.body, found):
+            return found
+        top = {name: self.body.get(name) for name in _OF_A_ROOT} | {
+            "span_id": str(self.trace_id), "parent_span_id": None, "kind": "AGENT",
+            "status": "ERROR" if self.body.get("status") == "ERROR" else "OK",
+        }  # fmt: skip
+        below = [
+            SpanRecord({**span.body, "parent_span_id": top["span_id"]}) if span in roots else span for span in found
+        ]
+        return (SpanRecord(top), *below)
 
     @cached_property
     def _by_id(self) -> Mapping[str, SpanRecord]:
@@ -100,6 +117,17 @@ def metadata_of(span: SpanRecord) -> Mapping[str, Any]:
     """Return the metadata of a span."""
     found: Any = span.body.get("metadata")
     return found if isinstance(found, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _is_around(body: Mapping[str, Any], spans: Sequence[SpanRecord]) -> bool:
+    """Return whether a trace began before all of its spans and ended after them, as one that a function was around.
+
+    A trace that consists of parts begins with its first span.
+    """
+    if not body.get("started_at") or not body.get("ended_at"):
+        return False
+    whole = SpanRecord(body)
+    return all(whole.started < span.started and span.ended < whole.ended for span in spans)
 
 
 def _was_never_answered(span: SpanRecord) -> bool:

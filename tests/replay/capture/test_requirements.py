@@ -123,3 +123,21 @@ def test_a_session_is_one_test_of_several_turns(tmp_path: Path) -> None:
     text = done.test.read_text(encoding="utf-8")
     assert text.index('reply("Where?")') < text.index('reply("And now?")')
     assert "after: [1]" in done.cassette.read_text(encoding="utf-8")
+
+
+def test_a_trace_without_a_root_span_is_its_own_root(tmp_path: Path) -> None:
+    """A trace of the official SDK's `@trace`, which is around its spans and has no root span, becomes a test."""
+    body = trace(GOOD, tool("look_up", 3, 4, {"a": 1})).body
+    spans = [{**one, "parent_span_id": None} for one in body["spans"][1:]]
+    whole = {
+        **body,
+        "spans": spans,
+        "ended_at": "2026-11-28T11:00:50Z",
+        "input": {"question": "Where?"},
+        "output": "Here.",
+    }
+    done = capture([StoredTrace(whole)], tmp_path / "test_it.py", Wishes(entry="shop:reply", folder=tmp_path))
+    assert 'reply(question="Where?")' in done.test.read_text(encoding="utf-8")
+    assert (done.calls, done.tools) == (1, 1)
+    with pytest.raises(CannotCapture, match="several roots"):
+        capture([StoredTrace({**whole, "started_at": spans[0]["started_at"]})], tmp_path / "test_2.py", Wishes())
