@@ -201,8 +201,10 @@ class Script:
                 first = next(iter(by_number.get(call.began_after, ())), None)
                 entry.previous = last.get(call.task, first)
                 last[call.task] = entry
-            after = ({entry.previous.interaction.call} if entry.previous else set()) if call.task else set(call.after)
-            for before in (one for number in after for one in by_number.get(number, ())):
+            own = () if entry.previous is None else (entry.previous.interaction.call,)
+            for before in (
+                one for number in set(own if call.task else call.after) for one in by_number.get(number, ())
+            ):
                 before.followers.append(entry)
                 entry.waits_for += 1
         self._ready = [entry for entry in self._entries if entry.interaction.task or not entry.waits_for]

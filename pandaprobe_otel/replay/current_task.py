@@ -32,13 +32,19 @@ def place_of_birth(flow: Flow) -> int:
     own = _number(flow.task)
     if not own:
         return 0
-    return own - min(filter(None, map(_number, asyncio.all_tasks(flow.loop))), default=own) + 1
+    numbers = [number for task in _all_tasks(flow.loop) if (number := _number(task))]
+    return own - min(numbers, default=own) + 1
 
 
 def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
     """Return whether no task may run beside this one, except for `known` ones and the one that the loop waits for."""
-    others = asyncio.all_tasks(flow.loop) - {flow.task} - known if flow.loop is not None else set[Any]()
+    others = _all_tasks(flow.loop) - {flow.task} - known if flow.loop is not None else set[Any]()
     return all(map(_is_main, others))
+
+
+def _all_tasks(loop: Any) -> set[Any]:
+    found: Any = asyncio.all_tasks(loop)
+    return set[Any](found)
 
 
 def _number(task: Any) -> int:

@@ -69,7 +69,7 @@ def _leaves(value: Any) -> Iterator[str]:
         for item in cast("Mapping[str, Any]", value).values():
             yield from _leaves(item)
     elif isinstance(value, list):
-        for item in value:
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
             yield from _leaves(item)
     elif value is not None:
         yield str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def current() -> Run | None:
     with which other libraries export their own traces. Raises RecordingError if several recordings are open and the
     context names none of them.
     """
-    if not _open or _is_inside.get() or not is_instrumentation_enabled() or is_exporter(sys._getframe(1)):
+    if not _open or _is_inside.get() or not is_instrumentation_enabled() or is_exporter(inspect.currentframe()):
         return None
     return owner()
 

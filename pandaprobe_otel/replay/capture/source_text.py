@@ -33,8 +33,8 @@ def _is_deep(value: Any, levels: int) -> bool:
     if isinstance(value, Mapping):
         inner = cast("Mapping[str, Any]", value).values()
     elif isinstance(value, list):
-        inner = value
-    return levels == 0 or any(_is_deep(item, levels - 1) for item in inner)
+        inner = value  # pyright: ignore[reportUnknownVariableType]
+    return levels == 0 or any(_is_deep(item, levels - 1) for item in inner)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 def _literal(value: Any) -> str:
