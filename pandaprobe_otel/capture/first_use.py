@@ -31,6 +31,8 @@ NOTHING_IS_RECORDED: Final = (
 _lock = threading.RLock()
 _is_over = False
 _is_beginning = False
+_was_broken_off = False
+"""True after an interrupt of the start, which may have left an open pipeline that nothing leads to."""
 
 
 def is_over() -> bool:
@@ -83,18 +85,22 @@ if hasattr(os, "register_at_fork"):
 
 
 def _begin(quietly: bool) -> bool:
+    global _was_broken_off
     with loading():
         # Unless these are loaded, nobody has called init() or opened a pipeline. Another thread may be loading them.
         bootstrap: Any = _loaded("pandaprobe_otel.bootstrap")
         pipeline: Any = _loaded("pandaprobe_otel.pipeline.opening")
-        if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
+        was_opened = pipeline and pipeline.was_opened() and not _was_broken_off
+        if (bootstrap and bootstrap.current() is not None) or was_opened or _is_test_run():
             return True
         if _is_off():
             return True
         if _asks():
             from pandaprobe_otel.bootstrap import begin_from_environment
 
+            _was_broken_off = True
             begin_from_environment()
+            _was_broken_off = False
             return True
     if quietly:
         return False

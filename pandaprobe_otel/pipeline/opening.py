@@ -7,6 +7,7 @@ import logging
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.process.guard import pass_on
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -41,6 +42,7 @@ def open_pipeline(
             else:
                 pipeline = file_pipeline(config, config.local, counts_starts=counts_starts)
     except (ImportError, OSError) as error:  # forked while loading, no descriptor left, a broken installation
+        pass_on(error)
         _logger.warning("pandaprobe-otel: nothing is sent, because a module cannot be loaded: %s", error)
         return IdlePipeline(config)
     for message in pipeline.content_problems:

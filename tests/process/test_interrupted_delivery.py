@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -16,6 +18,7 @@ from pandaprobe_otel.bootstrap import PandaProbe
 from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
 
 PATIENCE_S = 30.0
 _NEVER = 1_000_000
@@ -61,17 +64,17 @@ def status(app: App) -> None:
 
 def interrupted(app: App, use: Callable[[App], None], moment: int) -> bool:
     """Use the library with an interrupt at this moment; return False if it is over before."""
-    interrupter = Interrupter(moment)
+    profiler = Interrupter(moment)
     is_raised = False
-    sys.setprofile(interrupter)
+    sys.setprofile(profiler)
     try:
         use(app)
     except KeyboardInterrupt:
         is_raised = True
     finally:
         sys.setprofile(None)
-    assert is_raised == interrupter.has_struck, "the interrupt did not reach the app"
-    return interrupter.has_struck
+    assert is_raised == profiler.has_struck, "the interrupt did not reach the app"
+    return profiler.has_struck
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=IN_FULL)])
@@ -119,3 +122,60 @@ def test_an_interrupt_of_the_first_span_does_not_keep_the_next_from_arriving(ste
         if not has_struck:
             break
     assert moment > step
+
+
+FIRST_USE = """
+import os, sys
+import pandaprobe_otel
+from pandaprobe_otel import agent, bootstrap, flush, status
+from pandaprobe_otel.pipeline import export_pipeline
+
+MOMENTS = [
+    ("call", "begin_from_environment"), ("return", "resolve"), ("return", "watch_process"), ("return", "open_pipeline"),
+    ("return", "set_tracer_provider"), ("call", "add_span_processor"), ("return", "add_span_processor"),
+    ("return", "_lead_logs"), ("call", "_instrument"), ("return", "_init"), ("call", "start_thread"),
+]
+
+def interrupted_child(event, name):
+    struck = []
+
+    def strike(frame, its_event, _):
+        if its_event == event and frame.f_code.co_name == name and not struck:
+            struck.append(frame)
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def trace(name):
+        with agent(name):
+            pass
+
+    sys.setprofile(strike)
+    try:
+        trace("first")
+    except KeyboardInterrupt:
+        struck.append("reached")
+    sys.setprofile(None)
+    trace("last")
+    is_delivered = flush(30)
+    counts = status()
+    is_right = counts.spans_ended in (1, 2) and counts.spans_delivered == counts.spans_ended
+    print(event, name, "right" if len(struck) == 2 and is_delivered and is_right else f"wrong: {struck} {counts}")
+    sys.stdout.flush()
+
+for moment in MOMENTS:
+    child = os.fork()
+    if not child:
+        interrupted_child(*moment)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_an_interrupt_of_the_start_from_the_environment_does_not_prevent_it(tmp_path: Path) -> None:
+    """After Ctrl-C during the first use, the next use starts the tracing, and its traces arrive."""
+    env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"), PANDAPROBE_INSTRUMENT="false")
+    done = run_python(FIRST_USE, env, set_up=False)
+
+    assert [line for line in done.stdout.splitlines() if not line.endswith(" right")] == [], done.stderr
+    assert done.stdout.count(" right") == 11
