@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.executors import carry_context
 from pandaprobe_otel.capture.public_names import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
@@ -139,6 +140,8 @@ def init(
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
     replayable: bool | None = None,
     mask: Any = None,
+    scrub: bool | Literal["all"] | None = None,
+    threads: bool | Literal["all"] | None = None,
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
@@ -184,6 +187,8 @@ def init(
         capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
         replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
         mask: Regular expressions or functions that remove text before it leaves the process.
+        scrub: True (default) replaces well-known credentials in errors, URLs and headers; `"all"`: in every text.
+        threads: True (default) carries the context into the tasks of thread pools; `"all"`: also into new threads.
         compute_cost: True computes missing costs from a price list (extra `cost`).
         sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
         tracer_provider: The provider to join, if it is not the global one.
@@ -323,6 +328,7 @@ def _set_up(
     if config.captures_content:
         _switch_content_on()
     connections.lead(pipeline, config, provider, meter_provider, has_processor=processor is not None)
+    carry_context(config.threads)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_SPAN_ATTRIBUTE_LIMIT: Final = 4096
-"""Bound on attributes. With the SDK's 128, dialects with one attribute per message silently lose parts of chats."""
+_ATTRIBUTE_LIMITS: Final = frozenset({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"})
+"""Bounds that the user may set. With the SDK's 128, dialects with one attribute per message lose parts of chats."""
 
 
 @dataclass(slots=True)
@@ -257,16 +257,24 @@ def _new_provider(config: Config) -> TracerProvider:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
+    from pandaprobe_otel.sdk.unsampled import sampler
+
     described = {
         "service.name": config.service_name,
         "deployment.environment.name": config.environment,
         "service.version": config.release,
     }
-    limits = None if "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in os.environ else _SPAN_ATTRIBUTE_LIMIT
+    is_limited = not _ATTRIBUTE_LIMITS.isdisjoint(os.environ)
     return TracerProvider(
         resource=Resource.create({name: value for name, value in described.items() if value}),
-        span_limits=SpanLimits(max_span_attributes=limits),
+        sampler=None if "OTEL_TRACES_SAMPLER" in os.environ else sampler(_count_unsampled),
+        span_limits=SpanLimits(max_span_attributes=None if is_limited else SpanLimits.UNSET),
     )
+
+
+def _count_unsampled() -> None:
+    if _last.spans is not None:
+        _last.spans[1].pipeline.unsampled()
 
 
 def _instrument(config: Config, provider: TracerProvider | None, *, is_other: bool) -> None:

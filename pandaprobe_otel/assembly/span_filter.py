@@ -20,7 +20,7 @@ from pandaprobe_otel.mapping.kinds import (
     kind_of,
 )
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, guarded, span_of
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import ask, failed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -119,7 +119,7 @@ class SpanFilter:
 def is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
     """Return whether the app's function selects the span; if it fails, the span must not be sent."""
     try:
-        return bool(choose(guarded(span)))
+        return bool(ask(choose, guarded(span)))
     except BaseException as error:  # noqa: BLE001 - the app's function ran in our thread; counted and logged
         failed("spans", error)
         return False

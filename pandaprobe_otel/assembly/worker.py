@@ -30,7 +30,7 @@ from pandaprobe_otel.mapping.sdk_span import (
     text_size,
 )
 from pandaprobe_otel.process.background import Alarm, LockMaker, start_thread
-from pandaprobe_otel.process.guard import pass_on
+from pandaprobe_otel.process.guard import is_asking, mistake, pass_on
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -142,6 +142,8 @@ class Worker:
         """Take a span that has started."""
         context = span.context
         waiting = len(self._new)
+        if is_asking():
+            return
         if context is None or self._stopped or waiting + len(self._ended) >= self._places:
             return
         self._new[id(context)] = span
@@ -156,6 +158,9 @@ class Worker:
 
         The app never waits.
         """
+        if is_asking():
+            self._refuse(span, "made_by_callback")
+            return
         fields = fields_of(span)
         key = id(fields[0])
         more = text_size(fields) // _PLACE
@@ -165,13 +170,13 @@ class Worker:
             left = text_size(fields) // _PLACE
             waiting, more = waiting + left - more, left
         if self._stopped:
-            self._refuse(span)
+            self._refuse(span, "after_shutdown")
         elif key in self._new:
             self._new[key] = fields
         elif waiting < self._places or (waiting < 2 * self._places and is_local_root(fields)):
             self._ended.append(fields)
         else:
-            self._refuse(span)
+            self._refuse(span, "queue_full")
             more = 0
         if more:
             self._ended.extend((None,) * more)
@@ -235,10 +240,17 @@ class Worker:
 
     # -- the app's side -----------------------------------------------------------------------------------------------
 
-    def _refuse(self, span: ReadableSpan) -> None:
+    def _refuse(self, span: ReadableSpan, reason: str) -> None:
         context = span.context
-        if context is not None and context.trace_flags & _SAMPLED:
-            self._ledger.refused("after_shutdown" if self._stopped else "queue_full")
+        if context is None or not context.trace_flags & _SAMPLED:
+            return
+        self._ledger.refused(reason)
+        if reason == "made_by_callback":
+            mistake(
+                "a function of the settings (mask, spans, api_key) makes spans itself. They are left out: to handle "
+                "them would call the function again, without end."
+            )
+        else:
             self._lost.append((context.trace_id, context.span_id))
 
     def _start(self) -> None:

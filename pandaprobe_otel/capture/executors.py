@@ -1,12 +1,16 @@
-"""An executor that carries the caller's context into its threads."""
+"""Executors and threads that carry the caller's context into their work."""
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from opentelemetry.context import Context, attach, detach, get_current
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +47,75 @@ class ContextExecutor(Executor):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def carry_context(threads: bool | Literal["all"]) -> None:
+    """Carry OpenTelemetry's context into the tasks of every thread pool, or no longer; `all`: into new threads too.
+
+    Nothing happens where `opentelemetry-instrumentation-threading` does the same, and in new threads where Python does
+    (3.14 without the GIL).
+    """
+    _carried.pools = bool(threads)
+    _carried.threads = threads == "all" and not getattr(sys.flags, "thread_inherit_context", False)
+    if _carried.pools and _carried.submit is None:
+        replaced: Any = ThreadPoolExecutor
+        _carried.submit = replaced.submit
+        replaced.submit = functools.wraps(replaced.submit)(_submit)
+    if _carried.threads and _carried.start is None:
+        thread: Any = threading.Thread
+        _carried.start = thread.start
+        thread.start = functools.wraps(thread.start)(_start)
+
+
+class _Carried:
+    """The settings, and the methods that ours replace. Ours stay, because others may have wrapped them since."""
+
+    pools = False
+    threads = False
+    submit: Callable[..., Any] | None = None
+    start: Callable[..., Any] | None = None
+
+
+_carried: Final = _Carried()
+
+
+def _submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    assert _carried.submit is not None
+    if _carried.pools and not _is_carried_by_others() and not _pickles(self):
+        fn = _within(get_current(), fn)  # an empty context as well: the thread may have an older one
+    return _carried.submit(self, fn, *args, **kwargs)
+
+
+def _start(self: threading.Thread) -> None:
+    assert _carried.start is not None
+    if _carried.threads and not _is_carried_by_others() and not self.name.startswith(_OURS):
+        self.run = _within(get_current(), self.run)  # type: ignore[method-assign]
+    _carried.start(self)
+
+
+_OURS: Final = "pandaprobe-"
+
+
+def _within(context: Context, function: Callable[..., T]) -> Callable[..., T]:
+    def within(*args: Any, **kwargs: Any) -> T:
+        token = attach(context)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            detach(token)
+
+    return within
+
+
+def _is_carried_by_others() -> bool:
+    module = sys.modules.get("opentelemetry.instrumentation.threading")
+    return module is not None and module.ThreadingInstrumentor().is_instrumented_by_opentelemetry
+
+
+def _pickles(executor: ThreadPoolExecutor) -> bool:
+    """Return whether the tasks run in other interpreters (Python 3.14)."""
+    module = sys.modules.get("concurrent.futures.interpreter")
+    return module is not None and isinstance(executor, module.InterpreterPoolExecutor)
 
 
 def _runs_in_processes(executor: Executor) -> bool:

@@ -225,6 +225,14 @@ def read_spans(raw: Any) -> Any:
     return raw if callable(raw) else one_of("agent", "all")(raw)
 
 
+def read_scrub(raw: Any) -> Any:
+    """Return True, False or `all`."""
+    return "all" if isinstance(raw, str) and raw.strip().lower() == "all" else read_bool(raw)
+
+
+read_threads: Final = read_scrub
+
+
 def read_instrument(raw: Any) -> Any:
     """Return `auto`, False, or names of libraries."""
     word = str(raw).strip().lower() if isinstance(raw, bool | str) else ""

@@ -59,6 +59,7 @@ class ExportSettings(TypedDict, total=False):
     media: str | None
     capture: str | Mapping[str, str] | None
     mask: Any
+    scrub: bool | Literal["all"] | None
     compute_cost: bool | None
     sample_rate: float | None
     local: str | os.PathLike[str] | None
@@ -116,6 +117,8 @@ class Config:
     """One mode, or modes by kind, where `*` stands for all other kinds."""
     replayable: bool
     mask: Any
+    scrub: bool | Literal["all"]
+    threads: bool | Literal["all"]
     compute_cost: bool
     sample_rate: float
     local: str | None

@@ -122,6 +122,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="Regular expressions or functions that remove text before it leaves the process.",
     ),
     Setting(
+        "scrub",
+        parsers.read_scrub,
+        default=True,
+        doc="True replaces well-known credentials (API keys, tokens, passwords in URLs) in errors, URLs and headers; "
+        "`all`: in every text; False: in none.",
+    ),
+    Setting(
+        "threads",
+        parsers.read_threads,
+        default=True,
+        doc="True carries the context into the tasks of a `ThreadPoolExecutor`, so that their spans belong to the "
+        "caller's trace; `all`: also into each `threading.Thread`; False: into neither.",
+    ),
+    Setting(
         "compute_cost",
         parsers.read_priced,
         default=False,

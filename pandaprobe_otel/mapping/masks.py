@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import ask, failed
 
 Mask: TypeAlias = Callable[[str], str]
 
@@ -80,7 +80,7 @@ def masked_text(text: str, masks: Sequence[Mask]) -> str:
     """Return the text with every mask applied; if a mask fails, the whole text is left out."""
     for mask in masks:
         try:
-            text = mask(text)
+            text = ask(mask, text)
         except BaseException as error:  # noqa: BLE001 - the app's function failed: unmasked text must not be sent
             failed("mask", error)
             return MASK_FAILED

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
+from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
 from pandaprobe_otel.mapping.switches import Hidden, hidden_by
 from pandaprobe_otel.mapping.text import MAX_INLINE
 
@@ -27,6 +28,8 @@ class MappingOptions:
     """Kinds that differ from `capture`, such as `{"TOOL": "metadata"}`."""
     masks: tuple[Mask, ...] = ()
     """Functions from text to text, applied to every text that is sent."""
+    scrubs: bool = True
+    """Replace well-known credentials in errors, URLs and headers."""
     hidden: tuple[str, ...] = ()
     """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
     hidden_in_calls: tuple[str, ...] = ()
@@ -57,6 +60,8 @@ class MappingOptions:
         problems: list[str] = []
         try:
             masks = compile_masks(config.mask)
+            if config.scrub == "all":
+                masks = (without_credentials, *masks)
         except (TypeError, ValueError) as error:
             masks = (mask_everything,)
             problems.append(f"mask cannot be used ({error}); every text is masked until you correct it.")
@@ -70,6 +75,7 @@ class MappingOptions:
             capture_by_kind={kind: mode for kind, mode in modes.items() if kind != "*"},
             masks=masks,
             inline_media=MAX_INLINE if config.keeps_media else 0,
+            scrubs=config.scrub is True,
             hidden=hidden.attributes,
             hidden_in_calls=hidden.in_calls,
             price=_listed_price() if config.compute_cost else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -13,6 +13,7 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, size_and_hash, with_media
 
 
@@ -43,6 +44,9 @@ _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 
 def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
+    if options.scrubs:
+        for body in (trace, *spans):
+            scrub(body)
     most = 0 if options.masks else options.max_field_bytes
     given = trace
     trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
@@ -77,6 +81,29 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
         pieces = [orjson.dumps(body) for body in bodies]
         size_and_hash.cache_clear()
     return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
+
+
+def scrub(body: dict[str, Any]) -> None:
+    """Replace well-known credentials in a body's error, stack trace, and texts with a URL in its name and metadata."""
+    error, name, metadata = body.get("error"), body.get("name"), body.get("metadata")
+    if isinstance(error, str):
+        body["error"] = without_credentials(error)
+    if isinstance(name, str) and _URL in name:
+        body["name"] = without_credentials(name)
+    if metadata:
+        _scrub_texts(metadata)
+        if isinstance(attributes := metadata.get("attributes"), dict):
+            _scrub_texts(cast("dict[str, Any]", attributes))
+
+
+_URL: Final = "://"
+_ERROR_KEYS: Final = frozenset({"stack_trace", "error", "exception", "error_message", "headers"})
+
+
+def _scrub_texts(texts: dict[str, Any]) -> None:
+    for key, value in texts.items():
+        if value.__class__ is str and (_URL in value or key in _ERROR_KEYS):
+            texts[key] = without_credentials(value)
 
 
 _FIRST_TOGETHER: Final = 4

@@ -12,6 +12,7 @@ from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.unread_attributes import shown
 from pandaprobe_otel.mapping.values import is_absent
+from pandaprobe_otel.process.guard import mistake
 
 _NO_METADATA: Final[Mapping[str, Any]] = {}
 MAX_NAME: Final = 512
@@ -119,6 +120,11 @@ def add_rare_metadata(span: MappedSpan) -> None:
         for what, count in view.dropped._asdict().items():
             if count:
                 put(span, f"dropped_{what}", count)
+        if view.dropped.attributes:
+            mistake(
+                "OpenTelemetry's SDK left out attributes of a span, perhaps messages or the model: it keeps 128. Set "
+                "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=4096 before the app makes its TracerProvider."
+            )
 
 
 def _add_error(span: MappedSpan) -> None:

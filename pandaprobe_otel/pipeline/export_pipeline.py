@@ -209,6 +209,10 @@ class ExportPipeline:
         """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""
         return self._worker.receive(spans, deadline)
 
+    def unsampled(self) -> None:
+        """Count a span that was not recorded, because its parent is not sampled."""
+        self._ledger.refused("sampled_by_parent")
+
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
         return self._senders.policy.outbox.fill

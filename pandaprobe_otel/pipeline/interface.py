@@ -33,6 +33,9 @@ class IdlePipeline:
     def ended(self, span: ReadableSpan) -> None:
         """Ignore the span."""
 
+    def unsampled(self) -> None:
+        """Ignore the span."""
+
     def logged(self, record: Any) -> None:
         """Ignore the record."""
 

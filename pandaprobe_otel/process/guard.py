@@ -11,11 +11,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections import Counter
+from collections.abc import Callable
 from inspect import currentframe
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 logger = logging.getLogger("pandaprobe_otel")
 
 MAX_MISTAKES: Final = 1000
@@ -31,6 +34,33 @@ _PACKAGES_BELOW: Final = tuple(
 
 _counts: Counter[str] = Counter()
 _mistakes: Counter[str] = Counter()
+
+
+_asking: Final[set[int]] = set()
+"""Threads that may be inside `ask`."""
+
+
+def ask(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of the settings, such as a mask. Spans that it makes are left out: they would call it again."""
+    thread = threading.get_ident()
+    _asking.add(thread)
+    try:
+        return function(*arguments)
+    finally:
+        _asking.discard(thread)
+
+
+def is_asking() -> bool:
+    """Return whether this thread is inside `ask`, even if an interrupt has struck at its end."""
+    if not _asking or (thread := threading.get_ident()) not in _asking:
+        return False
+    frame = currentframe()
+    while frame is not None:
+        if frame.f_code is ask.__code__:
+            return True
+        frame = frame.f_back
+    _asking.discard(thread)
+    return False
 
 
 def failed(where: str, error: BaseException) -> None:

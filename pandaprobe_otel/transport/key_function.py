@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from pandaprobe_otel.config.parsers import read_key
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import ask, failed
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.request_outcome import KeyedTransport, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
@@ -54,7 +54,7 @@ class KeyFunctionTransport:
             if not self._is_stale:
                 return True  # another thread has asked in the meantime
             try:
-                key = read_key(self._ask())
+                key = read_key(ask(self._ask))
             except Exception as error:  # noqa: BLE001 - the app's function ran; counted and logged
                 failed("api_key", error)
                 return self._key is not None
