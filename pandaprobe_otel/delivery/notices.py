@@ -26,6 +26,8 @@ _LINES: Final = {
     "spool_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the spool is full "
     "(max_spool_bytes). The oldest are dropped first, traces with errors last.",
     "spool_damaged": "Traces in the spool are dropped: their file is damaged.",
+    "taken_over": "Another process sends this process's traces in the spool: it took over their file when this app "
+    "closed descriptors that were not its own.",
     "expired": "Traces are dropped: they have waited in the spool for a week.",
     "overload": "Traces are left out: for minutes, more have arrived than PandaProbe's limit allows. Errors, slow "
     "traces and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",

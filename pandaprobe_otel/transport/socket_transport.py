@@ -121,7 +121,8 @@ class SocketTransport:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S and not connection.is_readable(0.0):
+            is_fresh = time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S
+            if is_fresh and connection.is_intact and not connection.is_readable(0.0):
                 return connection
             connection.hang_up()
 

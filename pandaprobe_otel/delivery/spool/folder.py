@@ -49,8 +49,7 @@ class SpoolFolder:
         own = self.files.get(OWN)
         while own is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            name = f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-            own = SpoolFile.create(self.path / name, OWN)
+            own = SpoolFile.create(self._new_path(), OWN)
             if own is not None:
                 self.note(own)
         self.files[OWN] = own
@@ -122,11 +121,20 @@ class SpoolFolder:
                 with suppress(OSError):
                     name.unlink()
 
-    def abandon(self) -> list[object]:
-        """Release every lock in a forked child; return the objects to keep alive and unused."""
-        connections = [file.forget() for file in self.files.values()]
+    def abandon(self) -> None:
+        """Release every lock in a forked child."""
+        for file in self.files.values():
+            file.abandon()
         self.files = {}
-        return [connection for connection in connections if connection is not None]
+
+    def try_out(self) -> None:
+        """Create, write and delete a file, to find out whether SQLite works in this process."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = SpoolFile.create(self._new_path(), OWN)
+        if file is not None:
+            with file.transaction():
+                file.forget_journal()
+            file.remove()
 
     def note(self, file: SpoolFile) -> None:
         """Write a note about a file's owner and content beside it, for people who inspect the directory."""
@@ -154,6 +162,9 @@ class SpoolFolder:
         """Store that size for later processes. A failure costs them one more refused request."""
         with suppress(OSError):
             write_in_place(self._body_cap, b"%20d" % size)
+
+    def _new_path(self) -> Path:
+        return self.path / f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
 
     def _forget(self, file: SpoolFile) -> None:
         if self.files.get(file.number) is file:  # another file may have taken its place

@@ -13,6 +13,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from pandaprobe_otel.process.descriptors import Descriptor
+
 
 def open_plain(path: Path, flags: int) -> int:
     """Open a file of the spool, which is never a link: somebody else may have planted it. Raises OSError."""
@@ -49,12 +51,16 @@ def write_in_place(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+class TakenOverError(OSError):
+    """The app closed the descriptor of a lock, and another process took the lock: its file belongs to that process."""
+
+
 class LockFile:
     """A held lock. It may be taken over from a dead process, never from a living one."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
-        self._file = file
+        self._file: Descriptor | None = Descriptor(file)
 
     @classmethod
     def create(cls, path: Path) -> LockFile | None:
@@ -83,11 +89,24 @@ class LockFile:
             return None
         return cls(path, file)
 
+    @property
+    def is_held(self) -> bool:
+        """True unless the app has closed the descriptor, and so released the lock."""
+        return self._file is not None and self._file.is_intact
+
+    def hold_again(self) -> None:
+        """Take the lock again after the app has closed its descriptor. Raises TakenOverError and other OSErrors."""
+        again = self.take(self.path)
+        if again is None:
+            raise TakenOverError("another process has taken it over")
+        self._file = again._file
+
     def note(self, text: bytes) -> None:
         """Write a note about the holder, for people who inspect the directory. A failure does not matter."""
-        with suppress(OSError):
-            os.pwrite(self._file, text, 0)
-            os.ftruncate(self._file, len(text))
+        if self._file is not None and self._file.is_intact:
+            with suppress(OSError):
+                os.pwrite(self._file.number, text, 0)
+                os.ftruncate(self._file.number, len(text))
 
     def remove(self) -> None:
         """Delete the file, then release it."""
@@ -97,6 +116,7 @@ class LockFile:
 
     def close(self) -> None:
         """Release the lock; in a forked child, close it without releasing the parent's lock."""
-        with suppress(OSError):
-            os.close(self._file)
-        self._file = -1
+        file, self._file = self._file, None
+        if file is not None and file.is_intact:
+            with suppress(OSError):
+                os.close(file.number)

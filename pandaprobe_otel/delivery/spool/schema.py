@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.delivery.spool.lock_file import refuse_link
 from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
@@ -56,14 +56,20 @@ _COUNTS: Final = (slice(24, 40), slice(92, 100))
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, locks: bool = True) -> sqlite3.Connection:
     """Open the database, and create its tables if necessary. Raises sqlite3.Error.
 
     The exclusive locking mode keeps the index of the log in memory instead of in a mapped file: only one process owns
     the database, and truncating a mapped file would kill the app.
+
+    `locks=False`: without SQLite's own locks, which a connection that this process has lost holds for ever.
     """
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+    address = str(path) if locks else f"{path.absolute().as_uri()}?vfs=unix-none"
+    db = sqlite3.connect(address, uri=not locks, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
+        # SQLite refers to the connection until `close`. Otherwise Python would close one that is only dropped, after a
+        # fork or after the app has closed its descriptors, and write to files that it does not own any more.
+        db.create_function("itself", 0, cast("Any", db))
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         set_up(db, path, _TABLES, journal_mode="WAL")
         db.execute("PRAGMA synchronous = NORMAL")

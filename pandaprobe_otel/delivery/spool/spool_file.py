@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Found, Place
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.delivery.spool.lock_file import LockFile, open_plain, refuse_link
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
 from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import (
     JournalChange,
@@ -27,6 +27,7 @@ from pandaprobe_otel.delivery.spool.rows import (
     request_of,
 )
 from pandaprobe_otel.delivery.spool.schema import connect, transaction
+from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
 
 _UNREADABLE: Final = (sqlite3.Error, TypeError, ValueError)
 _Item = TypeVar("_Item")
@@ -48,6 +49,10 @@ FROM parcel WHERE row > ? ORDER BY row
 """
 
 
+_lost: set[Path] = set()
+"""Files with a connection that cannot be used or closed, because the app has closed its descriptors. SQLite believes
+that the connection still holds its locks.
+"""
 _ORDERS: Final = tuple(
     f"{table} ORDER BY row{way}" for table in ("parcel NOT INDEXED", "body") for way in ("", " DESC")
 )
@@ -63,6 +68,7 @@ class SpoolFile:
         self.number = number
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._descriptors: list[Descriptor] = []
         self.bytes = 0
         """Bytes that the waiting requests count for, once the file has been opened."""
         self.log_state = LogState.SOUND
@@ -103,27 +109,43 @@ class SpoolFile:
         return cls(path, lock, number)
 
     def open(self) -> sqlite3.Connection:
-        """Return the connection; open it if necessary."""
+        """Return the connection; open it if necessary, also if the app has closed its descriptors."""
+        if self._connection is not None and not self._is_intact:
+            was_busy = self._connection.in_transaction
+            self.close()
+            if was_busy:
+                raise OSError("the app has closed its descriptors")
         if self._connection is None:
+            if not self.lock.is_held:
+                self.lock.hold_again()
+                if not self.is_in_place:
+                    raise TakenOverError("another process has taken it over")
             if (state := repair_log(self.path)) is not LogState.SOUND:
                 self.log_state = state
-            self._connection = connect(self.path)
+            self._connection = connect(self.path, locks=self.path not in _lost)
             self._inode = os.stat(self.path).st_ino
             self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel").fetchone()[0])
+            self._descriptors = descriptors_of((self.path, Path(f"{self.path}-wal")))
         return self._connection
+
+    @property
+    def _is_intact(self) -> bool:
+        """True unless the app has closed a descriptor of this file."""
+        return self.lock.is_held and all(descriptor.is_intact for descriptor in self._descriptors)
 
     def close(self) -> None:
         """Close the database. This process still owns the file."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and not self._is_intact:
+            _lost.add(self.path)  # closing it would write to files of the app
+        elif connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def forget(self) -> sqlite3.Connection | None:
-        """Release the lock in a forked child; return the connection, which must never be used or closed."""
+    def abandon(self) -> None:
+        """Release the lock in a forked child, and drop the connection, which must never be used or closed there."""
         self.lock.close()
-        connection, self._connection = self._connection, None
-        return connection
+        self._connection = None
 
     def release(self) -> None:
         """Close the file and let other processes take it."""

@@ -6,10 +6,12 @@ import itertools
 import logging
 import math
 import sqlite3
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import ClassVar, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
@@ -18,6 +20,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
+from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
 from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.schema import is_damage
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_requests
@@ -28,6 +31,9 @@ SCAN_EVERY_S: Final = 5.0
 """Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
+_TRIAL_LOOK_S: Final = 0.02
+_TRIAL_LONG_S: Final = 1.0
+"""Time after which a trial of SQLite is reported. It usually takes milliseconds."""
 _MOST_UNDONE: Final = 10_000
 _SHRINK_ABOVE: Final = 16 << 20
 """Size above which an empty file is recreated, because SQLite keeps the space."""
@@ -43,7 +49,9 @@ class SpoolStore:
     """
 
     _is_unsafe: ClassVar[bool] = False
-    """True if this process was forked while another thread was inside SQLite, whose locks are then held for ever."""
+    """True if this process was forked while another thread may have been inside SQLite. The copies of the locks that it
+    held stay held for ever. A trial finds out.
+    """
 
     def __init__(
         self,
@@ -75,9 +83,11 @@ class SpoolStore:
         self._scan_at = -math.inf
         self.works = True
         """True if the last write succeeded."""
-        if self._is_unsafe:
-            self.works, self._scan_at = False, math.inf
-            self._say_trouble("this process was forked while its parent wrote to it")
+        self._is_untried = self._is_unsafe
+        self._trial: threading.Thread | None = None
+        self._trial_since = 0.0
+        if self._is_untried:
+            self.works, self._scan_at, self._retry_at = False, math.inf, -math.inf
 
     @property
     def tend_at(self) -> float:
@@ -110,7 +120,7 @@ class SpoolStore:
         return self._guarded(lambda: self._read(place), None)
 
     def _write(self, changes: Changes) -> bool:
-        for request, words in changes.refused:
+        for request, words in () if self._is_untried else changes.refused:
             self._letters.add(request, words, self._say_trouble)
         if changes.body_cap is not None:
             self.folder.write_body_cap(changes.body_cap)
@@ -181,7 +191,7 @@ class SpoolStore:
     # -- when the disk does not take it -------------------------------------------------------------------------------
 
     def _suspect(self, number: int, error: Exception) -> None:
-        if is_damage(error):
+        if is_damage(error) or isinstance(error, TakenOverError):
             self._suspects[number] = error
             return
         if (file := self.folder.files.get(number)) is not None:
@@ -196,6 +206,8 @@ class SpoolStore:
         """Return whether the disk can be written again after a failure."""
         if self.works or now < self._retry_at:
             return False
+        if self._is_untried and not self._has_tried_out(now):
+            return False
         self._retry_at = math.inf
         try:
             with self.folder.open_own().transaction():
@@ -208,6 +220,26 @@ class SpoolStore:
         self._notices.say("spool works", f"The spool {self.folder.path} can be written again.", level=logging.INFO)
         self._notices.over("spool works")
         return True
+
+    def _has_tried_out(self, now: float) -> bool:
+        """Return whether SQLite works in this forked child. A thread finds out, which may hang for ever."""
+        if self._is_unsafe and self._trial is None:
+            self._trial, self._trial_since = threading.Thread(target=self._try_out, daemon=True), now
+            with suppress(RuntimeError):  # during interpreter shutdown
+                self._trial.start()
+        if self._is_unsafe:
+            self._retry_at = now + _TRIAL_LOOK_S
+            if now - self._trial_since >= _TRIAL_LONG_S:
+                self._retry_at = now + _LAST_RETRY_S
+                self._say_trouble("this process was forked while its parent wrote to it")
+            return False
+        self._is_untried, self._scan_at = False, now
+        return True
+
+    def _try_out(self) -> None:
+        with suppress(*_ERRORS):  # trouble with the disk, which `_try_again` finds too
+            self.folder.try_out()
+        SpoolStore._is_unsafe = False
 
     def _make_up(self) -> None:
         """Delete rows that could not be deleted before."""
@@ -263,6 +295,9 @@ class SpoolStore:
             if file is None:
                 continue
             there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
+            if isinstance(error, TakenOverError):
+                tended.gone += [(job, "taken_over") for job in there.values()]
+                continue
             saved = Changes()
             for row, request, _ in readable_requests(file):
                 job = there.get(row)
@@ -337,13 +372,9 @@ class SpoolStore:
 
     def abandon(self, *, is_quiet: bool) -> None:
         """Drop, in a forked child, everything that belongs to the parent, without closing or unlocking it."""
-        _abandoned.extend(self.folder.abandon())
+        self.folder.abandon()
         if not is_quiet:
             SpoolStore._is_unsafe = True
-
-
-_abandoned: list[object] = []
-"""Connections of a parent process. Closing one would drop the locks of its file and might write to it."""
 
 
 def _change(file: SpoolFile, changes: Changes) -> None:

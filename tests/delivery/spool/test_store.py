@@ -22,8 +22,10 @@ from pandaprobe_otel.delivery.outbox import MAX_AGE_S
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
+from pandaprobe_otel.process.descriptors import descriptors_of
 from simulated_delivery import create
 from spools import DESTINATION, Run
 
@@ -509,3 +511,30 @@ def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
     assert {request.trace_id: request for request in last.contents()} == expected
     assert not last.gone.total()
     assert os.listdir(tmp_path)
+
+
+def test_a_file_whose_lock_the_app_has_closed_may_belong_to_another_process(tmp_path: Path) -> None:
+    """A file that another process took is left to it, and counted; one that nobody took is used again."""
+    run = Run(tmp_path)
+    run.put(create(1), create(2))
+    (lock,) = tmp_path.glob("*.lock")
+    _take_descriptor(lock)
+    run.put(create(3))
+    assert numbers(run.contents()) == ["1", "2", "3"]
+
+    _take_descriptor(lock)
+    other = LockFile.take(lock)
+    assert other is not None
+    run.put(create(4))
+    assert numbers(run.contents()) == ["4"]
+    assert run.gone["taken_over"] == 3
+    other.close()
+    assert numbers(Run(tmp_path).contents()) == ["1", "2", "3"]
+
+
+def _take_descriptor(path: Path) -> None:
+    """Use the number of a file's descriptor for another file."""
+    (descriptor,) = descriptors_of([path])
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, descriptor.number)
+    os.close(null)
