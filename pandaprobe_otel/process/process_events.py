@@ -1,8 +1,9 @@
 """Events of a process that a pipeline must handle: forks, the end, and SIGTERM.
 
-A process ends through `atexit`, through the finalizers of `multiprocessing`, or by a signal's default action, before
-which Python runs nothing. uvicorn ends its processes in the last way: it handles SIGTERM itself, shuts down, restores
-the earlier handler and raises the signal again. So do many handlers of apps.
+A process ends through `atexit`, through the finalizers of `multiprocessing`, by `os._exit`, or by a signal's default
+action. Python runs nothing before the last two. RQ ends the process of each job by `os._exit`. uvicorn ends its
+processes by a signal: it handles SIGTERM itself, shuts down, restores the earlier handler and raises the signal again.
+So do many handlers of apps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, ParamSpec, Protocol
+from inspect import currentframe
+from typing import Any, Final, NoReturn, ParamSpec, Protocol
 
 from pandaprobe_otel.process.forks import Watcher, watch_forks
 
@@ -33,6 +35,7 @@ _ENDING: Final = tuple(
 _MARGIN_S: Final = 2.0
 """Longest time of an end beyond the time for its deliveries."""
 _raise_signal = signal.raise_signal
+_exit = os._exit
 
 
 class Ended(Watcher, Protocol):
@@ -72,6 +75,7 @@ def _watch_ends() -> None:
         atexit.register(_at_exit)
         signal.raise_signal = _delivering_first(_raise_signal, "signal")
         os.kill = _delivering_first(os.kill, "os")
+        os._exit = _exit_delivering_jobs
     _outlive_hypercorn()
 
 
@@ -121,6 +125,22 @@ def finish_with_multiprocessing(pipeline: Ended) -> None:
     from multiprocessing.util import Finalize
 
     Finalize(None, finish, exitpriority=0)
+
+
+@functools.wraps(_exit)
+def _exit_delivering_jobs(status: int) -> NoReturn:
+    """Deliver first if RQ ends the process of a job. All other callers end the process at once, as they expect."""
+    try:
+        frame = currentframe()
+        caller = None if frame is None else frame.f_back
+        if caller is not None and str(caller.f_globals.get("__name__")).startswith("rq."):
+            with signals_wait():
+                _deliver_all()
+    finally:
+        _exit(status)
+
+
+_exit_delivering_jobs.__module__ = "os"  # where pickle looks for it
 
 
 def _delivering_first(send: Callable[P, None], module: str) -> Callable[P, None]:

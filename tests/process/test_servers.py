@@ -17,6 +17,7 @@ from typing import Final
 
 import pytest
 
+from redis_server import RedisServer, require_redis
 from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import SET_UP, environment
@@ -53,6 +54,12 @@ def app(environ, start_response):
     one("request " + environ["PATH_INFO"].strip("/"))
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
+"""
+JOB: Final = """
+def work(number):
+    one(f"task {number}")
+    if number == 1:
+        raise ValueError("a failed job")
 """
 MASTER_APP: Final = 'one("master")  # assembled, mapped and sent while the master forks'
 GUNICORN: Final = "gunicorn --bind unix:SOCKET --workers"
@@ -244,6 +251,27 @@ def test_a_process_of_celery_that_ends_after_one_task_delivers_it(tmp_path: Path
         env = environment(server.url)
         with running(tmp_path, env, "celery", "-A", "tasks", "worker", *options) as worker:
             wait_until(lambda: worker.poll() is not None or len(server.traces) >= TASKS)
+
+        assert names(server) == Counter(f"task {number}" for number in range(TASKS))
+        assert all(len(trace.spans) == 2 for trace in server.traces.values())
+
+
+@pytest.mark.outer
+@pytest.mark.parametrize("preload", ["", "import tasks"], ids=["init in the job", "init in the worker"])
+def test_a_process_of_rq_that_ends_after_its_job_delivers_it(preload: str, tmp_path: Path) -> None:
+    """RQ ends the process of each job by os._exit: jobs that return and jobs that raise are delivered."""
+    require_redis()
+    (tmp_path / "tasks.py").write_text(f"{SET_UP}\n{JOB}", encoding="utf-8")
+    with StrictPandaProbe() as server, RedisServer() as redis:
+        connect = f"from redis import Redis; r = Redis.from_url({redis.url!r}); from rq import Queue, Worker"
+        enqueue = f"{connect}\nfor number in range({TASKS}): Queue(connection=r).enqueue('tasks.work', number)"
+        work = f"{preload}\n{connect}\nWorker(['default'], connection=r).work(burst=True)"
+        for code in (enqueue, work):
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=tmp_path, env=environment(server.url), capture_output=True, text=True, timeout=PATIENCE_S,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
 
         assert names(server) == Counter(f"task {number}" for number in range(TASKS))
         assert all(len(trace.spans) == 2 for trace in server.traces.values())
