@@ -6,11 +6,14 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextvars import copy_context
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
 from opentelemetry.context import Context, attach, detach, get_current
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +61,8 @@ def carry_context(threads: bool | Literal["all"]) -> None:
     _carried.pools = bool(threads)
     _carried.threads = threads == "all" and not getattr(sys.flags, "thread_inherit_context", False)
     if _carried.pools and _carried.submit is None:
+        from concurrent.futures import ThreadPoolExecutor  # only here, because decorators load this module
+
         replaced: Any = ThreadPoolExecutor
         _carried.submit = replaced.submit
         replaced.submit = functools.wraps(replaced.submit)(_submit)

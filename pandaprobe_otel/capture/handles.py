@@ -153,7 +153,8 @@ class SpanHandle:
     def set_output(self, output: Any) -> None:
         """Set the output."""
         self._output = output
-        self._do("set_output", lambda activity: activity.write_output(encode_result(output, self._plan.kind)))
+        kind = self._plan.kind  # not `self`, which would keep a handle that is never entered from being noticed
+        self._do("set_output", lambda activity: activity.write_output(encode_result(output, kind)))
 
     def set_model(self, model: str) -> None:
         """Set the name of the called model."""

@@ -94,7 +94,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "cost": {"PANDAPROBE_COMPUTE_COST": "true"},
     "verify": {"PANDAPROBE_VERIFY": "1"},
     "redis": {"PANDAPROBE_REDIS_URL": "redis"},
-    "httpx": {"PANDAPROBE_PROJECT_NAME": "shöp"},
+    "httpx": {"HTTPS_PROXY": "http://127.0.0.1:9"},
 }
 
 
