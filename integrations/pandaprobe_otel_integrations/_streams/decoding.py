@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
 from pandaprobe_otel.process.guard import counted
 
+
+def _installed(*names: str) -> Any:
+    """Import the first of these modules that is installed; None if none is."""
+    for name in names:
+        with suppress(ImportError):
+            return import_module(name)
+    return None
+
+
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
+# Loaded now, because nothing is imported while an answer is read. The client loads the same modules.
+_brotli = _installed("brotlicffi", "brotli")
+_zstd = _installed("compression.zstd")
+_zstandard = None if _zstd else _installed("zstandard")
 
 
 def decoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -30,10 +44,13 @@ def _decoder(name: str) -> Callable[[bytes], bytes]:
         return _tolerant(zlib.decompressobj(_GZIP_WINDOW).decompress)
     if name == "deflate":
         return _Deflate().decode
-    if name == "br":
-        return _from_module(("brotlicffi", "brotli"), lambda module: _brotli(module.Decompressor()))
-    if name == "zstd":
-        return _from_module(("compression.zstd",), lambda module: module.ZstdDecompressor().decompress, _zstandard)
+    if name == "br" and _brotli is not None:
+        brotli = _brotli.Decompressor()
+        return _tolerant(getattr(brotli, "decompress", None) or brotli.process)
+    if name == "zstd" and _zstd is not None:
+        return _tolerant(_zstd.ZstdDecompressor().decompress)
+    if name == "zstd" and _zstandard is not None:
+        return _tolerant(_zstandard.ZstdDecompressor().decompressobj().decompress)
     return _nothing
 
 
@@ -46,28 +63,6 @@ def _tolerant(decode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
             return b""
 
     return decode_or_nothing
-
-
-def _from_module(
-    names: tuple[str, ...],
-    make: Callable[[Any], Callable[[bytes], bytes]],
-    otherwise: Callable[[], Callable[[bytes], bytes]] | None = None,
-) -> Callable[[bytes], bytes]:
-    for name in names:
-        try:
-            return _tolerant(make(import_module(name)))
-        except ImportError:
-            continue
-    return otherwise() if otherwise is not None else _nothing
-
-
-def _brotli(decompressor: Any) -> Callable[[bytes], bytes]:
-    decode: Any = getattr(decompressor, "decompress", None) or decompressor.process
-    return decode  # type: ignore[no-any-return]
-
-
-def _zstandard() -> Callable[[bytes], bytes]:
-    return _from_module(("zstandard",), lambda module: module.ZstdDecompressor().decompressobj().decompress)
 
 
 def _nothing(_chunk: bytes) -> bytes:
