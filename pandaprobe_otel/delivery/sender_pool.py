@@ -82,8 +82,7 @@ class SenderPool:
 
     def begin(self) -> None:
         """Send the requests of other processes that are on disk."""
-        with self._changed:
-            self._call_sender()
+        self.put(())
 
     def put(self, requests: Iterable[OutgoingRequest], journal: Sequence[JournalChange] = ()) -> None:
         """Take over requests and send them as soon as the budget allows. After `close`, they are dropped and counted.
