@@ -102,7 +102,10 @@ class SpanJournal:
                 self._posted[segment.trace_id] = segment.memory
                 if len(self._posted) > REMEMBERED_TRACES:
                     self._posted.popitem(last=False)
-        return [JournalChange(cleared=_hex(segment.trace_id), states=states)] if trace.is_written else []
+        if not trace.is_written:
+            return []
+        roots = [f"{span_id:016x}" for span_id in trace.roots] if segment.open else []
+        return [JournalChange(cleared=_hex(segment.trace_id), states=states, open_roots=roots)]
 
     def _trace(self, trace_id: int) -> _OpenTrace:
         trace = self._traces.get(trace_id)

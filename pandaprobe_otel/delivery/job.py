@@ -148,4 +148,6 @@ class Tended:
     """Unreadable spans of other processes."""
     works_again: bool = False
     """True if jobs that are only in memory can be written."""
+    journal: list[JournalChange] = field(default_factory=list["JournalChange"])
+    """Changes that could not be written before, to be written with those jobs."""
     body_cap: int | None = None

@@ -257,7 +257,7 @@ class Outbox:
         if tended.works_again:
             self._saved = sum(job.place is not None for job in self)
             self._changes.added.update((job, None) for job in self if job.place is None)
-        self.save()
+        self.save(tended.journal)
         tended.gone += self._evict()
         self.save()
         self._is_over = False  # within the bound, or all remaining jobs are under way

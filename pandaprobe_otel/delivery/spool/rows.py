@@ -64,7 +64,9 @@ class JournalChange:
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()
     cleared: str | None = None
-    """Id of the trace to clear. If `states` has its state, the trace goes on, and its open roots stay."""
+    """Id of the trace to clear. If `states` has its state, the trace goes on."""
+    open_roots: Sequence[str] = ()
+    """Ids of the open roots that stay when their trace is cleared."""
 
 
 def joined(spans: EncodedSpans) -> bytes:

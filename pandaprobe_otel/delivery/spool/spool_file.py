@@ -281,8 +281,9 @@ class SpoolFile:
         """Store spans of incomplete traces (an ended span replaces the open one), or clear a trace."""
         db = self.open()
         if change.cleared is not None:
-            kept = " AND NOT is_open" if change.states else ""
-            db.execute(f"DELETE FROM journal WHERE trace_id = ?{kept}", (change.cleared,))
+            kept = f"span_id IN ({', '.join('?' * len(change.open_roots))})"
+            query = f"DELETE FROM journal WHERE trace_id = ? AND NOT (is_open AND {kept})"
+            db.execute(query, (change.cleared, *change.open_roots))
             db.execute("DELETE FROM open_trace WHERE trace_id = ?", (change.cleared,))
         db.executemany(
             "INSERT OR REPLACE INTO journal (trace_id, span_id, is_open, data, crc) VALUES (?, ?, ?, ?, ?)",

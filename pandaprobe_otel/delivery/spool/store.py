@@ -21,7 +21,7 @@ from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
-from pandaprobe_otel.delivery.spool.rows import OWN
+from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange
 from pandaprobe_otel.delivery.spool.schema import is_damage
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_requests
 
@@ -75,6 +75,8 @@ class SpoolStore:
         self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
         """Rows that could not be deleted on disk, to be deleted later."""
+        self._uncleared: dict[str, JournalChange] = {}
+        """Traces that could not be cleared in the journal, with the latest change of each."""
         self._suspects: dict[int, Exception] = {}
         """Files with damage, by number."""
         self._broken: set[Place] = set()
@@ -145,6 +147,7 @@ class SpoolStore:
         file = self.folder.files.get(number)
         adds = number == OWN and bool(changes.added or changes.journal)
         if adds and not self.works:
+            self._postpone(changes.journal)
             adds = False
         if file is None and not adds:
             return True
@@ -158,6 +161,8 @@ class SpoolStore:
         except _ERRORS as error:
             self._undone.extend(place for place in changes.removed if place.file == number)
             self._suspect(number, error)
+            if adds:
+                self._postpone(changes.journal)
             return False
         for job, place in places.items():
             job.place = place
@@ -172,6 +177,13 @@ class SpoolStore:
         for change in changes.journal:
             file.change_journal(change)
         return places
+
+    def _postpone(self, journal: Iterable[JournalChange]) -> None:
+        """Remember which traces to clear. Otherwise, the next process would send spans again that are requests now."""
+        for change in journal:
+            trace_id = change.cleared
+            if trace_id is not None and (trace_id in self._uncleared or len(self._uncleared) < _MOST_UNDONE):
+                self._uncleared[trace_id] = change
 
     def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -271,7 +283,9 @@ class SpoolStore:
         if self._broken:
             tended.gone += [(job, "spool_damaged") for job in jobs() if job.place in self._broken]
             self._broken.clear()
-        tended.works_again |= self._try_again(now)
+        if self._try_again(now):
+            tended.works_again = True
+            tended.journal, self._uncleared = list(self._uncleared.values()), {}
         self._make_up()
         if now >= self._scan_at:
             self._scan_at = now + self._scan_every_s

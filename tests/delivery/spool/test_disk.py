@@ -59,6 +59,40 @@ def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
         assert {trace.fields["name"] for trace in server.traces.values()} == {f"t{n}" for n in range(40)}
 
 
+def test_a_disk_that_is_full_when_traces_end_sends_no_span_twice(tmp_path: Path) -> None:
+    """Spans on disk whose traces end while the disk is full are sent once, as spans of complete traces."""
+    with StrictPandaProbe() as server:
+        server.answer = lambda method, path: Reply(status=503)
+        code = """
+        import logging, os, pathlib, resource, threading, time
+        warned = threading.Event()
+        logging.getLogger("pandaprobe_otel").addFilter(lambda record: warned.set() or True)
+        roots = []
+        for n in range(5):
+            roots.append(root := tracer.start_span(f"t{n}", attributes={"gen_ai.operation.name": "invoke_agent"}))
+            with tracer.start_as_current_span(f"child {n}", context=trace.set_span_in_context(root), attributes=CHAT):
+                pass
+        folder = pathlib.Path(os.environ["PANDAPROBE_SPOOL_DIR"])
+        while not all(any(f"child {n}".encode() in path.read_bytes() for path in folder.iterdir()) for n in range(5)):
+            time.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        for root in roots:
+            root.end()
+        assert warned.wait(60)
+        while handle.status().spans_pending < 10: handle.flush(0.0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        while not handle.flush(0.1): pass
+        """
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
+        result = run_python(code, env)
+        assert result.returncode == 0, result.stderr
+        server.answer = lambda method, path: None
+        assert inherit(server, tmp_path) == 10
+        assert {(trace.fields["name"], trace.fields["status"]) for trace in server.traces.values()} == {
+            (f"t{n}", "COMPLETED") for n in range(5)
+        }
+
+
 def test_a_directory_without_permission_means_memory_and_one_warning(tmp_path: Path) -> None:
     """If every write fails with EACCES, one warning is logged and everything is still sent."""
     folder = tmp_path / "locked"

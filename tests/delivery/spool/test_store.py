@@ -296,17 +296,26 @@ def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -
     assert not run.gone["spool_damaged"]
 
 
-def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path: Path) -> None:
-    """The journal drops the spans of traces that became requests, and keeps open roots of running traces."""
+@pytest.mark.parametrize("is_full", [False, True])
+def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(is_full: bool, tmp_path: Path) -> None:
+    """The journal drops spans that became requests, also on a full disk, and keeps open roots of running traces."""
     run = Run(tmp_path)
     rows = [
         JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
         JournalRow(trace_id="aa", span_id="2", is_open=True, data=b"open"),
+        JournalRow(trace_id="aa", span_id="4", is_open=True, data=b"open"),
         JournalRow(trace_id="bb", span_id="3", is_open=False, data=b"other"),
     ]
     run.write(JournalChange(rows=rows, states=[TraceState(trace_id="aa"), TraceState(trace_id="bb")]))
+    own = run.folder.own
+    assert own is not None
+    if is_full:
+        own.open().execute("PRAGMA query_only = ON")
+    run.write(JournalChange(rows=[JournalRow(trace_id="aa", span_id="4", is_open=False, data=b"ended")]))
     running = TraceState(trace_id="aa", posted=True, running=True, tags=("x",))
-    run.write(JournalChange(cleared="bb"), JournalChange(cleared="aa", states=[running]))
+    run.write(JournalChange(cleared="bb"), JournalChange(cleared="aa", states=[running], open_roots=["2"]))
+    run.now = 5.0
+    run.look_around()
     run.die()
 
     second = Run(tmp_path)
