@@ -15,6 +15,7 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError, 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
+from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.process.guard import pass_on
 
 from ._content import captures_content
@@ -62,6 +63,8 @@ class Integration(BaseInstrumentor):
     hooked_modules: ClassVar[tuple[str, ...]]
     """Modules of the library for which `_hook` is called when they are loaded."""
     rivals: ClassVar[tuple[Rival, ...]] = ()
+    repeated_by: ClassVar[tuple[str, ...]] = ()
+    """Scopes of another vendor's spans of the same calls, which are poorer: PandaProbe leaves them out."""
     makes_own_spans: ClassVar[bool] = False
     """True if the library makes the spans itself; they are then `adopted` and not `hooked`."""
 
@@ -102,6 +105,7 @@ class Integration(BaseInstrumentor):
         """Turn the integration on. Calling it again is not an error, and can only widen the recording."""
         if self._is_instrumented_by_opentelemetry:
             self._every_client = self._every_client or not kwargs.get("only_watched_clients", False)
+            self._leave_out_repeats()
             return None
         return super().instrument(**kwargs)
 
@@ -113,6 +117,7 @@ class Integration(BaseInstrumentor):
         """Record only the calls of the watched clients. If no client is watched, turn the integration off."""
         if self._is_instrumented_by_opentelemetry and self._clients:
             self._every_client = False
+            self._leave_out_repeats()
         else:
             self.uninstrument()
 
@@ -141,13 +146,20 @@ class Integration(BaseInstrumentor):
             self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
+            self._leave_out_repeats()
 
     def _uninstrument(self, **kwargs: Any) -> None:
         with self._lock:
             self._open = False
+            self._leave_out_repeats()
             for patch in reversed(self._patches):
                 patch.undo()
             self._patches = []
+
+    def _leave_out_repeats(self) -> None:
+        """Leave another vendor's repetitions out while every call is recorded here."""
+        is_whole = self._open and self._every_client and not self._problems
+        (REPEATED_SCOPES.update if is_whole else REPEATED_SCOPES.difference_update)(self.repeated_by)
 
     def _lets_through(self, client: Any) -> bool:
         """Return whether to record a call. Wrappers that outlive `uninstrument` ask this too."""
@@ -241,6 +253,7 @@ class Integration(BaseInstrumentor):
         """
         is_first = not self._problems
         self._problems[where] = problem
+        self._leave_out_repeats()
         if is_first or self._older is None:
             _logger.warning("%s is not instrumented: %s", self.library, self._why_not(problem))
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import weakref
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_value, set_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, get_current_span, set_span_in_context
 
-from pandaprobe_otel_integrations._native_spans import is_natively_recorded
+from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
+from pandaprobe_otel_integrations._native_spans import is_natively_recorded, scope_of
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 """Context key of the LLM span in progress: the Span, a ModelClaim or a CallWatch; None means no span."""
@@ -24,6 +25,7 @@ SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """The key of the current span, which the API does not publish."""
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
 """Key that OpenLLMetry sets while a framework's model call already has a span."""
+_SUPPRESS_KEYS: Final = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
 class ModelClaim:
@@ -106,3 +108,17 @@ def is_taken(context: Context) -> bool:
     if is_natively_recorded(context) or context.get(_SUPPRESS_LLM_KEY):
         return True
     return not is_instrumentation_enabled()
+
+
+def around_repetition(context: Context) -> Context | None:
+    """Return the context around another vendor's span that repeats ours and turns other instrumentations off.
+
+    None if the current span of `context` is no such span.
+    """
+    if not any(context.get(key) for key in _SUPPRESS_KEYS):
+        return None
+    span: Any = get_current_span(context)
+    if scope_of(span) not in REPEATED_SCOPES:
+        return None
+    around = Context({key: value for key, value in context.items() if key not in _SUPPRESS_KEYS})
+    return set_span_in_context(NonRecordingSpan(span.parent) if span.parent is not None else INVALID_SPAN, around)

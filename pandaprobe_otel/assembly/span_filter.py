@@ -10,6 +10,7 @@ from pandaprobe_otel.assembly.remote_parents import named_in
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.mapping import SpanView
 from pandaprobe_otel.mapping.kinds import (
+    REPEATED_SCOPES,
     is_dropped,
     is_genai,
     is_mcp_housekeeping,
@@ -75,7 +76,9 @@ class SpanFilter:
         parents = memory.parents or {}
         if self._selection == "agent" and not (open_views or parents):
             for view in views:
-                if not is_work(view) or view.scope_name in _MACHINERY or view.parent_is_remote:
+                if not is_work(view) or view.parent_is_remote:
+                    break
+                if view.scope_name in _MACHINERY or view.scope_name in REPEATED_SCOPES:
                     break
             else:
                 return tuple(views)  # all are sent with their own parents, as in most traces
@@ -99,10 +102,10 @@ class SpanFilter:
         return sent
 
     def _wants(self, span: EndedSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
-        if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:
-            return True  # fast path: the checks below give the same result for most spans
         if is_dropped(view):
             return False
+        if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:
+            return True  # fast path: the checks below give the same result for most spans
         if callable(self._selection):
             return is_chosen(self._selection, span_of(span))
         if self._selection == "all":

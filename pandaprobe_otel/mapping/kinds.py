@@ -92,12 +92,18 @@ def is_mcp_housekeeping(view: SpanView) -> bool:
     return type_of(method) is str and method not in _MCP_WORK
 
 
+REPEATED_SCOPES: Final[set[str]] = set()
+"""Scopes of other vendors whose spans repeat those that our integrations make in this process."""
+
+
 def is_dropped(view: SpanView) -> bool:
     """Return whether the span only repeats another one.
 
-    Logfire announces each span with a pending copy. AG2 repeats the tokens of each model call in an accounting record,
-    although the call's span has them.
+    Logfire announces each span with a pending copy, and makes two spans of a streamed call. AG2 repeats the tokens of
+    each model call in an accounting record, although the call's span has them.
     """
+    if view.scope_name in REPEATED_SCOPES:
+        return True
     attributes = view.attributes
     return attributes.get("logfire.span_type") == "pending_span" or attributes.get("ag2.usage.kind") == "model_call"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ import openai
 import pytest
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-from opentelemetry.instrumentation.utils import unwrap
+from opentelemetry.instrumentation.utils import suppress_instrumentation, unwrap
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -258,6 +258,55 @@ def test_a_rival_that_leaves_takes_nothing_of_ours_along(
             uninstrument("openai")
         assert openai._base_client.SyncAPIClient.__dict__["request"] is before
         assert "uninstrument" not in vars(rival)
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_repetitions_are_left_out(first: str, server: ProviderServer, tmp_path: Path) -> None:
+    """Logfire's two spans of a call are left out, although Logfire turns other instrumentations off inside them.
+
+    Without our integration, they arrive.
+    """
+    server.replies(READ.reply(OPENAI, False))
+    path, provider = tmp_path / "traces.jsonl", TracerProvider(shutdown_on_exit=False)
+    processor = PandaProbeSpanProcessor(local=path)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("logfire.openai")
+
+    def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+        with tracer.start_as_current_span("Chat Completion", attributes=asked), suppress_instrumentation():
+            answer = wrapped(*args, **kwargs)
+        tracer.start_span("streaming response", attributes=asked).end()
+        return answer
+
+    before = openai._base_client.SyncAPIClient.__dict__["request"]
+    with OPENAI.client(server.url, 20.0) as client:
+        steps: list[Callable[[], Any]] = [
+            lambda: instrument("openai", tracer_provider=provider),
+            lambda: wrapt.wrap_function_wrapper("openai", "OpenAI.request", request),
+        ]
+        for step in steps if first == "ours" else reversed(steps):
+            step()
+        try:
+            OPENAI.calls["plain"](client, Sighting())
+            with provider.get_tracer("app").start_as_current_span("agent"):
+                OPENAI.calls["plain"](client, Sighting())
+            assert processor.force_flush(60_000)
+            uninstrument("openai")
+            OPENAI.calls["plain"](client, Sighting())
+        finally:
+            uninstrument("openai")
+            openai._base_client.SyncAPIClient.request = before  # type: ignore[method-assign]
+            del openai.OpenAI.request
+    assert processor.force_flush(60_000)
+    traces = [json.loads(line) for line in path.read_text().splitlines()]
+    ours, theirs = OPENAI.expected.span_name, ["Chat Completion", "streaming response"]
+    assert sorted([span["name"] for span in trace["spans"]] for trace in traces) == sorted(
+        [[ours], ["agent", ours], *([name] for name in theirs)]
+    )
+    assert [trace["spans"][1].get("parent_span_id") for trace in traces if len(trace["spans"]) == 2] == [
+        trace["spans"][0]["span_id"] for trace in traces if len(trace["spans"]) == 2
+    ]
 
 
 class _Kept(InMemorySpanExporter):

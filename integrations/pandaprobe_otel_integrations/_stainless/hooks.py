@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 
 from pandaprobe_otel_integrations._background_work import BEGUN
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
 from pandaprobe_otel_integrations._http.late_call import LateCall
 from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
-from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._llm_span import around_repetition, is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._server_attributes import Places
@@ -60,7 +60,15 @@ class StainlessHooks:
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
         context = get_current()
-        call = self._call(client, args, kwargs, context)
+        around = around_repetition(context) if context else None
+        if around is None:
+            call = self._call(client, args, kwargs, context)
+        else:
+            before = attach(around)  # some tracers ask the current context whether to record
+            try:
+                call = self._call(client, args, kwargs, around)
+            finally:
+                detach(before)
         if call is not None:
             return call, call.context(context)
         # This is a request inside another one, for example from an event hook; its response does not belong to the

@@ -36,6 +36,7 @@ class AnthropicInstrumentor(StainlessIntegration):
     library = "anthropic"
     requirements = ("anthropic >= 0.27",)
     hooked_modules = ("anthropic._base_client", tool_runner.MODULE)
+    repeated_by = ("logfire.anthropic",)
     rivals = (
         Rival(
             vendor="OpenInference",

@@ -27,6 +27,7 @@ class OpenAIInstrumentor(StainlessIntegration):
     library = "openai"
     requirements = ("openai >= 1.6",)
     hooked_modules = ("openai._base_client", tool_runner.MODULE, *sockets.MODULES)
+    repeated_by = ("logfire.openai",)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.openai", class_name="OpenAIInstrumentor"),

@@ -62,6 +62,7 @@ class OpenAIAgentsInstrumentor(Integration):
     library = "openai_agents"
     requirements = ("openai-agents >= 0.17.4",)
     hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
+    repeated_by = ("logfire.openai_agents",)
     rivals = (
         Rival(
             vendor="OpenInference",

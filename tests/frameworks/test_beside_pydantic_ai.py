@@ -1,0 +1,50 @@
+"""Other vendors' libraries beside ours: one span for each call, its tokens once, and no trace more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework_cases import run_beside_another_vendor
+from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from weather_model import weather_model
+
+TRACES = {"openai": 3, "anthropic": 4, "openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
+"""The number of traces of each library's calls (`beside_pydantic_ai_rival.py`)."""
+TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize(
+    ("vendor", "library"),
+    [
+        ("logfire", "openai"),
+        ("logfire", "anthropic"),
+        ("logfire", "openai_agents"),
+        ("logfire", "pydantic_ai"),
+        ("openinference", "openai"),
+        ("openllmetry", "openai"),
+        ("opentelemetry", "openai"),
+        ("opentelemetry", "anthropic"),
+    ],
+)
+def test_each_call_is_recorded_once(
+    vendor: str, library: str, first: str, model: Callable[[Script], ScriptedEndpoint], tmp_path: Path
+) -> None:
+    """Whichever was set up first, each call is one span with its tokens, and each run one trace."""
+    endpoint, path = model(weather_model), tmp_path / "traces.jsonl"
+    run_beside_another_vendor("beside_pydantic_ai", vendor, library, first, endpoint.url, path)
+    traces = [json.loads(line) for line in path.read_text().splitlines()]
+    spans = [span for trace in traces for span in trace["spans"]]
+    assert len(traces) == TRACES[library], [trace["name"] for trace in traces]
+    calls = [span for span in spans if span["kind"] == "LLM"]
+    assert len(calls) == len(endpoint.exchanges), [(span["name"], span["metadata"].get("scope")) for span in calls]
+    assert [span["status"] for span in calls] == ["OK"] * len(calls)
+    counted = [span["token_usage"]["total_tokens"] for span in spans if span.get("token_usage")]
+    assert counted == [each.usage.prompt_tokens + each.usage.completion_tokens for each in endpoint.exchanges]
+    assert len([span for span in spans if span["kind"] == "TOOL"]) == TOOLS.get(library, 0)
+    ids = {span["span_id"] for span in spans}
+    assert [span["name"] for span in spans if span.get("parent_span_id") and span["parent_span_id"] not in ids] == []
