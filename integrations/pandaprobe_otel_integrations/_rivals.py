@@ -19,14 +19,13 @@ _logger = logging.getLogger("pandaprobe_otel.integrations")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """Another vendor's instrumentor class, by its module, which is never imported for this check.
-
-    The names of its instrumentation scopes start with the name of the module.
-    """
+    """Another vendor's instrumentor class, by its module, which is never imported for this check."""
 
     vendor: str
     module: str
     class_name: str
+    scope: str = ""
+    """Start of the names of its instrumentation scopes; empty if they start with the name of the module."""
 
     def is_active(self) -> bool:
         """Return whether the rival has instrumented the library.
@@ -40,6 +39,24 @@ class Rival:
         """The singleton; None if it does not exist yet."""
         module = sys.modules.get(self.module)
         return getattr(getattr(module, self.class_name, None), "_instance", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LangfuseModule(Rival):
+    """A module of Langfuse's SDK that records calls as soon as it is imported, if a client of Langfuse is enabled."""
+
+    vendor: str = "Langfuse"
+    class_name: str = ""
+    scope: str = "langfuse-sdk"
+
+    def is_active(self) -> bool:
+        """Return whether the module is imported and a client makes spans."""
+        kept: Any = sys.modules.get("langfuse._client.resource_manager")
+        clients: Any = getattr(getattr(kept, "LangfuseResourceManager", None), "_instances", None)
+        if self.module not in sys.modules or not isinstance(clients, dict):
+            return False
+        each: Any
+        return any(getattr(each, "tracing_enabled", False) for each in tuple(clients.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +112,8 @@ def _receivers(rival: Rival, tracer: Tracer) -> tuple[Any, ...]:
 
 
 def _names(rival: Rival) -> Callable[[str], bool]:
-    return lambda scope: scope == rival.module or scope.startswith(f"{rival.module}.")
+    own = rival.scope or rival.module
+    return lambda scope: scope == own or scope.startswith(f"{own}.")
 
 
 def _receiver(tracer: Any) -> Any:

@@ -21,6 +21,8 @@ TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
 @pytest.mark.parametrize(
     ("vendor", "library"),
     [
+        ("langfuse", "openai"),
+        ("langfuse", "langchain"),
         ("logfire", "openai"),
         ("logfire", "anthropic"),
         ("logfire", "openai_agents"),

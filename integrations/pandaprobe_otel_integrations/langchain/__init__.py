@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,10 +11,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.capture.tracers import state
+from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import LangfuseModule, Rival, Watch
 
 from .answered_tools import TOOLS, hook_tools
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
@@ -32,6 +34,9 @@ __all__ = [
     "LangGraphCallbackHandler",
 ]
 _RETRIEVERS: Final = "langchain_core.retrievers"
+_MANAGERS: Final = "langchain_core.callbacks.manager"
+_LANGFUSE: Final = LangfuseModule(module="langfuse.langchain.CallbackHandler")
+"""Its handler records only the runs that the app gives it to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class LangChainInstrumentor(Integration):
         "langchain_core.tracers.context",
         "langgraph._internal._runnable",
         _RETRIEVERS,
+        _MANAGERS,
         TOOLS,
     )
     rivals = (
@@ -84,6 +90,9 @@ class LangChainInstrumentor(Integration):
         LangSmithTracing(vendor="LangSmith", module="langsmith", class_name=""),
     )
 
+    _claiming: Any = None
+    """The handler that only keeps the clients below from recording the model calls of a run."""
+
     def recorder(self) -> Recorder:
         """Return the recorder for a handler that the app has made itself, even if LangChain is not instrumented."""
         return self._recorder if self._open else self._make_recorder(state.chosen, None)
@@ -92,6 +101,8 @@ class LangChainInstrumentor(Integration):
         if module.__name__ == _RETRIEVERS:
             yield patch(module.BaseRetriever, "invoke", retrieving)
             yield patch(module.BaseRetriever, "ainvoke", retrieving_async)
+        elif module.__name__ == _MANAGERS:
+            yield patch(module, "_configure", self._configuring)
         elif module.__name__ == TOOLS:
             yield from hook_tools(module)
         elif hasattr(module, SETTER):
@@ -101,15 +112,33 @@ class LangChainInstrumentor(Integration):
 
     def _register(self, module: ModuleType) -> Undoable:
         base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
-        handler: Any = type("PandaProbeCallbackHandler", (RunCallbacks, base), {})(
-            lambda: self._recorder if self._open else None, claims_only=self._leaves_it_to_others
-        )
+        kind: Any = type("PandaProbeCallbackHandler", (RunCallbacks, base), {})
+        handler = kind(lambda: self._recorder if self._open else None, claims_only=self._leaves_it_to_others)
+        self._claiming = kind(lambda: self._recorder if self._open else None, claims_only=lambda: True)
         # The variable's default applies in every thread and task. The class keeps our handler from being added to runs
         # that already have one of ours.
         variable: ContextVar[Any] = ContextVar("pandaprobe_langchain_handler", default=handler)
         module.register_configure_hook(variable, inheritable=True, handle_class=RunCallbacks)
         hooks = module._configure_hooks  # pyright: ignore[reportPrivateUsage]
         return _Registration(hooks=hooks, entry=hooks[-1])
+
+    def _configuring(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the function that gathers a run's handlers: the runs of Langfuse's handler are left to it."""
+        manager = wrapped(*args, **kwargs)
+        if _LANGFUSE.module in sys.modules and self._open and not self._beside_others:
+            guarded(self._leave_to_langfuse, manager)
+        return manager
+
+    def _leave_to_langfuse(self, manager: Any) -> None:
+        kind = getattr(sys.modules[_LANGFUSE.module], "LangchainCallbackHandler", ())
+        if not any(isinstance(each, kind) for each in manager.handlers):
+            return
+        if Watch(rivals=(_LANGFUSE,), tracer=self._recorder.tracer).active() is None:
+            return
+        for handler in [each for each in manager.handlers if isinstance(each, RunCallbacks)]:
+            if handler is not self._claiming:
+                manager.remove_handler(handler)
+                manager.add_handler(self._claiming, inherit=True)
 
     def _leaves_it_to_others(self) -> bool:
         return self._active_rival() is not None
