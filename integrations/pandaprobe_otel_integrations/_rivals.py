@@ -52,11 +52,10 @@ class LangfuseModule(Rival):
     def is_active(self) -> bool:
         """Return whether the module is imported and a client makes spans."""
         kept: Any = sys.modules.get("langfuse._client.resource_manager")
-        clients: Any = getattr(getattr(kept, "LangfuseResourceManager", None), "_instances", None)
-        if self.module not in sys.modules or not isinstance(clients, dict):
-            return False
-        each: Any
-        return any(getattr(each, "tracing_enabled", False) for each in tuple(clients.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        clients: dict[str, Any] = getattr(getattr(kept, "LangfuseResourceManager", None), "_instances", {})
+        return self.module in sys.modules and any(
+            getattr(each, "tracing_enabled", False) for each in tuple(clients.values())
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -115,7 +115,11 @@ def _rivals(name: str) -> list[str]:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
     about = "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
-    return [f"## Alongside others\n\n{about}\n\n{listed}"]
+    beside = getattr(_instrumentor(name), "repeated_by", ())
+    return [
+        f"## Alongside others\n\n{about}\n\n{listed}",
+        *(f"Our integration stays enabled beside `{each}`, whose spans PandaProbe leaves out." for each in beside),
+    ]
 
 
 def _official(name: str) -> list[str]:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 import wrapt
@@ -25,6 +26,7 @@ from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel.registry import INTEGRATIONS, instrument, instrumented, uninstrument
+from pandaprobe_otel_integrations.anthropic import AnthropicInstrumentor
 from pandaprobe_otel_integrations.langchain import langsmith
 from pandaprobe_otel_integrations.langchain.langsmith import LangSmithTracing
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
@@ -60,15 +62,13 @@ def _active(rival: Any) -> Iterator[None]:
     module: Any = ModuleType(rival.module)
     _Active._instance = _Active()
     setattr(module, rival.class_name, _Active)
-    before = sys.modules.get(rival.module)
-    sys.modules[rival.module] = module
-    try:
+    clients: Any = ModuleType("langfuse._client.resource_manager")
+    clients.LangfuseResourceManager = SimpleNamespace(_instances={"pk": SimpleNamespace(tracing_enabled=True)})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, rival.module, module)
+        if rival.vendor == "Langfuse":
+            patched.setitem(sys.modules, clients.__name__, clients)
         yield
-    finally:
-        if before is None:
-            del sys.modules[rival.module]
-        else:
-            sys.modules[rival.module] = before
 
 
 @pytest.mark.parametrize(("adapter", "rival", "first"), [*_rivals()])
@@ -307,6 +307,72 @@ def test_repetitions_are_left_out(first: str, server: ProviderServer, tmp_path: 
     assert [trace["spans"][1].get("parent_span_id") for trace in traces if len(trace["spans"]) == 2] == [
         trace["spans"][0]["span_id"] for trace in traces if len(trace["spans"]) == 2
     ]
+
+
+ANTHROPIC = FIRST["anthropic"]
+OF_ANTHROPIC = AnthropicInstrumentor.rivals[1]
+
+
+class _AnthropicVendor(BaseInstrumentor):
+    """A vendor that does not make its span current, as OpenLLMetry's."""
+
+    _instance: Any = None
+
+    def instrumentation_dependencies(self) -> list[str]:
+        return []
+
+    def _instrument(self, **kwargs: Any) -> None:
+        tracer = get_tracer(OF_ANTHROPIC.module, tracer_provider=kwargs["tracer_provider"])
+
+        def create(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": kwargs["model"]}
+            span = tracer.start_span("theirs", attributes=asked)
+            try:
+                return wrapped(*args, **kwargs)
+            finally:
+                span.end()
+
+        wrapt.wrap_function_wrapper("anthropic.resources.messages", "Messages.create", create)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        unwrap(anthropic.resources.messages.Messages, "create")
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_the_clients_own_span_is_part_of_the_vendors(first: str, server: ProviderServer, tmp_path: Path) -> None:
+    """While a vendor records a client that makes spans itself, each call is one span, in one trace."""
+    server.replies(READ.reply(ANTHROPIC, False))
+    path, provider = tmp_path / "traces.jsonl", TracerProvider(shutdown_on_exit=False)
+    processor = PandaProbeSpanProcessor(local=path)
+    provider.add_span_processor(processor)
+    vendor, module = _AnthropicVendor(), ModuleType(OF_ANTHROPIC.module)
+    module.AnthropicInstrumentor = _AnthropicVendor  # type: ignore[attr-defined]
+    tools = (
+        {"tracer_provider": provider},
+        {"tracer_provider": provider, "skip_dep_check": True},
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("anthropic._tracing.trace.get_tracer_provider", lambda: provider)
+        patched.setattr("pandaprobe_otel_integrations.anthropic.get_tracer_provider", lambda: provider)
+        if first == "theirs":
+            patched.setitem(sys.modules, OF_ANTHROPIC.module, module)
+            vendor.instrument(**tools[1])
+        instrument("anthropic", **tools[0])
+        if first == "ours":
+            patched.setitem(sys.modules, OF_ANTHROPIC.module, module)
+            wrapt.importer.notify_module_loaded(module)
+            vendor.instrument(**tools[1])
+        try:
+            with ANTHROPIC.client(server.url, 20.0) as client:
+                for _ in range(2):
+                    ANTHROPIC.calls["plain"](client, Sighting())
+        finally:
+            vendor.uninstrument()
+            uninstrument("anthropic")
+    assert processor.force_flush(60_000)
+    traces = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [[span["name"] for span in trace["spans"]] for trace in traces] == [["theirs"]] * 2
+    assert all(trace["spans"][0]["token_usage"] for trace in traces)
 
 
 class _Kept(InMemorySpanExporter):

@@ -11,13 +11,14 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerP
 
 from pandaprobe_otel_integrations._http.call import call_in
 from pandaprobe_otel_integrations._llm_span import is_claimed
-from pandaprobe_otel_integrations._patching import Patch, replace
+from pandaprobe_otel_integrations._patching import Patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
 from . import tool_runner
 from .api import AnthropicApi
 from .span_stand_in import STANDING_IN
+from .vendor_calls import below_vendors_span, watch_calls
 
 __all__ = ["AnthropicInstrumentor"]
 
@@ -56,6 +57,15 @@ class AnthropicInstrumentor(StainlessIntegration):
     )
     api = AnthropicApi()
 
+    def _instrument(self, **kwargs: Any) -> None:
+        super()._instrument(**kwargs)
+        for rival in self.rivals:
+            when_imported(rival.module, self._watch_vendor)
+
+    def _watch_vendor(self, module: ModuleType) -> None:
+        if self._open:
+            watch_calls(self._tracer_provider or get_tracer_provider(), [rival.module for rival in self.rivals])
+
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         if module.__name__ == tool_runner.MODULE:
             hooks = tool_runner.ToolRunnerHooks(self._recorder, self._lets_through, self._makes_spans)
@@ -74,7 +84,10 @@ class AnthropicInstrumentor(StainlessIntegration):
                     return own.__get__(client) and STANDING_IN
                 if _records_nothing(client):
                     return None
-            return own.__get__(client)
+            made = own.__get__(client)
+            if made is None or self._active_rival() is None or not self._shares_provider(client):
+                return made
+            return below_vendors_span(made)
 
         return tracer
 
