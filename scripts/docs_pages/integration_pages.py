@@ -34,11 +34,10 @@ print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped
 ```
 
 One model call is one span, even if a framework calls a client that is recorded as well. While another vendor's
-instrumentation of a library is active, our integration is disabled, and PandaProbe gets the other vendor's spans. Beside
-Logfire, our integrations stay enabled, and PandaProbe leaves Logfire's spans of the same calls out.
-Spans in OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the
-same traces ([the tested instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each
-library.
+instrumentation of a library is active, our integration is disabled, and PandaProbe gets the other vendor's spans.
+Beside Logfire, our integrations stay enabled, and PandaProbe leaves Logfire's spans of the same calls out. Spans in
+OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
+([the tested instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each library.
 
 [Agent frameworks](frameworks.md) have a separate page. For a library that is not listed, use
 [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
