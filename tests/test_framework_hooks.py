@@ -14,7 +14,9 @@ import pytest
 
 from framework_hooks import FRAMEWORKS, hooks, plants
 
-LIBRARIES: Final = sorted({path.stem for path in FRAMEWORKS.glob("environments/*.toml")} - {"beside_crewai"})
+LIBRARIES: Final = sorted(
+    path.stem for path in FRAMEWORKS.glob("environments/*.toml") if not path.stem.startswith("beside_")
+)
 
 WITHOUT_CONTENT: Final = {
     "agent_framework": {"get_tracer"},
@@ -30,7 +32,7 @@ WITHOUT_CONTENT: Final = {
     },
     "dspy": {"Settings.get", "finalize"},
     "google_adk": {"FunctionTool.run_async"},
-    "langchain": {"BaseTool.run", "BaseTool.arun", "<SETTER>", "on_llm_new_token", "on_stream_event"},
+    "langchain": {"_configure", "BaseTool.run", "BaseTool.arun", "<SETTER>", "on_llm_new_token", "on_stream_event"},
     "llama_index": {"FunctionTool.call", "FunctionTool.acall"},
     "mcp": {"completion/complete"},
     "openai_agents": {
