@@ -360,7 +360,7 @@ def test_the_clients_own_span_is_part_of_the_vendors(first: str, server: Provide
         instrument("anthropic", **tools[0])
         if first == "ours":
             patched.setitem(sys.modules, OF_ANTHROPIC.module, module)
-            wrapt.importer.notify_module_loaded(module)
+            importlib.import_module("wrapt.importer").notify_module_loaded(module)
             vendor.instrument(**tools[1])
         try:
             with ANTHROPIC.client(server.url, 20.0) as client:
