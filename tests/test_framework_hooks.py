@@ -19,7 +19,7 @@ LIBRARIES: Final = sorted(
 )
 
 WITHOUT_CONTENT: Final = {
-    "agent_framework": {"get_tracer"},
+    "agent_framework": {"get_tracer", "_start_streaming_span"},
     "autogen": {"trace_create_agent_span"},
     "claude_agent_sdk": {"Query.close"},
     "crewai": {
