@@ -7,6 +7,7 @@ Each vendor needs a new process, since most of them cannot be removed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def set_up_theirs(vendor: str, library: str) -> None:
         import langfuse
 
         langfuse.get_client()
-    else:
+    elif vendor != "nobody":
         module, _, name = INSTRUMENTORS[vendor, library].partition(":")
         getattr(import_module(module), name)().instrument()
 
@@ -110,7 +111,7 @@ def pydantic_ai_calls(vendor: str, url: str) -> None:
 
 
 def langchain_calls(vendor: str, url: str) -> None:
-    """Run an agent with a tool."""
+    """Run an agent with a tool three times: with the vendor's handler in two ways, and without it."""
     from langchain.agents import create_agent
     from langchain_openai import ChatOpenAI
 
@@ -120,8 +121,11 @@ def langchain_calls(vendor: str, url: str) -> None:
 
         config = {"callbacks": [CallbackHandler()]}
     model = ChatOpenAI(model="gpt-5-mini", base_url=f"{url}/v1", api_key="any")
-    create_agent(model, [weather], name="forecaster").invoke({"messages": [("user", ABOUT_WEATHER)]}, config)
-    create_agent(model, [weather], name="forecaster").invoke({"messages": [("user", ABOUT_WEATHER)]})
+    agent: Any = create_agent(model, [weather], name="forecaster")
+    asked = {"messages": [("user", ABOUT_WEATHER)]}
+    agent.invoke(asked, config)
+    asyncio.run(agent.ainvoke(asked, config))
+    agent.invoke(asked)
 
 
 CALLS: dict[str, Callable[[str, str], None]] = {

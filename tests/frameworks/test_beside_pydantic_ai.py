@@ -12,9 +12,9 @@ from framework_cases import run_beside_another_vendor
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from weather_model import weather_model
 
-TRACES = {"openai": 3, "anthropic": 4, "openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
+TRACES = {"openai": 3, "anthropic": 4, "openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
 """The number of traces of each library's calls (`beside_pydantic_ai_rival.py`)."""
-TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
+TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
@@ -27,6 +27,7 @@ TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 2}
         ("logfire", "anthropic"),
         ("logfire", "openai_agents"),
         ("logfire", "pydantic_ai"),
+        ("nobody", "pydantic_ai"),
         ("openinference", "openai"),
         ("openinference", "anthropic"),
         ("openllmetry", "openai"),
