@@ -49,16 +49,18 @@ assert handle.flush(60)
 if {forks} and os.fork():
     os.wait(); handle.shutdown()
     os._exit(0)
-open_ones = []
+files, pairs = [], []
 for round in range(2):
     one(f"waiting {{round}}")
-    open_ones.append(close_and_open(round))
+    for each in [*files, *(end for pair in pairs for end in pair)]:
+        each.close()
+    files, pairs = close_and_open(round)
     for n in range(3):
         one(f"after {{round}} {{n}}")
         assert handle.flush(60)
-        check(*open_ones[-1])
+        check(files, pairs)
 handle.shutdown()
-check(*open_ones[-1])
+check(files, pairs)
 counts = handle.status()
 assert counts.spans_delivered == counts.spans_ended and not counts.spans_dropped, counts
 """
