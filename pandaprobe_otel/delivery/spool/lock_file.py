@@ -10,10 +10,16 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from pandaprobe_otel.process.descriptors import Descriptor
+
+
+_TRIES: Final = 20
+_PAUSE_S: Final = 0.01
 
 
 def open_plain(path: Path, flags: int) -> int:
@@ -96,10 +102,12 @@ class LockFile:
 
     def hold_again(self) -> None:
         """Take the lock again after the app has closed its descriptor. Raises TakenOverError and other OSErrors."""
-        again = self.take(self.path)
-        if again is None:
-            raise TakenOverError("another process has taken it over")
-        self._file = again._file
+        for _ in range(_TRIES):
+            if (again := self.take(self.path)) is not None:
+                self._file = again._file
+                return
+            time.sleep(_PAUSE_S)  # while the app closes a range, the kernel releases locks only at the end of it
+        raise TakenOverError("another process has taken it over")
 
     def note(self, text: bytes) -> None:
         """Write a note about the holder, for people who inspect the directory. A failure does not matter."""
