@@ -17,7 +17,6 @@ from typing import Final
 
 from pandaprobe_otel.process.descriptors import Descriptor
 
-
 _TRIES: Final = 20
 _PAUSE_S: Final = 0.01
 
