@@ -32,7 +32,7 @@ _LINES: Final = {
     "overload": "Traces are left out: for minutes, more have arrived than PandaProbe's limit allows. Errors, slow "
     "traces and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
     "repaired": "PandaProbe refused part of trace {request.name!r} ({words}). It is sent without that part.",
-    "too_large": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes: traces are sent in parts of "
+    "split": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes: traces are sent in parts of "
     "{cap} bytes, and larger single values are cut.",
     "trace_lost": "PandaProbe accepted trace {request.trace_id} but does not have it after {after_s:.0f} s; its later "
     "spans are dropped.",
@@ -48,8 +48,10 @@ _ERROR_LINES: Final = {
     "no_key": "PandaProbe at {endpoint} requires an API key and got none: set PANDAPROBE_API_KEY. {waiting}",
     "fault": "Delivery of a trace failed inside pandaprobe-otel ({error}); please report this. The trace is dropped.",
     "stumbled": "Delivery failed inside pandaprobe-otel ({error}); please report this. {waiting}",
-    "refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. Its {request.span_count} spans are "
-    "dropped.",
+    "refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. Its {spans} spans are dropped.",
+    "too_large": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes ({words}), and "
+    "{request.name!r} is not made smaller. Its {spans} spans are dropped. Raise the proxy's bound (nginx: "
+    "client_max_body_size).",
     "score_refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. The score {request.name!r} is "
     "dropped.",
 }

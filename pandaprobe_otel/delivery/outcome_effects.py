@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import orjson
@@ -31,6 +31,8 @@ FINISH_AFTER_DOUBT_S: Final = 10.0
 """Delay of a trace's end after a doubtful create: two copies of a create may be applied in any order."""
 MISSING_AFTER_S: Final = 300.0
 POISON_AFTER_ERRORS: Final = 5
+_ENDS_OF_CONNECTIONS: Final = frozenset({401, 408})
+"""Statuses with which servers end idle connections. Those from 500 on leave the outcome open in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class OutcomeEffects:
                 return
             if attempt.lease is not None:
                 self._bucket.release(attempt.lease, now, answered=isinstance(outcome, Answer))
-            verdict = judge(outcome)
+            verdict = _judged(outcome, attempt)
             is_delivered = verdict.kind is VerdictKind.DELIVERED
             self._ledger.answered(verdict.kind)
             if self.blockage.may_block or not is_delivered:
@@ -271,7 +273,7 @@ class OutcomeEffects:
             self._give_up(job, "too_large", verdict, now)
             return
         body_cap = self._admission.too_large(size)
-        self._notices.report("too_large", size=size, cap=body_cap)
+        self._notices.report("split", size=size, cap=body_cap)
         self.outbox.replace(job, fit(job.request, body_cap), now)
 
     def _not_there_yet(self, job: Job, now: float) -> None:
@@ -313,11 +315,17 @@ class OutcomeEffects:
 
     def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
         self._has_cost_spans = True
-        self.outbox.refused(job, verdict.message)
-        self._drop(job, reason, now)
-        line = "score_refused" if job.request.step is Step.SCORE else "refused"
-        words = verdict.message
-        self._notices.report(line, cause=f"{reason}: {words[:60]}", request=job.request, words=words)
+        words, size = verdict.message, len(job.request.body())
+        given_up = [job]
+        if job.request.step is Step.CREATE:  # without it, the server has no trace for its other parts
+            given_up = [each for each in self.outbox.with_it(job) if each is job or not each.request.is_remote]
+        spans = sum(each.request.span_count for each in given_up)
+        for each in given_up:
+            self.outbox.refused(each, words)
+            self._drop(each, reason, now)
+        line = "score_refused" if job.request.step is Step.SCORE else reason
+        cause = f"{reason}: {words[:60]}"
+        self._notices.report(line, cause=cause, request=job.request, words=words, spans=spans, size=size)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._admission.count_dropped(job.request, reason)
@@ -327,6 +335,18 @@ class OutcomeEffects:
 
     def _backoff(self, job: Job) -> float:
         return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))
+
+
+def _judged(outcome: Outcome, attempt: Attempt) -> Verdict:
+    """Return the verdict; for a create, a refusal that may be the end of an idle connection leaves the outcome unknown.
+
+    The trace is looked up before it is posted again. The look-up has a connection of its own, so its answer counts.
+    """
+    verdict = judge(outcome)
+    is_create = attempt.job.request.step is Step.CREATE and not attempt.is_check
+    if is_create and isinstance(outcome, Answer) and not outcome.is_first and outcome.status in _ENDS_OF_CONNECTIONS:
+        return replace(verdict, kind=VerdictKind.UNKNOWN)
+    return verdict
 
 
 def _may_be_done(verdict: Verdict) -> bool:

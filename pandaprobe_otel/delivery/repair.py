@@ -30,7 +30,7 @@ _TRACE_OPTIONAL: Final = frozenset(
     {"status", "input", "output", "metadata", "ended_at", "session_id", "user_id", "tags", "environment", "release"}
 )
 
-SMALLEST_CAP: Final = 64 * 1024
+SMALLEST_CAP: Final = 16 * 1024
 """Bytes below which a body is not made smaller, because a refusal is not about its size."""
 _CUT_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +48,7 @@ class HttpTransport:
 
     def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
+        opening = _Opening(request)
         try:
             with loading():
                 from pandaprobe_otel.transport import httpx_outcomes
@@ -61,10 +62,11 @@ class HttpTransport:
                     content=request.body,
                     headers=self._headers,
                     timeout=httpx_outcomes.timeout(request),
-                    extensions={"trace": partial(_check_in_time, request)},
+                    extensions={"trace": opening.step},
                 )
                 with asked as response:
-                    return httpx_outcomes.answer_of(response, _read(response, request, deadline))
+                    answer = httpx_outcomes.answer_of(response, _read(response, request, deadline))
+                    return replace(answer, is_first=opening.is_first)
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         except httpx_outcomes.FAILURES as error:
@@ -118,7 +120,17 @@ def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
     return bytes(body)
 
 
-def _check_in_time(request: Request, event: str, info: object) -> None:
-    """Raise before the headers are sent if no time is left. httpcore calls this at each of its steps."""
-    if event.endswith("send_request_headers.started") and request.time_left_s() <= 0:
-        raise _TooLateError
+class _Opening:
+    """Connection of a request, as far as the steps tell that httpcore reports."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.is_first = False
+        """True if a connection was opened for this request."""
+
+    def step(self, event: str, info: object) -> None:
+        """Note an opened connection, and raise before the headers are sent if no time is left."""
+        if event.startswith("connection.connect"):
+            self.is_first = True
+        if event.endswith("send_request_headers.started") and self._request.time_left_s() <= 0:
+            raise _TooLateError

@@ -57,6 +57,7 @@ class Connection:
         self._reading = _Reading()
         self.is_reusable = True
         """True if the connection may carry another request."""
+        self._is_first = True
         self.idle_since = time.monotonic()
 
     @classmethod
@@ -127,7 +128,9 @@ class Connection:
             reading.feed(data)
         self.is_reusable = self.is_reusable and reading.may_go_on
         self.idle_since = time.monotonic()
-        answer = Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
+        body, is_first = b"".join(reading.body), self._is_first
+        answer = Answer(status=reading.status, body=body, headers=reading.headers, is_first=is_first)
+        self._is_first = False
         reading.body = []  # while the connection is idle, it holds no answer
         return answer
 

@@ -41,6 +41,9 @@ class Answer:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_first: bool = True
+    """False if its connection had carried another request. Then a server that ends idle connections with an answer may
+    have written this one before it read the request (RFC 9110, 15.5.9)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

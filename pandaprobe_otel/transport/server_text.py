@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome
 
 SHOWN: Final = "[redacted]"
 _SECRET_HEADERS: Final = ("x-api-key", "authorization")
@@ -86,8 +86,8 @@ class Redaction:
             return replace(outcome, reason=self.without(outcome.reason))
         if 200 <= outcome.status < 300 and not is_page(outcome.body):
             return outcome
-        return Answer(
-            status=outcome.status,
+        return replace(
+            outcome,
             body=self.without(outcome.body[:_KEPT].decode("latin-1")).encode("latin-1"),
             headers={name: self.without(value) for name, value in outcome.headers.items()},
         )

@@ -99,7 +99,8 @@ class SocketTransport:
             outcome = NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
         except (OSError, NotHttpError, ValueError) as error:
             outcome = NoAnswer(reason=describe(error), may_have_arrived=True)
-        if isinstance(outcome, Answer) and connection.is_reusable:
+        # Another answer may have been written before the request was read, and so be followed by the request's own.
+        if isinstance(outcome, Answer) and connection.is_reusable and 200 <= outcome.status < 300:
             self._idle.append(connection)
         else:
             connection.hang_up()

@@ -18,6 +18,7 @@ from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Process, Server, World, trace_request
+from spans import CHAT
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -178,6 +179,35 @@ def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> Non
         refused = [entry for entry in server.log if entry.status == 413]
         assert len(refused) <= 3  # the bound is learned from a refusal and remembered
         assert app.is_balanced
+
+
+@pytest.mark.parametrize("spans", [1, 50])
+def test_a_trace_comes_through_a_proxy_with_a_bound_of_20_kb(spans: int) -> None:
+    """Behind a proxy with a bound of 20 kB, every span arrives, and larger values are cut."""
+    with StrictPandaProbe(max_body=20_000) as server, traced_app(server.url) as app:
+        with app.tracer.start_as_current_span("root", attributes={**CHAT, "gen_ai.input.messages": "r" * 30_000}):
+            for _ in range(spans - 1):
+                app.trace("chat", **{"gen_ai.input.messages": "c" * 2_000})
+        assert app.flush()
+
+        assert (app.status().spans_pending, app.status().spans_dropped) == (0, {})
+        assert [len(trace.spans) for trace in server.traces.values()] == [spans]
+
+
+@pytest.mark.parametrize("spans", [1, 50])
+def test_a_trace_that_no_cut_makes_small_enough_is_counted_whole(spans: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A trace that stays larger than a proxy's bound is dropped at once, and the log line counts all its spans."""
+    with StrictPandaProbe(max_body=200) as server, traced_app(server.url) as app:
+        with app.tracer.start_as_current_span("root", attributes={**CHAT, "gen_ai.input.messages": "r" * 30_000}):
+            for _ in range(spans - 1):
+                app.trace("chat", **{"gen_ai.input.messages": "c" * 2_000})
+        assert app.flush()
+
+        assert (app.status().spans_pending, app.status().spans_dropped) == (0, {"too_large": spans})
+        (line,) = (record.getMessage() for record in caplog.records if "dropped" in record.getMessage())
+        assert f"Its {spans} spans are dropped" in line
+        assert "accepts no body of" in line
+        assert "client_max_body_size" in line
 
 
 MEMORY = """

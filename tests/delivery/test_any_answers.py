@@ -23,6 +23,7 @@ DOUBTFUL: tuple[Outcome, ...] = (
     *(Answer(status=status, body=b"no") for status in (500, 502, 503, 504)),
     NoAnswer(reason="reset", may_have_arrived=True),
     Answer(status=200, body=b"<html><title>Sign in</title></html>"),
+    *(Answer(status=status, body=b"no", is_first=False) for status in (401, 408)),  # written before the request came
 )
 """Answers after which the server may or may not have stored the trace."""
 CLEAR: tuple[Outcome, ...] = (

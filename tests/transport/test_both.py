@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
@@ -16,6 +17,7 @@ from raw_answers import answering
 from strict_pandaprobe import Reply, StrictPandaProbe
 
 Kind = type[SocketTransport] | type[HttpTransport]
+BODY = b'{"trace_id":"a","name":"n","spans":[]}'
 kinds = pytest.mark.parametrize("kind", [SocketTransport, HttpTransport])
 
 
@@ -70,6 +72,20 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) ->
 
     assert isinstance(answer, NoAnswer)
     assert answer.may_have_arrived
+
+
+@kinds
+def test_answers_tell_whether_their_connection_carried_another_request(kind: Kind) -> None:
+    """Only the first answer of a connection is surely about its request."""
+    with StrictPandaProbe() as server:
+        transport = kind(server.url, api_key_headers("sk_pp_x", "shop"))
+        request = Request(method="POST", path="/traces", body=BODY, timeout_s=60.0)
+        answers = [transport.send(request) for _ in range(2)]
+        transport.close()
+        answers.append(transport.send(request))
+        transport.close()
+
+    assert [isinstance(answer, Answer) and answer.is_first for answer in answers] == [True, False, True]
 
 
 @kinds
