@@ -9,6 +9,7 @@ still loads can load nothing more.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -16,6 +17,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Final, Protocol
+
+from pandaprobe_otel.process.background import Alarm, start_thread
+from pandaprobe_otel.process.guard import pass_on
 
 with suppress(RuntimeError):  # the interpreter is shutting down
     # It and `logging` hold locks during a fork, which loading needs. So their hooks must run after ours, which waits
@@ -25,6 +29,8 @@ with suppress(RuntimeError):  # the interpreter is shutting down
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
 _LOOK_AGAIN_S: Final = 0.001
+_LOADS_ORJSON_S: Final = 5.0
+_ORJSON: Final = "orjson"
 
 
 class ForkedWhileLoadingError(ImportError):
@@ -51,6 +57,36 @@ def loading() -> Generator[None]:
     """
     if _is_broken:
         raise ForkedWhileLoadingError
+    if _ORJSON not in sys.modules and threading.get_ident() == threading.main_thread().ident:
+        _load_orjson()
+    with _entered():
+        yield
+
+
+def _load_orjson() -> None:
+    """Import orjson in another thread: if a signal handler raises during its import, it crashes the process.
+
+    An interrupt of this thread ends the wait. It is bounded, because the app may be importing what orjson needs.
+    """
+    alarm = Alarm()
+
+    def load() -> None:
+        try:
+            with _entered(), suppress(ImportError):  # the first module that needs it reports it
+                import_module(_ORJSON)
+        finally:
+            alarm.set()
+
+    try:
+        start_thread(load, "pandaprobe-loader")
+    except RuntimeError as error:  # the interpreter is shutting down
+        pass_on(error)
+        return
+    alarm.wait(_LOADS_ORJSON_S)
+
+
+@contextmanager
+def _entered() -> Generator[None]:
     this = threading.get_ident()
     depth = _loading.get(this, 0)
     try:

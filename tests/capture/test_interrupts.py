@@ -15,6 +15,7 @@ from pandaprobe_otel import agent, start_trace
 from pandaprobe_otel import session as in_session
 from pandaprobe_otel.capture.tracers import use_tracer_provider
 from span_recorder import recording
+from subprocesses import environment, run_python
 
 
 @pytest.fixture
@@ -171,3 +172,36 @@ def test_an_interrupt_in_code_of_the_app_ends_the_span(use: Callable[[object], o
 async def ask(value: object) -> None:
     """Await a decorated coroutine."""
     await answer(value)
+
+
+@pytest.mark.parametrize("module", ["datetime", "uuid"])
+def test_an_interrupt_while_orjson_is_loaded_does_not_crash_the_process(module: str) -> None:
+    """A signal handler that raises while orjson imports a module interrupts the app's call, and the next one works."""
+    code = f"""
+    import signal, sys
+
+    class Stop(BaseException): pass
+
+    def stop(*_): raise Stop
+
+    signal.signal(signal.SIGUSR1, stop)
+    seen = []
+
+    def interrupt(event, args):
+        if event == "import" and args[0] in ("orjson.orjson", {module!r}) and args[0] not in seen:
+            seen.append(args[0])
+            if seen == ["orjson.orjson", {module!r}]:
+                signal.raise_signal(signal.SIGUSR1)
+
+    import pandaprobe_otel
+    sys.modules.pop({module!r}, None)  # else it might be loaded by now
+    sys.addaudithook(interrupt)
+    try:
+        pandaprobe_otel.agent
+    except Stop:
+        print("stopped")
+    print(pandaprobe_otel.agent(lambda: 1)())
+    """
+    result = run_python(code, environment(), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "stopped\n1\n"), result.stderr
