@@ -128,7 +128,7 @@ def _recorded(
     cassette = recorded_in(trace)
     name = options["entry"] or entry_in(trace)
     if name is None:
-        raise click.UsageError("the trace does not name the program: pass --entry MODULE:FUNCTION")
+        raise click.UsageError("the trace names no function below this directory: pass --entry MODULE:FUNCTION")
     entry = load_function(name)
     kept = Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml")
     return kept, cassette, entry, arguments_in(trace, entry) if given is None else given

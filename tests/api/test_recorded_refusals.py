@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from both_clients import Connect, settled
-from pandaprobe_otel.errors import InvalidRequest, QuotaExceeded, RateLimited, ServerError
+from pandaprobe_otel.errors import InvalidRequest, PermissionDenied, QuotaExceeded, RateLimited, ServerError
 from recorded_api import RECORDED_AT, at, recorded, trace_id
 
 
 async def test_an_exhausted_quota(connect: Connect) -> None:
-    """A 429 with `detail` is an exhausted quota: the request is not retried, and reads still work."""
+    """A 429 with `detail`, for a quota or a feature of other plans, is not retried, and reads still work."""
     client = connect(RECORDED_AT)
     with recorded("quota", all_played=False):
         with pytest.raises(QuotaExceeded, match=r"traces limit \(100\) for your HOBBY plan"):
             await settled(client.traces.create(trace_id=trace_id(7), name="trace 7", started_at=at(7), ended_at=at(9)))
-        with pytest.raises(QuotaExceeded, match="Monitoring is not available"):
+        with pytest.raises(PermissionDenied, match="Monitoring is not available"):
             await settled(
                 client.monitors.create(name="m", target_type="TRACE", metrics=["confidence"], cadence="daily")
             )

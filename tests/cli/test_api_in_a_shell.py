@@ -202,6 +202,8 @@ def test_a_run_whose_answer_is_lost(tmp_path: Path) -> None:
     """A request without an answer is not repeated, and the message says that its outcome is unknown."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
+        api.tell("GET /evaluations/session-metrics", [])
+        api.tell("GET /traces", {"items": [], "total": 4, "limit": 1, "offset": 0})
         api.tell("POST /evaluations/trace-runs", RESET)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=api.url, PANDAPROBE_API_KEY=KEY)
         done = run_here("evals", "run", "-m", "coherence", "--all", environment=environment)
@@ -242,6 +244,8 @@ def test_waiting_for_a_run_shows_how_far_it_is(tmp_path: Path) -> None:
     }
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", [{"name": "coherence", "description": "", "category": "trace"}])
+        api.tell("GET /evaluations/session-metrics", [])
+        api.tell("GET /traces", {"items": [], "total": 4, "limit": 1, "offset": 0})
         api.tell("POST /evaluations/trace-runs", Told(status=202, body=run))
         done = {**run, "status": "COMPLETED", "evaluated_count": 4}
         api.tell(f"GET /evaluations/trace-runs/{run['id']}", run, run, run, done)

@@ -68,7 +68,6 @@ def test_values_that_cannot_be_read_are_replaced_by_the_default(
 ) -> None:
     """Each unreadable value is logged once with its variable, and traces are sent with the default."""
     wrong = {
-        "PANDAPROBE_PROJECT_NAME": "a/b",
         "PANDAPROBE_SAMPLE_RATE": "ten",
         "PANDAPROBE_SPANS": "some",
         "PANDAPROBE_SHUTDOWN_TIMEOUT": "soon",

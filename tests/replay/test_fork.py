@@ -270,7 +270,7 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
 
 
 def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace, which names program and arguments, can be forked like a recording; the fork's trace names this trace."""
+    """A trace, which names its arguments, can be forked like a recording; the fork's trace names this trace."""
     forked_shop.shop(**QUESTION)
     assert pandaprobe_otel.flush()
     assert len(shop.received) == 5
@@ -281,7 +281,17 @@ def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeyp
     (tmp_path / "trace.jsonl").write_bytes((tmp_path / "traces.jsonl").read_bytes())
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
 
-    told = run_here("rerun", "trace.jsonl", "--from", "thank > chat big", "--model", "tiny", environment=environment)
+    told = run_here(
+        "rerun",
+        "trace.jsonl",
+        "--entry",
+        "forked_shop:shop",
+        "--from",
+        "thank > chat big",
+        "--model",
+        "tiny",
+        environment=environment,
+    )
 
     assert told.returncode == 0, told.stderr
     assert asked(shop) == [("tiny", "You thank.")]
