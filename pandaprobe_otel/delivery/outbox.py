@@ -265,8 +265,12 @@ class Outbox:
 
     def refused(self, job: Job, words: str) -> None:
         """Keep a refused request with the server's words, if there is a store."""
-        if self._store is not None:
-            self._changes.refused.append((job.request, words))
+        if self._store is None:
+            return
+        request = job.request.opened()
+        if request.is_bare and job.place is not None and (content := self._store.read(job.place)) is not None:
+            request = replace(request, fields=content.fields, spans=content.spans, is_bare=False, closed_spans=0)
+        self._changes.refused.append((request, words))
 
     def remember_cap(self, size: int) -> None:
         """Remember the size of the largest body that the server accepts, for processes that share the store."""

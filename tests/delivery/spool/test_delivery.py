@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
@@ -214,6 +215,23 @@ def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path)
 
     assert store.traces == {create(1).trace_id: 40}
     assert len(store.posted) == 1
+
+
+def test_a_refused_trace_is_kept_with_all_its_parts(tmp_path: Path) -> None:
+    """All spans of a trace whose create is given up are kept as refused requests, also those of later parts."""
+
+    def proxy(request: Request) -> Outcome:
+        return Answer(status=413 if request.method == "POST" else 404, body=b"too large")
+
+    service = Service(tmp_path, proxy)
+    service.put(create(1, spans=40, size=10_000))
+    assert service.flush()
+    counts = service.ledger.read()
+    service.close()
+    letters = [letter.request for letter in DeadLetters(tmp_path).all()]
+
+    assert (counts.pending, counts.dropped) == (0, {"too_large": 40})
+    assert sum(len(request.spans) for request in letters if request) == 40
 
 
 def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
