@@ -22,6 +22,7 @@ def test_a_run_ends_with_the_address_of_its_newest_trace() -> None:
     """In a terminal, the program ends with one line: the URL that `trace_url()` returned inside the trace."""
     program = f"""{SET_UP}
 one("first")
+pandaprobe_otel.flush()
 with tracer.start_as_current_span("second", attributes=CHAT):
     print("inside:", pandaprobe_otel.trace_url())
 assert pandaprobe_otel.trace_url() is None

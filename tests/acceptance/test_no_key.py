@@ -61,7 +61,7 @@ def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
     refused = [line for line in result.stderr.splitlines() if "API key" in line]
     assert result.stdout == "False\n"
     assert len(refused) == 1
-    assert "none is set: set PANDAPROBE_API_KEY" in refused[0]
+    assert "got none: set PANDAPROBE_API_KEY" in refused[0]
     assert "revoked" not in result.stderr
 
 

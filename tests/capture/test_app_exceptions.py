@@ -191,6 +191,8 @@ def test_an_exception_of_any_class_reaches_the_app(recorder: SpanRecorder, error
     assert all(each.end_time for each in recorder.spans)
 
 
+@pytest.mark.outer
+@pytest.mark.exhaustive  # at some instants, which no test can choose, it strikes where it looks like a fault
 @pytest.mark.parametrize("use", [call, set_input])
 def test_an_exception_thrown_in_by_another_thread_reaches_the_app(
     recorder: SpanRecorder, use: Callable[[], None]

@@ -80,7 +80,7 @@ def _refused(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatc
     errors = [{"field": "name", "message": "Field required"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
     parcel = OutgoingRequest(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}", b"{}")), name="answer")
-    Notices(lambda: 0.0).report("refused", request=parcel, words=verdict.message)
+    Notices(lambda: 0.0).report("refused", request=parcel, words=verdict.message, spans=2)
     return log.text
 
 

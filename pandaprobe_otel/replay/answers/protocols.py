@@ -133,8 +133,7 @@ _BY_PROVIDER: Final[Mapping[str, Protocol]] = {
 def protocol_of(span: Mapping[str, Any]) -> Protocol | None:
     """Return the protocol of an LLM span's call; None if it is not supported."""
     metadata = mapping(span.get("metadata"))
-    api: Any = mapping(metadata.get("attributes")).get("openai.api.type")
-    if api is not None:
+    if (api := metadata.get("api_type")) is not None:
         return _BY_API.get(str(api))
     response_id = str(metadata.get("response_id") or "")
     for prefix, protocol in _BY_ID:
