@@ -44,13 +44,6 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
     assert [recorder.parent_of(span) for span in recorder.spans if span.name == "work"] == ["mapper"] * 3
 
 
-def test_without_it_the_context_is_lost(recorder: SpanRecorder) -> None:
-    """Without the wrapper, a span in a task starts a new trace."""
-    with ThreadPoolExecutor(1) as executor, pp.span("submitter"):
-        executor.submit(work, 1).result()
-    assert recorder.parent_of(recorder.one("work")) is None
-
-
 def test_run_in_executor(recorder: SpanRecorder) -> None:
     """asyncio takes the wrapper as an executor."""
 
