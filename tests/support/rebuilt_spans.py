@@ -66,7 +66,7 @@ def span_of(name: str, *, stream: bool, reason: str, calls: bool, thought: bool)
             "provider": provider,
             "finish_reasons": [reason],
             **({"stream": True} if stream else {}),
-            **({"attributes": {"openai.api.type": api}} if api else {}),
+            **({"api_type": api} if api else {}),
             **({"reasoning_summary": THOUGHT} if thought else {}),
         },
         "started_at": "2026-11-28T11:05:32.000000Z",
