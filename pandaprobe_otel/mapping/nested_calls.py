@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from pandaprobe_otel.mapping.attributes import KIND, PARTIAL
 from pandaprobe_otel.mapping.conservation import Said, unsaid
 from pandaprobe_otel.mapping.dialect_table import CONTEXT_FIELDS, RANKED_FIELDS
@@ -276,5 +274,12 @@ def _merge_numbers(outer: MappedSpan, inner: MappedSpan, rest: dict[str, Any]) -
 
 
 def _richness(value: Any) -> tuple[bool, int]:
-    """Return the sort key of a side: messages are richer than other values, then the longer value."""
-    return bool(_messages(value)), len(orjson.dumps(value, default=str))
+    """Return the sort key of a side: messages are richer than other values, then the one with more text and items."""
+    size, pending = 0, [value]  # without recursion, because values may be nested deeply
+    while pending:
+        inside = pending.pop()
+        kind = type_of(inside)
+        size += len(inside) if kind is str else 1
+        if kind is dict or kind is list:
+            pending += inside.values() if kind is dict else inside
+    return bool(_messages(value)), size

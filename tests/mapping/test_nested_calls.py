@@ -182,3 +182,16 @@ def test_tokens_count_once_and_nothing_is_lost(told: list[dict[str, Any]], shape
         assert sum(prompts) == (70 if any("prompt" in one for one in told) else 0)
     elif len(told) > 2:
         assert len(body["spans"]) == len(told)
+
+
+@pytest.mark.parametrize("odd", [json.dumps([10**30]), "[" * 500 + "]" * 500])
+def test_an_odd_value_of_one_of_two_spans_leaves_the_other_spans_readable(odd: str) -> None:
+    """Two spans of one call become one, even if they differ in a value that JSON encoders refuse."""
+    inner = dataclasses.replace(call(2, 1, **FACTS), attributes={**call(2, 1, **FACTS).attributes, "input.value": odd})
+    inner = dataclasses.replace(
+        inner, attributes={key: item for key, item in inner.attributes.items() if key != "gen_ai.input.messages"}
+    )
+    body = mapped(outer(**FACTS), inner)
+    (span,) = body["spans"]
+    assert span["metadata"]["also_recorded_as"]
+    assert "unreadable" not in body["metadata"]
