@@ -29,6 +29,8 @@ from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
 _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
 _JSON_STARTS: Final = ("[", "{", " ", "\n")
+_MAX_SEARCHES: Final = 256
+"""Number of texts in vain looked for within all others, so that the time stays linear. Further ones are kept."""
 _MIN_CONTAINED: Final = 12
 """Minimum number of characters of a text that may match inside another text; a shorter one, such as "yes", matches as a
 whole.
@@ -131,11 +133,12 @@ def _event(event: EventView) -> dict[str, Any]:
 class Said:
     """Texts and numbers in a span's body."""
 
-    __slots__ = ("_all", "_leaves")
+    __slots__ = ("_all", "_at", "_leaves", "_searches")
 
     def __init__(self, body: dict[str, Any]) -> None:
-        self._leaves: set[Any] = set()
+        self._leaves: dict[Any, None] = {}  # in order
         self._all: str | None = None
+        self._at = self._searches = 0
         self._add(body, 0)
 
     def holds_switch(self, key: str, value: bool) -> bool:
@@ -171,15 +174,26 @@ class Said:
             return False
         if len(text) >= MIN_DATA_URL and " " not in text and self._holds_digest(text):
             return True
-        if self._all is None:
-            self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
-        return text in self._all
+        return self._contain(text)
 
     def holds(self, leaf: Any) -> bool:
         """Return whether the leaf occurs anywhere in the body."""
         if type_of(leaf) is str:
             return self.holds_text("", leaf)
         return leaf in self._leaves or str(leaf) in self._leaves
+
+    def _contain(self, text: str) -> bool:
+        """Return whether a text contains this one. Searches on from the last place, because both come in order."""
+        if self._all is None:
+            self._all = "\0".join(leaf for leaf in self._leaves if type(leaf) is str)
+        if self._searches >= _MAX_SEARCHES:
+            return False
+        at = self._all.find(text, self._at)
+        if at < 0 and (at := self._all.find(text, 0, self._at + len(text) - 1)) < 0:
+            self._searches += 1
+            return False
+        self._at = at
+        return True
 
     def _holds_digest(self, text: str) -> bool:
         digest = digest_of_data_url(text if text.startswith("data:") else f"data:;base64,{text}")
@@ -195,7 +209,7 @@ class Said:
             for item in value if level < _MAX_LEVELS else ():
                 self._add(item, level + 1)
         elif kind in _NUMBERS:
-            self._leaves.add(value)
+            self._leaves[value] = None
 
     def _add_items(self, value: Any, level: int) -> None:
         leaves = self._leaves
@@ -203,9 +217,9 @@ class Said:
             kind = type_of(item)
             if kind is str:
                 text = item.strip()
-                leaves.add(text)
+                leaves[text] = None
                 if len(text) < _MIN_CONTAINED:
-                    leaves.add((key, text))
+                    leaves[(key, text)] = None
                 if item[:1] in _JSON_STARTS:
                     self._add_text(item, level + 1)
             elif kind is dict:
@@ -213,12 +227,12 @@ class Said:
             elif kind is list:
                 self._add(item, level + 1)
             elif item is not None:
-                leaves.add((key, item))
+                leaves[(key, item)] = None
                 if kind is not bool:
-                    leaves.add(item)
+                    leaves[item] = None
 
     def _add_text(self, text: str, level: int) -> None:
-        self._leaves.add(text.strip())
+        self._leaves[text.strip()] = None
         if text[:1] in _JSON_STARTS and level < _MAX_LEVELS:
             inner = decoded(text)
             if inner is not text:
@@ -226,12 +240,18 @@ class Said:
 
 
 def unsaid(said: Said, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the parts of these named values that the body lacks, with the structure around them."""
+    """Return the parts of these named values that the body lacks, with the structure around them, each value once."""
     rest: dict[str, Any] = {}
+    kept: set[str] = set()
     for name, value in items:
         fresh = _fresh(said, value, 0, name)
-        if fresh is not _NOTHING:
-            rest[name] = shown(name, fresh)
+        if fresh is _NOTHING:
+            continue
+        if type_of(value) is str and len(value) >= _MIN_CONTAINED:
+            if value in kept:
+                continue
+            kept.add(value)
+        rest[name] = shown(name, fresh)
     return rest
 
 
@@ -244,9 +264,9 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
     if kind is str:
         if value.strip() in ABSENT_TEXTS:
             return _NOTHING
-        if value[:1] in _JSON_STARTS:
+        if value[:1] in _JSON_STARTS or value[:1] == '"' == value[-1]:
             inner = decoded(value)
-            if inner is not value and type_of(inner) is not str:
+            if inner is not value:
                 return _fresh(said, inner, level + 1, name)
         return _NOTHING if said.holds_text(name, value) else value
     if kind is dict:

@@ -204,7 +204,7 @@ def _shape(
     unread = [key for key in attributes if key not in read and left_out(key) is None]
     genai = any(map(_shows_genai, attributes))
     plumbing = any(key.startswith(_PLUMBING) for key in attributes)
-    custom = tuple(key for key in unread if not key.startswith(_NAMESPACES))
+    watched = dict.fromkeys(key for key in unread if key.startswith(_NAMESPACES))
     return Shape(
         floats=_getter(floats) if floats else None,
         nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
@@ -227,15 +227,15 @@ def _shape(
         tells_only_tool=names & NAMES == {"tool_name"},
         times_first_token=not names.isdisjoint(FIRST_TOKENS),
         counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
-        tells_metadata=bool(custom) or "metadata" in names,
+        tells_metadata=len(watched) < len(unread) or "metadata" in names,
         tells_parameters=bool(parameters) or "parameters" in names,
         has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
         genai=genai,
         plumbing=plumbing,
         is_work=genai and not plumbing and _OTHERS_WORK.isdisjoint(attributes),
         is_span=_OF_NO_SPANS.isdisjoint(attributes),
-        custom=custom,
-        watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
+        custom=tuple(key for key in unread if key not in watched),
+        watched=(*(watched | dict.fromkeys(_left_behind(answered))),),
         sources=tuple(dict.fromkeys(source for found in contents.values() for _, source, _, _ in found)),
     )
 

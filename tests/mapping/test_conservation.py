@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -429,3 +430,56 @@ def test_types_and_roles_that_are_data_are_kept() -> None:
     told = {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "hello"}
     attributes = {"openinference.span.kind": "LLM", "input.value": json.dumps(request), **told}
     assert only_span(mapped(view("x", attributes)))["metadata"]["attributes"]["input.value"] == {"customer": customer}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "left"),
+    [
+        (
+            {"langfuse.observation.metadata.plan": '"gold plan"', "langfuse.trace.metadata.plan": '"gold plan"'},
+            {},
+        ),
+        ({"gen_ai.new.path": '"the agent\'s own path"'}, {"gen_ai.new.path": "the agent's own path"}),
+        (
+            {"gen_ai.new.one": '{"tags": ["a user\'s"]}', "gen_ai.new.two": '{"tags": ["a user\'s"]}'},
+            {"gen_ai.new.one": {"tags": ["a user's"]}},
+        ),
+        ({"gen_ai.new.one": "yes", "gen_ai.new.two": "yes"}, None),
+    ],
+)
+def test_what_no_row_reads_is_kept_once_and_in_plain_form(attributes: dict[str, Any], left: Any) -> None:
+    """Text in the quotes of JSON is its content, and of long equal values, the first stays; a short one is a fact."""
+    span = only_span(mapped(view("work", {"openinference.span.kind": "AGENT", **attributes})))
+    assert span["metadata"].get("attributes", {}) == (attributes if left is None else left)
+
+
+def _seconds(attributes: dict[str, Any]) -> float:
+    spans = [view("work", {"openinference.span.kind": "LLM", **attributes})]
+    times: list[float] = []
+    for _ in range(3):
+        start = time.thread_time()
+        mapped(*spans)
+        times.append(time.thread_time() - start)
+    return min(times)
+
+
+def _of_unknown_names(number: int) -> dict[str, Any]:
+    return {f"my.attribute.{index}": f"value {index}" for index in range(number)}
+
+
+def _of_contained_texts(number: int, repeated: int = 5) -> dict[str, Any]:
+    asked = [{"role": "user", "content": f"number {index} text"} for index in range(number)]
+    known = {
+        f"llm.input_messages.{index}.message.content": f"number {index} text" * repeated for index in range(number)
+    }
+    return {"input.value": json.dumps({"messages": asked}), **known}
+
+
+def _of_other_texts(number: int) -> dict[str, Any]:
+    return {**_of_contained_texts(number), "output.value": json.dumps([f"answer number {i}" for i in range(number)])}
+
+
+@pytest.mark.parametrize("attributes", [_of_unknown_names, _of_contained_texts, _of_other_texts])
+def test_the_time_for_many_names_and_texts_is_proportional_to_them(attributes: Callable[[int], Any]) -> None:
+    """Eight times the names or texts take less than sixteen times as long."""
+    assert _seconds(attributes(4000)) < 16 * _seconds(attributes(500))
