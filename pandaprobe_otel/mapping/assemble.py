@@ -11,6 +11,7 @@ import orjson
 
 from pandaprobe_otel.mapping.answered_tools import fill_tools
 from pandaprobe_otel.mapping.dialects.events import with_details
+from pandaprobe_otel.mapping.dialects.pydantic_ai import with_conventions
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
 from pandaprobe_otel.mapping.ids import trace_uuid
@@ -60,7 +61,11 @@ def map_views(
     If `whole` is false, the views are only part of the trace. Sums of agents and chains then stay in the metadata,
     because the summed calls may be in the other part. Never raises.
     """
-    views = [view for view in views if (view.shape is not None and view.shape.is_span) or not is_dropped(view)]
+    views = [
+        view if view.shape is not None and view.shape.is_span else with_conventions(view)
+        for view in views
+        if (view.shape is not None and view.shape.is_span) or not is_dropped(view)
+    ]
     if not views:
         return MappedTrace({}, [], b"{}", NO_SPANS)
     try:

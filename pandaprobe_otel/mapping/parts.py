@@ -58,7 +58,7 @@ class Draft:
             return
         function = call.get("function")
         inner: dict[str, Any] = function if type_of(function) is dict else call
-        identity = first_of(call, "id", "call_id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
+        identity = first_of(call, "call_id", "id", "toolCallId", "tool_call_id", "tool_use_id", "toolUseId")
         name = first_of(inner, "name", "toolName", "tool_name")
         if identity is not None and any(known.get("id") == identity for known in self.calls):
             self.exact = False

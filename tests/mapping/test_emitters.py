@@ -299,3 +299,15 @@ def test_a_name_that_the_app_gave_the_root_is_the_trace_s(root: dict[str, str], 
     """The trace has the name of its root, unless the root is a request, a database call or similar transport."""
     call = view("chat m", {GENAI: "chat", "gen_ai.request.model": "m"}, span_id=2, parent=1)
     assert mapped(view("checkout", root, lasts=9), call)["name"] == name
+
+
+def test_a_call_of_the_responses_api_has_the_id_that_its_result_names() -> None:
+    """Of an item's own id and its call id, the call id is kept, because the result refers to it."""
+    items = [
+        {"role": "user", "content": "Weather?"},
+        {"type": "function_call", "id": "fc_0", "call_id": "call_0", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_0", "output": "windy"},
+    ]
+    span = only_span(mapped(view("x", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})))
+    _, called, answered = span["input"]["messages"]
+    assert called["tool_calls"][0]["id"] == answered["tool_call_id"] == "call_0"
