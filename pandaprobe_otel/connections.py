@@ -257,7 +257,7 @@ def _new_provider(config: Config) -> TracerProvider:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
-    from pandaprobe_otel.sdk.unsampled import sampler
+    from pandaprobe_otel.sdk.processor import counting_sampler
 
     described = {
         "service.name": config.service_name,
@@ -267,7 +267,7 @@ def _new_provider(config: Config) -> TracerProvider:
     is_limited = not _ATTRIBUTE_LIMITS.isdisjoint(os.environ)
     return TracerProvider(
         resource=Resource.create({name: value for name, value in described.items() if value}),
-        sampler=None if "OTEL_TRACES_SAMPLER" in os.environ else sampler(_count_unsampled),
+        sampler=None if "OTEL_TRACES_SAMPLER" in os.environ else counting_sampler(_count_unsampled),
         span_limits=SpanLimits(max_span_attributes=None if is_limited else SpanLimits.UNSET),
     )
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.answered_tools import fill_tools
 from pandaprobe_otel.mapping.dialects.events import with_details
 from pandaprobe_otel.mapping.dialects.pydantic_ai import with_conventions
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.exact_json import exact_numbers, has_large_float
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
@@ -22,11 +22,13 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import MappedTrace, finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
+from pandaprobe_otel.mapping.span_fields import put
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.token_placement import place_numbers
 from pandaprobe_otel.mapping.trace_fields import root_of, trace_fields
+from pandaprobe_otel.mapping.values import decoded
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, 
         views = [without_hidden(view, options.hidden, options.hidden_in_calls) for view in views]
     spans, merged = merged_calls(mapped_spans(_sorted(views), options), captures_all=options.captures_all)
     if options.captures_all:
-        fill_tools(spans)
+        _fill_tools(spans)
     place_numbers(spans, whole=whole)
     if options.price is not None:
         add_computed_costs(spans, options.price)
@@ -159,3 +161,38 @@ def _with_logs(views: Sequence[SpanView], log_records: Iterable[Any]) -> list[Sp
         else view
         for view in views
     ]
+
+
+def _fill_tools(spans: Sequence[MappedSpan]) -> None:
+    """Set the missing inputs and outputs of tools, and note in the metadata from which span they are.
+
+    They stand in the model calls of the trace, under the id of the tool call: Google ADK 2 and AutoGen record them only
+    there, and evaluations read the spans of tools.
+    """
+    called = [span for span in spans if span.kind == "TOOL" and "tool_call_id" in span.metadata]
+    empty = [span for span in called if not ("input" in span.body and "output" in span.body)]
+    if not empty:
+        return
+    asked: dict[Any, tuple[Any, MappedSpan]] = {}
+    answered: dict[Any, tuple[Any, MappedSpan]] = {}
+    for span in spans:
+        if span.kind != "LLM":
+            continue
+        for message in _messages(span, "output"):
+            for call in message.get("tool_calls") or ():
+                asked.setdefault(call.get("id"), (decoded(call["function"].get("arguments")), span))
+        for message in _messages(span, "input"):
+            if message.get("role") == "tool":
+                answered.setdefault(message.get("tool_call_id"), (message.get("content"), span))
+    for span in empty:
+        for side, known in (("input", asked), ("output", answered)):
+            value, source = known.get(span.metadata["tool_call_id"], (None, span))
+            if value not in (None, {}) and side not in span.body:
+                span.body[side] = value
+                put(span, f"{side}_from", {"span_id": source.body["span_id"], "name": source.body["name"]})
+
+
+def _messages(span: MappedSpan, side: str) -> list[Any]:
+    value: Any = span.body.get(side)
+    messages: Any = value.get("messages") if type_of(value) is dict else None
+    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []

@@ -83,8 +83,9 @@ def _count(where: str, error: BaseException, level: int) -> None:
     try:
         pass_on(error)
         _counts[where] += 1
-        logger.log(level, "Tracing failed in %s (%s); the call itself is not affected.", where, type(error).__name__)
-        logger.debug("Fault in %s:", where, exc_info=error)
+        line = "Tracing failed in %s (%s); the call itself is not affected."
+        traced = error if logger.isEnabledFor(logging.DEBUG) else None
+        logger.log(level, line, where, type(error).__name__, exc_info=traced)
     except RecursionError as deep:
         if deep is error or _is_apps(deep):
             raise

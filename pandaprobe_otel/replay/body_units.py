@@ -1,21 +1,29 @@
-"""Units of a body: a document, lines of an event stream, or AWS frames; and the chunks that contain them."""
+"""Units of a body (a document, lines of a stream, or AWS frames), their texts, and the chunks that contain them."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
 from pandaprobe_otel.replay.json_text import dump, load
 
 Chunks = tuple[tuple[float, int], ...]
+Path = tuple[str | int, ...]
 NO_JSON: Final = object()
 """Content of a unit without JSON: a comment, an empty line, `[DONE]`, or text."""
 _NEXT_DOCUMENT: Final = re.compile(rb"\n[ \t]*\{")
+_DELTAS: Final = frozenset(
+    {
+        "arguments", "completion", "content", "delta", "generation", "input", "outputText", "partial_json", "reasoning",
+        "reasoning_content", "refusal", "response", "summary", "text", "thinking",
+    }
+)  # fmt: skip
+"""Fields whose texts a client joins over the events of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +161,21 @@ def _grouped(lines: Sequence[bytes], is_last: Callable[[bytes], bool]) -> list[b
             groups.append(b"".join(lines[begin:index]))
             begin = index
     return groups
+
+
+def deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path, str]]:
+    """Yield the texts of an event that continue texts of earlier events, with their common key, and their path."""
+    if isinstance(content, dict):
+        mapping = cast("dict[str, Any]", content)
+        index: Any = mapping.get("index", mapping.get("contentBlockIndex", mapping.get("output_index")))
+        if isinstance(index, int):
+            shared = (*shared, index)
+        for key, value in mapping.items():
+            if isinstance(value, str):
+                if key in _DELTAS:
+                    yield (*shared, key), (*path, key), value
+            else:
+                yield from deltas(value, (*shared, key), (*path, key))
+    elif isinstance(content, list):
+        for place, item in enumerate(cast("Sequence[Any]", content)):
+            yield from deltas(item, (*shared, "[]"), (*path, place))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pandaprobe_otel.replay.calls_so_far import Branch, Caller
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
@@ -106,22 +105,11 @@ class Script:
             entry = self._answering(asked, at, caller)
             return None if entry is None else self._taken(entry, asked, caller)
 
-    def take_tool(
-        self,
-        name: str,
-        arguments: Mapping[str, Any],
-        *,
-        at: str,
-        call_id: str | None = None,
-        caller: Caller | None = None,
-    ) -> ToolCall | None:
+    def take_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
         """Return the recorded tool call with these arguments; None if the cassette has no call of that tool.
 
         Args:
-            name: The tool's name.
-            arguments: The arguments without secrets, as in the cassette.
-            at: The names of the spans around the call.
-            call_id: The model's id of the call.
+            made: The call that the program makes. Its arguments are without secrets, as in the cassette.
             caller: The task that makes the call.
 
         Raises:
@@ -129,29 +117,19 @@ class Script:
             EndOfRecording: As for `Divergence`, but after all model calls up to `ends_at` were made.
         """
         with self._lock:
-            if not self._tools.knows(name):
+            if not self._tools.knows(made.name):
                 return None
             self._raise_first()
-            found = self._tools.take(name, arguments, at=at, call_id=call_id, caller=caller)
+            found = self._tools.take(made, caller=caller)
             if found is not None:
                 return found
             self._end()
-            raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
+            raise self._kept(self._tools.refusal(made, after=self._last_asked))
 
-    def take_known_tool(
-        self,
-        name: str,
-        arguments: Mapping[str, Any],
-        *,
-        at: str,
-        call_id: str | None = None,
-        caller: Caller | None = None,
-    ) -> ToolCall | None:
+    def take_known_tool(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
         """Return the recorded tool call, as `take_tool` does, but None instead of an error."""
         with self._lock:
-            if not self._tools.knows(name):
-                return None
-            return self._tools.take(name, arguments, at=at, call_id=call_id, caller=caller)
+            return self._tools.take(made, caller=caller)
 
     def has_asked(self, calls: Collection[int]) -> bool:
         """Return whether all recorded calls with these numbers were made."""

@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
-from pandaprobe_otel.replay.body_units import NO_JSON, units_of
+from pandaprobe_otel.replay.body_units import NO_JSON, deltas, units_of
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer
-from pandaprobe_otel.replay.stream_texts import deltas
 
 _SHORTEST: Final = 3
 """Fewest characters of a text that identify it in a request."""

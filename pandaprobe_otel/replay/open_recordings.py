@@ -7,18 +7,38 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import create_key, get_current, get_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.exporters import is_exporter
 
 if TYPE_CHECKING:
     from pandaprobe_otel.replay.replayed_run import Run
 
 KEY: Final = create_key("pandaprobe-recording")
+
+_EXPORTING_MODULES: Final = (
+    "agents.tracing.processors", "ddtrace.internal.writer", "langfuse._task_manager", "langfuse.request",
+    "langsmith._internal._background_thread", "litellm.integrations.", "logfire._internal.exporters",
+    "mlflow.tracing.export", "newrelic.core.", "opentelemetry.exporter.", "opentelemetry.sdk.trace.export",
+    "opik.message_processing.", "posthog.consumer", "posthog.request", "segment.analytics.", "sentry_sdk.transport",
+    "wandb.sdk.internal.", "weave.trace_server_bindings",
+)  # fmt: skip
+"""Beginnings of the names of modules that export. Modules whose functions wrap those of the app are absent, since they
+are on the stack of the app's own requests.
+"""
+_EXPORTING_FUNCTIONS: Final = {
+    "braintrust.logger": ("_publisher", "_submit_logs_request"),
+    "langsmith.client": (
+        "info", "create_run", "update_run", "batch_ingest_runs", "multipart_ingest", "_create_run", "_update_run",
+        "_post_batch_ingest_runs", "_send_multipart_req", "_send_compressed_multipart_req",
+    ),
+}  # fmt: skip
+"""Functions that export, in modules whose other functions make requests for the app, such as for a prompt."""
+_DEEPEST_FRAME: Final = 200
 
 _lock = threading.RLock()
 _open: list[Run] = []
@@ -56,7 +76,7 @@ def current() -> Run | None:
     with which other libraries export their own traces. Raises RecordingError if several recordings are open and the
     context names none of them.
     """
-    if not _open or _is_inside.get() or not is_instrumentation_enabled() or is_exporter(inspect.currentframe()):
+    if not _open or _is_inside.get() or not is_instrumentation_enabled() or _is_exporter(inspect.currentframe()):
         return None
     return owner()
 
@@ -85,3 +105,15 @@ def inside() -> Generator[None]:
         yield
     finally:
         _is_inside.reset(token)
+
+
+def _is_exporter(frame: FrameType | None) -> bool:
+    """Return whether this code runs for another library's exporter, which sends from threads whenever it likes."""
+    for _ in range(_DEEPEST_FRAME):
+        if frame is None:
+            return False
+        module: str = frame.f_globals.get("__name__") or ""
+        if module.startswith(_EXPORTING_MODULES) or frame.f_code.co_name in _EXPORTING_FUNCTIONS.get(module, ()):
+            return True
+        frame = frame.f_back
+    return False

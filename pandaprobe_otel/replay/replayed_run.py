@@ -299,11 +299,8 @@ class Run:
         """Return the recorded tool call; None if the tool must run. Raises Divergence or EndOfRecording."""
         if self._script is None or self._is_live:
             return None
-        given = self._scrubber.value(dict(arguments))
         try:
-            return self._script.take_tool(
-                name, given, at=self.places.current(), call_id=call_id, caller=self._order.caller()
-            )
+            return self._script.take_tool(self._made_call(name, arguments, call_id), caller=self._order.caller())
         except Divergence:
             if self._options.mode == "new":
                 return None
@@ -311,6 +308,9 @@ class Run:
                 raise
             self._is_live = True
             return None
+
+    def _made_call(self, name: str, arguments: Mapping[str, Any], call_id: str | None) -> ToolCall:
+        return ToolCall(name, self._scrubber.value(dict(arguments)), at=self.places.current(), call_id=call_id)
 
     def caller(self) -> Caller:
         """Return the task of the running code, and its last call."""

@@ -41,22 +41,14 @@ class ToolScript:
         """Return whether there is any tool call."""
         return name in self._known
 
-    def take(
-        self,
-        name: str,
-        arguments: Mapping[str, Any],
-        *,
-        at: str,
-        call_id: str | None = None,
-        caller: Caller | None = None,
-    ) -> ToolCall | None:
+    def take(self, made: ToolCall, *, caller: Caller | None = None) -> ToolCall | None:
         """Return an unused call with these arguments; None if there is none.
 
         Of equal calls of parallel branches, it is the one with the model's id of the call, then the one that followed
         the same model call, then the one of the same task.
         """
-        piece = self._piece(arguments)
-        fitting = [one for one in self._known[name] if not one.asked and one.piece.digest == piece.digest]
+        piece = self._piece(made.arguments)
+        fitting = [one for one in self._known.get(made.name, ()) if not one.asked and one.piece.digest == piece.digest]
         if not fitting:
             return None
         task, last = (0, 0) if caller is None else (caller.branch.task, caller.last)
@@ -64,25 +56,26 @@ class ToolScript:
             fitting,
             key=lambda one: (
                 self._pairing.strangeness(one.piece.ids, piece.ids),
-                call_id is not None and one.call.call_id != call_id,
+                made.call_id is not None and one.call.call_id != made.call_id,
                 one.call.after != last if one.call.task else 0,
                 one.call.task != task if one.call.task else 0,
-                one.call.at != at,
+                one.call.at != made.at,
             ),
         )
         found.asked = True
         self._pairing.learn(found.piece.ids, piece.ids)
         return found.call
 
-    def refusal(self, name: str, arguments: Mapping[str, Any], *, at: str, after: int) -> Divergence:
+    def refusal(self, made: ToolCall, *, after: int) -> Divergence:
         """Return the reason why no call answers: the arguments differ from the nearest one, or all calls were used."""
-        known, piece = self._known[name], self._piece(arguments)
+        known, piece = self._known[made.name], self._piece(made.arguments)
         left = [one for one in known if not one.asked]
         if not left:
-            return tool_once_more(name, recorded=len(known), at=at, after=after)
-        nearest = min(left, key=lambda one: (one.call.at != at, len(_differences(one.piece, piece))))
+            return tool_once_more(made.name, recorded=len(known), at=made.at, after=after)
+        nearest = min(left, key=lambda one: (one.call.at != made.at, len(_differences(one.piece, piece))))
         number = known.index(nearest) + 1
-        return tool_changed(name, number=number, found=_differences(nearest.piece, piece), at=at, after=after)
+        found = _differences(nearest.piece, piece)
+        return tool_changed(made.name, number=number, found=found, at=made.at, after=after)
 
     def never_called(self, wanted: Callable[[str], bool]) -> list[tuple[ToolCall, int]]:
         """Return the tool calls that were never made, with their number among the calls of their tool."""

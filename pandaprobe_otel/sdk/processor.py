@@ -1,12 +1,17 @@
-"""Span processor, which sees spans start and end and so knows exactly when a trace is complete."""
+"""Span processor, which sees spans start and end and so knows exactly when a trace is complete.
+
+Also the sampler of the providers that `init` makes, which counts the spans that the processor never sees.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sys import exc_info
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import DEFAULT_TRACE_STATE
 
 from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
@@ -15,12 +20,13 @@ from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel.mapping.sdk_span import begun, tell_outcome
 from pandaprobe_otel.pipeline.interface import Pipeline
-from pandaprobe_otel.process.guard import failed
+from pandaprobe_otel.process.guard import failed, mistake
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.sdk.trace.sampling import SamplingResult
 
 
 _HANDLED: Final = "_pandaprobe_handled"
@@ -101,3 +107,25 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
         """Pass the ended span to the pipeline."""
         if not self.stands_aside:
             self._ended(span)
+
+
+def counting_sampler(count: Callable[[], None]) -> Sampler:
+    """Return OpenTelemetry's default sampler, which calls `count` for each span whose parent is not sampled."""
+    off = _CountedOff(count)
+    return ParentBased(ALWAYS_ON, remote_parent_not_sampled=off, local_parent_not_sampled=off)
+
+
+class _CountedOff(Sampler):
+    def __init__(self, count: Callable[[], None]) -> None:
+        self._count = count
+
+    def should_sample(self, *args: Any, **options: Any) -> SamplingResult:
+        self._count()
+        mistake(
+            "spans are not recorded, because the caller of this service did not sample its own (its traceparent ends "
+            "in -00). status() counts them as sampled_by_parent. OTEL_TRACES_SAMPLER=always_on records them."
+        )
+        return ALWAYS_OFF.should_sample(*args, **options)
+
+    def get_description(self) -> str:
+        return "AlwaysOff, counted"

@@ -131,7 +131,7 @@ def test_the_first_divergence_stays() -> None:
             script.take(ask(text), at="")
         assert str(again.value) == str(first.value)
     with pytest.raises(Divergence):
-        Script(replace(BRANCHES, tools=(ToolCall("t", {}),))).take_tool("t", {"a": 1}, at="")
+        Script(replace(BRANCHES, tools=(ToolCall("t", {}),))).take_tool(ToolCall("t", {"a": 1}))
     assert script.divergence is not None
     assert str(script.divergence) == str(first.value)
     assert script.divergence.__traceback__ is None
@@ -214,12 +214,12 @@ def test_tools_answer_by_name_arguments_and_occurrence() -> None:
     script = Script(TOOLS)
 
     def result(**arguments: Any) -> Any:
-        found = script.take_tool("look_up", arguments, at="two")
+        found = script.take_tool(ToolCall("look_up", arguments, at="two"))
         return found and found.result
 
     assert result(deep={"a": (1,), "b": 1}, number="A-2") == "third"
     assert [result(number="A-1") for _ in range(2)] == ["second", "first"]
-    assert script.take_tool("unknown", {}, at="") is None
+    assert script.take_tool(ToolCall("unknown", {})) is None
 
 
 def test_a_known_tool_with_other_arguments_diverges() -> None:
@@ -227,20 +227,20 @@ def test_a_known_tool_with_other_arguments_diverges() -> None:
     script = Script(TOOLS)
 
     with pytest.raises(Divergence, match=r"tool look_up, 1st call: one > look_up\n  arguments\.number\n") as caught:
-        script.take_tool("look_up", {"number": "A-9"}, at="one")
+        script.take_tool(ToolCall("look_up", {"number": "A-9"}, at="one"))
 
     assert (caught.value.path, caught.value.recorded, caught.value.asked) == ("arguments.number", "A-1", "A-9")
     with pytest.raises(Divergence, match="A-9"):
-        script.take_tool("look_up", {"number": "A-1"}, at="one")
+        script.take_tool(ToolCall("look_up", {"number": "A-1"}, at="one"))
 
 
 def test_a_tool_that_is_called_too_often_diverges() -> None:
     """A tool call beyond the recorded number is a divergence."""
     script = Script(replace(TOOLS, tools=TOOLS.tools[:1]))
-    script.take_tool("look_up", {"number": "A-1"}, at="")
+    script.take_tool(ToolCall("look_up", {"number": "A-1"}))
 
     with pytest.raises(Divergence, match="tool look_up, 2nd call"):
-        script.take_tool("look_up", {"number": "A-1"}, at="")
+        script.take_tool(ToolCall("look_up", {"number": "A-1"}))
 
 
 def test_a_mended_program_may_call_a_tool_anew() -> None:
@@ -249,7 +249,7 @@ def test_a_mended_program_may_call_a_tool_anew() -> None:
     script.take(ask("plan"), at="")
 
     with pytest.raises(EndOfRecording):
-        script.take_tool("look_up", {"number": "A-9"}, at="")
+        script.take_tool(ToolCall("look_up", {"number": "A-9"}))
 
 
 def test_ignored_arguments_of_tools_do_not_count() -> None:
@@ -258,7 +258,7 @@ def test_ignored_arguments_of_tools_do_not_count() -> None:
     by_pattern = Script(TOOLS, ignore=[re.compile(r"A-\d+")])
 
     for script in (by_path, by_pattern):
-        assert script.take_tool("look_up", {"number": "A-77"}, at="") is not None
+        assert script.take_tool(ToolCall("look_up", {"number": "A-77"})) is not None
 
 
 def test_threads_share_a_script() -> None:

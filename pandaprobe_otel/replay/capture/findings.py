@@ -275,8 +275,7 @@ def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
         reasons: Sequence[Any] = metadata_of(call).get("finish_reasons") or ()
         if not _CUT.intersection(map(str, reasons)):
             continue
-        said = [str(mapping(one).get("content") or "") for one in mapping(call.output).get("messages") or ()]
-        text = "".join(said).strip()
+        text = _output_text(call)
         if text and any(text in given for given in texts_in(trace.root.output)):
             fits = f"where(lambda span: {literal(text[-_DOCUMENT:])} in str(span.output))"
             yield Finding(
@@ -285,6 +284,12 @@ def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
                 asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
                 after=number,
             )
+
+
+def _output_text(call: SpanRecord) -> str:
+    """Return the text that a model call answered with."""
+    messages: Sequence[Any] = mapping(call.output).get("messages") or ()
+    return "".join(str(mapping(one).get("content") or "") for one in messages).strip()
 
 
 def _exception(trace: StoredTrace) -> Iterator[Finding]:
@@ -331,8 +336,7 @@ def _refusal(trace: StoredTrace) -> Iterator[Finding]:
     for number, call in enumerate(trace.model_calls, 1):
         if id_of(call) not in refused:
             continue
-        said = [str(mapping(one).get("content") or "") for one in mapping(call.output).get("messages") or ()]
-        text = _mark_of("".join(said).strip(), known="")
+        text = _mark_of(_output_text(call), known="")
         if text and any(text in given for given in texts_in(trace.root.output)):
             fits = f"where(lambda span: {literal(text)} in str(span.output))"
             yield Finding(

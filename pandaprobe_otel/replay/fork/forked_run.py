@@ -96,13 +96,12 @@ class ForkedRun(Run):
     def tool_answer(self, name: str, arguments: Mapping[str, Any], call_id: str | None = None) -> ToolCall | None:
         """Return the recorded tool call; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
-        given = self._scrubber.value(dict(arguments))
-        place: Any = {"at": self.places.current(), "call_id": call_id, "caller": self.caller()}
-        known = self._script.take_known_tool(name, given, **place)
+        made = self._made_call(name, arguments, call_id)
+        known = self._script.take_known_tool(made, caller=self.caller())
         if known is not None or name in self._fork.live_tools:
             return known
         if not self._script.has_asked(self._fork.cut.before) or not self._fork.cut.gone:
-            self._script.take_tool(name, given, **place)
+            self._script.take_tool(made, caller=self.caller())
         why = "was not recorded with these arguments, and running it could change something"
         return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
 
