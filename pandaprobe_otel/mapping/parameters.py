@@ -20,6 +20,8 @@ KNOWN: Final = frozenset(
 )  # fmt: skip
 """Parameter names of the official SDK (version 0.6.0)."""
 
+_INSIDE: Final = ("options", "invocation_params")
+"""Keys of objects with parameters inside others (Ollama, LangChain)."""
 _RENAMED: Final = {
     "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens", "maxOutputTokens": "max_tokens",
     "frequencyPenalty": "frequency_penalty", "presencePenalty": "presence_penalty",
@@ -42,11 +44,11 @@ def bag(value: Any) -> dict[str, Any] | None:
 def selected(source: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the known parameters among the keys, under PandaProbe's names."""
     result: dict[str, Any] = {}
-    for key, value in source.items():
-        name = _RENAMED.get(key, key)
-        if name in KNOWN:
-            value = normal(name, value)
-            if value is not None:
+    inner: list[Any] = [source.get(key) for key in _INSIDE]
+    for known in (source, *(one for one in inner if type_of(one) is dict)):
+        for key, value in known.items():
+            name = _RENAMED.get(key, key)
+            if name in KNOWN and (value := normal(name, value)) is not None:
                 result.setdefault(name, value)
     return result or None
 

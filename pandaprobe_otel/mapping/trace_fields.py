@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,8 +27,18 @@ _PROVIDER_TOOLS: Final = frozenset(
 )
 _STOPPED: Final = (CANCELLED, TIMED_OUT)
 """Outcomes of a root that make its trace an ERROR: traces have no status for them and must not be COMPLETED."""
-_QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
+_QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "user_msg", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
+_ARGUMENTS: Final = "openinference.span.kind"
+"""Attribute of spans whose input consists of all arguments of a framework's method."""
+_STATE: Final = frozenset(
+    {
+        "init_state", "cancellation_token", "run_config", "state_delta", "invocation_id", "yield_user_message",
+        "stream", "reset", "return_full_result",
+    }
+)  # fmt: skip
+"""Arguments that a framework adds to the app's."""
+_OBJECT: Final = re.compile(r"[A-Z]\w+\(\w+=.*\)\Z|<[\w.]+ object at .*>\Z|id='[^']*' source='", re.DOTALL)
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
 _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id")
 _USER_KEYS: Final = ("user_id", "userId")
@@ -161,35 +172,69 @@ Inferred: TypeAlias = tuple[Any, MappedSpan | None]
 
 def _input(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) -> Inferred:
     """Return the root's own input or, if it has none, the first question to a span below it."""
-    own = root.body.get("input")
+    own = _asked_of(root)
     if own is not None and (said := _own(own, "user", _QUESTION_KEYS)) is not None:
         return said, None
     for span in spans:
+        if own is None and span is root:
+            continue  # its arguments have no question
         if span.kind in TALKING_KINDS and (value := span.body.get("input")) is not None:
             # Any input of an agent is a question, but only a user's message of other spans.
             asked = _said(value, "user", _QUESTION_KEYS) if span.kind == "AGENT" else _last_message(value, "user")
             if asked is not None:
                 return asked, span
+    own = root.body.get("input")
     return (own, None) if own is not None else _of_naming_span("input", naming)
 
 
 def _output(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) -> Inferred:
     """Return the root's own output or, if it has none, the last answer of a span below it."""
     own = root.body.get("output")
-    if own is not None and (said := _own(own, "assistant", _ANSWER_KEYS)) is not None:
+    is_object = _ARGUMENTS in root.view.attributes and _is_object(own)
+    if own is not None and not is_object and (said := _own(own, "assistant", _ANSWER_KEYS)) is not None:
         return said, None
     speakers = [span for span in spans if span.kind in TALKING_KINDS and "output" in span.body]
-    speakers.sort(key=lambda span: span.view.end_ns or 0, reverse=True)
+    if is_object:
+        speakers = [span for span in speakers if span is not root]
+    speakers.sort(key=_end, reverse=True)
     for span in speakers:
         value = span.body["output"]
         is_agent = span.kind == "AGENT"
         answer = _own(value, "assistant", _ANSWER_KEYS) if is_agent else _last_message(value, "assistant")
         if answer is not None:
             return answer, span
-    for span in (root, *speakers):
+    calls = [span for span in spans if span.kind == "LLM"]
+    has_ended = bool(calls) and "output" not in max(calls, key=_end).body  # by an answer that is not captured
+    for span in () if has_ended else (root, *speakers):
         if (message := _last_call(span.body.get("output"))) is not None:
             return {"messages": [message]}, None if span is root else span
     return (own, None) if own is not None else _of_naming_span("output", naming)
+
+
+def _end(span: MappedSpan) -> int:
+    return span.view.end_ns or 0
+
+
+def _asked_of(root: MappedSpan) -> Any:
+    """Return the root's own input: of the arguments of a framework's method, only those that the app gave."""
+    own: Any = root.body.get("input")
+    if type_of(own) is not dict or _ARGUMENTS not in root.view.attributes or ("messages" in own and len(own) == 1):
+        return own
+    left = {
+        key: value for key, value in own.items() if key not in _STATE and value is not None and not _is_object(value)
+    }
+    message: Any = left.get("new_message")
+    if type_of(message) is dict and type_of(message.get("parts")) is list:  # Google ADK's content
+        content = whole_content([{"role": "user", **message}], "input", is_call=True)
+        return own if content is None else content.value
+    return left or None
+
+
+def _is_object(value: Any) -> bool:
+    """Return whether the value is Python's text of an object, or a list of such texts."""
+    if type_of(value) is list:
+        return bool(value) and all(map(_is_object, value))
+    return type_of(value) is str and _OBJECT.match(value) is not None
 
 
 def _of_naming_span(side: str, naming: MappedSpan) -> Inferred:
@@ -210,11 +255,11 @@ def _explicit(side: str, told: Mapping[str, Any], context_spans: Sequence[Mapped
 
 
 def _only_key(side: str, whole: Any, shown: Any) -> str | None:
-    """Return the key of an object whose only text is shown as a message; None for any other value."""
-    if type_of(whole) is not dict or len(whole) != 1 or type_of(shown) is not dict or "messages" not in shown:
+    """Return the key of an object whose only text or message is shown as a message; None for any other value."""
+    if type_of(whole) is not dict or type_of(shown) is not dict or "messages" in whole or "messages" not in shown:
         return None
-    (key,) = whole
-    return key if key in (_QUESTION_KEYS if side == "input" else _ANSWER_KEYS) else None
+    keys = (*_QUESTION_KEYS, "new_message") if side == "input" else _ANSWER_KEYS
+    return next((key for key in whole if key in keys), None)
 
 
 def _said(value: Any, role: str, keys: Sequence[str]) -> Any:

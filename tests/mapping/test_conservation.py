@@ -483,3 +483,33 @@ def _of_other_texts(number: int) -> dict[str, Any]:
 def test_the_time_for_many_names_and_texts_is_proportional_to_them(attributes: Callable[[int], Any]) -> None:
     """Eight times the names or texts take less than sixteen times as long."""
     assert _seconds(attributes(4000)) < 16 * _seconds(attributes(500))
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "key"),
+    [
+        ({"new_message": {"parts": [{"text": "Why?"}], "role": "user"}, "user_id": "u", "state_delta": None},
+         {"messages": [{"role": "user", "content": "Why?"}]}, "new_message"),
+        ({"task": "Why?", "stream": False, "reset": True, "images": None},
+         {"messages": [{"role": "user", "content": "Why?"}]}, "task"),
+        ({"user_msg": "Why?", "chat_history": None, "memory": None},
+         {"messages": [{"role": "user", "content": "Why?"}]}, "user_msg"),
+        ({"init_state": {"memory": "full"}}, {"messages": [{"role": "user", "content": "Why below?"}]}, None),
+        ({"messages": ["id='1' source='user' content='Why?'"], "cancellation_token": "<autogen.Token object at 0x1>"},
+         {"messages": [{"role": "user", "content": "Why below?"}]}, None),
+        ({"question": "Why?", "verbose": True, "customer": None}, {"question": "Why?", "verbose": True}, None),
+    ],
+)  # fmt: skip
+def test_the_question_is_found_among_the_arguments_of_a_framework(given: Any, asked: Any, key: str | None) -> None:
+    """The trace's input is the question; the root keeps all arguments, and the metadata names the place."""
+    arguments = {"openinference.span.kind": "AGENT", "input.value": json.dumps(given), "output.value": "Event(a='b')"}
+    messages = {
+        f"llm.{side}_messages.0.message.{name}": text
+        for side, role, content in (("input", "user", "Why below?"), ("output", "assistant", "Because."))
+        for name, text in (("role", role), ("content", content))
+    }
+    model_call = view("call", {"openinference.span.kind": "LLM", **messages}, span_id=2, parent=1)
+    body = mapped(view("run", arguments, lasts=2), model_call)
+    assert (body["input"], body["output"]["messages"][0]["content"]) == (asked, "Because.")
+    assert body["spans"][0]["input"] == given
+    assert body["metadata"].get("input_from", {}).get("key") == key

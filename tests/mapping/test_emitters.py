@@ -311,3 +311,31 @@ def test_a_call_of_the_responses_api_has_the_id_that_its_result_names() -> None:
     span = only_span(mapped(view("x", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})))
     _, called, answered = span["input"]["messages"]
     assert called["tool_calls"][0]["id"] == answered["tool_call_id"] == "call_0"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "field", "value"),
+    [
+        ({"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"options": {"temperature": 0.3}}'},
+         "model_parameters", {"temperature": 0.3}),
+        ({"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"invocation_params": {"n": 3}, "n": 7}'},
+         "model_parameters", {"n": 7}),
+        ({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.args": '{"city": "Rome"}'}, "input", {"city": "Rome"}),
+        ({"gen_ai.operation.name": "execute_tool", "tool.status": "error"}, "status", "ERROR"),
+        ({"gen_ai.operation.name": "execute_tool", "tool.status": "success"}, "status", "OK"),
+    ],
+)  # fmt: skip
+def test_a_field_is_found_under_the_name_of_one_emitter(attributes: dict[str, Any], field: str, value: Any) -> None:
+    """Parameters inside others, OpenLIT's arguments of a tool, and the status that Strands gives a tool are read."""
+    assert only_span(mapped(view("work", attributes)))[field] == value
+
+
+def test_the_answer_is_not_an_earlier_request_of_a_tool() -> None:
+    """If the last call's answer was not captured, the trace has no output, and not the call of a tool before it."""
+    call = {"type": "function", "id": "1", "function": {"name": "f", "arguments": "{}"}}
+    asked = json.dumps([{"role": "assistant", "content": None, "tool_calls": [call]}])
+    model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    first = view("first", {**model, "gen_ai.output.messages": asked}, span_id=2, parent=1)
+    run = view("run", {"gen_ai.operation.name": "invoke_agent"}, lasts=9)
+    assert "output" not in mapped(run, first, view("second", model, span_id=3, parent=1, at=2))
+    assert "output" in mapped(run, first)

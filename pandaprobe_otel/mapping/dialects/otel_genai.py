@@ -68,6 +68,10 @@ def _failed(value: Any) -> str | None:
     return "failed" if value == "failed" else None
 
 
+def _errored(value: Any) -> bool | None:
+    return True if value == "error" else None
+
+
 def seconds(value: Any) -> int | None:
     """Convert a duration in seconds to nanoseconds."""
     amount = number(value)
@@ -125,7 +129,7 @@ _ROWS: Final = (
     Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
     Row("output", ("gen_ai.output.messages",), joined, "JSON text or structured; pieces are joined", form="messages"),
     Row("system", ("gen_ai.system_instructions",), decoded, "parts or plain text; one system message in front"),
-    Row("tool.input", ("gen_ai.tool.call.arguments",)),
+    Row("tool.input", ("gen_ai.tool.call.arguments", "gen_ai.tool.args"), None, "the latter from OpenLIT"),
     Row("tool.output", ("gen_ai.tool.call.result",)),
     Row("query", ("gen_ai.retrieval.query.text",), text),
     Row("query", ("gen_ai.memory.query.text",), text),
@@ -239,6 +243,7 @@ _ROWS: Final = (
     Row("metadata.mcp_resource_uri", ("mcp.resource.uri",), text),
     Row("error_type", ("error.type",), text),
     Row("error_type", ("gen_ai.response.status",), _failed, "`failed`"),
+    Row("error.flag", ("tool.status", "gen_ai.tool.status"), _errored, "`error` (Strands)"),
     Row("session_id", ("gen_ai.conversation.id",), text),
     Row("user_id", ("gen_ai.request.user",), text, "OpenLIT"),
     # Costs and older counts.
