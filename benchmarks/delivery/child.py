@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mark_measures
 from peers import load
 from workloads import WORKLOADS, stories
 
@@ -111,11 +110,6 @@ MEASURES: dict[str, Callable[..., dict[str, float]]] = {
     "cpu": cpu,
     "stall": stall,
     "leave": leave,
-    "first": mark_measures.first,
-    "limit": mark_measures.limit,
-    "tasks": mark_measures.tasks,
-    "idle": mark_measures.idle,
-    "large": mark_measures.large,
 }
 
 if __name__ == "__main__":

@@ -54,10 +54,7 @@ class Pipeline:
     """A pipeline in the process that measures it."""
 
     emit: Callable[[Any], None]
-    tracer: Any
     flush: Callable[[], object]
-    shutdown: Callable[[], object]
-    held: Callable[[], float]
 
 
 def load(peer: str, url: str, *, limited: bool = False) -> Pipeline:
@@ -69,12 +66,10 @@ def _sdk(url: str) -> Pipeline:
     import pandaprobe  # type: ignore[import-not-found, unused-ignore]
     from workloads import emit_sdk
 
-    client: Any = pandaprobe.init(api_key="sk_bench", project_name="bench", endpoint=url)
+    pandaprobe.init(api_key="sk_bench", project_name="bench", endpoint=url)
     pipeline = Pipeline()
     pipeline.emit = lambda story: emit_sdk(pandaprobe, story)
     pipeline.flush = lambda: pandaprobe.flush(60)
-    pipeline.shutdown = pandaprobe.shutdown
-    pipeline.held = lambda: float(client._transport._queue.qsize())
     return pipeline
 
 
@@ -83,44 +78,35 @@ def _otel(peer: str, url: str, limited: bool) -> Pipeline:
     from workloads import emit_otel
 
     provider = TracerProvider()
-    held: Callable[[], float] = lambda: 0.0  # noqa: E731
     if peer != "floor":
-        processor, held = _PROCESSORS[peer](url, limited)
-        provider.add_span_processor(processor)
+        provider.add_span_processor(_PROCESSORS[peer](url, limited))
     tracer = provider.get_tracer("bench", "1.0")
     pipeline = Pipeline()
-    pipeline.tracer = tracer
     pipeline.emit = lambda story: emit_otel(tracer, story)
     pipeline.flush = lambda: provider.force_flush(60_000)
-    pipeline.shutdown = provider.shutdown
-    pipeline.held = held
     return pipeline
 
 
-def _batch_noop(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+def _batch_noop(url: str, limited: bool) -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
     class NoExport(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
             return SpanExportResult.SUCCESS
 
-    return BatchSpanProcessor(NoExport()), lambda: 0.0
+    return BatchSpanProcessor(NoExport())
 
 
-def _otlp(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+def _otlp(url: str, limited: bool) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # type: ignore[import-not-found, unused-ignore]
         OTLPSpanExporter,
     )
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    processor: Any = BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{url}/v1/traces"))
-    return (
-        processor,
-        lambda: float(len(processor._batch_processor._queue)) if hasattr(processor, "_batch_processor") else 0.0,
-    )
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{url}/v1/traces"))
 
 
-def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
+def _ours(url: str, limited: bool) -> Any:
     from pandaprobe_otel import PandaProbeSpanProcessor
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket
@@ -130,12 +116,10 @@ def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
     if spool := os.environ.get("BENCH_SPOOL"):
         settings["spool"] = spool
     if limited:
-        processor = PandaProbeSpanProcessor(**settings)
-    else:
-        config = Config.resolve(settings)
-        pipeline = ExportPipeline(config, counts_starts=True, bucket=lambda: LeasedBucket(capacity=1 << 30))
-        processor = PandaProbeSpanProcessor(pipeline=pipeline)
-    return processor, lambda: float(processor.pipeline.status().spans_pending)
+        return PandaProbeSpanProcessor(**settings)
+    config = Config.resolve(settings)
+    pipeline = ExportPipeline(config, counts_starts=True, bucket=lambda: LeasedBucket(capacity=1 << 30))
+    return PandaProbeSpanProcessor(pipeline=pipeline)
 
 
 _PROCESSORS: Final = {"batch-noop": _batch_noop, "otlp": _otlp, OURS: _ours}

@@ -59,10 +59,7 @@ def memory_mb() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> None:
-    """Every span is counted, most are dropped for lack of room, and memory stays within its bound.
-
-    `benchmarks/delivery/bench_threads.py` makes a million spans and measures the time of each.
-    """
+    """Every span is counted, most are dropped for lack of room, and memory stays within its bound."""
     with StrictPandaProbe() as server:
         nobody = server.url
     before = memory_mb()

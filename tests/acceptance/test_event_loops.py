@@ -96,8 +96,7 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
     """With a thousand tasks and an unreachable server, no call takes 5 ms of CPU in the loop's thread.
 
-    The bound is a multiple of the time for a sum on the same machine. `benchmarks/delivery/bench_loop.py` measures wall
-    time, compared with the batch processor.
+    The bound is a multiple of the time for a sum on the same machine.
     """
     with StrictPandaProbe() as server:
         nobody = server.url

@@ -128,7 +128,7 @@ class Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA busy_timeout = 5000")
             # The writer that fills the log waits until it is copied. With the default of 1,000 pages (4 MB), this
-            # happens to one in ninety traces of 20 spans, and thus determines the 99th percentile (benchmarks/local).
+            # happens to one in ninety traces of 20 spans, and thus determines the 99th percentile.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
         # With the default of 2 MB, random span ids miss the cache from about 10,000 traces on.
         connection.execute("PRAGMA cache_size = -65536")
