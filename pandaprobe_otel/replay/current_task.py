@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+_ASYNCIO: Final = os.path.join(os.path.dirname(asyncio.__file__), "")
 
 
 class Flow(NamedTuple):
@@ -37,9 +42,19 @@ def place_of_birth(flow: Flow) -> int:
 
 
 def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
-    """Return whether no task may run beside this one, except for `known` ones and the one that the loop waits for."""
-    others = _all_tasks(flow.loop) - {flow.task} - known if flow.loop is not None else set[Any]()
-    return all(map(_is_main, others))
+    """Return whether no other task can make a call now.
+
+    None can if all others are `known`, wait for this task, wait for a queue, an event or the like, or are the one that
+    the loop runs to its end.
+    """
+    if flow.loop is None:
+        return True
+    others = _all_tasks(flow.loop) - {flow.task} - known
+    waited_for: set[Any] = {flow.task, *known}
+    while waiting := {task for task in others if _waiter(task) in waited_for | _released_by(waited_for)}:
+        others -= waiting
+        waited_for |= waiting
+    return all(_is_main(task) or _is_of_asyncio(task) for task in others)
 
 
 def _all_tasks(loop: Any) -> set[Any]:
@@ -56,3 +71,24 @@ def _number(task: Any) -> int:
 def _is_main(task: Any) -> bool:
     """Return whether `run_until_complete` waits for a task, as `asyncio.run` does for its program."""
     return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
+
+
+def _waiter(task: Any) -> Any:
+    """Return the task or future that a task waits for; None if it runs."""
+    return getattr(task, "_fut_waiter", None)
+
+
+def _released_by(tasks: Collection[Any]) -> set[Any]:
+    """Return the futures by which the ends of these tasks wake others: `wait_for` waits for one of its own."""
+    calls = (one[0] for task in tasks for one in getattr(task, "_callbacks", None) or ())
+    return {value for call in calls if isinstance(call, partial) for value in call.args if asyncio.isfuture(value)}
+
+
+def _is_of_asyncio(task: Any) -> bool:
+    """Return whether a task only waits within asyncio, as `create_task(queue.get())` does, and runs no other code."""
+    inner = task.get_coro()
+    while (code := getattr(inner, "cr_code", None)) is not None:
+        if not code.co_filename.startswith(_ASYNCIO):
+            return False
+        inner = inner.cr_await
+    return inner is not None

@@ -9,11 +9,11 @@ from opentelemetry.trace import get_current_span
 
 import pandaprobe_otel
 from agent_traces import SentTraces
+from pandaprobe_otel import bootstrap
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.pipeline import opening
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 
@@ -28,7 +28,7 @@ def server() -> Iterator[LocalServer]:
 def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
     """Call `init()` as an app does, but without the limit of 100 traces a minute, which the tests exceed."""
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(opening, "open_pipeline", _without_limit)
+        patching.setattr(bootstrap, "open_pipeline", _without_limit)
         handle = pandaprobe_otel.init(
             endpoint=server.url, api_key=server.api_key, project_name="frameworks", instrument="auto", strict=True
         )

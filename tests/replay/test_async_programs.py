@@ -300,3 +300,48 @@ def test_edits_of_programs_are_named(way: Any, server: ProviderServer, tmp_path:
             asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
         assert caught.value.call == numbers[question], f"{edit}: {caught.value}"
         assert told in str(caught.value), edit
+
+
+async def _waited_for(bench: Bench, jobs: Jobs) -> None:
+    """Make each call in a task of its own, and wait for it."""
+    for questions in jobs:
+        for question in questions:
+            await asyncio.wait_for(asyncio.create_task(bench.ask(question)), 30)
+
+
+async def _passed_through_a_queue(bench: Bench, jobs: Jobs) -> None:
+    """Run each job in a task that puts its answers into a queue, as frameworks do, until an event stops it."""
+    for questions in jobs:
+        answers: asyncio.Queue[str] = asyncio.Queue()
+        ended = asyncio.Event()
+
+        async def produced(
+            questions: list[str] = questions, answers: asyncio.Queue[str] = answers, ended: asyncio.Event = ended
+        ) -> None:
+            try:
+                for question in questions:
+                    answers.put_nowait(await asyncio.create_task(bench.ask(question)))
+            finally:
+                ended.set()
+
+        producer, stop = asyncio.create_task(produced()), asyncio.create_task(ended.wait())
+        while not ended.is_set():
+            answer = asyncio.create_task(answers.get())
+            await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+            answer.cancel()
+        await producer
+
+
+@pytest.mark.parametrize("way", [_waited_for, _passed_through_a_queue], ids=lambda one: one.__name__)
+def test_calls_in_tasks_that_are_waited_for_keep_their_order(way: Any, server: ProviderServer, tmp_path: Path) -> None:
+    """A program that waits for each task before it creates the next one replays, and its edited order is named."""
+    server.script = model()
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path, mode="all"):
+        asyncio.run(way(Bench(server.url), JOBS))
+    for _ in range(REPLAYS):
+        with pandaprobe_otel.recording(path, mode="none"):
+            asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
+    jobs, _, told = _edited(JOBS, 2, "another order")
+    with pytest.raises(Divergence, match=told), pandaprobe_otel.recording(path, mode="none"):
+        asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
