@@ -7,6 +7,7 @@ in the span come after calls in those siblings, in any thread or task.
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +19,7 @@ from pandaprobe_otel.replay.current_task import Flow, flow_here
 MAX_PLACES: Final = 100_000
 """Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
 
+_ORDINALS: Final = re.compile(r" \(\d+(?:st|nd|rd|th)\)(?= > |$)")
 _Key = tuple[int, int]
 
 
@@ -100,3 +102,8 @@ def ordinal(number: int) -> str:
     """Return a number as an ordinal."""
     last = number % 10 if number % 100 not in (11, 12, 13) else 0
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
+
+
+def without_ordinals(path: str) -> str:
+    """Return a path without the ordinals of its spans."""
+    return _ORDINALS.sub("", path)

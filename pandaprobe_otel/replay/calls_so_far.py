@@ -24,6 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pandaprobe_otel.replay.call_places import without_ordinals
 from pandaprobe_otel.replay.current_task import Flow, flow_here, is_alone, place_of_birth
 
 
@@ -190,3 +191,13 @@ class CallsSoFar:
             implied |= self._implied.get(newest, 0) | 1 << newest
             calls &= ~implied
         return tuple(reversed(found)), implied
+
+
+def strangeness(caller: Caller | None, *, task: int, at: str, here: str) -> tuple[bool, bool]:
+    """Return a key that is larger for a recorded call that fits this caller less, by its task and its path.
+
+    Threads begin their work in any order, so neither the numbers of their tasks nor the ordinals of their spans count.
+    """
+    if caller is not None and caller.branch.above is not None and caller.branch.flow.task is None:
+        return False, without_ordinals(at) != without_ordinals(here)
+    return task not in (0, 0 if caller is None else caller.branch.task), at != here

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pandaprobe_otel.replay.calls_so_far import Branch, Caller
+from pandaprobe_otel.replay.calls_so_far import Branch, Caller, strangeness
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
 from pandaprobe_otel.replay.divergence_kinds import (
     Place,
@@ -205,15 +205,13 @@ class Script:
         if len(fitting) < 2:
             return fitting[0] if fitting else None
         ids = asked.ids
-        task = 0 if caller is None else caller.branch.task
         return min(
             fitting,
             key=lambda one: (
                 self._pairing.strangeness(self._request(one).ids, ids),
                 one.waits_for,
                 caller is None or not _follows(one, caller),
-                one.interaction.task != task if one.interaction.task else 0,
-                one.interaction.at != at,
+                *strangeness(caller, task=one.interaction.task, at=one.interaction.at, here=at),
                 one.interaction.call,
             ),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pandaprobe_otel.mapping.clean import clean
-from pandaprobe_otel.replay.calls_so_far import Caller
+from pandaprobe_otel.replay.calls_so_far import Caller, strangeness
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.differences import Difference, differences
 from pandaprobe_otel.replay.divergence import Divergence
@@ -51,15 +51,14 @@ class ToolScript:
         fitting = [one for one in self._known.get(made.name, ()) if not one.asked and one.piece.digest == piece.digest]
         if not fitting:
             return None
-        task, last = (0, 0) if caller is None else (caller.branch.task, caller.last)
+        last = 0 if caller is None else caller.last
         found = min(
             fitting,
             key=lambda one: (
                 self._pairing.strangeness(one.piece.ids, piece.ids),
                 made.call_id is not None and one.call.call_id != made.call_id,
                 one.call.after != last if one.call.task else 0,
-                one.call.task != task if one.call.task else 0,
-                one.call.at != made.at,
+                *strangeness(caller, task=one.call.task, at=one.call.at, here=made.at),
             ),
         )
         found.asked = True

@@ -154,11 +154,11 @@ def as_they_come(bench: Bench) -> Any:
 
 
 def threads(bench: Bench) -> Any:
-    """Jobs in a pool of two threads."""
+    """Jobs in a pool of two threads, which repeat a request, as a client does after a refusal."""
 
-    def job(number: int) -> str:
+    def job(number: int) -> list[str]:
         bench.ask_now(f"job {number} step 1")
-        return bench.ask_now(f"job {number} step 2")
+        return [bench.ask_now(f"unique: job {number} step 2") for _ in range(3)]
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(job, range(5)))
