@@ -50,10 +50,10 @@ def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
     if flow.loop is None:
         return True
     others = _all_tasks(flow.loop) - {flow.task} - known
-    waited_for: set[Any] = {flow.task, *known}
-    while waiting := {task for task in others if _waiter(task) in waited_for | _released_by(waited_for)}:
+    waited_for: set[Any] = {flow.task, *known, *_released_by({flow.task, *known})}
+    while waiting := {task for task in others if not waited_for.isdisjoint(_awaited(task))}:
         others -= waiting
-        waited_for |= waiting
+        waited_for |= waiting | _released_by(waiting)
     return all(_is_main(task) or _is_of_asyncio(task) for task in others)
 
 
@@ -73,9 +73,10 @@ def _is_main(task: Any) -> bool:
     return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
 
 
-def _waiter(task: Any) -> Any:
-    """Return the task or future that a task waits for; None if it runs."""
-    return getattr(task, "_fut_waiter", None)
+def _awaited(task: Any) -> tuple[Any, ...]:
+    """Return the task or future that a task waits for, and those that `gather` waits for in it."""
+    future = getattr(task, "_fut_waiter", None)
+    return future, *(getattr(future, "_children", None) or ())
 
 
 def _released_by(tasks: Collection[Any]) -> set[Any]:
@@ -85,10 +86,15 @@ def _released_by(tasks: Collection[Any]) -> set[Any]:
 
 
 def _is_of_asyncio(task: Any) -> bool:
-    """Return whether a task only waits within asyncio, as `create_task(queue.get())` does, and runs no other code."""
+    """Return whether a task only waits within asyncio, as `create_task(queue.get())` does, and runs no other code.
+
+    Methods of classes that are derived from asyncio's, such as a framework's queue, belong to asyncio too.
+    """
     inner = task.get_coro()
     while (code := getattr(inner, "cr_code", None)) is not None:
         if not code.co_filename.startswith(_ASYNCIO):
-            return False
+            owner = inner.cr_frame.f_locals.get("self") if inner.cr_frame is not None else None
+            if not any(each.__module__.startswith("asyncio.") for each in type(owner).__mro__):
+                return False
         inner = inner.cr_await
     return inner is not None

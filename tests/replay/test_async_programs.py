@@ -311,22 +311,27 @@ async def _waited_for(bench: Bench, jobs: Jobs) -> None:
 
 async def _passed_through_a_queue(bench: Bench, jobs: Jobs) -> None:
     """Run each job in a task that puts its answers into a queue, as frameworks do, until an event stops it."""
+
+    class Answers(asyncio.Queue[str]):
+        async def following(self) -> str:
+            return await self.get()
+
     for questions in jobs:
-        answers: asyncio.Queue[str] = asyncio.Queue()
+        answers = Answers()
         ended = asyncio.Event()
 
         async def produced(
-            questions: list[str] = questions, answers: asyncio.Queue[str] = answers, ended: asyncio.Event = ended
+            questions: list[str] = questions, answers: Answers = answers, ended: asyncio.Event = ended
         ) -> None:
             try:
                 for question in questions:
-                    answers.put_nowait(await asyncio.create_task(bench.ask(question)))
+                    answers.put_nowait((await asyncio.gather(asyncio.create_task(bench.ask(question))))[0])
             finally:
                 ended.set()
 
         producer, stop = asyncio.create_task(produced()), asyncio.create_task(ended.wait())
         while not ended.is_set():
-            answer = asyncio.create_task(answers.get())
+            answer = asyncio.create_task(answers.following())
             await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
             answer.cancel()
         await producer
