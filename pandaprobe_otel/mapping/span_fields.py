@@ -8,10 +8,11 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.retrieval import without_vectors
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.unread_attributes import shown
-from pandaprobe_otel.mapping.values import is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent
 from pandaprobe_otel.process.guard import mistake
 
 _NO_METADATA: Final[Mapping[str, Any]] = {}
@@ -84,7 +85,10 @@ def add_own_metadata(span: MappedSpan) -> None:
     custom = span.shape.custom
     if custom:
         attributes = span.view.attributes
-        add_rest(span, {key: shown(key, attributes[key]) for key in custom if not is_absent(attributes[key])})
+        rest = {key: shown(key, attributes[key]) for key in custom if not is_absent(attributes[key])}
+        if span.kind == "EMBEDDING":  # Pydantic AI writes the vectors under a name of its own
+            rest = {key: without_vectors(decoded(value)) for key, value in rest.items()}
+        add_rest(span, rest)
 
 
 def put(span: MappedSpan, key: str, value: Any) -> None:

@@ -330,6 +330,16 @@ def test_a_field_is_found_under_the_name_of_one_emitter(attributes: dict[str, An
     assert only_span(mapped(view("work", attributes)))[field] == value
 
 
+def test_an_embedding_of_pydantic_ai_has_its_texts_and_no_vectors() -> None:
+    """The texts that it embedded are the input; its vectors leave a marker."""
+    attributes = {"inputs": '["pandas eat bamboo"]', "inputs_count": 1, "embeddings": "[[0.1, 0.2, 0.3]]"}
+    span = only_span(mapped(view("embeddings m", {"gen_ai.operation.name": "embeddings", **attributes})))
+    assert span["input"] == ["pandas eat bamboo"]
+    assert span["metadata"]["attributes"] == {"inputs_count": 1, "embeddings": ["[vector of 3 numbers]"]}
+    agent = only_span(mapped(view("run", {"gen_ai.operation.name": "invoke_agent", **attributes})))
+    assert agent["metadata"]["attributes"] == {**attributes, "inputs": ["pandas eat bamboo"]}
+
+
 def test_the_answer_is_not_an_earlier_request_of_a_tool() -> None:
     """If the last call's answer was not captured, the trace has no output, and not the call of a tool before it."""
     call = {"type": "function", "id": "1", "function": {"name": "f", "arguments": "{}"}}

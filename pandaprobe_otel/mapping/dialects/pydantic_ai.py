@@ -216,6 +216,7 @@ DIALECT: Final = Dialect(
         Row("output", _MESSAGES, _answered, "the rest", form="messages"),
         Row("input", ("events",), lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),
         Row("output", ("events",), lambda value: from_events(decoded(value), "output"), "version 1", form="messages"),
+        Row("embedding.input", ("inputs",), None, "of an EMBEDDING span"),
         Row("tool.input", ("tool_arguments",)),
         Row("tool.output", ("tool_response",)),
         Row("usage.bag", ("gen_ai.usage.details.*",), details, "raw numbers of the provider"),
