@@ -164,12 +164,17 @@ def _check(depth: int) -> None:
 
 def _told_text(text: str, name: str) -> Any:
     if name in _SEALED:
-        return f"[{len(text)} characters that only the service can read]"
+        return sealed(text)
     if text.startswith("data:"):
         return parts.media(text, "data")
     if len(text) >= _MAX_TEXT and _BASE64.fullmatch(text, 0, _BASE64_START) and _BASE64.fullmatch(text):
         return parts.base64_blob(text, "data", None)
     return text
+
+
+def sealed(text: str) -> str:
+    """Return the marker of a text that only the service can read."""
+    return f"[{len(text)} characters that only the service can read]"
 
 
 def grown(before: Any, piece: Any) -> Any:

@@ -204,13 +204,15 @@ def loop_in(context: Context | None = None) -> ToolLoop | None:
     return found if isinstance(found, ToolLoop) else None
 
 
-def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[Any]:
-    """Yield the items of the client's generator.
+def through(
+    items: Any, open_loop: Callable[[], ToolLoop | None], is_last: Callable[[Any], bool] | None = None
+) -> Iterator[Any]:
+    """Yield the items of the client's generator. A loop that is left after its last item is complete.
 
     The span is current while the generator runs, but not in the code of the app that reads it. `open_loop` and the
     generator are called when the app starts to iterate.
     """
-    loop = open_loop()
+    loop, item = open_loop(), None
     if loop is None:
         yield from items
         return
@@ -225,16 +227,23 @@ def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[An
                 restore(token)
             yield item
     except BaseException as error:
-        loop.raised(error)
+        if not _is_complete(error, item, is_last):
+            loop.raised(error)
         raise
     finally:
         items.close()
         loop.end()
 
 
-async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) -> AsyncIterator[Any]:
+def _is_complete(error: BaseException, item: Any, is_last: Callable[[Any], bool] | None) -> bool:
+    return isinstance(error, GeneratorExit) and is_last is not None and bool(guarded(is_last, item))
+
+
+async def through_async(
+    items: Any, open_loop: Callable[[], ToolLoop | None], is_last: Callable[[Any], bool] | None = None
+) -> AsyncIterator[Any]:
     """Asynchronous counterpart of `through`."""
-    loop = open_loop()
+    loop, item = open_loop(), None
     try:
         while True:
             token = attach(loop.context) if loop is not None else None
@@ -247,7 +256,7 @@ async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) ->
                     restore(token)
             yield item
     except BaseException as error:
-        if loop is not None:
+        if loop is not None and not _is_complete(error, item, is_last):
             loop.raised(error)
         raise
     finally:

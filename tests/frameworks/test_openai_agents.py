@@ -189,6 +189,13 @@ def explain(context: Any, error: Exception) -> str:
     return f"Sorry: {error}"
 
 
+def test_a_service_that_reports_no_counts(traces: SentTraces, model: StartModel) -> None:
+    """The zeros that the SDK has for a streamed answer without usage are no counts."""
+    endpoint = model(lambda _: Reply(text="It is sunny."))
+    streamed(Agent(name="forecaster", model=chat_completions(endpoint)), "Weather in Oslo?")
+    assert "token_usage" not in traces.one().only("LLM")
+
+
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
     """The tool's span has status ERROR and the text given to the model; the agent's span is OK."""
 

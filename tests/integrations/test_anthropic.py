@@ -211,6 +211,20 @@ def test_thinking_and_tool_calls(stream: bool, server: ProviderServer, recorder:
     assert (tool["type"], tool["name"], tool["parameters"]["required"]) == ("function", "get_weather", ["place"])
 
 
+def test_thinking_that_only_the_service_can_read(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Redacted thinking leaves its length as reasoning, in the request and in the answer."""
+    redacted: Any = {"type": "redacted_thinking", "data": "R" * 300}
+    marker = {"type": "reasoning", "content": "[300 characters that only the service can read]"}
+    server.replies(json_reply(message(redacted, {"type": "text", "text": ANSWER})))
+    instrument("anthropic", tracer_provider=recorder.provider)
+    earlier: Any = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": [redacted]}]
+    with _client(server) as client:
+        client.messages.create(**{**REQUEST, "messages": [*earlier, {"role": "user", "content": "And now?"}]})
+    (said,) = recorder.json("gen_ai.output.messages")
+    assert said["parts"] == [marker, {"type": "text", "content": ANSWER}]
+    assert recorder.json("gen_ai.input.messages")[1]["parts"] == [marker]
+
+
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A system prompt, an image, an earlier call and its result are recorded."""
     image = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"png").decode()}

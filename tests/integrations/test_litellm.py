@@ -124,6 +124,31 @@ def test_text_completion(server: ProviderServer, recorder: SpanRecorder) -> None
     assert recorder.one().name == f"text_completion {MODEL}"
 
 
+@pytest.mark.parametrize("asynchronously", [False, True])
+async def test_stream_of_a_text_completion(
+    asynchronously: bool, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """A streamed answer of a service with text completions is one span, with its text and without an outcome."""
+    chunks = [
+        {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": MODEL, "choices": [choice]}
+        for choice in (
+            {"index": 0, "text": "Now ", "finish_reason": None},
+            {"index": 0, "text": "it is.", "finish_reason": "stop"},
+        )
+    ]
+    server.replies(events_reply(chunks))
+    request: Any = {"model": f"hosted_vllm/{MODEL}", "prompt": "Now?", "stream": True, **_place(server)}
+    if asynchronously:
+        texts = [one.choices[0].text async for one in await litellm.atext_completion(**request)]
+    else:
+        texts = [one.choices[0].text for one in litellm.text_completion(**request)]
+    assert "".join(filter(None, texts)) == "Now it is."
+    assert recorder.one().name == f"text_completion {MODEL}"
+    assert "pandaprobe.outcome" not in (recorder.one().attributes or {})
+    (said,) = recorder.json("gen_ai.output.messages")
+    assert said["parts"] == [{"type": "text", "content": "Now it is."}]
+
+
 def test_secrets_are_not_recorded(server: ProviderServer, recorder: SpanRecorder) -> None:
     """Keys, headers and metadata of the call are not recorded."""
     server.replies(json_reply(completion()))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._other_members import told, with_rest
+from pandaprobe_otel_integrations._other_members import sealed, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
@@ -97,7 +97,8 @@ def _thought(block: Object) -> Part | None:
 
 
 def _sealed(block: Object) -> Part | None:
-    return None  # encrypted, for the service alone
+    data = string(block.get("data"))
+    return parts.reasoning(sealed(data)) if data else None
 
 
 def _call(block: Object) -> Part:

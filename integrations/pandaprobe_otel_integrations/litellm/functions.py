@@ -193,6 +193,7 @@ FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
 """Functions by module and name. Names that start with an `a` are asynchronous."""
 STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.text_completions.streaming_iterator": ("TextCompletionStreamWrapper",),
     "litellm.responses.streaming_iterator": ("SyncResponsesAPIStreamingIterator", "ResponsesAPIStreamingIterator"),
     "litellm.responses.litellm_completion_transformation.streaming_iterator": ("LiteLLMCompletionStreamingIterator",),
 }

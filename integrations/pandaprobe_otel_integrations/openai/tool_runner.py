@@ -35,11 +35,11 @@ class ToolRunnerHooks:
 
     def iterate(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap the generator of turns."""
-        return through(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
+        return through(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs), _is_final)
 
     def iterate_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap the asynchronous generator of turns."""
-        return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
+        return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs), _is_final)
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap one function call."""
@@ -66,6 +66,10 @@ class ToolRunnerHooks:
             return None
         item = kwargs["item"] if "item" in kwargs else args[1]
         return ToolRun(self._recorder, item.name, item.arguments, call_id=string(item.call_id), result_of=_output)
+
+
+def _is_final(turn: Any) -> bool:
+    return turn.final is True  # `run` closes the generator there
 
 
 def _output(made: Any) -> Any:

@@ -47,7 +47,13 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
         repeated = {name: value for name, value in asked.items() if name in ECHOES}
         found |= encoded(_RESPONSES.request_content({**repeated, "input": asked.get("input") or data.input}))
         found |= encoded(answer.content)
-    return found if response else {**found, **usage_attributes(obj(data.usage))}
+    return found if response else {**found, **_usage(data)}
+
+
+def _usage(data: Any) -> dict[str, Any]:
+    """Return the counts. The SDK has zeros for a service that reports none."""
+    usage = obj(data.usage)
+    return usage_attributes(usage) if usage.get("input_tokens") or usage.get("output_tokens") else {}
 
 
 def _generation(data: Any, request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def _generation(data: Any, request: ModelRequest | None, with_content: bool) -> 
     found: dict[str, Any] = {
         **sampling_attributes(obj(data.model_config)),
         names.REQUEST_MODEL: data.model,
-        **usage_attributes(obj(data.usage)),
+        **_usage(data),
     }
     streamed = bool(output) and "output" in output[0]
     if streamed:
