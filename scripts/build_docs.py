@@ -9,6 +9,7 @@ Each `page.html` has a `page.md` beside it: its source, with the text of the API
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,8 +22,10 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
 
 from docs_pages import reference_text  # noqa: E402
+from write_docs import write_tree  # noqa: E402
 
-DOCS: Final = ROOT / "docs"
+TREE: Final = ROOT / "build" / "site-source"
+DOCS: Final = TREE / "docs"
 SITE: Final = ROOT / "site"
 _DIRECTIVE: Final = re.compile(r"^::: ([\w.]+)(?:\n {4}.*)*", re.MULTILINE)
 _LOADED: Final = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"']?(https?://[^\"' >]+)")
@@ -30,10 +33,13 @@ _LOADED: Final = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|h
 
 def main() -> int:
     """Build and check the site, and return the exit code."""
-    done = subprocess.run([str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"], cwd=ROOT)
+    write_tree(TREE)
+    done = subprocess.run([str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"], cwd=TREE)
     if done.returncode:
         return done.returncode
-    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.move(TREE / "site", SITE)
+    config = yaml.safe_load((TREE / "mkdocs.yml").read_text(encoding="utf-8"))
     copies = {path: plain(path) for section in config["nav"] for _, path in entries(section)}
     for path, text in copies.items():
         (SITE / path).parent.mkdir(parents=True, exist_ok=True)

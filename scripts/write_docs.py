@@ -1,16 +1,24 @@
-"""Write the generated files: pages of `docs/`, their places in `mkdocs.yml`, and `examples/README.md`.
+"""Write the generated pages: those in version control, and the tree from which the site is built.
 
-python scripts/write_docs.py            write them
-python scripts/write_docs.py --check    exit with 1, and name the files that are out of date
+python scripts/write_docs.py            write those in version control, which people read in the repository
+python scripts/write_docs.py --check    exit with 1, and name those that are out of date
+python scripts/write_docs.py --tree DIR write the site's tree: all pages, and mkdocs.yml with a place for each
+
+Pages in version control link to files in version control. Where the site has a page about such a file, such as an
+example, the tree links to that page.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
@@ -24,50 +32,81 @@ from docs_pages import (  # noqa: E402
 )
 from pandaprobe_otel.registry import INTEGRATIONS  # noqa: E402
 
-_PLACES: Final = re.compile(
-    r"^( *)# written by scripts/write_docs\.py: (\w+)\n.*?^ *# end of what is written\n", re.DOTALL | re.MULTILINE
-)
+_LINK: Final = re.compile(r"\]\(([^):\s]+)\)")
 
 
 def written() -> Mapping[str, str]:
-    """Return the text of each generated file by its path in the repository."""
-    below_docs = {**integration_pages.pages(), **examples_page.pages(), **command_line_page.pages()}
+    """Return the text of each generated file in version control, by its path in the repository."""
     return {
-        "docs/dialects.md": dialects_page.page(),
         "docs/settings.md": settings_page.page(),
+        "docs/integrations.md": integration_pages.overview(),
+        "docs/command-line.md": command_line_page.overview(),
         "examples/README.md": examples_page.readme(),
-        **{f"docs/{path}": text for path, text in below_docs.items()},
-        "mkdocs.yml": with_places((ROOT / "mkdocs.yml").read_text(encoding="utf-8")),
     }
-
-
-def with_places(config: str) -> str:
-    """Return `mkdocs.yml` with a line for each generated page. Raises ValueError if a kind of page has no comment."""
-    kinds = {
-        "integrations": [(name, f"integrations/{name}.md") for name in sorted(INTEGRATIONS)],
-        "examples": [(each.path, each.page) for each in examples_page.examples()],
-        "commands": [(name, f"command-line/{name}.md") for name in command_line_page.groups()],
-    }
-    if missing := kinds.keys() - {found[2] for found in _PLACES.finditer(config)}:
-        kind = min(missing)
-        raise ValueError(f"mkdocs.yml has no comment `written by scripts/write_docs.py: {kind}`")
-
-    def lines(found: re.Match[str]) -> str:
-        indent, kind = found[1], found[2]
-        places = "".join(f"{indent}- {title}: {path}\n" for title, path in kinds[kind])
-        begin = f"{indent}# written by scripts/write_docs.py: {kind}\n"
-        return f"{begin}{places}{indent}# end of what is written\n"
-
-    return _PLACES.sub(lines, config)
 
 
 def stale() -> list[str]:
-    """Return the generated files that are missing, out of date, or no longer generated."""
-    wanted = written()
-    differ = [path for path, text in wanted.items() if _text(ROOT / path) != text]
-    folders = (ROOT / "docs" / name for name in ("integrations", "examples", "command-line"))
-    there = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.md")}
-    return [*differ, *sorted(there - wanted.keys())]
+    """Return the generated files in version control that are missing or out of date."""
+    return [path for path, text in written().items() if _text(ROOT / path) != text]
+
+
+def write_tree(target: Path) -> None:
+    """Write all pages of the site into `target/docs`, and `target/mkdocs.yml` with a place for each."""
+    shutil.rmtree(target / "docs", ignore_errors=True)
+    shutil.copytree(ROOT / "docs", target / "docs")
+    pages = {
+        "examples.md": examples_page.overview(),
+        "dialects.md": dialects_page.page(),
+        "command-line.md": command_line_page.overview(linked=True),
+        **examples_page.pages(),
+        **integration_pages.pages(),
+        **command_line_page.pages(),
+    }
+    for path, text in pages.items():
+        (target / "docs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / "docs" / path).write_text(text, encoding="utf-8")
+    on_site = _on_site()
+    for page in (target / "docs").rglob("*.md"):
+        home = page.relative_to(target).parent.as_posix()
+        page.write_text(_with_links_of_site(page.read_text(encoding="utf-8"), home, on_site), encoding="utf-8")
+    (target / "mkdocs.yml").write_text(yaml.safe_dump(_config(), sort_keys=False), encoding="utf-8")
+
+
+def _on_site() -> Mapping[str, str]:
+    """Return the page of the site for each file or heading of the repository that has one."""
+    return {
+        "examples/README.md": "docs/examples.md",
+        "pandaprobe_otel/mapping/dialects": "docs/dialects.md",
+        **{f"examples/{each.path}": f"docs/{each.page}" for each in examples_page.examples()},
+        **{f"scripts/docs_pages/snippets/{name}.py": f"docs/integrations/{name}.md" for name in INTEGRATIONS},
+        **{f"docs/integrations.md#{name}": f"docs/integrations/{name}.md" for name in INTEGRATIONS},
+    }
+
+
+def _with_links_of_site(text: str, home: str, on_site: Mapping[str, str]) -> str:
+    def replaced(found: re.Match[str]) -> str:
+        page = on_site.get(posixpath.normpath(posixpath.join(home, found[1])))
+        return found[0] if page is None else f"]({posixpath.relpath(page, home)})"
+
+    return _LINK.sub(replaced, text)
+
+
+def _config() -> Mapping[str, Any]:
+    """Return `mkdocs.yml` with the generated pages in its navigation, and with absolute paths."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    places = {
+        "Each example": [{each.path: each.page} for each in examples_page.examples()],
+        "Each command": [{name: f"command-line/{name}.md"} for name in command_line_page.groups()],
+        "Each integration": [{name: f"integrations/{name}.md"} for name in sorted(INTEGRATIONS)],
+    }
+    for section in config["nav"]:
+        for entry in (each for inside in section.values() if isinstance(inside, list) for each in inside):
+            entry.update({title: places.pop(title) for title in [*entry] if title in places})
+    if places:
+        raise ValueError(f"the navigation in mkdocs.yml has no entry {min(places)!r}")
+    python = next(each for each in config["plugins"] if "mkdocstrings" in each)["mkdocstrings"]["handlers"]["python"]
+    python["paths"] = [str(ROOT / path) for path in python["paths"]]
+    return config
 
 
 def main() -> int:
@@ -77,9 +116,11 @@ def main() -> int:
         for path in found:
             sys.stderr.write(f"{path} is out of date: run `make docs`.\n")
         return 1 if found else 0
+    if sys.argv[1:2] == ["--tree"]:
+        write_tree(Path(sys.argv[2]))
+        return 0
     for path, text in written().items():
         if _text(ROOT / path) != text:
-            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(text, encoding="utf-8")
     return 0
 

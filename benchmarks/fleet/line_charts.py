@@ -59,7 +59,7 @@ def write_charts(path: Path, x_title: str, x: Sequence[float], charts: Sequence[
         colour = _COLOURS[number % len(_COLOURS)]
         parts.append(f'<path d="M{_LEFT} {y - 4}h24" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="{_LEFT + 32}" y="{y}">{escape(name)}</text>')
-    path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
+    path.write_text("".join([*parts, "</svg>\n"]), encoding="utf-8")
 
 
 def _drawn(chart: Chart, x: Sequence[float], x_title: str, left: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""`docs/command-line.md` and a page for each group of commands, from the commands themselves."""
+"""`docs/command-line.md`, and the site's page for each group of commands, from the commands themselves."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ standard error.
 | 6 | no evidence: in an evaluation, nothing failed, but not everything was judged |
 | 130 | interrupted |
 
-[API client](client.md#in-the-shell) has examples of the commands."""
+[API client](client.md#in-the-shell) has examples. `pandaprobe-otel COMMAND --help` explains the options."""
+
+
+def overview(*, linked: bool = False) -> str:
+    """Return `docs/command-line.md`, the table of commands; with links to the site's pages if they are wanted."""
+    rows = [
+        (f"[`{name}`](command-line/{group}.md#{name.replace(' ', '-')})" if linked else f"`{name}`", does)
+        for group, found in groups().items()
+        for name, does in ((_name(context), _first_sentence(command)) for command, context in found)
+    ]
+    listed = table(("command", "does"), rows)
+    return f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{listed}\n"
 
 
 def pages() -> Mapping[str, str]:
-    """Return the text of each path below `docs/`: the table of commands, and a page for each group."""
-    rows = [
-        (f"[`{_name(context)}`](command-line/{group}.md#{_name(context).replace(' ', '-')})", _first_sentence(command))
-        for group, found in groups().items()
-        for command, context in found
-    ]
-    listed = table(("command", "does"), rows)
-    return {
-        "command-line.md": f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{listed}\n",
-        **{f"command-line/{group}.md": _page(group, found) for group, found in groups().items()},
-    }
+    """Return the text of each path below the site's `docs/`: a page for each group of commands."""
+    return {f"command-line/{group}.md": _page(group, found) for group, found in groups().items()}
 
 
 def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:

@@ -1,4 +1,4 @@
-"""`docs/dialects.md`: every attribute that the mapping reads, from the tables that it reads."""
+"""The site's `dialects.md`: every attribute that the mapping reads, from the tables that it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/examples.md`, a page for each file in `examples/`, and `examples/README.md`, from their own descriptions."""
+"""`examples/README.md`, and the site's pages of the examples, from the descriptions in the files."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ def readme() -> str:
     return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
 
 
-def pages() -> Mapping[str, str]:
-    """Return the text of each path below `docs/`: the table, and a page with the source of each example."""
+def overview() -> str:
+    """Return the site's table of the examples."""
     rows = [_row(each, f"[{each.path}]({each.page})") for each in examples()]
-    return {
-        "examples.md": f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n",
-        **{each.page: _page(each) for each in examples()},
-    }
+    return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
+
+
+def pages() -> Mapping[str, str]:
+    """Return the text of each path below the site's `docs/`: a page with the source of each example."""
+    return {each.page: _page(each) for each in examples()}
 
 
 def _page(example: Example) -> str:

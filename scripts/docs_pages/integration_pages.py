@@ -1,4 +1,4 @@
-"""`docs/integrations.md` and a page for each integration, from the registry and the instrumentors' docstrings."""
+"""`docs/integrations.md`, and the site's page for each integration, from the registry and instrumentors' docstrings."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped
 One model call is one span, even if a framework calls a client that is recorded as well. While another vendor's
 instrumentation of a library is active, our integration is disabled, and PandaProbe gets the other vendor's spans.
 Beside Logfire, our integrations stay enabled, and PandaProbe leaves Logfire's spans of the same calls out. Spans in
-OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
-([the tested instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each library.
+OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry and [other
+dialects](../pandaprobe_otel/mapping/dialects) become the same traces ([the tested
+instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each library.
 
 [Agent frameworks](frameworks.md) have a separate page. For a library that is not listed, use
 [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
@@ -51,20 +52,18 @@ Use `init(exclude=["{name}"])` or `PANDAPROBE_EXCLUDE={name}`. Under OpenTelemet
 
 
 def pages() -> Mapping[str, str]:
-    """Return the text of each path below `docs/`."""
-    return {
-        "integrations.md": _overview(),
-        **{f"integrations/{name}.md": _page(name) for name in sorted(registry.INTEGRATIONS)},
-    }
+    """Return the text of each path below the site's `docs/`: a page for each integration."""
+    return {f"integrations/{name}.md": _page(name) for name in sorted(registry.INTEGRATIONS)}
 
 
-def _overview() -> str:
+def overview() -> str:
+    """Return `docs/integrations.md`, whose links lead to programs in the repository, and to pages on the site."""
     rows = [
         (
-            f"[{name}](integrations/{name}.md)",
+            f'<a id="{name}"></a>[{name}](../scripts/docs_pages/snippets/{name}.py)',
             _first_sentence(name),
             f"`{_requirement(name)}`",
-            ", ".join(f"[{each.path}]({each.page})" for each in _examples_of(name)),
+            ", ".join(f"[{each.path}](../examples/{each.path})" for each in _examples_of(name)),
         )
         for name in sorted(registry.INTEGRATIONS)
     ]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from command_line import clean_environment
-from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, not_run, pages, steps
+from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, name_of, not_run, pages, steps
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
@@ -46,13 +46,13 @@ RUN_ELSEWHERE: Final = frozenset(
 def _pages() -> Iterator[Any]:
     for page in pages():
         if any(block.is_run or block.is_file for block in blocks(page)):
-            name = page.relative_to(ROOT).as_posix()
+            name = name_of(page)
             yield pytest.param(page, id=name, marks=[pytest.mark.outer] if name in OUTER else [])
 
 
 def steps_here(page: Path) -> list[Step]:
     """Return the steps of a page that are run here."""
-    elsewhere = page.relative_to(ROOT).as_posix() in RUN_ELSEWHERE
+    elsewhere = name_of(page) in RUN_ELSEWHERE
     return [step for step in steps(page) if not (elsewhere and isinstance(step, Program))]
 
 
@@ -61,7 +61,7 @@ def test_the_page_can_be_followed(
     page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
 ) -> None:
     """Each program and command of a page succeeds without warnings, and traces sent by `init()` arrive."""
-    project = page.relative_to(ROOT).as_posix().replace("/", " ")
+    project = name_of(page).replace("/", " ")
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
     with Reader(forks, tmp_path / "reader", environment) as reader:

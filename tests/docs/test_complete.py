@@ -42,8 +42,8 @@ def write_docs(scripts: None) -> ModuleType:
     return import_module("write_docs")
 
 
-def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
-    """The generated pages are those that `make docs` would write."""
+def test_generated_pages_in_the_repository_are_up_to_date(write_docs: ModuleType) -> None:
+    """The generated pages in version control are those that `make docs` would write."""
     assert write_docs.stale() == []
 
 

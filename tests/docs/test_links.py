@@ -8,13 +8,15 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
+from doc_blocks import DOCS, ROOT, name_of
+
 OF_THE_REPOSITORY: Final = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")
 PAGES: Final = [
     *(ROOT / name for name in OF_THE_REPOSITORY),
     ROOT / "benchmarks" / "README.md",
     ROOT / "examples" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
 ]
 
 
@@ -26,7 +28,8 @@ def prose(page: Path) -> str:
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    headings = {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    return headings | set(re.findall(r'<a id="(\w+)">', text))
 
 
 def slug(heading: str) -> str:
@@ -34,16 +37,16 @@ def slug(heading: str) -> str:
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{'site: ' if DOCS in page.parents else ''}{name_of(page)}")
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link has an existing file and heading as its target, inside the site's folder."""
+    """Each link leads to an existing file and heading, in the repository and on the site, which has only its pages."""
     wrong: list[str] = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        inside = ROOT / "docs" not in page.parents or ROOT / "docs" in target.parents
+        inside = DOCS not in page.parents or DOCS in target.parents
         if not target.exists() or not inside or (anchor and anchor not in anchors(target)):
             wrong.append(link)
     assert wrong == []

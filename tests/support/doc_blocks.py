@@ -14,15 +14,23 @@ A comment `<!-- given: ... -->` before a block contains Python that stands for t
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from write_docs import write_tree
+
 ROOT: Final = Path(__file__).parents[2]
-DOCS: Final = ROOT / "docs"
+TREE: Final = Path(tempfile.mkdtemp(prefix="pandaprobe-otel-docs."))
+"""The tree of the site: the pages of the repository, and the generated ones."""
+DOCS: Final = TREE / "docs"
 RUN: Final = ("python", "sh")
 SHOWN: Final = ("text", "toml", "yaml", "json")
 _FENCE: Final = re.compile(
@@ -31,12 +39,21 @@ _FENCE: Final = re.compile(
 )
 
 
+def _remove_tree(owner: int = os.getpid()) -> None:
+    if os.getpid() == owner:  # not a fork
+        shutil.rmtree(TREE, ignore_errors=True)
+
+
+write_tree(TREE)
+atexit.register(_remove_tree)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One code block, with its position and content."""
 
     page: str
-    """Path of the page in the repository."""
+    """Path of the page in the repository, or in the tree of the site."""
     line: int
     language: str
     title: str
@@ -92,12 +109,17 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
+def name_of(page: Path) -> str:
+    """Return a page's path in the repository, or in the tree of the site."""
+    return page.relative_to(TREE if page.is_relative_to(TREE) else ROOT).as_posix()
+
+
 def blocks(page: Path) -> list[Block]:
     """Return the code blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(
-            page=page.relative_to(ROOT).as_posix(),
+            page=name_of(page),
             line=text.count("\n", 0, found.start("text")),
             language=found["language"],
             title=found["title"] or "",

@@ -102,23 +102,24 @@ def _belongs(row: Row, shape: str) -> bool:
 
 
 def _details(results: Results) -> Iterator[str]:
+    """Yield a table with a row for all calls that pass the same cases."""
+    alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for adapter in adapters():
-        rows = [row for row in results.found if row.library == adapter.title]
-        yield f"### {adapter.title}"
-        yield ""
-        yield _row("", *(case.name for case in CASES))
-        yield _row(*["---"] * (1 + len(CASES)))
-        for row in rows:
-            yield _row(f"{row.shape}, {row.mode}", *("✓" if case.name in results.found[row] else "–" for case in CASES))
-        yield ""
+        for row in (each for each in results.found if each.library == adapter.title):
+            passed = tuple("✓" if case.name in results.found[row] else "–" for case in CASES)
+            alike.setdefault((row.mode, *passed), {}).setdefault(adapter.title, []).append(row.shape)
+    yield _row("calls", "", *(case.name for case in CASES))
+    yield _row(*["---"] * (2 + len(CASES)))
+    for cells, libraries in alike.items():
+        yield _row("; ".join(f"{library}: {', '.join(shapes)}" for library, shapes in libraries.items()), *cells)
+    yield ""
 
 
 def _cuts() -> Iterator[str]:
-    yield _row("", "bytes", "streams that were cut")
-    yield _row(*["---"] * 3)
-    for adapter in map(shortened, adapters()):
-        sizes = [len(b"".join(wire.chunks)) for _, wire in wires(adapter, "stream")]
-        yield _row(adapter.title, " + ".join(map(str, sizes)), str(sum(4 * (size + 1) for size in sizes)))
+    bodies = [wire for adapter in map(shortened, adapters()) for _, wire in wires(adapter, "stream")]
+    sizes = [len(b"".join(wire.chunks)) for wire in bodies]
+    cuts = sum(4 * (size + 1) for size in sizes)
+    yield f"These are {len(sizes)} streams of {sum(sizes):,} bytes, cut in {cuts:,} ways."
 
 
 def _comparison(results: Results) -> Iterator[str]:
