@@ -19,7 +19,7 @@ from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
 from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel.capture.wrapping import wrap
-from pandaprobe_otel.process.guard import mistake, unused
+from pandaprobe_otel.process.guard import mistake, unless_used
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 H = TypeVar("H", bound=SpanHandle)
@@ -69,29 +69,25 @@ class SpanBlock(Generic[H]):
     It may be entered many times, also by several tasks at once. Each entry makes a new span.
     """
 
-    __slots__ = ("_handle_class", "_is_used", "_key", "_open", "_options")
+    __slots__ = ("__weakref__", "_handle_class", "_key", "_open", "_options", "_unused")
 
     def __init__(self, options: SpanOptions, handle_class: type[H]) -> None:
-        self._is_used = False
         self._options = options
         self._handle_class = handle_class
         self._key = f"pandaprobe-block-{id(self)}"
         self._open: list[H] = []
-
-    def __del__(self) -> None:
-        if not getattr(self, "_is_used", True):  # an interrupt may have prevented its construction
-            unused(f"the span {self._options.name or self._options.kind.lower()!r}")
+        self._unused: object = unless_used(self, lambda: f"the span {options.name or options.kind.lower()!r}")
 
     def __call__(self, function: F) -> F:
         """Decorate a function, method or class."""
-        self._is_used = True
+        self._unused = None
         if self._options.input is not NOT_GIVEN:
             name = getattr(function, "__qualname__", type(function).__qualname__)
             mistake(f"input= of the decorator of {name} is ignored: the arguments of each call are the input.")
         return decorate(function, self._options)
 
     def __enter__(self) -> H:
-        self._is_used = True
+        self._unused = None
         options = self._options
         plan = options.plan(options.name or options.kind.lower())
         handle = self._handle_class(plan, key=self._key)

@@ -20,7 +20,7 @@ from pandaprobe_otel.capture.trace_context import first_items, metadata_in
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
-from pandaprobe_otel.process.guard import failed, unused
+from pandaprobe_otel.process.guard import failed, unless_used
 
 if TYPE_CHECKING:  # for type checkers only, because both take long to load
     from datetime import datetime
@@ -49,15 +49,14 @@ class SpanHandle:
         self._model = plan.model
         self._metadata: dict[str, Any] = first_items(plan.metadata)
         self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
-
-    def __del__(self) -> None:
-        if not getattr(self, "_entered", True):  # an interrupt may have prevented its construction
-            unused(f"the span {self._plan.name!r}")
+        # A block with a key enters its handle at once.
+        self._unused: object = None if key else unless_used(self, lambda: f"the span {plan.name!r}")
 
     def __enter__(self) -> Self:
         if self._entered:
             return self
         self._entered = True
+        self._unused = None
         started = start(self._plan, self._home)
         try:
             if started is not None:

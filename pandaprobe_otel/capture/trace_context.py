@@ -32,7 +32,7 @@ from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.forks import loading
-from pandaprobe_otel.process.guard import failed, unused
+from pandaprobe_otel.process.guard import failed, unless_used
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -157,20 +157,16 @@ class ContextBlock:
     that the block makes, not in the block.
     """
 
-    __slots__ = ("_baggage", "_is_used", "_key", "_values")
+    __slots__ = ("__weakref__", "_baggage", "_key", "_unused", "_values")
 
     def __init__(self, values: TraceValues | None, *, baggage: bool = False) -> None:
-        self._is_used = False
         self._values = values
         self._baggage = baggage
-        self._key = f"pandaprobe-block-{id(self)}"
-
-    def __del__(self) -> None:
-        if not getattr(self, "_is_used", True):  # an interrupt may have prevented its construction
-            unused("session(), user() or context()")
+        self._key = f"pandaprobe-values-{id(self)}"  # ids of freed span blocks come again
+        self._unused: object = unless_used(self, lambda: "session(), user() or context()")
 
     def __enter__(self) -> None:
-        self._is_used = True
+        self._unused = None
         if not first_use.is_over():
             first_use.begin()
         outer = get_current()
@@ -204,12 +200,12 @@ class ContextBlock:
         with loading():  # here, because it imports this module
             from pandaprobe_otel.capture.wrapping import ContextScope, wrap
 
-        self._is_used = True
+        self._unused = None
         return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
 
     def applied_to(self, context: Context) -> Context:
         """Return this OpenTelemetry context with the values of the block."""
-        self._is_used = True
+        self._unused = None
         values = self._values
         if values is None:
             return context

@@ -9,14 +9,17 @@ MemoryError and RecursionError from our work, because the app's call may succeed
 from __future__ import annotations
 
 import logging
-import os
+import re
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from inspect import currentframe
+from linecache import getlines
+from opcode import opname
 from types import FrameType
 from typing import Any, Final, TypeVar
+from weakref import ref
 
 T = TypeVar("T")
 logger = logging.getLogger("pandaprobe_otel")
@@ -27,10 +30,9 @@ MAX_MISTAKES: Final = 1000
 _MOST_CAUSES: Final = 10
 _VARARGS: Final = 0x04
 """Flag of code that takes `*args` (`inspect.CO_VARARGS`)."""
-_STANDARD_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
-_PACKAGES_BELOW: Final = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("pandaprobe_otel", "pandaprobe_otel_integrations", "opentelemetry")
-)
+_LARGEST_EMPTY_CODE: Final = 8
+"""Bytes of the code that stands for Cython's functions in a traceback (`PyCode_NewEmpty`): it only raises."""
+_NOT_THE_APPS: Final = sys.stdlib_module_names | {"pandaprobe_otel", "pandaprobe_otel_integrations", "opentelemetry"}
 
 _counts: Counter[str] = Counter()
 _mistakes: Counter[str] = Counter()
@@ -93,7 +95,10 @@ def _count(where: str, error: BaseException, level: int) -> None:
 
 
 def pass_on(error: BaseException) -> None:
-    """Raise an exception again that only passes through our code, because the app or another thread raised it."""
+    """Raise an exception again that only passes through our code, because the app or another thread raised it.
+
+    Code that raises has a `raise` in its innermost frame, or is in C: then it knows no class of the app.
+    """
     cause: BaseException | None = error
     for _ in range(_MOST_CAUSES):  # pydantic raises its own error from the one that struck in a serializer
         if cause is None:
@@ -104,21 +109,31 @@ def pass_on(error: BaseException) -> None:
 
 
 def _is_apps(error: BaseException) -> bool:
-    trace, has_app = error.__traceback__, False
+    trace = last = error.__traceback__
     while trace is not None:
         if _is_signal_handler(trace.tb_frame):
             return True
-        has_app = has_app or _is_app_file(trace.tb_frame.f_code.co_filename)
-        trace = trace.tb_next
-    # Thrown in by another thread (`PyThreadState_SetAsyncExc`), if no code that ran knows the class of the exception.
-    source = getattr(sys.modules.get(type(error).__module__), "__file__", None)
-    return not has_app and isinstance(source, str) and source.endswith(".py") and _is_app_file(source)
-
-
-def _is_app_file(path: str) -> bool:
-    if path.startswith("<") or any(name in path for name in _PACKAGES_BELOW):
+        last, trace = trace, trace.tb_next
+    if last is None:
+        return _is_class_of_app(type(error))
+    code = last.tb_frame.f_code.co_code
+    operation, argument = (opname[code[last.tb_lasti]], code[last.tb_lasti + 1]) if last.tb_lasti >= 0 else ("", 0)
+    if "RAISE" in operation or (len(code) <= _LARGEST_EMPTY_CODE and "RAISE" in opname[code[-2]]):
         return False
-    return not path.startswith(_STANDARD_LIBRARY) or "site-packages" in path
+    # Nothing fails at the start of a function or loop, where the interpreter looks for what other threads threw in.
+    return operation == "JUMP_BACKWARD" or (operation, argument) == ("RESUME", 0) or _is_class_of_app(type(error))
+
+
+def _is_class_of_app(kind: type[BaseException]) -> bool:
+    """Return whether Python code of the app made this class, so that no function in C has raised it by itself."""
+    if kind.__module__.partition(".")[0] in _NOT_THE_APPS:
+        return False
+    if sys.version_info >= (3, 13):
+        return "__firstlineno__" in kind.__dict__
+    module = vars(sys.modules.get(kind.__module__, sys))
+    if not (path := module.get("__file__")):
+        return kind.__module__ == "__main__"  # a notebook
+    return any(re.match(rf"\s*class\s+{kind.__name__}\b", line) for line in getlines(path, module))
 
 
 def _is_signal_handler(frame: FrameType) -> bool:
@@ -145,12 +160,19 @@ def mistake(message: str) -> None:
             logger.warning("pandaprobe-otel: %s", message)
 
 
-def unused(what: str) -> None:
-    """Warn that a block was created but never entered. Called from its `__del__`."""
+def unless_used(block: object, name: Callable[[], str]) -> ref[Any]:
+    """Warn when a block is freed that was never entered: the block keeps the result, and drops it when it is entered.
+
+    Not by `__del__`: an exception that strikes there is lost. `name` must not hold the block.
+    """
+    return ref(block, lambda _: _unused(name()))
+
+
+def _unused(what: str) -> None:
     if sys.is_finalizing():
         return
     frame = currentframe()
-    for _ in ("this function", "__del__"):
+    for _ in ("this function", "the callback"):
         frame = frame.f_back if frame is not None else None
     place = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
     mistake(f"{what}{place} does nothing: use it with `with`, or as a decorator.")

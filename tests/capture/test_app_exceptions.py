@@ -1,24 +1,24 @@
-"""An exception that the app's signal handler raises, or that another thread throws in, passes through our code."""
+"""An exception that the app's signal handler raises passes through our code; a fault in our code does not."""
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import orjson
 import pytest
 
 from pandaprobe_otel import agent, span, tool
 from pandaprobe_otel.process.guard import failures
+from pandaprobe_otel_integrations._guard import guarded
 from span_recorder import SpanRecorder, recording
 
 LIMIT_S = 0.004
@@ -191,45 +191,36 @@ def test_an_exception_of_any_class_reaches_the_app(recorder: SpanRecorder, error
     assert all(each.end_time for each in recorder.spans)
 
 
-@pytest.mark.outer
-@pytest.mark.exhaustive  # at some instants, which no test can choose, it strikes where it looks like a fault
-@pytest.mark.parametrize("use", [call, set_input])
-def test_an_exception_thrown_in_by_another_thread_reaches_the_app(
-    recorder: SpanRecorder, use: Callable[[], None]
-) -> None:
-    """Time limits of some libraries throw their exception from a thread."""
-    struck, me = threading.Event(), threading.get_ident()
-
-    def throw() -> None:
-        if not struck.wait(LIMIT_S):
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(me), ctypes.py_object(TimeLimitError))
-
-    thread = threading.Thread(target=throw)
-    thread.start()
-    with pytest.raises(TimeLimitError):
-        until_struck(use)
-    struck.set()
-    thread.join()
-    assert all(each.end_time for each in recorder.spans)
-
-
 class Failing:
     """A value whose own code raises."""
 
-    def __init__(self, error: type[Exception]) -> None:
-        self._error = error
+    def __init__(self, fail: Callable[[], object]) -> None:
+        self._fail = fail
 
-    def model_dump(self) -> dict[str, object]:
-        raise self._error
+    def model_dump(self) -> object:
+        return self._fail()
 
 
-@pytest.mark.parametrize("error", [TimeLimitError, TimeoutError, MemoryError, RecursionError])
-def test_a_failing_value_stays_our_fault(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+FAULTS: list[Callable[[], object]] = [
+    *(functools.partial(_raise, error()) for error in [TimeLimitError, TimeoutError, MemoryError, RecursionError]),
+    functools.partial(orjson.loads, "{"),  # a class of a library, raised by its code in C
+    functools.partial(int, "x"),
+]
+
+
+@pytest.mark.parametrize("fail", FAULTS)
+def test_a_failing_value_stays_our_fault(fail: Callable[[], object], caplog: pytest.LogCaptureFixture) -> None:
     """Code of a value runs only because of us: its exception is counted, and the call goes on."""
     with recording() as recorder:
-        value = Failing(error)
+        value = Failing(fail)
         assert work(value) is value
     assert recorder.input("work") == {"value": "<Failing: cannot be shown>"}
+
+
+@pytest.mark.parametrize("fail", FAULTS)
+def test_a_fault_of_an_integration_stays_our_fault(fail: Callable[[], object]) -> None:
+    """An observation that fails is left out, also if a library's code in C raises an exception of its own."""
+    assert guarded(fail) is None
 
 
 def test_a_call_near_the_recursion_limit_is_not_affected(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,9 +1,11 @@
-"""Ctrl-C at any moment at which the interpreter checks for signals leaves none of our spans current."""
+"""Ctrl-C, or an exception that another thread throws in, passes at any moment and leaves none of our spans current."""
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -26,6 +28,14 @@ def provider() -> Iterator[None]:
     yield
     detach(token)
     use_tracer_provider(None)
+
+
+class TimeLimitError(Exception):
+    """A time limit, as some libraries throw it in from a thread."""
+
+
+class OddError(ValueError, TypeError, RuntimeError, LookupError):
+    """A time limit of all kinds that our code catches for itself."""
 
 
 class Told:
@@ -118,14 +128,36 @@ def await_call() -> None:
     run(ask())
 
 
-WAYS = [with_block, with_trace, with_session, call, call_in_session, iterate, await_block, await_call]
+@dataclass
+class Answer:
+    """A value with code of the app that needs much of the encoder."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def model_dump(self) -> list[object]:
+        """Return values of many kinds."""
+        return [b"x", {2, "2"}, {None: datetime.date(2026, 1, 2)}, KeyError("late"), {self}]
+
+    def __hash__(self) -> int:
+        return 1
+
+
+def call_with_answer() -> None:
+    """Call a decorated function with a value that is encoded with care."""
+    plain(Answer("a"))
+
+
+WAYS = [call_with_answer, with_block, with_trace, with_session, call, call_in_session, iterate, await_block, await_call]
 
 
 @pytest.mark.parametrize("use", WAYS)
-def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
+def test_an_interrupt_at_any_moment_passes_and_leaves_no_span_of_ours_current(
     provider: None, use: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After an interrupt, the earlier context is current again and the span that was current has ended."""
+    """An interrupt reaches the app. The earlier context is current again, and the span that was current has ended."""
     use()
     before = get_current()
     moments = 0
@@ -134,6 +166,7 @@ def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
         sys.setprofile(interrupter)
         try:
             use()
+            assert not interrupter.has_struck
         except KeyboardInterrupt:
             pass
         finally:
@@ -145,6 +178,33 @@ def test_an_interrupt_at_any_moment_leaves_no_span_of_ours_current(
         assert interrupter.current is None or not interrupter.current.is_recording()
     assert moments > 10
     caplog.clear()  # a block that an interrupt has kept from being entered is told of as one that was forgotten
+
+
+@pytest.mark.parametrize("error", [TimeLimitError, OddError])
+@pytest.mark.parametrize("use", [each for each in WAYS if each not in (await_block, await_call)])
+def test_an_exception_that_another_thread_throws_in_reaches_the_app(
+    provider: None, use: Callable[[], None], error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The interpreter raises it at any of its checks, also where no code of ours can put the context back."""
+    use()
+    moments = 0
+    while True:
+        context = attach(Context())
+        interrupter = Interrupter(moments, thrown_in=error)
+        sys.setprofile(interrupter)
+        try:
+            use()
+            assert not interrupter.has_struck
+        except error:
+            pass
+        finally:
+            sys.setprofile(None)
+            detach(context)
+        if not interrupter.has_struck:
+            break
+        moments += 1
+    assert moments > 10
+    caplog.clear()
 
 
 class Interrupting:

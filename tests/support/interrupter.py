@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
+import threading
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,12 +25,19 @@ _FIRST_INSTRUCTION = ("__exit__", "__aexit__")
 class Interrupter:
     """A profiler that raises KeyboardInterrupt at the n-th moment a signal could arrive in our code.
 
-    CPython checks for signals at the start of a function and after each call, and calls the profiler there.
+    CPython checks for signals at the start of a function and after each call, and calls the profiler there. With
+    `thrown_in`, the interpreter raises this exception at its next check, as if another thread had thrown it in.
     """
 
-    def __init__(self, moment: int) -> None:
+    def __init__(self, moment: int, *, thrown_in: type[BaseException] | None = None) -> None:
         self._left = moment
         self.has_struck = False
+        self._throw: defaultdict[str, int] | None = None
+        if thrown_in is not None:
+            me = ctypes.c_ulong(threading.get_ident())
+            self._throw = defaultdict(
+                partial(ctypes.pythonapi.PyThreadState_SetAsyncExc, me, ctypes.py_object(thrown_in))
+            )
         self.current: Span | None = None
         """The span that was current at the interrupt."""
 
@@ -39,7 +50,9 @@ class Interrupter:
             found = get_current_span()
             self.current = found if isinstance(found, Span) else None
             sys.setprofile(None)
-            raise KeyboardInterrupt
+            if self._throw is None:
+                raise KeyboardInterrupt
+            self._throw["now"]  # no call, after which the interpreter would check here
 
     @staticmethod
     def _is_ours(frame: FrameType, event: str) -> bool:
@@ -49,7 +62,5 @@ class Interrupter:
         while at is not None and not at.f_code.co_name.startswith("test_"):
             chain.append(at)
             at = at.f_back
-        if any(each.f_code.co_name == "__del__" for each in chain):  # exceptions in `__del__` are ignored
-            return False
         is_edge = event == "return" or frame.f_code.co_name in _FIRST_INSTRUCTION
         return any(each.f_code.co_filename.startswith(LIBRARY) for each in chain[is_edge:])
