@@ -117,7 +117,7 @@ def test_clients_of_one_key_share_a_budget() -> None:
 def test_threads_and_clients_together_keep_to_the_limit() -> None:
     """Of 240 requests of four threads with two clients of one key, 200 are served and 40 refused by the clients."""
     with LocalServer(window_s=60.0) as server:
-        clients = [Client("sk_pp_shared", "p", server.url, timeout_s=1.0) for _ in range(2)]
+        clients = [Client("sk_pp_shared", "p", server.url, timeout_s=10.0) for _ in range(2)]
         served: list[int] = []
         errors: list[Exception] = []
 
