@@ -21,6 +21,8 @@ from pandaprobe_otel import bootstrap
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise litellm asks for prices when it is imported
+
 HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(
     HERE / name
@@ -46,6 +48,7 @@ OUTER_FILES: Final = frozenset(
         "mcp_server/test_recorded.py",
         "mcp_server/test_scripted_agent.py",
         "mcp_server/test_writers.py",
+        "migration/test_official_examples.py",  # runs the official SDK's examples, each twice
         "typing/test_client_types.py",  # needs mypy and pyright
         "typing/test_decorator_types.py",
     )
@@ -56,6 +59,8 @@ NIGHT_FILES: Final = frozenset(
     for name in (
         "delivery/fleet/test_eight_processes.py",
         "mcp_server/test_improving.py",
+        "migration/test_official_examples.py",
+        "replay/capture/test_ten_failures.py",
         "typing/test_client_types.py",
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,11 +35,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-imported_early = litellm.completion
+
+
+@pytest.fixture(scope="module")
+def imported_early() -> Any:
+    """A function as an app imports it before it instruments."""
+    return litellm.completion
 
 
 @pytest.fixture(autouse=True)
-def instrumented_too(recorder: SpanRecorder) -> Iterator[None]:
+def instrumented_too(recorder: SpanRecorder, imported_early: Any) -> Iterator[None]:
     """Instrument both litellm and the client that it uses."""
     for name in ("openai", "litellm"):
         instrument(name, tracer_provider=recorder.provider)
@@ -70,7 +76,7 @@ def _only(model: str) -> Any:
     return answer
 
 
-def test_function_that_was_imported_before(server: ProviderServer, recorder: SpanRecorder) -> None:
+def test_function_that_was_imported_before(server: ProviderServer, recorder: SpanRecorder, imported_early: Any) -> None:
     """A function that the app imported before instrumenting is recorded too."""
     server.replies(json_reply(completion()))
     imported_early(**_request(server))
@@ -162,7 +168,7 @@ def test_secrets_are_not_recorded(server: ProviderServer, recorder: SpanRecorder
 
 def test_own_spans_are_adopted(server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """While litellm makes spans itself, we make none, and our integration's state is "adopted"."""
-    monkeypatch.setattr(litellm, "success_callback", ["otel"])
+    monkeypatch.setattr("litellm.success_callback", ["otel"])
     states = {result.name: result.state for result in instrumented()}
     assert states["litellm"] == "adopted"
 
@@ -170,7 +176,8 @@ def test_own_spans_are_adopted(server: ProviderServer, recorder: SpanRecorder, m
 def test_wrapped_module(server: ProviderServer, recorder: SpanRecorder) -> None:
     """`wrap_litellm` returns the module, and its calls are recorded."""
     server.replies(json_reply(completion()))
-    assert wrap_litellm(litellm) is litellm
+    module = sys.modules["litellm"]
+    assert wrap_litellm(module) is module
     litellm.completion(**_request(server))
     assert len(recorder.spans) == 1
 

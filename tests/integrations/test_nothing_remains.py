@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import litellm_library  # noqa: F401 - imports litellm without the network
 from conformance.adapter import adapters
 from pandaprobe_otel.registry import INTEGRATIONS, instrument, uninstrument
 

@@ -45,7 +45,6 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return download(tmp_path_factory.mktemp("official"))
 
 
-@pytest.mark.outer
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_ours_has_every_field_that_theirs_has(name: str, examples: Path, tmp_path: Path) -> None:
     """This library makes as many traces as the SDK, and each of the SDK's values is in the same span."""

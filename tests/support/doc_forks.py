@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import suite_forks
 
-_LONGEST_S: Final = 60
+_LONGEST_S: Final = 240
 _LOADED: Final = (
     "anthropic",
     "asyncio",

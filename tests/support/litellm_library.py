@@ -1,13 +1,19 @@
-"""litellm, imported without its request for prices."""
+"""litellm, imported when a test first uses it, since the import takes seconds and every worker loads every file."""
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
-from unittest.mock import patch
 
 import pytest
 
-with patch.dict(os.environ, LITELLM_LOCAL_MODEL_COST_MAP="True"):
-    litellm: Final[Any] = pytest.importorskip("litellm", exc_type=ImportError)
-    """The module litellm, which cannot be imported together with the oldest openai."""
+
+class _Litellm:
+    """The module litellm, which cannot be imported together with the oldest openai; the test is skipped then."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest looks at every object of a module
+            raise AttributeError(name)
+        return getattr(pytest.importorskip("litellm", exc_type=ImportError), name)
+
+
+litellm: Final[Any] = _Litellm()

@@ -24,7 +24,7 @@ import pytest
 
 from pandaprobe_otel import cli
 
-_LONGEST_S: Final = 100
+_LONGEST_S: Final = 240
 _LOADED: Final = ("_pytest.junitxml", "pdb", "httpcore", "httpx", "stringprep", "queue", "encodings.idna")
 _PACKAGES: Final = (
     *(f"pandaprobe_otel.{room}" for room in ("api", "delivery", "evals", "mapping", "assembly", "sdk", "transport")),

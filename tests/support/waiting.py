@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 """Timeout that only a hanging test reaches, even on a slow machine."""
 _LOOK_EVERY_S: Final = 0.005
 

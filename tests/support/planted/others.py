@@ -9,6 +9,7 @@ from typing import Any
 
 import ollama
 
+from litellm_library import litellm
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 
 from .openai_protocol import answer, chunks
@@ -254,10 +255,6 @@ def _ollama_embedding(server: ProviderServer, plant: Plants) -> object:
     )
 
 
-def _litellm() -> Any:
-    return importlib.import_module("litellm_library").litellm  # imported only here, since the import takes seconds
-
-
 def _litellm_request(server: ProviderServer, plant: Plants) -> Json:
     return {
         "model": f"openai/{plant.text('asked model')}",
@@ -279,7 +276,7 @@ def _litellm_request(server: ProviderServer, plant: Plants) -> Json:
 @planted("litellm", "completion")
 def _litellm_completion(server: ProviderServer, plant: Plants) -> object:
     server.replies(json_reply(answer(plant)))
-    return _litellm().completion(**_litellm_request(server, plant))
+    return litellm.completion(**_litellm_request(server, plant))
 
 
 @planted("litellm", "completion stream")
@@ -287,4 +284,4 @@ def _litellm_stream(server: ProviderServer, plant: Plants) -> object:
     server.replies(events_reply(chunks(plant)))
     for place in ("refusal", "executed tool", "native reason", "filter"):
         del plant.marks[place]  # litellm leaves these members out of its chunks
-    return list(_litellm().completion(**_litellm_request(server, plant), stream=True))
+    return list(litellm.completion(**_litellm_request(server, plant), stream=True))

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import wrapt
 
-from litellm_library import litellm
 from pandaprobe_otel_integrations.litellm.functions import FUNCTIONS
 from surface.census import Library, Method, Roll
 
@@ -19,6 +18,7 @@ _DECORATED: Final = "original_function"
 
 @contextmanager
 def _open() -> Iterator[Roll]:
+    litellm = import_module("litellm")
     kinds = import_module("litellm.types.utils").CallTypes
     names = sorted({kind.value for kind in kinds if callable(getattr(litellm, kind.value, None))})
     yield Roll(methods=[Method(name, partial(getattr, litellm, name)) for name in names])
