@@ -17,13 +17,15 @@ from autogen_core.models import CreateResult, ModelInfo, RequestUsage
 from autogen_core.tools import BaseTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from autogen_ext.models.replay import ReplayChatCompletionClient
-from opentelemetry.trace import INVALID_SPAN, StatusCode, get_current_span
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    CUTS,
+    AgentApp,
     StartModel,
     do_not_mix,
     growth,
@@ -123,7 +125,7 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
     trace = traces.one()
     failed = trace.only("TOOL")
     assert (failed["status"], "no station in Atlantis" in failed["error"]) == ("ERROR", True)
-    assert (failed["input"], failed.get("output")) == ({"city": "Atlantis"}, None)
+    assert (failed["input"], failed.get("output")) == ({"city": "Atlantis"}, "no station in Atlantis")
     assert (trace.root["status"], trace.body["status"]) != ("ERROR", "ERROR")
 
 
@@ -264,28 +266,23 @@ def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartM
         assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
 
 
-def test_cancellation_is_no_error(recorded: SpanRecorder) -> None:
-    """A task cancelled while a tool runs ends its spans as cancelled, without an error."""
+async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+    """Ask an agent with this tool."""
+    await forecaster(endpoint, tools=[weather]).run(task=question)
 
-    async def cancelled() -> None:
-        works = asyncio.Event()
 
-        async def wait() -> str:
-            """Wait."""
-            works.set()
-            return str(await asyncio.Event().wait())
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    events = forecaster(endpoint, model_client_stream=True).run_stream(task="Hi")
+    async for event in events:
+        if type(event).__name__ == "ModelClientStreamingChunkEvent":
+            break
 
-        task = asyncio.create_task(replayed([calling("wait")], tools=[wait]).run(task="Wait."))
-        await works.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
-    asyncio.run(cancelled())
-    assert sorted(recorded.names) == ["execute_tool wait", "invoke_agent echo"]  # AutoGen runs the tool in another task
-    for span in recorded.spans:
-        assert span.status.status_code is not StatusCode.ERROR
-        assert (span.attributes or {})["pandaprobe.outcome"] == "cancelled"
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, leave=leave), traces, model)
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:

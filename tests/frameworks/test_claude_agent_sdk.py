@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from claude_agent_sdk import (
     Message,
     PermissionResultDeny,
     ResultMessage,
+    StreamEvent,
     Transport,
     create_sdk_mcp_server,
     query,
@@ -30,7 +32,9 @@ from agent_traces import AgentTrace, SentTraces
 from claude_apps import MODEL, TOOL, claude_model, options
 from example_runs import run_example
 from framework_cases import (
+    CUTS,
     OFFICIAL,
+    AgentApp,
     StartModel,
     growth,
     growth_of_ours,
@@ -41,6 +45,7 @@ from framework_cases import (
     run_beside_another_vendor,
 )
 from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter, ClaudeAgentSDKInstrumentor
@@ -263,6 +268,28 @@ def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> 
     assert "ERROR" not in {span["status"] for span in trace.spans}
     assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("ERROR", "cancelled")
     assert {trace.root["status"], trace.only("TOOL")["status"]} <= {"OK", "UNSET"}
+
+
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+
+    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+        @tool("weather", "Tell the weather in a city", {"city": str})
+        async def slow(arguments: dict[str, Any]) -> dict[str, Any]:
+            return {"content": [{"type": "text", "text": await function(arguments["city"])}]}
+
+        station = create_sdk_mcp_server("station", tools=[slow])
+        await by_query(options(endpoint, tmp_path, mcp_servers={"station": station}), question)
+
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        given = options(endpoint, tmp_path, include_partial_messages=True)
+        async with aclosing(query(prompt="Hi", options=given)) as messages:
+            async for message in messages:
+                if isinstance(message, StreamEvent) and "delta" in message.event:
+                    break
+
+    cut(AgentApp(run=run, leave=leave, script=claude_model, sees_calls=False), traces, model)
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
+    CUTS,
+    AgentApp,
     StartModel,
     growth,
     instrumented_with,
@@ -184,6 +186,18 @@ def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTrace
     assert all("There is no Nowhere" in span["error"] and "ended_at" in span for span in trace.spans)
 
 
+async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+    """Ask an agent with this tool."""
+    with dspy.context(lm=model_of(endpoint)):
+        await dspy.ReAct("question -> answer", tools=[weather], max_iters=3).acall(question=question)
+
+
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, script=program_model), traces, model)
+
+
 async def test_a_cancelled_call(traces: SentTraces, model: StartModel) -> None:
     """Cancelling a call ends its span without an error."""
     begun = asyncio.Event()
@@ -328,7 +342,7 @@ def test_a_stream_that_is_refused(
 
 
 def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """A stream that the app closes after one piece ends its spans without an error."""
+    """A stream that the app closes after one piece ends its spans without an error, and without success."""
 
     async def run() -> None:
         program = dspy.streamify(dspy.Predict("question -> answer"), is_async_program=True)
@@ -342,6 +356,7 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
     trace = traces.one()
     assert [(span["kind"], "ended_at" in span) for span in trace.spans] == [("CHAIN", True), ("LLM", True)]
     assert "ERROR" not in {span["status"] for span in trace.spans}
+    assert trace.body["metadata"]["outcome"] in ("partial", "cancelled"), str(trace)
 
 
 def test_an_evaluation(traces: SentTraces, model: StartModel) -> None:

@@ -15,7 +15,7 @@ from langchain_openai import ChatOpenAI
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import StartModel
+from framework_cases import CUTS, AgentApp, StartModel
 from old_versions import has
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import WEATHER, weather_model
@@ -207,6 +207,27 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
         ("LLM", "ERROR"),
     ]
     assert all("There is no Nowhere." in span["error"] and "ended_at" in span for span in trace.spans)
+
+
+@CUTS
+@MODELS
+def test_a_run_that_is_cut_short(
+    chat_model: Callable[[ScriptedEndpoint], Any], cut: Any, traces: SentTraces, model: StartModel
+) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+
+    def agent(endpoint: ScriptedEndpoint, function: Any) -> Any:
+        return create_agent(chat_model(endpoint), [tool(function)], name="forecaster")
+
+    async def leave(endpoint: ScriptedEndpoint) -> None:
+        async for piece, _ in agent(endpoint, weather.func).astream(ask("Hi"), stream_mode="messages"):
+            if piece.text:
+                break
+
+    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+        await agent(endpoint, function).ainvoke(ask(question))
+
+    cut(AgentApp(run=run, leave=leave), traces, model)
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:

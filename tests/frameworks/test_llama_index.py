@@ -49,7 +49,7 @@ from openai import OpenAI as Client
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import run_example
-from framework_cases import StartModel, growth, is_silent_beside_another_vendor, off, recorded_apart
+from framework_cases import CUTS, AgentApp, StartModel, growth, is_silent_beside_another_vendor, off, recorded_apart
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
@@ -530,6 +530,26 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
     assert all("ended_at" in span for span in trace.spans)
     assert "ERROR" not in {span["status"] for span in trace.spans}
     assert trace.root["metadata"]["outcome"] == trace.only("TOOL")["metadata"]["outcome"] == "cancelled"
+
+
+async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> str:
+    """Ask an agent with this tool."""
+    return str(await forecaster(plain_model(endpoint), tools=[weather]).run(question))
+
+
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    running = forecaster(plain_model(endpoint), streaming=True).run("Hi")
+    async for event in running.stream_events():
+        if getattr(event, "delta", ""):
+            break
+    await running.cancel_run()
+
+
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, leave=leave), traces, model)
 
 
 @pytest.mark.parametrize("is_left", [False, True])

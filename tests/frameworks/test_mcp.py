@@ -23,7 +23,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from example_runs import run_example
-from framework_cases import off, run_beside_another_vendor
+from framework_cases import cancel_in_a_tool, ended_without_error, off, run_beside_another_vendor
 from mcp_weather import server as weather_server
 from pandaprobe_otel.local import LocalServer
 
@@ -129,6 +129,22 @@ def test_a_tool_that_does_not_exist(traces: SentTraces) -> None:
     tools = traces.one().all("TOOL")
     assert {span["status"] for span in tools} == {"ERROR"}
     assert reason in tools[0]["error"]
+
+
+def test_a_call_that_is_cancelled(traces: SentTraces) -> None:
+    """A call that is cancelled while its tool works is cancelled, at the client and at the server."""
+    slow = MCPServer("slow")
+
+    async def run(weather: Any) -> Any:
+        slow.tool()(weather)
+        async with Client(slow) as client:
+            with pandaprobe_otel.agent(name="app"):
+                return await client.call_tool("weather", {"city": "Oslo"})
+
+    asyncio.run(cancel_in_a_tool(run))
+    trace = traces.one()
+    assert trace.all("TOOL")
+    ended_without_error(trace, *(span["kind"] for span in trace.spans))
 
 
 def test_one_call_of_an_agents_tool_is_one_tool(traces: SentTraces) -> None:

@@ -20,11 +20,10 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    CUTS,
+    AgentApp,
     StartModel,
-    cancel_in_a_tool,
-    cancel_in_the_model,
     do_not_mix,
-    ended_without_error,
     growth,
     in_tasks,
     parcel_talk,
@@ -168,17 +167,22 @@ def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
     assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
 
 
-def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled while its model answers is cancelled, with every span of it."""
-    cancel_in_the_model(model, lambda endpoint: forecaster(model_at(endpoint)).run("Hi"))
-    ended_without_error(traces.one(), "AGENT", "LLM")
+async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+    """Ask an agent with this tool."""
+    await forecaster(model_at(endpoint), tools=[weather]).run(question)
 
 
-def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
-    endpoint = model(weather_model)
-    asyncio.run(cancel_in_a_tool(lambda slow: forecaster(model_at(endpoint), tools=[slow]).run("Weather in Oslo?")))
-    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async with forecaster(model_at(endpoint)).run_stream("Hi") as result:
+        async for _ in result.stream_text(delta=True, debounce_by=None):
+            break
+
+
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, leave=leave), traces, model)
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:

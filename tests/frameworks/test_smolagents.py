@@ -187,6 +187,7 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
     trace = traces.one()
     assert all("ended_at" in span for span in trace.spans)
     assert trace.body["status"] != "ERROR"
+    assert trace.body["metadata"]["outcome"] == "partial", str(trace)
 
 
 class Echo(Model):

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import pytest
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces, tokens_of
@@ -22,7 +25,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from span_recorder import SpanRecorder
-from weather_model import WEATHER
+from weather_model import WEATHER, weather, weather_model
 
 StartModel = Callable[[Script], ScriptedEndpoint]
 """Type of the fixture `model`."""
@@ -213,7 +216,9 @@ def left_after_a_word(model: StartModel, leave: Callable[[ScriptedEndpoint], Awa
 async def _leaving(leave: Callable[[ScriptedEndpoint], Awaitable[object]], endpoint: ScriptedEndpoint) -> None:
     await leave(endpoint)
     gc.collect()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the loop closes the generators that were dropped in tasks of its own
+    if closing := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(closing, timeout=_PATIENCE_S)
 
 
 async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awaitable[object]]) -> None:
@@ -231,6 +236,76 @@ async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awai
     task.cancel()
     (result,) = await asyncio.gather(task, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentApp:
+    """The runs of one framework, for `CUTS`.
+
+    Attributes:
+        run: Asks an agent at this endpoint, which has this tool: `run(endpoint, question, weather)`.
+        leave: Reads the streamed answer of an agent at this endpoint until its first text.
+        script: A model like `weather_model`.
+        sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
+    """
+
+    run: Callable[[ScriptedEndpoint, str, Callable[..., Any]], Awaitable[object]]
+    leave: Callable[[ScriptedEndpoint], Awaitable[object]] | None = None
+    script: Script = weather_model
+    sees_calls: bool = True
+
+
+def _cancelled_in_the_model(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    cancel_in_the_model(model, lambda endpoint: app.run(endpoint, "Hi", weather))
+    _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
+
+
+def _cancelled_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    endpoint = model(app.script)
+    asyncio.run(cancel_in_a_tool(lambda slow: app.run(endpoint, "Weather in Oslo?", slow)))
+    _is_cut_short(traces.one(), "TOOL", CANCELLED)
+
+
+def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if app.leave is None:
+        pytest.skip("it has no streams")
+    left_after_a_word(model, app.leave)
+    _is_cut_short(traces.one(), "LLM", PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
+
+
+def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    with pytest.raises(Exception, match="There is no Nowhere"):
+        asyncio.run(_awaited(app.run(model(app.script), "Weather in Nowhere?", weather)))
+    trace = traces.one()
+    failed = [trace.root, trace.only("LLM")]
+    assert [span["name"] for span in failed if span["status"] != "ERROR"] == [], str(trace)
+    assert "There is no Nowhere" in failed[1]["error"]
+    assert trace.body["status"] == "ERROR"
+    assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
+
+
+async def _awaited(one: Awaitable[object]) -> object:
+    return await one
+
+
+def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str) -> None:
+    """Assert that a trace shows at which span of this kind its run was cut short, and how, without an error.
+
+    A model call that had its whole answer is not cut short, although the run around it is.
+    """
+    found = {f"{span['kind']} {span['name']}": span["metadata"].get("outcome") for span in trace.spans}
+    told = f"{found}\n{trace}"
+    assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == [], told
+    assert trace.root["metadata"].get("outcome") in outcomes, told
+    assert trace.body["metadata"].get("outcome") == trace.root["metadata"].get("outcome"), told
+    cut = trace.only(kind)
+    assert cut["metadata"].get("outcome") in outcomes or " ten" in str(cut.get("output")), told
+
+
+CUTS: Final = pytest.mark.parametrize(
+    "cut", [_cancelled_in_the_model, _cancelled_in_a_tool, _left, _refused], ids=lambda cut: cut.__name__[1:]
+)
+"""Ways in which a run ends early. Each has one trace with the true status and outcome."""
 
 
 def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTrace, AgentTrace]:

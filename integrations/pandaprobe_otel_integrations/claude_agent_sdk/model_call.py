@@ -118,12 +118,15 @@ class ModelCall:
         return {"role": "assistant", "parts": found} if found else None
 
     def end(self) -> None:
-        """End the span at the time of the last piece."""
+        """End the span at the time of the last piece. Without an answer, the call counts as cancelled, like its run."""
+        is_answered = bool(self._stop_reason or self.chars)
+        if not is_answered:
+            self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         body: Object = {
             "id": self.message_id,
             "model": self.model,
             "content": self._blocks,
-            "stop_reason": self._stop_reason or self._guessed_reason(),
+            "stop_reason": self._stop_reason or (self._guessed_reason() if is_answered else None),
             "usage": self._usage or None,
         }
         answer = _MESSAGES.answer(body, with_content=self._recorder.with_content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import get_current_span
 
-from pandaprobe_otel.mapping.attributes import OPERATION_NAME
+from pandaprobe_otel.mapping.attributes import OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
@@ -31,6 +31,9 @@ _FORMAT: Final = 6
 _DEFAULT: Final = "_instrument_default"
 """The attribute that `instrument_all` of a class sets. There is no public way to read its earlier value."""
 _FIRST_CHUNK: Final = "time_to_first_chunk"
+_ANSWER: Final = "handle_messages"
+_LEFT: Final = frozenset({"incomplete", "interrupted"})
+"""States of an answer whose stream the app has left. Older versions have no states."""
 
 
 class PydanticAIInstrumentor(Integration):
@@ -59,6 +62,8 @@ class PydanticAIInstrumentor(Integration):
                 yield replace(kind, _DEFAULT, settings)
         yield from self._hook_beside()
         models: Any = import_module("pydantic_ai.models")
+        instrumented: Any = import_module("pydantic_ai.models.instrumented").InstrumentationSettings
+        yield patch(instrumented, _ANSWER, self._answered)
         if _FIRST_CHUNK in vars(models.StreamedResponse):  # since 2.6
             yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
 
@@ -104,6 +109,13 @@ class PydanticAIInstrumentor(Integration):
             guarded(_tell_first_chunk, waited_s)
         return waited_s
 
+    def _answered(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the method that describes an answer in its span."""
+        answer = args[1] if len(args) > 1 else kwargs.get("response")
+        if self._open and getattr(answer, "state", None) in _LEFT:
+            guarded(_tell_left, args)
+        return wrapped(*args, **kwargs)
+
     def _settings(self) -> Any:
         instrumented: Any = import_module("pydantic_ai.models.instrumented")  # the package has loaded it
         return instrumented.InstrumentationSettings(
@@ -118,3 +130,10 @@ def _tell_first_chunk(waited_s: float) -> None:
     span: Any = get_current_span()
     if scope_of(span) == _SCOPE and span.is_recording() and span.attributes.get(OPERATION_NAME) == "chat":
         span.set_attribute(names.TIME_TO_FIRST_CHUNK, waited_s)
+
+
+def _tell_left(arguments: Sequence[Any]) -> None:
+    """Mark the span among the arguments of the method, whose place differs between versions."""
+    for span in arguments:
+        if scope_of(span) == _SCOPE and span.is_recording():
+            span.set_attribute(OUTCOME, PARTIAL)
