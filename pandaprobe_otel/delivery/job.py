@@ -41,6 +41,8 @@ class Job:
     """Server errors that came right after another request had succeeded."""
     in_doubt: bool = False
     """True for a score and for a create without an answer: look the trace up before (re)sending."""
+    may_be_scored: bool = False
+    """True for a score whose answer may not have been its own: look the score up before sending it again."""
     repairs: int = 0
     not_found_since: float | None = None
     looks: int = 0
@@ -102,7 +104,10 @@ class Attempt:
     @property
     def target(self) -> str:
         """HTTP method of the request, and its path below the endpoint."""
-        return f"GET /traces/{self.job.request.trace_id}" if self.is_check else self.job.request.target
+        if not self.is_check:
+            return self.job.request.target
+        where = "/evaluations/trace-scores" if self.job.may_be_scored else "/traces"
+        return f"GET {where}/{self.job.request.trace_id}"
 
 
 @dataclass(slots=True, kw_only=True)

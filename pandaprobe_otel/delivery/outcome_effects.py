@@ -158,7 +158,13 @@ class OutcomeEffects:
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.request.step is Step.SCORE
-        if verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, job.request):
+        if job.may_be_scored and verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
+            job.may_be_scored = False
+            if _has_score(outcome, job.request):
+                self._delivered(job, now)
+            else:
+                self.outbox.retry(job, now)
+        elif verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, job.request):
             self._delivered(job, now)
         elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
             self._not_there_yet(job, now)
@@ -184,7 +190,10 @@ class OutcomeEffects:
             self._mend(job, verdict, now)
         elif verdict.kind is VerdictKind.TOO_LARGE:
             self._shrink(job, verdict, now)
-        elif verdict.kind is VerdictKind.UNKNOWN and job.request.step is Step.SCORE:
+        elif verdict.kind is VerdictKind.UNKNOWN and verdict.status in _ENDS_OF_CONNECTIONS and _is_score(job):
+            job.in_doubt = job.may_be_scored = True
+            self.outbox.retry(job, now)
+        elif verdict.kind is VerdictKind.UNKNOWN and _is_score(job):
             self._give_up(job, "outcome_unknown", verdict, now)  # a score that is sent twice may be recorded twice
         else:
             self._refused(job, verdict, now)
@@ -338,13 +347,13 @@ class OutcomeEffects:
 
 
 def _judged(outcome: Outcome, attempt: Attempt) -> Verdict:
-    """Return the verdict; for a create, a refusal that may be the end of an idle connection leaves the outcome unknown.
+    """Return the verdict; a refusal of a trace or score that may be the end of an idle connection leaves it unknown.
 
-    The trace is looked up before it is posted again. The look-up has a connection of its own, so its answer counts.
+    It is looked up before it is posted again. The look-up has a connection of its own, so its answer counts.
     """
     verdict = judge(outcome)
-    is_create = attempt.job.request.step is Step.CREATE and not attempt.is_check
-    if is_create and isinstance(outcome, Answer) and not outcome.is_first and outcome.status in _ENDS_OF_CONNECTIONS:
+    is_post = attempt.job.request.step in (Step.CREATE, Step.SCORE) and not attempt.is_check
+    if is_post and isinstance(outcome, Answer) and not outcome.is_first and outcome.status in _ENDS_OF_CONNECTIONS:
         return replace(verdict, kind=VerdictKind.UNKNOWN)
     return verdict
 
@@ -352,6 +361,22 @@ def _judged(outcome: Outcome, attempt: Attempt) -> Verdict:
 def _may_be_done(verdict: Verdict) -> bool:
     """Return whether the server may have carried out the request: it can store a trace and then fail (measured)."""
     return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500
+
+
+def _is_score(job: Job) -> bool:
+    return job.request.step is Step.SCORE
+
+
+def _has_score(outcome: Outcome, request: OutgoingRequest) -> bool:
+    """Return whether the newest scores of the trace contain this one."""
+    try:
+        stored: Any = orjson.loads(outcome.body) if isinstance(outcome, Answer) else None
+        sent: Any = orjson.loads(request.body())
+        return any(
+            all(str(one.get(key)) == str(sent.get(key)) for key in ("name", "value", "reason")) for one in stored
+        )
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:

@@ -207,6 +207,8 @@ class StrictPandaProbe:
             self.scores.append(body)
             return Reply(status=201, body={})
         parts = path.strip("/").split("/")
+        if path.startswith("/evaluations/trace-scores/"):
+            return Reply(status=200, body=[one for one in self.scores if one["trace_id"] == parts[-1]])
         trace = self.traces.get(parts[1]) if len(parts) > 1 else None
         if trace is None or time.monotonic() < trace.visible_at:
             return Reply(status=404, body={"detail": f"Trace {parts[-1]} not found."})
