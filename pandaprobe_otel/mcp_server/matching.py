@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace, TraceListItem
+from pandaprobe_otel.local.sealing.facets import error_type
+from pandaprobe_otel.local.search.conditions import type_forms
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.search.text_words import has_phrase, phrase_of, strings_in
@@ -149,6 +151,8 @@ def _contains(asked_for: Text, asked: _Asked) -> bool:
 
 def _has(field: Field, operand: str | float, asked: _Asked) -> bool:
     if isinstance(operand, str):
+        if field.key == "error_type":
+            return any(_has_type(value, operand) for value in _texts(field, asked))
         fits = _pattern(operand, exact=field.key in ("session", "user"))
         return any(value is not None and fits(str(value)) for value in _texts(field, asked))
     if field.key in ("after", "before"):
@@ -180,7 +184,7 @@ def _texts(field: Field, asked: _Asked) -> Iterable[Any]:
         case "model":
             return (span.model for span in spans)
         case "error_type":
-            return (span.error.partition(":")[0] for span in spans if span.error)
+            return (error_type(span.error, span.metadata) for span in spans if span.error)
         case "failed":
             return (span.name for span in spans if span.status == "ERROR")
         case _:
@@ -203,6 +207,10 @@ def _numbers(field: Field, asked: _Asked) -> Iterable[float | None]:
         case _:
             times = (span.time_to_first_token_ms for span in asked.trace.spans)
             return (None if time is None else time * 1000 for time in times)
+
+
+def _has_type(value: str, name: str) -> bool:
+    return any(_pattern(form, exact=False)(value) for form in type_forms(name))
 
 
 def _pattern(text: str, *, exact: bool) -> Callable[[str], bool]:

@@ -17,12 +17,14 @@ from sent_traces import send_traces, with_new_ids
 
 from .conftest import Asked, Connect
 
+LIMITED = trace_of(2, seed=5)
+LIMITED["spans"][1] |= {"status": "ERROR", "error": "slow: down", "metadata": {"error_type": "openai.RateLimitError"}}
 TRACES = [
     {**trace_of(9, failing={8}, seed=1), "name": "refund", "session_id": "s-1", "status": "ERROR", "tags": ["beta"]},
     {**trace_of(12, seed=2), "name": "Refund agent", "user_id": "u-1", "environment": "production"},
     {**trace_of(30, failing={29}, seed=3), "name": "order", "session_id": "s-2", "metadata": {"tier": "gold", "n": 3}},
     {**trace_of(3, seed=4, text="Where is my blender?"), "name": "order", "release": "3.0"},
-    {**trace_of(2, seed=5), "name": "odd [x] 50%", "total_tokens": 0},
+    {**LIMITED, "name": "odd [x] 50%", "total_tokens": 0},
 ]
 QUERIES = [
     "",
@@ -40,6 +42,8 @@ QUERIES = [
     "tool:step* tokens>20",
     'failed:"step 8"',
     "error_type:PlantedError",
+    "error_type:RateLimitError",
+    "error_type:openai.Rate*",
     "model:gpt-5* latency>5s",
     "after:2026-05-04 before:2026-05-05",
     "before:2026-01-01",
@@ -129,3 +133,4 @@ def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[st
         looked_at = LookedAt(client, now=BEGIN, most=100)
         found = {str(row.trace_id) for row in rows if matches(parse(query).query, row, looked_at)}
         assert found == by_server, query
+        assert found or not query.startswith("error_type"), query

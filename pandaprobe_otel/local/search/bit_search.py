@@ -15,7 +15,7 @@ from pandaprobe_otel.local.sealing.bit_sets import CHUNK, bits_of, numbers_of
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR, INDEXED, UNINDEXED
 from pandaprobe_otel.local.sealing.word_index import has_full_text, matching, query_of
-from pandaprobe_otel.local.search.conditions import condition_of, like_pattern, uuid_in
+from pandaprobe_otel.local.search.conditions import condition_of, like_pattern, type_forms, uuid_in
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.search.text_words import phrase_of
@@ -196,7 +196,8 @@ class _Evaluation:
         found = 0
         for operand in asked.operands:
             assert isinstance(operand, str)
-            found |= self._sets.like(key, like_pattern(f"{operand}*" if key == "error_type" else operand))
+            for form in type_forms(operand) if key == "error_type" else (operand,):
+                found |= self._sets.like(key, like_pattern(form))
         return found
 
     def _set_of(self, rows: Sequence[tuple[int]]) -> int:

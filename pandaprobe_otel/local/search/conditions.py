@@ -119,10 +119,9 @@ class _Writer:
             column = {"ttft": "(completion_start_time - spans.started_at)", "score": "number"}.get(asked.key)
             return f"{column or _COLUMNS[asked.key]} {asked.comparison.value} ?"
         if asked.key == "error_type":
-            operand += "*"
+            return f"({' OR '.join(self._text(_ERROR_TYPE, form, exact=False) for form in type_forms(operand))})"
         column = {
             "model": "model",
-            "error_type": _ERROR_TYPE,
             "tag": "tag",
             "meta": _VALUE,
             "failed": "spans.name",
@@ -136,6 +135,11 @@ class _Writer:
             return f"{column} = ?"
         self.values.append(like_pattern(text))
         return f"{column} LIKE ? ESCAPE '\\'"
+
+
+def type_forms(name: str) -> tuple[str, str]:
+    """Return the beginnings of the types of errors that a name finds: `RateLimitError` also `openai.RateLimitError`."""
+    return f"{name}*", f"*.{name}*"
 
 
 def like_pattern(text: str) -> str:

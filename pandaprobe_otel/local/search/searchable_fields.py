@@ -75,7 +75,7 @@ FIELDS: Final = {
             "error_type",
             FieldKind.TEXT,
             "error_type:TimeoutError",
-            "the type of a span's error: its text up to the first colon",
+            "the type of a span's error, with or without its module: openai.RateLimitError",
         ),
         SearchField("meta", FieldKind.TEXT, "meta.tier:gold", "a value of the trace's metadata"),
         SearchField("latency", FieldKind.DURATION, "latency>5s", "from start to end"),

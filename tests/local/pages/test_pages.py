@@ -543,7 +543,7 @@ def test_an_error_has_its_type_and_its_stack(server: LocalServer, http: httpx.Cl
     failed = {"span_id": SPAN, "name": "look_up", "kind": "TOOL", "status": "ERROR", "started_at": STARTED}
     span = {**failed, "error": "'missing key 7431'", "metadata": metadata}
     http.post("/traces", json=_trace(status="ERROR", spans=[span])).raise_for_status()
-    plain = {**failed, "span_id": str(UUID(int=12)), "error": "TimeoutError: 8 s", "metadata": {}}
+    plain = {**failed, "span_id": str(UUID(int=12)), "error": "openai.APITimeoutError: 8 s", "metadata": {}}
     http.post("/traces", json=_trace(TWO, status="ERROR", spans=[plain])).raise_for_status()
     if sealed:
         server.services.sealer.seal_now()
@@ -554,7 +554,13 @@ def test_an_error_has_its_type_and_its_stack(server: LocalServer, http: httpx.Cl
     assert re.search(r"<pre[^>]*>Traceback .most recent call last.:\n  File", html)
     assert "KeyError: " in http.get(f"/ui/traces/{ONE}").text
     assert "KeyError: 'missing key 7431'" in http.get(f"/ui/traces/{ONE}/markdown").text
-    for query, found in (("error_type:KeyError", [ONE]), ("error_type:TimeoutError", [TWO]), ("error_type:'miss*", [])):
+    for query, found in (
+        ("error_type:KeyError", [ONE]),
+        ("error_type:openai.APITimeoutError", [TWO]),
+        ("error_type:APITimeoutError", [TWO]),
+        ("error_type:TimeoutError", []),
+        ("error_type:'miss*", []),
+    ):
         listed = http.get("/ui", params={"q": query}).text
         assert [one for one in (ONE, TWO) if f"/ui/traces/{one}" in listed] == found, query
 
