@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import LeasedBucket, boot_clock
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -13,15 +13,21 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import destination_of, spool_folder
+from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.key_function import KeyFunctionTransport
-from pandaprobe_otel.transport.request_outcome import Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.server_text import json_object
 from pandaprobe_otel.transport.socket_transport import delivery_transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.spool.adoption import Recover
     from pandaprobe_otel.delivery.spool.store import SpoolStore
+
+_JUST_NOW_NS: Final = 60 * 1_000_000_000
+_LOOK_TIMEOUT_S: Final = 5.0
+_MOST_READ: Final = 64 << 10
 
 
 def open_sender_pool(
@@ -69,8 +75,27 @@ def open_sender_pool(
             max_traces_per_day=config.max_traces_per_day,
         ),
         transport=transport or _transport(config),
+        look=_look(config, notices),
         monotonic=monotonic,
     )
+
+
+def _look(config: Config, notices: Notices) -> Callable[[Transport], None] | None:
+    """Return a function that warns of a project without older traces: a misspelt name makes a new project.
+
+    A server on this machine shows its projects, and they cost nothing.
+    """
+    if config.is_local or config.sources.get("project_name") == "default":
+        return None
+    before = rfc3339(time.time_ns() - _JUST_NOW_NS)  # of a script that is started again, the first run warns too
+
+    def look(transport: Transport) -> None:
+        path = f"/traces?limit=1&started_before={before}"
+        answer = transport.send(Request(method="GET", path=path, timeout_s=_LOOK_TIMEOUT_S, most_read=_MOST_READ))
+        if isinstance(answer, Answer) and answer.status == 200 and json_object(answer.body).get("total") == 0:
+            notices.report("new_project", project=config.project_name)
+
+    return look
 
 
 def _transport(config: Config) -> Transport:

@@ -39,6 +39,8 @@ _LINES: Final = {
     "trace_not_found": "PandaProbe does not have trace {request.trace_id} after {after_s:.0f} s, so the score "
     "{request.name!r} is dropped. Pass the id of a trace that is sent to this project, as current_trace_id() returns "
     "it.",
+    "new_project": "Project {project!r} had no traces at PandaProbe before. If it is not new, check its name "
+    "(PANDAPROBE_PROJECT_NAME): a misspelt name makes a new project.",
     "lost": "PandaProbe accepted trace {request.trace_id} and then lost it; it is sent once more.",
 }
 _ERROR_LINES: Final = {

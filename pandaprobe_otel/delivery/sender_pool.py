@@ -47,9 +47,12 @@ class SenderPool:
         *,
         policy: Callable[[], DeliveryPolicy],
         transport: Transport,
+        look: Callable[[Transport], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`look`: called by a sender after the first answer to a trace."""
         self._make_policy = policy
+        self._look = look
         self._transport = transport
         self._monotonic = monotonic
         self._start_fresh()
@@ -254,6 +257,10 @@ class SenderPool:
                     policy.outbox.save()
                 if policy.closing or policy.outbox.is_done:
                     self._changed.notify_all()
+                look, self._look = (self._look, None) if attempt.lease is not None else (None, self._look)
+            if look is not None and deadline == math.inf:
+                look(self._transport)
+            with self._changed:
                 attempt = self._next(deadline)
 
     def _next(self, deadline: float) -> Attempt | None:

@@ -62,6 +62,11 @@ def _recovery(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPat
     return log.text
 
 
+def _new_project(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    Notices(lambda: 0.0).report("new_project", project="shpo")
+    return log.text
+
+
 def _command(*arguments: str, **environ: str) -> Said:
     """Return a function that gives the standard error of a command."""
 
@@ -152,6 +157,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "Nothing arrives, and the key is a placeholder": (_settings(PANDAPROBE_API_KEY="your-key"),),
     "The key is refused": (_cause("auth", 401, detail="Invalid or expired API key"),),
     "PandaProbe cannot be reached": (_cause("outage", 0), _recovery),
+    "The traces are in another project": (_new_project,),
     "The rate is limited": (_cause("rate", 429, error="Rate limit exceeded: 100 per 1 minute"),),
     "The quota is used up": (_cause("quota", 429, detail="Usage quota exceeded for traces"),),
     "Traces are dropped": (_queue_full,),
