@@ -7,12 +7,13 @@
 Each run uses the versions of the framework and its dependencies on one day. The last line of pytest and the versions
 are printed as a table, and the output of each run is saved in `--directory`. The floor is the version of the oldest day
 that passes. Put it into `pyproject.toml`, into `requirements` of the instrumentor and, with the day, into
-`tests/frameworks/environments/`. Needs `uv`, and one or two minutes per step.
+`tests/frameworks/environments/`. Needs nox, and one or two minutes per step.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-RUN: Final = ROOT / "tests" / "frameworks" / "run.py"
 MONTHS: Final = 12
 
 
@@ -52,24 +52,29 @@ def first_days(today: date, months: int = MONTHS) -> list[str]:
 
 def tried(name: str, day: str, directory: Path) -> Try:
     """Make the environment, run its tests, and save pytest's output beside it."""
-    where = ["--day", day, "--directory", str(directory)]
-    command = [sys.executable, str(RUN), name, *where, "--", "-q", "--maxfail=10"]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    home = directory / f"{name}-{day}"
-    home.with_suffix(".txt").write_text(done.stdout, encoding="utf-8")
+    command = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "-s", f"frameworks({name})"]
+    done = subprocess.run(
+        [*command, "--envdir", str(directory), "--", "-q", "--maxfail=10"],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "AS_OF": day},
+    )
+    (directory / f"{name}-{day}.txt").write_text(done.stdout, encoding="utf-8")
     summaries = re.findall(r"^[= ]*(\d+ (?:passed|failed|error).*? in [\d.]+s)", done.stdout, re.MULTILINE)
     return Try(
         name=name,
         day=day,
         passed=done.returncode == 0,
         summary=summaries[-1] if summaries else "nothing ran",
-        versions=versions(home / "bin" / "python", distributions(name)),
+        versions=versions(directory / f"frameworks-{name}" / "bin" / "python", distributions(name)),
     )
 
 
 def distributions(name: str) -> list[str]:
     """Return the requirements of the environment, the framework first."""
-    table = tomllib.loads((RUN.parent / "environments" / f"{name}.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((ROOT / "tests" / "frameworks" / "environments" / f"{name}.toml").read_text(encoding="utf-8"))
     return [re.split(r"[\[<>=]", requirement)[0].strip() for requirement in table["requirements"]]
 
 

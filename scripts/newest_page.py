@@ -1,6 +1,6 @@
 """Write the newest tested versions of the frameworks, and the results of their tests, into docs/versions.md.
 
-    python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
+    nox -s frameworks 2>&1 | tee output; python scripts/newest_page.py .nox <output
 
 The output of the tests is read from standard input, and the versions from the environments in the folder. The versions
 of client libraries are those in constraints.txt, which the default tests use.
@@ -34,12 +34,12 @@ CLIENTS: Final = (
     "together",
 )
 INTRODUCTION: Final = """\
-`make frameworks` runs the tests of each framework with its newest version. `scripts/newest_page.py` writes this table
+`nox -s frameworks` runs the tests of each framework with its newest version. `scripts/newest_page.py` writes this table
 from the results. The default tests run with these clients: {clients}.
 
 | newest | Python | tests passed | failed | left out |
 | --- | --- | --- | --- | --- |"""
-_BEGIN: Final = re.compile(r"^-- (\w+)$", re.MULTILINE)
+_BEGIN: Final = re.compile(r"^nox > Running session frameworks\((\w+)\)$", re.MULTILINE)
 _COUNT: Final = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _LAST: Final = re.compile(r"^=*\s?\d+ (?:passed|failed|skipped|error).* in [\d.]+s", re.MULTILINE)
 
@@ -49,7 +49,7 @@ def rows(said: str, directory: Path) -> Iterator[str]:
     parts = _BEGIN.split(said)
     for name, text in zip(parts[1::2], parts[2::2], strict=True):
         last = _LAST.findall(text)
-        if last and (home := directory / name).is_dir():
+        if last and (home := directory / f"frameworks-{name}").is_dir():
             counts = {kind: int(count) for count, kind in _COUNT.findall(last[-1])}
             failed = counts.get("failed", 0) + counts.get("error", 0)
             (site,) = home.glob("lib/python*/site-packages")

@@ -1,10 +1,8 @@
 """Write the test result of one library with its oldest version into docs/providers.md.
 
-The output of pytest is read from standard input:
+    python scripts/oldest_page.py OUTPUT REQUIREMENT...
 
-    python scripts/oldest_page.py NAME REQUIREMENT... <output
-
-`scripts/oldest_client.sh` calls it, with WRITE_PAGES set.
+OUTPUT is a file with pytest's output. `WRITE_PAGES=1 nox -s clients_oldest` calls it.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = REPOSITORY / "docs" / "providers.md"
 HEADING: Final = "Oldest versions"
 INTRODUCTION: Final = """\
-Results of each library's tests with its oldest supported version. `WRITE_PAGES=1 scripts/oldest_client.sh` writes this
+Results of each library's tests with its oldest supported version. `WRITE_PAGES=1 nox -s clients_oldest` writes this
 section. A test is left out if that version lacks the tested feature.
 
 | oldest | Python | tests passed | failed | left out | because of it |
@@ -65,16 +63,16 @@ def _short(reason: str) -> str:
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 
-def main(name: str, *requirements: str) -> None:
+def main(output: str, *requirements: str) -> None:
     """Write the line of this library."""
     sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
     from pages import section, with_section
 
     page = PAGE.read_text(encoding="utf-8")
-    line = row(list(requirements), sys.stdin.read())
+    line = row(list(requirements), Path(output).read_text(encoding="utf-8"))
     rows = {**rows_of(section(page, HEADING)), line.split()[1]: line}
     PAGE.write_text(with_section(page, HEADING, section_of(rows)), encoding="utf-8")
-    print(f"{name}: {line}")
+    print(line)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_every_requirement_has_a_version_that_it_allows(extra: str) -> None:
             for each in named[canonicalize_name(requirement.name)]
         )
     ]
-    assert missing == [], "run `make constraints`"
+    assert missing == [], "run `nox -s constraints`"
 
 
 def test_the_commands_use_it() -> None:

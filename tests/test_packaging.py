@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel_integrations
-import test_extras
+import run_as_reader
 from pandaprobe_otel.registry import INTEGRATIONS, LIBRARIES
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ def test_every_entry_point_is_registered() -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """An extra starts with the instrumentor's requirements; its others serve its page's program (`test_extras.py`)."""
+    """An extra starts with the instrumentor's requirements; its others serve its page's program."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
     required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
@@ -66,8 +66,8 @@ def test_every_integration_is_planted(name: str) -> None:
 
 
 def test_it_is_known_what_to_run_of_every_extra() -> None:
-    """`make extras` runs every extra except those that combine others or serve development."""
-    assert {*test_extras.extras(), *test_extras.WITHOUT_A_PAGE} == set(EXTRAS)
+    """`nox -s extras` runs every extra except those that combine others or serve development."""
+    assert {*run_as_reader.extras(), *run_as_reader.WITHOUT_A_PAGE} == set(EXTRAS)
 
 
 def test_no_extra_is_named_instruments() -> None:

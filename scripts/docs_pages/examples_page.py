@@ -17,8 +17,9 @@ _COLUMNS: Final = ("file", "what it shows", "needs", "keys, to run it for real")
 _INTRODUCTION: Final = """\
 Each example is one file. Without keys, it runs offline in seconds: a scripted model answers, and the traces go to a
 PandaProbe that the example starts itself. The last lines show the received traces, and the command that displays them.
-With the keys in the environment, the same file calls the real model and sends to your PandaProbe. `make examples` runs
-each example outside the repository, in an environment with only the packages that its first lines install."""
+With the keys in the environment, the same file calls the real model and sends to your PandaProbe. `nox -s
+examples` runs each example outside the repository, in an environment with only the packages that its first lines
+install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ OUTER: Final = frozenset(
 RUN_ELSEWHERE: Final = frozenset(
     f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
 )
-"""Pages of frameworks that are not installed here: scripts/test_extras.py runs each in its own environment."""
+"""Pages of frameworks that are not installed here: `nox -s extras` runs each in its own environment."""
 
 
 def _pages() -> Iterator[Any]:

@@ -118,7 +118,7 @@ def test_every_integration_has_a_page() -> None:
 
 @pytest.mark.parametrize("name", registry.INTEGRATIONS)
 def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
-    """An integration's page has one short program with `pandaprobe_otel.init()`; `make extras` runs it."""
+    """An integration's page has one short program with `pandaprobe_otel.init()`; `nox -s extras` runs it."""
     page = DOCS / "integrations" / f"{name}.md"
     (program,) = (block.text for block in blocks(page) if block.language == "python")
     assert "pandaprobe_otel.init()\n" in program

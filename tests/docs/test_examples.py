@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
-import test_examples
+import run_as_reader
 from command_line import clean_environment
 from doc_blocks import ROOT, Block
 from doc_programs import Forks, Reader
@@ -89,11 +89,13 @@ def test_every_example_is_in_the_table() -> None:
     assert [name for name in named if f"]({name})" not in table] == []
 
 
-@pytest.mark.parametrize("example", test_examples.programs(), ids=lambda example: str(example.path))
+@pytest.mark.parametrize(
+    "example", run_as_reader.programs_of_examples().values(), ids=lambda example: str(example.path)
+)
 def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
-    """Each program's docstring has the package and the command that `make examples` uses."""
+    """Each program's docstring has the package and the command that `nox -s examples` uses."""
     assert re.match(r'"?pandaprobe-otel\b', example.needs)
-    assert test_examples.command_of(example).split()[-1] == example.path
+    assert run_as_reader.command_of(example).split()[-1] == example.path
 
 
 def _in_words(trace: Trace) -> str:

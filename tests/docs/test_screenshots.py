@@ -1,4 +1,4 @@
-"""The pictures on the pages, which `make screenshots` takes."""
+"""The pictures on the pages, which `python scripts/screenshots.py` takes."""
 
 from __future__ import annotations
 
@@ -38,13 +38,6 @@ def test_a_picture_is_what_the_command_would_take(name: str) -> None:
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", png[16:24]) == SCREENSHOTS[name].size
     assert len(png) < MAX_BYTES
-
-
-def test_a_verb_takes_them() -> None:
-    """`make screenshots` runs the script."""
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-
-    assert re.search(r"^screenshots:.*\n\t\$\(PYTHON\) scripts/screenshots\.py$", makefile, re.MULTILINE)
 
 
 @pytest.mark.outer

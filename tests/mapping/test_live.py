@@ -1,4 +1,4 @@
-"""Live runs of instrumentors: those of installed libraries, and the stored results of the others (`make live`)."""
+"""Live runs of instrumentors: those of installed libraries, and the stored results of the others (`nox -s live`)."""
 
 from __future__ import annotations
 

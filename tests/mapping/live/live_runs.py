@@ -39,7 +39,7 @@ PAGE = ROOT / "docs" / "live-instrumentors.md"
 TIMEOUT_S = 180
 HEAD = """# Instrumentors that were run live
 
-`make live` (`tests/mapping/live/live_runs.py --write`) writes this page. It runs each real instrumentor with the real
+`nox -s live` (`tests/mapping/live/live_runs.py --write`) writes this page. It runs each real instrumentor with the real
 client, in a separate environment, against a scripted model over HTTP. The traces go to a stand-in for PandaProbe on
 loopback, through `init` or through our processor in the instrumentor's own provider. Each exchange with the model must
 then be one model call with its model, messages, tool calls and tokens. The tokens must add up to the model's count, and

@@ -49,7 +49,7 @@ The streams contain the first two events of each kind, with characters of severa
 try only some of the places.
 """
 OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
-"""Sections that others write: `surface.traced_methods_page` and `scripts/oldest_client.sh`."""
+"""Sections that others write: `surface.traced_methods_page` and `nox -s clients_oldest`."""
 _BESIDE: Final = """\
 ## Alongside others
 
