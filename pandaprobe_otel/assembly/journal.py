@@ -50,8 +50,9 @@ class _OpenTrace:
 class SpanJournal:
     """Record of the starts and ends of spans, and of the segments already sent. Only the worker calls it."""
 
-    def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
+    def __init__(self, *, content: bool, all_spans: bool, scrubs: bool = False, is_forked: bool = False) -> None:
         self._is_forked = is_forked
+        self._scrubs = scrubs
         self._content = content
         self._all_spans = all_spans
         self._traces: OrderedDict[int, _OpenTrace] = OrderedDict()
@@ -140,7 +141,7 @@ class SpanJournal:
         return rows
 
     def _row(self, trace_id: int, view: SpanView, *, is_open: bool) -> JournalRow:
-        data = encode_span(view, content=self._content)
+        data = encode_span(view, content=self._content, scrubs=self._scrubs)
         return JournalRow(trace_id=_hex(trace_id), span_id=f"{view.span_id:016x}", is_open=is_open, data=data)
 
     def _state(self, trace_id: int, trace: _OpenTrace, resource: Mapping[str, Any]) -> TraceState:

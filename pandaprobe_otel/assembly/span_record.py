@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from pandaprobe_otel.mapping import SpanView
+from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
 
 _BYTES: Final = "$bytes"
 _STRUCTURE: Final = (
@@ -31,13 +33,24 @@ _STRUCTURE: Final = (
 """Attributes that determine the kind of a span without showing content."""
 
 
-def encode_span(view: SpanView, *, content: bool) -> bytes:
-    """Return the record of a span, ended or not. Without `content`, it has only names, times, models and usage."""
+def encode_span(view: SpanView, *, content: bool, scrubs: bool = False) -> bytes:
+    """Return the record of a span, ended or not. Without `content`, it has only names, times, models and usage.
+
+    With `scrubs`, well-known credentials in its name, its errors and texts with URLs are replaced, as in traces.
+    """
     attributes = view.attributes
     if not content:
         attributes = {key: value for key, value in attributes.items() if key.startswith(_STRUCTURE)}
+    name, description, events = view.name, view.status_description, view.events
+    if scrubs:
+        name, description = _scrubbed("", name), without_credentials(description) if description else None
+        attributes = {key: _scrubbed(key, value) for key, value in attributes.items()}
+        events = tuple(
+            replace(event, attributes={key: _scrubbed(key, value) for key, value in event.attributes.items()})
+            for event in events
+        )
     record: dict[str, Any] = {
-        "name": view.name,
+        "name": name,
         "trace_id": f"{view.trace_id:032x}",
         "span_id": f"{view.span_id:016x}",
         "parent_id": None if view.parent_id is None else f"{view.parent_id:016x}",
@@ -45,14 +58,19 @@ def encode_span(view: SpanView, *, content: bool) -> bytes:
         "start_ns": view.start_ns,
         "end_ns": view.end_ns,
         "status": view.status_code,
-        "description": view.status_description if content else None,
+        "description": description if content else None,
         "attributes": attributes,
-        "events": [[event.name, event.time_ns, event.attributes] for event in view.events] if content else [],
+        "events": [[event.name, event.time_ns, event.attributes] for event in events] if content else [],
         "links": [[f"{link.trace_id:032x}", f"{link.span_id:016x}"] for link in view.links],
         "scope": [view.scope_name, view.scope_version],
         "kind": view.otel_kind,
     }
     return encode_json(record)
+
+
+def _scrubbed(key: str, value: Any) -> Any:
+    is_scrubbed = value.__class__ is str and ("://" in value or key.startswith("exception."))
+    return without_credentials(value) if is_scrubbed else value
 
 
 def decode_span(data: bytes, resource: Mapping[str, Any]) -> ReadableSpan:

@@ -195,15 +195,16 @@ class ExportPipeline:
             self._delivery().put((), changes)
 
     def _make_journal(self) -> SpanJournal:
-        """Return a journal, which omits content if `mask` is set or `capture` leaves content out.
+        """Return a journal, which omits content if `mask` or `scrub="all"` is set or `capture` leaves content out.
 
-        Neither setting can be applied to a single span.
+        None of these settings can be applied to a single span.
         """
         config = self.config
-        content = config.capture == "all" and config.mask is None
+        content = config.capture == "all" and config.mask is None and config.scrub != "all"
         # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
         all_spans = self._is_gateway or config.spans != "agent"
-        return SpanJournal(content=content, all_spans=all_spans, is_forked=self._is_forked)
+        scrubs = bool(config.scrub)
+        return SpanJournal(content=content, all_spans=all_spans, scrubs=scrubs, is_forked=self._is_forked)
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""

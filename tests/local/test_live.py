@@ -95,6 +95,26 @@ def test_the_tree_of_a_running_agent_grows_on_its_page(server: LocalServer) -> N
     assert tree_of(server, trace_id) == ["run", "run", "chat m", "look_up"]
 
 
+def test_a_running_trace_shows_no_credentials(server: LocalServer) -> None:
+    """The page of a running trace has a marker in place of a key in an error."""
+    key = "sk-proj-abcdefghijklmnop1234567890abcdefghij"
+    with app(server.url) as (tracer, _):
+        root = tracer.start_span("run", attributes=AGENT)
+        trace_id = trace_uuid(int(format_trace_id(root.get_span_context().trace_id), 16))
+        with (
+            pytest.raises(RuntimeError),
+            tracer.start_as_current_span("fetch", set_span_in_context(root), attributes=CHAT),
+        ):
+            raise RuntimeError(f"Authorization: Bearer {key}")
+
+        def page() -> str:
+            return httpx.get(f"{server.url}/ui/traces/{trace_id}", trust_env=False, timeout=60).text
+
+        wait_until(lambda: "[scrubbed]" in page())
+        assert key not in page()
+        root.end()
+
+
 def test_another_pandaprobe_receives_no_live_request() -> None:
     """A PandaProbe server on this machine that is not a local server gets one request to /health and no live events."""
     with StrictPandaProbe() as hosted:

@@ -45,3 +45,37 @@ def test_credentials_are_replaced(tmp_path: Path, scrub: str, in_errors: bool, i
     assert ((KEY in json.dumps(others)), (GOOGLE in json.dumps(others))) == (in_errors, in_errors)
     assert ("[scrubbed]" in json.dumps(others)) is not in_errors
     assert (KEY in json.dumps(run)) == in_content
+
+
+@pytest.mark.parametrize(("scrub", "is_kept"), [("true", False), ("all", False), ("false", True)])
+def test_the_journal_of_open_traces_has_no_credentials(tmp_path: Path, scrub: str, is_kept: bool) -> None:
+    """On disk, and in what the next process sends of a killed one, credentials are replaced as in complete traces."""
+    died = f"""
+    import os, pathlib, time
+    from pandaprobe_otel import agent, span, tool
+    @tool
+    def fetch():
+        raise RuntimeError("Authorization: Bearer {KEY}")
+    @agent
+    def run():
+        with span("GET https://x/v1?key={GOOGLE}", metadata={{"page": "https://x/v1?api_key={KEY}"}}):
+            pass
+        try:
+            fetch()
+        except RuntimeError:
+            pass
+        with span("last"):
+            pass
+        def on_disk():
+            return b"".join(one.read_bytes() for one in pathlib.Path({str(tmp_path)!r}).rglob("*") if one.is_file())
+        until = time.monotonic() + 20
+        while b"last" not in on_disk() and time.monotonic() < until:
+            time.sleep(0.02)
+        found = on_disk()
+        print(b"last" in found, b"{KEY}" in found, b"{GOOGLE}" in found)
+        os._exit(0)
+    run()
+    """
+    settings = {"PANDAPROBE_SPOOL_DIR": str(tmp_path), "PANDAPROBE_SCRUB": scrub}
+    result = run_python(died, environment("http://127.0.0.1:9", **settings))
+    assert result.stdout.split() == ["True", str(is_kept), str(is_kept)], result.stderr[-2000:]
