@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import pandaprobe_otel
+import pandaprobe_otel_integrations
 from pandaprobe_otel import evals, local
 
 ROOT: Final = Path(__file__).parents[1]
-SOURCE: Final = (ROOT / "pandaprobe_otel", ROOT / "integrations" / "pandaprobe_otel_integrations")
+# The imported packages: the tests also run with the installed wheel, without the sources.
+SOURCE: Final = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, pandaprobe_otel_integrations))
 EVERYTHING: Final = (*SOURCE, *(ROOT / name for name in ("scripts", "benchmarks", "examples", "tests")))
 _QUESTION: Final = re.compile(r'^\s*r?"""(?:What|Whether|How|Where|Who|Which|When|There)\b.*', re.MULTILINE)
 
@@ -88,7 +90,7 @@ def modules(*roots: Path) -> dict[str, list[str]]:
 def test_no_docstring_begins_with_a_question() -> None:
     """A docstring begins with a verb (functions) or a noun (values, classes, modules)."""
     found = [
-        f"{path.relative_to(ROOT)}: {match.group().strip()}"
+        f"{path}: {match.group().strip()}"
         for root in EVERYTHING
         for path in sorted(root.rglob("*.py"))
         for match in _QUESTION.finditer(path.read_text(encoding="utf-8"))

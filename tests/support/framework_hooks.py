@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import pandaprobe_otel_integrations
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 FRAMEWORKS: Final = ROOT / "tests" / "frameworks"
-_INTEGRATIONS: Final = ROOT / "integrations" / "pandaprobe_otel_integrations"
+_INTEGRATIONS: Final = Path(pandaprobe_otel_integrations.__path__[0])
 _HOOKING: Final = frozenset({"patch", "_surround"})
 """Functions that put a hook on an owner (first argument) under a name (second argument)."""
 _MODULES: Final = frozenset({"module", "messages", "described", "embedders"})
