@@ -89,7 +89,8 @@ tracer = provider.get_tracer("scaled")
 for n in range(int(sys.argv[1])):
     with tracer.start_as_current_span(f"{os.getpid()} {n}", attributes={"gen_ai.operation.name": "chat"}):
         pass
-ok = pipeline.flush(float(sys.argv[2]))
+while not pipeline.flush(float(sys.argv[2])) and pipeline.status().traces_delivered < 5:
+    pass  # also on a busy machine, each process delivers something
 provider.shutdown()
 """
 
