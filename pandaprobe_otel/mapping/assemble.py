@@ -64,9 +64,9 @@ def map_views(
     because the summed calls may be in the other part. Never raises.
     """
     views = [
-        view if view.shape is not None and view.shape.is_span else with_conventions(view)
+        one
         for view in views
-        if (view.shape is not None and view.shape.is_span) or not is_dropped(view)
+        if (one := view if view.shape is not None and view.shape.is_span else _readable(view)) is not None
     ]
     if not views:
         return MappedTrace({}, [], b"{}", NO_SPANS)
@@ -80,6 +80,10 @@ def map_views(
     except Exception as error:  # noqa: BLE001 - whatever a span holds, the app must not notice and the trace must not be lost
         failed("the mapping of a trace", error)
         return _skeleton(views, options)
+
+
+def _readable(view: SpanView) -> SpanView | None:
+    return None if is_dropped(view) else with_conventions(view)
 
 
 def _mapped(views: Sequence[SpanView], log_records: Sequence[Any], whole: bool, options: MappingOptions) -> MappedTrace:

@@ -22,6 +22,7 @@ from pandaprobe_otel.mapping.span_fields import add_rest, put
 
 _PASSING: Final = frozenset({"CHAIN", "OTHER"})
 """Kinds of spans inside a model call that may contain the call itself."""
+_AROUND: Final = _PASSING | {"LLM"}
 _LONG: Final = 12
 """Characters of a text that is hardly equal to, or part of, another one by chance."""
 _MOST: Final = 8
@@ -35,10 +36,14 @@ def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Se
 
     `spans` is sorted by start.
     """
-    calls = [span for span in spans if span.kind == "LLM"]
+    around = [span for span in spans if span.kind in _AROUND]
+    calls = [span for span in around if span.kind == "LLM"]
     if len(calls) < 2:
         return spans, {}
-    outer_of = _outer_calls(calls, {span.view.span_id: span for span in spans})
+    by_id = {span.view.span_id: span for span in around}
+    if by_id.keys().isdisjoint([call.view.parent_id for call in calls]):
+        return spans, {}  # as in most traces: the calls are below agents
+    outer_of = _outer_calls(calls, by_id)
     if not outer_of:
         return spans, {}
     below = Counter(outer.view.span_id for outer in outer_of.values())

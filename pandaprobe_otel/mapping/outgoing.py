@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
@@ -45,8 +45,7 @@ _IDS: Final = ("model", "session_id", "user_id", "environment", "release")
 def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: MappingOptions) -> MappedTrace:
     """Return the trace and its spans: safe to send, masked and within the budgets."""
     if options.scrubs:
-        for body in (trace, *spans):
-            scrub(body)
+        _scrub((trace, *spans))
     most = 0 if options.masks else options.max_field_bytes
     given = trace
     trace, encoded_trace = _kept(trace, most, options, _encoded([trace]))
@@ -83,21 +82,28 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
     return MappedTrace(trace, bodies, encoded_trace, EncodedSpans(b",".join(pieces), len(bodies)))
 
 
-def scrub(body: dict[str, Any]) -> None:
-    """Replace well-known credentials in a body's error, stack trace, and texts with a URL in its name and metadata."""
-    error, name, metadata = body.get("error"), body.get("name"), body.get("metadata")
-    if isinstance(error, str):
-        body["error"] = without_credentials(error)
-    if isinstance(name, str) and _URL in name:
-        body["name"] = without_credentials(name)
-    if metadata:
-        _scrub_texts(metadata)
-        if isinstance(attributes := metadata.get("attributes"), dict):
-            _scrub_texts(cast("dict[str, Any]", attributes))
+def _scrub(bodies: Iterable[dict[str, Any]]) -> None:
+    """Replace well-known credentials in errors, stack traces, and texts with a URL in names and metadata."""
+    for body in bodies:
+        name, metadata = body["name"], body["metadata"]
+        if "error" in body and isinstance(error := body["error"], str):
+            body["error"] = without_credentials(error)
+        if name.__class__ is str and _URL in name:
+            body["name"] = without_credentials(name)
+        if not _SUSPICIOUS.isdisjoint(metadata):
+            _scrub_texts(metadata)
+            if isinstance(attributes := metadata.get("attributes"), dict):
+                _scrub_texts(cast("dict[str, Any]", attributes))
+            continue
+        for value in metadata.values():
+            if value.__class__ is str and _URL in value:
+                _scrub_texts(metadata)
+                break
 
 
 _URL: Final = "://"
 _ERROR_KEYS: Final = frozenset({"stack_trace", "error", "exception", "error_message", "headers"})
+_SUSPICIOUS: Final = _ERROR_KEYS | {"attributes"}
 
 
 def _scrub_texts(texts: dict[str, Any]) -> None:
