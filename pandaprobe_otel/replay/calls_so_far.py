@@ -20,6 +20,7 @@ created the task.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -126,7 +127,7 @@ class CallsSoFar:
             if self.is_sequential:
                 self.is_sequential = is_home and self._begun == self._ended and self._is_alone(branch)
             found = known & self._ended | branch.ended | branch.before & self._ended_at_home | before & self._ended
-            after, self._implied[number] = self._last_of(found)
+            after, self._implied[number] = without_implied(found, self._implied)
             self._begun |= 1 << number
             self._earlier[number] = self._ended
         if here is not None or is_home:
@@ -181,16 +182,17 @@ class CallsSoFar:
                 branch.ended |= bit
                 branch = branch.above
 
-    def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
-        """Return the calls that precede none of the others, and the set of these calls with all that precede them."""
-        found: list[int] = []
-        implied = 0
-        while calls:
-            newest = calls.bit_length() - 1
-            found.append(newest)
-            implied |= self._implied.get(newest, 0) | 1 << newest
-            calls &= ~implied
-        return tuple(reversed(found)), implied
+
+def without_implied(calls: int, implied: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
+    """Return the calls that precede none of the others, and the set of these calls with all that precede them."""
+    found: list[int] = []
+    preceding = 0
+    while calls:
+        newest = calls.bit_length() - 1
+        found.append(newest)
+        preceding |= implied.get(newest, 0) | 1 << newest
+        calls &= ~preceding
+    return tuple(reversed(found)), preceding
 
 
 def strangeness(caller: Caller | None, *, task: int, at: str, here: str) -> tuple[bool, bool]:

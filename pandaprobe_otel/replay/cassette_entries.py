@@ -45,6 +45,8 @@ def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep,
         said["task"] = interaction.task
     if interaction.began_after:
         said["began_after"] = interaction.began_after
+    if interaction.waited_for:
+        said["waited_for"] = list(interaction.waited_for)
     said["end"] = answer.end
     if answer.error is not None:
         said["error"] = answer.error
@@ -154,14 +156,18 @@ class ReadEntries:
         call = _whole(said.get("call", len(self._calls) + 1), "`call`")
         if call in self._calls or len(self._calls) >= MAX_CALLS:
             raise WrongEntryError(f"call {call} occurs twice, or there are too many calls", 0)
-        after = tuple(_whole(number, "a number in `after`") for number in _list(said.get("after") or [], "`after`"))
+        after, waited_for = (
+            tuple(_whole(number, f"a number in `{name}`") for number in _list(said.get(name) or [], f"`{name}`"))
+            for name in ("after", "waited_for")
+        )
         self._calls.add(call)
         request = self._request(_mapping(entry["request"], "`request`"), call, is_plain=bool(said.get("plain")))
         answer = self._answer(_mapping(entry["response"], "`response`"), said)
         at = _text(said.get("at") or "", "`at`")
         task, began_after = (_whole(said.get(name, 0), f"`{name}`", least=0) for name in ("task", "began_after"))
         source = f"{self._path}:{line}"
-        return Interaction(call, request, answer, at=at, after=after, task=task, began_after=began_after, source=source)
+        place: dict[str, Any] = {"at": at, "after": after, "task": task, "began_after": began_after}
+        return Interaction(call, request, answer, waited_for=waited_for, source=source, **place)
 
     def _request(self, entry: Mapping[str, Any], call: int, *, is_plain: bool) -> RecordedRequest:
         body = entry.get("body")

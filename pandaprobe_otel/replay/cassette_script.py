@@ -31,7 +31,10 @@ class _Entry:
     interaction: Interaction
     waits_for: int = 0
     """Number of calls that must be made before this one."""
-    followers: list[_Entry] = field(default_factory=list["_Entry"])
+    is_blocked_by: int = 0
+    """Number of these calls that no other order can replace."""
+    followers: list[tuple[_Entry, bool]] = field(default_factory=list["tuple[_Entry, bool]"])
+    """Entries that wait for this one, and whether this one blocks them."""
     previous: _Entry | None = None
     """The call that precedes this one in its task or in the creator of its task."""
     asked: bool = False
@@ -179,13 +182,14 @@ class Script:
                 first = next(iter(by_number.get(call.began_after, ())), None)
                 entry.previous = last.get(call.task, first)
                 last[call.task] = entry
-            own = () if entry.previous is None else (entry.previous.interaction.call,)
-            for before in (
-                one for number in set(own if call.task else call.after) for one in by_number.get(number, ())
-            ):
-                before.followers.append(entry)
+            blocking = set(call.waited_for if call.task else call.after)
+            own = set[int]() if entry.previous is None else {entry.previous.interaction.call}
+            for before in (one for number in own | blocking for one in by_number.get(number, ())):
+                blocks = before.interaction.call in blocking
+                before.followers.append((entry, blocks))
                 entry.waits_for += 1
-        self._ready = [entry for entry in self._entries if entry.interaction.task or not entry.waits_for]
+                entry.is_blocked_by += blocks
+        self._ready = [entry for entry in self._entries if not entry.is_blocked_by]
 
     def _request(self, entry: _Entry) -> ModelRequest:
         if entry.request is None:
@@ -254,9 +258,10 @@ class Script:
         fitting = self._by_key.get(recorded.key, [])
         if entry in fitting:
             fitting.remove(entry)
-        for follower in entry.followers:
+        for follower, blocks in entry.followers:
             follower.waits_for -= 1
-            if not (follower.waits_for or follower.asked or follower.interaction.task):
+            follower.is_blocked_by -= blocks
+            if blocks and not (follower.is_blocked_by or follower.asked):
                 self._ready.append(follower)
         return entry.interaction
 
@@ -282,7 +287,11 @@ class Script:
         same = [entry for entry in self._entries if self._request(entry).key == key]
         early = next((entry for entry in same if not entry.asked), None)
         if early is not None:
-            missing = [self._place(entry) for entry in self._entries if early in entry.followers and not entry.asked]
+            missing = [
+                self._place(entry)
+                for entry in self._entries
+                if not entry.asked and any(early is one for one, _ in entry.followers)
+            ]
             return came_before(self._place(early), missing)
         twin = next(iter(same), None)
         nearest = self._nearest(asked, at, caller)

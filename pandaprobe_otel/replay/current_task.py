@@ -34,11 +34,16 @@ def place_of_birth(flow: Flow) -> int:
 
     Tasks that a program starts together begin their calls in any order, but are always created in the same one.
     """
-    own = _number(flow.task)
+    own = task_number(flow.task)
     if not own:
         return 0
-    numbers = [number for task in _all_tasks(flow.loop) if (number := _number(task))]
+    numbers = [number for task in _all_tasks(flow.loop) if (number := task_number(task))]
     return own - min(numbers, default=own) + 1
+
+
+def newest_task(flow: Flow) -> int:
+    """Return the number of the newest task in the loop; 0 without a loop."""
+    return 0 if flow.loop is None else max(map(task_number, _all_tasks(flow.loop)), default=0)
 
 
 def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
@@ -54,7 +59,7 @@ def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
     while waiting := {task for task in others if not waited_for.isdisjoint(_awaited(task))}:
         others -= waiting
         waited_for |= waiting | _released_by(waiting)
-    return all(_is_main(task) or _is_of_asyncio(task) for task in others)
+    return all(is_main(task) or _is_of_asyncio(task) for task in others)
 
 
 def _all_tasks(loop: Any) -> set[Any]:
@@ -62,13 +67,14 @@ def _all_tasks(loop: Any) -> set[Any]:
     return set[Any](found)
 
 
-def _number(task: Any) -> int:
+def task_number(task: Any) -> int:
+    """Return the number in the name that asyncio gives a task, which grows with each task; 0 for other names."""
     name: str = task.get_name() if task is not None else ""
     number = name.removeprefix("Task-")
     return int(number) if name != number and number.isdecimal() else 0
 
 
-def _is_main(task: Any) -> bool:
+def is_main(task: Any) -> bool:
     """Return whether `run_until_complete` waits for a task, as `asyncio.run` does for its program."""
     return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
 

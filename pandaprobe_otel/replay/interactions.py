@@ -51,6 +51,8 @@ class Interaction:
         task: The number of the task that made the call, in a program with concurrent tasks; 0 if it made one call after
             another, or if its tasks are unknown.
         began_after: The last call before the task was created, in the task that created it; 0 if there is none.
+        waited_for: Calls in spans of a program with concurrent tasks, which began none of these spans before the last
+            one had ended; without those that precede others of them.
         source: The place of its request, as `file:line`; empty if it was not read from a file.
     """
 
@@ -61,6 +63,7 @@ class Interaction:
     after: tuple[int, ...] = ()
     task: int = 0
     began_after: int = 0
+    waited_for: tuple[int, ...] = ()
     source: str = field(default="", compare=False)
 
 

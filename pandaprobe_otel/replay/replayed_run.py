@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.call_places import Places
-from pandaprobe_otel.replay.calls_so_far import Caller, CallsSoFar
+from pandaprobe_otel.replay.calls_so_far import Caller, CallsSoFar, without_implied
 from pandaprobe_otel.replay.cassette import load, save
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.data_flow import DataFlow
@@ -198,12 +198,14 @@ class Run:
         """Return the new calls with their tasks. One that uses the answers of other tasks has none of its own order."""
         data = DataFlow()
         found: dict[int, Interaction] = {}
-        for number in self._new:
+        implied: dict[int, int] = {}
+        for number in sorted(self._new):
             task, began_after = self._order.task_of(number)
+            waited_for, implied[number] = without_implied(self.places.waited_for(number), implied)
             others = [interactions[one] for one in self._order.ended_elsewhere(number) if one in interactions]
             if data.uses(interactions[number], others):
-                task, began_after = _NO_TASK + number, 0
-            found[number] = replace(interactions[number], task=task, began_after=began_after)
+                task, began_after, waited_for = _NO_TASK + number, 0, ()
+            found[number] = replace(interactions[number], task=task, began_after=began_after, waited_for=waited_for)
         return found
 
     def leaves_alone(self, uri: str) -> bool:

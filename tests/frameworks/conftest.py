@@ -26,11 +26,16 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="session")
 def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
-    """Call `init()` as an app does, but without the limit of 100 traces a minute, which the tests exceed."""
+    """Call `init()` as an app does, without the limit of 100 traces a minute, and with digests of pictures."""
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(bootstrap, "open_pipeline", _without_limit)
         handle = pandaprobe_otel.init(
-            endpoint=server.url, api_key=server.api_key, project_name="frameworks", instrument="auto", strict=True
+            endpoint=server.url,
+            api_key=server.api_key,
+            project_name="frameworks",
+            instrument="auto",
+            media="digest",
+            strict=True,
         )
     yield handle
     handle.shutdown(5)

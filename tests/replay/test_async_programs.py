@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import count, product
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import pytest
 
 import pandaprobe_otel
 from pandaprobe_otel import Divergence
+from pandaprobe_otel.capture.tracers import use_tracer_provider
 from pandaprobe_otel.replay.cassette import load
 from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import SpanRecorder
 
 REPLAYS = 20
 
@@ -350,3 +353,62 @@ def test_calls_in_tasks_that_are_waited_for_keep_their_order(way: Any, server: P
     jobs, _, told = _edited(JOBS, 2, "another order")
     with pytest.raises(Divergence, match=told), pandaprobe_otel.recording(path, mode="none"):
         asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
+
+
+async def _in_its_own_task(bench: Bench, questions: list[str]) -> None:
+    """Run an agent that asks everything at once, in tasks, while another task runs."""
+    with pandaprobe_otel.agent("run"):
+        await bench.pause()
+        await asyncio.gather(*map(bench.ask, questions))
+
+
+async def _one_run_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        await _in_its_own_task(bench, questions)
+
+
+async def _one_task_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        done = asyncio.Event()
+
+        async def run(questions: list[str] = questions, done: asyncio.Event = done) -> None:
+            try:
+                await _in_its_own_task(bench, questions)
+            finally:
+                done.set()
+
+        task = asyncio.create_task(run())
+        await done.wait()
+        await task
+
+
+async def _runs_at_once(bench: Bench, jobs: Jobs) -> None:
+    await asyncio.gather(*(_in_its_own_task(bench, questions) for questions in jobs[:2]))
+
+
+@pytest.mark.parametrize(
+    ("way", "is_ordered"),
+    [(_one_run_after_the_other, True), (_one_task_after_the_other, True), (_runs_at_once, False)],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_runs_that_the_program_waits_for_keep_their_order(
+    way: Any, is_ordered: bool, server: ProviderServer, tmp_path: Path
+) -> None:
+    """Runs of an agent that are made one after the other keep their order, whatever tasks the agent works in."""
+    recorder = SpanRecorder()
+    use_tracer_provider(recorder.provider)
+    try:
+        server.script = model()
+        path = tmp_path / "one.yaml"
+        with pandaprobe_otel.recording(path, mode="all"):
+            asyncio.run(way(Bench(server.url), JOBS))
+        for _ in range(REPLAYS):
+            with pandaprobe_otel.recording(path, mode="none"):
+                asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
+        with (
+            pytest.raises(Divergence, match="came before") if is_ordered else nullcontext(),
+            pandaprobe_otel.recording(path, mode="none"),
+        ):
+            asyncio.run(way(Bench("http://127.0.0.1:9"), [JOBS[1], JOBS[0], *JOBS[2:]]))
+    finally:
+        use_tracer_provider(None)
