@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
@@ -14,10 +15,20 @@ from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command
+from langgraph.types import Command, Send
 
 import pandaprobe_otel
-from replayed_frameworks import DONE, Parts, clock, is_replayed, tells_changes, weather
+from replayed_frameworks import (
+    AT_ONCE,
+    DONE,
+    Parts,
+    clock,
+    is_replayed,
+    pause,
+    tells_changes,
+    tells_changes_of_branches,
+    weather,
+)
 
 pytestmark = pytest.mark.usefixtures("traced")
 
@@ -79,6 +90,55 @@ def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
     """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
+
+
+class Fan(TypedDict):
+    """The state of a graph that asks many questions."""
+
+    question: str
+    answers: Annotated[list[str], operator.add]
+
+
+def fanned_out(url: str, parts: Parts, decorate: Any = lambda one: one) -> list[str]:
+    """Send each question to an agent of its own, of which two run at a time, then ask about all answers."""
+    asked: Any = create_agent(model_at(url, parts), tools_of(parts), system_prompt=parts.instructions)
+    free = asyncio.Semaphore(2)
+
+    @decorate
+    async def ask(question: str) -> str:
+        await pause()
+        answer = await asked.ainvoke({"messages": [{"role": "user", "content": question}]})
+        return str(answer["messages"][-1].content)
+
+    async def limited(state: Fan) -> Any:
+        async with free:
+            return {"answers": [await ask(state["question"])]}
+
+    async def sum_up(state: Fan) -> Any:
+        return {"answers": [await ask(f"Sum up: {state['answers']}")]}
+
+    builder = StateGraph(Fan)
+    builder.add_node("ask", limited)
+    builder.add_node("sum up", sum_up)
+    builder.add_conditional_edges(START, lambda _: [Send("ask", {"question": one}) for one in parts.questions], ["ask"])
+    builder.add_edge("ask", "sum up")
+    builder.add_edge("sum up", END)
+    made: Any = builder.compile()
+    answers: list[str] = asyncio.run(made.ainvoke({"question": "", "answers": []}))["answers"]
+    return answers
+
+
+def fanned_out_decorated(url: str, parts: Parts) -> list[str]:
+    """Ask in the app's own spans."""
+    with pandaprobe_otel.agent("all"):
+        return fanned_out(url, parts, pandaprobe_otel.agent(name="ask"))
+
+
+@pytest.mark.parametrize("program", [fanned_out, fanned_out_decorated])
+def test_branches_that_run_at_once(program: Any, tmp_path: Path) -> None:
+    """An unchanged graph with concurrent branches is replayed each time, and a change of one branch is reported."""
+    is_replayed(program, tmp_path / "one.yaml", AT_ONCE)
+    tells_changes_of_branches(program, tmp_path / "two.yaml")
 
 
 @tool(response_format="content_and_artifact")

@@ -13,7 +13,20 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 import pandaprobe_otel
-from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, run, tells_changes, weather
+from replayed_frameworks import (
+    AT_ONCE,
+    DONE,
+    PARTS,
+    Parts,
+    clock,
+    is_replayed,
+    pause,
+    record,
+    run,
+    tells_changes,
+    tells_changes_of_branches,
+    weather,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,6 +89,41 @@ def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
     """Each change of a program is reported at the first call that it affects."""
     tells_changes(program, tmp_path / "one.yaml")
+
+
+def at_once(url: str, parts: Parts, decorate: Any = lambda one: one) -> list[str]:
+    """Ask all questions at once, of which two run at a time, then ask about all answers."""
+    agent = agent_at(url, parts, OpenAIResponsesModel)
+
+    @decorate
+    async def ask(question: str) -> str:
+        await pause()
+        return str((await Runner.run(agent, question)).final_output)
+
+    async def ask_all() -> list[str]:
+        free = asyncio.Semaphore(2)
+
+        async def limited(question: str) -> str:
+            async with free:
+                return str(await ask(question))
+
+        answers = await asyncio.gather(*map(limited, parts.questions))
+        return [*answers, await ask(f"Sum up: {answers}")]
+
+    return asyncio.run(ask_all())
+
+
+def at_once_decorated(url: str, parts: Parts) -> list[str]:
+    """Ask in the app's own spans."""
+    with pandaprobe_otel.agent("all"):
+        return at_once(url, parts, pandaprobe_otel.agent(name="ask"))
+
+
+@pytest.mark.parametrize("program", [at_once, at_once_decorated])
+def test_agents_that_run_at_once(program: Any, tmp_path: Path) -> None:
+    """An unchanged program with concurrent runs is replayed each time, and a change of one run is reported."""
+    is_replayed(program, tmp_path / "one.yaml", AT_ONCE)
+    tells_changes_of_branches(program, tmp_path / "two.yaml")
 
 
 def failing(url: str, parts: Parts) -> str:

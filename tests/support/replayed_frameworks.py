@@ -6,6 +6,8 @@ they did.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +55,9 @@ CHANGES: Final[dict[str, tuple[Parts, int, str]]] = {
     "tool": (replace(PARTS, has_clock=False), 1, r"tools\.\w*clock"),
 }
 """For each change: the changed parts, the call that reports it, and a pattern for the path that is reported."""
+
+AT_ONCE: Final = replace(PARTS, questions=tuple(f"Weather in {city}?" for city in ("Oslo", "Rome", "Bern", "Lima")))
+"""The parts of a program that asks all questions at once."""
 
 Program = Callable[[str, Parts], Any]
 
@@ -130,24 +135,24 @@ def run(program: Program, url: str, path: Path, parts: Parts = PARTS) -> Any:
         return program(url, parts)
 
 
-def record(program: Program, path: Path) -> tuple[str, Any, list[str]]:
+def record(program: Program, path: Path, parts: Parts = PARTS) -> tuple[str, Any, list[str]]:
     """Record a program; return the URL of its endpoint, its result, and what its tools did."""
     with ScriptedEndpoint(model) as endpoint:
-        result = run(program, endpoint.base_url, path)
+        result = run(program, endpoint.base_url, path, parts)
         return endpoint.base_url, result, list(DONE)
 
 
-def is_replayed(program: Program, path: Path, *, times: int = TIMES) -> None:
+def is_replayed(program: Program, path: Path, parts: Parts = PARTS, *, times: int = TIMES) -> None:
     """Assert that replays without the endpoint always give the same result and spans, and run no tool."""
     with spans_recorded() as spans:
-        url, result, done = record(program, path)
+        url, result, done = record(program, path, parts)
         told = spans.told()
         assert result
         assert len(load(path).tools) == len(done) >= 2
         assert any("execute_tool weather" in text or "weather" in text.partition(" <")[0] for text in told), told
         for _ in range(times):
             spans.clear()
-            assert run(program, url, path) == result
+            assert run(program, url, path, parts) == result
             assert spans.told() == told
             assert DONE == []
 
@@ -161,3 +166,25 @@ def tells_changes(program: Program, path: Path) -> None:
         found = raised.value
         assert (found.call, DONE) == (call, []), f"{name}: {found}"
         assert re.match(where, found.path), f"{name}: {found.path}: {found}"
+
+
+async def pause() -> None:
+    """Wait as long as a database may take: a different time in each run."""
+    await asyncio.sleep(random.choice((0, 0, 0.001, 0.004)))
+
+
+def tells_changes_of_branches(program: Program, path: Path) -> None:
+    """Assert that a change of a program that asks everything at once is reported, and the changed branch by name."""
+    url, _, _ = record(program, path, AT_ONCE)
+    for name in ("prompt", "schema", "model", "tool"):
+        parts, _, where = CHANGES[name]
+        with pytest.raises(Divergence) as raised:
+            run(program, url, path, replace(parts, questions=AT_ONCE.questions))
+        assert DONE == []
+        assert re.match(where, raised.value.path), f"{name}: {raised.value.path}: {raised.value}"
+    for number, question in enumerate(AT_ONCE.questions):
+        changed = [*AT_ONCE.questions]
+        changed[number] = "Weather in Quito?"
+        with pytest.raises(Divergence) as raised:
+            run(program, url, path, replace(AT_ONCE, questions=tuple(changed)))
+        assert "Quito" in str(raised.value), f"{question}: {raised.value}"
