@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
@@ -49,9 +50,10 @@ class Assembler:
         self.bytes = 0
         """Approximate bytes of the ended spans and the log records."""
         self._buffers: dict[int, TraceBuffer] = {}
-        self._touched: set[TraceBuffer] = set()
+        self._touched: dict[TraceBuffer, None] = {}  # in order
         """Buffers that have changed since the last check."""
-        self._looks: list[tuple[float, int]] = []
+        self._looks: list[tuple[float, int, int]] = []
+        self._order = count()  # traces that are due at the same time leave in the order in which they came
         """Heap of times at which to check traces; an entry is outdated if its time differs from the `look_at` of its
         buffer.
         """
@@ -84,7 +86,7 @@ class Assembler:
         """Add a span that has ended; return its approximate size in bytes."""
         trace_id, span_id = span[0][:2]  # a context is a tuple, and its properties are Python calls
         buffer = self._buffers.get(trace_id) or self._buffer(trace_id, now)
-        self._touched.add(buffer)
+        self._touched[buffer] = None
         if span_id in buffer.open:
             buffer.lose(span_id, now)
             self._open_spans -= 1
@@ -121,7 +123,7 @@ class Assembler:
             size = buffer.log(inner.span_id or 0, record)
             self._log_bytes += size
             self.bytes += size
-            self._touched.add(buffer)
+            self._touched[buffer] = None
 
     def take_refused_logs(self) -> int:
         """Return the number of log records refused for lack of room since the last call."""
@@ -144,13 +146,14 @@ class Assembler:
             at = self._due_at(buffer, now)
             if at < buffer.look_at:  # a check that comes too early does no harm
                 buffer.look_at = at
-                heappush(self._looks, (at, buffer.trace_id))
+                heappush(self._looks, (at, next(self._order), buffer.trace_id))
         self._touched.clear()
         if len(self._looks) > _FEW_LOOKS + 2 * len(self._buffers):  # most are outdated
-            self._looks = [(each.look_at, key) for key, each in self._buffers.items() if each.look_at < math.inf]
+            planned = ((key, each.look_at) for key, each in self._buffers.items() if each.look_at < math.inf)
+            self._looks = [(at, next(self._order), key) for key, at in planned]
             heapify(self._looks)
         while self._looks and self._looks[0][0] <= (by := now + self._timing.sooner_s * self.has_much):
-            at, trace_id = heappop(self._looks)
+            at, _, trace_id = heappop(self._looks)
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
@@ -159,7 +162,7 @@ class Assembler:
                 may_have_ended = buffer.let_go(now)
                 self._open_spans += len(buffer.open) - before
                 if may_have_ended:
-                    self._touched.add(buffer)
+                    self._touched[buffer] = None
                     continue
             if buffer.ended and by >= self._complete_at(buffer):
                 yield self._take(buffer, self._closing_stage(buffer), now)
@@ -168,7 +171,7 @@ class Assembler:
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
-                self._touched.add(buffer)
+                self._touched[buffer] = None
         yield from self._over_the_bound(now)
 
     @property
@@ -240,7 +243,7 @@ class Assembler:
             memory = self._remembered.pop(trace_id, None) or Memory(inherits=self._is_forked)
             buffer = TraceBuffer(trace_id, memory, self._awaits_root, created_at=now, last_segment=now)
             self._buffers[trace_id] = buffer
-        self._touched.add(buffer)
+        self._touched[buffer] = None
         return buffer
 
     def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
@@ -249,14 +252,14 @@ class Assembler:
         segment = buffer.take(stage, now)
         self._log_bytes -= before - buffer.log_bytes
         if buffer.open:
-            self._touched.add(buffer)
+            self._touched[buffer] = None
         else:
             self._forget(buffer)
         return segment
 
     def _forget(self, buffer: TraceBuffer) -> None:
         del self._buffers[buffer.trace_id]
-        self._touched.discard(buffer)
+        self._touched.pop(buffer, None)
         self._open_spans -= len(buffer.open)
         self.bytes -= buffer.bytes
         self._log_bytes -= buffer.log_bytes

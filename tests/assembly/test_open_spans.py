@@ -53,6 +53,18 @@ def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
     assert len(assembler) == 0
 
 
+def test_traces_that_are_due_together_leave_in_the_order_in_which_they_began() -> None:
+    """Traces that end between two looks are handed over as they came, not by their random ids."""
+    assembler = an_assembler()
+    spans = [a_span() for _ in range(20)]
+    for span in spans:
+        assembler.started(span, 0.0)
+    for span in reversed(spans):
+        span.end()
+        assembler.ended(fields_of(span), 1.0)
+    assert [segment.trace_id for segment in assembler.due(10.0)] == [span.context.trace_id for span in spans]
+
+
 def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
     """A span that the app drops without ending it is garbage-collected, and its trace is given up."""
     assembler = an_assembler()

@@ -236,6 +236,6 @@ def test_a_call_near_the_recursion_limit_is_not_affected(caplog: pytest.LogCaptu
         except RecursionError:
             return last(1)
 
-    logging.getLogger("pandaprobe_otel").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="pandaprobe_otel")
     with recording():
         assert descend() == 1
