@@ -10,7 +10,10 @@ import pytest
 from improvable_shop import PYDANTIC_AI_APP
 from improvements import FALSE, TRUE, Shop, Traces, check_false, check_true, traced
 
-pytestmark = pytest.mark.timeout(3600)  # each test starts about forty programs, one after the other
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(3600),  # each test starts about forty programs, one after the other
+]
 
 
 @pytest.fixture(scope="module")
