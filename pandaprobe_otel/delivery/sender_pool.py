@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.background import LockMaker
 from pandaprobe_otel.process.guard import counted, pass_on
-from pandaprobe_otel.transport.request_outcome import Outcome, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -50,7 +50,7 @@ class SenderPool:
         look: Callable[[Transport], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`look`: called by a sender after the first answer to a trace."""
+        """`look`: called by a sender after the first trace that is accepted."""
         self._make_policy = policy
         self._look = look
         self._transport = transport
@@ -257,7 +257,8 @@ class SenderPool:
                     policy.outbox.save()
                 if policy.closing or policy.outbox.is_done:
                     self._changed.notify_all()
-                look, self._look = (self._look, None) if attempt.lease is not None else (None, self._look)
+                is_posted = attempt.lease is not None and isinstance(outcome, Answer) and outcome.status < 300
+                look, self._look = (self._look, None) if is_posted else (None, self._look)
             if look is not None and deadline == math.inf:
                 look(self._transport)
             with self._changed:

@@ -48,7 +48,7 @@ def test_no_line_promises_later_sending_from_memory(line: str, caplog: pytest.Lo
     """Traces in memory are lost with the process, so only those in a spool are promised to be sent."""
     request = OutgoingRequest(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}",)), name="answer")
     facts: dict[str, Any] = {"words": "no", "error": "E", "request": request, "size": 1, "cap": 1}
-    facts |= {"after_s": 1.0, "spans": 1}
+    facts |= {"after_s": 1.0, "spans": 1, "project": "shop"}
     Notices(lambda: 0.0).report(line, **facts)
     in_memory = caplog.text
     caplog.clear()
