@@ -108,7 +108,7 @@ with trace.get_tracer("app").start_as_current_span("later", attributes={CHAT}):
     assert names == [("outer", ["outer", "inner"]), ("later", ["later"])]
 
 
-def test_a_provider_beside_the_chosen_one_is_left_alone() -> None:
+def test_a_provider_that_was_not_chosen_is_left_alone() -> None:
     """If `init()` was given a provider, a provider that the app sets later is not joined."""
     with StrictPandaProbe() as server:
         code = f"""
@@ -405,7 +405,7 @@ def test_a_users_own_content_switch_is_not_overwritten() -> None:
     assert mine.stdout == "NO_CONTENT\n"
 
 
-def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_opentelemetrys_events_api_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """`init()` suppresses the deprecation warnings of OpenTelemetry 1.39 to 1.41 about its events API."""
 
     class ProxyEventLoggerProvider:

@@ -223,7 +223,7 @@ def test_unknown_tokens_and_cost_are_not_shown_as_zero() -> None:
     assert "1,234 tokens  $0.0123" in str(Trace.model_validate(body)).splitlines()[0]
 
 
-def test_what_was_given_for_nothing_is_never_green() -> None:
+def test_a_score_without_evidence_is_never_green() -> None:
     """A score without evidence is marked in HTML and in text; a score without a threshold has no colour."""
     vacuous = result_of("No tool calls found in trace.", name="tool_correctness", value="1.0")
     known = result_of("fine")

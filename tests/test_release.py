@@ -64,7 +64,7 @@ def test_the_core_stays_small() -> None:
     assert len(dependencies.core()) <= 20
 
 
-def test_licences_are_told_apart() -> None:
+def test_licences_are_distinguished() -> None:
     """Permissive licences pass; unknown licences and those with obligations for the app do not."""
     assert all(map(dependencies.COMPATIBLE.search, ("MIT License", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "ISC")))
     assert not any(map(dependencies.COMPATIBLE.search, ("GPL-3.0-only", "AGPL", "Commercial", "not stated")))

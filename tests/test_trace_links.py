@@ -43,7 +43,7 @@ def test_before_init_there_is_no_address() -> None:
     assert pandaprobe_otel.trace_url("0af76519-16cd-43dd-8448-eb211c80319c") is None
 
 
-def test_a_server_that_names_no_pages_is_asked_again_only_after_a_while() -> None:
+def test_a_server_without_pages_is_looked_up_again_after_a_while() -> None:
     """A server that names no pages yields no URL, and is asked again only after 30 seconds."""
     now = 0.0
     with StrictPandaProbe() as server:

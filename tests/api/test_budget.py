@@ -61,7 +61,7 @@ def test_two_minutes_of_requests_are_never_refused() -> None:
     assert times[400] < 2 * 60.1 + 0.5
 
 
-def test_a_call_that_would_have_to_wait_too_long_is_told() -> None:
+def test_a_call_that_would_wait_too_long_raises_with_the_wait() -> None:
     """A request that would wait longer than the call may take is not sent, and the error gives the wait."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1), timeout_s=30.0)
     simulation.run(call(simulation.connection, traces.LIST))

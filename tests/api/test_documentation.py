@@ -10,7 +10,7 @@ from pandaprobe_otel.api import Client
 TEXT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
 
 
-def test_every_part_of_the_client_is_told() -> None:
+def test_every_part_of_the_client_is_documented() -> None:
     """The table of docs/client.md has every part of the client."""
     with Client("sk_pp_test", "p", "http://127.0.0.1:1") as client:
         parts = [name for name in vars(client) if not name.startswith("_") and name != "credentials"]

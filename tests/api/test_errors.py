@@ -108,7 +108,7 @@ async def test_field_errors_are_values(connect: Connect) -> None:
     assert raised.value.errors == (FieldError("query -> limit", "Input should be a valid integer"),)
 
 
-async def test_retry_after_is_told(connect: Connect) -> None:
+async def test_a_long_retry_after_raises_with_the_wait(connect: Connect) -> None:
     """If Retry-After is longer than the time of the call, the call raises at once, and the exception has the wait."""
     with ScriptedApi() as api:
         limited = Told(status=429, body={"error": "Rate limit exceeded"}, headers={"Retry-After": "42"})

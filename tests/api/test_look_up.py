@@ -153,7 +153,7 @@ async def test_a_monitor_and_its_trigger(connect: Connect) -> None:
     assert [[str(each.id) for each in rows] for rows in found] == [[MONITOR], [triggered["id"]]]
 
 
-async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
+async def test_an_operation_that_cannot_be_looked_up_raises(connect: Connect) -> None:
     """An operation that cannot be looked up, such as a new organization, raises an error."""
     with ScriptedApi() as api:
         client = connect(api.url, token="t")

@@ -110,7 +110,7 @@ def test_whatever_arrives_each_row_comes_once(size: int, page_size: int, arrivin
     assert len(found) == len(set(found))
 
 
-async def test_pages_are_asked_for_when_they_are_needed(connect: Connect) -> None:
+async def test_pages_are_requested_when_they_are_needed(connect: Connect) -> None:
     """No request is sent before the first row is read, nor for a page beyond the last row read."""
     pages = [[row(number) for number in range(first, first + 2)] for first in (1, 3, 5)]
     with ScriptedApi() as api:

@@ -125,7 +125,7 @@ async def test_a_run_over_filters_listed_and_deleted(connect: Connect) -> None:
     assert ([run.id for run in page.items], page.total) == ([started.id], 2)
 
 
-async def test_what_failed_in_a_run_is_tried_again(connect: Connect) -> None:
+async def test_a_failed_metric_of_a_run_is_tried_again(connect: Connect) -> None:
     """A COMPLETED run with a failed metric is retried, and then has nothing left to retry."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry"):

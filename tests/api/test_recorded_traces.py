@@ -60,7 +60,7 @@ async def test_all_pages_are_walked(connect: Connect) -> None:
     assert [trace.trace_id for trace in traces] == [trace_id(number) for number in (5, 4, 3, 2, 1)]
 
 
-async def test_the_official_walk_ends_where_it_is_told(connect: Connect) -> None:
+async def test_the_official_walk_ends_after_max_items(connect: Connect) -> None:
     """The official SDK's `iterate` ends after `max_items` rows without another request; 0 rows need no request."""
     client = connect(RECORDED_AT)
     with recorded("traces_list_iterate", all_played=False):

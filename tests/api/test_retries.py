@@ -82,7 +82,7 @@ def test_a_run_is_never_made_twice_by_accident(failure: Outcome) -> None:
 
 
 @pytest.mark.parametrize("failure", [REFUSED, answer(503, b""), RATE_LIMITED], ids=["refused", "503", "429"])
-def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> None:
+def test_a_run_that_was_surely_not_made_is_requested_again(failure: Outcome) -> None:
     """A request for a run is repeated if it surely failed: a refused connection, a 503 or a 429."""
     simulation = Simulation(in_turn(failure, answer(202, STARTED)))
 
@@ -91,7 +91,7 @@ def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> 
     assert (str(run.id), len(simulation.sent)) == (STARTED["id"], 2)
 
 
-def test_a_run_that_the_server_failed_to_make_is_told() -> None:
+def test_a_run_that_the_server_failed_to_make_raises() -> None:
     """A 500 says that the run was not made: the request is not repeated, and ServerError is raised."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 

@@ -270,7 +270,7 @@ async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, 
         ),
     ],
 )
-async def test_what_is_chosen_is_what_is_asked_for(
+async def test_each_choice_of_targets_has_its_own_request(
     connect: Connect, arguments: dict[str, Any], route: str, body: dict[str, Any]
 ) -> None:
     """Each way to choose targets is sent with its own route and body."""
@@ -284,7 +284,7 @@ async def test_what_is_chosen_is_what_is_asked_for(
     assert posted.body == body
 
 
-async def test_the_metrics_are_asked_for_once(connect: Connect) -> None:
+async def test_the_metrics_are_requested_once(connect: Connect) -> None:
     """The metrics are requested once, since they change only with the server's version."""
     trace = uuid4()
     with ScriptedApi() as api:

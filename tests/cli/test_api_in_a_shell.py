@@ -156,7 +156,7 @@ def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
         (("traces", "list", "--endpoint", "shop"), 4, "is not an http(s) URL"),
     ],
 )
-def test_what_goes_wrong_is_one_line(
+def test_an_error_of_the_api_is_one_line(
     environment: dict[str, str], arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     """Each error has its exit code and one line on standard error, which does not contain the key."""

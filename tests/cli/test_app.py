@@ -102,7 +102,7 @@ def test_errors_have_the_codes_of_the_pandaprobe_command(error: errors.PandaProb
         (ModuleNotFoundError("No module named 'mars'", name="mars"), ExitCode.GENERAL, "No module named 'mars'"),
     ],
 )
-def test_what_a_command_raises_becomes_one_line(
+def test_an_exception_of_a_command_becomes_one_line(
     capsys: pytest.CaptureFixture[str], raised: BaseException, code: ExitCode, words: str
 ) -> None:
     """Every exception of a command becomes an exit code and at most one line, without a traceback."""

@@ -61,7 +61,7 @@ def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
     assert 'answer("Where?")' in Path("tests/test_order.py").read_text(encoding="utf-8")
 
 
-def test_programs_are_told_as_json(tmp_path: Path) -> None:
+def test_the_result_is_json_for_programs(tmp_path: Path) -> None:
     """With `--format json`, the output has the files and the findings."""
     done = _run(_file(tmp_path, _body(1)), "--format", "json", folder=tmp_path)
     (made,) = json.loads(done.stdout)
@@ -140,7 +140,7 @@ def test_traces_that_a_monitor_has_scored_low(tmp_path: Path, server: LocalServe
     assert "Question 6" in found.read_text(encoding="utf-8")
 
 
-def test_what_is_wrong_is_said(tmp_path: Path, server: LocalServer) -> None:
+def test_each_mistake_has_its_exit_code(tmp_path: Path, server: LocalServer) -> None:
     """Each mistake has the exit code that it has in other commands."""
     file = _file(tmp_path, _body(1))
     variables = server.environment("nothing")

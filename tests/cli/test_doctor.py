@@ -77,7 +77,7 @@ def test_a_secret_is_masked(secret: str, shown: str) -> None:
     assert masked(secret) == shown
 
 
-def test_a_good_key_is_told_without_naming_a_project(tmp_path: Path) -> None:
+def test_a_good_key_is_recognised_without_naming_a_project(tmp_path: Path) -> None:
     """The check sends the key without a project, so that the server creates none; the answer 422 means a good key."""
     with ScriptedApi() as server:
         server.tell("GET /traces", Told(status=422, body=SCOPE))
@@ -178,7 +178,7 @@ def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path, key: str) -
     assert "PANDAPROBE_API_KEY" in problem["message"]
 
 
-def test_a_bad_setting_is_told_with_its_source(tmp_path: Path) -> None:
+def test_a_bad_setting_is_shown_with_its_source(tmp_path: Path) -> None:
     """A setting that cannot be read ends with code 4, and the message names its variable."""
     code, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_SAMPLE_RATE="ten")
 

@@ -159,7 +159,7 @@ def _as_arguments(trace: dict[str, Any]) -> Any:
     return trace
 
 
-def test_what_is_exported_comes_back() -> None:
+def test_an_exported_trace_can_be_read_back() -> None:
     """An exported trace that is read and mapped again has the same ids, times and content."""
     spans = otlp_json([TRACE])["resourceSpans"][0]["scopeSpans"][0]["spans"]
     mapped = map_trace([_readable(each) for each in spans])

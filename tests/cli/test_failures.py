@@ -158,7 +158,7 @@ def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -
     assert len(api.asked) == before
 
 
-def test_what_the_api_refuses_is_said(tmp_path: Path, api: ScriptedApi) -> None:
+def test_a_refusal_of_the_api_is_shown(tmp_path: Path, api: ScriptedApi) -> None:
     """A wrong key ends with code 2; it is not mistaken for a server without groups."""
     api.tell("GET /local/failures", Told(status=401, body={"detail": "Invalid or revoked API key."}))
     api.tell("GET /traces", Told(status=401, body={"detail": "Invalid or revoked API key."}))

@@ -138,7 +138,7 @@ def test_view_makes_one_page(file: Path, tmp_path: Path) -> None:
     assert "https://" not in text
 
 
-def test_an_empty_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     """A file without a trace is an error and makes no empty page."""
     (tmp_path / "t.jsonl").write_text("nothing\n", encoding="utf-8")
     result = run_command_line("view", str(tmp_path / "t.jsonl"), environment=clean_environment(tmp_path))

@@ -59,7 +59,7 @@ def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
     assert twice["PYTHONPATH"] == once["PYTHONPATH"]
 
 
-def test_commands_beside_this_python_come_first() -> None:
+def test_commands_of_this_python_come_first() -> None:
     """`python` is the interpreter that has this library, whatever PATH contains."""
     found = find_command("python", {"PATH": os.defpath})
 

@@ -118,7 +118,7 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
     assert len(new.contents()) == 2
 
 
-def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path: Path) -> None:
+def test_purge_deletes_only_the_named_requests(refused: Path, tmp_path: Path) -> None:
     """`purge` deletes one refused request or all, but no files of living processes."""
     numbers = [row["number"] for row in listing(refused, tmp_path)["refused"]]
     assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0

@@ -31,7 +31,7 @@ def test_how_long_ago(text: str, ago: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "2026-01-02T03:04:05", "24", "-1h", ""])
-def test_what_is_no_moment(text: str) -> None:
+def test_a_time_without_a_zone_is_refused(text: str) -> None:
     """A time without a zone, or any other text, is refused instead of guessed."""
     with pytest.raises(click.BadParameter):
         Moment().convert(text, None, None)
@@ -50,7 +50,7 @@ def test_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "just text", "@nope.json"])
-def test_what_is_no_json(text: str) -> None:
+def test_a_text_that_is_not_json_is_refused(text: str) -> None:
     """Text that is not JSON is refused."""
     with pytest.raises(click.BadParameter):
         Json().convert(text, None, None)
@@ -63,7 +63,7 @@ def test_thresholds(text: str, threshold: tuple[str, float]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a=", "1.5", "a=-1", "nan"])
-def test_what_is_no_threshold(text: str) -> None:
+def test_a_threshold_outside_zero_to_one_is_refused(text: str) -> None:
     """A threshold outside 0 to 1, or one that is not a number, is refused."""
     with pytest.raises(click.BadParameter):
         Threshold().convert(text, None, None)

@@ -23,7 +23,7 @@ def test_no_content_ends_its_fence(content: str) -> None:
     text.encode()
 
 
-def test_what_nobody_sees_is_named() -> None:
+def test_invisible_characters_are_named() -> None:
     """Control characters, direction marks and invisible letters are shown by their code, and emoji stay whole."""
     assert inert("a\x1b[2Jb\u202ec\U000e0041d") == "a⟨U+001B⟩[2Jb⟨U+202E⟩c⟨U+E0041⟩d"
     assert inert("👩‍👧 ok\tyes\r\n") == "👩‍👧 ok yes\n"

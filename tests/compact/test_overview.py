@@ -162,7 +162,7 @@ def test_a_small_trace_is_shown_whole() -> None:
     assert "…" not in made.text
 
 
-def test_the_type_of_an_error_is_told() -> None:
+def test_the_type_of_an_error_is_shown() -> None:
     """An error's type is shown even if only the metadata have it."""
     trace = trace_of(3, failing={2})
     trace["spans"][2] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}

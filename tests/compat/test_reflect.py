@@ -38,7 +38,7 @@ def _traces(server: LocalServer) -> list[dict[str, Any]]:
         return [http.get(f"/traces/{row['trace_id']}").json() for row in rows]
 
 
-def _told(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
+def _results(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
     """Run the program, and return the results that it prints."""
     with ScriptedEndpoint(_script) as model:
         variables = {**server.environment("my-project"), "OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "none"}
@@ -59,7 +59,7 @@ def _told(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
 def test_the_whole_loop(tmp_path: Path) -> None:
     """A trace is judged, and a rule is proposed, replayed and accepted; each trace has its role."""
     with LocalServer(limit=None, scripted_judge=True) as server:
-        told = _told(server, tmp_path)
+        told = _results(server, tmp_path)
         traces = _traces(server)
     assert (told["said"], told["evaluation"], told["reflection"]) == ("It comes.", "evaluated", "proposed")
     assert [decision["outcome"] for decision in told["decisions"]] == ["accepted"], told["decisions"]
@@ -78,7 +78,7 @@ def test_the_whole_loop(tmp_path: Path) -> None:
 def test_a_trace_that_is_sampled_out_is_not_waited_for(tmp_path: Path) -> None:
     """If a trace is sampled out, Reflect gets no trace id, ends as insufficient at once, and judges nothing."""
     with LocalServer(limit=None, scripted_judge=True) as server:
-        told = _told(server, tmp_path, PANDAPROBE_SAMPLE_RATE="0")
+        told = _results(server, tmp_path, PANDAPROBE_SAMPLE_RATE="0")
         assert _traces(server) == []
     assert (told["said"], told["traces"], told["evaluation"]) == ("It comes.", [], "insufficient")
     assert told["decisions"] == []

@@ -52,7 +52,7 @@ def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subproc
         ({"PANDAPROBE_API_KEY": WRONG_KEY, "PANDAPROBE_ENDPOINT": "localhost:1"}, ["PANDAPROBE_ENDPOINT", "URL"]),
     ],
 )
-def test_settings_that_cannot_work_are_told_once(
+def test_settings_that_cannot_work_are_logged_once(
     model: ScriptedEndpoint, tmp_path: Path, variables: dict[str, str], words: list[str]
 ) -> None:
     """A setting that stops all sending is logged once with its remedy, and the program's answers stay the same."""
@@ -89,7 +89,7 @@ def _stored(pandaprobe: LocalServer) -> int:
     return total
 
 
-def test_a_refused_key_is_told_with_the_remedy(
+def test_a_refused_key_is_logged_with_the_remedy(
     model: ScriptedEndpoint, pandaprobe: LocalServer, tmp_path: Path
 ) -> None:
     """The log has the server's words, the variable to check and the number of lost spans, in two lines."""
@@ -108,7 +108,7 @@ def test_a_refused_key_is_told_with_the_remedy(
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_a_server_that_is_not_there_is_told(model: ScriptedEndpoint, tmp_path: Path) -> None:
+def test_a_missing_server_is_logged(model: ScriptedEndpoint, tmp_path: Path) -> None:
     """If no server listens, the log has the reason and the number of lost spans, and the program succeeds."""
     done = quickstart(
         model,

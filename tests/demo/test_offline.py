@@ -55,7 +55,7 @@ def test_the_last_lines_tell_of_every_trace(body: str, told: str, tmp_path: Path
     assert done.stdout == f"\nTraces: {told}\nLook at them: pandaprobe-otel local --db {file}\n"
 
 
-def test_nothing_is_told_of_a_pandaprobe_that_was_given(tmp_path: Path) -> None:
+def test_an_example_with_a_given_pandaprobe_prints_no_summary(tmp_path: Path) -> None:
     """An example with a given PandaProbe prints no summary and makes no database."""
     with LocalServer() as server:
         done = run('pandaprobe_otel.agent("shop")(print)()', tmp_path, **server.environment())

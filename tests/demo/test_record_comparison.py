@@ -27,18 +27,18 @@ def exchanges() -> tuple[Exchange, ...]:
     messages: list[Message] = [{"role": "user", "content": "One and one?"}]
     endpoint = ScriptedEndpoint(lambda _: next(replies))
     first = endpoint.answer({"model": "m", "messages": list(messages)})
-    messages.append(_said(first))
+    messages.append(_answer_message(first))
     ids = [call["id"] for call in messages[-1]["tool_calls"]]
     messages.append({"role": "tool", "tool_call_id": ids[0], "content": "error: x is no number"})
     messages.append({"role": "tool", "tool_call_id": ids[1], "content": '{"sum": 2}'})
-    messages.append(_said(endpoint.answer({"model": "m", "messages": list(messages)})))
+    messages.append(_answer_message(endpoint.answer({"model": "m", "messages": list(messages)})))
     messages.append({"role": "user", "content": "Longer, please."})
     endpoint.answer({"model": "m", "messages": list(messages), "stream": True})
     with endpoint:
         return endpoint.exchanges
 
 
-def _said(exchange: Exchange) -> dict[str, Any]:
+def _answer_message(exchange: Exchange) -> dict[str, Any]:
     body = completion(
         response_id=exchange.response_id, model=exchange.model, reply=exchange.reply, usage=exchange.usage
     )
@@ -77,7 +77,7 @@ def _model_span(exchange: Exchange) -> dict[str, Any]:
         "status": "OK",
         "model": exchange.model,
         "input": {"messages": copy.deepcopy(exchange.request["messages"])},
-        "output": {"messages": [_said(exchange)]},
+        "output": {"messages": [_answer_message(exchange)]},
         "token_usage": exchange.usage.as_dict(),
         "completion_start_time": "2026-01-01T00:00:01+00:00" if exchange.streamed else None,
     }
@@ -99,7 +99,7 @@ def of_kind(trace: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [span for span in trace["spans"] if span["kind"] == kind]
 
 
-def test_turns_are_told_from_the_exchanges() -> None:
+def test_turns_are_read_from_the_exchanges() -> None:
     """A turn begins with a user's message, and has the agent's tool calls with their results."""
     first, second = turns_of(exchanges())
 
@@ -111,7 +111,7 @@ def test_turns_are_told_from_the_exchanges() -> None:
     assert (second.question, second.tools, second.exchanges[0].streamed) == ("Longer, please.", (), True)
 
 
-def test_what_was_done_is_accepted() -> None:
+def test_faithful_traces_are_accepted() -> None:
     """Faithful traces pass every check, even if values are JSON text."""
     turns = turns_of(exchanges())
     traces = faithful(turns)

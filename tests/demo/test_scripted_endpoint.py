@@ -90,7 +90,7 @@ def test_a_streamed_tool_call_comes_in_pieces(client: openai.OpenAI) -> None:
     assert json.loads(call.function.arguments) == dict(WEATHER.arguments)
 
 
-def test_usage_is_streamed_only_when_asked_for(client: openai.OpenAI) -> None:
+def test_usage_is_streamed_only_on_request(client: openai.OpenAI) -> None:
     """Without `stream_options.include_usage` no chunk has usage, as in the real service."""
     with client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "weather?"}], stream=True

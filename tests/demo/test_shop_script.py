@@ -21,7 +21,7 @@ def tool(content: object) -> Message:
     return {"role": "tool", "content": content if isinstance(content, str) else json.dumps(content)}
 
 
-def test_it_calls_a_tool_with_what_the_customer_said() -> None:
+def test_it_looks_up_the_order_of_the_customers_question() -> None:
     """The script looks up the order number in the customer's question."""
     assert shop_script([user("Where is my order 23?")]) == Reply(
         tool_calls=(ToolCall(name="look_up_order", arguments={"number": "23"}),)

@@ -47,7 +47,7 @@ def test_generated_pages_in_the_repository_are_up_to_date(write_docs: ModuleType
     assert write_docs.stale() == []
 
 
-def test_every_command_and_option_is_told(scripts: None) -> None:
+def test_every_command_and_option_is_documented(scripts: None) -> None:
     """The command line's pages have a heading for each command, and each option below it or at the page's top."""
     pages = [path.read_text(encoding="utf-8") for path in (DOCS / "command-line").glob("*.md")]
     sections = {
@@ -62,7 +62,7 @@ def test_every_command_and_option_is_told(scripts: None) -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_is_told(setting: object) -> None:
+def test_every_setting_is_documented(setting: object) -> None:
     """The table of settings has each setting, by its variable or its name."""
     name, variable = getattr(setting, "name", ""), getattr(setting, "env", None)
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_the_reference_names_what_there_is() -> None:
         assert hasattr(found, name), path
 
 
-def test_every_error_is_told_in_prose() -> None:
+def test_every_error_is_explained_in_prose() -> None:
     """The client page has each error that clients raise."""
     raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
     assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
@@ -125,14 +125,14 @@ def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
     assert len(program.splitlines()) <= 27
 
 
-def test_every_foreign_switch_is_told() -> None:
+def test_every_foreign_switch_is_documented() -> None:
     """The privacy page lists the variables of other libraries that we obey, and no others."""
     page = (DOCS / "privacy.md").read_text(encoding="utf-8")
     told = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
     assert set(re.findall(r"`(\w+)`", told)) == {switch.name for switch in SWITCHES}
 
 
-def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
+def test_every_option_of_pytest_is_documented() -> None:
     """The evaluation page names each option of the pytest plugin."""
     page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
     plugin = Path(import_module("pandaprobe_otel.pytest_plugin").__file__ or "").read_text(encoding="utf-8")

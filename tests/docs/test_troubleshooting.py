@@ -36,23 +36,23 @@ Said = Callable[[Path, pytest.LogCaptureFixture, pytest.MonkeyPatch], str]
 def _settings(**environ: str) -> Said:
     """Return a function that gives the warnings of `init()` under these variables."""
 
-    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    def message(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         problems = Config.resolve(environ=environ, file=home / "none").problems
         return "\n".join(f"pandaprobe-otel: {problem.message}" for problem in problems)
 
-    return said
+    return message
 
 
 def _cause(name: str, status: int, **body: str) -> Said:
     """Return a function that gives the log after this answer of PandaProbe."""
 
-    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    def message(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         no_answer = NoAnswer(reason="ConnectError: [Errno 111] Connection refused", may_have_arrived=False)
         outcome = Answer(status=status, body=json.dumps(body).encode()) if status else no_answer
         Notices(lambda: 0.0).report(name, words=judge(outcome).message)
         return log.text
 
-    return said
+    return message
 
 
 def _recovery(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
@@ -70,10 +70,10 @@ def _new_project(home: Path, log: pytest.LogCaptureFixture, patch: pytest.Monkey
 def _command(*arguments: str, **environ: str) -> Said:
     """Return a function that gives the standard error of a command."""
 
-    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    def message(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         return run_here(*arguments, environment=clean_environment(home, **environ)).stderr
 
-    return said
+    return message
 
 
 def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
@@ -117,10 +117,10 @@ def _foreign_provider(home: Path, log: pytest.LogCaptureFixture, patch: pytest.M
 
 
 def _notes(**environ: str) -> Said:
-    def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
+    def message(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         return "\n".join(environment_notes(environ))
 
-    return said
+    return message
 
 
 def _nothing_to_judge(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
@@ -198,15 +198,15 @@ def flat(text: str) -> str:
 
 
 @pytest.mark.parametrize("heading", MESSAGES)
-def test_the_message_is_what_is_said(
+def test_the_message_is_the_one_on_the_page(
     heading: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library's message is the page's word for word, except for placeholders."""
     caplog.set_level(logging.INFO)
-    for written, said in zip(sections()[heading], MESSAGES[heading], strict=True):
+    for written, message in zip(sections()[heading], MESSAGES[heading], strict=True):
         pattern = ".+?".join(re.escape(part) for part in flat(written).split("…"))
-        heard = flat(said(tmp_path, caplog, monkeypatch))
-        assert re.search(pattern, heard), f"{flat(written)}\n{heard}"
+        logged = flat(message(tmp_path, caplog, monkeypatch))
+        assert re.search(pattern, logged), f"{flat(written)}\n{logged}"
 
 
 def test_every_message_is_looked_for() -> None:

@@ -32,7 +32,7 @@ def _found(given: Any) -> list[Finding]:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_what_failed_alike_is_one_group_and_nothing_else_is(name: str) -> None:
+def test_traces_that_failed_alike_are_one_group_and_no_others_are(name: str) -> None:
     """In each row of the table, traces that failed alike share fingerprint and kind, which other traces do not."""
     failure = FAILURES[name]
     (fingerprint,) = {_found(one)[0].fingerprint for one in failure.alike}
@@ -138,7 +138,7 @@ def test_a_retry_that_succeeded_is_no_failure() -> None:
     assert not found.recovered
 
 
-def test_what_was_made_good_does_not_hide_what_failed_later() -> None:
+def test_a_recovered_failure_does_not_hide_a_later_one() -> None:
     """A recovered failure of a tool comes after an error of the agent's own, and is not the trace's failure."""
     failed, again = failed_tool("look_up", "ConnectionError: reset"), tool("look_up", 5, 6, {})
     own = body(failed, again, status="ERROR", root={"status": "ERROR", "error": "ValueError: no answer"})

@@ -145,7 +145,7 @@ def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path]
 @pytest.mark.parametrize(
     ("host", "token", "lines"), [("0.0.0.0", None, 1), ("0.0.0.0", "t", 0), ("127.0.0.1", None, 0)]
 )
-def test_an_open_door_is_said_once(
+def test_an_open_door_is_logged_once(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture, host: str, token: str | None, lines: int
 ) -> None:
     """A gateway that is reachable from other machines without a token logs one warning."""

@@ -191,7 +191,7 @@ SPAN: Final = b'{"traceId":"11111111111111111111111111111111","spanId":"22222222
         b'{"resource_spans":[]}',
     ],
 )
-def test_what_is_no_request_is_refused_as_a_whole(body: bytes) -> None:
+def test_a_broken_request_is_refused_as_a_whole(body: bytes) -> None:
     """A body that is cut off, or whose frames are not those of a request, is refused as a whole."""
     with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest in JSON") as caught:
         list(read_json(body, Allowance()))

@@ -97,7 +97,7 @@ def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
     assert len(arrived(shared_server, spans)["spans"]) == 2
 
 
-def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared_server: LocalServer) -> None:
+def test_drops_of_the_services_own_sdk_are_counted(gateway: Gateway, shared_server: LocalServer) -> None:
     """The numbers of attributes, events and links dropped by the service's SDK are in the span's metadata."""
     spans = agent_trace()
     request: Any = encode_spans(spans)
@@ -220,7 +220,7 @@ def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, s
     assert len(arrived(shared_server, spans)["spans"]) == 2
 
 
-def test_other_signals_are_told_where_to_go(gateway: Gateway) -> None:
+def test_other_signals_get_the_path_for_traces(gateway: Gateway) -> None:
     """A request for metrics gets 404 with the path for traces, since PandaProbe keeps no metrics or logs."""
     answer = httpx.post(
         f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"}, timeout=60

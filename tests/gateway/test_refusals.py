@@ -67,7 +67,7 @@ def message_of(answer: httpx.Response) -> str:
         (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"xyz"}]}]}]}', {}, 400, "not an Export"),
     ],
 )
-def test_what_cannot_be_read_is_named(
+def test_an_unreadable_request_gets_a_reason(
     gateway: Gateway, body: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
     """An unreadable request gets a 4xx with a reason, since a sender would repeat it after a 5xx."""
@@ -162,7 +162,7 @@ class Full:
         (Full(receives=False), "busy"),
     ],
 )
-def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
+def test_senders_wait_while_there_is_no_room(receiver: Full, words: str) -> None:
     """Without room, the gateway asks the sender to wait instead of acknowledging spans that it cannot keep."""
     intake = Intake(receiver)
 

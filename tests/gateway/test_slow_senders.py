@@ -45,7 +45,7 @@ def answer_of(sender: socket.socket) -> bytes:
     return bytes(received)
 
 
-def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
+def test_slow_uploads_do_not_stop_other_requests(gateway: Gateway) -> None:
     """With hundreds of slow requests, the first one gets 503 with Retry-After, and other requests are answered."""
     with ExitStack() as stack:
         slow = [stack.enter_context(begin(gateway)) for _ in range(SLOW)]
@@ -66,7 +66,7 @@ def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
     assert f"no part of the body arrived for {IDLE_S:g} s".encode() in answer
 
 
-def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:
+def test_half_sent_heads_do_not_stop_other_requests(gateway: Gateway) -> None:
     """Beyond the allowed number of half-sent heads, the oldest connection is closed; other requests are answered."""
     with ExitStack() as stack:
         silent: list[socket.socket] = []
@@ -96,7 +96,7 @@ async def impatient() -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
-async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
+async def test_silent_connections_are_closed(impatient: int, sent: bytes) -> None:
     """A connection is closed if it is silent before a head, within it, or after an answer; the app may take longer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
     writer.write(sent)
@@ -120,7 +120,7 @@ def silent_calls(gateway: Gateway) -> Iterator[list[Any]]:
         over.set()
 
 
-def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[Any]) -> None:
+def test_silent_calls_do_not_stop_other_calls(gateway: Gateway, silent_calls: list[Any]) -> None:
     """With too many silent gRPC calls, one gets RESOURCE_EXHAUSTED with RetryInfo at once, and other calls succeed."""
     ended: SimpleQueue[Any] = SimpleQueue()
     for call in silent_calls:
@@ -134,7 +134,7 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
     assert details.details[0].Unpack(RetryInfo())
 
 
-def test_slow_senders_are_told_that_the_gateway_stops(
+def test_slow_senders_get_a_retryable_error_when_the_gateway_stops(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Slow senders get a retryable error over both protocols if the gateway stops, and no error is logged."""

@@ -26,7 +26,7 @@ Connect = Callable[..., "McpClient"]
 
 
 @dataclass
-class Asked:
+class SentRequests:
     """The sent requests, as method and path."""
 
     requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -45,9 +45,9 @@ def pandaprobe() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+def sent_requests(monkeypatch: pytest.MonkeyPatch) -> SentRequests:
     """Record all requests that this process sends through the client."""
-    noted, send = Asked(), HttpTransport.send
+    noted, send = SentRequests(), HttpTransport.send
 
     def noting(transport: HttpTransport, request: Request) -> Outcome:
         noted.requests.append((request.method, request.path.partition("?")[0]))
@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 @pytest.fixture
-def client(pandaprobe: LocalServer, asked: Asked) -> Iterator[SearchingClient]:
+def client(pandaprobe: LocalServer, sent_requests: SentRequests) -> Iterator[SearchingClient]:
     """Yield a client with its own project."""
     with SearchingClient("sk_pp_mcp", f"p-{uuid4()}", pandaprobe.url) as made:
         yield made
@@ -81,16 +81,16 @@ def connect(client: SearchingClient) -> Connect:
 
 
 @pytest.fixture
-def replayed(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Asked:
+def replayed(sent_requests: SentRequests, monkeypatch: pytest.MonkeyPatch) -> SentRequests:
     """Answer all requests from recordings of a hosted PandaProbe, and record them."""
     answers = HostedAnswers()
 
     def answering(_transport: HttpTransport, request: Request) -> Outcome:
-        asked.requests.append((request.method, request.path.partition("?")[0]))
+        sent_requests.requests.append((request.method, request.path.partition("?")[0]))
         return answers.to(request)
 
     monkeypatch.setattr(HttpTransport, "send", answering)
-    return asked
+    return sent_requests
 
 
 @pytest.fixture

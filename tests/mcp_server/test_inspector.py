@@ -23,7 +23,7 @@ from pandaprobe_otel.local import LocalServer
 from planted_traces import trace_of
 from sent_traces import send_traces, with_new_ids
 
-from .conftest import Asked
+from .conftest import SentRequests
 
 PROGRAM = PROGRAMS["bad_arguments"]
 SCORED = ("add_score", "get_scores")
@@ -52,7 +52,7 @@ def results(server: list[str], calls: Mapping[str, Mapping[str, Any]], *options:
         return {tool: each.result()["result"] for tool, each in running.items()}
 
 
-def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed: Asked, tmp_path: Path) -> None:
+def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed: SentRequests, tmp_path: Path) -> None:
     """Every tool reads recorded answers over the newest protocol, and the only write is one score."""
     server = [serve(**everything_allowed(tmp_path))]
     assert names(server, "--protocol-era", "modern") == {*EVERY}

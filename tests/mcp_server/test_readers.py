@@ -15,7 +15,7 @@ from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from planted_traces import BEGIN, trace_of
 from sent_traces import send_traces, with_new_ids
 
-from .conftest import Asked, Connect
+from .conftest import Connect, SentRequests
 
 LIMITED = trace_of(2, seed=5)
 LIMITED["spans"][1] |= {"status": "ERROR", "error": "slow: down", "metadata": {"error_type": "openai.RateLimitError"}}
@@ -101,12 +101,12 @@ def _without_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_server_that_does_not_search_is_filtered(
-    connect: Connect, ids: list[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, ids: list[str], sent_requests: SentRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A query for a server without search is applied in this process, page by page."""
     _without_search(monkeypatch)
     async with connect() as mcp:
-        asked.requests.clear()
+        sent_requests.requests.clear()
         first = await mcp.call_tool("find_traces", {"query": "name:order -release:3.0", "limit": 1})
         pages = []
         cursor: str | None = None
@@ -121,7 +121,7 @@ async def test_a_server_that_does_not_search_is_filtered(
     assert first.structured_content is not None
     assert first.structured_content["trace_ids"] == [ids[2]]
     assert sorted(pages) == sorted(ids[:4])
-    assert {method for method, _ in asked.requests} == {"GET"}
+    assert {method for method, _ in sent_requests.requests} == {"GET"}
 
 
 def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[str]) -> None:

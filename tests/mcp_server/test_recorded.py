@@ -10,11 +10,11 @@ from hosted_answers import GIVES, RUN, SESSION, TRACE
 from mcp_answers import text_of
 from mcp_calls import EVERY, METRIC, arguments_of, everything_allowed
 
-from .conftest import Asked, Connect
+from .conftest import Connect, SentRequests
 
 
 @pytest.mark.parametrize("tool", EVERY)
-async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, tool: str) -> None:
+async def test_every_tool(connect: Connect, replayed: SentRequests, tmp_path: Path, tool: str) -> None:
     """Every tool returns its numbers, and only `add_score` writes."""
     async with connect(**everything_allowed(tmp_path)) as mcp:
         result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
@@ -24,7 +24,7 @@ async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, too
     assert replayed.writes == ([("POST", "/evaluations/trace-scores")] if tool == "add_score" else [])
 
 
-async def test_every_reader(connect: Connect, replayed: Asked) -> None:
+async def test_every_reader(connect: Connect, replayed: SentRequests) -> None:
     """The reading tools return rows, trees, sessions and scores, filter the list, and write nothing."""
     async with connect() as mcp:
         found = text_of(await mcp.call_tool("find_traces", {"query": "status:completed", "limit": 5}))
@@ -49,7 +49,7 @@ async def test_every_reader(connect: Connect, replayed: Asked) -> None:
     assert replayed.writes == []
 
 
-async def test_an_evaluation(connect: Connect, replayed: Asked) -> None:
+async def test_an_evaluation(connect: Connect, replayed: SentRequests) -> None:
     """Without a code `evaluate` returns the bill; with the code it sends one POST and returns the run."""
     async with connect(writes=True) as mcp:
         wrong = text_of(await mcp.call_tool("evaluate", {"target": TRACE, "metrics": ["nope"]}))

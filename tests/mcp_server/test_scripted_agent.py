@@ -77,7 +77,7 @@ def _mend(program: Program, folder: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
-def _told(pandaprobe: LocalServer, project: str) -> list[str]:
+def _lines_about_failures(pandaprobe: LocalServer, project: str) -> list[str]:
     """Return the lines about failures and suspects in the overview of the only trace."""
     headers = {"X-API-Key": pandaprobe.api_key, "X-Project-Name": project}
     with httpx.Client(base_url=pandaprobe.url, headers=headers, trust_env=False, timeout=60) as http:
@@ -94,11 +94,11 @@ def test_each_failure_is_found_in_the_overview(name: str, tmp_path: Path, pandap
     """The overview in 2,000 tokens shows each failure as failed or suspect, and no longer once it is fixed."""
     program = PROGRAMS[name]
     _run(program, tmp_path, pandaprobe, f"seen-{name}")
-    told = _told(pandaprobe, f"seen-{name}")
+    told = _lines_about_failures(pandaprobe, f"seen-{name}")
     assert any(SIGNS[name] in line for line in told), told
 
     _run(program, tmp_path, pandaprobe, f"mended-{name}", text=program.mended_text)
-    told = _told(pandaprobe, f"mended-{name}")
+    told = _lines_about_failures(pandaprobe, f"mended-{name}")
     assert any(SIGNS[name] in line for line in told) is (name in TOLD_STILL), told
 
 

@@ -25,7 +25,7 @@ from rings import IN_FULL
 from sent_traces import send_traces, with_new_ids
 from vocabularies import most_tokens
 
-from .conftest import Asked, Connect
+from .conftest import Connect, SentRequests
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BILL = Bill(target="t", metrics=("m",), count=3)
 
 
-async def _told(connect: Connect, **options: Any) -> tuple[list[str], str, str]:
+async def _definitions(connect: Connect, **options: Any) -> tuple[list[str], str, str]:
     """Return the names of the tools, their definitions, and the instructions."""
     async with connect(**options) as mcp:
         tools = (await mcp.list_tools()).tools
@@ -51,7 +51,7 @@ async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
         ({"writes": True, "entry": "a:b"}, [*READERS, *WRITERS[:4]]),
         ({"writes": True, "entry": "a:b", "allowed": ("*.md",)}, [*READERS, *WRITERS]),
     ):
-        there, definitions, instructions = await _told(connect, **options)
+        there, definitions, instructions = await _definitions(connect, **options)
         assert sorted(there) == sorted(names)
         assert len(there) <= 12
         assert set(re.findall(r"[a-z]+(?:_[a-z]+)+|evaluate|replay|improve", instructions)) <= {*names}
@@ -62,8 +62,8 @@ async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
 @pytest.mark.outer
 async def test_definitions_are_short(connect: Connect) -> None:
     """The definitions take at most 1,500 tokens for the reading tools and 2,500 for all, in any vocabulary."""
-    assert most_tokens((await _told(connect))[1]) <= 1500
-    assert most_tokens((await _told(connect, writes=True, entry="a:b", allowed=("*.md",)))[1]) <= 2500
+    assert most_tokens((await _definitions(connect))[1]) <= 1500
+    assert most_tokens((await _definitions(connect, writes=True, entry="a:b", allowed=("*.md",)))[1]) <= 2500
 
 
 async def test_find_and_show(connect: Connect, client: SearchingClient) -> None:
@@ -120,23 +120,23 @@ class Poisoned:
         return list(self.sessions)
 
 
-def _poisoned(client: SearchingClient, asked: Asked, count: int) -> Poisoned:
+def _poisoned(client: SearchingClient, sent_requests: SentRequests, count: int) -> Poisoned:
     """Send poisoned traces and scores, and record only later requests."""
     ids = send_traces(client, map(with_new_ids, map(poisoned, range(count))))
     for number, trace_id in enumerate(ids[: len(ORDERS)]):
         client.score(trace_id, ORDERS[number][:40], 0.1, reason=ORDERS[number])
     found = Poisoned({trace_id: client.traces.get(trace_id).session_id or "" for trace_id in ids})
-    asked.requests.clear()
+    sent_requests.requests.clear()
     return found
 
 
 @COUNTS
 @pytest.mark.parametrize("tool", EVERY)
 async def test_poisoned_traces_are_data(
-    connect: Connect, client: SearchingClient, asked: Asked, tool: str, count: int
+    connect: Connect, client: SearchingClient, sent_requests: SentRequests, tool: str, count: int
 ) -> None:
     """A reading server sends only GET, has no writing tool, and keeps orders inside the fence."""
-    traces = _poisoned(client, asked, count)
+    traces = _poisoned(client, sent_requests, count)
     async with connect() as mcp:
         assert {each.name for each in (await mcp.list_tools()).tools} == {*READERS}
         for arguments in _calls(tool, traces):
@@ -146,16 +146,16 @@ async def test_poisoned_traces_are_data(
             else:
                 _is_data(result, has_content=tool != "doctor")
 
-    assert asked.writes == []
+    assert sent_requests.writes == []
 
 
 @COUNTS
 @pytest.mark.parametrize("tool", EVERY)
 async def test_poisoned_traces_choose_no_write(
-    connect: Connect, client: SearchingClient, asked: Asked, tmp_path: Path, tool: str, count: int
+    connect: Connect, client: SearchingClient, sent_requests: SentRequests, tmp_path: Path, tool: str, count: int
 ) -> None:
     """With writes allowed, a tool writes only what the caller named, and only to the named place."""
-    traces = _poisoned(client, asked, count)
+    traces = _poisoned(client, sent_requests, count)
     command = (sys.executable, "-c", "raise SystemExit('the program itself is not run')")
     async with connect(**{**everything_allowed(tmp_path), "command": command}) as mcp:
         assert {each.name for each in (await mcp.list_tools()).tools} == {*EVERY}
@@ -163,7 +163,7 @@ async def test_poisoned_traces_choose_no_write(
             _is_data(await mcp.call_tool(tool, arguments), has_content=tool not in {"doctor", *WRITERS})
 
     scored = [("POST", "/evaluations/trace-scores")] * count
-    assert asked.writes == (scored if tool == "add_score" else [])
+    assert sent_requests.writes == (scored if tool == "add_score" else [])
     if tool == "add_score":
         made = [score for each in traces.ids for score in client.scores.of_trace(each) if score.name == "right"]
         assert [(score.value, score.reason) for score in made] == [("0.5", "it went wrong")] * count
@@ -210,10 +210,12 @@ def _gives_no_orders(text: str) -> None:
         assert order not in text, text
 
 
-async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: Connect, asked: Asked) -> None:
+async def test_an_evaluation_is_billed_first(
+    client: SearchingClient, connect: Connect, sent_requests: SentRequests
+) -> None:
     """An evaluation within the limit needs the code of its bill, which is valid once and for the same targets."""
     ids = send_traces(client, [trace_of(2, seed=2000), trace_of(2, seed=2001)])
-    asked.requests.clear()
+    sent_requests.requests.clear()
     targets = {"target": ",".join(ids), "metrics": ["confidence"]}
     async with connect(writes=True, max_evaluations=3) as mcp:
         bill = (await mcp.call_tool("evaluate", targets)).structured_content
@@ -221,19 +223,19 @@ async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: C
         assert (bill["judgements"], bill["left"]) == (2, 3)
         other = await mcp.call_tool("evaluate", {**targets, "target": ids[0], "confirm": bill["confirm"]})
         assert "for other targets" in text_of(other)
-        assert asked.writes == []
+        assert sent_requests.writes == []
 
         bill = (await mcp.call_tool("evaluate", targets)).structured_content
         assert bill is not None
         done = await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]})
         assert done.structured_content is not None
         assert done.structured_content["scores"] == 2
-        assert len(asked.writes) == 1
+        assert len(sent_requests.writes) == 1
         assert "never issued" in text_of(await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]}))
         assert "2 judgements would be billed, but only 1 are left" in text_of(await mcp.call_tool("evaluate", targets))
         wrong = await mcp.call_tool("evaluate", {"target": ids[0], "metrics": ["nope"]})
         assert "there are: " in text_of(wrong)
-    assert len(asked.writes) == 1
+    assert len(sent_requests.writes) == 1
 
 
 def test_a_bill_ends_after_ten_minutes() -> None:

@@ -13,13 +13,13 @@ from pandaprobe_otel.mcp_server.searching import SearchingClient
 from planted_traces import trace_of
 from sent_traces import send_traces
 
-from .conftest import Asked, Connect
+from .conftest import Connect, SentRequests
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("approved", [True, False])
-async def test_a_person_is_asked_where_the_client_can(
-    client: SearchingClient, connect: Connect, asked: Asked, mode: str, approved: bool
+async def test_a_person_decides_where_the_client_can_ask(
+    client: SearchingClient, connect: Connect, sent_requests: SentRequests, mode: str, approved: bool
 ) -> None:
     """A client that can ask a person does so with both protocol versions; without approval no evaluation is sent."""
     (trace_id,) = send_traces(client, [{**trace_of(2), "trace_id": str(uuid4()), "spans": []}])
@@ -29,7 +29,7 @@ async def test_a_person_is_asked_where_the_client_can(
         questions.append(parameters.message)
         return ElicitResult(action="accept", content={"approved": approved})
 
-    asked.requests.clear()
+    sent_requests.requests.clear()
     async with connect(mode=mode, elicitation_callback=answer, writes=True) as mcp:
         targets = {"target": trace_id, "metrics": ["confidence"]}
         bill = (await mcp.call_tool("evaluate", targets)).structured_content
@@ -37,7 +37,7 @@ async def test_a_person_is_asked_where_the_client_can(
         done = await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]})
 
     assert questions == ["PandaProbe would bill 1 judgements. Run the evaluation?"]
-    assert (len(asked.writes), done.is_error or False) == (1, False) if approved else (0, True)
+    assert (len(sent_requests.writes), done.is_error or False) == (1, False) if approved else (0, True)
     if not approved:
         assert "did not approve" in text_of(done)
 

@@ -46,7 +46,7 @@ def tokens(reader: InMemoryMetricReader) -> dict[str, float]:
     return sums
 
 
-def told(trace: dict[str, Any]) -> tuple[int, int]:
+def mapped_tokens(trace: dict[str, Any]) -> tuple[int, int]:
     """Return the prompt and completion tokens of a mapped trace."""
     usages = [span.get("token_usage") or {} for span in trace["spans"]]
     return sum(one.get("prompt_tokens", 0) for one in usages), sum(one.get("completion_tokens", 0) for one in usages)
@@ -89,7 +89,7 @@ def test_tokens_are_those_of_the_trace(scenario: str) -> None:
         processor = GenAIMetricsProcessor(MeterProvider([reader]))
         for spans in recording.traces:
             replay(spans, processor)
-        expected = [told(map_trace(spans, recording.logs)) for spans in recording.traces]
+        expected = [mapped_tokens(map_trace(spans, recording.logs)) for spans in recording.traces]
         assert list(tokens(reader).values()) == [sum(side) for side in zip(*expected, strict=True)], name
 
 

@@ -125,7 +125,7 @@ def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
     assert delivered(tmp_path / "traces.jsonl") == delivered(there) == ["one", "two"]
 
 
-def test_what_stands_aside_is_said_once_and_what_of_init_does_not_count(tmp_path: Path) -> None:
+def test_ignored_exporters_and_arguments_are_logged_once(tmp_path: Path) -> None:
     """An ignored exporter and ignored arguments of `init()` are each logged once; the processor delivers."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     code = f"""
