@@ -158,6 +158,11 @@ class Blockage:
         """True while the server is assumed to be down."""
         return self._outage.closed
 
+    @property
+    def is_refused(self) -> bool:
+        """True while the key, the project or the URL counts as refused."""
+        return self._auth.closed
+
     def opens_at(self) -> float:
         """Return the time at which the gates allow a request."""
         return max(self._outage.opens_at(), self._auth.opens_at())

@@ -198,7 +198,11 @@ class SenderPool:
         end = self._end(deadline)
         if closing and may_stay:
             end = min(end, now + _PATIENCE_ON_DISK_S)
-        return self._waiting == len(self._threads) and (self._due_at > end or now >= end)
+        return self._waiting == len(self._threads) and self._is_too_late(self._due_at, end, now)
+
+    def _is_too_late(self, due_at: float, end: float, now: float) -> bool:
+        """Return whether the next request cannot be sent in time. The end of the process corrects no refused key."""
+        return due_at > end or now >= end or (self.policy.closing and self.policy.blockage.is_refused)
 
     def _end(self, deadline: float) -> float:
         return min(deadline, self._patient_until) if self.policy.blockage.unreachable else deadline
@@ -287,7 +291,7 @@ class SenderPool:
                     self._add_sender()  # the new sender checks whether this one keeps up
                 return step
             end = self._end(deadline)
-            if not is_own_thread and (outbox.is_done or end <= now or step > end):
+            if not is_own_thread and (outbox.is_done or self._is_too_late(step, end, now)):
                 return None
             self._due_at = step
             self._changed.notify_all()  # waiting may be pointless for callers of `wait_idle`
