@@ -287,7 +287,7 @@ def _current_counts(
         return provider is None and config == dataclasses.replace(
             first.config, strict=config.strict, sources=config.sources
         )
-    _tell_ignored("init() was called before, so these arguments have no effect", arguments, first.config, config)
+    _warn_of_ignored("init() was called before, so these arguments have no effect", arguments, first.config, config)
     return True
 
 
@@ -297,7 +297,7 @@ def _retire(handle: PandaProbe) -> None:
         start_thread(handle.shutdown, "pandaprobe-retire")
 
 
-def _tell_ignored(message: str, names: Iterable[str], before: Config, config: Config) -> None:
+def _warn_of_ignored(message: str, names: Iterable[str], before: Config, config: Config) -> None:
     """Warn about settings whose values are not those in effect."""
     ignored: list[str] = []
     for name in names:
@@ -320,7 +320,7 @@ def _set_up(
     if processor is not None:
         message = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect"
         of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
-        _tell_ignored(message, of_processor, processor.pipeline.config, config)
+        _warn_of_ignored(message, of_processor, processor.pipeline.config, config)
     elif config.strict and (problems := pipeline.status().problems):  # of masks and vendors' switches
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):

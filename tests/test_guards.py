@@ -75,7 +75,7 @@ RESULTS = {
     "config/resolve.py": {"_resolve_one"},
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
-    "evals/failure_text.py": {"said_by"},
+    "evals/failure_text.py": {"text_of_error"},
     "evals/simulation.py": {"_driven", "_driven_async"},
     "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }

@@ -87,6 +87,6 @@ def test_a_trace_that_was_not_delivered_has_no_line(delivered: int, ended: int, 
     pages = TracePages(None, named=NAMED)
     pages.note([OutgoingRequest(step=Step.CREATE, trace_id="b"), OutgoingRequest(step=Step.APPEND, trace_id="a")])
 
-    pages.tell_end(ledger.read(), screen)
+    pages.report_end(ledger.read(), screen)
 
     assert screen.getvalue() == said

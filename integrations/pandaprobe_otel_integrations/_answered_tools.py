@@ -14,7 +14,7 @@ from typing import Any
 
 import wrapt
 
-from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_asked
+from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_replaying
 from pandaprobe_otel_integrations._shape import obj
 
 Wrapped = Callable[..., Any]
@@ -84,7 +84,7 @@ def asked(
     """
 
     def around(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        function = getattr(tool, attribute, None) if is_asked() else None
+        function = getattr(tool, attribute, None) if is_replaying() else None
         if function is None or unless(tool):
             return wrapped(*args, **kwargs)
         given = asking(

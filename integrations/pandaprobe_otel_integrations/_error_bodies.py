@@ -30,7 +30,7 @@ def message_in(body: Any) -> str | None:
     return "; ".join(message for message in messages if message) or None
 
 
-def beside_message(body: Any, message: str | None) -> dict[str, Any]:
+def rest_of_error(body: Any, message: str | None) -> dict[str, Any]:
     """Return the fields of an error body except its message, such as the code, the parameter, a filter's findings."""
     left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
     return left

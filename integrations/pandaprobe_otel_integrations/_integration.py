@@ -204,7 +204,7 @@ class Integration(BaseInstrumentor):
                 pass_on(error)
                 self._report(module.__name__, f"{module.__name__}: {error}")
             else:
-                self._tell_age()
+                self._warn_of_age()
 
     def _wait_for_their_end(self) -> None:
         known = [each.instance for each in self._patches if isinstance(each, LeaveTaking)]
@@ -241,7 +241,7 @@ class Integration(BaseInstrumentor):
     def _age(self) -> str:
         return f"{self._older} and has no {', '.join(self._absent)}" if self._absent else str(self._older)
 
-    def _tell_age(self) -> None:
+    def _warn_of_age(self) -> None:
         if self._older is not None and not self._problems and not self._is_age_told:
             self._is_age_told = True
             _logger.info("%s; %s is instrumented anyway", self._age(), self.library)

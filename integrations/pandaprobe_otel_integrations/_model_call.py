@@ -16,7 +16,7 @@ from . import _names as names
 from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
-from ._error_bodies import beside_message, body_of, message_in
+from ._error_bodies import body_of, message_in, rest_of_error
 from ._guard import guarded
 from ._llm_span import with_llm_span
 from ._other_members import RESPONSE
@@ -130,7 +130,7 @@ class ModelCall:
         text = str(error) if self._recorder.with_content else type(error).__name__
         fail(self.span, _type_name(error), text)
         if self._recorder.with_content and not was_answered and (body := body_of(error)) is not None:
-            self._tell_refusal(body, message_in({"error": body}) or message_in(body))
+            self._record_refusal(body, message_in({"error": body}) or message_in(body))
 
     def left(self) -> None:
         """Mark the answer as partial if it broke off or was not read to its end.
@@ -145,11 +145,11 @@ class ModelCall:
         reason = f"HTTP {status}"
         said = message_in(body) if self._recorder.with_content else None
         if self._recorder.with_content:
-            self._tell_refusal(body, said)
+            self._record_refusal(body, said)
         fail(self.span, str(status), f"{reason}: {said}" if said else reason)
 
-    def _tell_refusal(self, body: Body | None, message: str | None) -> None:
-        if more := beside_message(body, message):
+    def _record_refusal(self, body: Body | None, message: str | None) -> None:
+        if more := rest_of_error(body, message):
             self.span.set_attributes(encoded({RESPONSE: {"response": more}}))
 
     def end(self, end_ns: int | None = None) -> None:

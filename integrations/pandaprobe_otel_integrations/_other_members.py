@@ -50,11 +50,11 @@ def rest(members: Object, known: Set[str]) -> dict[str, Any]:
     return {
         str(name): found
         for name, value in members.items()
-        if name not in known and not is_empty(value) and not is_empty(found := _safely_told(value, str(name)))
+        if name not in known and not is_empty(value) and not is_empty(found := _safely_shown(value, str(name)))
     }
 
 
-def _safely_told(value: Any, name: str) -> Any:
+def _safely_shown(value: Any, name: str) -> Any:
     found = guarded(told, value, name)  # an error here must not lose the known members
     if found is None and type(value).__name__ not in _SENTINELS:
         return f"[{type(value).__name__} that cannot be read]"
@@ -135,7 +135,7 @@ def told(value: Any, name: str = "", depth: int = 0) -> Any:
     if name and _CREDENTIALS.search(name) is not None:
         return WITHHELD
     if kind is str:
-        return _told_text(value, name)
+        return _shown_text(value, name)
     if kind is dict:
         _check(depth)
         return {
@@ -162,7 +162,7 @@ def _check(depth: int) -> None:
         raise RecursionError
 
 
-def _told_text(text: str, name: str) -> Any:
+def _shown_text(text: str, name: str) -> Any:
     if name in _SEALED:
         return sealed(text)
     if text.startswith("data:"):

@@ -75,11 +75,11 @@ class Watch:
                 continue
             if not rival.is_active():
                 self._known.pop(rival.module, None)
-            elif self._is_heard(rival):
+            elif self._is_active_rival(rival):
                 return rival
         return None
 
-    def _is_heard(self, rival: Rival) -> bool:
+    def _is_active_rival(self, rival: Rival) -> bool:
         known = self._known.get(rival.module)
         is_new = known is None
         if known is None:
@@ -90,7 +90,7 @@ class Watch:
             return True
         if is_new:
             state.are_contexts_shared = True
-            _tell(rival, ours, known)
+            _log(rival, ours, known)
         return False
 
 
@@ -140,7 +140,7 @@ def _is_for_us(processor: Any) -> bool:
     return any(type(part).__name__ in _OURS for part in _parts(processor))
 
 
-def _tell(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
+def _log(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
     words = (
         f"{rival.vendor} ({rival.module}) sends its spans elsewhere; the same calls are also recorded for PandaProbe."
     )

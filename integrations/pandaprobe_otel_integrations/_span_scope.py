@@ -28,10 +28,10 @@ class SpanScope(ContextScope):
 
     def raised(self, error: BaseException, /) -> None:
         """End the span with the exception, which the app gets too."""
-        guarded(self._tell_raised, error)
+        guarded(self._record_error, error)
         guarded(self.span.end)
 
-    def _tell_raised(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         record_raised(self.span, error, with_content=self.recorder.with_content)
 
 

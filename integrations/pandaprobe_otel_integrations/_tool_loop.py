@@ -174,20 +174,20 @@ class ToolRun:
         """Call the function with its span as the current one. The span ends with it."""
         with _Running(self._context, self._raised, self._span.end):
             result = call()
-            guarded(self._tell, result)
+            guarded(self._record, result)
             return result
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
         """Asynchronous counterpart of `run`."""
         with _Running(self._context, self._raised, self._span.end):
             result = await call()
-            guarded(self._tell, result)
+            guarded(self._record, result)
             return result
 
     def _raised(self, error: BaseException) -> None:
         guarded(record_ended, self._span, error, with_content=self._with_content)
 
-    def _tell(self, result: Any) -> None:
+    def _record(self, result: Any) -> None:
         if self._with_content and self._span.is_recording():
             found = result if self._result_of is None else self._result_of(result)
             self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(found))

@@ -113,7 +113,7 @@ class SpanFilter:
         if _is_root(view, here):
             # If a server only lists its tools for an agent elsewhere, the trace does not need its root.
             return view.parent_id is None or not is_mcp_housekeeping(view)
-        if not _is_noise(view) and not _is_told_twice(view, here):
+        if not _is_noise(view) and not _is_repeated(view, here):
             return True
         may_be = self._is_marked and is_plumbing(view) and _may_be_a_parent_elsewhere(span, view, here)
         return may_be or view.span_id in needed
@@ -152,7 +152,7 @@ def _is_noise(view: SpanView) -> bool:
     return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, ()))
 
 
-def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
+def _is_repeated(view: SpanView, here: Mapping[int, SpanView]) -> bool:
     parent = here.get(view.parent_id) if view.parent_id is not None and is_served_tool(view) else None
     return parent is not None and is_tool_without_mcp(parent)
 

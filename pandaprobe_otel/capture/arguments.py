@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, tell_of_uncaptured
+from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, warn_of_uncaptured
 from pandaprobe_otel.process.guard import failed, pass_on
 
 NOTHING: Final = object()
@@ -50,7 +50,7 @@ class ArgumentReader:
         parameters = parameters_of(function)
         self._markers = hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
         if only is not None:
-            tell_of_uncaptured(function, parameters, only)
+            warn_of_uncaptured(function, parameters, only)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
         self._positional = tuple(names[self._skip :])

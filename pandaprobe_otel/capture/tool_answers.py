@@ -85,7 +85,7 @@ def ask_with(ask: Ask | None) -> None:
     _asked[:] = [] if ask is None else [ask]
 
 
-def is_asked() -> bool:
+def is_replaying() -> bool:
     """Return whether a recording answers tool calls now."""
     return bool(_asked)
 

@@ -41,7 +41,7 @@ def hidden_by_mistake(
     return markers
 
 
-def tell_of_uncaptured(
+def warn_of_uncaptured(
     function: Callable[..., Any], parameters: Sequence[inspect.Parameter], only: Collection[str]
 ) -> None:
     """Warn about each name of `capture=` that no argument has, because its argument is not recorded."""

@@ -107,7 +107,7 @@ def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCod
         report.save(path)
     as_json, allowed = options["output_format"] == "json", options["allow_no_evidence"]
     _show(report, as_json=as_json, trees=options["trees"])
-    _tell_github(report, quiet=as_json, allow_no_evidence=allowed)
+    _report_to_github(report, quiet=as_json, allow_no_evidence=allowed)
     return ExitCode.INTERRUPTED if is_stopped else exit_code_of_outcome(report.outcome, allow_no_evidence=allowed)
 
 
@@ -135,7 +135,7 @@ def _show(report: Report, *, as_json: bool, trees: Trees) -> None:
         show_report(report, trees)
 
 
-def _tell_github(report: Report, *, quiet: bool, allow_no_evidence: bool) -> None:
+def _report_to_github(report: Report, *, quiet: bool, allow_no_evidence: bool) -> None:
     from pandaprobe_otel.evals.github import add_summary, error_commands
 
     add_summary(report.to_markdown(), os.environ)

@@ -34,7 +34,7 @@ def install_command(agents: Sequence[str], user: bool, output_format: str) -> in
 
     An edited file is not overwritten; the exit code is then 1.
     """
-    return _tell(install(_folder(user=user), agents), output_format)
+    return _print(install(_folder(user=user), agents), output_format)
 
 
 @skill.command("remove")
@@ -42,14 +42,14 @@ def install_command(agents: Sequence[str], user: bool, output_format: str) -> in
 @format_option
 def remove_command(user: bool, output_format: str) -> int:
     """Remove the files that `skill install` wrote. An edited file stays, and the exit code is then 1."""
-    return _tell(remove(_folder(user=user)), output_format)
+    return _print(remove(_folder(user=user)), output_format)
 
 
 def _folder(*, user: bool) -> Path:
     return Path.home() if user else Path.cwd()
 
 
-def _tell(found: Sequence[Installed], output_format: str) -> int:
+def _print(found: Sequence[Installed], output_format: str) -> int:
     if output_format == "json":
         print_json([{"file": str(one.file), "outcome": one.outcome} for one in found])
     else:

@@ -59,11 +59,11 @@ class AttachedMetadata:
             self._reported.update(new)
             carried = self.carried.setdefault(request.trace_id, _Carried())
             carried.dropped.update(new)
-            request = _told(request, _DROPPED_KEY, dict(carried.dropped))
+            request = _with_value(request, _DROPPED_KEY, dict(carried.dropped))
         if unsent := self.unsent.pop(_kind(request), 0.0):
             carried = self.carried.setdefault(request.trace_id, _Carried())
             carried.weight += unsent
-            request = _told(request, SAMPLE_RATE_KEY, 1.0 / (1.0 / request.sample_rate + carried.weight))
+            request = _with_value(request, SAMPLE_RATE_KEY, 1.0 / (1.0 / request.sample_rate + carried.weight))
         return request
 
     def gone(self, request: OutgoingRequest) -> None:
@@ -89,10 +89,10 @@ class AttachedMetadata:
 
 def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
     """Return the request of a trace that was admitted with this probability."""
-    return replace(_told(request, SAMPLE_RATE_KEY, chance), sample_rate=chance)
+    return replace(_with_value(request, SAMPLE_RATE_KEY, chance), sample_rate=chance)
 
 
-def _told(request: OutgoingRequest, key: str, value: object) -> OutgoingRequest:
+def _with_value(request: OutgoingRequest, key: str, value: object) -> OutgoingRequest:
     fields: dict[str, Any] = orjson.loads(request.fields)
     add_metadata(fields, key, value)
     return replace(request, fields=orjson.dumps(fields))

@@ -94,7 +94,7 @@ class Notices:
         """Log `message`, unless this cause was logged within ten seconds, or within the hour and is not over."""
         now = self._monotonic()
         with self._lock:
-            cause = self._told_apart(cause, now)
+            cause = self._limited_cause(cause, now)
             if now < self._quiet_until.get(cause, -math.inf):
                 return
             self._quiet_until[cause] = now + REPEAT_AFTER_S
@@ -118,7 +118,7 @@ class Notices:
         if said_at is not None and cause in _ENDS:
             logger.info("%s", _ENDS[cause].format(**self._facts))
 
-    def _told_apart(self, cause: str, now: float) -> str:
+    def _limited_cause(self, cause: str, now: float) -> str:
         """Return the cause; if there are too many, return only its kind.
 
         The kind is the text before the colon, which comes from the source code.

@@ -16,7 +16,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, Usage, ca
 _PATH: Final = re.compile(r"/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)$")
 
 
-def said_by_path(path: str) -> dict[str, Any] | None:
+def request_in_path(path: str) -> dict[str, Any] | None:
     """Return `model` and `stream` from the path of a request; None for the path of another protocol."""
     found = _PATH.search(path)
     return None if found is None else {"model": found["model"], "stream": found["method"] == "streamGenerateContent"}

@@ -24,7 +24,7 @@ class Said:
     model: str
     reply: Reply
     usage: Usage
-    usage_asked_for: bool
+    wants_usage: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def _chat_events(said: Said) -> Iterator[Content]:
         model=said.model,
         reply=said.reply,
         usage=said.usage,
-        include_usage=said.usage_asked_for,
+        include_usage=said.wants_usage,
     )
 
 
@@ -158,5 +158,5 @@ def spoken_at(path: str) -> tuple[Protocol, Content] | None:
     """Return the protocol of a request's path, and the fields in the path; None for an unknown path."""
     if path in _BY_PATH:
         return _BY_PATH[path], {}
-    said = gemini.said_by_path(path)
+    said = gemini.request_in_path(path)
     return None if said is None else (GEMINI, said)

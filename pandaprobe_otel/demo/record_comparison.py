@@ -94,11 +94,11 @@ def _models(pairs: Pairs) -> Iterator[str]:
 def _model(exchange: Exchange, span: Fields) -> Iterator[str]:
     if span.get("model") != exchange.model:
         yield f"model is {span.get('model')!r}, not {exchange.model!r}"
-    wanted = [_said(message) for message in exchange.request["messages"]]
-    found = [_said(message) for message in _messages(span.get("input"))]
+    wanted = [_content(message) for message in exchange.request["messages"]]
+    found = [_content(message) for message in _messages(span.get("input"))]
     if found != wanted:
         yield f"input messages are {found}, not {wanted}"
-    answered = [_said(message) for message in _messages(span.get("output"))]
+    answered = [_content(message) for message in _messages(span.get("output"))]
     calls = [(call.name, dict(call.arguments)) for call in exchange.reply.tool_calls]
     if answered != [("assistant", exchange.reply.text or "", calls)]:
         yield f"output messages are {answered}"
@@ -143,7 +143,7 @@ def _of_kind(trace: Fields, kind: str) -> list[Fields]:
     return sorted(spans, key=lambda span: str(span["started_at"]))
 
 
-def _said(message: Fields) -> tuple[str, str, list[tuple[str, Any]]]:
+def _content(message: Fields) -> tuple[str, str, list[tuple[str, Any]]]:
     calls = [call["function"] for call in message.get("tool_calls") or ()]
     content = message.get("content") or ""
     return (

@@ -47,7 +47,7 @@ class Exchange:
         return bool(self.request.get("stream"))
 
     @property
-    def usage_asked_for(self) -> bool:
+    def wants_usage(self) -> bool:
         """True if the request asks for usage in a streamed answer (`stream_options.include_usage`)."""
         options: Any = self.request.get("stream_options")
         return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
@@ -60,7 +60,7 @@ class Exchange:
             model=self.model,
             reply=self.reply,
             usage=self.usage,
-            usage_asked_for=self.usage_asked_for,
+            wants_usage=self.wants_usage,
         )
 
 
@@ -165,9 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
         if spoken is None:
             self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: POST {self.path}")
             return
-        protocol, said_by_path = spoken
+        protocol, request_in_path = spoken
         try:
-            exchange = self._endpoint.answer({**_json_object(body), **said_by_path}, protocol)
+            exchange = self._endpoint.answer({**_json_object(body), **request_in_path}, protocol)
         except ValueError as error:
             self._refuse(protocol, 400, str(error))
         except LookupError as error:

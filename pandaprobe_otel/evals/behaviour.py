@@ -52,15 +52,15 @@ def behaviour_text(body: Mapping[str, Any]) -> str:
 
 def _content(body: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in body.items() if name not in _NOT_CONTENT}
-    kept["metadata"] = _told(kept.get("metadata") or {})
+    kept["metadata"] = _shown(kept.get("metadata") or {})
     return kept
 
 
-def _told(metadata: Any) -> Any:
+def _shown(metadata: Any) -> Any:
     if not isinstance(metadata, Mapping):
         return metadata
     named = cast("Mapping[str, Any]", metadata)
-    return {name: _told(value) for name, value in named.items() if not _NOT_BEHAVIOUR.search(name)}
+    return {name: _shown(value) for name, value in named.items() if not _NOT_BEHAVIOUR.search(name)}
 
 
 def _is_call(value: Mapping[str, Any]) -> bool:

@@ -134,9 +134,9 @@ class ToolUse:
         if not wanted and not self.only:
             return Judgement.vacuous("no tool is expected")
         total = len(wanted) + surplus
-        return Judgement.scored(len(pairs) / total if total else 1.0, self._told(wanted, calls, pairs))
+        return Judgement.scored(len(pairs) / total if total else 1.0, self._reason(wanted, calls, pairs))
 
-    def _told(self, wanted: Sequence[ToolCall], calls: Sequence[SpanRecord], pairs: Mapping[int, int]) -> str:
+    def _reason(self, wanted: Sequence[ToolCall], calls: Sequence[SpanRecord], pairs: Mapping[int, int]) -> str:
         missing = [str(tool) for place, tool in enumerate(wanted) if place not in pairs]
         surplus = [call_text(call) for place, call in enumerate(calls) if place not in pairs.values()]
         said = [f"missing{' in this order' if self.ordered else ''}: {', '.join(missing)}"] if missing else []

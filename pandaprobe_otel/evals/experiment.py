@@ -188,7 +188,7 @@ class _Asking:
             say=self.say or _to_stderr,
             progress=of_judge(self.say or _to_stderr, live=self.say is None),
         )
-        return self._asked(bench, runs)
+        return self._judged(bench, runs)
 
     def by_model(self, judge: LocalJudge, runs: Sequence[TaskRun]) -> Judgements:
         say = self.say or _to_stderr
@@ -201,9 +201,9 @@ class _Asking:
                 say=say,
                 show=show,
             )
-            return self._asked(bench, runs)
+            return self._judged(bench, runs)
 
-    def _asked(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
+    def _judged(self, bench: Bench, runs: Iterable[TaskRun]) -> Judgements:
         questions = [_question(run, self.rules.judged, self.model) for run in runs if run.is_traced]
         return confirmed(bench, questions, bench.judge(questions), self.rules.thresholds, answers=self.answers)
 

@@ -10,10 +10,10 @@ _MOST: Final = 8_000
 
 def failure_text(error: BaseException) -> str:
     """Return the name of an exception and its text."""
-    return f"{type(error).__name__}: {said_by(error)}"
+    return f"{type(error).__name__}: {text_of_error(error)}"
 
 
-def said_by(error: BaseException) -> str:
+def text_of_error(error: BaseException) -> str:
     """Return the text of an exception, truncated if it is long."""
     try:
         text = str(error)

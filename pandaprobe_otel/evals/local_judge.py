@@ -217,9 +217,9 @@ def _plain(trace: TraceRecord) -> Mapping[str, Any]:
 
 
 def _judgement(result: Result) -> Judgement:
-    from pandaprobe_otel.api.runs.vacuous import said_of_nothing
+    from pandaprobe_otel.api.runs.vacuous import reason_of_vacuity
 
-    nothing = said_of_nothing(result.score, result.reason, result.metadata)
+    nothing = reason_of_vacuity(result.score, result.reason, result.metadata)
     if nothing is not None:
         return Judgement(finding=Finding.VACUOUS, value=result.score, reason=nothing)
     return Judgement(finding=Finding.SCORED, value=result.score, reason=result.reason or "")

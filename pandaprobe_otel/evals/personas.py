@@ -84,7 +84,7 @@ class ScriptedPersona:
     @classmethod
     def of_session(cls, session: Session, *, until: Until | None = None) -> Self:
         """Return a user who repeats the user messages of a stored session."""
-        return cls(said_in(session), until=until)
+        return cls(messages_of_user(session), until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class ModelPersona:
     @classmethod
     def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
         """Return a user with the opening, the style and the goal of the user of a stored session."""
-        said = said_in(session)
+        said = messages_of_user(session)
         text = "You are the user who wrote the samples: you know what they know, and want what they want."
         return cls(text, model, goal=goal, opening=said[0] if said else None, samples=said)
 
@@ -155,7 +155,7 @@ def is_reached(until: Until, conversation: Conversation) -> bool:
     return bool(until(conversation))
 
 
-def said_in(session: Session) -> list[str]:
+def messages_of_user(session: Session) -> list[str]:
     """Return the user's messages of a stored session: the input of each trace, or the last message of the input.
 
     Raises ValueError for a session without any user message.

@@ -166,14 +166,14 @@ class Comments:
         except httpx.HTTPError as error:
             raise _LaterError(f"{type(error).__name__}: {error}", 1.0) from None
         status = answer.status_code
-        if (wait_s := self._asked_to_wait(answer)) is not None:
-            raise _LaterError(f"{status}: {_said(answer)}", wait_s)
+        if (wait_s := self._must_wait(answer)) is not None:
+            raise _LaterError(f"{status}: {_message(answer)}", wait_s)
         if answer.is_success or status in allow:
             return answer
         why: dict[int, Why] = {401: "credentials", 403: "permission", 404: "not found"}
-        raise RefusedError(why.get(status, "unavailable"), f"{method} {path}: {status}: {_said(answer)}")
+        raise RefusedError(why.get(status, "unavailable"), f"{method} {path}: {status}: {_message(answer)}")
 
-    def _asked_to_wait(self, answer: httpx.Response) -> float | None:
+    def _must_wait(self, answer: httpx.Response) -> float | None:
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return 1.0
         if answer.status_code not in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
@@ -183,7 +183,7 @@ class Comments:
         if answer.headers.get("x-ratelimit-remaining") == "0":
             reset = _number(answer, "x-ratelimit-reset")
             return _LONGEST_WAIT_S if reset is None else max(reset - self._now(), 0.0)
-        limited = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or "rate limit" in _said(answer)
+        limited = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or "rate limit" in _message(answer)
         return _LONGEST_WAIT_S if limited else None
 
 
@@ -199,7 +199,7 @@ def _json(answer: httpx.Response) -> Any:
         raise _LaterError(f"{answer.status_code}: the answer is not JSON", 1.0) from None
 
 
-def _said(answer: httpx.Response) -> str:
+def _message(answer: httpx.Response) -> str:
     try:
         return str(_at(answer.json(), ("message",)) or "")[:300]
     except ValueError:

@@ -100,12 +100,12 @@ def _not_passed(report: Report) -> list[str]:
     bad = [case for case in report.cases if not case.passed]
     if not bad:
         return []
-    told = [line for case in bad[:_MOST_ROWS] for line in _told(case, report.trace_url)]
+    told = [line for case in bad[:_MOST_ROWS] for line in _described(case, report.trace_url)]
     more = [f"- and {len(bad) - _MOST_ROWS:,} more"] if len(bad) > _MOST_ROWS else []
     return list(_folded(f"{counted(len(bad), 'case')} did not pass", [*told, *more, ""]))
 
 
-def _told(case: CaseResult, trace_url: str | None) -> list[str]:
+def _described(case: CaseResult, trace_url: str | None) -> list[str]:
     said = complaints(case)
     more = [f"  - and {len(said) - 3} more"] if len(said) > 3 else []
     pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in case.records[:3]))

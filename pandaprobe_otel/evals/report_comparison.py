@@ -135,7 +135,7 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
     cases_to_tell = None
     if p < alpha or p_lost < alpha:
         change = "regression" if falls else "improvement"
-    elif sum(differences) != 0 and (wanted := _cases_to_tell(differences)) > len(scored):
+    elif sum(differences) != 0 and (wanted := _cases_for_significance(differences)) > len(scored):
         change, cases_to_tell = "too few cases to tell", wanted
     return MetricChange(
         metric=metric or "passed",
@@ -151,7 +151,7 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
     )
 
 
-def _cases_to_tell(differences: Sequence[float]) -> int:
+def _cases_for_significance(differences: Sequence[float]) -> int:
     """Return the number of cases with which such changes would be significant in about half of all runs."""
     squares, total = math.fsum(value * value for value in differences), math.fsum(differences)
     return max(_LEAST, math.ceil(_Z * _Z * squares * len(differences) / (total * total)))

@@ -162,7 +162,7 @@ class Suite:
         if call.when == "call" or report.failed:
             _note(report, state)
         if call.when == "teardown":
-            report.__dict__["pandaprobe"] = [self._told(item, state)]
+            report.__dict__["pandaprobe"] = [self._described(item, state)]
             RECORDER.begin(state.outer)
             state.recording.close()
             del item.stash[_STATE]
@@ -191,7 +191,7 @@ class Suite:
         RECORDER.attach(create=True)
         self.connection.instrument()
 
-    def _told(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
+    def _described(self, item: pytest.Item, state: ItemState) -> dict[str, Any]:
         keeps = self.mode == "eval" or bool(self._reports)
         traces = state.recording.traces() if keeps else ()
         notes = tuple(
@@ -230,9 +230,9 @@ class Suite:
             self._runs.pop(report.nodeid, None)
         elif (plain := report.__dict__.get("pandaprobe")) is not None:
             self._runs[report.nodeid] = [TestRun.from_dict(run) for run in plain]
-            self._tell()
+            self._log_progress()
 
-    def _tell(self) -> None:
+    def _log_progress(self) -> None:
         """Log the progress of recorded tests, if the output is not a terminal."""
         if self.mode == "off" or hasattr(self._config, "workerinput"):
             return
@@ -261,7 +261,7 @@ class Suite:
         report = self._report(runs, complete=True)
         if report is not None and self.mode == "eval" and report.cases:
             allowed = self._allows_no_evidence
-            told = suite_output.tell_github(report, runs, self._verdicts, os.environ, allow_no_evidence=allowed)
+            told = suite_output.report_to_github(report, runs, self._verdicts, os.environ, allow_no_evidence=allowed)
             self._lines += told
 
     def abandon(self) -> None:

@@ -116,7 +116,7 @@ def write_report(path: str, report: Report) -> None:
         raise pytest.UsageError(f"--pandaprobe-report: {error}") from None
 
 
-def tell_github(
+def report_to_github(
     report: Report,
     runs: Sequence[TestRun],
     verdicts: Sequence[Verdict],

@@ -165,7 +165,7 @@ def _metric_verdict(runs: Sequence[TestRun], metric: str, found: Judgements, tra
     shown = [number for number, outcome in enumerate(said) if outcome is not Outcome.PASSED] or [0]
     told: list[str] = []
     for number in shown:
-        story = _told(runs[number], metric, evidence.worst(number, threshold), threshold, found)
+        story = _described(runs[number], metric, evidence.worst(number, threshold), threshold, found)
         pages = filter(None, (page_of(trace.trace_id, trace_url) for trace in runs[number].traces))
         told.append("\n".join([story, *pages]))
     rate = demand.repetition.text(said.count(Outcome.PASSED), len(runs), said.count(Outcome.NO_EVIDENCE))
@@ -195,7 +195,7 @@ def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement
     return tuple(found.get((target, metric), _ABSENT) for target in run.targets)
 
 
-def _told(run: TestRun, metric: str, worst: Judgement | None, threshold: float, found: Judgements) -> str:
+def _described(run: TestRun, metric: str, worst: Judgement | None, threshold: float, found: Judgements) -> str:
     """Return the description of one run, for the reader of a failure."""
     if worst is None:
         return f"run {run.number}: {run.failure}"

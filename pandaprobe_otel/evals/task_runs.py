@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 from pandaprobe_otel.evals.concurrency import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.failure_text import failure_text, said_by
+from pandaprobe_otel.evals.failure_text import failure_text, text_of_error
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.personas import Persona
@@ -272,7 +272,7 @@ def scored(scorer: Scorer, run: TaskRun) -> Judgement:
             return _checked(value)
         number = 1.0 if value is None else float(value)
     except AssertionError as error:
-        return Judgement.scored(0.0, said_by(error).strip() or "an assertion failed")
+        return Judgement.scored(0.0, text_of_error(error).strip() or "an assertion failed")
     except Exception as error:  # noqa: BLE001 - a scorer that fails is no verdict about the case, and is shown as such
         return Judgement.error(failure_text(error))
     return _checked(Judgement.scored(number), value)

@@ -121,12 +121,12 @@ class TraceRecord:
     @property
     def input(self) -> Any:
         """The question; for a conversation, the last user message."""
-        return _said(self.body.get("input"))
+        return _last_text(self.body.get("input"))
 
     @property
     def output(self) -> Any:
         """The answer; for a conversation, the last assistant message."""
-        return _said(self.body.get("output"))
+        return _last_text(self.body.get("output"))
 
     @property
     def outcome(self) -> str | None:
@@ -170,7 +170,7 @@ class TraceRecord:
         return hashlib.sha256(behaviour_text(body).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _said(value: Any) -> Any:
+def _last_text(value: Any) -> Any:
     """Return the text of a conversation's last message, or any other value unchanged."""
     if not isinstance(value, Mapping):
         return value

@@ -91,7 +91,7 @@ def fault_of_json(text: str, *, is_cut: bool) -> str | None:
     return "cut" if end >= len(text) else "syntax"
 
 
-def asked_tools(step: Step) -> Iterator[tuple[str, Any]]:
+def requested_tools(step: Step) -> Iterator[tuple[str, Any]]:
     """Yield the calls that a model requested: names of tools, and their arguments as the model wrote them."""
     for message in items(members(step.output).get("messages")):
         for call in items(members(message).get("tool_calls")):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.failures.broken_answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import requested_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
 from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
 
@@ -28,7 +28,7 @@ _READ: Final = 1000
 def unknown_tools(trace: Trace) -> Iterator[Finding]:
     """Yield a finding for each tool that a model requested but was not offered."""
     for step in trace.steps:
-        if step.kind == "LLM" and (asked := list(asked_tools(step))) and (offered := offered_tools(step)):
+        if step.kind == "LLM" and (asked := list(requested_tools(step))) and (offered := offered_tools(step)):
             for name, _ in asked:
                 if name not in offered:
                     yield _unknown(step, name, f"the model asked for {name}, which it was not offered")
@@ -130,7 +130,7 @@ def _hands_over(trace: Trace, agent: Step) -> bool:
     answer.
     """
     for step in trace.steps:
-        if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in asked_tools(step)):
+        if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in requested_tools(step)):
             pass
         elif not (step.kind in ("TOOL", "CHAIN", "OTHER") and _HAND_OVER.match(step.name)):
             continue

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.failures.broken_answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import requested_tools
 from pandaprobe_otel.failures.calls import offered_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
 from pandaprobe_otel.failures.ordered_spans import Trace
@@ -48,7 +48,7 @@ def _tools(trace: Trace) -> set[str]:
             names.add(step.name)
         elif step.kind == "LLM":
             names |= offered_tools(step)
-            names.update(name for name, _ in asked_tools(step))
+            names.update(name for name, _ in requested_tools(step))
     return names
 
 

@@ -90,7 +90,7 @@ def add_unsaid(span: MappedSpan) -> None:
         said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost]})
         add_rest(span, unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)]))
         if not span.read_all and span.view.events:
-            add_rest(span, unsaid(said, _told_by(span.view.events)))
+            add_rest(span, unsaid(said, _content_of(span.view.events)))
     _add_events(span)
 
 
@@ -106,7 +106,7 @@ def _add_events(span: MappedSpan) -> None:
     put(span, "events", told)
 
 
-def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
+def _content_of(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
     """Yield the content of events that rows read, by event name."""
     told: dict[str, list[Any]] = {}
     for event in events:

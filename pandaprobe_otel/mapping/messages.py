@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parts import Draft
-from pandaprobe_otel.mapping.tool_texts import is_told_whole, result_text
+from pandaprobe_otel.mapping.tool_texts import is_whole_as_text, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
@@ -172,9 +172,9 @@ class Conversation:
             message["tool_call_id"] = identity
         if item.get("name"):
             message["name"] = item["name"]
-        if not (is_told_whole(raw) and item.keys() <= _RESULT_READ_WHOLE):
+        if not (is_whole_as_text(raw) and item.keys() <= _RESULT_READ_WHOLE):
             self.exact = False
-            message |= _beside(item)
+            message |= _unread_fields(item)
         self.messages.append(message)
 
     def _finish(self, draft: Draft, item: Any) -> None:
@@ -190,7 +190,7 @@ class Conversation:
             if item.get("name") and type_of(item["name"]) is str and "call_id" not in item:
                 own["name"] = item["name"]
             if not item.keys() <= _READ_OR_NOTED:
-                own |= _beside(item)
+                own |= _unread_fields(item)
             said = [own]
         # Results answer earlier calls, so they go before the user's next message but after the assistant's message.
         self.messages += [*said, *draft.results] if draft.role == "assistant" else [*draft.results, *said]
@@ -210,7 +210,7 @@ _ENVELOPE: Final = _READ_OR_NOTED | {
 """Keys of messages that are read or that describe the call. Values that were not read are found by comparison."""
 
 
-def _beside(item: Any) -> dict[str, Any]:
+def _unread_fields(item: Any) -> dict[str, Any]:
     """Return the fields of a message that no reader used, to be kept with it; empty for an item without a role."""
     if type_of(item.get("role")) is not str:
         return {}

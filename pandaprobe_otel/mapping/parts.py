@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, small_media
-from pandaprobe_otel.mapping.tool_texts import arguments_text, is_told_whole, result_text
+from pandaprobe_otel.mapping.tool_texts import arguments_text, is_whole_as_text, result_text
 from pandaprobe_otel.mapping.values import decoded, first_of, is_absent
 
 
@@ -77,7 +77,7 @@ class Draft:
         """Add the result of a tool call, unless it is None."""
         if value is None:
             return
-        if not is_told_whole(value):
+        if not is_whole_as_text(value):
             self.exact = False
         result = {"role": "tool", "tool_call_id": identity, "content": result_text(value)}
         if identity is None:

@@ -79,7 +79,7 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
         return _fields_of_plain(span)
 
 
-def tell_outcome(span: Span, outcome: str) -> None:
+def mark_outcome(span: Span, outcome: str) -> None:
     """Set the outcome of a span of another library that is ending, unless the span shows how its work ended.
 
     The SDK accepts no attributes from here on, although the span has not been passed on yet.

@@ -111,7 +111,7 @@ def read_log(record: Any) -> LogView | None:
     trace_id, span_id = getattr(log, "trace_id", None), getattr(log, "span_id", None)
     if not trace_id or not span_id:
         return None
-    attributes = _told(getattr(log, "attributes", None))
+    attributes = _attributes_of(getattr(log, "attributes", None))
     # The name moved from an attribute to a field; both are still emitted.
     name = getattr(log, "event_name", None) or attributes.get("event.name") or ""
     body = plain(getattr(log, "body", None))
@@ -176,10 +176,10 @@ def _plain_key(key: Any) -> str:
 
 def read_event(event: Any) -> EventView:
     """Return the view of an event."""
-    return EventView(event.name, event.timestamp, _told(event.attributes))
+    return EventView(event.name, event.timestamp, _attributes_of(event.attributes))
 
 
-def _told(attributes: Any) -> dict[str, Any]:
+def _attributes_of(attributes: Any) -> dict[str, Any]:
     """Return the attributes of an event or a log record, with a marker for those that the SDK has dropped."""
     told = plain_attributes(attributes)
     dropped = getattr(attributes, "dropped", 0)

@@ -31,7 +31,7 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, 
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
     if not failed and "outcome" in found:
         return "UNSET", None, None
-    told = _told_by_exception(view, found) if failed or view.events else None
+    told = _outcome_of_exception(view, found) if failed or view.events else None
     if told and (failed or told == INTERRUPTED):
         return "UNSET", None, told
     if not failed or told is not None:
@@ -94,7 +94,7 @@ def is_left(span: MappedSpan) -> bool:
     return view.attributes.get(_STREAMED[0]) is True
 
 
-def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
+def _outcome_of_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
     if "error.own" in found:
         return None
     if view.status_description == _ABANDONED and view.scope_name.startswith(_CONVENTIONS):

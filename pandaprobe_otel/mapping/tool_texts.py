@@ -34,7 +34,7 @@ def result_text(value: Any) -> str:
     return "\n".join(texts) if texts is not None else to_json(value)
 
 
-def is_told_whole(value: Any) -> bool:
+def is_whole_as_text(value: Any) -> bool:
     """Return whether a tool's result loses nothing when it becomes text, as with text and values written as JSON."""
     kind = type_of(value)
     if kind is dict:

@@ -172,7 +172,7 @@ Inferred: TypeAlias = tuple[Any, MappedSpan | None]
 
 def _input(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) -> Inferred:
     """Return the root's own input or, if it has none, the first question to a span below it."""
-    own = _asked_of(root)
+    own = _input_of(root)
     if own is not None and (said := _own(own, "user", _QUESTION_KEYS)) is not None:
         return said, None
     for span in spans:
@@ -180,7 +180,7 @@ def _input(spans: Sequence[MappedSpan], root: MappedSpan, naming: MappedSpan) ->
             continue  # its arguments have no question
         if span.kind in TALKING_KINDS and (value := span.body.get("input")) is not None:
             # Any input of an agent is a question, but only a user's message of other spans.
-            asked = _said(value, "user", _QUESTION_KEYS) if span.kind == "AGENT" else _last_message(value, "user")
+            asked = _in_form(value, "user", _QUESTION_KEYS) if span.kind == "AGENT" else _last_message(value, "user")
             if asked is not None:
                 return asked, span
     own = root.body.get("input")
@@ -215,7 +215,7 @@ def _end(span: MappedSpan) -> int:
     return span.view.end_ns or 0
 
 
-def _asked_of(root: MappedSpan) -> Any:
+def _input_of(root: MappedSpan) -> Any:
     """Return the root's own input: of the arguments of a framework's method, only those that the app gave."""
     own: Any = root.body.get("input")
     if type_of(own) is not dict or _ARGUMENTS not in root.view.attributes or ("messages" in own and len(own) == 1):
@@ -251,7 +251,7 @@ def _explicit(side: str, told: Mapping[str, Any], context_spans: Sequence[Mapped
         return None if value is None else (value, None)
     content = whole_content(value, side, is_call=False)
     role, keys = ("user", ()) if side == "input" else ("assistant", ())
-    return _said(value if content is None else content.value, role, keys), None
+    return _in_form(value if content is None else content.value, role, keys), None
 
 
 def _only_key(side: str, whole: Any, shown: Any) -> str | None:
@@ -262,7 +262,7 @@ def _only_key(side: str, whole: Any, shown: Any) -> str | None:
     return next((key for key in whole if key in keys), None)
 
 
-def _said(value: Any, role: str, keys: Sequence[str]) -> Any:
+def _in_form(value: Any, role: str, keys: Sequence[str]) -> Any:
     """Return a value in the form for a trace, or the whole value if it has no message of this role with content."""
     said = _own(value, role, keys)
     return value if said is None else said

@@ -131,7 +131,7 @@ class ImproveTools:
         inside = self._reading.scrubber.text("\n".join(lines))
         head = f"{bundle['failures']} failures, {len(bundle['cases'])} to look at; the others decide"
         step = f"files that may change: {', '.join(bundle['allowed'])}\nNext: get_trace of these, then propose"
-        return self._told(folder, "started", f"{head}\n{self._reading.fence().around(inside)}\n{step}")
+        return self._described(folder, "started", f"{head}\n{self._reading.fence().around(inside)}\n{step}")
 
     def _propose(self, folder: Path, files: dict[str, str], rationale: str) -> CallToolResult:
         try:
@@ -142,7 +142,7 @@ class ImproveTools:
         except (ProposalFailed, OSError) as error:
             raise Refused("upstream", "the project could not be copied", recorded=str(error)) from None
         text = f'candidate {made.number}: {", ".join(sorted(made.files))}\nNext: improve(step="test")'
-        return self._told(folder, "proposed", text)
+        return self._described(folder, "proposed", text)
 
     def _test(self, folder: Path, confirm: str | None, *, approved: bool) -> CallToolResult:
         if folder.name in self._tests:
@@ -182,7 +182,7 @@ class ImproveTools:
             except subprocess.TimeoutExpired:
                 pairs = sum(1 for _ in (folder / "candidates").glob("*/pairs/*/*.new.json"))
                 text = f'the test goes on: {pairs} runs of the change are made\nNext: improve(step="report")'
-                return self._told(folder, "testing", text)
+                return self._described(folder, "testing", text)
             del self._tests[folder.name]
             self._calls.give_back(max(0, running.reserved - (Journal(folder).live_calls() - running.sent_before)))
         try:
@@ -199,9 +199,9 @@ class ImproveTools:
         apply = f"the person applies it: pandaprobe-otel improve apply --folder {_FOLDER / folder.name}"
         step = apply if result.verdict == "accepted" else "tell the numbers; do not try the same idea again"
         text = f"candidate {candidate}: {result.verdict}\n{self._reading.fence().around(inside)}\nNext: {step}"
-        return self._told(folder, str(result.verdict), text)
+        return self._described(folder, str(result.verdict), text)
 
-    def _told(self, folder: Path, state: str, text: str) -> CallToolResult:
+    def _described(self, folder: Path, state: str, text: str) -> CallToolResult:
         return answer(text, {"run": folder.name, "state": state, "calls": Journal(folder).live_calls()})
 
     def _command(self, step: str, folder: Path, options: Sequence[str]) -> list[str]:

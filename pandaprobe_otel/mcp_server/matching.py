@@ -66,7 +66,7 @@ class LookedAt:
         self.left -= 1
 
 
-class _Asked:
+class _Candidate:
     """A trace that is checked, and the parts read so far."""
 
     def __init__(self, row: TraceListItem, looked_at: LookedAt) -> None:
@@ -93,10 +93,10 @@ class _Asked:
 
 def matches(query: Query, row: TraceListItem, looked_at: LookedAt) -> bool:
     """Return whether a trace matches. Raises TooManyTraces, and the errors of reading it."""
-    return _matches(query, _Asked(row, looked_at))
+    return _matches(query, _Candidate(row, looked_at))
 
 
-def _matches(query: Query, asked: _Asked) -> bool:
+def _matches(query: Query, asked: _Candidate) -> bool:
     match query:
         case All(parts):
             return all(_matches(part, asked) for part in sorted(parts, key=_weight))
@@ -127,7 +127,7 @@ def _weight(query: Query) -> int:
             return 2
 
 
-def _has_flag(name: str, asked: _Asked) -> bool:
+def _has_flag(name: str, asked: _Candidate) -> bool:
     if name == "running":
         return asked.row.status in ("RUNNING", "PENDING")
     if name == "scored":
@@ -135,7 +135,7 @@ def _has_flag(name: str, asked: _Asked) -> bool:
     return asked.row.status == "ERROR" or any(span.status == "ERROR" for span in asked.trace.spans)
 
 
-def _contains(asked_for: Text, asked: _Asked) -> bool:
+def _contains(asked_for: Text, asked: _Candidate) -> bool:
     phrase = phrase_of(asked_for.text, is_prefix=asked_for.is_prefix)
     if phrase is None or asked_for.text.strip().lower() == str(asked.row.trace_id):
         return True
@@ -149,7 +149,7 @@ def _contains(asked_for: Text, asked: _Asked) -> bool:
     return any(has_phrase(strings_in(dump(value)), phrase) for value in payloads if value is not None)
 
 
-def _has(field: Field, operand: str | float, asked: _Asked) -> bool:
+def _has(field: Field, operand: str | float, asked: _Candidate) -> bool:
     if isinstance(operand, str):
         if field.key == "error_type":
             return any(_has_type(value, operand) for value in _texts(field, asked))
@@ -163,7 +163,7 @@ def _has(field: Field, operand: str | float, asked: _Asked) -> bool:
     return any(value is not None and compare(value, operand) for value in _numbers(field, asked))
 
 
-def _texts(field: Field, asked: _Asked) -> Iterable[Any]:
+def _texts(field: Field, asked: _Candidate) -> Iterable[Any]:
     row = asked.row
     in_row = {
         "status": (row.status,),
@@ -191,7 +191,7 @@ def _texts(field: Field, asked: _Asked) -> Iterable[Any]:
             return (span.name for span in spans if span.kind == _KINDS[field.key])
 
 
-def _numbers(field: Field, asked: _Asked) -> Iterable[float | None]:
+def _numbers(field: Field, asked: _Candidate) -> Iterable[float | None]:
     row = asked.row
     match field.key:
         case "tokens":

@@ -66,7 +66,7 @@ class RerunTools:
         self._kept(told)
         sent = sum(told["sent"])
         self._calls.give_back(expected - sent)
-        return self._told(told, sent)
+        return self._described(told, sent)
 
     def _expected(self, trace: StoredTrace, from_span: str) -> int:
         """Return the number of calls that the recorded run sent from a span on."""
@@ -114,7 +114,7 @@ class RerunTools:
             places = (folder / f"{kept.stem}{f'-{number}' if number else ''}{kept.suffix}" for number in count())
             shutil.move(kept, next(place for place in places if not place.exists()))
 
-    def _told(self, told: dict[str, Any], sent: int) -> CallToolResult:
+    def _described(self, told: dict[str, Any], sent: int) -> CallToolResult:
         first = told["first_difference"]
         lines = [f"first difference: {first['kind']} {one_line(first['name'])}" if first else "no difference"]
         for case in told["forks"]:

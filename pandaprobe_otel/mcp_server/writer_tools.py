@@ -15,7 +15,7 @@ from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
-from pandaprobe_otel.replay.capture.pytest_file import cassette_beside
+from pandaprobe_otel.replay.capture.pytest_file import path_of_cassette
 from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture
 
 _WAIT_S: Final = 20.0
@@ -73,7 +73,7 @@ class WriterTools:
         except (ValueError, RecordingError, OSError) as error:
             step = "tell the person; --entry names the program"
             raise Refused("bad_arguments", "the test could not be made", step, recorded=str(error)) from None
-        return self._told(made)
+        return self._described(made)
 
     def _judgements(self, sessions: list[str], traces: list[str], metrics: list[str]) -> int:
         client = self._reading.client
@@ -116,12 +116,12 @@ class WriterTools:
                 f"tests must be Python files below {self._options.tests}",
                 'path="test_refund.py", for example',
             )
-        for one in (file, cassette_beside(file)):
+        for one in (file, path_of_cassette(file)):
             if one.exists():
                 raise _exists(one)
         return file
 
-    def _told(self, made: Captured) -> CallToolResult:
+    def _described(self, made: Captured) -> CallToolResult:
         test = _relative(made.test, self._options.folder)
         lines = [
             f"runs: {made.runs}",

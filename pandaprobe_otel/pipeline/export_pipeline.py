@@ -33,7 +33,7 @@ from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
+from pandaprobe_otel.pipeline.losses import log_left_behind, log_losses
 from pandaprobe_otel.process.background import in_background, start_thread
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
@@ -278,8 +278,8 @@ class ExportPipeline:
         else:
             spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
         if senders.left_behind:
-            tell_left_behind(senders.left_behind, self.config.spool, last_error)
-        tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
+            log_left_behind(senders.left_behind, self.config.spool, last_error)
+        log_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
     def put_score(self, body: Mapping[str, Any]) -> None:
@@ -324,10 +324,10 @@ class ExportPipeline:
         """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
         return self._pages.page(trace_id)
 
-    def tell_end(self) -> None:
+    def report_end(self) -> None:
         """Print where the newest trace is, if standard error is a terminal and everything was delivered."""
         if not self._is_forked:
-            self._pages.tell_end(self._ledger.read(), sys.stderr)
+            self._pages.report_end(self._ledger.read(), sys.stderr)
 
     def status(self) -> Status:
         """Return the current counts."""

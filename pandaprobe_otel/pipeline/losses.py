@@ -10,7 +10,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 _NO_TIME: Final = "the time was too short"
 
 
-def tell_left_behind(spans: int, spool: str | None, last_error: str | None) -> None:
+def log_left_behind(spans: int, spool: str | None, last_error: str | None) -> None:
     """Log that spans wait in the spool."""
     _logger.warning(
         "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
@@ -20,7 +20,7 @@ def tell_left_behind(spans: int, spool: str | None, last_error: str | None) -> N
     )
 
 
-def tell_losses(spans: int, scores: int, ends: int, last_error: str | None, *, is_late: bool) -> None:
+def log_losses(spans: int, scores: int, ends: int, last_error: str | None, *, is_late: bool) -> None:
     """Log lost spans, scores and ends of traces, if there are any. `is_late`: the time for delivery was used up."""
     reason = last_error or _NO_TIME
     if spans:

@@ -45,7 +45,7 @@ class Ended(Watcher, Protocol):
         """Finish the work, because the process ends."""
         ...
 
-    def tell_end(self) -> None:
+    def report_end(self) -> None:
         """Tell the user what was delivered, after the last delivery of the process."""
 
 
@@ -89,7 +89,7 @@ def _deliver_all() -> None:
     for ref, _ in reversed(_watched):
         if (alive := ref()) is not None:
             alive.shutdown()
-            alive.tell_end()
+            alive.report_end()
 
 
 def _end_as_interrupted() -> None:

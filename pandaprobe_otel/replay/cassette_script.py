@@ -13,7 +13,7 @@ from pandaprobe_otel.replay.divergence_kinds import (
     Place,
     came_before,
     changed,
-    never_asked,
+    never_made,
     nothing_left,
     tools_never_called,
     where,
@@ -134,7 +134,7 @@ class Script:
         with self._lock:
             return self._tools.take(made, caller=caller)
 
-    def has_asked(self, calls: Collection[int]) -> bool:
+    def were_made(self, calls: Collection[int]) -> bool:
         """Return whether all recorded calls with these numbers were made."""
         with self._lock:
             return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
@@ -152,7 +152,7 @@ class Script:
             self._first = None
             return self._taken(entry, asked, None)
 
-    def never_asked(
+    def never_made(
         self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
     ) -> Divergence | None:
         """Return the divergence of calls that were never made; None if there was another divergence before.
@@ -166,7 +166,7 @@ class Script:
             due = [entry for entry in self._entries if self._is_due(entry)]
             left = [self._place(entry) for entry in due if among is None or entry.interaction.call in among]
             if left:
-                return never_asked(left)
+                return never_made(left)
             never_called = [] if self._ends_at is not None else self._tools.never_called(tools)
             return tools_never_called(never_called, after=self._last_asked) if never_called else None
 

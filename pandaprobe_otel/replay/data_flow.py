@@ -32,7 +32,7 @@ class DataFlow:
     def _texts(self, one: Interaction) -> frozenset[str]:
         if one.call not in self._given:
             question = _text_of(one)
-            found = {text.strip()[:_LONGEST] for text in _said(one.answer)}
+            found = {text.strip()[:_LONGEST] for text in _texts_of_answer(one.answer)}
             self._given[one.call] = frozenset(t for t in found if len(t) >= _SHORTEST and t not in question)
         return self._given[one.call]
 
@@ -44,7 +44,7 @@ def _text_of(one: Interaction) -> str:
         return one.request.body.decode("utf-8", "replace")
 
 
-def _said(answer: RecordedAnswer) -> Iterator[str]:
+def _texts_of_answer(answer: RecordedAnswer) -> Iterator[str]:
     """Yield the texts of an answer: those of a stream as a whole, and each value of JSON within them."""
     joined: dict[Any, list[str]] = {}
     for unit in units_of(answer.body, answer.headers.get("content-type", "")):

@@ -97,7 +97,7 @@ def nothing_left(asked: ModelRequest, *, at: str, of: int, twin: Place | None) -
     return Divergence("\n".join(lines), call=of + 1, where=here)
 
 
-def never_asked(left: Sequence[Place]) -> Divergence:
+def never_made(left: Sequence[Place]) -> Divergence:
     """Return the divergence of recorded calls that were never made."""
     first = left[0]
     lines = [

@@ -168,7 +168,7 @@ class Run:
         self._new_tool_calls()
         if self._script is None or self._is_live or self._options.mode == "new" or self._options.allow_unused:
             return
-        if (unused := self._script.never_asked(tools=self.wants_tool)) is not None:
+        if (unused := self._script.never_made(tools=self.wants_tool)) is not None:
             raise unused
 
     def write(self) -> None:

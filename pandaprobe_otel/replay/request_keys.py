@@ -91,7 +91,7 @@ class RequestReader:
 
     def read(self, request: RecordedRequest) -> ModelRequest:
         """Parse a request. Never raises, whatever the content."""
-        asked = as_traced(_asked(request)) if self._only_traced else _asked(request)
+        asked = as_traced(_parsed(request)) if self._only_traced else _parsed(request)
         try:
             pieces = tuple(self._pieces(asked))
         except (RecursionError, TypeError, ValueError):  # Deeper than any client sends, or a lone surrogate.
@@ -138,7 +138,7 @@ class RequestReader:
         self._known_bytes += size
 
 
-def _asked(request: RecordedRequest) -> Asked:
+def _parsed(request: RecordedRequest) -> Asked:
     """Return a request as parsed by its protocol."""
     url = urlsplit(request.uri)
     body = _json_of(request.body)

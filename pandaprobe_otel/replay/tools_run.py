@@ -72,7 +72,7 @@ def to_keep(tools: Sequence[RunningTool]) -> Iterator[ToolCall]:
     All calls of a tool are treated alike: a cassette with some of them would refuse the others.
     """
     run_always = frozenset(tool.name for tool in _all(tools) if tool.must_run)
-    yield from _asked(tools, run_always)
+    yield from _names(tools, run_always)
 
 
 def _all(tools: Sequence[RunningTool]) -> Iterator[RunningTool]:
@@ -81,11 +81,11 @@ def _all(tools: Sequence[RunningTool]) -> Iterator[RunningTool]:
         yield from _all(tool.below)
 
 
-def _asked(tools: Sequence[RunningTool], run_always: frozenset[str]) -> Iterator[ToolCall]:
+def _names(tools: Sequence[RunningTool], run_always: frozenset[str]) -> Iterator[ToolCall]:
     for tool in tools:
         is_kept = tool.name not in run_always and (tool.call is not None or tool.problem is not None)
         if not is_kept:
-            yield from _asked(tool.below, run_always)
+            yield from _names(tool.below, run_always)
         elif tool.problem is not None:
             raise tool.problem
         elif tool.call is not None:

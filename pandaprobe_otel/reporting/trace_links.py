@@ -67,7 +67,7 @@ class TracePages:
                 self._newest = request.trace_id
                 self._made += 1
 
-    def tell_end(self, counts: LedgerCounts, terminal: TextIO | None) -> None:
+    def report_end(self, counts: LedgerCounts, terminal: TextIO | None) -> None:
         """Write where the newest trace is, unless spans were not delivered or the stream is not a terminal."""
         if self._newest is None or counts.pending or counts.traces_delivered < self._made or not _is_terminal(terminal):
             return

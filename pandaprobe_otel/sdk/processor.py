@@ -18,7 +18,7 @@ from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers
 from pandaprobe_otel.capture.trace_context import attributes_in, stamp
 from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel.mapping.outcomes import outcome_of
-from pandaprobe_otel.mapping.sdk_span import begun, tell_outcome
+from pandaprobe_otel.mapping.sdk_span import begun, mark_outcome
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.process.guard import failed, mistake
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
@@ -99,7 +99,7 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
         try:
             outcome = outcome_of(passing)
             if outcome and getattr(span, _HANDLED, None) != id(passing):
-                tell_outcome(span, outcome)
+                mark_outcome(span, outcome)
         except Exception as error:  # noqa: BLE001 - protects the app: its span must end, whatever it holds
             failed("the end of a span", error)
 

@@ -25,7 +25,7 @@ from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.repetition import Repetition
 from pandaprobe_otel.evals.report_comment import comment
 from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.evals.suite_output import outcome_reports, report_of, tell_github
+from pandaprobe_otel.evals.suite_output import outcome_reports, report_of, report_to_github
 from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 
 METRICS = ("m", "n")
@@ -253,6 +253,6 @@ def test_of_a_suite(tests: list[Any], complete: bool, allowed: bool) -> None:
                     [told[verdict.nodeid], "no evidence" if phase.when == "setup" else "failed"]
                 )
     assert all(told[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in said.items())
-    annotated = tell_github(report, runs, verdicts, {"GITHUB_ACTIONS": "true"}, allow_no_evidence=allowed)
+    annotated = report_to_github(report, runs, verdicts, {"GITHUB_ACTIONS": "true"}, allow_no_evidence=allowed)
     red = {re.sub(r".*title=(c\d).*", r"\1", line) for line in annotated if line.startswith("::error")}
     assert red == {name for name, outcome in told.items() if outcome != "passed"}

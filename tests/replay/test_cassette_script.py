@@ -53,7 +53,7 @@ def test_parallel_branches_may_swap(order: tuple[str, str]) -> None:
     asked = [script.take(ask(text), at="").call for text in ("plan", *order, "sum up")]
 
     assert sorted(asked) == [1, 2, 3, 4]
-    assert script.never_asked() is None
+    assert script.never_made() is None
 
 
 def test_a_summary_does_not_come_before_its_branches() -> None:
@@ -135,7 +135,7 @@ def test_the_first_divergence_stays() -> None:
     assert script.divergence is not None
     assert str(script.divergence) == str(first.value)
     assert script.divergence.__traceback__ is None
-    assert script.never_asked() is None
+    assert script.never_made() is None
 
 
 def test_calls_that_nobody_asks_for_are_told() -> None:
@@ -143,7 +143,7 @@ def test_calls_that_nobody_asks_for_are_told() -> None:
     script = Script(BRANCHES)
     script.take(ask("plan"), at="")
 
-    left = script.never_asked()
+    left = script.never_made()
 
     assert left is not None
     assert left.call == 2
@@ -180,7 +180,7 @@ def test_a_recording_may_end_early() -> None:
     """After `ends_at`, recorded calls are optional, and an unknown call ends the program without a divergence."""
     script = Script(BRANCHES, ends_at=1)
     script.take(ask("plan"), at="")
-    assert script.never_asked() is None
+    assert script.never_made() is None
 
     assert script.take(ask("left"), at="left").call == 2
     with pytest.raises(EndOfRecording):
@@ -277,7 +277,7 @@ def test_threads_share_a_script() -> None:
         thread.join()
 
     assert sorted(taken) == list(range(1, 401))
-    assert script.never_asked() is None
+    assert script.never_made() is None
 
 
 def test_a_cassette_without_an_order_is_played_in_any() -> None:

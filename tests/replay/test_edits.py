@@ -195,7 +195,7 @@ def check_nothing(talk: Conversation, protocol: Protocol, names: str, draw: rand
         assert read_request(request).key == read_request(interaction.request).key
         assert script.take(request, at="renamed > program") == interaction
 
-    assert script.never_asked() is None
+    assert script.never_made() is None
     assert script.divergence is None
 
 

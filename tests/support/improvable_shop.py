@@ -126,10 +126,10 @@ def question(product: str) -> str:
 
 def answer(asked: Received) -> Reply:
     """Answer with a call of the tool, following the directives in the prompt."""
-    said_by = {message["role"]: _text(message["content"]) for message in asked.json["messages"]}
-    if "tool" in said_by:
-        return _reply({"role": "assistant", "content": f"Paid back. {said_by['tool']}"})
-    prompt, said = said_by["system"], said_by["user"]
+    text_of_error = {message["role"]: _text(message["content"]) for message in asked.json["messages"]}
+    if "tool" in text_of_error:
+        return _reply({"role": "assistant", "content": f"Paid back. {text_of_error['tool']}"})
+    prompt, said = text_of_error["system"], text_of_error["user"]
     product = said.removeprefix("Please pay back my ").removesuffix(".")
     if "never refund gifts" in prompt and product == "gift":
         return _reply({"role": "assistant", "content": "Gifts are not paid back."})

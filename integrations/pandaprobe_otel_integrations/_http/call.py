@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._model_call import ModelCall
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
 from pandaprobe_otel_integrations._streams.tee import observed
 
-from .response import BodyFormat, is_in_memory, said_along, said_in_memory
+from .response import BodyFormat, content_along, content_in_memory, is_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
 _MOST_SHOWN: Final = 256 << 10
@@ -72,7 +72,7 @@ class HttpCall:
         self._refused_with = response.status_code if refused else None
         if is_in_memory(response):
             self._answered_ns = time.time_ns()
-            self._answer = said_in_memory(response, self._model_call.endpoint)
+            self._answer = content_in_memory(response, self._model_call.endpoint)
         else:
             self._read_along(response)
 
@@ -108,7 +108,7 @@ class HttpCall:
         body = self._body
         if body is None or body.size > _MOST_SHOWN:
             return None
-        said = said_along(body.so_far(), self._written, self._model_call.endpoint).body
+        said = content_along(body.so_far(), self._written, self._model_call.endpoint).body
         return None if said is None else self._model_call.text_of(said)
 
     def returned(self) -> None:
@@ -119,7 +119,7 @@ class HttpCall:
                 if self._refused_with is None and self._answer is not None:
                     self._model_call.answered(self._answer)
                 else:
-                    self._tell_answer()
+                    self._record_answer()
             finally:
                 self._model_call.span.end(self._answered_ns)
 
@@ -129,11 +129,11 @@ class HttpCall:
         if self._body is not None:
             self._body.end("failed", error)
             return
-        guarded(self._tell_answer)
+        guarded(self._record_answer)
         guarded(self._model_call.raised, error)
         self._model_call.end()
 
-    def _tell_answer(self) -> None:
+    def _record_answer(self) -> None:
         if self._refused_with is not None:
             self._model_call.refused(self._refused_with, self._answer)
         elif self._answer is not None:
@@ -161,12 +161,12 @@ class HttpCall:
             if record.error is not None and not isinstance(record.error, GeneratorExit):
                 self._model_call.raised(record.error)
             if span.is_recording():
-                self._tell_body(record)
+                self._record_body(record)
         finally:
             span.end(record.times_ns[-1] if record.times_ns else None)
 
-    def _tell_body(self, record: BodyRecord) -> None:
-        said = said_along(record, self._written, self._model_call.endpoint)
+    def _record_body(self, record: BodyRecord) -> None:
+        said = content_along(record, self._written, self._model_call.endpoint)
         if self._refused_with is not None:
             self._model_call.refused(self._refused_with, said.body)
             return

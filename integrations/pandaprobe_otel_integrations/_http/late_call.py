@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import ModelCall
 
 from .call import ERROR_STATUS, HttpCall, marked
-from .response import is_in_memory, said_in_memory
+from .response import content_in_memory, is_in_memory
 
 
 class LateCall(HttpCall):
@@ -42,7 +42,7 @@ class LateCall(HttpCall):
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
         """Take the HTTP response."""
         if response.status_code < ERROR_STATUS and is_in_memory(response):
-            self._told = said_in_memory(response, self._endpoint)
+            self._told = content_in_memory(response, self._endpoint)
 
     def returned(self) -> None:
         """Make the span, if the answer is news."""

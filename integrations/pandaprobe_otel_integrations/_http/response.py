@@ -48,7 +48,7 @@ def is_in_memory(response: Any) -> bool:
     return bool(response.is_closed and response.is_stream_consumed)
 
 
-def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
+def content_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     """Return the content of a response that was read."""
     content: bytes = response.content
     if content.startswith(b"{"):
@@ -57,7 +57,7 @@ def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
     return _read(b"".join(_unframed([content], written)), written.content_type, endpoint)[0]
 
 
-def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
+def content_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
     """Return the content of a body that was recorded while the app read it."""
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:

@@ -104,11 +104,11 @@ def _assistant_parts(message: Object) -> list[Part]:
         found += content_parts(message["thinking_blocks"])
     found += content_parts(message.get("content"))
     if not _BESIDE_TEXT.isdisjoint(message):
-        found += _beside_text(message)
+        found += _rest_of_text(message)
     return found
 
 
-def _beside_text(message: Object) -> list[Part]:
+def _rest_of_text(message: Object) -> list[Part]:
     found: list[Part] = []
     if refusal := string(message.get("refusal")):
         found.append(parts.text(refusal))

@@ -111,9 +111,9 @@ class _Choice:
         if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
         if piece.get("logprobs") or piece.keys() - _CHOICE:
-            self._add_beside(piece)
+            self._add_rest(piece)
 
-    def _add_beside(self, piece: Object) -> None:
+    def _add_rest(self, piece: Object) -> None:
         for name, value in piece.items():
             if name == "logprobs":
                 self._logprobs.add(value)

@@ -48,12 +48,12 @@ class Moderations(Unstreamed):
                 names.RESPONSE_ID: string(body.get("id")),
                 names.RESPONSE_MODEL: string(body.get("model")),
             },
-            content={names.OUTPUT_MESSAGES: said if verdicts else [], **_beside(body)} if with_content else {},
+            content={names.OUTPUT_MESSAGES: said if verdicts else [], **_rest(body)} if with_content else {},
             failure=failure_in(body.get("error")),
         )
 
 
-def _beside(body: Body) -> Content:
+def _rest(body: Body) -> Content:
     scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
     return beside({**body, "scores": scored if any(scored) else None}, ANSWERED, {})
 

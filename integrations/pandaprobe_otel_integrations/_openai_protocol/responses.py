@@ -74,7 +74,7 @@ class Responses:
 
     def request_content(self, body: Body) -> Content:
         """Return input, instructions and tools."""
-        return {**_said(body), **parameters(body, self.read)}
+        return {**_output(body), **parameters(body, self.read)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return output items, usage, and the error of a response that failed."""
@@ -158,11 +158,11 @@ class FetchedResponse(Responses):
         if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        content = {**_said({**body, "input": None}), **answer.content} if with_content else {}
+        content = {**_output({**body, "input": None}), **answer.content} if with_content else {}
         return replace(answer, content=content)
 
 
-def _said(body: Body) -> Content:
+def _output(body: Body) -> Content:
     return {
         names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
         names.INPUT_MESSAGES: input_messages(body.get("input")),

@@ -23,10 +23,10 @@ class TurnScope(SpanScope):
 
     def returned(self, value: Any, /) -> None:
         """Record the agent's reply."""
-        guarded(self._tell, value)
+        guarded(self._record, value)
         guarded(self.span.end)
 
-    def _tell(self, reply: Any) -> None:
+    def _record(self, reply: Any) -> None:
         if not self.recorder.with_content:
             return
         body = string(reply.body)
@@ -42,10 +42,10 @@ class ToolScope(SpanScope):
 
     def returned(self, value: Any, /) -> None:
         """Record AG2's event about the result or the exception of the tool."""
-        guarded(self._tell, value)
+        guarded(self._record, value)
         guarded(self.span.end)
 
-    def _tell(self, event: Any) -> None:
+    def _record(self, event: Any) -> None:
         error = getattr(event, "error", None)
         if isinstance(error, Exception):
             record_raised(self.span, error, with_content=self.recorder.with_content)
@@ -79,7 +79,7 @@ def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> Turn
     }
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content:
-        guarded(lambda: span.set_attributes(encoded(_asked(event, context))))
+        guarded(lambda: span.set_attributes(encoded(_input(event, context))))
     return TurnScope(recorder, span)
 
 
@@ -106,7 +106,7 @@ def begin_question(recorder: Recorder, request: Any) -> PersonScope:
     return PersonScope(recorder, span)
 
 
-def _asked(event: Any, context: Any) -> Content:
+def _input(event: Any, context: Any) -> Content:
     """Return the messages, and the variables that the app has set for them."""
     found = [input_part(each) for each in items(getattr(event, "parts", None))]
     messages = [{"role": "user", "parts": found}] if found else []

@@ -13,12 +13,12 @@ from pandaprobe_otel_integrations._shape import obj, string
 
 def input_part(given: Any) -> Part:
     """Return an input as a part of a message, with the app's data about it; bytes are shown by their digest."""
-    return {**_part(given), **_beside(given)}
+    return {**_part(given), **_rest(given)}
 
 
 def input_value(given: Any) -> Any:
     """Return an input of a tool as a plain value if possible, otherwise as a part of a message."""
-    if _beside(given):
+    if _rest(given):
         return input_part(given)
     for name in ("content", "data", "url"):
         found = getattr(given, name, None)
@@ -57,6 +57,6 @@ def _members(given: Any) -> dict[str, Any]:
     return {name: told(value, name) for name, value in members.items() if value and not name.startswith("_")}
 
 
-def _beside(given: Any) -> dict[str, Any]:
+def _rest(given: Any) -> dict[str, Any]:
     found = {name: obj(getattr(given, name, None)) for name in ("metadata", "vendor_metadata")}
     return {name: told(dict(value)) for name, value in found.items() if value}

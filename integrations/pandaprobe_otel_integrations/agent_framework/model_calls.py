@@ -103,11 +103,11 @@ class ModelCalls:
 
     def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the conversion of a message to the conventions' form."""
-        return self._with_rest(wrapped, args, kwargs, _beside_message)
+        return self._with_rest(wrapped, args, kwargs, _rest_of_message)
 
     def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the conversion of a part of a message."""
-        return self._with_rest(wrapped, args, kwargs, _beside_part)
+        return self._with_rest(wrapped, args, kwargs, _rest_of_part)
 
     def _with_rest(
         self, wrapped: Callable[..., Any], args: Any, kwargs: Any, beside: Callable[[Any], Mapping[str, Any]]
@@ -131,24 +131,24 @@ def _content(options: Object, values: Any) -> dict[str, Any]:
     return {**parameters(options, _TOLD), **({ours.INPUT: items(values) or values} if values else {})}
 
 
-def _beside_message(message: Any) -> Mapping[str, Any]:
+def _rest_of_message(message: Any) -> Mapping[str, Any]:
     name = getattr(message, "author_name", None)
-    more = rest({"additional_properties": _said(getattr(message, "additional_properties", None))}, frozenset())
+    more = rest({"additional_properties": _without_empty(getattr(message, "additional_properties", None))}, frozenset())
     return {**more, **({"name": str(name)} if name else {})}
 
 
-def _beside_part(content: Any) -> Mapping[str, Any]:
+def _rest_of_part(content: Any) -> Mapping[str, Any]:
     if str(content.type) not in _WHOLE:
         return {}
-    members = obj(_said(content.to_dict(exclude_none=True)))
+    members = obj(_without_empty(content.to_dict(exclude_none=True)))
     # A tool's data that accompanies its texts is recorded unchanged; its texts are the result.
     more = [each for each in items(members.get("items")) if obj(each).get("type") != "text"]
     return {**rest(members, _OF_PARTS | _MACHINERY), **rest({"items": more}, frozenset())}
 
 
-def _said(value: Any) -> Any:
+def _without_empty(value: Any) -> Any:
     """Return the value without empty members, at any depth."""
     if isinstance(value, Mapping):
-        kept = {name: _said(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        kept = {name: _without_empty(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
         return {name: item for name, item in kept.items() if not is_empty(item)}
-    return [_said(each) for each in items(value)] if isinstance(value, list) else value
+    return [_without_empty(each) for each in items(value)] if isinstance(value, list) else value

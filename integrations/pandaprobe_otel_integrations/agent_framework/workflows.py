@@ -45,7 +45,7 @@ def _current() -> WorkflowRun | None:
     return None if run is None else run()
 
 
-class ToldTracer:
+class ReportingTracer:
     """Agent Framework's tracer, which also reports the runs that it starts."""
 
     def __init__(self, tracer: Any) -> None:
@@ -88,7 +88,7 @@ class WorkflowHooks:
     def tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap `workflow_tracer`."""
         tracer = wrapped(*args, **kwargs)
-        return ToldTracer(tracer) if self._is_on() else tracer
+        return ReportingTracer(tracer) if self._is_on() else tracer
 
     def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap `Executor.execute`. The input of a run's first executor is the input of the run."""
@@ -99,10 +99,10 @@ class WorkflowHooks:
     def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the function that all events of a run pass, in the context of their executor."""
         if self._is_on():
-            guarded(self._tell, args[0] if args else kwargs.get("event"))
+            guarded(self._record, args[0] if args else kwargs.get("event"))
         return wrapped(*args, **kwargs)
 
-    def _tell(self, event: Any) -> None:
+    def _record(self, event: Any) -> None:
         kind, run = str(event.type), _current()
         if kind == "output" and run is not None:
             run.yielded.append(event.data)

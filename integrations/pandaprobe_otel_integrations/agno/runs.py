@@ -46,7 +46,7 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
     asked = getattr(given, "input_content", None)
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content and asked is not None:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked, given)})))
+        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _task(asked, given)})))
     # The context of an agent in a workflow is the workflow's, and has the workflow's id.
     run_id = string(getattr(response, "run_id", None)) or string(getattr(run, "run_id", None))
     return RunScope(recorder, span, response, run_id, run)
@@ -85,7 +85,7 @@ class RunScope(AgnoScope):
         """Record the end of the run. If it failed, Agno's record says so."""
         if not self._is_over:
             self._is_over = True
-            guarded(self._tell, value if value is not None else self._response)
+            guarded(self._record, value if value is not None else self._response)
             guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
@@ -112,7 +112,7 @@ class RunScope(AgnoScope):
         elif kind == "RunContent" and content is not None:
             self._said.append(text_of(content))
 
-    def _tell(self, response: Any) -> None:
+    def _record(self, response: Any) -> None:
         status = str(getattr(getattr(response, "status", None), "value", ""))
         content = getattr(response, "content", None)
         said = text_of(content) if content is not None else "".join(self._said)
@@ -140,7 +140,7 @@ def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
     return found
 
 
-def _asked(content: Any, given: Any) -> list[dict[str, Any]]:
+def _task(content: Any, given: Any) -> list[dict[str, Any]]:
     """Return the task: a text, an object of the app, or messages, with the files passed beside it."""
     asked = [_message(each) for each in (items(content) or [content])]
     for name, kind in _FILES:

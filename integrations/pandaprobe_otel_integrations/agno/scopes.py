@@ -20,12 +20,12 @@ _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, t
 class AgnoScope(SpanScope):
     """The span of a run or a tool call. Exceptions with which Agno controls a run are not failures."""
 
-    def _tell_raised(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         bases = {base.__name__ for base in type(error).__mro__}
         if _CANCELLED in bases:
             self.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         elif _STEERING not in bases:
-            super()._tell_raised(error)
+            super()._record_error(error)
 
 
 def text_of(value: Any) -> str:

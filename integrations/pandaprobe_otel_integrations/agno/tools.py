@@ -46,11 +46,11 @@ class ToolScope(AgnoScope):
     def returned(self, value: Any, /) -> None:
         """Record Agno's record of the call, or the end of the yielded items."""
         if self._is_stream:
-            guarded(self._tell, "".join(self._said))
+            guarded(self._record, "".join(self._said))
         elif guarded(self._read_inside, value):
             return
         else:
-            guarded(self._tell_outcome, value)
+            guarded(self._record_outcome, value)
         guarded(self.span.end)
 
     def produced(self, item: Any, /) -> None:
@@ -79,14 +79,14 @@ class ToolScope(AgnoScope):
         elif event.removeprefix("Team") == "RunContent" and item.content is not None:
             self._said.append(text_of(item.content))
 
-    def _tell_outcome(self, outcome: Any) -> None:
+    def _record_outcome(self, outcome: Any) -> None:
         if outcome.status == "success":
-            self._tell(outcome.result)
+            self._record(outcome.result)
         else:
             kind = "ToolError"  # Agno keeps only the text of the exception
             fail(self.span, kind, (string(outcome.error) or kind) if self.recorder.with_content else kind)
 
-    def _tell(self, result: Any) -> None:
+    def _record(self, result: Any) -> None:
         if self.recorder.with_content:
             self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: plain(result)}))
 

@@ -39,10 +39,10 @@ class WorkflowScope(AgnoScope):
 
     def returned(self, value: Any, /) -> None:
         """Record that the run is over or waits for a person. If it failed or was cancelled, the record says so."""
-        guarded(self._tell)
+        guarded(self._record_end)
         guarded(self.span.end)
 
-    def _tell(self) -> None:
+    def _record_end(self) -> None:
         content = getattr(self._record, "content", None)
         status = str(getattr(getattr(self._record, "status", None), "value", ""))
         if status == "ERROR":

@@ -41,7 +41,7 @@ class CreatedBatch:
 
     def request_content(self, body: Body) -> Content:
         """Return the last message of each request by the app's id for it, with the request's other data."""
-        return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
+        return {names.INPUT_MESSAGES: [_request_of(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the batch's id and status."""
@@ -88,7 +88,7 @@ class BatchResults(CreatedBatch):
         attributes: Attributes = {names.BATCH_COMPLETED: len(read), names.BATCH_FAILED: len(results) - len(read)}
         if _seen.is_first(self.response_id):
             attributes.update(_sums([usage_attributes(message.get("usage")) for message in read]))
-        content = {names.OUTPUT_MESSAGES: [_said(one) for one in results[:MAX_SHOWN]]} if with_content else {}
+        content = {names.OUTPUT_MESSAGES: [_answer_of(one) for one in results[:MAX_SHOWN]]} if with_content else {}
         return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
 
 
@@ -97,7 +97,7 @@ def _sums(usages: list[Attributes]) -> Attributes:
     return {name: sum(usage.get(name) or 0 for usage in usages) for name in counted}
 
 
-def _asked(request: Object) -> Part:
+def _request_of(request: Object) -> Part:
     params = obj(request.get("params"))
     messages = input_messages(objects(params.get("messages")))
     last: Part = messages.pop() if messages else {"role": "user", "parts": []}
@@ -108,7 +108,7 @@ def _asked(request: Object) -> Part:
     return {**asked, "request": more} if more else asked
 
 
-def _said(line: Object) -> Part:
+def _answer_of(line: Object) -> Part:
     result = obj(line.get("result"))
     message = obj(result.get("message"))
     said: list[Any] = block_parts(message.get("content"))

@@ -108,15 +108,15 @@ class _AdoptedTool:
 
     def run(self, call: Callable[[], Any]) -> Any:
         result = call()
-        guarded(self._tell, result)
+        guarded(self._record, result)
         return result
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
         result = await call()
-        guarded(self._tell, result)
+        guarded(self._record, result)
         return result
 
-    def _tell(self, result: Any) -> None:
+    def _record(self, result: Any) -> None:
         if self._span is not None:
             self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(_result(result)))
 

@@ -34,10 +34,10 @@ class AgentRun:
 
     def answered(self, result: Any, reason: str) -> None:
         """Record the result of the run."""
-        self.span.set_attributes(encoded(_told_of(result.messages, reason, self.given)))
+        self.span.set_attributes(encoded(_answer_and_messages(result.messages, reason, self.given)))
 
 
-def _told_of(messages: Sequence[Any], reason: str, task: Any = None) -> Content:
+def _answer_and_messages(messages: Sequence[Any], reason: str, task: Any = None) -> Content:
     """Return the answer, and the messages before it."""
     between = on_the_way(messages, task)
     more = {RESPONSE: {"response": {"messages": between}}} if between else {}
@@ -64,7 +64,7 @@ class AgentRuns:
             return self._native.agent(wrapped, None, args, kwargs)
         # AutoGen leaves the span's block before the awaited result is known.
         tracer = self._native.tracer if run.agent is None else OpenEnded(self._native.tracer)
-        return self._told(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
+        return self._recorded(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
 
     def run(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
         """Wrap a run that is awaited."""
@@ -95,7 +95,7 @@ class AgentRuns:
         span = get_current_span()
         reason = self._endings.of_member(span)
         messages = [*(response.inner_messages or ()), response.chat_message]
-        span.set_attributes(encoded(_told_of(messages, reason)))
+        span.set_attributes(encoded(_answer_and_messages(messages, reason)))
 
     async def _turn(self, wrapped: Callable[..., Any], run: AgentRun, args: Any, kwargs: Any) -> Any:
         _RUN.set(run)
@@ -131,13 +131,13 @@ class AgentRuns:
             guarded(run.answered, result, self._endings.of(run.span))
 
     @contextmanager
-    def _told(self, run: AgentRun, block: SpanBlock) -> Generator[Span]:
+    def _recorded(self, run: AgentRun, block: SpanBlock) -> Generator[Span]:
         with block as span:
             run.span = span
-            guarded(self._tell, run, span)
+            guarded(self._record, run, span)
             yield span
 
-    def _tell(self, run: AgentRun, span: Any) -> None:
+    def _record(self, run: AgentRun, span: Any) -> None:
         if not span.is_recording():
             return
         if self._native.with_content:

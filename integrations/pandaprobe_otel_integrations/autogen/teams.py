@@ -43,7 +43,7 @@ class TeamRuns:
         inner = steps(events, of_team(ending, set_span_in_context(span)))
         try:
             async for event in inner:
-                guarded(self._tell, span, event, ending)
+                guarded(self._record, span, event, ending)
                 yield event
         except BaseException as error:
             guarded(record_raised, span, error, with_content=self._recorder.with_content)
@@ -68,7 +68,7 @@ class TeamRuns:
             attributes |= encoded({names.INPUT_MESSAGES: asked(task)})
         return self._recorder.tracer.start_span(f"invoke_agent {name}", attributes=attributes)
 
-    def _tell(self, span: Span, event: Any, ending: TeamEnding) -> None:
+    def _record(self, span: Span, event: Any, ending: TeamEnding) -> None:
         if type(event).__name__ != "TaskResult":
             return
         if event.stop_reason:

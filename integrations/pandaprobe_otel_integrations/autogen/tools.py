@@ -70,7 +70,7 @@ class ToolCalls:
         if call is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
         _CALL.set(None)  # not for the span of a tool that this tool calls
-        return self._told(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
+        return self._recorded(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
 
     def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
         """Wrap a call that is awaited."""
@@ -84,7 +84,7 @@ class ToolCalls:
         return self._stream(events, ToolCall(tool, _arguments(args, kwargs))) if self._native.is_ours() else events
 
     @contextmanager
-    def _told(self, call: ToolCall, block: SpanBlock) -> Generator[Span]:
+    def _recorded(self, call: ToolCall, block: SpanBlock) -> Generator[Span]:
         with self._native.watched(block) as span:
             guarded(call.opened, span, with_content=self._native.with_content)
             yield span

@@ -84,7 +84,7 @@ class BedrockHooks:
             # A file that is sent is left unread.
             sent = obj(given.get("modelInput")) if operation == _LATER else object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
-            body = {**sent, **more} if given.keys() <= _INVOKED else {**_beside(given), **sent, **more}
+            body = {**sent, **more} if given.keys() <= _INVOKED else {**_rest(given), **sent, **more}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")
         if "guardrailIdentifier" in given:
             place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
@@ -92,7 +92,7 @@ class BedrockHooks:
         return call, call.context(context)
 
 
-def _beside(given: Body) -> Body:
+def _rest(given: Body) -> Body:
     return {name: value for name, value in given.items() if name not in _INVOKED}
 
 

@@ -43,7 +43,7 @@ class Pictures(Unstreamed):
     def request_content(self, body: Body) -> Content:
         """Return the instructions, and pictures by size and hash."""
         tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
-        said = [*_said(body), *(part for name in tasks for part in _task(obj(body[name])))]
+        said = [*_output(body), *(part for name in tasks for part in _task(obj(body[name])))]
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
             **parameters(body, _READ.union(tasks)),
@@ -71,14 +71,14 @@ class Videos(Pictures):
 
 def _task(task: Object) -> list[Part]:
     """Return the task of one of Amazon's models: the text, its other members, and the pictures."""
-    said = _said(task)
+    said = _output(task)
     if not said:
         return [with_rest({"type": "task"}, task, _SAID)]
     said[0] = with_rest(said[0], task, _SAID)
     return said
 
 
-def _said(members: Object) -> list[Part]:
+def _output(members: Object) -> list[Part]:
     texts = [text for name in ("prompt", "text") if (text := string(members.get(name))) is not None]
     found = [parts.text(text) for text in texts]
     weighed = objects(members.get("text_prompts"))

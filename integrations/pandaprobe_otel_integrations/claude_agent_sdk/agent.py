@@ -277,14 +277,14 @@ class Agent:
 def _unsaid(beside: Object, response: Any) -> dict[str, Any]:
     """Return the CLI's data about a result that its text does not contain."""
     said = response if isinstance(response, str) else to_json(response)
-    return {name: value for name, value in rest(beside, _OF_AGENTS).items() if not _is_said(value, said)}
+    return {name: value for name, value in rest(beside, _OF_AGENTS).items() if not _is_given(value, said)}
 
 
-def _is_said(value: Any, said: str) -> bool:
+def _is_given(value: Any, said: str) -> bool:
     if isinstance(value, str):
         return value in said or to_json(value)[1:-1] in said
     if isinstance(value, Mapping):
-        return all(_is_said(each, said) for each in obj(value).values())
+        return all(_is_given(each, said) for each in obj(value).values())
     if isinstance(value, (list, tuple)):
-        return all(_is_said(each, said) for each in items(value))
+        return all(_is_given(each, said) for each in items(value))
     return to_json(value) in said

@@ -77,7 +77,7 @@ class Conversation:
             self._begin(get_current()).ask(content)
 
     @property
-    def is_asked(self) -> bool:
+    def is_replaying(self) -> bool:
         """Return whether the CLI waits for the app's decision."""
         return bool(self._requests)
 
@@ -105,9 +105,9 @@ class Conversation:
         elif kind == "stream_event":
             self._agent_of(message).streams(obj(message.get("event")))
         elif kind == "user":
-            self._heard(message)
+            self._read(message)
         elif kind == "system":
-            self._told(message)
+            self._read_user(message)
         elif kind == "result":
             self._answered(message)
 
@@ -223,7 +223,7 @@ class Conversation:
         agent.pause(result)
         agent.end(cancelled=status in ("killed", "stopped"))
 
-    def _heard(self, message: Object) -> None:
+    def _read(self, message: Object) -> None:
         content = obj(message.get("message")).get("content")
         agent = self._agent_of(message) if message.get("parent_tool_use_id") else self._main
         if agent is None:
@@ -240,7 +240,7 @@ class Conversation:
                     self._sub_agents[tool_id].concludes(result)
                 self._end_sub_agent(tool_id, None, "failed" if block.get("is_error") else "")
 
-    def _told(self, message: Object) -> None:
+    def _read_user(self, message: Object) -> None:
         kind, tool_id = message.get("subtype"), string(message.get("tool_use_id"))
         if kind == "init" and self._main is not None and self._answered_ns is None:
             self._initialized(self._main, message)

@@ -52,7 +52,7 @@ def tap(transport: Any, conversation: Conversation) -> None:
 
 
 def _wrote(conversation: Conversation, data: str) -> None:
-    is_answer = conversation.is_asked and '"control_response"' in data
+    is_answer = conversation.is_replaying and '"control_response"' in data
     if not is_answer and '"user"' not in data:  # the rest are control messages, some of them long
         return
     message = obj(from_json(data))

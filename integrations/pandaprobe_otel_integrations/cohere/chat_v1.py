@@ -58,7 +58,7 @@ class ChatV1:
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return text, calls, finish reason and usage."""
         reason = finish_reason(body.get("finish_reason"))
-        found = _said(body)
+        found = _member_text(body)
         if reason == "stop" and any(part["type"] == "tool_call" for part in found):
             reason = "tool_call"
         attributes: Attributes = {
@@ -116,7 +116,7 @@ def _metered(event: Object) -> Object:
     }
 
 
-def _said(message: Object, member: str = "text") -> list[Part]:
+def _member_text(message: Object, member: str = "text") -> list[Part]:
     text = string(message.get(member))
     found = [parts.text(text)] if text is not None else []
     return found + [
@@ -129,7 +129,7 @@ def _past(message: Object) -> Part:
     role = _ROLES.get((string(message.get("role")) or "user").lower(), "user")
     if role == "tool":
         return {"role": role, "parts": [_tool_result(result) for result in objects(message.get("tool_results"))]}
-    return {"role": role, "parts": _said(message, "message")}
+    return {"role": role, "parts": _member_text(message, "message")}
 
 
 def _tool_result(result: Object) -> Part:

@@ -41,7 +41,7 @@ class Summarize(Unstreamed):
         """Return the text to summarise, and the instructions."""
         how = string(body.get("additional_command"))
         return {
-            names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),
+            names.INPUT_MESSAGES: _message("user", [string(body.get("text"))]),
             names.SYSTEM_INSTRUCTIONS: [parts.text(how)] if how else [],
             **parameters(body, _SUMMARIZED),
         }
@@ -59,7 +59,7 @@ class Classify(Summarize):
     def request_content(self, body: Body) -> Content:
         """Return the texts; examples are among the parameters."""
         return {
-            names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or []),
+            names.INPUT_MESSAGES: _message("user", strings(body.get("inputs")) or []),
             **parameters(body, _CLASSIFIED),
         }
 
@@ -108,12 +108,12 @@ def _answer(body: Body, texts: Sequence[Part | str | None], with_content: bool) 
             names.FINISH_REASONS: [reason] if reason is not None else None,
             **usage_attributes(body.get("meta")),
         },
-        content={names.OUTPUT_MESSAGES: _said("assistant", texts), **beside(body, _ANSWER, COUNTED, "meta")}
+        content={names.OUTPUT_MESSAGES: _message("assistant", texts), **beside(body, _ANSWER, COUNTED, "meta")}
         if with_content
         else {},
     )
 
 
-def _said(role: str, texts: Sequence[Part | str | None]) -> list[Part]:
+def _message(role: str, texts: Sequence[Part | str | None]) -> list[Part]:
     found = [parts.text(text) if isinstance(text, str) else text for text in texts if text]
     return [{"role": role, "parts": found}] if found else []

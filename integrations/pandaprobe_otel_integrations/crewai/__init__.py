@@ -89,7 +89,7 @@ class CrewAIInstrumentor(Integration):
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         result = wrapped(*args, **kwargs)  # which gives the event its position among the others
-        guarded(_tell, self._listener, *args, **kwargs)
+        guarded(_forward, self._listener, *args, **kwargs)
         return result
 
     def _running(
@@ -152,7 +152,7 @@ async def _awaited(
     return result
 
 
-def _tell(listener: EventListener, source: Any, event: Any) -> None:
+def _forward(listener: EventListener, source: Any, event: Any) -> None:
     listener.emitted(source, event)
 
 

@@ -136,7 +136,7 @@ def _assistant(text: Any) -> list[Part]:
     return [{"role": "assistant", "parts": [parts.text(str(text))], "finish_reason": "stop"}] if text else []
 
 
-def _asked_of_crew(crew: Any, event: Any) -> Content:
+def _input_of_crew(crew: Any, event: Any) -> Content:
     """Return the crew's inputs; if there are none, the descriptions of its tasks."""
     inputs = obj(event.inputs)
     if inputs:
@@ -146,7 +146,7 @@ def _asked_of_crew(crew: Any, event: Any) -> Content:
     }
 
 
-def _asked_of_task(task: Any, event: Any) -> Content:
+def _input_of_task(task: Any, event: Any) -> Content:
     """Return the task's text, the settings that affect the answer, and the outputs of earlier tasks."""
     said = rest({name: _setting(getattr(task, name, None) or None) for name in _OF_TASKS}, frozenset())
     return {ours.INPUT: {**said, **({"context": event.context} if event.context else {})}}
@@ -159,7 +159,7 @@ def _setting(value: Any) -> Any:
     return getattr(value, "__qualname__", repr(value)) if callable(value) and not isinstance(value, type) else value
 
 
-def _asked_of_agent(_: Any, event: Any) -> Content:
+def _input_of_agent(_: Any, event: Any) -> Content:
     prompt = getattr(event, "task_prompt", None)
     return {names.INPUT_MESSAGES: conversation(event.messages if prompt is None else prompt)}
 
@@ -167,14 +167,14 @@ def _asked_of_agent(_: Any, event: Any) -> Content:
 _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
     "flow": lambda flow, event: {ours.INPUT: dict(obj(event.inputs))},
     "method": lambda flow, event: {ours.INPUT: dict(obj(event.params))},
-    "crew": _asked_of_crew,
-    "task": _asked_of_task,
-    "agent": _asked_of_agent,
+    "crew": _input_of_crew,
+    "task": _input_of_task,
+    "agent": _input_of_agent,
     "tool": lambda source, event: {names.TOOL_CALL_ARGUMENTS: parts.decoded_arguments(event.tool_args)},
     "mcp": lambda source, event: {names.TOOL_CALL_ARGUMENTS: dict(obj(event.tool_args))},
-    "memory": lambda source, event: _asked_of_memory(event),
+    "memory": lambda source, event: _input_of_memory(event),
     "saving": lambda source, event: {ours.INPUT: _only(event, "value", "metadata")},
-    "remote": lambda source, event: {names.INPUT_MESSAGES: _user(event.task_description), **_beside(event, _OF_REMOTE)},
+    "remote": lambda source, event: {names.INPUT_MESSAGES: _user(event.task_description), **_rest(event, _OF_REMOTE)},
     "guardrail": lambda source, event: {ours.INPUT: {"guardrail": event.guardrail, "retry_count": event.retry_count}},
 }
 
@@ -184,12 +184,12 @@ def _only(event: Any, *members: str) -> dict[str, Any]:
     return rest({name: getattr(event, name, None) for name in members}, frozenset())
 
 
-def _beside(event: Any, members: tuple[str, ...]) -> Content:
+def _rest(event: Any, members: tuple[str, ...]) -> Content:
     found = _only(event, *members)
     return {RESPONSE: {"response": found}} if found else {}
 
 
-def _asked_of_memory(event: Any) -> Content:
+def _input_of_memory(event: Any) -> Content:
     """Return the query. With a score threshold, return the limit and the threshold too."""
     if getattr(event, "score_threshold", None) is None:
         return {names.RETRIEVAL_QUERY: event.query}

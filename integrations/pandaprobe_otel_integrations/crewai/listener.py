@@ -197,7 +197,7 @@ class EventListener:
             step.claim.close()
         step.leave()
         if step.span is not None:
-            guarded(self._tell, step, step.span, ending, event)
+            guarded(self._record, step, step.span, ending, event)
         failed = ending == "failed"
         for child in self.runs.take_below(step, lambda run: run.is_torn_down if failed else run.is_left_behind):
             self._abandon(child, cancelled=True)
@@ -209,21 +209,21 @@ class EventListener:
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 
-    def _tell(self, step: Step, span: Span, ending: Ending, event: Any) -> None:
+    def _record(self, step: Step, span: Span, ending: Ending, event: Any) -> None:
         if ending == "failed":
             self._fail(span, _error_kind(event), event.error)
         elif ending == "paused":
             span.set_attribute(ours.OUTCOME, ours.INTERRUPTED)
             self._write(span, {ours.OUTPUT: {"waits_for_feedback": event.message}})
         elif step.kind == "llm":
-            self._tell_answer(step, span, event)
+            self._record_answer(step, span, event)
         else:
-            self._write(span, _with_beside(descriptions.answered(step.kind, event), step.beside))
+            self._write(span, _with_rest(descriptions.answered(step.kind, event), step.beside))
             failure = getattr(event, "failure", None) or _remote_failure(step.kind, event)
             if failure is not None:  # a tool that reports its failure itself
                 self._fail(span, event.type, getattr(failure, "message", failure))
 
-    def _tell_answer(self, step: Step, span: Span, event: Any) -> None:
+    def _record_answer(self, step: Step, span: Span, event: Any) -> None:
         span.set_attributes(present(model_calls.answer_attributes(event)))
         self._write(span, model_calls.answer_content(event, "".join(step.thoughts)))
         agent = agent_around(step)
@@ -248,7 +248,7 @@ class EventListener:
             span.set_attributes(encoded(content))
 
 
-def _with_beside(content: Content, beside: Mapping[str, Any]) -> Content:
+def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:
     if not beside:
         return content
     return {**content, RESPONSE: {"response": {**beside, **obj(obj(content.get(RESPONSE)).get("response"))}}}

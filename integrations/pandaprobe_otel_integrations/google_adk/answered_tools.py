@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.capture.tool_answers import Form, is_asked
+from pandaprobe_otel.capture.tool_answers import Form, is_replaying
 from pandaprobe_otel_integrations._answered_tools import StandIn, asking, of
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._shape import obj
@@ -25,7 +25,7 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
 
 def _running(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     given = kwargs.get("args")
-    if not is_asked() or not isinstance(given, Mapping):
+    if not is_replaying() or not isinstance(given, Mapping):
         return wrapped(*args, **kwargs)
     said = obj(given)
     function: Callable[..., Any] = getattr(tool, _FUNCTION)

@@ -71,7 +71,7 @@ class SpanHooks:
         guarded(_make_a_step_of, get_current_span())
         request = args[0] if args else kwargs.get("llm_request")
         context = args[1] if len(args) > 1 else kwargs.get("invocation_context")
-        return ModelCallBlock(block, self._tell_agents, request, with_content=guarded(self._says, context) is True)
+        return ModelCallBlock(block, self._record_agents, request, with_content=guarded(self._says, context) is True)
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
         """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
@@ -147,7 +147,7 @@ class SpanHooks:
         if state and self._says(ctx):
             span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
-    def _tell_agents(self, span: Any) -> None:
+    def _record_agents(self, span: Any) -> None:
         """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         attributes: Mapping[str, Any] = span.attributes
         above = self._above(span)
@@ -177,7 +177,7 @@ class ModelCallBlock:
         with_content: bool,
     ) -> None:
         self._block = block
-        self._tell = tell
+        self._record = tell
         self._request = request
         self._with_content = with_content
         self._span: Any = None
@@ -186,10 +186,10 @@ class ModelCallBlock:
         entered = await self._block.__aenter__()
         self._span = getattr(entered, "span", None)
         if self._span is not None and self._span.is_recording():
-            guarded(self._tell_parameters)
+            guarded(self._record_parameters)
         return entered
 
-    def _tell_parameters(self) -> None:
+    def _record_parameters(self) -> None:
         self._span.set_attributes(present(model_calls.request_attributes(self._request)))
         if self._with_content:
             self._span.set_attributes(encoded(model_calls.request_content(self._request)))
@@ -201,7 +201,7 @@ class ModelCallBlock:
             return await self._block.__aexit__(kind, error, trace)
         finally:
             if self._span is not None and getattr(self._span, "attributes", None):
-                guarded(self._tell, self._span)
+                guarded(self._record, self._span)
 
 
 def _make_a_step_of(around: Any) -> None:

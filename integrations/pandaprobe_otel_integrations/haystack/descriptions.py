@@ -91,11 +91,11 @@ def _model_content(tags: Tags) -> Content:
         names.TOOL_DEFINITIONS: [_definition(one) for one in _tools(asked.get("tools"))],
         names.OUTPUT_MESSAGES: output_messages(choices),
         **parameters(obj(asked.get("generation_kwargs")), _READ),
-        **_beside(metas),
+        **_rest(metas),
     }
 
 
-def _beside(metas: list[Mapping[str, Any]]) -> Content:
+def _rest(metas: list[Mapping[str, Any]]) -> Content:
     """Return values that accompany the answers, such as log probabilities."""
     found: dict[str, Any] = {}
     for meta in metas:

@@ -76,7 +76,7 @@ def message_parts(message: Any) -> list[Part]:
         call_id = string(getattr(message, "tool_call_id", None))
         return [{**parts.tool_response(id=call_id, response=response), **_outcome(message)}]
     found = [part for block in _blocks(message.content) if (part := _part(block)) is not None]
-    if thought := _thought_beside(message):
+    if thought := _separate_thought(message):
         found.insert(0, parts.reasoning(thought))
     known = {part.get("id") for part in found if part["type"] == "tool_call"}
     found.extend(
@@ -93,7 +93,7 @@ def chat_message(message: Any) -> dict[str, Any]:
     found |= beside(message)
     if found["role"] == "tool":
         found |= _outcome(message, plain(getattr(message, "artifact", None)))
-    if thought := _thought_beside(message):
+    if thought := _separate_thought(message):
         found["reasoning_content"] = thought
     if call_id := string(getattr(message, "tool_call_id", None)):
         found["tool_call_id"] = call_id
@@ -179,7 +179,7 @@ def _text(value: Any) -> str:
     return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
-def _thought_beside(message: Any) -> str | None:
+def _separate_thought(message: Any) -> str | None:
     """Return the reasoning that DeepSeek's package and others put beside a message."""
     more = getattr(message, "additional_kwargs", None)
     return string(obj(more).get("reasoning_content")) if more else None

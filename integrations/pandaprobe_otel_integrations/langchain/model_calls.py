@@ -85,7 +85,7 @@ def answer_attributes(result: Any) -> dict[str, Any]:
 def answer_content(result: Any) -> Content:
     """Return the messages of an `LLMResult`, or its texts, and the data of the provider's package beside them."""
     messages: list[Part] = []
-    more: dict[str, Any] = _beside(obj(getattr(result, "llm_output", None)))
+    more: dict[str, Any] = _rest(obj(getattr(result, "llm_output", None)))
     for generation in _generations(result):
         message = _message(generation)
         text = getattr(generation, "text", "")
@@ -94,11 +94,11 @@ def answer_content(result: Any) -> Content:
         said = {"role": "assistant", "parts": found, "finish_reason": reason}
         messages.append(said if message is None else {**beside(message), **said})
         for bag in (getattr(generation, "generation_info", None), getattr(message, "response_metadata", None)):
-            more.update(_beside(obj(bag)))
+            more.update(_rest(obj(bag)))
     return {names.OUTPUT_MESSAGES: messages, **({RESPONSE: {"response": more}} if more else {})}
 
 
-def _beside(said: Object) -> dict[str, Any]:
+def _rest(said: Object) -> dict[str, Any]:
     found = rest(said, _ANSWERED)
     if counted := uncounted(said.get("token_usage") or said.get("usage"), _COUNTED):
         found["usage"] = counted

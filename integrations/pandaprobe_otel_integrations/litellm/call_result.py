@@ -97,10 +97,10 @@ class ObservedStream:
         self.items.end(how, error)
 
     def _end(self, record: BodyRecord) -> None:
-        guarded(self._tell, record)
+        guarded(self._record, record)
         self._call.end(record.times_ns[-1] if record.times_ns else None)
 
-    def _tell(self, record: BodyRecord) -> None:
+    def _record(self, record: BodyRecord) -> None:
         if record.error is not None and not isinstance(record.error, GeneratorExit):
             self._call.raised(record.error)
         if not self._call.span.is_recording():

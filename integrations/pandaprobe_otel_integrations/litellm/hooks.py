@@ -84,7 +84,7 @@ class StreamHooks:
         try:
             chunk = wrapped(*args, **kwargs)
         except BaseException as error:
-            _tell_end(observed, stream, error)
+            _record_end(observed, stream, error)
             raise
         finally:
             observed.leave(token)
@@ -100,7 +100,7 @@ class StreamHooks:
         try:
             chunk = await wrapped(*args, **kwargs)
         except BaseException as error:
-            _tell_end(observed, stream, error)
+            _record_end(observed, stream, error)
             raise
         finally:
             observed.leave(token)
@@ -118,7 +118,7 @@ class StreamHooks:
         return wrapped(*args, **kwargs)
 
 
-def _tell_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:
+def _record_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         observed.ended(stream, "read")
     else:

@@ -47,12 +47,12 @@ def beginning(
         name, told = owner, {ours.INPUT: guarded(fields_of, arguments["start_event"])}
     elif kind == "RETRIEVER" and "nodes" in arguments:
         found = [document(each) for each in items(arguments["nodes"])]
-        name, told = owner, {ours.INPUT: {"query": _asked(arguments), "documents": found}}
+        name, told = owner, {ours.INPUT: {"query": _question(arguments), "documents": found}}
     elif kind == "RETRIEVER":
-        name, told = owner, {names.RETRIEVAL_QUERY: _asked(arguments)}
+        name, told = owner, {names.RETRIEVAL_QUERY: _question(arguments)}
         attributes[names.RETRIEVAL_TOP_K] = integer(getattr(instance, "similarity_top_k", None))
     else:
-        name, told = owner, {ours.INPUT: _asked(arguments)}
+        name, told = owner, {ours.INPUT: _question(arguments)}
     return name, attributes | (encoded(told) if with_content else {})
 
 
@@ -92,7 +92,7 @@ def step_beginning(method: str, event: Any, parent: Run | None, *, with_content:
     return method, attributes | (encoded({ours.INPUT: guarded(fields_of, event)}) if with_content else {})
 
 
-def _asked(arguments: Mapping[str, Any]) -> Any:
+def _question(arguments: Mapping[str, Any]) -> Any:
     """Return the question among the arguments: a text, or a bundle with one."""
     first = next((arguments[name] for name in _QUESTIONS if arguments.get(name) is not None), None)
     return getattr(first, "query_str", None) or (str(first) if first is not None else None)

@@ -30,10 +30,10 @@ from .kinds import is_team, kind_of
 from .messages import (
     answer_attributes,
     answer_of,
-    beside_answer,
     messages_of,
     parameters_of,
     request_attributes,
+    rest_of_answer,
     tool_definitions,
 )
 from .values import event_in
@@ -116,11 +116,11 @@ class RunHandler:
         if run is None:
             return
         if run.claim is not None:
-            guarded(self._tell_model_call, run, event, type(event).__name__)
+            guarded(self._record_model_call, run, event, type(event).__name__)
         elif type(event).__name__ == "SpanCancelledEvent":
             for each in (run, run.turn if isinstance(run, TeamRun) else None):
                 if each is not None:
-                    guarded(self._tell_raised, each, None)
+                    guarded(self._record_error, each, None)
 
     async def ahandle(self, event: Any, **_: Any) -> None:
         """Record an event about a call, for a dispatcher that awaits."""
@@ -197,7 +197,7 @@ class RunHandler:
         if isinstance(run, TeamRun) and run.turn is not None:
             turn, run.turn = run.turn, None
             if error is not None:
-                guarded(self._tell_raised, turn, error)
+                guarded(self._record_error, turn, error)
             self.end(turn, None)
 
     def _is_inside(self, name: str, parent: Run | None) -> bool:
@@ -238,17 +238,17 @@ class RunHandler:
 
     # -- model calls --------------------------------------------------------------------------------------------------
 
-    def _tell_model_call(self, run: Run, event: Any, kind: str) -> None:
+    def _record_model_call(self, run: Run, event: Any, kind: str) -> None:
         if kind.endswith("InProgressEvent"):
             self._answers(run)
         elif kind in ("LLMChatStartEvent", "LLMCompletionStartEvent"):
-            self._tell_request(run, event)
+            self._record_request(run, event)
         elif kind in ("LLMChatEndEvent", "LLMCompletionEndEvent"):
-            self._tell_answer(run, event.response)
+            self._record_answer(run, event.response)
             if run.run_id in self._streams:
                 self.end(run, None)
         elif kind == "ExceptionEvent":
-            self._tell_raised(run, event.exception)
+            self._record_error(run, event.exception)
             if run.run_id in self._streams:
                 self.end(run, None)
 
@@ -259,7 +259,7 @@ class RunHandler:
             run.answers = True
             run.span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: time_ns()})
 
-    def _tell_request(self, run: Run, event: Any) -> None:
+    def _record_request(self, run: Run, event: Any) -> None:
         recorder = self._recorder()
         if run.span is None or recorder is None:
             return
@@ -280,7 +280,7 @@ class RunHandler:
                 agent.answers = True
                 agent.span.set_attributes(said)
 
-    def _tell_answer(self, run: Run, response: Any) -> None:
+    def _record_answer(self, run: Run, response: Any) -> None:
         recorder = self._recorder()
         if run.span is None or recorder is None:
             return
@@ -288,7 +288,7 @@ class RunHandler:
         if not recorder.with_content:
             return
         said = encoded({names.OUTPUT_MESSAGES: answer_of(response)})
-        run.span.set_attributes(encoded(beside_answer(response)))
+        run.span.set_attributes(encoded(rest_of_answer(response)))
         for each in (run, *_agents_above(run)):
             if each.span is not None:
                 each.span.set_attributes(said)
@@ -314,7 +314,7 @@ class RunHandler:
 
     def break_off(self, run: Run, error: BaseException | None) -> None:
         """End the run with this exception."""
-        guarded(self._tell_raised, run, error)
+        guarded(self._record_error, run, error)
         self._end_turn(run, error)
         self.end(run, None)
 
@@ -330,14 +330,14 @@ class RunHandler:
         guarded(run.leave_body)
         if run.span is not None:
             if result is not None:
-                guarded(self._tell_result, run, run.span, result)
+                guarded(self._record_result, run, run.span, result)
             elif run.is_agent and run.stopped is not None:
                 # An app that leaves a run, possibly to resume it later, cancels it. The dispatcher hides the
                 # cancellation.
                 run.span.set_attribute(ours.OUTCOME, run.stopped)
             guarded(run.span.end)
 
-    def _tell_result(self, run: Run, span: Span, result: Any) -> None:
+    def _record_result(self, run: Run, span: Span, result: Any) -> None:
         recorder = self._recorder()
         if recorder is None or not recorder.with_content:
             return
@@ -345,7 +345,7 @@ class RunHandler:
         if run.name.startswith("TOOL") and getattr(result, "is_error", False):
             fail(span, "tool_error", str(getattr(result, "content", result)))
 
-    def _tell_raised(self, run: Run, error: BaseException | None) -> None:
+    def _record_error(self, run: Run, error: BaseException | None) -> None:
         if run.span is None:
             return
         outcome = outcome_of(error) if error is not None else ours.CANCELLED

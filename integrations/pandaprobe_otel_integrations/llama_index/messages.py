@@ -50,7 +50,7 @@ def answer_of(response: Any) -> list[Part]:
     return [{**found, "finish_reason": _reason(response) or ("tool_call" if calls else "stop")}]
 
 
-def beside_answer(response: Any) -> Content:
+def rest_of_answer(response: Any) -> Content:
     """Return values of the provider and its package beside the answer."""
     raw = obj(getattr(response, "raw", None))
     found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}

@@ -13,11 +13,11 @@ async def answered_call(
     wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Run `ClientSession.call_tool`, or answer it from a recording, if one is open and wants this tool."""
-    name, arguments = _asked(*args, **kwargs)
+    name, arguments = _call(*args, **kwargs)
     return await tool_answers.call_async(name, arguments, lambda: wrapped(*args, **kwargs), _FORM)
 
 
-def _asked(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> tuple[str, Any]:
+def _call(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> tuple[str, Any]:
     return name, lambda: dict(arguments or {})
 
 

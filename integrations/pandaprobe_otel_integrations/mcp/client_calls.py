@@ -46,10 +46,10 @@ async def recorded_call(
     attach(inside)
     try:
         result = await answered_call(wrapped, args, kwargs)
-        guarded(_tell, recorder, span, result)
+        guarded(_record, recorder, span, result)
         return result
     except BaseException as error:
-        guarded(_tell_raised, recorder, span, error)
+        guarded(_record_error, recorder, span, error)
         raise
     finally:
         if get_current() is inside:
@@ -105,7 +105,7 @@ def _attributes(span: Span) -> Object:
     return obj(getattr(span, "attributes", None))
 
 
-def _tell(recorder: Recorder, span: Span, result: Any) -> None:
+def _record(recorder: Recorder, span: Span, result: Any) -> None:
     given, is_error = tool_result(result)
     if recorder.with_content:
         name = ours.OUTPUT if ours.KIND in _attributes(span) else names.TOOL_CALL_RESULT
@@ -117,7 +117,7 @@ def _tell(recorder: Recorder, span: Span, result: Any) -> None:
         span.set_status(Status(StatusCode.ERROR, text))
 
 
-def _tell_raised(recorder: Recorder, span: Span, error: BaseException) -> None:
+def _record_error(recorder: Recorder, span: Span, error: BaseException) -> None:
     if not isinstance(error, Exception):
         span.set_attribute(ours.OUTCOME, ours.CANCELLED)
         return

@@ -27,7 +27,7 @@ def noting(call_next: CallNext) -> CallNext:
     async def noted(request: Any) -> Any:
         span = get_current_span()
         method, params = str(request.method), obj(request.params)
-        guarded(_note_asked, span, method, params)
+        guarded(_note_request, span, method, params)
         result = await call_next(request)
         guarded(_note_answered, span, method, result)
         return result
@@ -35,7 +35,7 @@ def noting(call_next: CallNext) -> CallNext:
     return noted
 
 
-def _note_asked(span: Span, method: str, params: Object) -> None:
+def _note_request(span: Span, method: str, params: Object) -> None:
     if method == TOOLS_CALL:
         span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: params.get("arguments")}))
         span.set_attribute(names.TOOL_TYPE, "extension")

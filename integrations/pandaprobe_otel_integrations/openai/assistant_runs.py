@@ -105,7 +105,7 @@ class Runs:
         if names.INPUT_TOKENS in usage:
             _seen.is_first(string(body.get("id")))  # a later fetch must not count them again
         said = [*objects(body.get("said")), *_calls(body)]
-        message = {"role": "assistant", "parts": said, "finish_reason": _told(reason)}
+        message = {"role": "assistant", "parts": said, "finish_reason": _reason_of(reason)}
         return Answer(
             attributes={
                 **_state(body),
@@ -126,7 +126,7 @@ class Runs:
         read = [obj(event.data) for event in events.items]
         run = next((one for one in reversed(read) if one.get("object") == "thread.run"), obj(None))
         error = next((obj(event.data) for event in events.items if event.name == "error"), obj(None))
-        return {**run, "said": _said(read), "error": error.get("error") or error or None}
+        return {**run, "said": _texts(read), "error": error.get("error") or error or None}
 
     def is_output(self, event: Event) -> bool:
         """Return whether the event is the first piece of a message or of a call."""
@@ -172,11 +172,11 @@ def _calls(run: Object) -> list[Part]:
     ]
 
 
-def _told(reason: str | None) -> str:
+def _reason_of(reason: str | None) -> str:
     return "tool_call" if reason == "tool_calls" else reason or UNFINISHED
 
 
-def _said(read: Iterable[Object]) -> list[Part]:
+def _texts(read: Iterable[Object]) -> list[Part]:
     """Return the text of each message: complete with citations if the stream has it, otherwise the text so far."""
     texts: dict[Any, str] = {}
     cited: dict[Any, list[Any]] = {}

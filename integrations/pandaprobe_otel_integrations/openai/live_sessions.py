@@ -73,7 +73,7 @@ class LiveSession:
                 return
             asked = {**obj(self._setup.get("responses")), "model": response.get("model"), "stream": True}
             self._tasks[task] = self._turn()
-            self._tasks[task].begin(_RESPONSES, {**asked, "input": self._take_heard()})
+            self._tasks[task].begin(_RESPONSES, {**asked, "input": self._take_transcript()})
         turn = self._tasks.get(task)
         if turn is None:
             return
@@ -85,10 +85,10 @@ class LiveSession:
     def _decide(self, decision: Object) -> None:
         asked = {**obj(self._setup.get("decisions")), "model": decision.get("model")}
         turn = self._turn()
-        turn.begin(_DECISIONS, {**asked, "input": self._take_heard()})
+        turn.begin(_DECISIONS, {**asked, "input": self._take_transcript()})
         turn.keep(to_json(decision).encode())
         turn.end("terminal")
 
-    def _take_heard(self) -> str | None:
+    def _take_transcript(self) -> str | None:
         heard, self._heard = self._heard, ""
         return heard or None

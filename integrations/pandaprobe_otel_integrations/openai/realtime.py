@@ -58,7 +58,7 @@ class RealtimeTurn(Responses):
         transcripts = obj(body.get("transcripts"))
         if not with_content or not transcripts:
             return answer
-        question = input_messages([_heard(item, transcripts) for item in self.said])
+        question = input_messages([_transcribed(item, transcripts) for item in self.said])
         return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
     def merged(self, events: Events) -> Body:
@@ -146,7 +146,7 @@ class RealtimeSession:
         del self._said[:-_MAX_SAID]
 
 
-def _heard(item: Object, transcripts: Object) -> Object:
+def _transcribed(item: Object, transcripts: Object) -> Object:
     text = string(transcripts.get(string(item.get("id")) or ""))
     return item if text is None else {**item, "content": [{"type": "input_text", "text": text}]}
 

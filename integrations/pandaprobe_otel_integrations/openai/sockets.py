@@ -94,7 +94,9 @@ class SocketHooks:
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
         make = getattr(connection, "_make_ws", None)
         if make is not None:  # the app requests a replacement of a lost connection
-            connection._make_ws = _heard_async(make, hear) if inspect.iscoroutinefunction(make) else _heard(make, hear)  # pyright: ignore[reportPrivateUsage]
+            connection._make_ws = (
+                _hearing_async(make, hear) if inspect.iscoroutinefunction(make) else _hearing(make, hear)
+            )  # pyright: ignore[reportPrivateUsage]
 
 
 class _OneAtATime:
@@ -173,7 +175,7 @@ def _private(manager: Any, name: str) -> Any:
     return next((value for value in found if value is not None), None)
 
 
-def _heard(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
+def _hearing(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
     def again(*args: Any, **kwargs: Any) -> Any:
         socket = make(*args, **kwargs)
         guarded(hear, socket)
@@ -182,7 +184,7 @@ def _heard(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[...
     return again
 
 
-def _heard_async(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
+def _hearing_async(make: Callable[..., Any], hear: Callable[[Any], Any]) -> Callable[..., Any]:
     async def again(*args: Any, **kwargs: Any) -> Any:
         socket = await make(*args, **kwargs)
         guarded(hear, socket)

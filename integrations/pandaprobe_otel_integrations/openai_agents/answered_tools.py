@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.capture.tool_answers import Form, is_asked
+from pandaprobe_otel.capture.tool_answers import Form, is_replaying
 from pandaprobe_otel_integrations._answered_tools import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
@@ -28,7 +28,7 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
 
 def _invoking(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tool = kwargs.get("function_tool")
-    if tool is None or not is_asked():
+    if tool is None or not is_replaying():
         return wrapped(*args, **kwargs)
     given = read_json(kwargs.get("arguments"))
     function = getattr(tool, _FUNCTION)

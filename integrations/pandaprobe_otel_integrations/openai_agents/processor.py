@@ -74,7 +74,7 @@ class RunProcessor:
         run = self._runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)
-            guarded(_tell_waiting, run)
+            guarded(_mark_waiting, run)
             self._end(run)
 
     def on_span_start(self, span: Any) -> None:
@@ -90,8 +90,8 @@ class RunProcessor:
         guarded(run.release_model_call)
         guarded(run.leave_body)
         if run.span is not None:
-            guarded(self._tell, run, run.span, span, request)
-            guarded(_tell_waiting, run)
+            guarded(self._record, run, run.span, span, request)
+            guarded(_mark_waiting, run)
             guarded(run.span.end)
 
     def shutdown(self, timeout: float | None = None) -> None:
@@ -184,7 +184,7 @@ class RunProcessor:
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
-    def _tell(self, run: Run, span: Span, told: Any, request: ModelRequest | None) -> None:
+    def _record(self, run: Run, span: Span, told: Any, request: ModelRequest | None) -> None:
         recorder = self._recorder()
         with_content = recorder is not None and recorder.with_content
         data, kind = told.span_data, str(told.span_data.type)
@@ -194,7 +194,7 @@ class RunProcessor:
             if model:
                 span.update_name(f"chat {model}")
             span.set_attributes(attributes)
-            self._tell_agents(run, attributes)
+            self._record_agents(run, attributes)
         else:
             span.set_attributes(present(_ending(kind, data, with_content)))
         error = obj(told.error)
@@ -208,7 +208,7 @@ class RunProcessor:
             # It waits for an approval, unless a model call follows: then the tool has returned None.
             run.stopped = ours.INTERRUPTED
 
-    def _tell_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
+    def _record_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         above = run.parent
         while above is not None and above.is_agent:
@@ -254,7 +254,7 @@ def _set_stopped(run: Run | None, outcome: str | None) -> None:
         run = run.parent if run.span is None else None
 
 
-def _tell_waiting(run: Run) -> None:
+def _mark_waiting(run: Run) -> None:
     """Mark a run that ends while it waits, and the runs around it."""
     if run.stopped is not None and run.span is not None:
         run.span.set_attribute(ours.OUTCOME, run.stopped)

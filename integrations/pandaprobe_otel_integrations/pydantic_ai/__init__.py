@@ -60,14 +60,14 @@ class PydanticAIInstrumentor(Integration):
             kind: Any = getattr(module, name)
             if kind.__dict__[_DEFAULT] is False:
                 yield replace(kind, _DEFAULT, settings)
-        yield from self._hook_beside()
+        yield from self._hook_rest()
         models: Any = import_module("pydantic_ai.models")
         instrumented: Any = import_module("pydantic_ai.models.instrumented").InstrumentationSettings
         yield patch(instrumented, _ANSWER, self._answered)
         if _FIRST_CHUNK in vars(models.StreamedResponse):  # since 2.6
             yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
 
-    def _hook_beside(self) -> Iterable[Undoable]:
+    def _hook_rest(self) -> Iterable[Undoable]:
         """Yield hooks for parameters and messages that the spans leave out.
 
         Older versions have them in other places.
@@ -106,14 +106,14 @@ class PydanticAIInstrumentor(Integration):
         """Wrap the method that returns the time until the first chunk, which is called inside the span."""
         waited_s = wrapped(*args, **kwargs)
         if self._open and waited_s is not None:
-            guarded(_tell_first_chunk, waited_s)
+            guarded(_record_first_chunk, waited_s)
         return waited_s
 
     def _answered(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the method that describes an answer in its span."""
         answer = args[1] if len(args) > 1 else kwargs.get("response")
         if self._open and getattr(answer, "state", None) in _LEFT:
-            guarded(_tell_left, args)
+            guarded(_mark_left, args)
         return wrapped(*args, **kwargs)
 
     def _settings(self) -> Any:
@@ -126,13 +126,13 @@ class PydanticAIInstrumentor(Integration):
         )
 
 
-def _tell_first_chunk(waited_s: float) -> None:
+def _record_first_chunk(waited_s: float) -> None:
     span: Any = get_current_span()
     if scope_of(span) == _SCOPE and span.is_recording() and span.attributes.get(OPERATION_NAME) == "chat":
         span.set_attribute(names.TIME_TO_FIRST_CHUNK, waited_s)
 
 
-def _tell_left(arguments: Sequence[Any]) -> None:
+def _mark_left(arguments: Sequence[Any]) -> None:
     """Mark the span among the arguments of the method, whose place differs between versions."""
     for span in arguments:
         if scope_of(span) == _SCOPE and span.is_recording():

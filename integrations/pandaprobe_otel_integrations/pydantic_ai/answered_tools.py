@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel.capture.tool_answers import Form, call_async, is_asked
+from pandaprobe_otel.capture.tool_answers import Form, call_async, is_replaying
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
 TOOLS: Final = "pydantic_ai.toolsets.function"
@@ -22,13 +22,13 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _calling(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not is_asked():
+    if not is_replaying():
         return wrapped(*args, **kwargs)
-    name, given, call_id = _asked(*args, **kwargs)
+    name, given, call_id = _call(*args, **kwargs)
     return call_async(name, lambda: given, lambda: wrapped(*args, **kwargs), _FORM, call_id=call_id)
 
 
-def _asked(
+def _call(
     name: str, tool_args: Mapping[str, Any], ctx: Any = None, *_: Any, **__: Any
 ) -> tuple[str, Mapping[str, Any], str | None]:
     return name, tool_args, getattr(ctx, "tool_call_id", None)

@@ -43,7 +43,7 @@ class Beside:
     def prompt(self, wrapped: Callable[..., Any], part: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the parts of a question."""
         found: list[Any] = wrapped(*args, **kwargs)
-        return (guarded(_with_beside, part.content, found) or found) if self._is_on() else found
+        return (guarded(_with_rest, part.content, found) or found) if self._is_on() else found
 
     def binary_part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         """Wrap the function that describes binary content in a message. The span has only the content's media type."""
@@ -78,12 +78,12 @@ def _digest(data: bytes) -> dict[str, Any]:
     return {name: found[name] for name in ("bytes", "sha256")}
 
 
-def _with_beside(content: Any, found: list[Any]) -> list[Any]:
+def _with_rest(content: Any, found: list[Any]) -> list[Any]:
     given = [each for each in items(content) if type(each).__name__ != _NOT_SENT]
     if len(given) != len(found):
         return found
-    return [{**_beside(each), **obj(part)} for each, part in zip(given, found, strict=True)]
+    return [{**_rest(each), **obj(part)} for each, part in zip(given, found, strict=True)]
 
 
-def _beside(given: Any) -> dict[str, Any]:
+def _rest(given: Any) -> dict[str, Any]:
     return rest({name: getattr(given, name, None) for name in ("metadata", "vendor_metadata")}, frozenset())

@@ -74,14 +74,14 @@ class FunctionScope(SpanScope):
     def returned(self, value: Any, /) -> None:
         """Record the end of the function. If it yields, the value is None."""
         if self.recorder.with_content:
-            guarded(self._tell, value)
+            guarded(self._record, value)
         guarded(self.span.end)
 
     def _read(self, item: Any) -> None:
         pieces = items(item) if isinstance(item, list) else [item]  # a prompt yields one for each requested answer
         self._pieces.extend(map(str, pieces))
 
-    def _tell(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         told = "".join(self._pieces) if value is None else _plain(value)
         self.span.set_attributes(encoded({self._result: told}))
 
@@ -89,21 +89,21 @@ class FunctionScope(SpanScope):
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments for the function's parameters, and the kernel's other arguments."""
     known = {parameter.name for parameter in function.parameters}
-    taken = {name: _told(value) for name, value in given.items() if name in known}
-    return taken, {name: _told(value) for name, value in given.items() if name not in known}
+    taken = {name: _described(value) for name, value in given.items() if name in known}
+    return taken, {name: _described(value) for name, value in given.items() if name not in known}
 
 
 def _plain(result: Any) -> Any:
     """Return the result of a function. For a prompt, return all requested answers, whose text is the result's text."""
-    return str(result) if result.function.is_prompt else _told(result.value)
+    return str(result) if result.function.is_prompt else _described(result.value)
 
 
-def _told(value: Any) -> Any:
+def _described(value: Any) -> Any:
     """Return the app's models and data classes by their fields, the library's own objects as text."""
     if type(value) in _PLAIN or value is None:
         return value
     if type(value).__module__.partition(".")[0] == "semantic_kernel":
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _told(getattr(value, each.name, None)) for each in fields(value)}
+        return {each.name: _described(getattr(value, each.name, None)) for each in fields(value)}
     return dict(obj(value)) or str(value)

@@ -29,7 +29,7 @@ def begin_run(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any])
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     asked = args[1] if len(args) > 1 else kwargs.get("messages")
     if recorder.with_content and asked:
-        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked)})))
+        guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _task(asked)})))
     return RunScope(recorder, span, thread)
 
 
@@ -49,12 +49,12 @@ class RunScope(SpanScope):
         """Record the agent's answer: this value, or the yielded pieces."""
         if value is not None:
             guarded(self._read, value)
-        guarded(self._tell)
+        guarded(self._record)
         guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
         """Record that the run has failed, or that the app stops reading."""
-        guarded(self._tell)
+        guarded(self._record)
         super().raised(error)
 
     def _read(self, item: Any) -> None:
@@ -62,7 +62,7 @@ class RunScope(SpanScope):
         if self.recorder.with_content:
             self._said.append(str(item.message))
 
-    def _tell(self) -> None:
+    def _record(self) -> None:
         conversation = _id_of(self._thread)
         if conversation is not None:
             self.span.set_attribute(names.CONVERSATION_ID, conversation)
@@ -77,7 +77,7 @@ def _id_of(thread: Any) -> str | None:
     return None if thread is None or getattr(thread, "_is_deleted", False) else string(thread.id)
 
 
-def _asked(given: Any) -> list[dict[str, Any]]:
+def _task(given: Any) -> list[dict[str, Any]]:
     """Return the task: a text, a message, or several of them."""
     return [_message(each) for each in (items(given) or [given])]
 

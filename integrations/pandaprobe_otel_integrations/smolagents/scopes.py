@@ -30,13 +30,13 @@ class _Scope(SpanScope):
 
     def returned(self, value: Any, /) -> None:
         """Record the end of the call, with this value or, for a stream, after its last item."""
-        guarded(self._tell, value)
+        guarded(self._record, value)
         guarded(self.span.end)
 
-    def _tell(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         raise NotImplementedError
 
-    def _tell_raised(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         record_ended(self.span, error, with_content=self.recorder.with_content)
 
 
@@ -52,30 +52,30 @@ class AgentScope(_Scope):
         """Record a step."""
         self._is_read = True
         if type(item).__name__ == _FINAL:
-            guarded(self._tell_answer, item.output)
+            guarded(self._record_answer, item.output)
 
-    def _tell(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         if not self._is_read:  # otherwise, the last step contains it
-            self._tell_answer(getattr(value, "output", value))
+            self._record_answer(getattr(value, "output", value))
 
-    def _tell_answer(self, output: Any) -> None:
+    def _record_answer(self, output: Any) -> None:
         if self.recorder.with_content:
             parts = [{"type": "text", "content": output if isinstance(output, str) else str(output)}]
             message = {"role": "assistant", "parts": parts, "finish_reason": "stop"}
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
 
-    def _tell_raised(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         interrupted = type(error).__name__ == "AgentError" and getattr(self._agent, "interrupt_switch", False)
         if interrupted or str(error) == _DROPPED:
             self.span.set_attribute(ours.OUTCOME, ours.CANCELLED if interrupted else ours.PARTIAL)
         else:
-            super()._tell_raised(error)
+            super()._record_error(error)
 
 
 class ToolScope(_Scope):
     """A tool call."""
 
-    def _tell(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         if self.recorder.with_content:
             told: Any = value if type(value) in _PLAIN else str(value)
             self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: told}))
@@ -94,22 +94,22 @@ class ModelScope(_Scope):
             guarded(self.span.set_attribute, names.STREAM, True)
         self._pieces.append(item)
 
-    def _tell(self, value: Any) -> None:
+    def _record(self, value: Any) -> None:
         if not self._pieces:
-            self._tell_message(value)
+            self._record_message(value)
         else:
-            self._tell_pieces()
+            self._record_pieces()
 
-    def _tell_raised(self, error: BaseException) -> None:
+    def _record_error(self, error: BaseException) -> None:
         if self._pieces:
-            guarded(self._tell_pieces)
-        super()._tell_raised(error)
+            guarded(self._record_pieces)
+        super()._record_error(error)
 
-    def _tell_pieces(self) -> None:
+    def _record_pieces(self) -> None:
         models: Any = import_module("smolagents.models")  # loaded: its generator was read
-        self._tell_message(models.agglomerate_stream_deltas(self._pieces))
+        self._record_message(models.agglomerate_stream_deltas(self._pieces))
 
-    def _tell_message(self, message: Any) -> None:
+    def _record_message(self, message: Any) -> None:
         self.span.set_attributes(usage_of(message))
         if self.recorder.with_content:
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: answer_of(message)}))

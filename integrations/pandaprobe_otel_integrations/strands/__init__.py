@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
 from .conversations import Conversations
-from .endings import tell_cancellation, tell_how_agent_ends, tell_how_tool_ends, tell_interrupt
+from .endings import record_cancellation, record_end_of_agent, record_end_of_tool, record_interrupt
 from .runs import OpenRuns, without_bytes
 from .tracer import TracerChange
 
@@ -68,7 +68,7 @@ class StrandsInstrumentor(Integration):
         yield patch(module.Tracer, "__init__", made)
         yield patch(module.Tracer, "start_model_invoke_span", self._model_called)
         yield patch(module.Tracer, "end_agent_span", self._before(self._agent_ends))
-        yield patch(module.Tracer, "end_tool_call_span", self._before(tell_how_tool_ends))
+        yield patch(module.Tracer, "end_tool_call_span", self._before(record_end_of_tool))
         if hasattr(module.Tracer, "end_span_with_cancellation"):
             yield patch(module.Tracer, "end_span_with_cancellation", self._before(self._agent_is_cancelled))
         yield patch(module, "serialize", self._serializing)
@@ -83,11 +83,11 @@ class StrandsInstrumentor(Integration):
         return span
 
     def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
-        tell_how_agent_ends(span, response, error, **more)
+        record_end_of_agent(span, response, error, **more)
         self._runs.ends(span, None if error is None else outcome_of(error))
 
     def _agent_is_cancelled(self, span: Any, cancellation: BaseException) -> None:
-        tell_cancellation(span, cancellation)
+        record_cancellation(span, cancellation)
         self._runs.ends(span, outcome_of(cancellation))
 
     def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
@@ -113,5 +113,5 @@ class StrandsInstrumentor(Integration):
             return wrapped(*args, **kwargs)
         except Exception as error:
             if self._open and outcome_of(error) is not None:
-                guarded(tell_interrupt)
+                guarded(record_interrupt)
             raise

@@ -13,28 +13,28 @@ from pandaprobe_otel.mapping.outcomes import outcome_of
 _STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
 
 
-def tell_how_agent_ends(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
+def record_end_of_agent(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
     """Record the end of an agent's run from the reason in its result."""
-    _tell(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
+    _set_outcome(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
 
 
-def tell_cancellation(span: Any, cancellation: BaseException) -> None:
+def record_cancellation(span: Any, cancellation: BaseException) -> None:
     """Record that a run was cancelled, or that the app has left its stream."""
-    _tell(span, outcome_of(cancellation))
+    _set_outcome(span, outcome_of(cancellation))
 
 
-def tell_how_tool_ends(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
+def record_end_of_tool(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
     """Record the end of a tool. It has no result if it waits for a person, or if the app has left the run."""
     left = sys.exc_info()[1]
     if tool_result is None and error is None and left is not None and OUTCOME not in getattr(span, "attributes", {}):
-        _tell(span, outcome_of(left))
+        _set_outcome(span, outcome_of(left))
 
 
-def tell_interrupt() -> None:
+def record_interrupt() -> None:
     """Mark the current run as interrupted for a person's answer."""
-    _tell(get_current_span(), INTERRUPTED)
+    _set_outcome(get_current_span(), INTERRUPTED)
 
 
-def _tell(span: Any, outcome: str | None) -> None:
+def _set_outcome(span: Any, outcome: str | None) -> None:
     if outcome and span is not None:
         span.set_attribute(OUTCOME, outcome)

@@ -30,10 +30,10 @@ _EVIDENCE: Final = ("verdicts", "plan")
 def vacuous_reason(score: Score) -> str | None:
     """Return the reason why a score is vacuous; None if there was something to judge, or it is not the best score."""
     value = score.parsed
-    return said_of_nothing(value, score.reason, score.metadata) if isinstance(value, float) else None
+    return reason_of_vacuity(value, score.reason, score.metadata) if isinstance(value, float) else None
 
 
-def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
+def reason_of_vacuity(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
     """Return the reason why a score that is not from a server is vacuous; None if it is not."""
     if value < 1.0:
         return None

@@ -86,7 +86,7 @@ def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
     return messages_in(payload, default_role)
 
 
-def beside_messages(payload: Any) -> dict[str, Any]:
+def rest_of_messages(payload: Any) -> dict[str, Any]:
     """Return the content of a payload other than its messages, by key; empty if it is not a conversation."""
     record = object_in(payload)
     if record is None or list_in(record.get("messages")) is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import HTMLResponse, Response
 
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
-from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview, with_results
+from pandaprobe_otel.local.pages.conversation import as_messages, preview, rest_of_messages, with_results
 from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.media import media_in
@@ -88,7 +88,7 @@ def _environment() -> Environment:
         "documents": documents_in,
         "with_results": with_results,
         "long_text": long_text,
-        "beside_messages": beside_messages,
+        "rest_of_messages": rest_of_messages,
         "messages": as_messages,
     }
     environment.filters.update(filters)

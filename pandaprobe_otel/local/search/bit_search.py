@@ -131,7 +131,7 @@ class _Evaluation:
             case Field("score") | Flag("scored"):
                 return within & self._scores(query)
             case Flag() | Field():
-                return within & self._asked(query, within)
+                return within & self._candidates(query, within)
 
     def by_sql(self, condition: str, values: Sequence[Any], *, within: int) -> int:
         """Return the indexed traces that match an SQL condition."""
@@ -145,7 +145,7 @@ class _Evaluation:
         )
         return self._set_of(rows.fetchall())
 
-    def _asked(self, query: Query, within: int) -> int:
+    def _candidates(self, query: Query, within: int) -> int:
         return self.by_sql(*condition_of(query, now=self._now), within=within)
 
     def _words(self, asked: Sequence[Text], within: int) -> int:
@@ -156,7 +156,7 @@ class _Evaluation:
             return within
         if not has_full_text() or self._sets.project is None:
             for one in phrases:
-                within &= self._asked(one, within)
+                within &= self._candidates(one, within)
             return within
         connection, project, query = self._connection, self._sets.project, query_of([*phrases.values()])
         found = self._sets.of_words(query, lambda base, size: matching(connection, project, query, base, size))

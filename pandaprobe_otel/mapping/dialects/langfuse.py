@@ -75,7 +75,7 @@ def _values(tree: Any) -> dict[str, Any]:
     return {key: scalar(item) for key, item in flat(tree).items()}
 
 
-def _asked(value: Any) -> Any:
+def _input(value: Any) -> Any:
     """Return the input without the tool definitions that Langfuse's LangChain handler appends to its messages."""
     messages = _with_definitions(value)
     return usable(value) if messages is None else [one for one in messages if not _is_definition(one)]
@@ -115,7 +115,7 @@ DIALECT: Final = Dialect(
     ),
     rows=(
         Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if PandaProbe has no such kind"),
-        Row("input", ("langfuse.observation.input",), _asked, "without tool definitions"),
+        Row("input", ("langfuse.observation.input",), _input, "without tool definitions"),
         Row("metadata.tools", ("langfuse.observation.input",), _tools, "definitions among the messages"),
         Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),

@@ -29,7 +29,7 @@ def details(tree: Any) -> dict[str, int] | None:
     return {**counts, "cache_excluded": 1}
 
 
-def _asked(value: Any) -> list[Any] | None:
+def _messages_of_run(value: Any) -> list[Any] | None:
     """Return the run's messages up to the user's last one."""
     messages = decoded(value)
     return messages[: _last_user(messages) + 1] or None if type_of(messages) is list else None
@@ -211,7 +211,7 @@ DIALECT: Final = Dialect(
         KindRule(decide=_is_tools, note="names `running tools` and `AutoFunctionInvocationLoop`: CHAIN"),
     ),
     rows=(
-        Row("input", _MESSAGES, _asked, "up to the user's last", form="messages"),
+        Row("input", _MESSAGES, _messages_of_run, "up to the user's last", form="messages"),
         Row("output", ("final_result",), _final_result, "structured results as JSON text", form="messages"),
         Row("output", _MESSAGES, _answered, "the rest", form="messages"),
         Row("input", ("events",), lambda value: from_events(decoded(value), "input"), "version 1", form="messages"),

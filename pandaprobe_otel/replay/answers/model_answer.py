@@ -16,7 +16,7 @@ _TEXTS: Final = frozenset({"text", "output_text", "refusal"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedTool:
+class RequestedTool:
     """A tool call that the model requests. `arguments` is the JSON text that the model wrote."""
 
     id: str
@@ -37,7 +37,7 @@ class Choice:
     """One of possibly several answers to a request."""
 
     text: str | None = None
-    calls: tuple[AskedTool, ...] = ()
+    calls: tuple[RequestedTool, ...] = ()
     finish_reason: str | None = None
 
 
@@ -159,18 +159,18 @@ def _choice(message: Mapping[str, Any], reason: Any, *, is_kept: bool) -> Choice
     content = message.get("content")
     return Choice(
         text=(content if isinstance(content, str) else None) if is_kept else text_of_content(content),
-        calls=tuple(asked_tools(message)),
+        calls=tuple(requested_tools(message)),
         finish_reason=str(reason) if reason else None,
     )
 
 
-def asked_tools(message: Mapping[str, Any]) -> Iterator[AskedTool]:
+def requested_tools(message: Mapping[str, Any]) -> Iterator[RequestedTool]:
     """Return the tool calls that an assistant message requests."""
     for call in map(mapping, message.get("tool_calls") or ()):
         function = mapping(call.get("function"))
         name = str(function.get("name") or "")
         arguments = function.get("arguments")
-        yield AskedTool(
+        yield RequestedTool(
             id=str(call.get("id") or name),
             name=name,
             arguments=arguments if isinstance(arguments, str) else json.dumps(arguments or {}),

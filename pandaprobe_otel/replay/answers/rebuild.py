@@ -94,11 +94,11 @@ def _failed(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
             "content-type": encoded_bodies.JSON,
             **({"x-amzn-errortype": name} if name.endswith("Exception") else _NO_RETRY),
         },
-        body=encoded_bodies.json_bytes(protocol.refusal(status, _told(text))),
+        body=encoded_bodies.json_bytes(protocol.refusal(status, _message_of_service(text))),
     )
 
 
-def _told(text: str) -> str:
+def _message_of_service(text: str) -> str:
     """Return the service's message from the text of a client's exception."""
     text = re.sub(r"^An error occurred \(\w+\) when calling the \w+ operation: ", "", text)
     found = re.search(r"""['"]message['"]: (?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", text)

@@ -18,7 +18,7 @@ from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
-from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping, texts_in
+from pandaprobe_otel.replay.answers.model_answer import RequestedTool, mapping, requested_tools, texts_in
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
 from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
 
@@ -63,7 +63,7 @@ class _Turn:
 
     number: int
     call: SpanRecord
-    asked: tuple[AskedTool, ...]
+    asked: tuple[RequestedTool, ...]
     ran: tuple[SpanRecord, ...]
     follows: SpanRecord | None
     """The next call with the same parent spans."""
@@ -81,14 +81,14 @@ def _turns(trace: StoredTrace) -> Iterator[_Turn]:
             and span.started >= call.ended
             and (follows is None or span.started < follows.started)
             and not any(one.kind == "TOOL" for one in trace.above(span))
-            and _is_beside(trace, span, call)
+            and _is_sibling(trace, span, call)
         )
         messages = mapping(call.output).get("messages") or ()
-        asked = tuple(one for message in messages for one in asked_tools(mapping(message)))
+        asked = tuple(one for message in messages for one in requested_tools(mapping(message)))
         yield _Turn(number, call, asked, ran, follows)
 
 
-def _is_beside(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
+def _is_sibling(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
     """Return whether a span is a descendant of a call's parent."""
     above = {id_of(one) for one in trace.above(span)}
     own = trace.parent_of(call)
@@ -124,7 +124,7 @@ def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
             )
 
 
-def _given(asked: AskedTool) -> Mapping[str, Any]:
+def _given(asked: RequestedTool) -> Mapping[str, Any]:
     return mapping(asked.values)
 
 
@@ -137,7 +137,7 @@ def _was_last(trace: StoredTrace, turn: _Turn) -> bool:
     return turn.follows is None and trace.root.error is None and not turn.ran and turn.number == len(trace.model_calls)
 
 
-def _is_run_of(span: SpanRecord, asked: AskedTool, *, exactly: bool) -> bool:
+def _is_run_of(span: SpanRecord, asked: RequestedTool, *, exactly: bool) -> bool:
     if span.name != asked.name:
         return False
     given = _given(asked)
@@ -174,7 +174,7 @@ def _again(trace: StoredTrace) -> Iterator[Finding]:
                 )
 
 
-def _is_hand_over(asked: AskedTool, turn: _Turn) -> bool:
+def _is_hand_over(asked: RequestedTool, turn: _Turn) -> bool:
     return any(span.kind == "AGENT" for span in turn.ran) and _HAND_OVER.match(asked.name) is not None
 
 

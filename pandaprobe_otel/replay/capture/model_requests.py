@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pandaprobe_otel.replay.answers.encoded_bodies import JSON, json_bytes
-from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping
+from pandaprobe_otel.replay.answers.model_answer import RequestedTool, mapping, requested_tools
 from pandaprobe_otel.replay.answers.protocols import (
     CHAT,
     COHERE,
@@ -140,7 +140,7 @@ def _responses(model: str, messages: Sequence[_Message], tools: Sequence[_Messag
             items.append({"role": message["role"], "content": message["content"]})
         items += [
             {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
-            for call in asked_tools(message)
+            for call in requested_tools(message)
         ]
     return {"model": model, "input": items, **({"tools": list(tools)} if tools else {})}
 
@@ -160,7 +160,7 @@ def _anthropic_result(message: _Message) -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message.get("content")}
 
 
-def _anthropic_call(call: AskedTool) -> dict[str, Any]:
+def _anthropic_call(call: RequestedTool) -> dict[str, Any]:
     return {"type": "tool_use", "id": call.id, "name": call.name, "input": call.values}
 
 
@@ -168,7 +168,7 @@ def _turns(
     messages: Sequence[_Message],
     *,
     results: Callable[[_Message], dict[str, Any]],
-    call: Callable[[AskedTool], dict[str, Any]],
+    call: Callable[[RequestedTool], dict[str, Any]],
     text: Callable[[str], dict[str, Any]] = lambda said: {"type": "text", "text": said},
 ) -> Iterator[dict[str, Any]]:
     """Return messages for a protocol with tool results in user messages and calls among content blocks."""
@@ -189,7 +189,7 @@ def _turns(
             blocks.append(text(content))
         elif isinstance(content, list):
             blocks += content  # pyright: ignore[reportUnknownArgumentType]
-        blocks += [call(one) for one in asked_tools(message)]
+        blocks += [call(one) for one in requested_tools(message)]
         if blocks:
             yield {"role": role, "content": blocks}
     if waiting:
@@ -219,7 +219,7 @@ def _converse_result(message: _Message) -> dict[str, Any]:
     return {"toolResult": {"toolUseId": message.get("tool_call_id"), "content": content}}
 
 
-def _converse_call(call: AskedTool) -> dict[str, Any]:
+def _converse_call(call: RequestedTool) -> dict[str, Any]:
     return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.values}}
 
 
@@ -253,7 +253,7 @@ def _gemini_result(message: _Message) -> dict[str, Any]:
     }
 
 
-def _gemini_call(call: AskedTool) -> dict[str, Any]:
+def _gemini_call(call: RequestedTool) -> dict[str, Any]:
     identity = {} if call.id == call.name else {"id": call.id}
     return {"functionCall": {**identity, "name": call.name, "args": call.values}}
 

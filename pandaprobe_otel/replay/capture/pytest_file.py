@@ -179,6 +179,6 @@ def _comment(text: str) -> str:
     return plain if len(plain) <= LINE - 20 else f"{plain[: LINE - 21]}…"
 
 
-def cassette_beside(test: Path) -> Path:
+def path_of_cassette(test: Path) -> Path:
     """Return the path of a test's cassette: in the folder `cassettes` beside it."""
     return test.parent / "cassettes" / f"{test.stem}.yaml"

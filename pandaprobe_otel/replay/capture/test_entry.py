@@ -47,7 +47,7 @@ def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | Non
     Raises ValueError for an invalid name.
     """
     base = folder or Path.cwd()
-    named = None if given else _told_by(trace)
+    named = None if given else _entry_of(trace)
     own = None if named is None else _entry(*named, [base, base / "src"], within=base)
     if own is not None:
         return own
@@ -100,7 +100,7 @@ def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
     return all(map(is_name, names))
 
 
-def _told_by(trace: StoredTrace) -> tuple[str, str] | None:
+def _entry_of(trace: StoredTrace) -> tuple[str, str] | None:
     """Return the root span's module and function if it can be imported: not a method, and not a nested function."""
     told = str(metadata_of(trace.root).get("code.function.name") or "")
     module, _, name = told.rpartition(".")

@@ -11,7 +11,7 @@ from typing import Final
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
-from pandaprobe_otel.replay.capture.pytest_file import FILL_IN, Case, Turn, called, cassette_beside, held_in, text_of
+from pandaprobe_otel.replay.capture.pytest_file import FILL_IN, Case, Turn, called, held_in, path_of_cassette, text_of
 from pandaprobe_otel.replay.capture.requirements import check, warnings_of
 from pandaprobe_otel.replay.capture.scrubbed_cassette import scrubbed
 from pandaprobe_otel.replay.capture.source_text import printable
@@ -111,12 +111,12 @@ def capture(
     cleaner = Scrubber()
     text = cleaner.text(text_of(case))
     _check_code(text)
-    save(cassette_beside(test), scrubbed(cassette, cleaner))
+    save(path_of_cassette(test), scrubbed(cassette, cleaner))
     test.parent.mkdir(parents=True, exist_ok=True)
     test.write_text(text, encoding="utf-8")
     return Captured(
         test=test,
-        cassette=cassette_beside(test),
+        cassette=path_of_cassette(test),
         calls=len(cassette.interactions),
         tools=sum(call.arguments is not NEVER_RAN for call in cassette.tools),
         found=found,

@@ -59,7 +59,7 @@ class ForkedRun(Run):
         """Raise the failure of the run, or an error if the program has not reached the cut."""
         if self.failure is not None:
             raise self.failure
-        unused = None if self._script is None else self._script.never_asked(among=self._fork.cut.before)
+        unused = None if self._script is None else self._script.never_made(among=self._fork.cut.before)
         if unused is not None:
             raise unused
         override = self._fork.override
@@ -100,7 +100,7 @@ class ForkedRun(Run):
         known = self._script.take_known_tool(made, caller=self.caller())
         if known is not None or name in self._fork.live_tools:
             return known
-        if not self._script.has_asked(self._fork.cut.before) or not self._fork.cut.gone:
+        if not self._script.were_made(self._fork.cut.before) or not self._fork.cut.gone:
             self._script.take_tool(made, caller=self.caller())
         why = "was not recorded with these arguments, and running it could change something"
         return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
@@ -108,7 +108,7 @@ class ForkedRun(Run):
     def _answer(self, request: RecordedRequest, at: str, caller: Caller) -> tuple[Interaction | None, int]:
         assert self._script is not None
         known = self._script.take_known(request, at=at, caller=caller)
-        if known is None and not (self._fork.cut.gone and self._script.has_asked(self._fork.cut.before)):
+        if known is None and not (self._fork.cut.gone and self._script.were_made(self._fork.cut.before)):
             return self._script.take(request, at=at, caller=caller), 0  # It shows the difference.
         return known, 0
 

@@ -10,9 +10,9 @@ from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, tren
 from pandaprobe_otel.local.pages.conversation import (
     Message,
     as_messages,
-    beside_messages,
     messages_in,
     preview,
+    rest_of_messages,
     turns_of,
 )
 from pandaprobe_otel.local.pages.diff import diff_payloads, diff_trees
@@ -289,5 +289,5 @@ def test_what_stands_beside_messages_is_shown() -> None:
     (message,) = messages_in(payload, "user")
     assert message.text == "Blue."
     assert message.extra == ({"citations": [{"cited_text": "sky"}]}, {"confidence": 0.9})
-    assert beside_messages(payload) == {"customer_id": "c-1"}
-    assert beside_messages({"customer_id": "c-1"}) == {}
+    assert rest_of_messages(payload) == {"customer_id": "c-1"}
+    assert rest_of_messages({"customer_id": "c-1"}) == {}
