@@ -43,7 +43,11 @@ WITHOUT_CONTENT: Final = {
         "Runner.run_sync",
         "Runner.run_streamed",
     },
-    "pydantic_ai": {"FunctionToolset.call_tool", "StreamedResponse.time_to_first_chunk"},
+    "pydantic_ai": {
+        "FunctionToolset.call_tool",
+        "StreamedResponse.time_to_first_chunk",
+        "instrumented.handle_messages",
+    },
     "semantic_kernel": {
         "ChatCompletionClientBase._start_auto_function_invocation_activity",
         "_start_as_current_span",
