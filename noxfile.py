@@ -48,7 +48,7 @@ CURRENT: Final = ("orjson", "pytest", "pytest-asyncio", "pytest-timeout")
 LIBRARY_EXTRAS: Final = ("cli", "cost", "gateway", "local", "pandas", "redis")
 """The library's own extras; two clients are tested with them, for the demo and for spans that clients make."""
 OF_OTHERS: Final = ("aiobotocore", "boto3", "pandaprobe-otel[")
-"""What is left out where the oldest versions are tested: the clients, and `mcp`, which needs newer ones."""
+"""Requirements left out where the oldest versions are tested: the clients, and `mcp`, which needs newer ones."""
 NEED_OTHERS: Final = ("tests/docs", "tests/integrations", "tests/mcp_server", "tests/demo/test_scripted_protocols.py")
 NOTHING_COLLECTED: Final = 5
 

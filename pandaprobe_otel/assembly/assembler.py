@@ -50,13 +50,13 @@ class Assembler:
         self.bytes = 0
         """Approximate bytes of the ended spans and the log records."""
         self._buffers: dict[int, TraceBuffer] = {}
-        self._touched: dict[TraceBuffer, None] = {}  # in order
-        """Buffers that have changed since the last check."""
+        self._touched: dict[TraceBuffer, None] = {}
+        """Buffers that have changed since the last check, in the order of their changes."""
         self._looks: list[tuple[float, int, int]] = []
-        self._order = count()  # traces that are due at the same time leave in the order in which they came
         """Heap of times at which to check traces; an entry is outdated if its time differs from the `look_at` of its
-        buffer.
+        buffer. The second number keeps the order of traces that are due at the same time.
         """
+        self._order = count()
         self._open_spans = self._given_up = 0
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
         self._log_bytes = self._refused_logs = 0

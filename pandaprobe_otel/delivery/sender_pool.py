@@ -264,7 +264,10 @@ class SenderPool:
                 is_posted = attempt.lease is not None and isinstance(outcome, Answer) and outcome.status < 300
                 look, self._look = (self._look, None) if is_posted else (None, self._look)
             if look is not None and deadline == math.inf:
-                look(self._transport)
+                try:
+                    look(self._transport)
+                except Exception as error:  # noqa: BLE001 - counted; the sender goes on
+                    counted("transport", error)
             with self._changed:
                 attempt = self._next(deadline)
 

@@ -24,6 +24,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import MAX_SENDERS, SenderPool
+from pandaprobe_otel.process.guard import failures
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request, Transport
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from simulated_delivery import create
@@ -78,6 +79,7 @@ def pool_by(
     folder: Path | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     uniform: Callable[[float, float], float] = random.uniform,
+    look: Callable[[Transport], None] | None = None,
 ) -> SenderPool:
     """Return senders with an outbox in memory, or in a spool."""
     notices = Notices(monotonic)
@@ -93,7 +95,7 @@ def pool_by(
             uniform=uniform,
         )
 
-    return SenderPool(policy=policy, transport=transport, monotonic=monotonic)
+    return SenderPool(policy=policy, transport=transport, look=look, monotonic=monotonic)
 
 
 class Exit:
@@ -290,6 +292,24 @@ def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
 
     assert ledger.read().delivered == 9
     assert dict(ledger.read().dropped) == {"internal_error": 1}
+
+
+def test_a_look_that_fails_costs_no_sender() -> None:
+    """An exception in the look after the first trace is counted, and everything is sent."""
+
+    def look(_: Transport) -> None:
+        raise ZeroDivisionError
+
+    before = failures().get("transport", 0)
+    transport, ledger = Faulty(), Ledger()
+    transport.faults = iter(())
+    ledger.ended(3)
+    delivery = pool_by(transport, ledger, look=look)
+    for number in range(3):
+        delivery.put([create(number)])
+    wait_until(lambda: ledger.read().pending == 0 and failures().get("transport", 0) > before)
+    delivery.close(time.monotonic() + 5)
+    assert (ledger.read().delivered, failures()["transport"]) == (3, before + 1)
 
 
 def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
