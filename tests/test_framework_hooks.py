@@ -1,6 +1,6 @@
 """Hooks of the integrations on agent frameworks: for each hook, a test plants content in its input.
 
-Those tests run in separate environments (`tests/frameworks/run.py`), so this module reads them and the integrations as
+Those tests run in separate environments (`nox -s frameworks`), so this module reads them and the integrations as
 text.
 """
 

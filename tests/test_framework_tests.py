@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
-import sys
+import runpy
 import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,73 +22,41 @@ ROOT = Path(__file__).parent.parent
 FRAMEWORKS = ROOT / "tests" / "frameworks"
 
 
-@pytest.fixture
-def runner() -> ModuleType:
-    """Return `tests/frameworks/run.py` as a module."""
-    spec = importlib.util.spec_from_file_location("frameworks_run", FRAMEWORKS / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    del sys.modules[spec.name]
-    return module
+def environments() -> dict[str, dict[str, Any]]:
+    """Return the table of each environment by name."""
+    return {path.stem: tomllib.loads(path.read_text("utf-8")) for path in FRAMEWORKS.glob("environments/*.toml")}
 
 
-def test_every_test_has_an_environment(runner: ModuleType) -> None:
+def test_every_test_has_an_environment() -> None:
     """Each test file runs once, each environment has tests, and `when` is `ci` or `nightly`."""
-    known = runner.environments().values()
-    ran = sorted(test for each in known for test in each.tests)
-    assert ran == sorted(str(path) for path in FRAMEWORKS.glob("test_*.py"))
-    assert [each.name for each in known if not each.tests or each.when not in ("ci", "nightly")] == []
+    known = environments()
+    tests = {name: sorted(FRAMEWORKS.glob(f"test_{name}*.py")) for name in known}
+    assert sorted(test for found in tests.values() for test in found) == sorted(FRAMEWORKS.glob("test_*.py"))
+    assert [name for name, each in known.items() if not tests[name] or each["when"] not in ("ci", "nightly")] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "left_out"), [([], True), (["langchain"], False), (["--all"], False), (["--", "-x"], True)]
-)
-def test_only_ci_leaves_the_nightly_tests_out(
-    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], left_out: bool
-) -> None:
-    """An environment that is named runs all of its tests, as every environment does at night."""
-    ran: list[list[str]] = []
-
-    def run(chosen: object, directory: object, options: list[str]) -> list[str]:
-        ran.append(options)
-        return []
-
-    monkeypatch.setattr(runner, "run", run)
-    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
-    assert runner.main() == 0
-    assert [options[:2] == ["-m", "not nightly"] for options in ran] == [left_out]
-    assert ran[0][2 * left_out :] == (["-x"] if "-x" in arguments else [])
-
-
-def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
-    """An environment that matches no test file fails."""
-    empty = runner.Environment(name="nothing", when="ci", requirements=(), oldest="2026-11-27")
-    assert runner.tested(empty, Path(sys.executable), []) is False
-
-
-def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
+@pytest.mark.outer
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # nox: two tests in one process read the file
+def test_the_oldest_environment_is_what_is_claimed() -> None:
     """The first requirement is the framework at its extra's floor; the oldest environment pins it, with a past date."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for each in runner.environments().values():
-        floor = extras[each.name.removeprefix("beside_")][0]
-        assert re.sub(r"\[.*\]", "", each.requirements[0]) == floor, each.name
-        oldest = each.at_its_oldest()
-        assert oldest.requirements[0] == each.requirements[0].replace(">=", "==")
-        assert not [other for other in oldest.requirements[1:] if re.search("[<>=]", other)]
-        assert oldest.fingerprint != each.fingerprint
-        assert date.fromisoformat(oldest.day) <= date.today()
+    frameworks_of = runpy.run_path(str(ROOT / "noxfile.py"))["frameworks_of"]
+    for name, each in environments().items():
+        first = each["requirements"][0]
+        assert re.sub(r"\[.*\]", "", first) == extras[name.removeprefix("beside_")][0], name
+        oldest = frameworks_of(name, each["oldest"], at_floor=True)
+        assert first.replace(">=", "==") in oldest
+        assert oldest[oldest.index("--exclude-newer") + 1] == each["oldest"]
+        assert date.fromisoformat(each["oldest"]) <= date.today()
 
 
-def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
+def test_the_page_of_versions_names_each_floor() -> None:
     """The table has one row for each framework, with the environment's version and date."""
     page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
-    told = re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE)
-    known = [each for each in runner.environments().values() if not each.name.startswith("beside_")]
-    floors = [(*re.sub(r"\[.*\]", "", each.requirements[0]).split(">="), each.oldest) for each in known]
-    assert sorted(told) == sorted(floors)
+    listed = re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE)
+    known = [each for name, each in environments().items() if not name.startswith("beside_")]
+    floors = [(*re.sub(r"\[.*\]", "", each["requirements"][0]).split(">="), each["oldest"]) for each in known]
+    assert sorted(listed) == sorted(floors)
 
 
 def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_licences_are_distinguished() -> None:
 
 
 @pytest.mark.outer
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # nox: two tests in one process read the file
 def test_floors_are_the_oldest_versions() -> None:
     """`floors` ignores upper bounds, and raises ValueError for a requirement without a floor."""
     floors = runpy.run_path(str(ROOT / "noxfile.py"))["floors"]
