@@ -96,7 +96,8 @@ def _begin(quietly: bool) -> bool:
         if _is_off():
             return True
         if _asks():
-            from pandaprobe_otel.bootstrap import begin_from_environment
+            with loading("pandaprobe_otel.bootstrap"):
+                from pandaprobe_otel.bootstrap import begin_from_environment
 
             _was_broken_off = True
             begin_from_environment()

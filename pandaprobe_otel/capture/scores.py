@@ -40,7 +40,7 @@ def score(
         InvalidRequest: the score is invalid (out of range, empty name, no UUID); raised before anything is sent.
     """
     first_use.begin()
-    with loading():
+    with loading("pandaprobe_otel.bootstrap"):
         from pandaprobe_otel.bootstrap import current
     score_with(current(), trace_id, name, value, data_type=data_type, reason=reason, metadata=metadata)
 

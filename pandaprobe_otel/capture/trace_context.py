@@ -197,7 +197,7 @@ class ContextBlock:
 
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
-        with loading():  # here, because it imports this module
+        with loading("pandaprobe_otel.capture.wrapping"):  # here, because it imports this module
             from pandaprobe_otel.capture.wrapping import ContextScope, wrap
 
         self._unused = None

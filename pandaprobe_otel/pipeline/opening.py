@@ -32,7 +32,7 @@ def open_pipeline(
     # Everything that this pipeline will need is loaded here, in the app's thread: a later import could find no file
     # descriptor left, would run beside the app's own imports, and might be copied half done into a forked child.
     try:
-        with loading():
+        with loading("pandaprobe_otel.pipeline.export_pipeline"):
             from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline, file_pipeline
 
             if config.local is None:

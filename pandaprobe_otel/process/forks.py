@@ -29,8 +29,9 @@ with suppress(RuntimeError):  # the interpreter is shutting down
 LONGEST_WAIT_S: Final = 20.0
 """Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
 _LOOK_AGAIN_S: Final = 0.001
-_LOADS_ORJSON_S: Final = 5.0
+_LOADS_S: Final = 5.0
 _ORJSON: Final = "orjson"
+_OURS: Final = "pandaprobe_otel"
 
 
 class ForkedWhileLoadingError(ImportError):
@@ -49,31 +50,41 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def loading() -> Generator[None]:
-    """Hold back forks while modules are imported in this thread.
+def loading(*modules: str) -> Generator[None]:
+    """Hold back forks while modules are imported in this thread. Those named are imported first, in another thread.
 
     Raises:
         ForkedWhileLoadingError: this process was forked during such an import.
     """
     if _is_broken:
         raise ForkedWhileLoadingError
-    if _ORJSON not in sys.modules and threading.get_ident() == threading.main_thread().ident:
-        _load_orjson()
+    missing = [name for name in (_ORJSON, *modules) if name not in sys.modules]
+    if missing and threading.get_ident() == threading.main_thread().ident and not _is_importing_ours():
+        _import_elsewhere(missing)
     with _entered():
         yield
 
 
-def _load_orjson() -> None:
-    """Import orjson in another thread: if a signal handler raises during its import, it crashes the process.
+def _is_importing_ours() -> bool:
+    """Return whether a module of ours is half imported: this thread may hold its lock, and another would wait."""
+    specs = [getattr(module, "__spec__", None) for name, module in list(sys.modules.items()) if name.startswith(_OURS)]
+    return any(getattr(spec, "_initializing", False) for spec in specs)
 
-    An interrupt of this thread ends the wait. It is bounded, because the app may be importing what orjson needs.
+
+def _import_elsewhere(modules: list[str]) -> None:
+    """Import modules in a thread of ours, which no signal strikes.
+
+    If a signal handler raises during the import of orjson, the process crashes; in `logging.getLogger`, later imports
+    of other modules fail. An interrupt of this thread ends the wait. It is bounded, because the app may be importing
+    what these modules need.
     """
     alarm = Alarm()
 
     def load() -> None:
         try:
-            with _entered(), suppress(ImportError):  # the first module that needs it reports it
-                import_module(_ORJSON)
+            for module in modules:
+                with _entered(), suppress(ImportError, OSError):  # the import in the app's thread reports it
+                    import_module(module)
         finally:
             alarm.set()
 
@@ -82,7 +93,7 @@ def _load_orjson() -> None:
     except RuntimeError as error:  # the interpreter is shutting down
         pass_on(error)
         return
-    alarm.wait(_LOADS_ORJSON_S)
+    alarm.wait(_LOADS_S)
 
 
 @contextmanager

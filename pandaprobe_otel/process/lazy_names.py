@@ -25,8 +25,9 @@ def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Hooks:
     def load(name: str) -> Any:
         if (home := home_of.get(name)) is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        with loading():
-            value: Any = getattr(import_module(f"{package}.{home}"), name)
+        module = f"{package}.{home}"
+        with loading(module):
+            value: Any = getattr(import_module(module), name)
         setattr(sys.modules[package], name, value)
         return value
 

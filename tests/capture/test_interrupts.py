@@ -265,3 +265,38 @@ def test_an_interrupt_while_orjson_is_loaded_does_not_crash_the_process(module: 
     result = run_python(code, environment(), set_up=False)
 
     assert (result.returncode, result.stdout) == (0, "stopped\n1\n"), result.stderr
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_an_interrupt_while_a_logger_is_made_does_not_keep_the_next_call_from_working(nth: int) -> None:
+    """A signal handler that raises there leaves `logging` broken: later imports of other loggers' modules fail."""
+    code = f"""
+    import logging, signal, sys, threading
+    import pandaprobe_otel
+
+    class Stop(BaseException): pass
+
+    def stop(*_): raise Stop
+
+    signal.signal(signal.SIGUSR1, stop)
+    makes = logging.Manager._fixupParents.__code__
+    sets_parent = max(line for _, _, line in makes.co_lines() if line)
+    times = iter(range(1, 1000))
+
+    def follow(frame, event, arg):
+        if event == "line" and frame.f_lineno == sets_parent and next(times) == {nth}:
+            signal.raise_signal(signal.SIGUSR1)
+        return follow
+
+    trace = lambda frame, event, arg: follow if frame.f_code is makes else None
+    sys.settrace(trace), threading.settrace(trace)
+    try:
+        pandaprobe_otel.init(instrument=False)
+    except Stop:
+        print("stopped")
+    sys.settrace(None), threading.settrace(None)
+    print(pandaprobe_otel.init(instrument=False).enabled)
+    """
+    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
+
+    assert (result.returncode, result.stdout) == (0, "stopped\nTrue\n"), result.stderr
