@@ -66,7 +66,7 @@ SAME_THING: Final = {
     "decompression of bodies": "decoding",
     "a wait for the server": "waiting",
     "a background thread": "worker",
-    "a format of traces": "langsmith markdown otlp_json",
+    "a format of traces": "markdown otlp_json",
     "base classes": "base",
 }
 """Module names that are used several times, by the single meaning that the modules share."""

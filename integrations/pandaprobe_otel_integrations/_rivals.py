@@ -7,11 +7,15 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, cast
 
 from opentelemetry.trace import ProxyTracer, Tracer, get_tracer_provider
 
 from pandaprobe_otel.capture.tracers import state
+
+from ._guard import guarded
 
 _OURS: Final = frozenset({"PandaProbeSpanProcessor", "PandaProbeSpanExporter"})
 _logger = logging.getLogger("pandaprobe_otel.integrations")
@@ -33,6 +37,10 @@ class Rival:
         An OpenTelemetry instrumentor is a singleton that holds this state.
         """
         return self.module in sys.modules and bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
+
+    def records_this_call(self) -> bool:
+        """Return whether the active rival records the call that begins now."""
+        return True
 
     @property
     def instance(self) -> Any:
@@ -58,6 +66,63 @@ class LangfuseModule(Rival):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LangSmithTracing(Rival):
+    """LangSmith's tracing, active while it sends runs through OpenTelemetry, in the whole app or a part of it.
+
+    Its spans go to the global tracer provider.
+    """
+
+    vendor: str = "LangSmith"
+    module: str = "langsmith"
+    class_name: str = ""
+    scope: str = "langsmith"
+
+    def is_active(self) -> bool:
+        """Return whether LangSmith makes spans, by its own reading of its (cached) variables and of its context."""
+        utils = sys.modules.get("langsmith.utils")
+        return utils is not None and bool(guarded(_emits_spans, utils))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LangSmithWrapper(LangSmithTracing):
+    """LangSmith's wrapper of a client. It makes its spans later, in a thread, so no span is current in the call."""
+
+    module: str = "langsmith.wrappers"
+
+    def records_this_call(self) -> bool:
+        """Return whether the call is made inside a wrapped client's."""
+        return bool(guarded(_is_wrapped_call))
+
+
+def _is_wrapped_call() -> bool:
+    run: Any = sys.modules["langsmith.run_helpers"].get_current_run_tree()
+    return run is not None and run.run_type == "llm" and "ls_invocation_params" in run.metadata
+
+
+def _emits_spans(utils: Any) -> bool:
+    mode = utils.get_env_var("TRACING_MODE")
+    if mode and _has_modes():
+        emits = mode.lower() in ("otel", "hybrid")
+    else:
+        switches = ("OTEL_ONLY", "OTEL_ENABLED") if _has_modes() else ("OTEL_ENABLED",)
+        emits = any(utils.is_truish(utils.get_env_var(name)) for name in switches)
+    return emits and bool(utils.tracing_is_enabled())
+
+
+@cache
+def _has_modes() -> bool:
+    """Return whether the version is 0.8 or newer.
+
+    Older versions read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
+    """
+    try:
+        major, minor = version("langsmith").split(".")[:2]
+        return (int(major), int(minor)) >= (0, 8)
+    except (PackageNotFoundError, ValueError):
+        return True
+
+
 @dataclass(slots=True, kw_only=True)
 class Watch:
     """Finds the active rivals of an integration whose spans `tracer` makes."""
@@ -75,7 +140,7 @@ class Watch:
                 continue
             if not rival.is_active():
                 self._known.pop(rival.module, None)
-            elif self._is_active_rival(rival):
+            elif rival.records_this_call() and self._is_active_rival(rival):
                 return rival
         return None
 

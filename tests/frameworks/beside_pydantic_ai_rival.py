@@ -40,6 +40,10 @@ def set_up_theirs(vendor: str, library: str) -> None:
         import langfuse
 
         langfuse.get_client()
+    elif vendor == "langsmith":
+        from langsmith.run_trees import get_cached_client
+
+        get_cached_client()  # makes a tracer provider of its own if there is none
     elif vendor != "nobody":
         module, _, name = INSTRUMENTORS[vendor, library].partition(":")
         getattr(import_module(module), name)().instrument()
@@ -49,6 +53,10 @@ def openai_calls(vendor: str, url: str) -> None:
     """Make three calls: plain, streamed, and within the vendor's own span of an agent."""
     openai = import_module("langfuse.openai" if vendor == "langfuse" else "openai")
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+    if vendor == "langsmith":
+        from langsmith.wrappers import wrap_openai
+
+        client = wrap_openai(client)
     asked: dict[str, Any] = {"model": "gpt-5-mini", "messages": ASKED}
     client.chat.completions.create(**asked)
     list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
@@ -61,9 +69,14 @@ def anthropic_calls(vendor: str, url: str) -> None:
     import anthropic
 
     client = anthropic.Anthropic(base_url=url, api_key="any", max_retries=0)
+    if vendor == "langsmith":
+        from langsmith.wrappers import wrap_anthropic
+
+        client = wrap_anthropic(client)
     asked: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 99, "messages": ASKED}
     client.messages.create(**asked)
-    list(client.messages.create(**asked, stream=True))
+    if vendor != "langsmith":  # whose wrapper raises with this client
+        list(client.messages.create(**asked, stream=True))
     with client.messages.stream(**asked) as stream:
         stream.get_final_text()
     with their_agent(vendor):
@@ -80,6 +93,10 @@ def their_agent(vendor: str) -> Any:
         import langfuse
 
         return langfuse.get_client().start_as_current_observation(name="agent", as_type="agent")
+    if vendor == "langsmith":
+        import langsmith
+
+        return langsmith.trace("agent", run_type="chain")
     return pandaprobe_otel.span("agent", kind="AGENT")
 
 
@@ -91,6 +108,11 @@ def openai_agents_calls(vendor: str, url: str) -> None:
 
     exporter: Any = default_exporter()
     exporter.export = lambda items: None  # send nothing to OpenAI
+    if vendor == "langsmith":
+        from agents import add_trace_processor
+        from langsmith.wrappers import OpenAIAgentsTracingProcessor
+
+        add_trace_processor(OpenAIAgentsTracingProcessor())
     model = OpenAIChatCompletionsModel("gpt-5-mini", AsyncOpenAI(base_url=f"{url}/v1", api_key="any"))
     agent = Agent(name="forecaster", model=model, tools=[function_tool(weather)])
     Runner.run_sync(agent, ABOUT_WEATHER)
@@ -145,12 +167,19 @@ def main(vendor: str, library: str, first: str, url: str, path: str) -> None:
         "LANGFUSE_TRACING_ENABLED": "true",
     }
     os.environ |= {"LANGFUSE_HOST": "http://127.0.0.1:9", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"}
+    if vendor == "langsmith":
+        os.environ |= {"LANGSMITH_TRACING": "true", "LANGSMITH_OTEL_ENABLED": "true", "LANGSMITH_OTEL_ONLY": "true"}
+        os.environ |= {"LANGSMITH_ENDPOINT": "http://127.0.0.1:9", "LANGSMITH_API_KEY": "x"}
     if first == "theirs":
         set_up_theirs(vendor, library)
     handle = pandaprobe_otel.init(local=path, strict=True)
     if first == "ours":
         set_up_theirs(vendor, library)
     CALLS[library](vendor, url)
+    if vendor == "langsmith":
+        from langsmith.run_trees import get_cached_client
+
+        get_cached_client().flush()  # it makes its spans in a thread of its own
     assert handle.flush(30)
 
 

@@ -14,6 +14,8 @@ from weather_model import weather_model
 
 TRACES = {"openai": 3, "anthropic": 4, "openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
 """The number of traces of each library's calls (`beside_pydantic_ai_rival.py`)."""
+OF_LANGSMITH = {"anthropic": 3, "openai_agents": 2}
+"""LangSmith's wrapper cannot stream from this version of anthropic; its processor makes the root a trace of its own."""
 TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
 
 
@@ -23,6 +25,10 @@ TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
     [
         ("langfuse", "openai"),
         ("langfuse", "langchain"),
+        ("langsmith", "openai"),
+        ("langsmith", "anthropic"),
+        ("langsmith", "langchain"),
+        ("langsmith", "openai_agents"),
         ("logfire", "openai"),
         ("logfire", "anthropic"),
         ("logfire", "openai_agents"),
@@ -44,7 +50,8 @@ def test_each_call_is_recorded_once(
     run_beside_another_vendor("beside_pydantic_ai", vendor, library, first, endpoint.url, path)
     traces = [json.loads(line) for line in path.read_text().splitlines()]
     spans = [span for trace in traces for span in trace["spans"]]
-    assert len(traces) == TRACES[library], [trace["name"] for trace in traces]
+    expected = {**TRACES, **OF_LANGSMITH} if vendor == "langsmith" else TRACES
+    assert len(traces) == expected[library], [trace["name"] for trace in traces]
     calls = [span for span in spans if span["kind"] == "LLM"]
     assert len(calls) == len(endpoint.exchanges), [(span["name"], span["metadata"].get("scope")) for span in calls]
     assert [span["name"] for span in calls if span["status"] == "ERROR"] == []

@@ -26,9 +26,8 @@ from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
 from pandaprobe_otel.registry import INTEGRATIONS, instrument, instrumented, uninstrument
+from pandaprobe_otel_integrations import _rivals as rivals_module
 from pandaprobe_otel_integrations.anthropic import AnthropicInstrumentor
-from pandaprobe_otel_integrations.langchain import langsmith
-from pandaprobe_otel_integrations.langchain.langsmith import LangSmithTracing
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
@@ -407,12 +406,12 @@ def test_langsmith_counts_where_its_version_emits_spans(
     utils.is_truish = lambda value: value in ("true", "1")
     utils.tracing_is_enabled = lambda: True
     monkeypatch.setitem(sys.modules, "langsmith.utils", utils)
-    monkeypatch.setattr("pandaprobe_otel_integrations.langchain.langsmith.version", lambda name: installed)
-    langsmith._has_modes.cache_clear()
+    monkeypatch.setattr("pandaprobe_otel_integrations._rivals.version", lambda name: installed)
+    rivals_module._has_modes.cache_clear()
     try:
-        assert LangSmithTracing(vendor="LangSmith", module="langsmith", class_name="").is_active() is emits
+        assert rivals_module.LangSmithTracing().is_active() is emits
     finally:
-        langsmith._has_modes.cache_clear()
+        rivals_module._has_modes.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])

@@ -12,7 +12,7 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerP
 from pandaprobe_otel_integrations._http.call import call_in
 from pandaprobe_otel_integrations._llm_span import is_claimed
 from pandaprobe_otel_integrations._patching import Patch, replace, when_imported
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
 from . import tool_runner
@@ -49,6 +49,7 @@ class AnthropicInstrumentor(StainlessIntegration):
             module="opentelemetry.instrumentation.anthropic",
             class_name="AnthropicInstrumentor",
         ),
+        LangSmithWrapper(),
         Rival(
             vendor="OpenTelemetry GenAI",
             module="opentelemetry.instrumentation.genai.anthropic",
@@ -85,9 +86,10 @@ class AnthropicInstrumentor(StainlessIntegration):
                 if _records_nothing(client):
                     return None
             made = own.__get__(client)
-            if made is None or self._active_rival() is None or not self._shares_provider(client):
+            rival = None if made is None else self._active_rival()
+            if rival is None or not self._shares_provider(client):
                 return made
-            return below_vendors_span(made)
+            return STANDING_IN if isinstance(rival, LangSmithWrapper) else below_vendors_span(made)
 
         return tracer
 

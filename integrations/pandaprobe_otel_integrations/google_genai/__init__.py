@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
@@ -46,6 +46,7 @@ class GoogleGenAIInstrumentor(Integration):
             module="openinference.instrumentation.google_genai",
             class_name="GoogleGenAIInstrumentor",
         ),
+        LangSmithWrapper(),
         Rival(
             vendor="OpenLLMetry",
             module="opentelemetry.instrumentation.google_generativeai",

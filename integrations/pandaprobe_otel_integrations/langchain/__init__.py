@@ -15,12 +15,11 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import LangfuseModule, Rival, Watch
+from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithTracing, Rival, Watch
 
 from .answered_tools import TOOLS, hook_tools
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
-from .langsmith import LangSmithTracing
 
 if TYPE_CHECKING:
     from .handlers import DeepAgentsCallbackHandler as DeepAgentsCallbackHandler
@@ -87,7 +86,7 @@ class LangChainInstrumentor(Integration):
             module="opentelemetry.instrumentation.genai.langchain",
             class_name="LangChainInstrumentor",
         ),
-        LangSmithTracing(vendor="LangSmith", module="langsmith", class_name=""),
+        LangSmithTracing(),
     )
 
     _claiming: Any = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from pandaprobe_otel_integrations._patching import Patch
-from pandaprobe_otel_integrations._rivals import LangfuseModule, Rival
+from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival
 from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
 
 from . import sockets, tool_runner
@@ -41,6 +41,7 @@ class OpenAIInstrumentor(StainlessIntegration):
             module="opentelemetry.instrumentation.genai.openai",
             class_name="OpenAIInstrumentor",
         ),
+        LangSmithWrapper(),
         LangfuseModule(module="langfuse.openai"),
     )
     api = OpenAIApi()

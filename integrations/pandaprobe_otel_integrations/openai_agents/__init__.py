@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,7 +13,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import LangSmithTracing, Rival
 
 from .answered_tools import TOOLS, hook_tools
 from .conversations import running
@@ -51,6 +52,22 @@ def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LangSmithProcessor(LangSmithTracing):
+    """LangSmith's processor in the SDK."""
+
+    module: str = "langsmith.integrations.openai_agents_sdk"
+
+    def is_active(self) -> bool:
+        """Return whether the app has registered the processor, and LangSmith makes spans."""
+        return LangSmithTracing.is_active(self) and bool(guarded(self._is_registered))
+
+    def _is_registered(self) -> bool:
+        kind = sys.modules[self.module].OpenAIAgentsTracingProcessor
+        provider = sys.modules["agents.tracing"].get_trace_provider()
+        return any(isinstance(each, kind) for each in _processors(provider))
+
+
 class OpenAIAgentsInstrumentor(Integration):
     """Runs of agents with their model calls, tools, hand-offs and guardrails, sync, async and streamed.
 
@@ -79,6 +96,7 @@ class OpenAIAgentsInstrumentor(Integration):
             module="opentelemetry.instrumentation.genai.openai_agents",
             class_name="OpenAIAgentsInstrumentor",
         ),
+        _LangSmithProcessor(),
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
