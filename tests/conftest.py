@@ -5,14 +5,20 @@
 test into the outer ring. `OUTER_FILES` puts whole files there; the inner ring does not import them.
 """
 
+# pyright: reportUnknownMemberType=false
+# (from_parent() of pytest's nodes)
+
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from pandaprobe_otel import bootstrap
 
@@ -82,13 +88,79 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path in OUTER_FILES and _is_inner(config) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of files of the outer ring."""
+class TestsOfFile(pytest.Item):
+    """All tests of a file, in a worker of pytest-xdist that has not imported the file.
+
+    The scheduler hands out whole files, so that it only needs their names. A worker imports and collects the files
+    that it runs, when it runs them: were each of them to collect all files, this would be a quarter of the work.
+    """
+
+    def runtest(self) -> None:
+        """Do nothing: the tests run in the place of this item."""
+
+
+class LateFile(pytest.File):
+    """A file of tests, before it is imported."""
+
+    def collect(self) -> Iterator[TestsOfFile]:
+        """Return the item in whose place the tests run."""
+        yield TestsOfFile.from_parent(self, name="tests")
+
+
+def _is_late(config: pytest.Config) -> bool:
+    """Return whether this is a worker for whole files; single tests, and tests of earlier runs, are collected first."""
+    by_earlier_runs = (config.getoption(name, default=False) for name in ("lf", "failedfirst", "newfirst", "stepwise"))
+    return hasattr(config, "workerinput") and not any(by_earlier_runs) and not any("::" in arg for arg in config.args)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Leave the file for later."""
+    return LateFile.from_parent(parent, path=module_path) if _is_late(parent.config) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests of files of the outer ring, keep late files whatever is selected, and put the largest first."""
+    late = [item for item in items if isinstance(item, TestsOfFile)]
+    items[:] = [item for item in items if not isinstance(item, TestsOfFile)]
     for item in items:
         if item.path in OUTER_FILES:
             item.add_marker(pytest.mark.outer)
         if item.path in NIGHT_FILES:
             item.add_marker(pytest.mark.exhaustive)
+    yield
+    items += sorted(late, key=lambda item: item.path.stat().st_size, reverse=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Collect and run the tests of a late file."""
+    if not isinstance(item, TestsOfFile):
+        return None
+    session, place = item.session, item.session.items.index(item)
+    module = pytest.Module.from_parent(item.listchain()[-3], path=item.path)
+    tests = list(session.genitems(module))
+    item.config.hook.pytest_collection_modifyitems(session=session, config=item.config, items=tests)
+    for test, following in pairwise([*tests, nextitem]):
+        assert test is not None
+        session.items[place] = test  # pytest-xdist compares each report with it
+        item.config.hook.pytest_runtest_protocol(item=test, nextitem=following)
+        if session.shouldfail or session.shouldstop:
+            break
+    session.items[place] = item
+    if not tests:
+        runtestprotocol(item, log=False, nextitem=nextitem)  # ends the fixtures of a folder that is left
+    return True
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Report that no test was selected, which pytest-xdist cannot know of late files."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    distributes = session.config.getoption("dist", default="no") != "no"
+    if session.config.getoption("collectonly") or not distributes or reporter is None:
+        return
+    if exitstatus == pytest.ExitCode.OK and "" not in reporter.stats:  # no test was set up
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_configure(config: pytest.Config) -> None:
