@@ -282,7 +282,7 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 @CUTS
 def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
     """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-    cut(AgentApp(run=asked, leave=leave), traces, model)
+    cut(AgentApp(run=asked, leave=leave, passes_stops=False), traces, model)
 
 
 def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:

@@ -289,7 +289,7 @@ def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel
                 if isinstance(message, StreamEvent) and "delta" in message.event:
                     break
 
-    cut(AgentApp(run=run, leave=leave, script=claude_model, sees_calls=False), traces, model)
+    cut(AgentApp(run=run, leave=leave, script=claude_model, sees_calls=False, passes_stops=False), traces, model)
 
 
 def test_a_model_that_refuses(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:

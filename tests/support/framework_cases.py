@@ -247,12 +247,14 @@ class AgentApp:
         leave: Reads the streamed answer of an agent at this endpoint until its first text.
         script: A model like `weather_model`.
         sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
+        passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
     """
 
     run: Callable[[ScriptedEndpoint, str, Callable[..., Any]], Awaitable[object]]
     leave: Callable[[ScriptedEndpoint], Awaitable[object]] | None = None
     script: Script = weather_model
     sees_calls: bool = True
+    passes_stops: bool = True
 
 
 def _cancelled_in_the_model(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
@@ -284,6 +286,45 @@ def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     assert [span["name"] for span in trace.spans if "ended_at" not in span] == []
 
 
+def _raised_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    _tool_raises(app, traces, model, ValueError)
+
+
+def _stopped_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if not app.passes_stops:
+        pytest.skip("its tools run apart from its agents")
+    _tool_raises(app, traces, model, _Stop)
+
+
+class _Stop(BaseException):
+    """An exception that frameworks do not give to the model."""
+
+
+def _tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: type[BaseException]) -> None:
+    """Assert that a tool's exception is the error of its span, and of the whole run only if it leaves the run."""
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        raise kind(f"no station in {city}")
+
+    outcome = asyncio.run(_outcome(app.run(model(app.script), "Weather in Oslo?", weather)))
+    trace = traces.one()
+    told = str(trace)
+    tool = next(span for span in trace.spans if span["kind"] == "TOOL")
+    assert (tool["status"], "no station in Oslo" in tool.get("error", "")) == ("ERROR", True), told
+    assert [span["name"] for span in trace.spans if "ended_at" not in span] == [], told
+    assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
+    is_failed = isinstance(outcome, BaseException)
+    assert (trace.root["status"], trace.body["status"]) == (("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")), told
+    assert is_failed or kind is not _Stop
+
+
+async def _outcome(one: Awaitable[object]) -> object:
+    """Return the result, or the exception that the app gets."""
+    (outcome,) = await asyncio.gather(one, return_exceptions=True)
+    return outcome
+
+
 async def _awaited(one: Awaitable[object]) -> object:
     return await one
 
@@ -303,7 +344,9 @@ def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str) -> None:
 
 
 CUTS: Final = pytest.mark.parametrize(
-    "cut", [_cancelled_in_the_model, _cancelled_in_a_tool, _left, _refused], ids=lambda cut: cut.__name__[1:]
+    "cut",
+    [_cancelled_in_the_model, _cancelled_in_a_tool, _left, _refused, _raised_in_a_tool, _stopped_in_a_tool],
+    ids=lambda cut: cut.__name__[1:],
 )
 """Ways in which a run ends early. Each has one trace with the true status and outcome."""
 

@@ -86,8 +86,7 @@ class AnthropicInstrumentor(StainlessIntegration):
                 if _records_nothing(client):
                     return None
             made = own.__get__(client)
-            rival = None if made is None else self._active_rival()
-            if rival is None or not self._shares_provider(client):
+            if made is None or (rival := self._active_rival()) is None or not self._shares_provider(client):
                 return made
             return STANDING_IN if isinstance(rival, LangSmithWrapper) else below_vendors_span(made)
 

@@ -85,6 +85,9 @@ class PydanticAIInstrumentor(Integration):
         ):
             if hasattr(described, name):
                 yield patch(described, name, told)
+        of_agents: Any = sys.modules.get("pydantic_ai.capabilities.instrumentation")
+        if hasattr(of_agents, "_record_uncaught_errors"):  # its own name for the function, since 2.0
+            yield patch(of_agents, "_record_uncaught_errors", self._ending)
         embedders: Any = import_module("pydantic_ai.embeddings.instrumented").InstrumentedEmbeddingModel
         if "_recorded_settings" in vars(embedders):
             yield patch(embedders, "_recorded_settings", beside.embedding_settings)
