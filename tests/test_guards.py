@@ -63,7 +63,7 @@ GUARDS = {
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "trace_values"},
     "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
-    "sdk/processor.py": {"PandaProbeSpanProcessor._on_ending", "PandaProbeSpanProcessor.on_start"},
+    "sdk/processor.py": {"PandaProbeSpanProcessor.on_start", "_mark_passed"},
     "assembly/span_filter.py": {"is_chosen"},
     "compat/reflect.py": {"_Scopes.on_end"},
     "assembly/worker.py": {"Worker._work", "Worker._end_arrived"},

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import Event, ReadableSpan, Span
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
@@ -79,11 +79,8 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
         return _fields_of_plain(span)
 
 
-def mark_outcome(span: Span, outcome: str) -> None:
-    """Set the outcome of a span of another library that is ending, unless the span shows how its work ended.
-
-    The SDK accepts no attributes from here on, although the span has not been passed on yet.
-    """
+def mark_outcome(span: ReadableSpan, outcome: str) -> None:
+    """Set the outcome of a span of another library that has ended, unless the span shows how its work ended."""
     made: Any = span
     attributes: BoundedAttributes | None = made._attributes
     scope = made._instrumentation_scope

@@ -82,31 +82,38 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
                 stamp(span, wanted)
             handled = exc_info()[1]
             if handled is not None and not isinstance(handled, Exception):
-                setattr(span, _HANDLED, id(handled))
+                setattr(_kept(span), _HANDLED, id(handled))
         except Exception as error:  # noqa: BLE001 - protects the app: its span must start, whatever the context holds
             failed("the start of a span", error)
         self._started(span)
 
-    def _on_ending(self, span: Span) -> None:
-        """Mark a span that a cancellation or the end of a left stream passes through.
-
-        OpenTelemetry's blocks record only exceptions that are errors, so such a span would look like a success. Our own
-        integrations and decorators do this themselves, because they know more about the end.
-        """
-        passing = exc_info()[1]
-        if passing is None or isinstance(passing, Exception) or self.stands_aside:
-            return
-        try:
-            outcome = outcome_of(passing)
-            if outcome and getattr(span, _HANDLED, None) != id(passing):
-                mark_outcome(span, outcome)
-        except Exception as error:  # noqa: BLE001 - protects the app: its span must end, whatever it holds
-            failed("the end of a span", error)
-
     def on_end(self, span: ReadableSpan) -> None:
-        """Pass the ended span to the pipeline."""
-        if not self.stands_aside:
-            self._ended(span)
+        """Pass the ended span to the pipeline.
+
+        A span that a cancellation or the end of a left stream passes through is marked, because OpenTelemetry's blocks
+        record only exceptions that are errors: it would look like a success. Our own integrations and decorators mark
+        theirs, because they know more about the end.
+        """
+        if self.stands_aside:
+            return
+        passing = exc_info()[1]
+        if passing is not None and not isinstance(passing, Exception):
+            _mark_passed(span, passing)
+        self._ended(span)
+
+
+def _mark_passed(span: ReadableSpan, passing: BaseException) -> None:
+    try:
+        outcome = outcome_of(passing)
+        if outcome and getattr(_kept(span), _HANDLED, None) != id(passing):
+            mark_outcome(span, outcome)
+    except Exception as error:  # noqa: BLE001 - protects the app: its span must end, whatever it holds
+        failed("the end of a span", error)
+
+
+def _kept(span: Any) -> object:
+    """Return what an open span and its ended copy share."""
+    return span._attributes
 
 
 def counting_sampler(count: Callable[[], None]) -> Sampler:
