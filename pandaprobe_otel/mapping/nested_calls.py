@@ -20,9 +20,10 @@ from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.span_fields import add_rest, put
 
+_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _PASSING: Final = frozenset({"CHAIN", "OTHER"})
 """Kinds of spans inside a model call that may contain the call itself."""
-_AROUND: Final = _PASSING | {"LLM"}
+_AROUND: Final = _PASSING | _CALLS
 _LONG: Final = 12
 """Characters of a text that is hardly equal to, or part of, another one by chance."""
 _MOST: Final = 8
@@ -37,7 +38,7 @@ def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Se
     `spans` is sorted by start.
     """
     around = [span for span in spans if span.kind in _AROUND]
-    calls = [span for span in around if span.kind == "LLM"]
+    calls = [span for span in around if span.kind in _CALLS]
     if len(calls) < 2:
         return spans, {}
     by_id = {span.view.span_id: span for span in around}
@@ -85,9 +86,9 @@ def _outer_calls(calls: Sequence[MappedSpan], by_id: Mapping[int, MappedSpan]) -
             known[span_id] = None  # also ends a cycle of parents
             passed.append(span_id)
             above = by_id.get(above.view.parent_id or 0)
-        outer = above if above is not None and above.kind == "LLM" else None
+        outer = above if above is not None and above.kind in _CALLS else None
         known.update(dict.fromkeys(passed, outer))
-        if outer is not None and outer.view.span_id in begun:
+        if outer is not None and outer.kind == call.kind and outer.view.span_id in begun:
             found[call] = outer
         begun.add(call.view.span_id)
     return found
@@ -121,7 +122,8 @@ def _is_same_call(outer: MappedSpan, inner: MappedSpan) -> bool:
         return bool(questions and answers)
     if questions or answers or numbers:
         return True
-    return models is True and outer.view.scope_name != inner.view.scope_name
+    is_likely = models is True or outer.kind == "EMBEDDING"  # a component that embeds may not know its model
+    return is_likely and outer.view.scope_name != inner.view.scope_name
 
 
 def _same_model(outer: MappedSpan, inner: MappedSpan) -> bool | None:
@@ -176,7 +178,10 @@ def _answer(span: MappedSpan) -> str:
 
 
 def _question(span: MappedSpan) -> str:
-    messages = _messages(span.body.get("input"))
+    given: Any = span.body.get("input")
+    if span.kind == "EMBEDDING":
+        return _text_of({"content": given})
+    messages = _messages(given)
     asked = [message for message in messages if message.get("role") == "user"]
     return _text_of(asked[-1]) if asked else ""
 

@@ -10,6 +10,7 @@ import pytest
 from haystack import Document, Pipeline, component, tracing
 from haystack.components.agents import Agent
 from haystack.components.builders import ChatPromptBuilder
+from haystack.components.embedders import OpenAITextEmbedder
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
 from haystack.dataclasses import ChatMessage
@@ -23,9 +24,11 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    EMBEDDING_MODEL,
     StartModel,
     cancel_in_a_tool,
     do_not_mix,
+    embeddings_answer,
     ended_without_error,
     growth_of_ours,
     in_tasks,
@@ -42,6 +45,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
 from planting import Planted
+from provider_server import ProviderServer, json_reply
 from weather_model import WEATHER, weather, weather_model
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -229,6 +233,21 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
         in_threads(lambda city: run(agent, f"Weather in {city}?"))
 
     do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
+
+
+def test_an_embedder_is_one_span(traces: SentTraces) -> None:
+    """The call of an embedder's client is the embedder's span, with its tokens and model."""
+    with ProviderServer() as service:
+        service.replies(json_reply(embeddings_answer(5)))
+        pipeline = Pipeline()
+        secret = Secret.from_token("any")
+        pipeline.add_component("embedder", OpenAITextEmbedder(api_key=secret, api_base_url=f"{service.url}/v1"))
+        pipeline.run({"embedder": {"text": "Snow?"}})
+
+    (embedded,) = traces.one().spans[1:]
+    assert (embedded["kind"], embedded["name"], embedded["model"]) == ("EMBEDDING", "embedder", EMBEDDING_MODEL)
+    assert embedded["token_usage"]["prompt_tokens"] == 5
+    assert "Snow?" in embedded["input"]
 
 
 async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:

@@ -23,6 +23,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
     ThinkingBlock,
 )
+from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import (
     ChatMessage,
     ChatResponse,
@@ -49,13 +50,24 @@ from openai import OpenAI as Client
 import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import run_example
-from framework_cases import CUTS, AgentApp, StartModel, growth, is_silent_beside_another_vendor, off, recorded_apart
+from framework_cases import (
+    CUTS,
+    EMBEDDING_MODEL,
+    AgentApp,
+    StartModel,
+    embeddings_answer,
+    growth,
+    is_silent_beside_another_vendor,
+    off,
+    recorded_apart,
+)
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
 from planting import Planted
+from provider_server import ProviderServer, json_reply
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
@@ -418,6 +430,36 @@ def engine(endpoint: ScriptedEndpoint, traces: SentTraces, **options: Any) -> An
     index = VectorStoreIndex.from_documents([Document(text="Snow falls in Oslo.")], embed_model=MockEmbedding(4))
     assert traces.one().root["kind"] == "EMBEDDING"
     return index.as_query_engine(llm=chat_model(endpoint) if options else plain_model(endpoint), **options)
+
+
+class ClientEmbedding(BaseEmbedding):
+    """An embedder over the client of OpenAI."""
+
+    url: str
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        client = Client(base_url=self.url, api_key="any", max_retries=0)
+        return client.embeddings.create(model=EMBEDDING_MODEL, input=[text]).data[0].embedding
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+
+@pytest.mark.parametrize("texts", [1, 2])
+def test_an_embedding_has_its_tokens(texts: int, traces: SentTraces) -> None:
+    """One call of the client is the embedder's own span, with its tokens; several are spans below it."""
+    with ProviderServer() as service:
+        service.replies(json_reply(embeddings_answer(5)))
+        ClientEmbedding(url=f"{service.url}/v1").get_text_embedding_batch(["Snow?"] * texts)
+
+    trace = traces.one()
+    counted = [span["token_usage"]["prompt_tokens"] for span in trace.spans if span.get("token_usage")]
+    assert (counted, len(trace.spans)) == ([5] * texts, 1 if texts == 1 else 1 + texts)
+    assert trace.root["kind"] == "EMBEDDING"
+    assert trace.body["total_tokens"] == 5 * texts
 
 
 def query(endpoint: ScriptedEndpoint, traces: SentTraces) -> str:

@@ -33,6 +33,8 @@ StartModel = Callable[[Script], ScriptedEndpoint]
 CITIES = (*WEATHER,) * 3
 """Cities that concurrent runs ask about: "Weather in CITY?"."""
 
+EMBEDDING_MODEL: Final = "text-embedding-3-small"
+
 _SUPPORT = Path(__file__).resolve().parent
 _OURS = ("pandaprobe_otel_integrations.", "opentelemetry.")
 _WORKING = {"hooked", "adopted"}
@@ -349,6 +351,13 @@ CUTS: Final = pytest.mark.parametrize(
     ids=lambda cut: cut.__name__[1:],
 )
 """Ways in which a run ends early. Each has one trace with the true status and outcome."""
+
+
+def embeddings_answer(tokens: int) -> dict[str, Any]:
+    """Return an embeddings service's answer to a question of one text."""
+    item = {"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "model": EMBEDDING_MODEL, "data": [item], "usage": usage}
 
 
 def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTrace, AgentTrace]:

@@ -152,7 +152,7 @@ def _component(tags: Tags) -> Description:
         attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
         return Description(name=name, attributes=attributes, content=_retrieval)
     if kind.endswith("Embedder"):
-        attributes = {ours.KIND: "EMBEDDING", ours.OPERATION_NAME: "embeddings"}
+        attributes = {ours.OPERATION_NAME: "embeddings"}
         return Description(name=name, attributes=attributes, content=_embedded)
     return Description(name=name, attributes={ours.KIND: "CHAIN"}, content=_plain_component)
 

@@ -33,7 +33,8 @@ def beginning(
         event = arguments.get("start_event")
         said = guarded(asked, instance, event) if with_content and event is not None else None
         return name, turn_beginning(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
-    attributes: dict[str, Any] = {ours.KIND: kind, names.AGENT_NAME: agent}
+    # The kind is the framework's own statement, so a span with it stays apart from the client's span of the same call.
+    attributes: dict[str, Any] = {ours.KIND: None if kind == "EMBEDDING" else kind, names.AGENT_NAME: agent}
     if kind == "TOOL":
         name = str(instance.metadata.get_name())
         attributes |= {ours.OPERATION_NAME: "execute_tool", ours.TOOL_NAME: name, names.TOOL_TYPE: "function"}

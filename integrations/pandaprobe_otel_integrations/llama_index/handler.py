@@ -175,9 +175,9 @@ class RunHandler:
             run.answers = names.INPUT_MESSAGES in attributes or ours.INPUT in attributes
             self._keep(run, base, span, parent)
             run.agent = attributes.get(names.AGENT_NAME) or run.agent
-            if kind not in ("LLM", "EMBEDDING") and method != "run":
+            if kind != "LLM" and method != "run":
                 run.enter_body()
-        if kind in ("LLM", "EMBEDDING"):
+        if kind == "LLM" or (kind == "EMBEDDING" and run.span is None):
             run.claim_model_call()
 
     def _turn(self, parent: Run | None, event: Any, base: Context, recorder: Recorder) -> tuple[Run | None, Context]:
