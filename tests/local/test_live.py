@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -303,6 +304,20 @@ def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
             many = http.post("/local/live", json=body * 501).status_code
 
     assert (answers, wrong, many) == ({204}, 422, 422)
+
+
+def test_a_running_trace_is_as_long_as_its_spans(server: LocalServer) -> None:
+    """The time of a running trace is not the length of its axis, which grows in steps."""
+    started = (datetime.now(UTC) - timedelta(seconds=1030)).isoformat()
+    events = [{"k": "b", "trace_id": str(UUID(int=1)), "span": {"name": "run", "started_at": started}}]
+    http = httpx.Client(base_url=server.url, headers={"X-Project-Name": "shop"}, trust_env=False, timeout=60)
+    with http:
+        http.post("/local/live", json=events).raise_for_status()
+        page = http.get(f"/ui/traces/{UUID(int=1)}").text
+
+    lengths = re.findall(r'class="num">(?:<small>[^<]*</small> )?(\d+) min', page)
+    assert lengths == ["17", "17"]
+    assert "33 min" not in page  # the axis has 2,000 s
 
 
 @pytest.mark.outer

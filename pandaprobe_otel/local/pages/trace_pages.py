@@ -212,7 +212,7 @@ def _running(context: Context, live: LiveTrace) -> Loaded:
     project = next((each for each in context.projects if each.id == live.project_id), context.project)
     trace = running_record(live)
     tree = build_tree(trace["spans"])
-    tree = replace(tree, length_ms=stepped(tree.length_ms))
+    tree = replace(tree, axis_ms=stepped(tree.length_ms))
     return Loaded(context=replace(context, project=project), trace=trace, tree=tree, scores=[], live=live)
 
 

@@ -60,11 +60,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """The roots, all nodes in display order, and the length of the axis in milliseconds."""
+    """The roots, all nodes in display order, and in milliseconds the length of the trace and of the axis."""
 
     roots: Sequence[Node]
     rows: Sequence[Node]
     length_ms: float
+    axis_ms: float
 
     def node(self, span_id: str | None) -> Node | None:
         """Return the node of a span."""
@@ -99,7 +100,7 @@ def build_tree(spans: Sequence[Record]) -> Tree:
     rows = _flattened(roots)
     length = _place(rows)
     _mark_critical_path(roots)
-    return Tree(roots=roots, rows=rows, length_ms=length)
+    return Tree(roots=roots, rows=rows, length_ms=length, axis_ms=length)
 
 
 def _going_in_circles(nodes: Mapping[str, Node]) -> set[str]:
