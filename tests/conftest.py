@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import certifi
 import pytest
 from _pytest.runner import runtestprotocol
 
@@ -28,6 +30,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise litellm asks for prices when it is imported
+
+
+def _load_certificates(context: ssl.SSLContext, cafile: str | None = None, *others: Any, **named: Any) -> None:
+    """Leave out the public certificate authorities.
+
+    Each client of httpx loads them, which takes longer than most tests, and no test trusts one of them.
+    """
+    if cafile != certifi.where():
+        _load(context, cafile, *others, **named)
+
+
+_load: Final = ssl.SSLContext.load_verify_locations
+pytest.MonkeyPatch().setattr(ssl.SSLContext, "load_verify_locations", _load_certificates)
 
 HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(

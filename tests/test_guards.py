@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandaprobe_otel
@@ -92,12 +93,17 @@ class Handler:
     passes_on: bool
 
 
-def broad_handlers() -> Iterator[Handler]:
-    """Yield the broad handlers of the core and of the integrations."""
-    for root in SOURCES:
-        for path in sorted(root.rglob("*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            yield from _in(tree, path.relative_to(root).as_posix(), "")
+@cache
+def sources() -> list[tuple[str, ast.AST]]:
+    """Return the path and the tree of each module of the core and of the integrations."""
+    paths = [(path.relative_to(root).as_posix(), path) for root in SOURCES for path in sorted(root.rglob("*.py"))]
+    return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in paths]
+
+
+@cache
+def broad_handlers() -> list[Handler]:
+    """Return the broad handlers of the core and of the integrations."""
+    return [handler for name, tree in sources() for handler in _in(tree, name, "")]
 
 
 def _in(node: ast.AST, module: str, function: str) -> Iterator[Handler]:
@@ -155,10 +161,9 @@ def test_guards_in_threads_of_the_app_pass_its_exceptions_on() -> None:
 def test_nothing_broad_is_suppressed() -> None:
     """`suppress(Exception)` occurs nowhere, since it would be an unlisted guard."""
     suppressed = [
-        f"{path.relative_to(root)}:{node.lineno}"
-        for root in SOURCES
-        for path in sorted(root.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        f"{name}:{node.lineno}"
+        for name, tree in sources()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _name(node.func) == "suppress" and {_name(each) for each in node.args} & BROAD
     ]
     assert suppressed == []

@@ -57,10 +57,10 @@ class Interrupter:
     @staticmethod
     def _is_ours(frame: FrameType, event: str) -> bool:
         """Return whether our code is on the stack, not counting a frame that has just returned or is about to begin."""
-        chain: list[FrameType] = []
         at: FrameType | None = frame
-        while at is not None and not at.f_code.co_name.startswith("test_"):
-            chain.append(at)
-            at = at.f_back
         is_edge = event == "return" or frame.f_code.co_name in _FIRST_INSTRUCTION
-        return any(each.f_code.co_filename.startswith(LIBRARY) for each in chain[is_edge:])
+        while at is not None and not at.f_code.co_name.startswith("test_"):
+            if at.f_code.co_filename.startswith(LIBRARY) and not (is_edge and at is frame):
+                return True
+            at = at.f_back
+        return False

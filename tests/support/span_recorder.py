@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -15,13 +16,16 @@ from opentelemetry.trace import Tracer
 
 from pandaprobe_otel.capture.tracers import use_tracer_provider
 
+_RESOURCE: Final = Resource.create()
+"""One for all recorders: OpenTelemetry starts threads to make it, which takes longer than most tests."""
+
 
 class SpanRecorder:
     """A tracer provider of its own, whose finished spans can be found by name."""
 
     def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=sampler)
+        self.provider = TracerProvider(sampler=sampler, resource=_RESOURCE)
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer: Tracer = self.provider.get_tracer("somebody.else")
 
