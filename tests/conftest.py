@@ -87,6 +87,9 @@ NIGHT_FILES: Final = frozenset(
 )
 """Files of the outer ring that take at least a minute each; the inner ring has samples of their tests."""
 
+INTEGRATIONS: Final = HERE / "integrations"
+"""The folder whose tests run in one worker, so that only one imports all client libraries: 16 s and 300 MB."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
@@ -119,7 +122,7 @@ class LateFile(pytest.File):
 
     def collect(self) -> Iterator[TestsOfFile]:
         """Return the item in whose place the tests run."""
-        yield TestsOfFile.from_parent(self, name="tests")
+        yield TestsOfFile.from_parent(self, name=self.path.relative_to(HERE).as_posix())
 
 
 def _is_late(config: pytest.Config) -> bool:
@@ -129,8 +132,11 @@ def _is_late(config: pytest.Config) -> bool:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Leave the file for later."""
-    return LateFile.from_parent(parent, path=module_path) if _is_late(parent.config) else None
+    """Leave the file for later; pytest-xdist gives to one worker what has one id before `::`."""
+    if not _is_late(parent.config):
+        return None
+    together = INTEGRATIONS.as_posix() if INTEGRATIONS in module_path.parents else None
+    return LateFile.from_parent(parent, path=module_path, nodeid=together)
 
 
 @pytest.hookimpl(wrapper=True)
