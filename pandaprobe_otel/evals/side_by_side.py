@@ -142,7 +142,7 @@ def _behaves(field: str, span: SpanRecord) -> str:
 def _tree(trace: TraceRecord | None) -> Tree:
     """Return a trace in the form that the pages of the local server compare."""
     rows: Sequence[Node] = [] if trace is None else [_node(depth, span) for depth, span in walk(trace)]
-    return Tree(roots=(), rows=rows, length_ms=0.0)
+    return Tree(roots=(), rows=rows, length_ms=0.0, axis_ms=0.0)
 
 
 def _node(depth: int, span: SpanRecord) -> Node:
