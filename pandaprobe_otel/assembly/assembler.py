@@ -157,13 +157,9 @@ class Assembler:
             if trace_id not in self._buffers or (buffer := self._buffers[trace_id]).look_at != at:
                 continue
             buffer.look_at = math.inf
-            if buffer.open or buffer.unreferenced:
-                before = len(buffer.open)
-                may_have_ended = buffer.let_go(now)
-                self._open_spans += len(buffer.open) - before
-                if may_have_ended:
-                    self._touched[buffer] = None
-                    continue
+            if (buffer.open or buffer.unreferenced) and self._let_go(buffer, now):
+                self._touched[buffer] = None
+                continue
             if buffer.ended and by >= self._complete_at(buffer):
                 yield self._take(buffer, self._closing_stage(buffer), now)
             elif buffer.ended and by >= self._early_at(buffer):
@@ -183,17 +179,30 @@ class Assembler:
 
     def flush(self, now: float) -> Iterator[TraceSegment]:
         """Yield the traces whose root has ended, without waiting for late spans."""
-        for buffer in list(self._buffers.values()):
+        for buffer in self._without_dropped(now):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
                 yield self._take(buffer, self._closing_stage(buffer), now)
 
     def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
-        for buffer in list(self._buffers.values()):
+        for buffer in self._without_dropped(now):
             if buffer.ended:
                 unfinished = buffer.open_entries and not buffer.memory.posted
                 yield self._take(buffer, Stage.FIRST if unfinished else self._closing_stage(buffer), now)
+
+    def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
+        before = len(buffer.open)
+        may_have_ended = buffer.let_go(now)
+        self._open_spans += len(buffer.open) - before
+        return may_have_ended
+
+    def _without_dropped(self, now: float) -> Iterator[TraceBuffer]:
+        """Yield all buffers, which no longer wait for spans that the app has dropped. The queue is empty."""
+        for buffer in list(self._buffers.values()):
+            if buffer.open and self._let_go(buffer, now):
+                self._let_go(buffer, now)
+            yield buffer
 
     # -- rules --------------------------------------------------------------------------------------------------------
 
@@ -202,7 +211,8 @@ class Assembler:
         if buffer.unreferenced:
             return now
         if buffer.ended:
-            return min(self._complete_at(buffer), self._early_at(buffer))
+            at = min(self._complete_at(buffer), self._early_at(buffer))
+            return min(at, now + self._timing.linger_s) if buffer.open else at  # the app may have dropped its spans
         return now + self._timing.idle_look_s if buffer.open else now
 
     def _complete_at(self, buffer: TraceBuffer) -> float:

@@ -94,6 +94,27 @@ def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
     assert (segment.stage, segment.open, segment.abandoned) == (Stage.WHOLE, (), ("forgotten",))
 
 
+@pytest.mark.parametrize("by", ["time", "flush", "close"])
+def test_a_trace_whose_root_nobody_can_end_is_complete(by: str) -> None:
+    """A trace is complete soon after the app has dropped its root, at once when it is flushed, and not RUNNING."""
+    assembler, maker = an_assembler(), SpanMaker()
+    root = maker.start("forgotten")
+    child = maker.start("child", root)
+    for span in (root, child):
+        assembler.started(span, 0.0)
+    assembler.ended(fields_of(maker.end(child)), 1.0)
+    assert list(assembler.due(1.5)) == []
+    del root, child, span
+    gc.collect()
+    if by == "time":
+        segments = [segment for at in (11.5, 11.6, 12.2) for segment in assembler.due(at)]
+    else:
+        segments = [*getattr(assembler, by)(2.0)]
+    (segment,) = segments
+    assert (segment.stage, segment.open, segment.abandoned) == (Stage.WHOLE, (), ("forgotten",))
+    assert (len(assembler), assembler._open_spans) == (0, 0)
+
+
 @pytest.mark.parametrize("together", [True, False], ids=["in one trace", "in as many traces"])
 def test_too_many_open_spans_are_given_up_and_that_is_said(
     together: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
