@@ -230,10 +230,11 @@ def _input_of(root: MappedSpan) -> Any:
     return left or None
 
 
-def _is_object(value: Any) -> bool:
-    """Return whether the value is Python's text of an object, or a list of such texts."""
-    if type_of(value) is list:
-        return bool(value) and all(map(_is_object, value))
+def _is_object(value: Any, levels: int = 4) -> bool:
+    """Return whether the value is Python's text of an object, or consists of such texts (Haystack's answers)."""
+    inside: Any = value if type_of(value) is list else list(value.values()) if type_of(value) is dict else None
+    if inside is not None:
+        return bool(inside) and levels > 0 and all(_is_object(each, levels - 1) for each in inside)
     return type_of(value) is str and _OBJECT.match(value) is not None
 
 

@@ -497,6 +497,8 @@ def test_the_time_for_many_names_and_texts_is_proportional_to_them(attributes: C
         ({"init_state": {"memory": "full"}}, {"messages": [{"role": "user", "content": "Why below?"}]}, None),
         ({"messages": ["id='1' source='user' content='Why?'"], "cancellation_token": "<autogen.Token object at 0x1>"},
          {"messages": [{"role": "user", "content": "Why below?"}]}, None),
+        ({"data": {"model": {"messages": ["ChatMessage(_role='user', _content='Why?')"]}}},
+         {"messages": [{"role": "user", "content": "Why below?"}]}, None),
         ({"question": "Why?", "verbose": True, "customer": None}, {"question": "Why?", "verbose": True}, None),
     ],
 )  # fmt: skip

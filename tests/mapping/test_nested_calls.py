@@ -78,6 +78,28 @@ def test_one_call_is_one_span_with_everything_that_both_say(outside: Any, inside
     ]
 
 
+def embedding(span_id: int, texts: str | list[str], parent: int | None = None, **found: Any) -> SpanView:
+    """Return a span that embeds these texts."""
+    given = texts if isinstance(texts, str) else json.dumps(texts)
+    told = {"gen_ai.operation.name": "embeddings", "input.value": given, **found}
+    scope = "inner" if parent else "outer"
+    lasts = 1.0 if parent else 5.0
+    at = span_id / 10
+    return view(f"embed {span_id}", told, span_id=span_id, parent=parent, at=at, lasts=lasts, scope_name=scope)
+
+
+@pytest.mark.parametrize("capture", ["all", "metadata"])
+def test_an_embedder_and_its_only_call_are_one_span(capture: Any) -> None:
+    """The span of a framework's embedder has the tokens and the model of its client's; two calls stay apart."""
+    asked, counted = embedding(1, QUESTION), {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 5}
+    options = MappingOptions(capture=capture)
+    (span,) = mapped(asked, embedding(2, [QUESTION], 1, **counted), options=options)["spans"]
+    assert (span["kind"], span["name"], span["model"]) == ("EMBEDDING", "embed 1", "m")
+    assert span["token_usage"]["prompt_tokens"] == 5
+    for others in ([embedding(2, [QUESTION], 1), embedding(3, [ANSWER], 1)], [call(2, 1, question=QUESTION)]):
+        assert len(mapped(asked, *others, options=options)["spans"]) == 1 + len(others)
+
+
 DIFFERENT = {
     "another model": {"model": "m-2"},
     "another id": {"id": "r-2"},
