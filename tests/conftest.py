@@ -87,8 +87,11 @@ NIGHT_FILES: Final = frozenset(
 )
 """Files of the outer ring that take at least a minute each; the inner ring has samples of their tests."""
 
-INTEGRATIONS: Final = HERE / "integrations"
-"""The folder whose tests run in one worker, so that only one imports all client libraries: 16 s and 300 MB."""
+TOGETHER: Final = (HERE / "docs", HERE / "evals", HERE / "integrations")
+"""Folders whose tests run in one worker each.
+
+Only this worker imports all client libraries (16 s, 300 MB), or makes the servers and processes that tests fork from.
+"""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -135,8 +138,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     """Leave the file for later; pytest-xdist gives to one worker what has one id before `::`."""
     if not _is_late(parent.config):
         return None
-    together = INTEGRATIONS.as_posix() if INTEGRATIONS in module_path.parents else None
-    return LateFile.from_parent(parent, path=module_path, nodeid=together)
+    together = (folder.as_posix() for folder in TOGETHER if folder in module_path.parents)
+    return LateFile.from_parent(parent, path=module_path, nodeid=next(together, None))
 
 
 @pytest.hookimpl(wrapper=True)

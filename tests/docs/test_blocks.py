@@ -26,14 +26,21 @@ PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wigno
 """Options for pytest in a reader's folder: no configuration of this repository, and modules imported before pytest."""
 OUTER: Final = frozenset(
     {
+        "docs/client.md",
         "docs/evaluation-ci.md",
         "docs/evaluation.md",
+        "docs/failures.md",
+        "docs/fleets.md",
         "docs/from-failure-to-test.md",
         "docs/integrations/litellm.md",
         "docs/local.md",
+        "docs/metrics.md",
         "docs/queues.md",
         "docs/quickstart.md",
         "docs/record-replay.md",
+        "docs/rerun.md",
+        "docs/set-up-a-project.md",
+        "docs/simulated-users.md",
     }
 )
 """Pages that take long, or need Celery."""

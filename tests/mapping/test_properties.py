@@ -35,7 +35,7 @@ options = st.builds(
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(seeds, st.booleans())
 def test_anything_becomes_a_trace_that_can_be_stored(seed: int, whole: bool) -> None:
     """Any span becomes a readable trace that the server can store and that does not break other traces."""
@@ -51,7 +51,7 @@ def test_anything_becomes_a_trace_that_can_be_stored(seed: int, whole: bool) -> 
     assert not [span for span in trace.spans if span["metadata"].get("unreadable") is True]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(seeds, options)
 def test_the_options_hold_whatever_comes(seed: int, options: MappingOptions) -> None:
     """For any span, hidden content is absent, no field exceeds its budget, and the server can store the trace."""
@@ -76,7 +76,7 @@ def test_the_options_hold_whatever_comes(seed: int, options: MappingOptions) -> 
 _CUT = ("input", "output", "metadata", "error", "model_parameters")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(seeds)
 def test_the_order_in_which_spans_arrive_does_not_matter(seed: int) -> None:
     """Mapping is deterministic for any order of spans, except for spans with equal ids and times."""

@@ -22,6 +22,7 @@ import ollama_traffic
 import openai_traffic
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from redis_server import RedisServer, require_redis
+from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 from waiting import PATIENCE_S
@@ -253,12 +254,16 @@ def _provider(received: Received) -> Reply:
     return events_reply(openai_traffic.chat_chunks()) if streams else json_reply(openai_traffic.completion())
 
 
+SAMPLES = ("anthropic", "google_genai", "mistralai")
+"""Clients of CI; the others are tried at night."""
+
+
 @pytest.mark.parametrize(
     ("library", "encoding"),
     [
         ("openai", "br"),
-        ("openai", "zstd"),
-        *(pytest.param(library, "identity", marks=pytest.mark.outer) for library in CLIENTS),
+        pytest.param("openai", "zstd", marks=pytest.mark.outer),
+        *(pytest.param(one, "identity", marks=pytest.mark.outer if one in SAMPLES else IN_FULL) for one in CLIENTS),
     ],
 )
 def test_nothing_is_imported_by_calls_of_a_model(library: str, encoding: str, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Every library, way of asking and way of ending: the app notices no difference, and one span records the call.
 
 The inner ring runs every way of ending for each library's plain call and stream. It runs only some endings for other
-ways of asking, for clients of other clouds and for clients built like openai's, since these run the same code. The
-outer ring runs everything and compares docs/providers.md.
+ways of asking, for clients of other clouds and for clients built like openai's, since these run the same code. At
+night, everything runs, and docs/providers.md is compared.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from conformance.span_check import check, steady
 from library_members import skip_without
 from pandaprobe_otel.registry import INTEGRATIONS
 from provider_server import ProviderServer
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting
 
@@ -70,7 +71,7 @@ def runs(*, asynchronous: bool) -> Iterator[Any]:
                 if _exists(run):
                     marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
                     if not _is_inner(run):
-                        marks.append(pytest.mark.outer)
+                        marks += IN_FULL
                     yield pytest.param(run, id=str(run), marks=marks)
 
 
@@ -172,6 +173,7 @@ def test_every_integration_is_held_to_it() -> None:
 
 
 @pytest.mark.outer
+@pytest.mark.exhaustive
 def test_page_is_up_to_date() -> None:
     """docs/providers.md agrees with the runs that passed here."""
     expected = {
