@@ -47,6 +47,7 @@ WITHOUT_CONTENT: Final = {
         "FunctionToolset.call_tool",
         "StreamedResponse.time_to_first_chunk",
         "instrumented.handle_messages",
+        "of_agents._record_uncaught_errors",
     },
     "semantic_kernel": {
         "ChatCompletionClientBase._start_auto_function_invocation_activity",

@@ -565,8 +565,8 @@ def test_nobody_waits_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("time.sleep", waited.append)
 
     def run(url: str) -> Any:
-        client = openai.OpenAI(base_url=url, api_key="none", max_retries=1)
-        return client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+        with openai.OpenAI(base_url=url, api_key="none", max_retries=1) as client:
+            return client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
 
     with ProviderServer() as server:
         server.script = lambda _: replace(next(answers), headers={"Retry-After": "30"})
