@@ -43,7 +43,7 @@ def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: 
         assert [post.body["name"] for post in server.posts()] == ["hello"]
 
 
-@pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
+@pytest.mark.parametrize("exporter", ["none", pytest.param("pandaprobe", marks=pytest.mark.outer)])
 def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
     """Unusable settings are logged, since an exception in a constructor would stop all of the app's telemetry."""
     switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}

@@ -47,9 +47,15 @@ def quickstart(model: ScriptedEndpoint, home: Path, **variables: str) -> subproc
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, ["PANDAPROBE_API_KEY", "pandaprobe-otel local", "no traces are sent"]),
+        pytest.param(
+            {}, ["PANDAPROBE_API_KEY", "pandaprobe-otel local", "no traces are sent"], marks=pytest.mark.outer
+        ),
         ({"PANDAPROBE_API_KEY": "your-key"}, ["PANDAPROBE_API_KEY", "placeholder"]),
-        ({"PANDAPROBE_API_KEY": WRONG_KEY, "PANDAPROBE_ENDPOINT": "localhost:1"}, ["PANDAPROBE_ENDPOINT", "URL"]),
+        pytest.param(
+            {"PANDAPROBE_API_KEY": WRONG_KEY, "PANDAPROBE_ENDPOINT": "localhost:1"},
+            ["PANDAPROBE_ENDPOINT", "URL"],
+            marks=pytest.mark.outer,
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_logged_once(

@@ -36,7 +36,7 @@ def run(body: str, home: Path, **variables: str) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("pass", "none"),
+        pytest.param("pass", "none", marks=pytest.mark.outer),
         (
             """
     for name in ("one", None, "one", "two"):

@@ -100,7 +100,7 @@ def expected(database: Database, project: str, sort_by: SessionSortBy, text: str
     return [session for *_, session in sorted(found, reverse=True)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(added, min_size=4, max_size=6), st.lists(changed, max_size=10))
 def test_sessions_are_listed_by_the_sums_of_their_traces(
     first: list[tuple[str, Any, Any]], later: list[tuple[str, Any, Any]]

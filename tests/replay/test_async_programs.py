@@ -200,7 +200,7 @@ def model() -> Callable[[Received], Reply]:
     return script
 
 
-@pytest.mark.parametrize("decorated", [False, True], ids=["plain", "decorated"])
+@pytest.mark.parametrize("decorated", [True, pytest.param(False, marks=pytest.mark.outer)], ids=["decorated", "plain"])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.__name__)
 def test_unchanged_programs_replay(
     program: Callable[[Bench], Any], decorated: bool, server: ProviderServer, tmp_path: Path

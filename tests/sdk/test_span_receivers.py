@@ -91,7 +91,7 @@ def test_two_ways_of_the_app_deliver_once(first: str, second: str, tmp_path: Pat
     assert delivered(tmp_path / "traces.jsonl") == ["one", "two"]
 
 
-@pytest.mark.parametrize("way", ["none", *WAYS])
+@pytest.mark.parametrize("way", ["none", "exporter", "init", pytest.param("processor", marks=pytest.mark.outer)])
 @pytest.mark.parametrize("launcher", BY_LAUNCHER)
 def test_the_launcher_and_a_way_of_the_app_deliver_once(launcher: str, way: str, tmp_path: Path) -> None:
     """An exporter named in OTEL_TRACES_EXPORTER or a file delivers once, whatever the app adds."""
