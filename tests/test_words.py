@@ -98,13 +98,6 @@ def test_no_docstring_begins_with_a_question() -> None:
     assert found == []
 
 
-def test_a_question_would_be_found() -> None:
-    """The pattern finds docstrings of one line and of several, and ignores longer words such as "Whole"."""
-    assert _QUESTION.search('    """What it says."""')
-    assert _QUESTION.search('x = 1\n"""Whether it is open.\n\nMore.\n"""')
-    assert not _QUESTION.search('"""Whole lines."""')
-
-
 def test_no_module_has_an_opaque_name() -> None:
     """A module's name shows its content to a reader who does not know the module."""
     named = modules(*EVERYTHING)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from screenshots import DESK, IMAGES, PHONE, ROOT, SCREENSHOTS, indexed
+from screenshots import IMAGES, ROOT, SCREENSHOTS, indexed
 
 MAX_BYTES = 150_000
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -21,13 +21,6 @@ def test_each_picture_has_its_command_and_its_place() -> None:
     shown = set(chain.from_iterable(re.findall(r"images/([\w-]+)\.png", page.read_text("utf-8")) for page in PAGES))
 
     assert {path.stem for path in IMAGES.glob("*.png")} == set(SCREENSHOTS) == shown
-
-
-def test_pictures_show_both_themes_and_both_screens() -> None:
-    """Pictures are light and dark, 1440 pixels wide for a desktop and 390 for a phone."""
-    assert {one.theme for one in SCREENSHOTS.values()} == {"light", "dark"}
-    assert {one.size for one in SCREENSHOTS.values()} == {DESK, PHONE}
-    assert (DESK[0], PHONE[0]) == (1440, 390)
 
 
 @pytest.mark.parametrize("name", SCREENSHOTS)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.adapter import adapters
 from conformance.providers_page import PATH
 from pages import section, with_section
 from surface.census import Library, all_libraries, census
@@ -44,8 +43,3 @@ def test_every_method(library: Library, tmp_path: Path, monkeypatch: pytest.Monk
     assert list(found.unknown) == []
     assert list(found.outdated) == []
     assert written == part(library, found), "run the tests with WRITE_PAGES=1"
-
-
-def test_every_library() -> None:
-    """Each library of the conformance suite has its module in `surface/libraries`."""
-    assert {library.integration for library in all_libraries()} == {adapter.integration for adapter in adapters()}
