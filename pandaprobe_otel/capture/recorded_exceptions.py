@@ -34,8 +34,7 @@ def record_exception(span: Span, error: BaseException) -> None:
         if outcome:
             span.set_attribute(names.OUTCOME, outcome)
         return
-    kind = _qualified_name(type(error))
-    message = _message(error)
+    kind, message = kind_and_message(error)
     span.set_attribute(names.ERROR_TYPE, kind)
     span.add_event(
         "exception",
@@ -47,6 +46,11 @@ def record_exception(span: Span, error: BaseException) -> None:
         },
     )
     span.set_status(StatusCode.ERROR, f"{kind}: {message}")
+
+
+def kind_and_message(error: BaseException) -> tuple[str, str]:
+    """Return the qualified name of the exception's class, and its text with its notes."""
+    return _qualified_name(type(error)), _message(error)
 
 
 def _qualified_name(kind: type) -> str:

@@ -13,9 +13,9 @@ from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, 
 UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
 """Outcomes of work that stays incomplete for good. Interrupted work, in contrast, has stopped as intended."""
 
-_CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
-"""Exceptions of asyncio and trio; both derive from BaseException."""
-_CANCELLING_MODULES: Final = frozenset({"asyncio", "concurrent", "trio", ""})
+_CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled", "GreenletExit"})
+"""Exceptions of asyncio, trio and gevent; they derive from BaseException."""
+_CANCELLING_MODULES: Final = frozenset({"asyncio", "concurrent", "trio", "greenlet", ""})
 
 _PAUSES: Final = {
     "GraphInterrupt": "langgraph", "NodeInterrupt": "langgraph", "GraphDrained": "langgraph",

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
-from pandaprobe_otel.mapping.attributes import OPERATION_NAME, OUTCOME, PARTIAL
+from pandaprobe_otel.mapping.attributes import ERROR, ERROR_TYPE, OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
@@ -81,16 +81,27 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
 
 def mark_outcome(span: ReadableSpan, outcome: str) -> None:
     """Set the outcome of a span of another library that has ended, unless the span shows how its work ended."""
-    made: Any = span
-    attributes: BoundedAttributes | None = made._attributes
-    scope = made._instrumentation_scope
-    if attributes is None or OUTCOME in attributes or made._status.status_code is StatusCode.ERROR:
-        return
-    if scope is not None and scope.name.startswith(_OURS):
+    attributes = _unmarked(span)
+    if attributes is None:
         return
     is_call = attributes.get(OPERATION_NAME) in _MODEL_CALLS
     if outcome != PARTIAL or (_FINISHED if is_call else _ANSWERED).isdisjoint(attributes):
-        made._attributes._dict[OUTCOME] = outcome
+        attributes._dict[OUTCOME] = outcome  # pyright: ignore[reportPrivateUsage]
+
+
+def mark_failure(span: ReadableSpan, kind: str, message: str) -> None:
+    """Set the exception that ended a span of another library, unless the span shows how its work ended."""
+    attributes = _unmarked(span)
+    if attributes is not None and ERROR_TYPE not in attributes:
+        attributes._dict |= {ERROR_TYPE: kind, ERROR: message}  # pyright: ignore[reportPrivateUsage]
+
+
+def _unmarked(span: Any) -> BoundedAttributes | None:
+    attributes: BoundedAttributes | None = span._attributes
+    scope = span._instrumentation_scope
+    if attributes is None or OUTCOME in attributes or span._status.status_code is StatusCode.ERROR:
+        return None
+    return None if scope is not None and scope.name.startswith(_OURS) else attributes
 
 
 def _fields_of_plain(span: Any) -> EndedSpan:

@@ -15,10 +15,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.trace import DEFAULT_TRACE_STATE
 
 from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
+from pandaprobe_otel.capture.recorded_exceptions import kind_and_message
 from pandaprobe_otel.capture.trace_context import attributes_in, stamp
 from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel.mapping.outcomes import outcome_of
-from pandaprobe_otel.mapping.sdk_span import begun, mark_outcome
+from pandaprobe_otel.mapping.sdk_span import begun, mark_failure, mark_outcome
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.process.guard import failed, mistake
 from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
@@ -90,9 +91,9 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Pass the ended span to the pipeline.
 
-        A span that a cancellation or the end of a left stream passes through is marked, because OpenTelemetry's blocks
-        record only exceptions that are errors: it would look like a success. Our own integrations and decorators mark
-        theirs, because they know more about the end.
+        A span that a cancellation, the end of a left stream or another `BaseException` passes through is marked,
+        because OpenTelemetry's blocks record only an `Exception`: it would look like a success. Our own integrations
+        and decorators mark theirs, because they know more about the end.
         """
         if self.stands_aside:
             return
@@ -104,9 +105,12 @@ class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
 
 def _mark_passed(span: ReadableSpan, passing: BaseException) -> None:
     try:
-        outcome = outcome_of(passing)
-        if outcome and getattr(_kept(span), _HANDLED, None) != id(passing):
+        if getattr(_kept(span), _HANDLED, None) == id(passing):
+            return
+        if outcome := outcome_of(passing):
             mark_outcome(span, outcome)
+        elif outcome is None and getattr(passing, "code", True):  # `sys.exit()` is not a failure
+            mark_failure(span, *kind_and_message(passing))
     except Exception as error:  # noqa: BLE001 - protects the app: its span must end, whatever it holds
         failed("the end of a span", error)
 

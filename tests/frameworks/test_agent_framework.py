@@ -29,6 +29,8 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    RAISES,
+    AgentApp,
     StartModel,
     cancel_in_a_tool,
     cancel_in_the_model,
@@ -40,6 +42,7 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
     run_beside_another_vendor,
+    tool_raises,
 )
 from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
@@ -158,6 +161,16 @@ def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, model: StartModel
     endpoint = model(weather_model)
     asyncio.run(cancel_in_a_tool(lambda slow: forecaster(endpoint, tools=(slow,)).run("Weather in Oslo?")))
     ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+
+
+@RAISES
+def test_a_run_whose_tool_raises(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
+
+    async def run(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+        await forecaster(endpoint, tools=(weather,)).run(question)
+
+    tool_raises(AgentApp(run=run), traces, model, kind)
 
 
 @pytest.mark.parametrize("kind", [OpenAIChatCompletionClient, OpenAIChatClient])

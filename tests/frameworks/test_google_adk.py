@@ -26,6 +26,8 @@ from example_runs import Example
 from framework_cases import (
     CITIES,
     OFFICIAL,
+    RAISES,
+    AgentApp,
     StartModel,
     cancel_in_a_tool,
     cancel_in_the_model,
@@ -39,6 +41,7 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
     run_beside_another_vendor,
+    tool_raises,
 )
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
@@ -237,6 +240,16 @@ def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, gemini: StartMode
     gemini(weather_model)
     asyncio.run(cancel_in_a_tool(lambda slow: tell(forecaster(tools=[slow]), "Weather in Oslo?")))
     ended_without_error(traces.one(), "CHAIN", "AGENT", "LLM", "TOOL")
+
+
+@RAISES
+def test_a_run_whose_tool_raises(kind: Any, traces: SentTraces, gemini: StartModel) -> None:
+    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
+
+    async def run(_: ScriptedEndpoint, question: str, weather: Any) -> None:
+        await tell(forecaster(tools=[weather]), question)
+
+    tool_raises(AgentApp(run=run), traces, gemini, kind)
 
 
 def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> None:

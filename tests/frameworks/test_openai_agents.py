@@ -38,6 +38,8 @@ from example_runs import run_example
 from framework_cases import (
     CITIES,
     OFFICIAL,
+    RAISES,
+    AgentApp,
     StartModel,
     cancel_in_a_tool,
     do_not_mix,
@@ -51,6 +53,7 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
     run_beside_another_vendor,
+    tool_raises,
 )
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
@@ -570,6 +573,18 @@ def test_a_run_that_is_cancelled_in_a_tool(
 
     asyncio.run(cancel_in_a_tool(told))
     ended_without_error(traces.one(), "AGENT", "AGENT", "LLM", "TOOL")
+
+
+@RAISES
+def test_a_run_whose_tool_raises(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
+
+    async def run(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+        await Runner.run(
+            forecaster(responses(endpoint), tools=[function_tool(weather, failure_error_function=None)]), question
+        )
+
+    tool_raises(AgentApp(run=run), traces, model, kind)
 
 
 @pytest.mark.parametrize("model_of", [responses, chat_completions])

@@ -21,6 +21,7 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    AgentApp,
     StartModel,
     cancel_in_a_tool,
     cancel_in_the_model,
@@ -33,6 +34,7 @@ from framework_cases import (
     parcel_talk,
     recorded_apart,
     run_beside_another_vendor,
+    tool_raises,
 )
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
@@ -305,6 +307,15 @@ def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
 
     asyncio.run(cancel_in_a_tool(run_with))
     ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM", "TOOL")
+
+
+def test_a_run_whose_tool_raises(traces: SentTraces, model: StartModel) -> None:
+    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
+
+    async def run(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+        await forecaster(endpoint, tools=[tool(name="weather")(weather)]).invoke_async(question)
+
+    tool_raises(AgentApp(run=run), traces, model, ValueError)
 
 
 def test_a_run_that_is_cancelled_in_its_model(traces: SentTraces, model: StartModel) -> None:

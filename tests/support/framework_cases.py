@@ -289,20 +289,20 @@ def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
 
 
 def _raised_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
-    _tool_raises(app, traces, model, ValueError)
+    tool_raises(app, traces, model, ValueError)
 
 
 def _stopped_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     if not app.passes_stops:
         pytest.skip("its tools run apart from its agents")
-    _tool_raises(app, traces, model, _Stop)
+    tool_raises(app, traces, model, Stop)
 
 
-class _Stop(BaseException):
+class Stop(BaseException):
     """An exception that frameworks do not give to the model."""
 
 
-def _tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: type[BaseException]) -> None:
+def tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: type[BaseException]) -> None:
     """Assert that a tool's exception is the error of its span, and of the whole run only if it leaves the run."""
 
     def weather(city: str) -> str:
@@ -318,7 +318,7 @@ def _tool_raises(app: AgentApp, traces: SentTraces, model: StartModel, kind: typ
     assert [span["name"] for span in trace.spans if span["kind"] == "LLM" and span["status"] == "ERROR"] == [], told
     is_failed = isinstance(outcome, BaseException)
     assert (trace.root["status"], trace.body["status"]) == (("ERROR",) * 2 if is_failed else ("OK", "COMPLETED")), told
-    assert is_failed or kind is not _Stop
+    assert is_failed or kind is not Stop
 
 
 async def _outcome(one: Awaitable[object]) -> object:
@@ -345,6 +345,8 @@ def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str) -> None:
     assert cut["metadata"].get("outcome") in outcomes or " ten" in str(cut.get("output")), told
 
 
+RAISES: Final = pytest.mark.parametrize("kind", [ValueError, Stop])
+"""Exceptions for `tool_raises`."""
 CUTS: Final = pytest.mark.parametrize(
     "cut",
     [_cancelled_in_the_model, _cancelled_in_a_tool, _left, _refused, _raised_in_a_tool, _stopped_in_a_tool],
