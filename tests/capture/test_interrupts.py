@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -22,10 +23,15 @@ from subprocesses import environment, run_python
 
 @pytest.fixture
 def provider() -> Iterator[None]:
-    """Set up the SDK without a span processor, since some change the context and do not survive an interrupt."""
+    """Set up the SDK without a span processor, since some change the context and do not survive an interrupt.
+
+    No collection of garbage calls code of others meanwhile, such as hypothesis's callback, which swallows an interrupt.
+    """
     use_tracer_provider(TracerProvider(shutdown_on_exit=False))
     token = attach(Context())
+    gc.disable()
     yield
+    gc.enable()
     detach(token)
     use_tracer_provider(None)
 
