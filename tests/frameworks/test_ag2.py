@@ -10,6 +10,7 @@ import pytest
 from ag2 import Agent
 from ag2.agent import Agent as AgentClass
 from ag2.config import OpenAIConfig
+from ag2.events import ModelMessageChunk
 from ag2.middleware.builtin.telemetry import TelemetryMiddleware
 
 import pandaprobe_otel
@@ -17,10 +18,10 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    CUTS,
+    AgentApp,
     StartModel,
-    cancel_in_a_tool,
     do_not_mix,
-    ended_without_error,
     growth_of_ours,
     in_tasks,
     off,
@@ -93,22 +94,19 @@ def test_a_tool_that_fails(traces: SentTraces, model: StartModel) -> None:
     assert "no station in Atlantis" in tool["error"]
 
 
-@pytest.mark.parametrize("ask", [asked, ran])
-def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app, and every span is ended."""
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        asyncio.run(ask(forecaster(model(weather_model)), "Weather in Nowhere?"))
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading the events of a run after its first text."""
+    async with forecaster(endpoint, streaming=True).run("Hi") as handle:
+        with handle.stream.where(ModelMessageChunk).join(max_events=1) as pieces:
+            handle.start()
+            async for _ in pieces:
+                pass
 
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
 
-
-def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Cancelling the task ends every span, and no span has status ERROR."""
-
-    endpoint = model(weather_model)
-    asyncio.run(cancel_in_a_tool(lambda weather: asked(forecaster(endpoint, weather), "Weather in Oslo?")))
-    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=lambda at, task, tool: asked(forecaster(at, tool), task), leave=leave), traces, model)
 
 
 def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
