@@ -104,9 +104,14 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 
 
 @CUTS
-def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+@pytest.mark.parametrize("ask", [asked, ran])
+def test_a_run_that_is_cut_short(ask: Ask, cut: Any, traces: SentTraces, model: StartModel) -> None:
     """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-    cut(AgentApp(run=lambda at, task, tool: asked(forecaster(at, tool), task), leave=leave), traces, model)
+    streaming = ask is ran
+    app = AgentApp(
+        run=lambda endpoint, task, tool: ask(forecaster(endpoint, tool, streaming=streaming), task), leave=leave
+    )
+    cut(app, traces, model)
 
 
 def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:

@@ -27,9 +27,9 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import run_example
 from framework_cases import (
+    CUTS,
+    AgentApp,
     StartModel,
-    cancel_in_a_tool,
-    ended_without_error,
     growth_of_ours,
     is_silent_beside_another_vendor,
     off,
@@ -498,12 +498,26 @@ def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> N
     assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("COMPLETED", "partial")
 
 
-def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Cancelling the task ends every span, and no span has status ERROR."""
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async for event in forecaster(endpoint).arun("Hi", stream=True):
+        if event.content:
+            break
 
-    endpoint = model(weather_model)
-    asyncio.run(cancel_in_a_tool(lambda weather: forecaster(endpoint, weather).arun("Weather in Oslo?")))
-    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+
+@CUTS
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_run_that_is_cut_short(is_streamed: bool, cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+
+    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+        agent = forecaster(endpoint, function)
+        if is_streamed:
+            assert [event async for event in agent.arun(question, stream=True)]
+        else:
+            await agent.arun(question)
+
+    cut(AgentApp(run=run, leave=leave, passes_refusals=False), traces, model)
 
 
 def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
