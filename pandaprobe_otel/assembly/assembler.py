@@ -177,16 +177,24 @@ class Assembler:
             return -math.inf
         return self._looks[0][0] if self._looks else math.inf
 
+    def look_for_dropped(self, now: float) -> None:
+        """Note the open spans that the app has dropped. If their ends are not in the queue, `flush` does not wait."""
+        for buffer in self._buffers.values():
+            if buffer.open:
+                self._let_go(buffer, now)
+
     def flush(self, now: float) -> Iterator[TraceSegment]:
         """Yield the traces whose root has ended, without waiting for late spans."""
-        for buffer in self._without_dropped(now):
+        self.look_for_dropped(now)
+        for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
                 yield self._take(buffer, self._closing_stage(buffer), now)
 
     def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
-        for buffer in self._without_dropped(now):
+        self.look_for_dropped(now)
+        for buffer in list(self._buffers.values()):
             if buffer.ended:
                 unfinished = buffer.open_entries and not buffer.memory.posted
                 yield self._take(buffer, Stage.FIRST if unfinished else self._closing_stage(buffer), now)
@@ -196,13 +204,6 @@ class Assembler:
         may_have_ended = buffer.let_go(now)
         self._open_spans += len(buffer.open) - before
         return may_have_ended
-
-    def _without_dropped(self, now: float) -> Iterator[TraceBuffer]:
-        """Yield all buffers, which no longer wait for spans that the app has dropped. The queue is empty."""
-        for buffer in list(self._buffers.values()):
-            if buffer.open and self._let_go(buffer, now):
-                self._let_go(buffer, now)
-            yield buffer
 
     # -- rules --------------------------------------------------------------------------------------------------------
 

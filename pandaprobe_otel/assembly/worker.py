@@ -318,7 +318,9 @@ class Worker:
         if not self._work_lock.acquire(timeout=remaining):
             return False
         try:
-            self._work(ready)
+            self._drain()
+            self._assembler.look_for_dropped(self._monotonic())
+            self._work(ready)  # the end of a span that the app had dropped is in the queue by now, or never comes
         finally:
             self._work_lock.release()
         return True

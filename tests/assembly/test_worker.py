@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -220,6 +221,35 @@ def test_many_threads_lose_no_span() -> None:
 
     assert ledger.read().ended == 2400
     assert [sorted(span_of(span).name for span in segment.ended) for segment in segments] == [["child", "root"]] * 1200
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_root_that_ends_while_its_trace_is_flushed_is_not_dropped(
+    moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app's thread ends the root and drops it between two steps of a flush: it is part of its trace."""
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
+    roots = [maker.start("root")]
+    child = maker.start("child", roots[0])
+    worker.started(roots[0])
+    worker.started(child)
+    worker.ended(maker.end(child))
+    del child
+    drain, steps = worker._drain, itertools.count(1)
+
+    def drain_and_end() -> None:
+        drain()
+        if next(steps) == moment:
+            worker.ended(maker.end(roots.pop()))
+            maker.exporter.clear()
+
+    monkeypatch.setattr(worker, "_drain", drain_and_end)
+    worker.flush(math.inf)
+    worker.flush(math.inf)
+
+    assert roots == []
+    assert [sorted(span_of(span).name for span in segment.ended) for segment in segments] == [["child", "root"]]
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
