@@ -76,6 +76,8 @@ def tracer_provider(reader: InMemoryMetricReader) -> Iterator[TracerProvider]:
 
 
 SCENARIOS = sorted({name.partition("__")[2] for name in captures.names()})
+TWO_CALLS = {"openinference_adk__agent_tool"}
+"""Captures with two calls in one span: only log records, which the metrics do not read, have the tokens of both."""
 QUICK = {"rag", "sequential", "messages_stream", "chat_error_429"}
 
 
@@ -89,7 +91,8 @@ def test_tokens_are_those_of_the_trace(scenario: str) -> None:
         processor = GenAIMetricsProcessor(MeterProvider([reader]))
         for spans in recording.traces:
             replay(spans, processor)
-        expected = [mapped_tokens(map_trace(spans, recording.logs)) for spans in recording.traces]
+        logs = () if name in TWO_CALLS else recording.logs
+        expected = [mapped_tokens(map_trace(spans, logs)) for spans in recording.traces]
         assert list(tokens(reader).values()) == [sum(side) for side in zip(*expected, strict=True)], name
 
 
