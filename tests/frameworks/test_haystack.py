@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
@@ -24,12 +25,12 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    CUTS,
     EMBEDDING_MODEL,
+    AgentApp,
     StartModel,
-    cancel_in_a_tool,
     do_not_mix,
     embeddings_answer,
-    ended_without_error,
     growth_of_ours,
     in_tasks,
     in_threads,
@@ -186,17 +187,6 @@ def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel)
     assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
 
 
-@pytest.mark.parametrize("way", [run, run_async])
-def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app, and every span ends with that error."""
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        way(forecaster(model(weather_model)), "Weather in Nowhere?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
-    assert all("There is no Nowhere" in span["error"] and "ended_at" in span for span in trace.spans)
-
-
 def test_two_turns_and_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
     """A sub-agent and the app's spans are below their tool; all traces have the app's session."""
     endpoint = model(weather_model)
@@ -250,16 +240,31 @@ def test_an_embedder_is_one_span(traces: SentTraces) -> None:
     assert "Snow?" in embedded["input"]
 
 
-async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
-    """Cancelling a run ends its spans without an error."""
+async def asked(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool."""
+    form = "async_function" if iscoroutinefunction(function) else "function"
+    tool = Tool(name="weather", description="Tell the weather.", parameters=PARAMETERS, **{form: function})
+    await Agent(chat_generator=generator(endpoint), tools=[tool]).run_async(messages=[ChatMessage.from_user(question)])
 
-    async def run(slow: Any) -> None:
-        tool = Tool(name="weather", description="Tell.", parameters=PARAMETERS, async_function=slow, function=weather)
-        agent = Agent(chat_generator=generator(model(weather_model)), tools=[tool])
-        await agent.run_async(messages=[ChatMessage.from_user("Weather in Oslo?")])
 
-    await cancel_in_a_tool(run)
-    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading the stream of a pipeline after the first text of its agent."""
+
+    async def give_way(_piece: Any) -> None:
+        await asyncio.sleep(0)  # otherwise, a short answer has ended before the app gets its first piece
+
+    pipeline = Pipeline()
+    pipeline.add_component("agent", forecaster(endpoint))
+    given = {"messages": [ChatMessage.from_user("Hi")], "streaming_callback": give_way}
+    async for piece in pipeline.stream({"agent": given}):
+        if piece.content:
+            break
+
+
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, leave=leave), traces, model)
 
 
 def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
