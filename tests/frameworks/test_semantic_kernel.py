@@ -28,9 +28,9 @@ import pandaprobe_otel
 from agent_traces import SentTraces
 from example_runs import run_example
 from framework_cases import (
+    CUTS,
+    AgentApp,
     StartModel,
-    cancel_in_a_tool,
-    ended_without_error,
     growth,
     instrumented_with,
     off,
@@ -131,53 +131,6 @@ async def test_a_run_is_one_tree(ask: Ask, station: Any, traces: SentTraces, mod
     assert trace.body["session_id"] == "t-1"
     assert "Weather in Oslo?" in str(trace.root["input"])
     assert "The station says: snowy" in str(trace.root["output"])
-
-
-@ways
-async def test_a_function_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The failed function's span has status ERROR; the agent continues, and its span is OK."""
-    await ask(forecaster(model(weather_model)), "Weather in Atlantis?")
-
-    trace = traces.one()
-    tool = trace.only("TOOL", "Station-weather")
-    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
-    assert "no station in Atlantis" in tool["error"]
-
-
-@ways
-async def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app, and every span is ended."""
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        await ask(forecaster(model(weather_model)), "Weather in Nowhere?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
-    assert all("ended_at" in span for span in trace.spans)
-    assert "There is no Nowhere." in trace.root["error"]
-
-
-@ways
-async def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An exception that Semantic Kernel does not handle reaches the app unchanged, and every span is ended."""
-
-    class Halt(BaseException):
-        pass
-
-    class Broken:
-        @kernel_function
-        def weather(self, city: str) -> str:
-            """Tell the weather in a city."""
-            raise Halt(city)
-
-    with pytest.raises(Halt, match="Oslo"):
-        await ask(forecaster(model(weather_model), Broken()), "Weather in Oslo?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
-        ("AGENT", "ERROR"),
-        ("LLM", "OK"),
-        ("TOOL", "ERROR"),
-    ]
 
 
 @ways
@@ -374,20 +327,23 @@ def test_a_run_that_is_read_no_further(
     assert run_trace.body["status"] != "ERROR"
 
 
-async def test_a_task_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """Cancelling the task ends every span, and no span has status ERROR."""
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async for piece in forecaster(endpoint).invoke_stream("Hi"):
+        if str(piece):
+            break
 
-    async def run(slow: Any) -> None:
-        class Slow:
-            @kernel_function
-            async def weather(self, city: str) -> str:
-                """Tell the weather in a city."""
-                return str(await slow(city))
 
-        await awaited(forecaster(model(weather_model), Slow()), "Weather in Oslo?")
+@CUTS
+@ways
+def test_a_run_that_is_cut_short(ask: Ask, cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
 
-    await cancel_in_a_tool(run)
-    ended_without_error(traces.one(), "AGENT", "LLM", "TOOL")
+    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+        plugin = KernelPlugin(name="Station", functions=[kernel_function(function)])
+        await ask(forecaster(endpoint, plugins=[plugin]), question)
+
+    cut(AgentApp(run=run, leave=leave, script=weather_model), traces, model)
 
 
 @ways
