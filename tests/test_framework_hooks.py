@@ -112,7 +112,7 @@ def test_every_planted_hook_is_there(library: str) -> None:
 @pytest.mark.parametrize(
     ("library", "test"), sorted({(name, test) for name in COMPARED for test in COMPARED[name].values()})
 )
-def test_what_compares_is_there(library: str, test: str) -> None:
+def test_each_test_that_compares_exists(library: str, test: str) -> None:
     """Each test that `COMPARED` names exists."""
     assert any(re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) for text in _texts(library))
 

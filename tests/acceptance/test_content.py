@@ -162,7 +162,7 @@ def depth(value: Any) -> int:
     return 0
 
 
-def test_what_is_too_large_is_sent_in_pieces_and_marked_where_it_is_cut() -> None:
+def test_a_large_trace_is_sent_in_pieces_with_marked_cuts() -> None:
     """Behind a proxy with a bound of 256 kB, a value of 50 MB arrives cut and marked; a large trace comes in pieces."""
     with StrictPandaProbe(max_body=256 * 1024) as server, traced_app(server.url) as app:
         app.trace("huge", **{"gen_ai.input.messages": "x" * (50 << 20)})

@@ -89,7 +89,7 @@ def test_traces_that_begin_together_lose_nothing_for_want_of_room() -> None:
 
 @given(st.lists(st.sampled_from([3 << 20, 1 << 20, 100_000, 1999, 0]), min_size=20, max_size=60), st.booleans())
 @settings(max_examples=30)
-def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_cut: bool) -> None:
+def test_texts_that_wait_for_a_busy_worker_are_bounded(sizes: list[int], may_cut: bool) -> None:
     """Texts beyond the bound are cut and marked, or, if a mask forbids cutting, left out whole."""
     bound = 8 << 20
     worker = Worker(

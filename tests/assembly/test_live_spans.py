@@ -253,7 +253,7 @@ def test_a_short_trace_tells_nothing() -> None:
     assert [request.path for request in server.requests if request.path == "/local/live"] == []
 
 
-def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
+def test_spans_that_may_be_filtered_wait_for_their_end() -> None:
     """Filtered spans make no events; a span that may be filtered has only an end event; children move up."""
     server = Server()
     run = Run(server)
@@ -293,7 +293,7 @@ def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, to
     ],
     ids=["metadata", "off", "mask"],
 )
-def test_what_must_not_leave_the_process_does_not(options: MappingOptions) -> None:
+def test_capture_and_mask_apply_to_live_events(options: MappingOptions) -> None:
     """`capture` and `mask` apply to all live events, even to the text of a stream."""
     server = Server()
     run = Run(server, options=options)

@@ -152,7 +152,7 @@ def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
         ("gcp.vertex.agent", "execute_tool (merged)"),
     ],
 )
-def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> None:
+def test_internal_spans_of_a_framework_are_left_out(scope: str, name: str) -> None:
     """A framework's internal span is left out and its children move up; another scope's span of that name stays."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)

@@ -79,7 +79,7 @@ def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
 
 
-def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> None:
+def test_an_interrupted_trace_is_an_error_marked_incomplete(disk: Disk) -> None:
     """An interrupted trace has status ERROR and a marker; its root ends with its last span and keeps its children."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
@@ -182,7 +182,7 @@ def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> No
     assert json.loads(request.fields)["status"] == "ERROR"
 
 
-def test_what_became_a_request_is_not_sent_twice(disk: Disk) -> None:
+def test_a_trace_that_became_a_request_is_not_sent_twice(disk: Disk) -> None:
     """A trace that became a request is removed from the journal, so it is not sent twice."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)

@@ -141,7 +141,7 @@ def extracted(headers: dict[str, str]) -> Context:
     return TraceContextTextMapPropagator().extract(headers)
 
 
-def test_what_is_meant_for_one_service_goes_no_further() -> None:
+def test_a_parent_for_one_service_goes_no_further() -> None:
     """Each of three services in a row is below its direct caller: a service does not pass on the entry it received."""
     with LocalServer(limit=None) as server:
         with service(server) as third, service(server) as second, service(server) as first:
@@ -192,7 +192,7 @@ def written(path: Path, spans: object = "agent") -> Iterator[tuple[Tracer, Calla
         yield tracer, sent
 
 
-def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path: Path) -> None:
+def test_a_span_recognised_too_late_stays(tmp_path: Path) -> None:
     """A span that is recognised too late as a messaging span stays, since another service may have it as parent."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", attributes=AGENT):

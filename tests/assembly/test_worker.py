@@ -129,7 +129,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     assert sorted(span_of(span).name for segment in segments for span in segment.ended) == ["a", "b"]
 
 
-def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
+def test_an_unsampled_recorded_span_is_neither_sent_nor_counted() -> None:
     """A span that a sampler records but does not sample is neither sent nor counted, as OpenTelemetry specifies."""
 
     class RecordOnly(Sampler):
@@ -252,7 +252,7 @@ def test_a_root_that_ends_while_its_trace_is_flushed_is_not_dropped(
     assert [sorted(span_of(span).name for span in segment.ended) for segment in segments] == [["child", "root"]]
 
 
-def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
+def test_close_reports_late_spans_not_their_size() -> None:
     """A late span with much text takes many places of the queue, but `close` reports it as one span."""
     is_busy, over = threading.Event(), threading.Event()
     segments: list[TraceSegment] = []

@@ -172,7 +172,7 @@ def recorder() -> Iterator[SpanRecorder]:
     ("handler", "use"),
     [*((limit, use) for use in USES), *((handler, call) for handler in HANDLERS)],
 )
-def test_what_a_signal_handler_raises_reaches_the_app(
+def test_an_exception_of_a_signal_handler_reaches_the_app(
     recorder: SpanRecorder, handler: Callable[..., Any], use: Callable[[], None]
 ) -> None:
     """A handler of any sort ends the work in which it strikes, and the span that was open has ended."""

@@ -215,7 +215,7 @@ def test_spans_of_a_trace_in_a_bare_thread(recorder: SpanRecorder) -> None:
     assert recorder.attributes("below")["session.id"] == "s"
 
 
-def test_what_is_set_before_the_block_is_entered_is_kept(recorder: SpanRecorder) -> None:
+def test_values_set_before_the_block_starts_are_kept(recorder: SpanRecorder) -> None:
     """A handle may be filled before its block starts, as in the official SDK."""
     t = pp.start_trace("t")
     t.set_input("early")

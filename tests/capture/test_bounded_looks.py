@@ -174,7 +174,7 @@ def test_any_plain_container_costs_a_bounded_number_of_steps(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [100_000, None], ids=["huge", "endless"])
-def test_what_was_not_looked_at_is_told(kind: Callable[[int | None, Any], Any], size: int | None) -> None:
+def test_unread_items_have_a_marker(kind: Callable[[int | None, Any], Any], size: int | None) -> None:
     """A marker replaces the items that were not read."""
     looks.clear()
     text = encode({"before": 1, "large": kind(size or 150_000 if kind in (plain_list, plain_dict) else size, None)})
@@ -183,7 +183,7 @@ def test_what_was_not_looked_at_is_told(kind: Callable[[int | None, Any], Any], 
     assert text.startswith('{"before":1,"large":')
 
 
-def test_what_stands_beside_something_huge_is_kept() -> None:
+def test_values_after_a_huge_one_are_kept() -> None:
     """A huge value does not use up the reads of the values after it."""
     shown = json.loads(encode({"first": [LEAF] * 1_000_000, "second": {"a": [1]}, "third": "text"}))
     assert (shown["second"], shown["third"]) == ({"a": [1]}, "text")

@@ -211,7 +211,7 @@ def missing(form: str, given: dict[str, Planted], text: str) -> dict[str, list[s
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_planted_is_on_the_span(recorder: SpanRecorder, form: str, kind: str) -> None:
+def test_planted_values_are_on_the_span(recorder: SpanRecorder, form: str, kind: str) -> None:
     """Arguments, defaults, results, yields and return values of generators, of every type, are on the span."""
     given = planted_for(form)
     run_form(form, KINDS[kind], given)
@@ -219,7 +219,7 @@ def test_what_is_planted_is_on_the_span(recorder: SpanRecorder, form: str, kind:
 
 
 @pytest.mark.parametrize(("form", "kind"), list(product(FORMS, KINDS)))
-def test_what_is_planted_is_in_the_trace(recorder: SpanRecorder, form: str, kind: str) -> None:
+def test_planted_values_are_in_the_trace(recorder: SpanRecorder, form: str, kind: str) -> None:
     """Arguments, defaults, results, yields and return values of generators, of every type, are in the mapped trace."""
     given = planted_for(form)
     run_form(form, KINDS[kind], given)
@@ -281,7 +281,7 @@ PLACES = ("beside", "inside", "out", "answer")
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_beside_what_is_evaluated_is_on_the_span(recorder: SpanRecorder, shape: str, kind: str) -> None:
+def test_values_that_accompany_messages_are_on_the_span(recorder: SpanRecorder, shape: str, kind: str) -> None:
     """Arguments and results with messages, documents or vectors are complete on the span."""
     given = {place: Planted(place) for place in PLACES}
     SHAPES[shape](KINDS[kind], **given)
@@ -289,7 +289,7 @@ def test_what_is_beside_what_is_evaluated_is_on_the_span(recorder: SpanRecorder,
 
 
 @pytest.mark.parametrize(("shape", "kind", "place"), list(product(SHAPES, KINDS, PLACES)))
-def test_what_is_beside_what_is_evaluated_is_in_the_trace(
+def test_values_that_accompany_messages_are_in_the_trace(
     recorder: SpanRecorder, shape: str, kind: str, place: str
 ) -> None:
     """Values beside and inside messages, documents and vectors are still in the mapped trace."""
@@ -310,7 +310,7 @@ SETTERS: dict[str, Setter] = {
 
 
 @pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, SETTERS)))
-def test_what_a_setter_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
+def test_values_of_setters_are_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
     """Values of every type given to a setter, in a block of every kind, are on the span and in the trace."""
     planted = Planted(kind)
     with KINDS[kind]("block") as span:
@@ -346,7 +346,7 @@ VALUES: dict[str, tuple[Setter, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, VALUES)))
-def test_what_a_setter_of_one_value_is_given_is_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
+def test_single_values_of_setters_are_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
     """Models, counts, costs, errors and times given to setters of every kind of block are in the trace."""
     write, texts = VALUES[setter]
     with KINDS[kind]("block") as span:
@@ -357,7 +357,7 @@ def test_what_a_setter_of_one_value_is_given_is_in_the_trace(recorder: SpanRecor
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("use", ["decorator", "block"])
-def test_what_is_declared_is_in_the_trace(recorder: SpanRecorder, kind: str, use: str) -> None:
+def test_declared_values_are_in_the_trace(recorder: SpanRecorder, kind: str, use: str) -> None:
     """Name, session, user, tags and metadata of every type, from a decorator or a block, are in the trace."""
     planted = Planted(kind)
     declared: dict[str, Any] = {
@@ -377,7 +377,7 @@ def test_what_is_declared_is_in_the_trace(recorder: SpanRecorder, kind: str, use
     assert planted.missing_in(json.dumps(map_trace(recorder.spans)["metadata"])) == []
 
 
-def test_what_is_left_out_has_a_marker(recorder: SpanRecorder) -> None:
+def test_omitted_items_have_a_marker(recorder: SpanRecorder) -> None:
     """Cut text, missing items and items that `reduce` has not read are replaced by a marker with their number."""
     with pp.tool("long") as span:
         span.set_output("x" * 300_000)

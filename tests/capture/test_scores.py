@@ -55,7 +55,7 @@ def test_the_value_decides_the_type_and_goes_as_text(
         (TRACE, "n", "x" * 256, "value"),
     ],
 )
-def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str, value: Any, field: str) -> None:
+def test_an_invalid_score_is_refused_at_the_call(trace_id: str, name: str, value: Any, field: str) -> None:
     """An invalid score raises an error that names the field, before anything is sent."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(trace_id, name, value)

@@ -58,7 +58,7 @@ def test_explicit_parent_context_counts_not_the_current_one(recorder: SpanRecord
     assert recorder.attributes() == {"session.id": "given"}
 
 
-def test_what_a_span_says_itself_stays(recorder: SpanRecorder) -> None:
+def test_attributes_from_the_start_of_a_span_stay(recorder: SpanRecorder) -> None:
     """An attribute that the span was started with is not overwritten."""
     with pp.context(session="context", user="context"):
         recorder.tracer.start_span("foreign", attributes={"session.id": "own"}).end()

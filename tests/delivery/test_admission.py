@@ -87,7 +87,7 @@ def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> F
     return admission.fate(Job(replace(request, trace_id=trace_id)), waited_s, 0.0, **ways)
 
 
-def test_what_others_leave_out_is_not_adopted() -> None:
+def test_spans_that_others_leave_out_are_not_adopted() -> None:
     """Below a cutoff of one half, only spans with errors are adopted; above it, spans wait longer for their root."""
     tokens = SharedTokens()
     tokens.cut = 0.5
@@ -102,7 +102,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
     assert fate(admission, 0.6, 0.0, is_strange=True) is Fate.ADOPT
 
 
-def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
+def test_acknowledged_spans_are_adopted() -> None:
     """A gateway has acknowledged the spans, so it adopts them even if other processes drop the rest."""
     tokens = SharedTokens()
     tokens.cut = 0.5

@@ -52,7 +52,7 @@ def test_a_request_larger_than_the_bound_is_given_back() -> None:
     assert (outbox.bytes, len(outbox)) == (0, 0)
 
 
-def test_what_is_under_way_is_never_evicted() -> None:
+def test_a_job_under_way_is_never_evicted() -> None:
     """A job under way is not evicted, since its outcome is still to come."""
     outbox = Outbox(10_000)
     outbox.put(create(1, size=6_000), 0.0)

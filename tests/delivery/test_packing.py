@@ -25,7 +25,7 @@ def request(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Ou
 
 
 @given(fields=st.binary(max_size=2000), spans=st.lists(st.binary(max_size=300), max_size=5))
-def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
+def test_packing_changes_no_body(fields: bytes, spans: list[bytes]) -> None:
     """Any body is the same after packing and unpacking."""
     encoded = EncodedSpans.of(spans)
     assert unpack(pack(fields, encoded)) == (fields, encoded)

@@ -516,7 +516,7 @@ def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
     assert delivery.count("POST", "/traces") == 4
 
 
-def test_what_was_dropped_is_told_in_the_next_trace() -> None:
+def test_counts_of_dropped_spans_are_in_the_next_trace() -> None:
     """Counts of dropped spans are sent once, in the metadata of the next trace."""
     bodies: list[dict[str, Any]] = []
 

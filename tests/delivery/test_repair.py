@@ -67,7 +67,7 @@ def test_a_field_of_the_trace_goes() -> None:
 
 
 @pytest.mark.parametrize("field", ["started_at", "trace_id", "9", "", "path"])
-def test_what_the_server_does_not_say_cannot_be_mended(field: str) -> None:
+def test_a_message_without_a_field_cannot_be_mended(field: str) -> None:
     """A request is not repaired if the server's message names no field that can be removed."""
     assert repair(request({}), [FieldError(field, "JSON decode error" if field == "9" else "bad")]) is None
 

@@ -88,7 +88,7 @@ def test_a_burst_is_kept_whole() -> None:
 
 
 @pytest.mark.parametrize("offered", [200, 1000, 2000])
-def test_what_is_kept_follows_what_goes(offered: int) -> None:
+def test_the_kept_share_follows_the_limit(offered: int) -> None:
     """From the tenth minute on, 85 to 105 traces a minute are kept, at a limit of 100."""
     run = Overloaded(offered=offered)
     run.run(30)

@@ -63,7 +63,7 @@ def test_ids_times_and_counts_are_no_behaviour(ids: list[str], at: int) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"query": "lamp"}, {"answer": "call_1"}, {"tool": "find"}, {"model": "other"}])
-def test_what_was_said_and_done_is_behaviour(changed: dict[str, Any]) -> None:
+def test_different_content_is_different_behaviour(changed: dict[str, Any]) -> None:
     """Different content has a different key, even if the content looks like an id."""
     assert trace(call="call_2", response="r").content_hash != trace(call="call_2", response="r", **changed).content_hash
     same = trace(call="call_2", response="r", answer="call_2").content_hash

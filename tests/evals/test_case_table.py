@@ -80,7 +80,7 @@ def test_the_table_can_be_read_at_any_width(width: int) -> None:
     assert found.id in "".join(line[:start].strip() for line in text.splitlines())
 
 
-def test_what_did_not_pass_is_told_below_the_table() -> None:
+def test_cases_that_did_not_pass_follow_below_the_table() -> None:
     """Cases that did not pass follow with reasons, the tree of the trace and its page; passed cases only on request."""
     found = report(
         case("good", Outcome.PASSED),

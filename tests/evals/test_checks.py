@@ -105,7 +105,7 @@ def test_a_schema(output: Any, score: float, reason: str) -> None:
     assert told.startswith(reason)
 
 
-def test_what_is_no_schema_is_refused() -> None:
+def test_an_invalid_schema_is_refused() -> None:
     """An invalid schema is refused at once; a schema of an older draft is applied by the rules of this draft."""
     with pytest.raises(ValueError, match=r"matches_schema: invalid JSON Schema: \$\.type: 'objekt' is not valid"):
         MatchesSchema({"type": "objekt"})
@@ -264,7 +264,7 @@ def test_groundedness_by_any_model(endpoint: ProviderServer, model: Any) -> None
         ),
     ],
 )
-def test_what_is_no_evidence_of_groundedness(
+def test_an_answer_without_claims_is_no_evidence_of_groundedness(
     endpoint: ProviderServer, reply: Mapping[str, Any], outcome: str, text: str
 ) -> None:
     """An answer without claims and an unusable answer are no evidence."""

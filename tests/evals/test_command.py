@@ -76,7 +76,7 @@ def is_right(run):
 
 
 @pytest.mark.parametrize("baseline", [(), ("--baseline", "run.json")], ids=["", "baseline"])
-def test_what_was_stopped_is_no_evidence(run_command: RunCommand, tmp_path: Path, baseline: tuple[str, ...]) -> None:
+def test_a_stopped_run_is_no_evidence(run_command: RunCommand, tmp_path: Path, baseline: tuple[str, ...]) -> None:
     """A stopped run replaces the earlier report, and its part of the cases does not pass."""
     (tmp_path / "shop.py").write_text(STOPPED)
     (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(6)))
@@ -93,7 +93,7 @@ def test_what_was_stopped_is_no_evidence(run_command: RunCommand, tmp_path: Path
     assert run_command("report", "gate", "run.json").returncode == 6
 
 
-def test_what_is_stored(
+def test_stored_traces_and_sessions_are_cases(
     run_command: RunCommand,
     server: LocalServer,
     project: dict[str, str],
@@ -147,7 +147,7 @@ def test_what_is_stored(
         (("--trace", "0" * 32, "--metric", "agent_reliability"), "agent_reliability judges sessions, but no session"),
     ],
 )
-def test_what_cannot_be_meant(
+def test_invalid_options_end_with_exit_code_4(
     run_command: RunCommand, project: dict[str, str], tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     """Invalid options end with exit code 4 and one line."""

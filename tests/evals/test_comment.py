@@ -53,7 +53,7 @@ def test_each_key_has_a_comment_of_its_own() -> None:
     assert all(line.count("--") == 2 and line.isascii() and len(line) < 160 for line in lines)
 
 
-def test_what_is_worse_comes_first() -> None:
+def test_regressions_come_first() -> None:
     """Regressions come first, then lost cases, then tokens, cost and time compared with the baseline."""
     links = {"side by side": "https://example.com/a (1)"}
     text = comment(BAD, key="shop", before=GOOD, links=links)
@@ -73,7 +73,7 @@ def test_what_is_worse_comes_first() -> None:
     assert "Not beyond chance" not in text
 
 
-def test_what_nobody_can_tell_is_folded_up() -> None:
+def test_uncertain_changes_are_folded_up() -> None:
     """Changes of too few cases are in a collapsed section; without a base, the means are shown."""
     few, bad = report(case("c", 0.9)), report(case("c", 0.2))
     text = comment(bad, key="shop", before=few)
@@ -99,7 +99,7 @@ def test_a_regression_mentions_nobody() -> None:
     assert "@" not in re.sub(r"`[^`]*`", "", text)
 
 
-def test_what_an_agent_says_mentions_nobody() -> None:
+def test_a_quoted_answer_mentions_nobody() -> None:
     """An agent's answer is quoted as code: it cannot mention, refer, show a picture or break the table."""
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
     name = "a | b ``` @anna"

@@ -44,7 +44,7 @@ def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: Run
     assert "too few cases to tell: 5 or more would be enough" in done.stdout
 
 
-def test_what_no_judge_saw_is_no_evidence(
+def test_a_case_without_judgements_is_no_evidence(
     shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
 ) -> None:
     """Without judgements, exit code, terminal and report say "no evidence", with and without a baseline."""

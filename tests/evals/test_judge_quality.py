@@ -242,7 +242,7 @@ def test_how_much_a_judge_varies(endpoint: ProviderServer) -> None:
     assert [one.values for one in found.disagreements] == [(0.4, 0.6, 0.8)] * 5
 
 
-def test_what_was_not_answered_is_told(endpoint: ProviderServer) -> None:
+def test_an_unanswered_case_is_listed_with_the_reason(endpoint: ProviderServer) -> None:
     """An unanswered case is listed with the reason, and does not count."""
     dataset = [*cases((1, True, "0.9")), {"id": "d", "input": "down", "output": "o", "label": True}]
     (found,) = measure_judge(dataset, "task_completion", judge=LocalJudge("m", url=endpoint.url))
@@ -263,7 +263,7 @@ def test_scorers_are_measured_too() -> None:
     assert (found.metric, found.agreement.kappa, found.outcome) == ("says_so", 1.0, "passed")
 
 
-def test_what_cannot_be_measured_is_refused(endpoint: ProviderServer) -> None:
+def test_invalid_settings_are_refused_before_a_judge_runs(endpoint: ProviderServer) -> None:
     """Invalid settings are refused before a judge is asked."""
     dataset = cases((2, True, "0.9"))
     judge = LocalJudge("m", url=endpoint.url)

@@ -222,7 +222,9 @@ def test_there_are_recorded_answers_of_both() -> None:
         ("openai", {"choices": []}, "has no message"),
     ],
 )
-def test_what_is_no_answer_says_why(endpoint: ProviderServer, provider: str, replies: Any, said: str) -> None:
+def test_an_unusable_answer_is_an_error_with_the_reason(
+    endpoint: ProviderServer, provider: str, replies: Any, said: str
+) -> None:
     """A cut, blocked or refused answer is an error with the reason."""
     endpoint.replies(json_reply(replies))
     with closing(LocalJudge(MODELS[provider]).open()) as judge, pytest.raises(JudgeError, match=said):

@@ -167,7 +167,7 @@ def test_an_allowance_is_shared(client: Client) -> None:
     }
 
 
-def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:
+def test_unchanged_content_is_judged_once(client: Client, server: LocalServer, tmp_path: Path) -> None:
     """The cache's key has content, metric and judge; an incomplete line in the file affects only itself."""
     file = tmp_path / "deep" / "cache.jsonl"
     server.judge.set("task_completion", [0.3, 0.9])

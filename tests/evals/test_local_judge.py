@@ -96,7 +96,7 @@ def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp
     assert [secret for secret in (key, password, token) if secret in said] == []
 
 
-def test_what_was_stopped_before_it_was_judged_is_no_evidence() -> None:
+def test_cases_stopped_before_their_judgement_are_no_evidence() -> None:
     """Cases that ran before an interrupt, but were not judged, are in the report as no evidence."""
 
     class Stopping(LocalJudge):

@@ -128,7 +128,7 @@ def test_x(probe):
 
 
 @pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
-def test_what_was_stopped_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
+def test_a_stopped_run_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
     """A stopped run replaces the earlier report with an incomplete one, which is no evidence."""
     code = "@pytest.mark.pandaprobe(repeat=2)\ndef test_x(probe):\n    assistant('x')\n"
     assert run_suite(code, "--pandaprobe-report=r.json").code == 0

@@ -195,7 +195,7 @@ def test_metrics_of_one_report_alone_are_named() -> None:
         assert "new metrics: facts" in form
 
 
-def test_what_was_judged_in_one_report_alone_is_compared_with_nothing() -> None:
+def test_cases_judged_in_one_report_alone_are_not_compared() -> None:
     """Common cases without judgements in both reports cannot be compared."""
     silent = report(0.9)
     silent = replace(silent, cases=tuple(replace(case, results=()) for case in silent.cases)).against(report(0.9))

@@ -188,7 +188,7 @@ def test_agents_of_any_form(spans: SpanRecorder, tested: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda: "x", lambda a, b, c: "x"])
-def test_what_is_no_agent_is_refused(wrong: Callable[..., str]) -> None:
+def test_an_invalid_agent_is_refused(wrong: Callable[..., str]) -> None:
     """An object that is not an agent, and an invalid number of turns, are refused at once."""
     with pytest.raises(ValueError, match=r"the agent must accept agent\(message\)"):
         Simulation(wrong)
@@ -354,7 +354,7 @@ def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: Provider
         ("a customer", "a persona in words needs a model: Simulation(agent, model=...)"),
     ],
 )
-def test_what_is_no_user_is_refused(given: Any, said: str) -> None:
+def test_an_invalid_user_is_refused(given: Any, said: str) -> None:
     """An invalid user is refused before anything runs, also in a dataset."""
     with pytest.raises(ValueError, match=re.escape(said)):
         Simulation(plain)(given)

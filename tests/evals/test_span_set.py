@@ -66,7 +66,7 @@ def probe() -> Iterator[Probe]:
         yield Probe(mine, NoServices(), {})  # type: ignore[arg-type]
 
 
-def test_what_was_cut_short_is_no_success() -> None:
+def test_a_cancelled_span_is_no_success() -> None:
     """A cancelled or abandoned span is neither a success nor shown as one; a wait for a person is not an error."""
 
     def body(name: str, outcome: str | None) -> dict[str, object]:
@@ -89,7 +89,7 @@ def test_what_was_cut_short_is_no_success() -> None:
         found.errors.not_called()
 
 
-def test_what_holds_passes_and_can_be_chained(probe: Probe) -> None:
+def test_assertions_that_hold_can_be_chained(probe: Probe) -> None:
     """Assertions that hold return their set, so that they can be chained."""
     spans = probe.spans
     assert spans.tool("look_up").called(times=2).before("refund").succeeded().names == ["look_up", "look_up"]
@@ -125,7 +125,7 @@ def test_what_holds_passes_and_can_be_chained(probe: Probe) -> None:
         (lambda p: p.budget(llm_calls=0), "model calls: 1, at most 0 allowed"),
     ],
 )
-def test_what_does_not_hold_is_told_with_the_trace(probe: Probe, claim: Callable[[Probe], object], said: str) -> None:
+def test_a_failed_assertion_shows_the_trace(probe: Probe, claim: Callable[[Probe], object], said: str) -> None:
     """The message has the expectation and the tree of spans."""
     with pytest.raises(AssertionError) as failure:
         claim(probe)

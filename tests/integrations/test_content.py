@@ -26,6 +26,6 @@ def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told:
         {names.INPUT_MESSAGES: [], names.TOOL_DEFINITIONS: None, names.RETRIEVAL_DOCUMENTS: []},
     ],
 )
-def test_what_is_not_known_is_left_out(content: dict[str, Any]) -> None:
+def test_unknown_values_are_left_out(content: dict[str, Any]) -> None:
     """Unknown values are omitted; an empty list of messages or definitions counts as unknown."""
     assert encoded(content) == {}

@@ -118,7 +118,7 @@ def test_costs_of_openrouter(server: ProviderServer, recorder: SpanRecorder) -> 
     assert span["cost"] == {"total": 0.0123}
 
 
-def test_what_pictures_and_texts_took(server: ProviderServer, recorder: SpanRecorder) -> None:
+def test_counts_of_pictures_and_texts_are_recorded(server: ProviderServer, recorder: SpanRecorder) -> None:
     """Token counts of texts and pictures are recorded beside the totals."""
     details = {"text_tokens": 60, "image_tokens": 40, "audio_tokens": 0, "cached_tokens": 0}
     _usage(server, recorder, {**USAGE, "prompt_tokens_details": details})

@@ -182,7 +182,7 @@ async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
     assert ANSWER.startswith(_text(recorder.attributes()))
 
 
-async def test_what_stands_beside_a_turn(recorder: SpanRecorder) -> None:
+async def test_sources_and_settings_of_a_turn_are_recorded(recorder: SpanRecorder) -> None:
     """The answer's sources are on the message; session settings without an attribute are among the parameters."""
     found = {"webSearchQueries": ["weather in Paris"], "groundingChunks": [{"web": {"uri": "https://found.test"}}]}
     turn = [*TURN[:-1], {"serverContent": {"groundingMetadata": found}}, TURN[-1]]

@@ -40,7 +40,7 @@ def test_an_object_with_a_number_that_json_has_not() -> None:
     [b"", b"[1]", b"null", b"no JSON", b'{"a": ', '{"a":' * 100_000, None, 1, io.BytesIO(b'{"a": 1}'), object()],
     ids=lambda document: type(document).__name__,
 )
-def test_what_is_no_object(document: Any) -> None:
+def test_only_a_complete_object_is_read(document: Any) -> None:
     """No object is read from another JSON value, from an incomplete document, or from a file."""
     assert object_from_json(document) is None
 
@@ -53,7 +53,7 @@ def test_a_file_is_left_unread() -> None:
 
 
 @pytest.mark.parametrize("value", ["\ud800", 1 << 80, {"a": ["\ud800", -(1 << 90)]}])
-def test_what_orjson_refuses_is_written_and_read_again(value: Any) -> None:
+def test_values_that_orjson_refuses_are_written_and_read(value: Any) -> None:
     """A lone surrogate and integers of more than 64 bits, which orjson refuses, are written and read back unchanged."""
     assert from_json(to_json(value)) == value
     assert to_json_bytes(value).decode() == to_json(value)

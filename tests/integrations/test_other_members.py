@@ -57,7 +57,7 @@ def test_bytes_are_told_by_their_digest() -> None:
     assert told("word " * 1000) == "word " * 1000
 
 
-def test_what_only_the_service_can_read_is_named_by_its_length() -> None:
+def test_encrypted_content_is_named_by_its_length() -> None:
     """Encrypted content is replaced by its length, since only the service can read it."""
     assert rest({"results": [{"encrypted_content": "x" * 9}]}, NOTHING) == {
         "results": [{"encrypted_content": "[9 characters that only the service can read]"}]
@@ -85,7 +85,7 @@ def test_models_and_marks_of_client_libraries() -> None:
     assert rest({"type": int}, NOTHING) == {"type": "int"}
 
 
-def test_what_cannot_be_read_takes_nothing_with_it() -> None:
+def test_an_unreadable_value_takes_no_other_with_it() -> None:
     """A value that raises or is nested too deeply is replaced by its type, and the other values are recorded."""
 
     class Broken(BaseModel):
@@ -106,7 +106,7 @@ def test_what_cannot_be_read_takes_nothing_with_it() -> None:
     }
 
 
-def test_what_is_empty_says_nothing() -> None:
+def test_empty_members_are_left_out() -> None:
     """Empty members are left out, but not false and zero."""
     given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
     assert rest(given, {"known"}) == {"e": False, "f": 0}
@@ -125,7 +125,7 @@ def test_parameters_of_a_request_and_of_its_members() -> None:
     assert parameters({"model": "m"}, {"model"}) == {}
 
 
-def test_what_an_answer_says_beside_what_was_said() -> None:
+def test_unknown_members_of_an_answer_are_recorded() -> None:
     """Unknown members of an answer are recorded, and so are its counts that are not tokens."""
     body = {"id": "i", "new": 1, "usage": {"known": 2, "details": {"known": 3, "more": 4, "zero": 0}, "searches": 5}}
     counts = {"known": None, "details": {"known"}}

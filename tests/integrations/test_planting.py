@@ -131,7 +131,7 @@ def test_without_content_only_what_attributes_name_is_told(
 
 
 @pytest.mark.parametrize("told", ["google_genai content"], indirect=True, ids=str)
-def test_what_stands_beside_an_answer_is_content_to_capture(told: Any) -> None:
+def test_members_of_an_answer_are_content(told: Any) -> None:
     """With `capture="metadata"`, members beside an answer are left out."""
     views = [view for span in told[2] if (view := read_span(span)) is not None]
     trace = map_views(views, options=MappingOptions(capture="metadata"))

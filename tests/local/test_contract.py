@@ -74,7 +74,7 @@ def test_the_comparison_sees_differences() -> None:
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
-def test_what_the_real_server_fails_on_is_refused_with_a_reason(case: Case, targets: dict[str, Target]) -> None:
+def test_a_failure_of_the_real_server_is_a_refusal_here(case: Case, targets: dict[str, Target]) -> None:
     """The first answer that differs is a refusal with the reason, not a failure; docs/local.md lists the refusals."""
     target = targets["plain"]
     with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:

@@ -57,7 +57,7 @@ def test_the_next_time(expression: str, after: str, expected: str) -> None:
         "1,,2 * * * *",
     ],
 )
-def test_what_is_no_expression(expression: str) -> None:
+def test_an_invalid_cron_expression_is_refused(expression: str) -> None:
     """Values out of range, wrong numbers of fields and incomplete parts are refused."""
     with pytest.raises(BadCronError):
         Cron.parse(expression)

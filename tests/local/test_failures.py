@@ -160,7 +160,7 @@ def test_a_change_of_a_trace_changes_its_groups(store: Store) -> None:
     assert [one.name for one in store.find(3)] == ["No such order"]
 
 
-def test_what_was_recovered_from_is_no_failure(store: Store) -> None:
+def test_a_recovered_failure_makes_no_group(store: Store) -> None:
     """A trace that recovered from a failure makes no group; it is counted in the group as recovered."""
     retried = body(failed_tool("look_up", "LookupError: order 3 not found"), tool("look_up", 5, 6, {}))
     store.post(retried, 0)

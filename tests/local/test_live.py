@@ -203,7 +203,7 @@ def test_text_so_far_is_the_output_of_its_span() -> None:
     assert [span["output"] for span in live.get(str(UUID(int=1))).spans] == ["Sunny"]  # type: ignore[union-attr]
 
 
-def test_what_is_stored_leaves_the_memory_and_does_not_come_back() -> None:
+def test_stored_spans_leave_the_memory_and_do_not_come_back() -> None:
     """A stored span leaves the memory at once, and a stored trace as a whole; late events do not bring them back."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1, 1), event("b", 1, 2), event("b", 1, 3)])

@@ -26,6 +26,6 @@ FOUND = "invalid character: expected an optional prefix of `urn:uuid:` followed 
         ("0f4f6f4-0000-4000-8000-000000000001", "invalid group length in group 0: expected 8, found 7"),
     ],
 )
-def test_what_is_wrong_with_an_id(text: str, message: str) -> None:
+def test_a_wrong_id_is_refused_with_the_position(text: str, message: str) -> None:
     """The message names the first error and its position."""
     assert uuid_message(text) == f"Input should be a valid UUID, {message}"

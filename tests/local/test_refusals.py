@@ -204,7 +204,7 @@ def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
     ]
 
 
-def test_what_makes_the_real_server_fail(http: httpx.Client) -> None:
+def test_requests_on_which_the_real_server_fails_are_refused(http: httpx.Client) -> None:
     """If the real server answers 500, and clients retry in vain, the local server answers 422 with the reason."""
     answers = _answers_to_what_fails_there(http)
     assert [_refused(answer) for answer in answers] == ["name", "name", ""]

@@ -51,7 +51,7 @@ def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
-def test_what_follows_a_span_does_not_change_the_next() -> None:
+def test_one_span_does_not_change_the_metadata_of_the_next() -> None:
     """Sums and reasoning are added to the span's own metadata, never to the cached metadata."""
     plain = span_of()
     child = view("child", CALL, span_id=2, parent=1)

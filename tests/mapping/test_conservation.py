@@ -97,7 +97,7 @@ def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
         "gen_ai.usage.image.input_tokens", "gen_ai.usage.text.input_tokens",
     ],
 )  # fmt: skip
-def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
+def test_recent_attributes_of_the_conventions_are_kept(name: str) -> None:
     """Attributes that recent conventions added and that fill no field are kept by name."""
     value: Any = 71 if "tokens" in name else MARK
     span = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))
@@ -179,7 +179,7 @@ def test_a_secret_is_marked_by_its_name() -> None:
     assert metadata["attributes"] == {"shop.api_key": "[left out: by its name it is a secret]"}
 
 
-def test_what_is_left_of_a_request_has_no_secrets() -> None:
+def test_the_rest_of_a_request_has_no_secrets() -> None:
     """Of an unmapped request, keys, addresses and headers are removed, and other fields are kept."""
     request = {
         "model": "m",
@@ -195,7 +195,7 @@ def test_what_is_left_of_a_request_has_no_secrets() -> None:
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
-def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["metadata", "off"]) -> None:
+def test_without_capture_unmapped_attributes_are_left_out(capture: Literal["metadata", "off"]) -> None:
     """Without content capture, unmapped attributes and events are left out as well."""
     mark = "not a number"
     told = {"planted": mark}
@@ -209,7 +209,7 @@ def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["
     assert "events" not in span["metadata"]
 
 
-def test_what_names_machines_is_left_out_by_its_reason() -> None:
+def test_names_of_machines_are_left_out_with_a_reason() -> None:
     """Attributes that name machines, connections and processes are left out; docs/recorded.md lists them."""
     assert left_out("server.port") == left_out("process.pid") == MACHINES
     assert left_out("gen_ai.input.messages") is None
@@ -217,7 +217,7 @@ def test_what_names_machines_is_left_out_by_its_reason() -> None:
 
 @pytest.mark.parametrize("name", [*sorted(set(EVENTS) - {*PIECES, "gen_ai.content.completion.chunk"}), "cache.miss"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
+def test_attributes_of_events_are_in_the_trace(name: str, kind: str) -> None:
     """The attributes of an event and the body of a log record appear in the trace."""
     attributes = {"pandaprobe.span.kind": kind}
     event = EventView(name, 5, {"planted": MARK, "content": f"content-{MARK}"})
@@ -388,7 +388,7 @@ def test_a_root_without_values_says_where_they_come_from() -> None:
     assert body["metadata"]["output_from"] == body["metadata"]["input_from"]
 
 
-def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
+def test_contradicting_sessions_stay_on_their_spans() -> None:
     """The trace gets the first session; a different session of another span stays in this span's metadata."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", "session.id": "s-1"}, lasts=9),
@@ -447,7 +447,7 @@ def test_types_and_roles_that_are_data_are_kept() -> None:
         ({"gen_ai.new.one": "yes", "gen_ai.new.two": "yes"}, None),
     ],
 )
-def test_what_no_row_reads_is_kept_once_and_in_plain_form(attributes: dict[str, Any], left: Any) -> None:
+def test_unmapped_values_are_kept_once_and_in_plain_form(attributes: dict[str, Any], left: Any) -> None:
     """Text in the quotes of JSON is its content, and of long equal values, the first stays; a short one is a fact."""
     span = only_span(mapped(view("work", {"openinference.span.kind": "AGENT", **attributes})))
     assert span["metadata"].get("attributes", {}) == (attributes if left is None else left)

@@ -68,7 +68,7 @@ def test_wherever_it_is_cut_the_beginning_is_told(value: Any, form: str) -> None
         '["a", "\\uzzzz is no character, so this is not JSON", "b',
     ],
 )
-def test_what_is_no_json_stays(text: str) -> None:
+def test_text_that_is_not_json_is_unchanged(text: str) -> None:
     """Text that is not JSON is unchanged, even if it begins like JSON."""
     assert completed(text) == text
 
@@ -108,7 +108,7 @@ def test_messages_of_any_emitter_stay_messages() -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
-def test_what_is_deeper_than_can_be_stored_stays_text(opening: str) -> None:
+def test_json_deeper_than_the_server_stores_stays_text(opening: str) -> None:
     """JSON deeper than the server stores stays text, and a megabyte of brackets takes no quadratic time."""
     text = opening * (1_000_000 // len(opening))
 

@@ -108,7 +108,7 @@ def test_choices_are_not_pieces() -> None:
     assert [message["content"] for message in found] == ["one", "two"]
 
 
-def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
+def test_arguments_in_a_message_are_the_tools_input() -> None:
     """If a tool's arguments are only in a message, as with Strands 1.41, they become its input."""
     asked = {"type": "tool_call", "name": "get", "id": "c", "arguments": {"city": "Oslo"}}
     attributes = {
@@ -119,7 +119,7 @@ def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
     assert only_span(mapped(view("execute_tool get", attributes)))["input"] == {"city": "Oslo"}
 
 
-def test_what_a_failed_tool_has_said_is_its_output() -> None:
+def test_a_failed_tools_result_in_a_message_is_its_output() -> None:
     """If a failed tool's result is only in a message, as with Strands 1.62, it becomes the span's output."""
     said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
     attributes = {

@@ -54,7 +54,7 @@ def test_a_result_is_a_score_of_its_trace() -> None:
         ({"score__label": "pass"}, "pass", "CATEGORICAL"),
     ],
 )
-def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], value: str, data_type: str) -> None:
+def test_a_score_outside_zero_to_one_is_a_label(attributes: dict[str, Any], value: str, data_type: str) -> None:
     """A value outside of 0 to 1, which the server refuses as a number, becomes a label."""
     (score,) = scores(result(name="n", **attributes))
     assert (score["value"], score["data_type"]) == (value, data_type)
@@ -70,7 +70,7 @@ def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], val
         EventView("gen_ai.choice", None, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1}),
     ],
 )
-def test_what_says_nothing_is_no_score(event: EventView) -> None:
+def test_an_event_without_name_or_value_is_no_score(event: EventView) -> None:
     """An event without a name or a value makes no score."""
     assert scores(event) == []
 

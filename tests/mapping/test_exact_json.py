@@ -38,7 +38,7 @@ def test_an_integer_at_any_place_keeps_its_digits(number: int, before: int) -> N
 
 
 @pytest.mark.parametrize("text", ["[NaN, 12345678901234567890123]", "[12345678901234567890123", "[1e400]", ""])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     """Invalid JSON is a ValueError, with long numbers too."""
     with pytest.raises(ValueError):
         exact_json.loads(text)

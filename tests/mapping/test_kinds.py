@@ -138,7 +138,7 @@ def test_ag2s_accounts_of_model_calls_are_no_spans() -> None:
     assert not is_dropped(view("record_usage compaction", {"ag2.usage.kind": "compaction"}))
 
 
-def test_what_is_work_by_its_names_is_what_every_other_question_keeps() -> None:
+def test_the_fast_filter_agrees_with_slower_checks() -> None:
     """Recorded spans that the fast filter accepts as work are also work by each slower check."""
     spans = [span for name in captures.names() for trace in captures.capture(name).traces for span in trace]
     for span in spans:

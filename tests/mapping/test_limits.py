@@ -56,7 +56,7 @@ def test_nesting() -> None:
 
 
 @pytest.mark.parametrize("name", ["pandaprobe.output", "gen_ai.tool.call.result"])
-def test_what_is_no_json_and_is_written_all_the_same(name: str) -> None:
+def test_nan_and_lone_surrogates_do_not_break_json(name: str) -> None:
     """NaN in JSON from Python, and lone surrogates in JSON from JavaScript, do not break the structure."""
     value = {"score": math.nan, "best": -math.inf, "text": "cut \ud83d", "n": 1}
     span = only_span(mapped(view("work", {"pandaprobe.span.kind": "TOOL", name: json.dumps(value)})))

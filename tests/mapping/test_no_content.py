@@ -135,7 +135,7 @@ def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> No
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
-def test_what_is_beside_attributes_holds_no_content_either(capture: Any) -> None:
+def test_events_logs_and_resources_hold_no_content_either(capture: Any) -> None:
     """Status messages, events, log records, the resource and reasons of evaluations are left out as well."""
     event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
     failure = EventView(

@@ -80,7 +80,7 @@ def test_only_calls_that_count_have_a_price() -> None:
         {"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None},
     ],
 )
-def test_what_has_no_price_has_no_cost(changes: dict[str, Any]) -> None:
+def test_a_model_without_a_price_has_no_cost(changes: dict[str, Any]) -> None:
     """A model call with an unknown price has no cost, rather than zero."""
     assert "cost" not in only_span(mapped(call(**changes), options=PRICED))
 

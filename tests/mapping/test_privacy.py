@@ -143,7 +143,7 @@ def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
 
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "pandaprobe.input", "input.value"])
-def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
+def test_fields_that_accompany_a_hidden_result_are_hidden(key: str) -> None:
     """Fields that accompany a hidden tool result are hidden too; the call's id and the error mark remain."""
     part = {"type": "tool_call_response", "id": "c1", "response": SECRET, "is_error": True, "artifact": [SECRET]}
     message = {"role": "tool", "tool_call_id": "c2", "content": SECRET, "found": SECRET}
@@ -238,7 +238,7 @@ def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
     assert body["name"] == "[masked]"
 
 
-def test_what_masks_do_stays_json() -> None:
+def test_results_of_masks_are_cleaned() -> None:
     """Values that a mask returns are cleaned again, because the server may not be able to store them."""
     body = mapped(*failing_agent(), options=MappingOptions(masks=(lambda text: text + "\x00\ud800",)))
     assert "\\u0000" not in json.dumps(body)
@@ -372,7 +372,7 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
         ({"*": "all", "TOOL": "all"}, "all"),
     ],
 )
-def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:
+def test_capture_can_differ_by_kind(given: Any, seen: Any) -> None:
     """Capture modes by kind can be given as an argument or, as text, in the variable."""
     assert settings(capture=given).capture == seen
     if isinstance(given, str):

@@ -41,7 +41,7 @@ def test_the_fields_of_a_span_read_as_the_span_does() -> None:
         assert read_span(span_of(fields_of(span))) == read_span(span)
 
 
-def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
+def test_events_beyond_the_sdks_limits_are_counted() -> None:
     """The copy keeps the SDK's counts of dropped events, since one of them may have held the question."""
     full = ended_spans(limit=2)[1]
     kept = span_of(fields_of(full))

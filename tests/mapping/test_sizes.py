@@ -223,7 +223,7 @@ def test_no_name_is_empty(value: str) -> None:
     assert (body["name"], only_span(body)["name"]) == ("span", "span")
 
 
-def test_what_is_cut_twice_says_what_it_was_at_first() -> None:
+def test_a_text_cut_twice_has_its_first_length() -> None:
     """If the mapping cuts a text that a decorator has cut before, the marker has the original length and hash."""
     once = shrink({"text": "x" * 100_000}, 10_000, digest=True)
     twice = shrink(once, 1000, digest=True)

@@ -168,7 +168,7 @@ def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_
     assert [body["metadata"]["attributes"] for body in bodies] == [{"my.app.own": "chat"}] * 4
 
 
-def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
+def test_an_object_that_is_no_span_is_mapped_as_far_as_possible() -> None:
     """An object that is not a span is mapped as far as possible, and the trace is not lost."""
     span, _ = rich_span()
     body = map_trace([span, SimpleNamespace(name="broken")])  # type: ignore[list-item]

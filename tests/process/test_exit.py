@@ -29,7 +29,7 @@ LONG_S: Final = 50.0
     ],
     ids=["return", "sys.exit", "exception", "daemon thread"],
 )
-def test_what_was_traced_is_delivered_at_the_end(ending: str, code: int) -> None:
+def test_traces_are_delivered_at_the_end(ending: str, code: int) -> None:
     """However a program ends, its traces arrive, and its exit code and standard error are unchanged."""
     with StrictPandaProbe() as server:
         result = run_python(f"for n in range({WAITING}): one(f't{{n}}')\n{ending}", environment(server.url))

@@ -56,7 +56,7 @@ def meaning(body: bytes) -> Any:
     arguments=st.dictionaries(TEXTS, JSON, max_size=3),
     result=JSON,
 )
-def test_what_is_written_comes_back(
+def test_a_cassette_is_read_back_unchanged(
     bodies: list[tuple[bytes, bytes]],
     at: str,
     error: str | None,

@@ -52,7 +52,7 @@ DOCUMENTS = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(DOCUMENTS)
-def test_what_is_written_is_read(document: dict[str, Any]) -> None:
+def test_both_loaders_read_the_document(document: dict[str, Any]) -> None:
     """Both loaders of PyYAML read the document that was written."""
     text = yaml_of(document)
     for loader in LOADERS:

@@ -134,7 +134,7 @@ def test_a_mask_that_is_set_later_acts_on_texts_that_were_seen() -> None:
 @given(
     st.lists(st.binary(max_size=3000) | st.sampled_from([b"a" * 5000, b"a" * 4999 + b"b", b"ab" * 2500]), max_size=4)
 )
-def test_what_is_not_new_is_in_one_earlier_body(bodies: list[bytes]) -> None:
+def test_repeated_parts_are_in_one_earlier_body(bodies: list[bytes]) -> None:
     """The parts before and after the new part are in one earlier body; a repeated body has no new part."""
     earlier = EarlierBodies()
     for number, body in enumerate(bodies):

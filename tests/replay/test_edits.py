@@ -235,7 +235,7 @@ def test_a_call_that_is_left_out_is_told(protocol: Protocol, call: int) -> None:
 
 @a_few
 @given(conversations, st.sampled_from(PROTOCOLS), _names, _random)
-def test_what_means_nothing_is_not_told(
+def test_meaningless_changes_are_not_reported(
     talk: Conversation, protocol: Protocol, names: str, draw: random.Random
 ) -> None:
     """Changed ids, hosts, headers, white space, and orders of keys and of tools cause no divergence."""

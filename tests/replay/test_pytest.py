@@ -103,7 +103,9 @@ def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path:
         ([], "('a', 'b')", "the marker pandaprobe_cassette does not accept a second argument"),
     ],
 )
-def test_what_cannot_be_meant(arguments: list[str], marker: str, said: str, run_suite: RunSuite) -> None:
+def test_an_invalid_option_or_marker_is_an_error(
+    arguments: list[str], marker: str, said: str, run_suite: RunSuite
+) -> None:
     """An invalid option or marker is an error, and the test does not run."""
     code = f"@pytest.mark.pandaprobe_cassette{marker}\ndef test_x():\n    assert False, 'it ran'\n"
     outcome = run_suite(code, *arguments)
@@ -126,7 +128,7 @@ def test_x():
 )
 
 
-def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_a_divergence_that_the_app_swallows_fails_the_test(run_suite: RunSuite, tmp_path: Path) -> None:
     """An unknown request and a missing call fail the test, even if the app catches the error."""
     assert run_suite("QUESTIONS = ['one', 'two']" + SWALLOWS).code == 0
     before = (tmp_path / "own.yaml").read_bytes()

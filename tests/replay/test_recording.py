@@ -273,7 +273,7 @@ def test_the_end_of_a_recording(asked: ProviderServer, tmp_path: Path) -> None:
         raise EndOfRecording
 
 
-def test_what_ignore_names_as_a_url_is_sent(asked: ProviderServer, tmp_path: Path) -> None:
+def test_requests_to_an_ignored_url_are_sent(asked: ProviderServer, tmp_path: Path) -> None:
     """Requests to a URL in `ignore` are sent and not recorded."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml", ignore=[asked.url]) as recording:
         ask(asked)
@@ -393,7 +393,7 @@ def test_an_app_under_test_is_not_recorded_itself(asked: ProviderServer, tmp_pat
         assert [call.uri for call in recording.calls] == [f"{asked.url}/ask"]
 
 
-def test_what_opentelemetry_is_not_to_see_is_not_recorded(asked: ProviderServer, tmp_path: Path) -> None:
+def test_suppressed_requests_are_not_recorded(asked: ProviderServer, tmp_path: Path) -> None:
     """Requests with instrumentation suppressed, as of exporters and judges, are sent and not recorded."""
     from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -624,7 +624,7 @@ def test_places_are_the_spans_around_a_call(asked: ProviderServer, tmp_path: Pat
     ],
     ids=["websockets", "websockets of asyncio", "gRPC", "aiohttp"],
 )
-def test_what_has_no_single_answer_is_refused(connect: Callable[[], Any], tmp_path: Path) -> None:
+def test_connections_without_a_single_answer_are_refused(connect: Callable[[], Any], tmp_path: Path) -> None:
     """A WebSocket or gRPC connection is refused before it opens, because it cannot be recorded."""
     with pandaprobe_otel.recording(tmp_path / "one.yaml"), pytest.raises(RecordingError, match="cannot be recorded"):
         connect()

@@ -198,7 +198,7 @@ def test_a_function_of_the_app_scrubs(server: ProviderServer, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "secret-squeeze"])
-def test_what_cannot_be_read_is_not_kept(encoding: str, server: ProviderServer, tmp_path: Path) -> None:
+def test_an_unreadable_answer_is_not_kept(encoding: str, server: ProviderServer, tmp_path: Path) -> None:
     """An answer that cannot be decompressed cannot be scrubbed, so the recording fails."""
     server.replies(Reply(chunks=(b"no gzip",), headers={"Content-Encoding": encoding}))
 
@@ -420,7 +420,7 @@ def test_events_that_came_in_one_piece_are_scrubbed(size: int) -> None:
     assert "".join(one["choices"][0]["delta"]["content"] for one in events) == f"before {SHOWN} after"
 
 
-def test_what_holds_no_secret_stays_byte_for_byte() -> None:
+def test_bodies_without_a_secret_stay_byte_for_byte() -> None:
     """Bodies without a secret are saved byte for byte."""
     scrubber = Scrubber(environ={"A_KEY": PLANTED})
     body = b'{ "model" : "m", "tools": [{"name": "get_access_token"}],  "text": "\\u00e4 a password key" }'

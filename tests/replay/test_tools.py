@@ -173,7 +173,7 @@ def test_new_records_tools_too(tmp_path: Path) -> None:
     assert RAN == ["A", "B"]
 
 
-def test_what_is_no_json_cannot_come_back(tmp_path: Path) -> None:
+def test_a_result_that_is_not_json_fails_the_recording(tmp_path: Path) -> None:
     """If a tool returns an object that is not JSON, the app gets it, but the recording fails."""
 
     @pandaprobe_otel.tool
@@ -189,7 +189,7 @@ def test_what_is_no_json_cannot_come_back(tmp_path: Path) -> None:
     assert not (tmp_path / "one.yaml").exists()
 
 
-def test_what_is_left_to_run(tmp_path: Path) -> None:
+def test_generators_and_uncaptured_tools_run(tmp_path: Path) -> None:
     """Generators, and tools whose arguments are not captured, run in a replay."""
 
     def program() -> Any:

@@ -58,7 +58,7 @@ def test_threads_never_mix_their_lines(tmp_path: Path) -> None:
     assert [entry.kind for entry in read_entries(tmp_path / "t.jsonl")] == [EntryKind.TRACE] * 40
 
 
-def test_what_cannot_be_written_has_not_arrived(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_retried(tmp_path: Path) -> None:
     """A file that cannot be opened gives the same outcome as a refused connection, so delivery retries."""
     outcome = FileTransport(str(tmp_path / "gone" / "t.jsonl")).send(_request("POST", "/traces", TRACE))
     assert isinstance(outcome, NoAnswer)

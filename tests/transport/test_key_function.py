@@ -45,7 +45,7 @@ def test_another_key_is_sent_after_a_refusal_and_only_then(
 
 
 @pytest.mark.parametrize("answer", ["", "two words", None, 7, "a\r\nb"])
-def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_that_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFixture) -> None:
     """A value that is not a key is not sent: the request fails, and the fault is logged at most once."""
     with StrictPandaProbe() as server:
         inner = SocketTransport(server.url, {})

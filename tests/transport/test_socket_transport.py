@@ -285,7 +285,7 @@ def test_large_requests_and_answers_pass_in_pieces(
     "endpoint",
     ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
 )
-def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_endpoints_are_left_to_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint with credentials, other alphabets or an invalid URL is left to httpx."""
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)

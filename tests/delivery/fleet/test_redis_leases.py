@@ -138,7 +138,7 @@ def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
     assert place.take(1, 0).wait_s == 20.0
 
 
-def test_what_was_lent_elsewhere_is_counted(fleet: Fleet) -> None:
+def test_leases_lent_without_redis_are_counted(fleet: Fleet) -> None:
     """A process that returns to Redis reports what it lent without Redis."""
     place = fleet.process()
     place.look(0, [5.0, 7.0])

@@ -298,7 +298,7 @@ class TestStaticShare:
         share = StaticShare(10)
         assert sum(share.take(50, 0.0) is not None for _ in range(20)) == 5
 
-    def test_what_stays_out(self) -> None:
+    def test_a_token_counts_as_long_as_a_request_may_take(self) -> None:
         """The token of a request under way counts for as long as a request may take."""
         share = StaticShare(2)
         assert share.take(100, 0.0) is not None
@@ -308,7 +308,7 @@ class TestStaticShare:
         assert share.outstanding_s(70.0, 95.0) == [95.0]
 
 
-def test_what_the_fleet_leaves_out_is_known_to_all_until_redis_is_away() -> None:
+def test_the_highest_cutoff_applies_to_all_while_redis_is_there() -> None:
     """The highest cutoff applies to all processes; without Redis each process uses its own."""
     redis = ModelRedis()
     one, other = (RedisTokens(ModelLeases(redis, number), Notices(lambda: 0.0)) for number in (1, 2))

@@ -58,7 +58,7 @@ def databases(folder: Path) -> list[Path]:
     return list(folder.glob("*.sqlite"))
 
 
-def test_what_is_delivered_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_delivered_trace_leaves_nothing_behind(tmp_path: Path) -> None:
     """A delivered trace is acknowledged on disk, and the file is deleted at the end."""
     store = Store()
     service = Service(tmp_path, store)
@@ -71,7 +71,7 @@ def test_what_is_delivered_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_sent_stays_for_the_next_process(tmp_path: Path) -> None:
+def test_unsent_traces_stay_for_the_next_process(tmp_path: Path) -> None:
     """Flush returns True since all is on disk, shutdown drops nothing, and the next process sends each trace once."""
     store = Store()
     store.up = False
@@ -133,7 +133,7 @@ def test_the_memory_stays_bounded_while_the_spool_grows(tmp_path: Path) -> None:
     assert is_balanced(service)
 
 
-def test_what_follows_a_create_never_overtakes_it(tmp_path: Path) -> None:
+def test_appends_never_overtake_their_create(tmp_path: Path) -> None:
     """An append and a finish wait behind their create, on disk as in memory."""
     store = Store()
     store.up = False

@@ -35,7 +35,7 @@ def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:
     return sorted(request.trace_id[-1] for request in requests)
 
 
-def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -> None:
+def test_waiting_requests_are_recovered_byte_for_byte(tmp_path: Path) -> None:
     """Every field of every kind of request is recovered byte for byte."""
     requests = [
         create(1, spans=3, size=20_000, is_error=True),
@@ -71,7 +71,7 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
     assert late.request.trace_id[-1] == "1"
 
 
-def test_what_is_done_is_gone(tmp_path: Path) -> None:
+def test_a_delivered_request_is_gone(tmp_path: Path) -> None:
     """A delivered request is not found again, and an empty file is deleted."""
     run = Run(tmp_path)
     _, delivered = run.put(create(1), create(2))
@@ -124,7 +124,7 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
     assert remote.trace_id not in {request.trace_id for request in kept}
 
 
-def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> None:
+def test_a_report_of_drops_is_not_written_to_disk(tmp_path: Path) -> None:
     """A report of drops added to a trace is not written to disk, since it counts drops of this process alone."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
@@ -216,7 +216,7 @@ def test_requests_that_are_being_sent_cost_none_that_wait_on_disk(tmp_path: Path
     assert len(run.contents()) == 20
 
 
-def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
+def test_a_request_that_waited_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
     """A request that has waited for a week is dropped and counted, unless it is being sent."""
     run = Run(tmp_path)
     old, under_way = run.put(create(1), create(2))
@@ -234,7 +234,7 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
     assert numbers(Run(tmp_path).contents()) == ["2", "3"]
 
 
-def test_what_is_damaged_and_too_old_is_counted_once(tmp_path: Path) -> None:
+def test_a_damaged_and_too_old_request_is_counted_once(tmp_path: Path) -> None:
     """A request that is damaged and too old is counted once; else the ledger would count more spans than ended."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
@@ -405,7 +405,7 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
     assert len(Run(blocker).contents()) == 2
 
 
-def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
+def test_a_failed_removal_is_repeated_later(tmp_path: Path) -> None:
     """If the removal of a delivered request fails on disk, a later write removes it."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
@@ -420,7 +420,7 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
     assert Run(tmp_path).contents() == []
 
 
-def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Path) -> None:
+def test_a_change_that_the_disk_refused_stays(tmp_path: Path) -> None:
     """If the disk fails while a refused request is divided, the divided request is sent, not the one on disk."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, spans=2))

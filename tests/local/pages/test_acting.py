@@ -246,7 +246,7 @@ def test_a_get_changes_nothing(http: httpx.Client) -> None:
         ("evaluate", {"trace": ONE, "metric": "nonsense"}, 422, "nonsense"),
     ],
 )
-def test_what_cannot_be_done_is_told(
+def test_an_impossible_action_shows_the_reason(
     http: httpx.Client, action: str, fields: dict[str, str], status: int, words: str
 ) -> None:
     """The page gives the reason and a link back, but never a link to another server."""

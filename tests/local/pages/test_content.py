@@ -52,7 +52,7 @@ def test_no_markdown_brings_script_or_a_foreign_request(source: str) -> None:
         assert re.match(r"(https?://|mailto:|#)", href, re.IGNORECASE), href
 
 
-def test_what_models_write_is_read_as_markdown() -> None:
+def test_texts_of_models_are_shown_as_markdown() -> None:
     """Lists, tables, links and highlighted code are shown; a heading becomes bold text, not a heading of the page."""
     source = "# Plan\n\n1. **look**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nimport os\n```\n\n[docs](https://x.test/a)"
     html = str(rich_text(source))
@@ -225,7 +225,7 @@ def test_pictures_in_the_shapes_of_providers(part: dict[str, Any]) -> None:
         "text",
     ],
 )
-def test_what_is_no_picture_is_not_shown_as_one(part: Any) -> None:
+def test_only_bytes_of_a_picture_are_shown_as_one(part: Any) -> None:
     """The bytes decide what is a picture, not the declared type: SVG may contain a script."""
     assert media_in(part) is None
 
@@ -264,6 +264,6 @@ def test_documents_are_cards() -> None:
 
 
 @pytest.mark.parametrize("payload", [[], None, "text", [1], [{"role": "user", "content": "hi"}], [{"content": "a"}, 7]])
-def test_what_is_no_list_of_documents_stays_as_it_is(payload: Any) -> None:
+def test_only_a_list_of_documents_is_shown_as_cards(payload: Any) -> None:
     """A payload that is not a list of documents is not shown as cards, so nothing of it is lost."""
     assert documents_in(payload) == []

@@ -88,7 +88,7 @@ def test_a_term_is_completed(http: httpx.Client, term: str, proposed: list[str])
 
 
 @pytest.mark.parametrize("term", ["model:gpt-5", "tool:", "release:2"])
-def test_what_is_proposed_is_found(http: httpx.Client, term: str) -> None:
+def test_a_proposal_has_the_count_of_its_list(http: httpx.Client, term: str) -> None:
     """The count beside a proposal is the length of the list that it opens."""
     for one in http.get("/ui/complete", params={"term": term}).json():
         assert page(http, str(httpx.URL("/ui", params={"q": one["text"]})))[0] == one["count"]

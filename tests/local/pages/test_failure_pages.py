@@ -110,7 +110,7 @@ def test_a_page_of_another_site_changes_nothing(http: httpx.Client) -> None:
     assert "Owned" not in _page(http)
 
 
-def test_what_is_not_there(http: httpx.Client) -> None:
+def test_unknown_groups_and_actions_are_refused(http: httpx.Client) -> None:
     """An unknown group has status 404; an unknown action has status 422."""
     assert http.get("/ui/failures/0123456789abcdef").status_code == 404
     assert _send(http, "0123456789abcdef", "open").status_code == 404

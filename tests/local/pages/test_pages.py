@@ -151,7 +151,7 @@ def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
     assert page.all("a", href="/ui/session?")
 
 
-def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None:
+def test_an_outcome_that_is_neither_success_nor_failure_is_marked(http: httpx.Client) -> None:
     """An outcome such as "timed out" is marked in the list, the trace, tree, span and session, and in Markdown."""
     root, *_ = _agent_spans()
     metadata = {"outcome": "timed_out"}
@@ -341,7 +341,7 @@ def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client
     assert classes == ["score vacuous"] * 2
 
 
-def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
+def test_an_unknown_object_has_a_page_with_status_404(http: httpx.Client) -> None:
     """Unknown traces, sessions and runs get HTML pages with status 404."""
     paths = [f"/ui/traces/{ONE}", f"/ui/traces/{ONE}/spans/{SPAN}", "/ui/session?id=x", f"/ui/runs/{ONE}"]
     answers = [http.get(path) for path in paths]
@@ -521,7 +521,7 @@ def test_the_project_of_the_last_trace_is_shown(server: LocalServer, http: httpx
     assert f"/ui/traces/{THREE}" in _found(http, "")
 
 
-def test_what_is_not_known_is_no_zero(http: httpx.Client) -> None:
+def test_an_unknown_number_is_shown_as_a_dash(http: httpx.Client) -> None:
     """Unknown tokens and costs are shown as a dash; known zeros as 0 and $0."""
     span = {"span_id": SPAN, "name": "chat", "kind": "LLM", "started_at": "2026-01-01T00:00:00Z"}
     http.post("/traces", json=_trace(ONE, spans=[span])).raise_for_status()

@@ -280,7 +280,7 @@ def test_charts_stay_inside_their_frame() -> None:
     assert [bar.label for bar in bars] == ["0.0 to 0.1: 1", "0.9 to 1.0: 5"]
 
 
-def test_what_stands_beside_messages_is_shown() -> None:
+def test_fields_that_accompany_messages_are_shown() -> None:
     """Fields that accompany the messages, in a message and in a part are shown, so that the page hides nothing of the
     trace.
     """

@@ -116,7 +116,7 @@ STEPS: dict[str, Callable[[Store, int, str], Any]] = {
 
 @given(st.lists(st.tuples(st.sampled_from([*STEPS]), NUMBERS, TEXTS), max_size=20))
 @settings(max_examples=40)
-def test_what_is_kept_is_what_is_derived_now(steps: list[tuple[str, int, str]]) -> None:
+def test_derived_data_are_never_those_of_an_older_state(steps: list[tuple[str, int, str]]) -> None:
     """Nothing derived from an older state of a trace is ever kept; after sealing, data of each trace is kept."""
     with opened() as store:
         for step, number, text in steps:
@@ -166,7 +166,7 @@ def test_a_new_version_derives_all_anew(tmp_path: Path) -> None:
             assert store.kept() == store.derived()
 
 
-def test_what_cannot_be_derived_from_keeps_no_other_trace_from_being_sealed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trace_that_cannot_be_sealed_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
     """A trace whose derivation fails is logged and stays unsealed until it changes; other traces are sealed."""
 
     def derive(trace: StoredTrace) -> str:

@@ -43,7 +43,7 @@ def test_long_queries_count() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 40_000)), max_size=60))
-def test_what_is_known_is_what_was_put(steps: list[tuple[int, int, int]]) -> None:
+def test_the_cache_returns_only_the_last_value_put(steps: list[tuple[int, int, int]]) -> None:
     """Whatever is put, the cache stays below its bound and returns only what was put last for the same versions."""
     cache, put = SetCache(20_000), dict[tuple[int, int], int]()
     for facet, version, bits in steps:

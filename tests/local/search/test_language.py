@@ -101,7 +101,7 @@ def test_moments_are_ages_and_dates(server: LocalServer) -> None:
         ("a" * (MAX_LENGTH + 1), "at most 2,000 characters", MAX_LENGTH),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(server: LocalServer, query: str, words: str, position: int) -> None:
+def test_an_error_names_its_position(server: LocalServer, query: str, words: str, position: int) -> None:
     """An error names the position and the correction, and the page shows it instead of a list."""
     with pytest.raises(SearchError, match=re.escape(words)) as caught:
         parse(query)
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said_with_its_place(server: LocalServer, query: str, w
 
 
 @pytest.mark.parametrize("query", ["https://x.test/a", "foo:bar", "a:b:c", "meta.:x", "Error:", "x>y", "-", "e-mail"])
-def test_what_is_no_field_is_text(query: str) -> None:
+def test_a_text_with_a_colon_is_no_field(query: str) -> None:
     """Addresses, code and times can be searched for without quotation marks."""
     assert isinstance(parse(query).query, Text)
 

@@ -88,7 +88,7 @@ def test_capture_and_mask_hold_for_what_is_kept(server: ProviderServer, replayab
     assert b"A-17" in map_views(views).encoded()
 
 
-def test_what_is_too_long_leaves_a_mark(server: ProviderServer, replayable: SpanRecorder) -> None:
+def test_too_long_replay_data_leave_a_note(server: ProviderServer, replayable: SpanRecorder) -> None:
     """Replay data over 64 kB is left out with a note, and the answer is rebuilt from its messages."""
     server.replies(json_reply({**ANSWER, "content": [{"type": "text", "text": "word " * MAX_CHARS}]}))
     _ask(server, stream=False)

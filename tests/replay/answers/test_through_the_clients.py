@@ -13,6 +13,6 @@ from rebuilt_spans import check
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("calls", [True, False], ids=["calls", "text"])
 @pytest.mark.parametrize("name", sorted(LISTENERS))
-def test_what_a_span_tells_is_what_the_app_hears(name: str, calls: bool, stream: bool, server: ProviderServer) -> None:
+def test_the_app_receives_the_content_of_the_span(name: str, calls: bool, stream: bool, server: ProviderServer) -> None:
     """Text, thoughts, two parallel tool calls, stop reason and counts are those of the span, plain and streamed."""
     check(name, LISTENERS[name], server, calls=calls, stream=stream)
