@@ -47,8 +47,10 @@ def main() -> None:
         )
     sys.stdout.flush()
     subprocess.run([sys.executable, HERE.parent / "mapping" / "bench_mapping.py"], check=False)
-    for slow in ("burst.py", "spool_kills.py") if options.slow else ():
-        subprocess.run([sys.executable, HERE / slow], check=False)
+    if options.slow:
+        subprocess.run([sys.executable, HERE / "burst.py"], check=False)
+        kills = ("-m", "", "-n", "0", "tests/delivery/spool/test_crash.py", "-k", "kill_9")
+        subprocess.run([sys.executable, "-m", "pytest", *kills], cwd=HERE.parents[1], check=False)
 
 
 def _print(title: str, rows: Mapping[str, Sequence[Row]], figure: str, reference: str, peers: Sequence[str]) -> None:

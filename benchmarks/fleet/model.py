@@ -1,6 +1,6 @@
 """A fleet of 1 to 10,000 processes with one key, in simulated time: traces offered and delivered, and delays.
 
-    python benchmarks/fleet/model.py            writes docs/images/fleet-model.svg, and prints the numbers
+    python benchmarks/fleet/model.py            prints the table in docs/fleets.md
 
 The bucket, the fixed shares and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on
 loopback and over a network) and the apps are simulated. Traces start at random in any process, with 300 names
@@ -24,15 +24,12 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
-from line_charts import Chart, write_charts
-
 from pandaprobe_otel.delivery.budget import CAPACITY, Lease, LeasedBucket
 from pandaprobe_otel.delivery.fleet.redis_tokens import StaticShare
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from simulated_world import simulated_id
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)
 MINUTES, FROM_MINUTE, ROOM, NAMES, ERRORS = 40, 15, 3000, 300, 0.02
 WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, NAMES + 1)))
@@ -76,16 +73,10 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Result of the measured time: traces offered and delivered per minute, and delays in seconds, ascending."""
+    """Result of the measured time: traces delivered per minute, and delays in seconds, ascending."""
 
-    offered: float
     delivered: float
     delays: list[float]
-
-    @property
-    def lost_share(self) -> float:
-        """Share of the offered traces that is lost."""
-        return max(1 - self.delivered / self.offered, 0.0)
 
     @property
     def p95_s(self) -> float:
@@ -106,7 +97,6 @@ class Fleet:
         self._ready: dict[int, None] = {}
         self._offered = offered
         self.sent: list[tuple[float, float]] = []
-        self._came = 0
         if not shared:
             for index, worker in enumerate(self.workers):
                 worker.share = StaticShare(max(CAPACITY // processes, 1) if index < CAPACITY else 0)
@@ -120,14 +110,13 @@ class Fleet:
         counted = [(at, delay) for at, delay in self.sent if at >= FROM_MINUTE * 60]
         minutes = MINUTES - FROM_MINUTE
         delays = sorted(delay for _, delay in counted)
-        return Outcome(offered=self._came / minutes, delivered=len(counted) / minutes, delays=delays)
+        return Outcome(delivered=len(counted) / minutes, delays=delays)
 
     def _after(self, seconds: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
 
     def _arrive(self) -> None:
         self._after(self.rng.expovariate(self._offered / 60), self._arrive)
-        self._came += self.now >= FROM_MINUTE * 60
         index = self.rng.randrange(len(self.workers))
         worker = self.workers[index]
         name = str(self.rng.choices(range(NAMES), cum_weights=WEIGHTS)[0])
@@ -179,21 +168,16 @@ class Fleet:
         return self.rng.uniform(0.05, 0.3)
 
 
-def main() -> int:
-    """Run the model and draw it."""
-    outcomes: dict[str, list[Outcome]] = {}
+def main() -> None:
+    """Run the model, and print its table."""
+    print("| offered a minute | " + " | ".join(map(str, OFFERED)) + " |\n| --- |" + " ---: |" * len(OFFERED))
     for name, (processes, shared) in SETUPS.items():
-        outcomes[name] = [Fleet(processes, shared=shared, offered=offered).run() for offered in OFFERED]
-        told = "  ".join(f"{each.offered:.0f}: {each.delivered:.1f}, p95 {each.p95_s:.1f} s" for each in outcomes[name])
-        print(f"{name} | offered a minute: delivered, delay | {told}", flush=True)
-    charts = [
-        Chart("delivered a minute", {name: [each.delivered for each in line] for name, line in outcomes.items()}),
-        Chart("not delivered, %", {name: [each.lost_share * 100 for each in line] for name, line in outcomes.items()}),
-        Chart("p95 of the delay, s", {name: [each.p95_s for each in line] for name, line in outcomes.items()}, True),
-    ]
-    write_charts(ROOT / "docs" / "images" / "fleet-model.svg", "traces offered a minute", OFFERED, charts)
-    return 0
+        cells: list[str] = []
+        for offered in OFFERED:
+            outcome = Fleet(processes, shared=shared, offered=offered).run()
+            cells.append(f"{outcome.delivered:.0f}, {outcome.p95_s:.0f} s")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,16 +20,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
 
-from opentelemetry.sdk.trace import ReadableSpan
-from workload import agent_traces
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from workloads import emit_otel, stories
 
 from pandaprobe_otel.mapping import map_views, read_span
 
 TRACES = 40
 # The reference is not a dependency: pip install opentelemetry-exporter-otlp-proto-common
 encode_spans: Any = import_module("opentelemetry.exporter.otlp.proto.common.trace_encoder").encode_spans
+
+
+def agent_traces() -> list[Sequence[ReadableSpan]]:
+    """Return the finished spans of the traces of W1."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traces: list[Sequence[ReadableSpan]] = []
+    for story in stories("W1", TRACES):
+        exporter.clear()
+        emit_otel(provider.get_tracer("bench", "1.0"), story)
+        traces.append(exporter.get_finished_spans())
+    return traces
 
 
 def mapped(spans: Sequence[ReadableSpan]) -> bytes:
@@ -50,7 +64,7 @@ def cpu(work: Callable[[Sequence[ReadableSpan]], bytes], traces: Sequence[Sequen
 
 def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
-    traces = agent_traces(TRACES)
+    traces = agent_traces()
     spans = sum(map(len, traces))
     cpu(mapped, traces), cpu(otlp, traces)
     if "--profile" in sys.argv:
