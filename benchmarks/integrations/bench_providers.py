@@ -1,117 +1,290 @@
 """Cost of recording for each client library, in CPU time, next to other vendors' instrumentations.
 
-The client uses a transport in this process, so nothing waits for a socket. The same calls run without instrumentation
-and with each one, alternating, each in a child process. A figure is the median of the added cost in paired rounds, with
-quartiles and the difference of the cheapest rounds. The tracer provider has one span processor, which counts. A chunk
-is one of a stream of two hundred, and includes its share of the span's cost.
+The calls and answers are those of the conformance tests, with streams made longer, and their loopback server is in
+the parent process. The same calls run without instrumentation and with each one, alternating, each in a child process
+in which nothing was ever instrumented: some vendors leave wrappers behind when they are turned off. A figure is the
+median of the added cost in paired rounds, with quartiles and the difference of the cheapest rounds. The tracer
+provider has one span processor, which counts. A chunk is one of a stream of two hundred, and includes its share of the
+span's cost.
 
-    python benchmarks/integrations/vendors.py install   # once, the vendors in an environment, in which the rest runs
-    python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
-    python benchmarks/integrations/bench_providers.py forgotten [streams] [sync|async] [library ...]
+    python benchmarks/integrations/bench_providers.py install           # once: an environment with the other vendors
+    python benchmarks/integrations/bench_providers.py [rounds] [API ...]
 
-Each library is measured for at most 80 seconds (BENCH_SECONDS), even if not all rounds are done. `forgotten` instead
-reports the memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
+The environment is below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory). If it exists, the
+benchmark switches to it by itself. An API is named as on docs/providers.md ("openai responses"). Each is measured for
+at most 80 seconds (BENCH_SECONDS), even if not all rounds are done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 import logging
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
 
-import vendors
-from clients import CLIENTS
-from forgotten import COUNT, left_behind
-from forms import Form
-from paired import OURS, Added, Figures, measured, of_vendor, ours_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+
+import streamed_forms
+from conformance.adapter import Adapter, Wire, adapters
+from pandaprobe_otel.registry import instrument
+from provider_server import ProviderServer, Received, Reply
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HOME: Final = (
+    Path(os.environ.get("BENCH_VENVS") or Path(tempfile.gettempdir()) / "pandaprobe-otel-bench") / "integrations"
+)
 SECONDS: Final = float(os.environ.get("BENCH_SECONDS") or 80)
 ROUNDS: Final = 60
-HEAD: Final = "| library | form | without, us | ours | | others |\n| --- | --- | ---: | --- | --- | --- |"
+CHUNKS: Final = 200
+SAMPLES: Final = 3
+"""Number of samples, of which the smallest counts: a busy machine only ever adds time."""
+BOUNDS_US: Final = {"call": 100.0, "chunk": 5.0}
+TIMES: Final = {"call": 30, "chunk": 2}
+"""Calls and streams in a sample."""
+OURS: Final = "pandaprobe-otel"
+WITHOUT: Final = "without"
+VENDORS: Final[Mapping[str, Sequence[str]]] = {
+    "openai": ("openinference-{}-openai", "opentelemetry-{}-openai", "opentelemetry-{}-genai-openai"),
+    "anthropic": ("openinference-{}-anthropic", "opentelemetry-{}-anthropic", "opentelemetry-{}-genai-anthropic"),
+    "google_genai": (
+        "openinference-{}-google-genai", "opentelemetry-{}-google-generativeai", "opentelemetry-{}-google-genai",
+    ),
+    "mistralai": ("openinference-{}-mistralai", "opentelemetry-{}-mistralai"),
+    "bedrock": (
+        "openinference-{}-bedrock", "opentelemetry-{}-bedrock", "opentelemetry-{}-genai-bedrock",
+        "opentelemetry-{}-botocore",
+    ),
+    "litellm": ("openinference-{}-litellm", "opentelemetry-{}-litellm"),
+    "cohere": ("openinference-{}-cohere", "opentelemetry-{}-cohere"),
+    "groq": ("openinference-{}-groq", "opentelemetry-{}-groq"),
+    "together": ("openinference-{}-together", "opentelemetry-{}-together"),
+    "ollama": ("openinference-{}-ollama", "opentelemetry-{}-ollama"),
+}  # fmt: skip
+"""Distributions by the library's name in the registry; their entry points name the classes."""
+KEPT: Final[list[object]] = []
+"""Clients, which would close if they were dropped."""
+Form = Callable[[int], None]
+"""Makes so many calls, or reads so many streams."""
 
 
-def main() -> None:
-    """Print a table."""
+class Counting(SpanProcessor):
+    """The cheapest pipeline: it counts spans and drops them."""
+
+    ended = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended += 1
+
+
+class Unseen(streamed_forms.Sighting):
+    """An app that does nothing with what it gets."""
+
+    def saw(self, value: Any) -> Any:
+        return value
+
+    def read(self, item: Any) -> None:
+        pass
+
+
+spans: Final = Counting()
+provider: Final = TracerProvider()
+provider.add_span_processor(spans)
+
+
+def forms(adapter: Adapter, url: str) -> dict[str, Form]:
+    """Return the forms of an API on new clients, since some vendors patch only new clients."""
+    opened, async_opened = adapter.client(url, 60), adapter.async_client(url, 60)
+    loop = asyncio.new_event_loop()
+    KEPT.extend([opened, async_opened, loop])
+    client = opened.__enter__()
+    unseen = Unseen()
+    call, stream = adapter.calls["plain"], adapter.forms.get("stream")
+    found = {"sync call": repeated(partial(call, client, unseen))}
+    if stream is not None:
+        found["sync chunk"] = repeated(partial(streamed_forms.read_to_the_end, stream, client, unseen))
+    async_client = loop.run_until_complete(async_opened.__aenter__())
+    async_call, async_stream = adapter.async_calls["plain"], adapter.async_forms.get("stream")
+    found["async call"] = repeated_async(loop, partial(async_call, async_client, unseen))
+    if async_stream is not None:
+        read = partial(streamed_forms.ASYNC_ENDINGS["read to the end"], async_stream, async_client, unseen)
+        found["async chunk"] = repeated_async(loop, read)
+    return found
+
+
+def repeated(make: Callable[[], None]) -> Form:
+    def run(times: int) -> None:
+        for _ in range(times):
+            make()
+
+    return run
+
+
+def repeated_async(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[None]]) -> Form:
+    async def run(times: int) -> None:
+        for _ in range(times):
+            await make()
+
+    return lambda times: loop.run_until_complete(run(times))
+
+
+def answers(wire: Wire) -> Callable[[Received], Reply]:
+    """Return the provider of a benchmark: two words of the stream alternate until it is long enough."""
+    at = wire.opening - 1
+    words = tuple(wire.chunks[at - 2 : at]) * (CHUNKS // 2)
+    whole = Reply(chunks=(wire.whole,), headers=dict(wire.headers))
+    long = Reply(chunks=(*wire.chunks[:at], *words, *wire.chunks[at:]), content_type=wire.stream_type)
+    return lambda asked: long if "stream" in asked.path or b'"stream":true' in asked.body.replace(b" ", b"") else whole
+
+
+def instrumentations(library: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the names of the instrumentations, and the functions that turn them on; print those that do not fit."""
+    yield WITHOUT, lambda: None
+    yield OURS, partial(instrument, library, tracer_provider=provider)
+    wanted = {each.format("instrumentation") for each in VENDORS[library]}
+    for point in entry_points(group="opentelemetry_instrumentor"):
+        if point.dist is None or point.dist.name not in wanted:
+            continue
+        name = f"{point.dist.name.replace('-instrumentation', '')} ({point.name})"
+        try:
+            made = point.load()()
+            if (conflict := get_dependency_conflicts(made.instrumentation_dependencies())) is not None:
+                raise ImportError(f"wants {conflict.required}")
+        except Exception as error:  # noqa: BLE001 - another vendor's instrumentation may raise anything
+            print(f"{library}: without {name}: {type(error).__name__}: {error}")
+        else:
+            yield name, partial(made.instrument, tracer_provider=provider)
+
+
+def turn(adapter: Adapter, url: str, turn_on: Callable[[], Any], name: str) -> dict[str, float | str]:
+    """Return the microseconds of a unit of each form, or the reason why there is no figure."""
+    turn_on()
+    found: dict[str, float | str] = {}
+    for title, run in forms(adapter, url).items():
+        kind = title.split()[1]
+        before = spans.ended
+        try:
+            run(2 * TIMES[kind])  # The interpreter adapts: turning an instrumentation on changes classes.
+            units = TIMES[kind] * (CHUNKS if kind == "chunk" else 1)
+            gc.collect()
+            found[title] = min(cpu_us(run, TIMES[kind]) for _ in range(SAMPLES)) / units
+        except Exception as error:  # noqa: BLE001 - another vendor's instrumentation may raise anything
+            found[title] = f"raises {type(error).__name__}"
+        if spans.ended == before and name != WITHOUT:
+            found[title] = "makes no span"
+    return found
+
+
+def cpu_us(run: Form, times: int) -> float:
+    start = time.process_time_ns()
+    run(times)
+    return (time.process_time_ns() - start) / 1000
+
+
+def in_child(work: Callable[[], object]) -> Any:
+    """Return the result of a function in a forked process. Raises ValueError if it failed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        except BaseException:  # noqa: BLE001 - the child must not continue as the parent
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        written = answer.read()
+    os.waitpid(child, 0)
+    return json.loads(written)
+
+
+def measured(adapter: Adapter, rounds: int) -> Iterator[str]:
+    """Yield the lines of one API: the added cost of each instrumentation in each form."""
+    spent: dict[str, dict[str, list[float]]] = {}
+    failures: dict[str, dict[str, str]] = {}
+    until = time.monotonic() + SECONDS
+    with ProviderServer() as server:
+        server.script = answers(adapter.answer)
+        turns = list(instrumentations(adapter.integration))
+        gc.freeze()  # A collection in a child leaves alone what the parent has.
+        for number in range(rounds):
+            if number > 2 and time.monotonic() > until:
+                break
+            for name, turn_on in turns if number % 2 == 0 else reversed(turns):
+                result = in_child(partial(turn, adapter, server.url, turn_on, name))
+                for title, figure in result.items():
+                    if isinstance(figure, str):
+                        failures.setdefault(title, {})[name] = figure
+                    else:
+                        spent.setdefault(title, {}).setdefault(name, []).append(figure)
+                server.received.clear()
+    for title, by_name in spent.items():
+        plain = by_name.pop(WITHOUT)
+        cells = {name: added(figures, plain) for name, figures in by_name.items()}
+        medians = {name: median for name, (median, _) in cells.items()}
+        ours, bound = medians.pop(OURS, float("nan")), BOUNDS_US[title.split()[1]]
+        verdict = f"{ours - bound:.1f} over {bound:.0f}"
+        if ours <= bound:
+            verdict = f"within {bound:.0f}"
+        elif medians and ours <= min(medians.values()):
+            verdict = "least of all"
+        others = [f"{name} {cells[name][1]}" for name in medians]
+        others += [f"{name} {failure}" for name, failure in failures.get(title, {}).items()]
+        shown = cells[OURS][1] if OURS in cells else "-"
+        cost = f"{statistics.median(plain):.1f} | {shown} | {verdict}"
+        yield f"| {adapter.title} | {title} | {cost} | {', '.join(others) or '-'} |"
+
+
+def added(figures: Sequence[float], plain: Sequence[float]) -> tuple[float, str]:
+    """Return the median of the differences within a round, and a text with quartiles and the cheapest rounds."""
+    differences = [one - other for one, other in zip(figures, plain, strict=False)]
+    low, middle, high = statistics.quantiles(differences, n=4)
+    return middle, f"{middle:+.1f} ({low:.1f} to {high:.1f}; {min(figures) - min(plain):.1f})"
+
+
+def install() -> None:
+    """Create the environment, or update it: this library with every client, and the newest version of all vendors."""
+    uv = [sys.executable, "-m", "uv"]
+    wanted = {each.format("instrumentation") for vendors in VENDORS.values() for each in vendors}
+    ours = ("-e", f"{ROOT}[all]", "boto3", "aiobotocore", "pytest")
+    subprocess.run([*uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, HOME], check=True)
+    subprocess.run([*uv, "pip", "install", "-q", "-U", "--python", HOME / "bin" / "python", *ours, *wanted], check=True)
+    print(HOME)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a table, or install."""
+    if arguments == ["install"]:
+        install()
+        return
+    there = HOME / "bin" / "python"
+    if there.exists() and Path(sys.prefix).resolve() != HOME.resolve():
+        os.execv(there, [str(there), *sys.argv])
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    arguments = sys.argv[1:]
-    print("| library | forgotten | KiB more | KiB at the peak |" if "forgotten" in arguments else HEAD)
-    number = next((int(argument) for argument in arguments if argument.isdigit()), None)
-    modes = [mode for mode in ("sync", "async") if mode in arguments] or ["sync", "async"]
-    kinds = [kind for kind in ("calls", "chunks") if kind in arguments] or ["calls", "chunks"]
-    for library in [argument for argument in arguments if argument in CLIENTS] or list(CLIENTS):
-        make = partial(made, library, modes, kinds)
-        if "forgotten" in arguments:
-            lines = forgotten(library, make(), number or COUNT)
-        else:
-            lines = compared(library, make, number or ROUNDS)
-        for told in lines:
-            print(told, flush=True)
-
-
-def made(library: str, modes: Sequence[str], kinds: Sequence[str]) -> list[Form]:
-    """Return the forms of a library that are synchronous or asynchronous, calls or streams."""
-    forms = [form for form in CLIENTS[library]() if form.name.split()[0] in modes]
-    return [form for form in forms if ("calls" if form.forget is None else "chunks") in kinds]
-
-
-def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> Iterator[str]:
-    """Yield the lines of one library: the added cost of each instrumentation in each form."""
-    began = time.monotonic()
-    instrumentations = [ours_of(library)]
-    for vendor in vendors.VENDORS[library]:
-        try:
-            instrumentations.append(of_vendor(vendor))
-        except ImportError as error:
-            yield f"{library}: without {vendor.distribution}, which {error}"
-    make()  # imports the client
-    gc.freeze()  # keeps the libraries' objects out of collections, and child processes from copying them
-    figures = measured(make, instrumentations, rounds, time.monotonic() + SECONDS)
-    for form in make():
-        yield line(library, form, figures[form.name])
-    done = len(next(iter(figures.values())).plain)
-    yield f"{library}: {done} rounds in {time.monotonic() - began:.0f} s"
-
-
-def line(library: str, form: Form, figures: Figures) -> str:
-    """Return a row: the form, the cost of a unit without instrumentation, our added cost, the verdict, the others'
-    added cost.
-    """
-    others = {name: figures.added(name) for name in figures.spent if name != OURS and name not in figures.failures}
-    ours = figures.added(OURS)
-    told = [f"{name} {_told(found)}" for name, found in others.items()]
-    told += [f"{name} {failure}" for name, failure in figures.failures.items()]
-    verdict = _verdict(form, ours.median, {name: found.median for name, found in others.items()})
-    plain = statistics.median(figures.plain)
-    return f"| {library} | {form.name} | {plain:.1f} | {_told(ours)} | {verdict} | {', '.join(told) or '–'} |"
-
-
-def _told(added: Added) -> str:
-    return f"{added.median:+.1f} ({added.low:.1f} to {added.high:.1f}; {added.least:.1f})"
-
-
-def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
-    if ours <= form.bound_us:
-        return f"within {form.bound_us:.0f}"
-    if others and ours <= min(others.values()):
-        return "least of all"
-    return f"{ours - form.bound_us:.1f} over {form.bound_us:.0f}"
-
-
-def forgotten(library: str, forms: Sequence[Form], count: int) -> Iterator[str]:
-    """Yield the lines of one library: the memory left by forgotten streams, in each form of a stream."""
-    for form in forms:
-        if form.forget is not None:
-            grown, peak = left_behind(ours_of(library), form.forget, count)
-            yield f"| {library} | {form.name} | {grown:.0f} | {peak:.0f} |"
+    rounds = next((int(argument) for argument in arguments if argument.isdigit()), ROUNDS)
+    chosen = [argument for argument in arguments if not argument.isdigit()]
+    print("| API | form | without, us | ours | | others |\n| --- | --- | ---: | --- | --- | --- |")
+    for adapter in adapters():
+        if adapter.title in (chosen or [adapter.title]):
+            for line in measured(adapter, rounds):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
-    vendors.run_there()
-    main()
+    main(sys.argv[1:])

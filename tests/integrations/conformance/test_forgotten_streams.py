@@ -2,7 +2,6 @@
 
 This means no object of ours, no open span, and no connection that would not be open without us too. CI drops half-read
 streams; at night, streams are also dropped that were never read.
-`benchmarks/integrations/bench_providers.py forgotten` measures the memory of 10,000 streams.
 """
 
 from __future__ import annotations
