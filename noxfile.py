@@ -187,7 +187,7 @@ def clients_oldest(session: nox.Session, name: str) -> None:
     if isinstance(printed, str):
         output = Path(session.create_tmp()) / "output"
         output.write_text(printed, encoding="utf-8")
-        session.run("python", "scripts/oldest_page.py", str(output), *oldest_client(name))
+        session.run("python", "scripts/tested_versions.py", "oldest", str(output), *oldest_client(name))
 
 
 WITH_A_PAGE: Final = [name for name in EXTRAS if name not in ("all", "dev", "docs", "lint", "outer")]

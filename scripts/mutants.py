@@ -18,13 +18,14 @@ import argparse
 import ast
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -54,7 +55,6 @@ PER_ROOM: Final = 80
 SECONDS_PER_MUTANT: Final = 25.0
 """Sum of the recorded durations of the tests that one mutant is tried with; the quickest come first."""
 LOST_AT_MOST: Final = 0.01
-PASSED: Final = "passed"
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,10 @@ class Mutant:
         return f"{self.path}::{self.function}::{self.operator}::{self.text}::{self.nth}"
 
 
-COMPARISONS: Final = {
+SWAPS: Final[dict[type[ast.AST], str]] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
+    ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*",
 }  # fmt: skip
 
 
@@ -99,9 +100,7 @@ class _Places(ast.NodeVisitor):
     def __init__(self, source: bytes) -> None:
         self.found: list[tuple[str, str, int, int, str]] = []
         self._source = source
-        self._lines = [0]
-        for line in source.splitlines(keepends=True):
-            self._lines.append(self._lines[-1] + len(line))
+        self._lines = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
         self._scope: list[str] = []
 
     def _span(self, node: ast.AST) -> tuple[int, int]:
@@ -114,95 +113,70 @@ class _Places(ast.NodeVisitor):
     def _add(self, operator: str, start: int, end: int, new: str) -> None:
         self.found.append((".".join(self._scope), operator, start, end, new))
 
-    def _enter(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        self._scope.append(node.name)
-        for child in node.body:
-            self.visit(child)
-        self._scope.pop()
+    def visit(self, node: ast.AST) -> None:
+        """Add the changes of a node and of those inside it."""
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self._scope.append(node.name)
+                for child in node.body:
+                    self.visit(child)
+                self._scope.pop()
+            case ast.JoinedStr() | ast.Expr(value=ast.Constant()):
+                pass  # the words of messages and docstrings are no behaviour
+            case ast.If(test=test) if "TYPE_CHECKING" in ast.dump(test):
+                pass
+            case ast.Assign(targets=[ast.Name(id="__all__" | "__slots__"), *_]):
+                pass
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                self.visit(value)  # an annotation is not run
+            case ast.AnnAssign():
+                pass
+            case ast.Raise():
+                if "NotImplementedError" not in ast.dump(node):
+                    self._add("drop-raise", *self._span(node), "pass")
+            case _:
+                self._change(node)
+                self.generic_visit(node)
 
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _enter
+    def _change(self, node: ast.AST) -> None:
+        match node:
+            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+                if not isinstance(test, ast.Constant):
+                    start, end = self._span(test)
+                    self._add("negate", start, end, f"(not ({self._text(start, end)}))")
+            case ast.Compare(left=left, ops=[sign], comparators=[right]):
+                self._swap("compare", sign, left, right)
+            case ast.BinOp(left=left, op=sign, right=right):
+                self._swap("arithmetic", sign, left, right)
+            case ast.BoolOp(op=sign, values=[left, right, *_]):
+                start, end = self._span(left)[1], self._span(right)[0]
+                old, new = ("and", "or") if isinstance(sign, ast.And) else ("or", "and")
+                swapped, count = re.subn(rf"\b{old}\b", new, self._text(start, end))
+                if count == 1:
+                    self._add("and-or", start, end, swapped)
+            case ast.Return(value=ast.expr() as value):
+                if not (isinstance(value, ast.Constant) and value.value is None):
+                    self._add("return-none", *self._span(value), "None")
+            case ast.Expr(value=ast.Call()):
+                self._add("drop-call", *self._span(node), "pass")
+            case ast.Continue():
+                self._add("continue-break", *self._span(node), "break")
+            case ast.Constant(value=bool() as value):
+                self._add("boolean", *self._span(node), str(not value))
+            case ast.Constant(value=int() | float()):
+                start, end = self._span(node)
+                self._add("number", start, end, f"({self._text(start, end)} + 1)")
+            case ast.Constant(value=str() as value):
+                start, end = self._span(node)
+                if value and self._text(start, start + 1) in "\"'":
+                    self._add("text", start, end, repr("mutated " + value))
+            case _:
+                pass
 
-    def visit_If(self, node: ast.If) -> None:
-        if "TYPE_CHECKING" in ast.dump(node.test):
-            return
-        self._condition(node.test)
-        self.generic_visit(node)
-
-    def visit_While(self, node: ast.While) -> None:
-        self._condition(node.test)
-        self.generic_visit(node)
-
-    def visit_IfExp(self, node: ast.IfExp) -> None:
-        self._condition(node.test)
-        self.generic_visit(node)
-
-    def _condition(self, test: ast.expr) -> None:
-        if not isinstance(test, ast.Constant):
-            start, end = self._span(test)
-            self._add("negate", start, end, f"(not ({self._text(start, end)}))")
-
-    def visit_Compare(self, node: ast.Compare) -> None:
-        if len(node.ops) == 1:
-            start, end = self._span(node.left)[1], self._span(node.comparators[0])[0]
-            between = self._text(start, end)
-            if between.strip(" ()\n") and between.count("(") == between.count(")") == 0:
-                self._add("compare", start, end, f" {COMPARISONS[type(node.ops[0])]} ")
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        start, end = self._span(node.values[0])[1], self._span(node.values[1])[0]
-        old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        swapped, count = re.subn(rf"\b{old}\b", new, self._text(start, end))
-        if count == 1:
-            self._add("and-or", start, end, swapped)
-        self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        signs: dict[type[ast.operator], str] = {ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*"}
-        start, end = self._span(node.left)[1], self._span(node.right)[0]
-        if type(node.op) in signs and "(" not in self._text(start, end) and ")" not in self._text(start, end):
-            self._add("arithmetic", start, end, f" {signs[type(node.op)]} ")
-        self.generic_visit(node)
-
-    def visit_Return(self, node: ast.Return) -> None:
-        if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            start, end = self._span(node.value)
-            self._add("return-none", start, end, "None")
-        self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if isinstance(node.value, ast.Constant):
-            return  # a docstring
-        if isinstance(node.value, ast.Call):
-            self._add("drop-call", *self._span(node), "pass")
-        self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> None:
-        if "NotImplementedError" not in ast.dump(node):
-            self._add("drop-raise", *self._span(node), "pass")
-
-    def visit_Continue(self, node: ast.Continue) -> None:
-        self._add("continue-break", *self._span(node), "break")
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        start, end = self._span(node)
-        if isinstance(node.value, bool):
-            self._add("boolean", start, end, str(not node.value))
-        elif isinstance(node.value, int | float):
-            self._add("number", start, end, f"({self._text(start, end)} + 1)")
-        elif isinstance(node.value, str) and node.value and self._text(start, start + 1) in "\"'":
-            self._add("text", start, end, repr("mutated " + node.value))
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
-            self.visit(node.value)  # an annotation is not run
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Leave messages as they are: their words are no behaviour."""
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        if not (isinstance(node.targets[0], ast.Name) and node.targets[0].id in {"__all__", "__slots__"}):
-            self.visit(node.value)
+    def _swap(self, operator: str, sign: ast.AST, left: ast.AST, right: ast.AST) -> None:
+        start, end = self._span(left)[1], self._span(right)[0]
+        if type(sign) in SWAPS and not {"(", ")"} & set(self._text(start, end)):
+            self._add(operator, start, end, f" {SWAPS[type(sign)]} ")
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
@@ -223,13 +197,15 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         yield mutant
 
 
-def sample(room: str, count: int = PER_ROOM) -> list[Mutant]:
+def mutants_in(room: str) -> list[Mutant]:
+    """Return every mutant of a room."""
+    files = (file for folder in ROOMS[room] for file in sorted((ROOT / folder).rglob("*.py")))
+    return [mutant for file in files for mutant in mutants_of(file)]
+
+
+def sample(room: str, count: int) -> list[Mutant]:
     """Draw the mutants of a room by the hash of their names; at most a quarter changes a text."""
-    files = [file for folder in ROOMS[room] for file in sorted((ROOT / folder).rglob("*.py"))]
-    drawn = sorted(
-        (mutant for file in files for mutant in mutants_of(file)),
-        key=lambda mutant: hashlib.sha256(mutant.name.encode()).digest(),
-    )
+    drawn = sorted(mutants_in(room), key=lambda mutant: hashlib.sha256(mutant.name.encode()).digest())
     texts = [mutant for mutant in drawn if mutant.operator == "text"][: count // 4]
     return [mutant for mutant in drawn if mutant.operator != "text"][: count - len(texts)] + texts
 
@@ -294,215 +270,106 @@ def write_map(arguments: list[str]) -> int:
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-@dataclass(frozen=True)
 class TestMap:
-    """The tests that enter each function, and how long each test takes."""
+    """The tests that enter each function, and how long each test takes, from what `map` has written."""
 
     __test__ = False
-    by_function: dict[str, list[str]]
-    seconds: dict[str, float]
 
-    @classmethod
-    def read(cls) -> TestMap:
-        """Read what `map` has written."""
-        by_function: dict[str, list[str]] = defaultdict(list)
-        seconds = {}
+    def __init__(self) -> None:
+        self._tests: defaultdict[str, set[str]] = defaultdict(set)
+        self._seconds: dict[str, float] = {}
         for file in CACHE.glob("map-*.json"):
             for test, (duration, functions) in json.loads(file.read_text()).items():
-                seconds[test] = duration
+                self._seconds[test] = duration
                 for function in functions:
-                    by_function[function].append(test)
-        if not seconds:
+                    self._tests[function].add(test)
+        if not self._seconds:
             sys.exit("no map of the tests: run `python scripts/mutants.py map` first")
-        return cls(dict(by_function), seconds)
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Choose tests for a mutant: the nearest folder first, the quickest first, within the seconds of a mutant."""
-        exact = self.by_function.get(f"{mutant.path}::{mutant.function}", [])
-        if not exact:  # a table of a module, a class body, or a function that only child processes enter
-            exact = [
-                test
-                for name, tests in self.by_function.items()
-                if name.startswith(mutant.path + "::")
-                for test in tests
-            ]
+        found = self._tests.get(f"{mutant.path}::{mutant.function}")
+        if not found:  # a table of a module, a class body, or a function that only child processes enter
+            inside = (tests for name, tests in self._tests.items() if name.startswith(f"{mutant.path}::"))
+            found = set[str]().union(*inside)
         folder = "tests/" + "/".join(mutant.path.split("/")[1:-1])
-        ordered = sorted(set(exact), key=lambda test: (not test.startswith(folder), self.seconds[test]))
-        chosen: list[str] = []
-        left = SECONDS_PER_MUTANT
-        for test in ordered:
-            left -= self.seconds[test] + 0.01
-            if left < 0 and chosen:
-                break
-            chosen.append(test)
-        return chosen[:400]
+        ordered = sorted(found, key=lambda test: (not test.startswith(folder), self._seconds[test]))
+        until = itertools.accumulate(self._seconds[test] + 0.01 for test in ordered)
+        fitting = sum(spent <= SECONDS_PER_MUTANT for spent in until)
+        return ordered[: min(max(fitting, 1), 400)]
 
 
 # --- running --------------------------------------------------------------------------------------------------------
 
 
-class FirstFailure:
-    """A pytest plugin that keeps the name of the first test that failed."""
-
-    def __init__(self) -> None:
-        self.name = ""
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the first failure."""
-        if report.failed and not self.name:
-            self.name = report.nodeid
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count a module that cannot be imported as a failure of its tests."""
-        if report.failed and not self.name:
-            self.name = report.nodeid
-
-
-def _import_libraries() -> None:
-    """Load what most tests import, once for all the children."""
-    for name in (
-        "hypothesis",
-        "httpx",
-        "pydantic",
-        "opentelemetry.sdk.trace",
-        "uvicorn",
-        "fastapi",
-        "openai",
-        "orjson",
-    ):
-        __import__(name)
-    # Started threads and locks would not survive the fork; none of these libraries has any at this point.
-    assert threading.active_count() == 1
-
-
 def killer_of(mutant: Mutant, tests: list[str]) -> str | None:
     """Return the name of a test that fails with the mutant, or None if all of them pass."""
     path = ROOT / mutant.path
-    original = path.read_bytes()
-    stat = path.stat()
+    original, stat = path.read_bytes(), path.stat()
     path.write_bytes(original[: mutant.start] + mutant.new.encode() + original[mutant.end :])
     try:
-        return _first_failure(tests)
+        code, printed = _tried(tests)
+        if code == pytest.ExitCode.USAGE_ERROR:  # the mutant is in the names of the parametrised tests
+            code, printed = _tried(sorted({test.split("::")[0] for test in tests}))
     finally:
         path.write_bytes(original)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", printed, re.MULTILINE)
+    return None if code == pytest.ExitCode.OK else failed[1] if failed else f"exit code {code}"
 
 
-def _first_failure(tests: list[str]) -> str | None:
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        try:
-            os.write(writable, _outcome(tests).encode())
-        finally:
-            os._exit(0)
-    os.close(writable)
-    try:
-        return _answer(child, readable)
-    finally:
-        os.close(readable)
-
-
-def _outcome(tests: list[str]) -> str:
-    """Run tests in this process, silently; return the first that failed, or PASSED."""
-    silent = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(silent, descriptor)
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    first = FirstFailure()
-    # pytest warns of plugins that were imported before it, and the project's settings make that an error.
-    options = [
-        "-x",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        "--timeout",
-        "20",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-    ]
-    code = pytest.main([*options, *tests], plugins=[first])
-    if code == pytest.ExitCode.USAGE_ERROR:  # the mutant is in the names of the parametrised tests
-        code = pytest.main([*options, *sorted({test.split("::")[0] for test in tests})], plugins=[first])
-    return first.name or (PASSED if code == pytest.ExitCode.OK else f"exit code {code!r}")
-
-
-def _answer(child: int, readable: int) -> str | None:
-    deadline = time.monotonic() + 8 * SECONDS_PER_MUTANT
-    ended = False
-    while not ended and time.monotonic() < deadline:
-        pid, _ = os.waitpid(child, os.WNOHANG)
-        ended = pid != 0
-        time.sleep(0 if ended else 0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    if not ended:
-        os.waitpid(child, 0)
-        return "timeout"
-    # A process that a test left behind may hold the pipe: read what there is.
-    os.set_blocking(readable, False)
-    try:
-        answer = os.read(readable, 4096).decode()
-    except BlockingIOError:
-        answer = ""
-    return None if answer == PASSED else answer or "the process ended"
+def _tried(tests: list[str]) -> tuple[int | str, str]:
+    """Run tests until the first failure; return pytest's exit code, or "timeout", and what it has printed."""
+    options = ("-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--tb=no", "-rfE", "--timeout", "20")
+    with tempfile.TemporaryFile("w+") as out:  # a pipe could be held by a process that a test has left behind
+        process = subprocess.Popen(
+            [sys.executable, "-B", "-m", "pytest", *options, *tests],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+        code: int | str = "timeout"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(8 * SECONDS_PER_MUTANT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        out.seek(0)
+        return code, out.read()
 
 
 def run(mutants: list[Mutant]) -> dict[str, str | None]:
     """Try each mutant, and return the test that killed it by the mutant's name."""
-    tests = TestMap.read()
-    _import_libraries()
-    os.chdir(ROOT)
+    tests = TestMap()
     killed: dict[str, str | None] = {}
     for number, mutant in enumerate(mutants, start=1):
         chosen = tests.tests_for(mutant)
         began = time.monotonic()
-        killer = killer_of(mutant, chosen) if chosen else None
-        killed[mutant.name] = killer
-        took = time.monotonic() - began
-        print(
-            f"{number}/{len(mutants)} {took:5.1f} s {killer or f'SURVIVED {len(chosen)} tests'}: {mutant.name}",
-            flush=True,
-        )
+        killer = killed[mutant.name] = killer_of(mutant, chosen) if chosen else None
+        result = killer or f"SURVIVED {len(chosen)} tests"
+        print(f"{number}/{len(mutants)} {time.monotonic() - began:5.1f} s {result}: {mutant.name}", flush=True)
     return killed
 
 
-def _recorded() -> dict[str, dict[str, str | None]]:
+def recorded() -> dict[str, dict[str, str | None]]:
+    """Return the baseline."""
     return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-
-
-def _report(room: str, killed: dict[str, str | None]) -> None:
-    number = sum(killer is not None for killer in killed.values())
-    print(f"{room}: {number} of {len(killed)} mutants killed ({number / max(1, len(killed)):.0%})")
 
 
 def record(room: str, count: int) -> int:
     """Run the sample of a room and write it into the baseline."""
     killed = run(sample(room, count))
-    baseline = _recorded() | {room: killed}
-    BASELINE.write_text(json.dumps(dict(sorted(baseline.items())), indent=1) + "\n")
-    _report(room, killed)
+    BASELINE.write_text(json.dumps(dict(sorted((recorded() | {room: killed}).items())), indent=1) + "\n")
+    print(f"{room}: {sum(map(bool, killed.values()))} of {len(killed)} mutants killed")
     return 0
 
 
 def check(room: str) -> int:
     """Run the recorded mutants of a room again; return 1 if more than one in a hundred is no longer killed."""
-    before = _recorded()[room]
-    there = {
-        mutant.name: mutant
-        for folder in ROOMS[room]
-        for file in sorted((ROOT / folder).rglob("*.py"))
-        for mutant in mutants_of(file)
-    }
-    dead = [name for name, killer in before.items() if killer is not None]
-    now = run([there[name] for name in dead if name in there])
+    before = {name: killer for name, killer in recorded()[room].items() if killer is not None}
+    there = {mutant.name: mutant for mutant in mutants_in(room)}
+    now = run([there[name] for name in before if name in there])
     lost = [name for name, killer in now.items() if killer is None]
-    print(
-        f"{room}: {len(now) - len(lost)} of {len(now)} still killed; {len(dead) - len(now)} are no longer in the source"
-    )
+    gone = len(before) - len(now)
+    print(f"{room}: {len(now) - len(lost)} of {len(now)} still killed; {gone} are no longer in the source")
     for name in lost:
         print(f"  lost: {name} (by {before[name]})")
     return int(len(lost) > LOST_AT_MOST * len(now))

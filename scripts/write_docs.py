@@ -53,7 +53,7 @@ def stale() -> list[str]:
 def write_tree(target: Path) -> None:
     """Write all pages of the site into `target/docs`, and `target/mkdocs.yml` with a place for each."""
     shutil.rmtree(target / "docs", ignore_errors=True)
-    shutil.copytree(ROOT / "docs", target / "docs")
+    shutil.copytree(ROOT / "docs", target / "docs", ignore=shutil.ignore_patterns("snippets"))
     pages = {
         "examples.md": examples_page.overview(),
         "dialects.md": dialects_page.page(),
@@ -78,7 +78,7 @@ def _on_site() -> Mapping[str, str]:
         "examples/README.md": "docs/examples.md",
         "pandaprobe_otel/mapping/dialects": "docs/dialects.md",
         **{f"examples/{each.path}": f"docs/{each.page}" for each in examples_page.examples()},
-        **{f"scripts/docs_pages/snippets/{name}.py": f"docs/integrations/{name}.md" for name in INTEGRATIONS},
+        **{f"docs/snippets/{name}.py": f"docs/integrations/{name}.md" for name in INTEGRATIONS},
         **{f"docs/integrations.md#{name}": f"docs/integrations/{name}.md" for name in INTEGRATIONS},
     }
 

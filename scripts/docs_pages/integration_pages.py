@@ -14,7 +14,7 @@ from docs_pages.markdown import WRITTEN, code, table
 from pandaprobe_otel import registry
 
 ROOT: Final = Path(__file__).parents[2]
-SNIPPETS: Final = Path(__file__).with_name("snippets")
+SNIPPETS: Final = ROOT / "docs" / "snippets"
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
 """Frameworks without their own integration, and the integration that records them."""
 
@@ -60,7 +60,7 @@ def overview() -> str:
     """Return `docs/integrations.md`, whose links lead to programs in the repository, and to pages on the site."""
     rows = [
         (
-            f'<a id="{name}"></a>[{name}](../scripts/docs_pages/snippets/{name}.py)',
+            f'<a id="{name}"></a>[{name}](snippets/{name}.py)',
             _first_sentence(name),
             f"`{_requirement(name)}`",
             ", ".join(f"[{each.path}](../examples/{each.path})" for each in _examples_of(name)),
