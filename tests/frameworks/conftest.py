@@ -12,7 +12,7 @@ from agent_traces import SentTraces
 from pandaprobe_otel import bootstrap
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
@@ -54,10 +54,10 @@ def traces(server: LocalServer, traced: pandaprobe_otel.PandaProbe) -> SentTrace
 
 
 @pytest.fixture
-def model() -> Iterator[Callable[[Script], ScriptedEndpoint]]:
+def model() -> Iterator[Callable[..., ScriptedEndpoint]]:
     """Start scripted models that run until the end of the test."""
     with ExitStack() as running:
-        yield lambda script: running.enter_context(ScriptedEndpoint(script))
+        yield lambda script, **options: running.enter_context(ScriptedEndpoint(script, **options))
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -15,10 +13,11 @@ from agent_traces import SentTraces
 from example_runs import Example
 from framework_cases import (
     CITIES,
+    CUTS,
     OFFICIAL,
+    AgentApp,
     StartModel,
     do_not_mix,
-    ended_without_error,
     growth_of_ours,
     in_tasks,
     in_threads,
@@ -29,7 +28,7 @@ from framework_cases import (
     recorded_apart,
     told_by,
 )
-from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel_integrations._runs import OpenRuns
 from pandaprobe_otel_integrations.crewai import CrewAIAdapter, CrewAIInstrumentor
 from weather_crews import forecaster, model_of, station
@@ -45,12 +44,6 @@ def open_runs() -> OpenRuns:
     return CrewAIInstrumentor()._listener.runs
 
 
-def wait_for_the_end() -> None:
-    """Wait until no run is open."""
-    while len(open_runs()):
-        time.sleep(0.01)
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
     """Check after each test that no step is open."""
@@ -58,49 +51,26 @@ def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
     assert len(open_runs()) == 0
 
 
-class Stopped(BaseException):
-    """An exception like those that an app's signal handler raises."""
+async def asked(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask a crew with this tool."""
+    crew = station(model_of(endpoint), question)
+    crew.agents[0].tools = crew.tasks[0].tools = [tool(function)]
+    await crew.akickoff()
 
 
-def test_what_no_event_tells_of(traces: SentTraces, model: StartModel) -> None:
-    """An exception that CrewAI does not catch ends every span; a later run is a separate trace."""
-
-    @tool("weather")
-    def stopping(city: str) -> str:
-        """Tell the weather in a city."""
-        raise Stopped
-
-    endpoint = model(weather_model)
-    crew = station(model_of(endpoint), "Weather in Oslo?")
-    crew.tasks[0].tools = [stopping]
-    with pytest.raises(Stopped):
-        crew.kickoff()
-    station(model_of(endpoint), "Hi").kickoff()
-
-    stopped, later = traces.new(2)
-    assert {"ended_at" in span for span in stopped.spans} == {True}
-    assert [span["kind"] for span in later.spans] == ["CHAIN", "CHAIN", "AGENT", "LLM"]
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    crew = station(model_of(endpoint), "Hi", stream=True)
+    async with aclosing(await crew.akickoff()) as pieces:  # otherwise, the run goes on to its end
+        async for piece in pieces:
+            if piece.content:
+                break
 
 
-async def test_a_cancelled_run(traces: SentTraces, model: StartModel) -> None:
-    """A cancelled run ends without an error; its model call, which continues in a thread, ends with its answer."""
-    asked, answer = threading.Event(), threading.Event()
-
-    def slow(messages: Any) -> Reply:
-        asked.set()
-        answer.wait(20)
-        return Reply(text="too late")
-
-    running = asyncio.create_task(station(model_of(model(slow)), "Hi").akickoff())
-    await asyncio.to_thread(asked.wait, 20)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    answer.set()
-    await asyncio.to_thread(wait_for_the_end)
-
-    trace = traces.one()
-    ended_without_error(trace, "CHAIN", "CHAIN", "AGENT", "LLM")
+@CUTS
+def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
+    cut(AgentApp(run=asked, leave=leave), traces, model)
 
 
 @pytest.mark.parametrize("together", ["threads", "tasks"])

@@ -238,14 +238,9 @@ async def asked(endpoint: ScriptedEndpoint, question: str, function: Any) -> Non
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading the stream of a pipeline after the first text of its agent."""
-
-    async def give_way(_piece: Any) -> None:
-        await asyncio.sleep(0)  # otherwise, a short answer has ended before the app gets its first piece
-
     pipeline = Pipeline()
     pipeline.add_component("agent", forecaster(endpoint))
-    given = {"messages": [ChatMessage.from_user("Hi")], "streaming_callback": give_way}
-    async for piece in pipeline.stream({"agent": given}):
+    async for piece in pipeline.stream({"agent": {"messages": [ChatMessage.from_user("Hi")]}}):
         if piece.content:
             break
 

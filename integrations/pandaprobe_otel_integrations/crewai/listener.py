@@ -97,12 +97,12 @@ class EventListener:
         self.runs.take(scope.run_id)
         cancelled = isinstance(raised, CancelledError)
         for step in self.runs.take_below(scope, lambda run: not cancelled or run.is_torn_down):
-            if isinstance(raised, Exception) and step.span is not None:
+            if raised is not None and step.span is not None:
                 if (outcome := outcome_of(raised)) is None:
                     self._fail(step.span, type(raised).__name__, raised)
                 elif outcome:
                     step.span.set_attribute(ours.OUTCOME, outcome)
-            self._abandon(step, cancelled=raised is not None and not isinstance(raised, Exception))
+            self._abandon(step, cancelled=False)
 
     # -- beginnings ---------------------------------------------------------------------------------------------------
 
