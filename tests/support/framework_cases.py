@@ -253,6 +253,7 @@ class AgentApp:
         leave: Reads the streamed answer of an agent at this endpoint until its first text.
         script: A model like `weather_model`.
         sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
+        is_awaited: False if the framework's runs block, so that they cannot be cancelled.
         passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
         passes_refusals: False if a run whose model refuses returns.
     """
@@ -261,16 +262,24 @@ class AgentApp:
     leave: Callable[[ScriptedEndpoint], Awaitable[object]] | None = None
     script: Script = weather_model
     sees_calls: bool = True
+    is_awaited: bool = True
     passes_stops: bool = True
     passes_refusals: bool = True
 
 
+def _can_be_cancelled(app: AgentApp) -> None:
+    if not app.is_awaited:
+        pytest.skip("its runs block")
+
+
 def _cancelled_in_the_model(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    _can_be_cancelled(app)
     cancel_in_the_model(model, lambda endpoint: app.run(endpoint, "Hi", weather))
     _is_cut_short(traces.one(), "LLM" if app.sees_calls else "AGENT", CANCELLED)
 
 
 def _cancelled_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    _can_be_cancelled(app)
     endpoint = model(app.script)
     asyncio.run(cancel_in_a_tool(lambda slow: app.run(endpoint, "Weather in Oslo?", slow)))
     _is_cut_short(traces.one(), "TOOL", CANCELLED)
