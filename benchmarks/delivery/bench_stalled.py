@@ -21,9 +21,8 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", default=["W1", "W2"])
     parser.add_argument("--traces", type=int, default=1000)
     parser.add_argument("--gap-ms", type=float, default=2.0)
-    parser.add_argument("--only", help="one peer")
     options = parser.parse_args()
-    peers = [options.only] if options.only else installed(("otlp", "sdk", OURS))
+    peers = installed(("otlp", "sdk", OURS))
     for workload in options.workloads:
         print(f"\n{workload}: {options.traces} traces offered to a stalled server")
         print("| | KB/trace | grown by, MB | emit p99, ms | emit max, ms | lost |")

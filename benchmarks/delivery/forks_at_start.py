@@ -19,6 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+
 LONGEST_S = 60.0
 AT_ONCE = 4
 PROGRAM = """
@@ -58,8 +62,7 @@ os.write(1, ("".join(f"{name}\\n" for name in made)).encode())
 
 def run_one(number: int, moment: float, url: str, folder: str) -> tuple[list[str], str]:
     """Run one process that forks; return the names of its traces, and what is wrong with it."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
-    env |= {"PANDAPROBE_ENDPOINT": url, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
+    env = environment(url, PANDAPROBE_SHUTDOWN_TIMEOUT="30")
     if number % 4 < 2:
         env["PANDAPROBE_SPOOL_DIR"] = f"{folder}/{number}"
     label = f"p{number // 2}-{number % 2}"
@@ -83,8 +86,6 @@ def run_one(number: int, moment: float, url: str, folder: str) -> tuple[list[str
 
 def main() -> int:
     """Run the processes."""
-    from strict_pandaprobe import StrictPandaProbe
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forks", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import collections
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
 
-FLUSHES = 30
 LONGEST_S = 90.0
 
 PROGRAM = """
@@ -72,13 +71,10 @@ def run(way: str, seed: int) -> tuple[collections.Counter[str], int]:
     """Run one process; return what was wrong, and the number of interrupts."""
     wrong: collections.Counter[str] = collections.Counter()
     with StrictPandaProbe() as server:
-        environment = {
-            **os.environ, "PANDAPROBE_API_KEY": "sk_pp_interrupts", "PANDAPROBE_ENDPOINT": server.url,
-        }  # fmt: skip
         try:
             done = subprocess.run(
                 [sys.executable, "-c", PROGRAM, str(seed), way],
-                env=environment, capture_output=True, text=True, timeout=LONGEST_S, check=False,
+                env=environment(server.url), capture_output=True, text=True, timeout=LONGEST_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return collections.Counter({"no end": 1}), 0

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,6 @@ from typing import Any, Final
 VENVS: Final = Path(os.environ.get("BENCH_VENVS") or Path(tempfile.gettempdir()) / "pandaprobe-otel-bench")
 OURS: Final = "pandaprobe-otel"
 ALL: Final = ("floor", "batch-noop", "otlp", "sdk", OURS)
-_HOMES: Final = {"otlp": "otlp", "sdk": "sdk"}
 
 
 def packages(home: str) -> list[str]:
@@ -35,10 +35,9 @@ def packages(home: str) -> list[str]:
 
 def python_of(peer: str) -> Path | None:
     """Return the interpreter that has this peer; None if it is not installed."""
-    home = _HOMES.get(peer)
-    if home is None:
+    if peer not in ("otlp", "sdk"):
         return Path(sys.executable)
-    python = VENVS / home / "bin" / "python"
+    python = VENVS / peer / "bin" / "python"
     return python if python.exists() else None
 
 
@@ -50,6 +49,7 @@ def installed(peers: tuple[str, ...]) -> list[str]:
     return [peer for peer in peers if python_of(peer) is not None]
 
 
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """A pipeline in the process that measures it."""
 
@@ -67,10 +67,7 @@ def _sdk(url: str) -> Pipeline:
     from workloads import emit_sdk
 
     pandaprobe.init(api_key="sk_bench", project_name="bench", endpoint=url)
-    pipeline = Pipeline()
-    pipeline.emit = lambda story: emit_sdk(pandaprobe, story)
-    pipeline.flush = lambda: pandaprobe.flush(60)
-    return pipeline
+    return Pipeline(lambda story: emit_sdk(pandaprobe, story), lambda: pandaprobe.flush(60))
 
 
 def _otel(peer: str, url: str, limited: bool) -> Pipeline:
@@ -81,10 +78,7 @@ def _otel(peer: str, url: str, limited: bool) -> Pipeline:
     if peer != "floor":
         provider.add_span_processor(_PROCESSORS[peer](url, limited))
     tracer = provider.get_tracer("bench", "1.0")
-    pipeline = Pipeline()
-    pipeline.emit = lambda story: emit_otel(tracer, story)
-    pipeline.flush = lambda: provider.force_flush(60_000)
-    return pipeline
+    return Pipeline(lambda story: emit_otel(tracer, story), lambda: provider.force_flush(60_000))
 
 
 def _batch_noop(url: str, limited: bool) -> Any:

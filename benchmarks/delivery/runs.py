@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,24 +18,15 @@ HERE = Path(__file__).resolve().parent
 Row = Mapping[str, float]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def sink() -> Iterator[str]:
+def sink(*mark: str) -> Iterator[str]:
     """Run a sink in its own process and yield its URL."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, str(HERE / "sink.py"), str(port)], stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen([sys.executable, HERE / "sink.py", *mark], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 def run(

@@ -2,7 +2,7 @@
 
 Control: /_mode/ok, /_mode/stall, /_stats, /_reset.
 
-    python sink.py PORT [MARK]
+    python sink.py [MARK]    prints its URL
 
 Spans are counted by their ids, or by a text that only the counted spans have. The server answers requests at once. If
 it is stalled, it answers when the mode is `ok` again.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 
 ACCEPTED = b'{"trace_id":"00000000-0000-0000-0000-000000000000","task_id":"00000000-0000-0000-0000-000000000001"}'
@@ -31,7 +32,7 @@ class Sink:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 method, path = head.split(b" ", 2)[:2]
-                body = await reader.readexactly(length_of(head))
+                body = await reader.readexactly(int(*re.findall(rb"(?i)\ncontent-length: *(\d+)", head) or [0]))
                 if path.startswith(b"/_"):
                     answer = self.control(path.decode())
                 else:
@@ -60,18 +61,10 @@ class Sink:
         return json.dumps({"requests": self.requests, "bytes": self.bytes, "spans": self.spans}).encode()
 
 
-def length_of(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0
-
-
 async def main() -> None:
-    sink = Sink(*(mark.encode() for mark in sys.argv[2:]))
-    server = await asyncio.start_server(sink.serve, "127.0.0.1", int(sys.argv[1]), limit=1 << 26)
-    print("ready", flush=True)
+    sink = Sink(*(mark.encode() for mark in sys.argv[1:]))
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=1 << 26)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     async with server:
         await server.serve_forever()
 

@@ -27,6 +27,15 @@ PARAMETERS: Final = {
     "frequency_penalty": 0.1,
     "seed": 42,
 }
+_CALL: Final[dict[str, Any]] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-4o-mini-2024-07-18",
+    **{f"gen_ai.request.{name}": value for name, value in PARAMETERS.items()},
+    "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+    "gen_ai.usage.input_tokens": 412,
+    "gen_ai.usage.output_tokens": 187,
+}
 _ROLES: Final = ("system", "user", "assistant", "user")
 
 
@@ -163,15 +172,9 @@ def emit_otel(tracer: Any, story: Story) -> None:
 
 
 def _emit_model_call(span: Any, step: Step) -> None:
-    span.set_attribute("gen_ai.operation.name", "chat")
-    span.set_attribute("gen_ai.provider.name", "openai")
-    span.set_attribute("gen_ai.request.model", "gpt-4o-mini-2024-07-18")
-    for name, value in PARAMETERS.items():
-        span.set_attribute("gen_ai.request." + name, value)
+    for name, value in _CALL.items():
+        span.set_attribute(name, value)
     span.set_attribute("gen_ai.input.messages", _parts(step.given))
-    span.set_attribute("gen_ai.response.model", "gpt-4o-mini-2024-07-18")
-    span.set_attribute("gen_ai.usage.input_tokens", 412)
-    span.set_attribute("gen_ai.usage.output_tokens", 187)
     span.set_attribute("gen_ai.output.messages", _parts(step.got))
 
 

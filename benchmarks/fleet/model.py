@@ -71,19 +71,6 @@ class Worker:
         return (self.errors or self.others).pop()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """Result of the measured time: traces delivered per minute, and delays in seconds, ascending."""
-
-    delivered: float
-    delays: list[float]
-
-    @property
-    def p95_s(self) -> float:
-        """The 95th percentile of the delays of delivered traces."""
-        return self.delays[int(len(self.delays) * 0.95)] if self.delays else math.nan
-
-
 class Fleet:
     """Processes, and the events in their simulated time."""
 
@@ -101,16 +88,14 @@ class Fleet:
             for index, worker in enumerate(self.workers):
                 worker.share = StaticShare(max(CAPACITY // processes, 1) if index < CAPACITY else 0)
 
-    def run(self) -> Outcome:
-        """Run the simulation."""
+    def run(self) -> tuple[float, float]:
+        """Run the simulation; return the traces delivered per minute, and the 95th percentile of their delays."""
         self._after(self.rng.expovariate(self._offered / 60), self._arrive)
         while self._events and self._events[0][0] < MINUTES * 60:
             self.now, _, event = heapq.heappop(self._events)
             event()
-        counted = [(at, delay) for at, delay in self.sent if at >= FROM_MINUTE * 60]
-        minutes = MINUTES - FROM_MINUTE
-        delays = sorted(delay for _, delay in counted)
-        return Outcome(delivered=len(counted) / minutes, delays=delays)
+        delays = sorted(delay for at, delay in self.sent if at >= FROM_MINUTE * 60)
+        return len(delays) / (MINUTES - FROM_MINUTE), delays[int(len(delays) * 0.95)] if delays else math.nan
 
     def _after(self, seconds: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
@@ -172,10 +157,8 @@ def main() -> None:
     """Run the model, and print its table."""
     print("| offered a minute | " + " | ".join(map(str, OFFERED)) + " |\n| --- |" + " ---: |" * len(OFFERED))
     for name, (processes, shared) in SETUPS.items():
-        cells: list[str] = []
-        for offered in OFFERED:
-            outcome = Fleet(processes, shared=shared, offered=offered).run()
-            cells.append(f"{outcome.delivered:.0f}, {outcome.p95_s:.0f} s")
+        outcomes = (Fleet(processes, shared=shared, offered=offered).run() for offered in OFFERED)
+        cells = (f"{delivered:.0f}, {p95_s:.0f} s" for delivered, p95_s in outcomes)
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 

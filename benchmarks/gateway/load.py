@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import random
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -26,23 +24,24 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "delivery"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 import grpc
+import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from runs import sink
 
 from otlp_senders import agent_trace, body_of
 from subprocesses import environment
 
-HERE = Path(__file__).resolve().parent
 REQUEST_SPANS, REQUESTS = 500, 20
 """Requests per trace. The last one has the root."""
 MARK = "span-of-load"
@@ -143,23 +142,11 @@ def memory_mb(process: int, name: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def read(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        data: dict[str, Any] = json.load(answer)
-        return data
-
-
-def delivered(sink_port: int, expected: int) -> int:
+def delivered(sink_url: str, expected: int) -> int:
     """Return the delivered spans of the healthy senders, once all have arrived or after two minutes."""
     until = time.monotonic() + DELIVERED_WITHIN_S
     while True:
-        arrived = int(read(f"http://127.0.0.1:{sink_port}/_stats")["spans"])
+        arrived = int(httpx.get(f"{sink_url}/_stats", timeout=60).json()["spans"])
         if arrived >= expected or time.monotonic() >= until:
             return arrived
         time.sleep(0.5)
@@ -174,56 +161,48 @@ def waiting(spool: Path) -> int:
     return found
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.wait(60)
+@contextmanager
+def gateway(endpoint: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """Run a gateway, and yield its process and its ports for HTTP and gRPC."""
+    command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--grpc-port", "0"]
+    env = environment(endpoint, **settings)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        try:
+            yield process, int(lines[1].split(":")[-1].partition("/")[0]), int(lines[2].split(":")[-1])
+        finally:
+            process.terminate()
 
 
 def run(options: argparse.Namespace, spool: str) -> int:
-    sink_port = free_port()
-    sink_command = [sys.executable, str(HERE.parent / "delivery" / "sink.py"), str(sink_port), MARK]
-    gateway_command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--grpc-port", "0"]
-    bound = {"PANDAPROBE_MAX_SPOOL_BYTES": str(options.spool_mb << 20)}
-    env = environment(f"http://127.0.0.1:{sink_port}", PANDAPROBE_SPOOL_DIR=spool, **bound)
-    sink = subprocess.Popen(sink_command, stdout=subprocess.PIPE, text=True)
-    gateway = subprocess.Popen(gateway_command, env=env, stdout=subprocess.PIPE, text=True)
-    others: list[subprocess.Popen[str]] = [sink, gateway]
-    try:
-        assert sink.stdout is not None
-        sink.stdout.readline()
-        assert gateway.stdout is not None
-        lines = [gateway.stdout.readline() for _ in range(3)]
-        http_port = int(lines[1].split(":")[-1].partition("/")[0])
-        grpc_port = int(lines[2].split(":")[-1])
-        ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
-        # It is ended during its calls, which it would report on standard error.
-        command = [sys.executable, str(HERE / "hostile.py"), *ports]
-        others.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True))
-        traces, seen = Traces(), Seen()
-        time.sleep(3)  # until the other senders have started
-        start_mb = memory_mb(gateway.pid, "VmRSS")
-        begun = time.monotonic()
-        until = begun + options.minutes * 60
-        every_s = REQUEST_SPANS / options.rate
-        senders = [over_http(http_port), over_grpc(grpc_port), over_http(http_port), over_grpc(grpc_port)]
-        threads = [
-            threading.Thread(target=healthy, args=(send, traces, begun, every_s, until, seen)) for send in senders
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert others[-1].poll() is None, "the slow and malformed senders have ended"
-        rate = seen.acknowledged / (time.monotonic() - begun)
-        delivered(sink_port, seen.acknowledged)
-        health = read(f"http://127.0.0.1:{http_port}/health")
-        end_mb, most_mb = memory_mb(gateway.pid, "VmRSS"), memory_mb(gateway.pid, "VmHWM")
-        end(others[-1])
-        end(gateway)
-        arrived = delivered(sink_port, 0)
-    finally:
-        for other in reversed(others):
-            end(other)
+    settings = {"PANDAPROBE_SPOOL_DIR": spool, "PANDAPROBE_MAX_SPOOL_BYTES": str(options.spool_mb << 20)}
+    with sink(MARK) as sink_url:
+        with gateway(sink_url, **settings) as (process, http_port, grpc_port):
+            ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
+            # It is ended during its calls, which it would report on standard error.
+            command = [sys.executable, str(Path(__file__).with_name("hostile.py")), *ports]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as hostile:
+                traces, seen = Traces(), Seen()
+                time.sleep(3)  # until the other senders have started
+                start_mb = memory_mb(process.pid, "VmRSS")
+                begun = time.monotonic()
+                until = begun + options.minutes * 60
+                every_s = REQUEST_SPANS / options.rate
+                with ThreadPoolExecutor(4) as pool:
+                    for send in (
+                        over_http(http_port),
+                        over_grpc(grpc_port),
+                        over_http(http_port),
+                        over_grpc(grpc_port),
+                    ):
+                        pool.submit(healthy, send, traces, begun, every_s, until, seen)
+                assert hostile.poll() is None, "the slow and malformed senders have ended"
+                rate = seen.acknowledged / (time.monotonic() - begun)
+                delivered(sink_url, seen.acknowledged)
+                end_mb, most_mb = memory_mb(process.pid, "VmRSS"), memory_mb(process.pid, "VmHWM")
+                hostile.terminate()
+        arrived = delivered(sink_url, 0)
     kept = waiting(Path(spool))
     lost = seen.acknowledged - arrived - kept
     cuts = statistics.quantiles(seen.took_s, n=100)
@@ -234,7 +213,6 @@ def run(options: argparse.Namespace, spool: str) -> int:
     )
     print(f"asked to wait {seen.refused} times; answers: p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms")
     print(f"memory: {start_mb:.0f} MB at the start, {end_mb:.0f} at the end, {most_mb:.0f} at the most")
-    print(f"the gateway's own counts, of all senders: {health}")
     return int(lost != 0 or rate < 0.95 * options.rate)
 
 

@@ -58,24 +58,25 @@ TIMES: Final = {"call": 30, "chunk": 2}
 """Calls and streams in a sample."""
 OURS: Final = "pandaprobe-otel"
 WITHOUT: Final = "without"
-VENDORS: Final[Mapping[str, Sequence[str]]] = {
-    "openai": ("openinference-{}-openai", "opentelemetry-{}-openai", "opentelemetry-{}-genai-openai"),
-    "anthropic": ("openinference-{}-anthropic", "opentelemetry-{}-anthropic", "opentelemetry-{}-genai-anthropic"),
-    "google_genai": (
-        "openinference-{}-google-genai", "opentelemetry-{}-google-generativeai", "opentelemetry-{}-google-genai",
-    ),
-    "mistralai": ("openinference-{}-mistralai", "opentelemetry-{}-mistralai"),
-    "bedrock": (
-        "openinference-{}-bedrock", "opentelemetry-{}-bedrock", "opentelemetry-{}-genai-bedrock",
-        "opentelemetry-{}-botocore",
-    ),
-    "litellm": ("openinference-{}-litellm", "opentelemetry-{}-litellm"),
-    "cohere": ("openinference-{}-cohere", "opentelemetry-{}-cohere"),
-    "groq": ("openinference-{}-groq", "opentelemetry-{}-groq"),
-    "together": ("openinference-{}-together", "opentelemetry-{}-together"),
-    "ollama": ("openinference-{}-ollama", "opentelemetry-{}-ollama"),
-}  # fmt: skip
-"""Distributions by the library's name in the registry; their entry points name the classes."""
+LIBRARIES: Final = (
+    "anthropic", "bedrock", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "openai", "together"
+)  # fmt: skip
+MORE: Final[Mapping[str, Sequence[str]]] = {
+    "anthropic": ("genai-anthropic",),
+    "bedrock": ("genai-bedrock", "botocore"),
+    "google_genai": ("google-generativeai",),
+    "openai": ("genai-openai",),
+}
+"""Distributions of OpenTelemetry and of OpenLLMetry beside those that are named like the library."""
+
+
+def vendors(library: str) -> set[str]:
+    """Return the distributions that instrument a library; their entry points name the classes."""
+    name = library.replace("_", "-")
+    more = (f"opentelemetry-instrumentation-{each}" for each in (name, *MORE.get(library, ())))
+    return {f"openinference-instrumentation-{name}", *more}
+
+
 KEPT: Final[list[object]] = []
 """Clients, which would close if they were dropped."""
 Form = Callable[[int], None]
@@ -155,7 +156,7 @@ def instrumentations(library: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the names of the instrumentations, and the functions that turn them on; print those that do not fit."""
     yield WITHOUT, lambda: None
     yield OURS, partial(instrument, library, tracer_provider=provider)
-    wanted = {each.format("instrumentation") for each in VENDORS[library]}
+    wanted = vendors(library)
     for point in entry_points(group="opentelemetry_instrumentor"):
         if point.dist is None or point.dist.name not in wanted:
             continue
@@ -260,7 +261,7 @@ def added(figures: Sequence[float], plain: Sequence[float]) -> tuple[float, str]
 def install() -> None:
     """Create the environment, or update it: this library with every client, and the newest version of all vendors."""
     uv = [sys.executable, "-m", "uv"]
-    wanted = {each.format("instrumentation") for vendors in VENDORS.values() for each in vendors}
+    wanted = {each for library in LIBRARIES for each in vendors(library)}
     ours = ("-e", f"{ROOT}[all]", "boto3", "aiobotocore", "pytest")
     subprocess.run([*uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, HOME], check=True)
     subprocess.run([*uv, "pip", "install", "-q", "-U", "--python", HOME / "bin" / "python", *ours, *wanted], check=True)

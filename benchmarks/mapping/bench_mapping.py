@@ -4,14 +4,12 @@ Both sides start from the SDK's finished spans and end with the bytes of a reque
 that a noisy machine affects both. The figure is the median of the ratios, with its quartiles. The OTLP side needs
 `pip install opentelemetry-exporter-otlp-proto-common`.
 
-    python benchmarks/mapping/bench_mapping.py [repeats] [--profile]
+    python benchmarks/mapping/bench_mapping.py [repeats]
 """
 
 from __future__ import annotations
 
-import cProfile
 import gc
-import pstats
 import statistics
 import sys
 import time
@@ -63,31 +61,15 @@ def cpu(work: Callable[[Sequence[ReadableSpan]], bytes], traces: Sequence[Sequen
 
 
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     traces = agent_traces()
     spans = sum(map(len, traces))
     cpu(mapped, traces), cpu(otlp, traces)
-    if "--profile" in sys.argv:
-        profile(traces)
-        return
-    pairs = [(cpu(mapped, traces), cpu(otlp, traces)) for _ in range(int(arguments[0]) if arguments else 15)]
+    pairs = [(cpu(mapped, traces), cpu(otlp, traces)) for _ in range(int(sys.argv[1]) if sys.argv[1:] else 15)]
     ratios = [ours / theirs for ours, theirs in pairs]
     low, _, high = statistics.quantiles(ratios, n=4)
     print(f"mapping + JSON {statistics.median(a for a, _ in pairs) / spans * 1e6:6.1f} us/span")
     print(f"OTLP protobuf  {statistics.median(b for _, b in pairs) / spans * 1e6:6.1f} us/span")
     print(f"ratio {statistics.median(ratios):.2f} ({low:.2f}-{high:.2f}); target <= 0.40")
-    print(f"bytes per span: {sum(len(mapped(one)) for one in traces) / spans:.0f} JSON, ", end="")
-    print(f"{sum(len(otlp(one)) for one in traces) / spans:.0f} OTLP")
-
-
-def profile(traces: Sequence[Sequence[ReadableSpan]]) -> None:
-    profiler: Any = cProfile.Profile()
-    profiler.enable()
-    for _ in range(5):
-        for spans in traces:
-            mapped(spans)
-    profiler.disable()
-    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
 
 
 if __name__ == "__main__":
