@@ -18,6 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
 CORE: Final = "always"
@@ -56,18 +59,12 @@ def declared(text: str) -> Iterator[Dependency]:
     parts: dict[str, list[str]] = {CORE: project["dependencies"], **project["optional-dependencies"]}
     for extra, requirements in parts.items():
         for requirement in requirements if extra not in NOT_FOR_USERS else ():
-            name = package_name(requirement)
+            name = Requirement(requirement).name
             if name == project["name"]:
                 continue
             comment = re.search(rf'{re.escape(requirement)}",?[ \]]*# (.*)$', text, re.MULTILINE)
             reason = str(comment[1]) if comment else f"the client library that `{extra}` instruments"
             yield Dependency(extra=extra, name=name, versions=requirement.removeprefix(name), reason=reason)
-
-
-def package_name(requirement: str) -> str:
-    """Return the name at the start of a requirement."""
-    found = re.match(r"[A-Za-z0-9_.-]+", requirement)
-    return found[0] if found else requirement
 
 
 def licence(name: str) -> str | None:
@@ -99,11 +96,11 @@ def needed_by(names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     waiting = list(names)
     while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        name = canonicalize_name(waiting.pop())
         if name in found or licence(name) is None:
             continue
         found.add(name)
-        waiting += [package_name(each) for each in metadata.requires(name) or [] if "extra ==" not in each]
+        waiting += [Requirement(each).name for each in metadata.requires(name) or [] if "extra ==" not in each]
     return found
 
 

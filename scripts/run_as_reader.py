@@ -24,7 +24,6 @@ from typing import Any, Final
 
 from docs_pages.examples_page import EXAMPLES, Example, examples
 from docs_pages.integration_pages import SNIPPETS
-from other_extras import OTHER_EXTRAS
 from pandaprobe_otel import Client
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.registry import INTEGRATIONS
@@ -44,6 +43,65 @@ _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
 _SEEN: Final = re.compile(r"Traces: (?P<counts>\d.*)\nLook at them: pandaprobe-otel local --db (?P<file>\S+)$")
 _TESTED: Final = re.compile(r"--runxfail shows the trace\n=+ 6 passed, 2 xfailed in .*$")
 """Last lines of an example that is run by pytest and leaves no traces."""
+
+
+_SERVED: Final = """
+{command} >said &
+until grep -q http said; do sleep 0.1; done
+kill $!
+wait $! || true
+cat said
+"""
+_AGENT: Final = """
+import pandaprobe_otel
+
+pandaprobe_otel.init()
+with pandaprobe_otel.session("conversation-1"), pandaprobe_otel.agent("shop_assistant"):
+    with pandaprobe_otel.llm("chat", model="gpt-4o-mini") as call:
+        call.set_token_usage(prompt_tokens=1000, completion_tokens=1000)
+pandaprobe_otel.flush()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Python or shell commands, and a text that their output must contain."""
+
+    text: str
+    says: str
+    is_python: bool = False
+
+
+OTHER_EXTRAS: Final[Mapping[str, Program]] = {
+    "cli": Program(text="pandaprobe-otel traces list", says="nothing found"),
+    "cost": Program(
+        text=f"import os\n\nos.environ['PANDAPROBE_COMPUTE_COST'] = 'true'\n{_AGENT}"
+        "(trace,) = pandaprobe_otel.Client().traces.iter()\nprint('cost', trace.total_cost)\n",
+        says="cost 0.0",
+        is_python=True,
+    ),
+    "demo": Program(text="pandaprobe-otel demo", says="Look at it in the browser"),
+    "evals": Program(
+        text="from pandaprobe_otel.evals import MatchesSchema, evaluate\n\n"
+        "print(evaluate(['1'], str, [MatchesSchema({'type': 'integer'})]).rate)\n",
+        says="1/1 passed",
+        is_python=True,
+    ),
+    "gateway": Program(text=_SERVED.format(command="pandaprobe-otel gateway --http-port 0 --grpc-port 0"), says="OTLP"),
+    "local": Program(text=_SERVED.format(command="pandaprobe-otel local --port 0"), says="PANDAPROBE_ENDPOINT="),
+    "pandas": Program(
+        text=f"{_AGENT}print(pandaprobe_otel.Client().sessions.get('conversation-1').to_pandas().shape)\n",
+        says="(1, ",
+        is_python=True,
+    ),
+    "redis": Program(
+        text=f"import os\n\nos.environ['PANDAPROBE_REDIS_URL'] = os.environ['REDIS']\n{_AGENT}"
+        "print(pandaprobe_otel.status().traces_delivered, 'delivered')\n",
+        says="1 delivered",
+        is_python=True,
+    ),
+}
+"""Programs for the extras other than integrations. They find a local PandaProbe by its variables, and $REDIS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +180,7 @@ def extras() -> list[str]:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = [name for name in project["optional-dependencies"] if name not in WITHOUT_A_PAGE]
     if unknown := [name for name in found if name not in OTHER_EXTRAS and not (SNIPPETS / f"{name}.py").exists()]:
-        raise ValueError(f"nothing to run for {', '.join(unknown)}: add it to {SNIPPETS} or to other_extras.py")
+        raise ValueError(f"nothing to run for {', '.join(unknown)}: add it to {SNIPPETS} or to OTHER_EXTRAS")
     return found
 
 
@@ -146,8 +204,7 @@ def faults_of_extra(name: str, programs: Path, folder: Path) -> list[str]:
 
 
 def _faults_of_integration(name: str, programs: Path, folder: Path, server: LocalServer) -> list[str]:
-    from doc_models import models
-    from page_models import page_script
+    from doc_models import models, page_script
 
     shutil.copy(SNIPPETS / f"{name}.py", folder / "app.py")
     with models(page_script(name)) if name in FRAMEWORKS else models() as model:

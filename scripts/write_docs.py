@@ -1,8 +1,7 @@
-"""Write the generated pages: those in version control, and the tree from which the site is built.
+"""Write the generated pages: those in version control, and, for build_docs.py, the tree of the site.
 
 python scripts/write_docs.py            write those in version control, which people read in the repository
 python scripts/write_docs.py --check    exit with 1, and name those that are out of date
-python scripts/write_docs.py --tree DIR write the site's tree: all pages, and mkdocs.yml with a place for each
 
 Pages in version control link to files in version control. Where the site has a page about such a file, such as an
 example, the tree links to that page.
@@ -116,9 +115,6 @@ def main() -> int:
         for path in found:
             sys.stderr.write(f"{path} is out of date: run `make docs`.\n")
         return 1 if found else 0
-    if sys.argv[1:2] == ["--tree"]:
-        write_tree(Path(sys.argv[2]))
-        return 0
     for path, text in written().items():
         if _text(ROOT / path) != text:
             (ROOT / path).write_text(text, encoding="utf-8")

@@ -63,7 +63,7 @@ def main() -> int:
     """Run the rounds."""
     from strict_pandaprobe import StrictPandaProbe
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--python", action="append")
     chosen = parser.parse_args()

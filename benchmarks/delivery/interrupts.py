@@ -95,7 +95,7 @@ def run(way: str, seed: int) -> tuple[collections.Counter[str], int]:
 
 def main() -> None:
     """Run the processes, and print what was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=200)
     options = parser.parse_args()
     for way in ("first use", "flush"):

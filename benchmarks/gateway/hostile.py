@@ -73,7 +73,7 @@ async def main() -> None:
     http_port, grpc_port, slow, bad = map(int, sys.argv[1:])
     much = costly()
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=60, limits=httpx.Limits()) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=60) as client,
         grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
     ):
         uploads = [slow_upload(http_port) for _ in range(slow - slow // 2)]

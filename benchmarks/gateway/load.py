@@ -206,7 +206,6 @@ def run(options: argparse.Namespace, spool: str) -> int:
     kept = waiting(Path(spool))
     lost = seen.acknowledged - arrived - kept
     cuts = statistics.quantiles(seen.took_s, n=100)
-    print(f"{options.slow} slow and {options.malformed} malformed senders, {options.minutes:g} minutes")
     print(
         f"acknowledged {seen.acknowledged} spans ({rate:.0f} a second), "
         f"delivered {arrived}, waiting on disk {kept}, lost {lost}"

@@ -27,82 +27,63 @@ How to read it:
   below. [Exceptions](recorded.md) are listed.
 """
 
-_GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
-    (
-        "Content",
-        (
-            ("input", "`input` of LLM, AGENT, CHAIN and OTHER spans"),
-            ("output", "`output` of LLM, AGENT, CHAIN and OTHER spans"),
-            ("system", "System message in front of the input"),
-            ("tool.input", "`input` of TOOL spans; after these, the sources of `input`"),
-            ("tool.output", "`output` of TOOL spans; after these, the sources of `output`"),
-            ("query", "`input` of RETRIEVER spans; after these, the sources of `input`"),
-            ("documents", "`output` of RETRIEVER spans; after these, the sources of `output`"),
-            ("embedding.input", "`input` of EMBEDDING spans; vectors are never sent"),
-        ),
-    ),
-    (
-        "Name and model",
-        (
-            ("tool_name", "`name` of TOOL spans"),
-            ("display_name", "`name` of other spans, before the span's own"),
-            ("rendered_name", "`name` after that: a template with its values, so it is content (see `capture`)"),
-            ("function_id", "`name`: the part before the operation"),
-            ("operation_id", "`name`: the operation after a function id"),
-            ("model", "`model` of LLM, EMBEDDING and RETRIEVER spans, `metadata.model` of others"),
-        ),
-    ),
-    (
-        "Tokens and cost",
-        (
-            ("usage.prompt", "`token_usage.prompt_tokens`"),
-            ("usage.completion", "`token_usage.completion_tokens`"),
-            ("usage.total", "`token_usage.total_tokens`, if it is not the sum of the two"),
-            ("usage.cache_read", "`token_usage.cache_read_tokens`"),
-            ("usage.cache_write", "`token_usage.cache_creation_tokens`"),
-            ("usage.reasoning", "`token_usage.reasoning_tokens`"),
-            ("usage.audio", "`token_usage.audio_tokens`"),
-            ("usage.bag", "All counts in one value"),
-            ("aggregated.prompt", "Sum of prompt tokens"),
-            ("aggregated.completion", "Sum of completion tokens"),
-            ("aggregated.cache_read", "Sum of cached tokens read"),
-            ("aggregated.cache_write", "Sum of cached tokens written"),
-            ("aggregated.reasoning", "Sum of reasoning tokens"),
-            ("aggregated.bag", "All sums in one value"),
-            ("cost", "`cost`, in US dollars"),
-            ("cached", "Answer from a cache, whose tokens and cost do not count"),
-        ),
-    ),
-    (
-        "Outcome and times",
-        (
-            ("error.own", "`error`, before an exception event's message"),
-            ("error.text", "`error`, after an exception event's message and the status description"),
-            ("error_type", "`error`, if there is no text; makes the status ERROR"),
-            ("error.flag", "Makes the status ERROR"),
-            ("outcome", "Leaves the status UNSET; `metadata.outcome`"),
-            ("first_token_ns", "`completion_start_time`"),
-            ("first_token_after", "`completion_start_time`, as time since the start"),
-            ("first_token_event", "`completion_start_time`, from an event"),
-        ),
-    ),
-    (
-        "Trace",
-        (
-            ("trace.name", "Trace `name`; else the root span's name"),
-            ("trace.input", "Trace `input`; else the root span's input (of messages, the user's last)"),
-            ("trace.output", "Trace `output`; else the root span's output (of messages, the assistant's last)"),
-            ("trace.status", "Trace `status`; else the root span's"),
-            ("session_id", "`session_id`"),
-            ("user_id", "`user_id`"),
-            ("tags", "`tags`"),
-            ("root_tags", "`tags`, from the root span only"),
-            ("environment", "`environment`; else the resource's `deployment.environment.name`"),
-            ("release", "`release`; else the resource's `service.version`"),
-            ("trace.metadata", "Trace `metadata`"),
-        ),
-    ),
-)
+_FIELDS: Final = """\
+## Content
+input: `input` of LLM, AGENT, CHAIN and OTHER spans
+output: `output` of LLM, AGENT, CHAIN and OTHER spans
+system: System message in front of the input
+tool.input: `input` of TOOL spans; after these, the sources of `input`
+tool.output: `output` of TOOL spans; after these, the sources of `output`
+query: `input` of RETRIEVER spans; after these, the sources of `input`
+documents: `output` of RETRIEVER spans; after these, the sources of `output`
+embedding.input: `input` of EMBEDDING spans; vectors are never sent
+## Name and model
+tool_name: `name` of TOOL spans
+display_name: `name` of other spans, before the span's own
+rendered_name: `name` after that: a template with its values, so it is content (see `capture`)
+function_id: `name`: the part before the operation
+operation_id: `name`: the operation after a function id
+model: `model` of LLM, EMBEDDING and RETRIEVER spans, `metadata.model` of others
+## Tokens and cost
+usage.prompt: `token_usage.prompt_tokens`
+usage.completion: `token_usage.completion_tokens`
+usage.total: `token_usage.total_tokens`, if it is not the sum of the two
+usage.cache_read: `token_usage.cache_read_tokens`
+usage.cache_write: `token_usage.cache_creation_tokens`
+usage.reasoning: `token_usage.reasoning_tokens`
+usage.audio: `token_usage.audio_tokens`
+usage.bag: All counts in one value
+aggregated.prompt: Sum of prompt tokens
+aggregated.completion: Sum of completion tokens
+aggregated.cache_read: Sum of cached tokens read
+aggregated.cache_write: Sum of cached tokens written
+aggregated.reasoning: Sum of reasoning tokens
+aggregated.bag: All sums in one value
+cost: `cost`, in US dollars
+cached: Answer from a cache, whose tokens and cost do not count
+## Outcome and times
+error.own: `error`, before an exception event's message
+error.text: `error`, after an exception event's message and the status description
+error_type: `error`, if there is no text; makes the status ERROR
+error.flag: Makes the status ERROR
+outcome: Leaves the status UNSET; `metadata.outcome`
+first_token_ns: `completion_start_time`
+first_token_after: `completion_start_time`, as time since the start
+first_token_event: `completion_start_time`, from an event
+## Trace
+trace.name: Trace `name`; else the root span's name
+trace.input: Trace `input`; else the root span's input (of messages, the user's last)
+trace.output: Trace `output`; else the root span's output (of messages, the assistant's last)
+trace.status: Trace `status`; else the root span's
+session_id: `session_id`
+user_id: `user_id`
+tags: `tags`
+root_tags: `tags`, from the root span only
+environment: `environment`; else the resource's `deployment.environment.name`
+release: `release`; else the resource's `service.version`
+trace.metadata: Trace `metadata`
+"""
+"""The groups of fields, with their titles; each becomes a heading with a table."""
 _KIND_INTRODUCTION: Final = """\
 ## Kinds
 
@@ -119,9 +100,11 @@ def page() -> str:
     """Return the text of the page."""
     parts = [_INTRODUCTION, _dialects(), _kinds()]
     listed: set[str] = set()
-    for title, fields in _GROUPS:
-        parts.append(f"## {title}\n\n" + "\n".join(_field(field, label) for field, label in fields))
-        listed.update(field for field, _ in fields)
+    for group in _FIELDS.split("## ")[1:]:
+        title, *lines = group.splitlines()
+        fields = dict(line.split(": ", 1) for line in lines)
+        parts.append(f"## {title}\n\n" + "\n".join(_field(field, label) for field, label in fields.items()))
+        listed.update(fields)
     parts.extend([_collected("parameters", "Model parameters"), _collected("metadata", "Metadata"), _others(listed)])
     return "\n".join(part for part in parts if part)
 
