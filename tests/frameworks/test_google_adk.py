@@ -60,8 +60,8 @@ STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
 def gemini(model: StartModel, monkeypatch: pytest.MonkeyPatch) -> StartModel:
     """Start a scripted model for Google's client."""
 
-    def start(script: Script) -> ScriptedEndpoint:
-        endpoint = model(script)
+    def start(script: Script, **options: Any) -> ScriptedEndpoint:
+        endpoint = model(script, **options)
         monkeypatch.setenv("GOOGLE_API_KEY", "any")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
         return endpoint
