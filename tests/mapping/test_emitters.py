@@ -180,18 +180,6 @@ def test_names_of_the_newest_conventions(attributes: dict[str, Any], expected: d
     assert {name: span.get(name, span["metadata"].get(name)) for name in expected} == expected
 
 
-def test_the_tools_of_a_request_to_mistral_are_its_tools() -> None:
-    """OpenInference has the tools of Mistral's client in the whole request only; the rest of the request stays."""
-    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-    asked = {"openinference.span.kind": "LLM", "llm.input_messages.0.message.content": "Weather?"}
-    request = {"model": "m", "tools": [tool], "safe_prompt": True}
-    metadata = only_span(mapped(view("x", {**asked, "input.value": json.dumps(request)})))["metadata"]
-    assert metadata["tools"] == [tool]
-    assert metadata["attributes"]["input.value"]["safe_prompt"] is True
-    others = {**request, "tools": ["weather"]}
-    assert "tools" not in only_span(mapped(view("x", {**asked, "input.value": json.dumps(others)})))["metadata"]
-
-
 def test_the_user_of_a_request_is_the_trace_s() -> None:
     """The user that a request names, as OpenLIT records it, is the user of the trace."""
     assert mapped(view("x", {"gen_ai.request.model": "m", "gen_ai.request.user": "u-1"}))["user_id"] == "u-1"

@@ -102,14 +102,6 @@ def _tools(tree: Any) -> list[Any] | None:
     return tools or None
 
 
-def _tools_asked(value: Any) -> list[Any] | None:
-    if type_of(value) is not str or '"tools"' not in value:
-        return None  # without decoding it once more
-    tools: Any = (mapping(value) or {}).get("tools")
-    is_whole = type_of(tools) is list and all(type_of(each) is dict and "function" in each for each in tools)
-    return tools if is_whole and tools else None
-
-
 def _costs(tree: Any) -> dict[str, float] | None:
     return amounts({key: item for key, item in tree.items() if type_of(item) is not dict})
 
@@ -165,7 +157,6 @@ DIALECT: Final = Dialect(
         Row("metadata.cost_details", ("llm.cost.*",), _cost_details),
         Row("metadata.finish_reasons", ("llm.finish_reason",), finish_reasons),
         Row("metadata.tools", ("llm.tools.*",), _tools),
-        Row("metadata.tools", ("input.value",), _tools_asked, "of a request to Mistral"),
         Row("metadata.prompt_template", ("llm.prompt_template.*",), _prompt_template),
         Row("metadata.prompt_id", ("prompt.id",), text),
         Row("metadata.prompt_url", ("prompt.url",), text),
