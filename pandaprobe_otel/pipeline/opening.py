@@ -29,7 +29,7 @@ def open_pipeline(
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
         return IdlePipeline(config)
-    # Everything that this pipeline will need is loaded here, in the app's thread: a later import could find no file
+    # Everything that this pipeline will need is loaded here, while the app waits: a later import could find no file
     # descriptor left, would run beside the app's own imports, and might be copied half done into a forked child.
     try:
         with loading("pandaprobe_otel.pipeline.export_pipeline"):
