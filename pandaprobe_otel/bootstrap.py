@@ -66,8 +66,7 @@ class PandaProbe:
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root span has ended.
 
-        Return within `timeout` seconds: True if PandaProbe accepted all, False if some still wait. Look-ups by `verify`
-        come later.
+        Return within `timeout` seconds: True if PandaProbe accepted all, False if some still wait.
         """
         return self._pipeline.flush(timeout)
 
@@ -154,7 +153,6 @@ def init(
     debug: bool | None = None,
     strict: bool | None = None,
     max_traces_per_day: int | None = None,
-    verify: float | None = None,
     handle_sigterm: bool | None = None,
     batch_size: int | None = None,
     flush_interval: float | None = None,
@@ -201,8 +199,6 @@ def init(
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
         max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed.
-        verify: Share of the delivered traces to look up after 20 seconds; lost traces are sent again. `flush()` and
-            `shutdown()` do not wait for it. Default: 0.
         handle_sigterm: True delivers waiting traces on SIGTERM, then exits with 143. Web servers do not need it.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
         flush_interval: Accepted for users of the official SDK, without effect.

@@ -67,7 +67,6 @@ class ExportSettings(TypedDict, total=False):
     redis_url: str | None
     live: bool | None
     max_traces_per_day: int | None
-    verify: float | None
     max_queue_bytes: int | None
     max_spool_bytes: int | None
     shutdown_timeout_s: float | None
@@ -130,7 +129,6 @@ class Config:
     live: bool | None
     trace_url: str | None
     max_traces_per_day: int | None
-    verify: float
     handle_sigterm: bool
     max_queue_bytes: int
     max_spool_bytes: int

@@ -183,13 +183,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parsers.read_count,
         doc="Maximum number of traces that this process posts in 24 hours; each is billed. Default: no maximum.",
     ),
-    Setting(
-        "verify",
-        parsers.read_rate,
-        default=0.0,
-        doc="Share of delivered traces to look up after 20 seconds. A trace that the server has lost is sent again. "
-        "Neither `flush()` nor the end of the process waits for it.",
-    ),
     _flag(
         "handle_sigterm",
         "True delivers waiting traces on SIGTERM and exits with 143, in a program that does not handle SIGTERM. "

@@ -78,8 +78,6 @@ class Admission:
         self.sampler = TailSampler(math.inf if outbox.has_store else PATIENCE_MIN)
         self.attached = AttachedMetadata()
         self.orphans = Orphans(project)
-        self.repeated: set[str] = set()
-        """Traces that are posted once more, because the server has lost them."""
 
     def offer(self, request: OutgoingRequest, now: float) -> None:
         """Take over a new request, unless its trace is left out: see `TailSampler`."""
@@ -123,12 +121,6 @@ class Admission:
             return True
         return blockage.may_block and max(blockage.opens_at(), blockage.creates_from(now)) > now
 
-    def repeat(self, request: OutgoingRequest, now: float) -> None:
-        """Take over an accepted trace that the server has lost."""
-        self._ledger.undelivered(len(request.spans))
-        self.repeated.add(request.trace_id)
-        self.put(request, now)
-
     def tended(self, tended: Tended, now: float) -> None:
         """Take over the requests of other processes, and count the jobs that are gone."""
         self._ledger.ended(sum(found.request.span_count for found in tended.found) + tended.damaged_spans)
@@ -143,8 +135,6 @@ class Admission:
     def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
         """Count the spans, or the score, of a request that is given up."""
         self._ledger.dropped(reason, request.span_count)
-        if request.step is Step.CREATE:
-            self.repeated.discard(request.trace_id)
         if request.step is Step.SCORE:
             self._ledger.score_dropped(reason)
 

@@ -213,7 +213,7 @@ class Blockage:
             self.failures = 0
             self._outage.open()
             self._notices.over("outage")
-        elif not attempt.is_audit:
+        else:
             self._outage.leave()  # a server that shows a trace may still be unable to accept one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()

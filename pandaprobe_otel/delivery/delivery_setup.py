@@ -71,7 +71,6 @@ def open_sender_pool(
             ledger=ledger,
             notices=notices,
             project=config.project_name,
-            verify=config.verify,
             max_traces_per_day=config.max_traces_per_day,
         ),
         transport=transport or _transport(config),

@@ -80,14 +80,12 @@ class Line:
 class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
-    A check precedes a score, and the repetition of a create whose outcome is unknown. With `is_audit`, it follows some
-    time after a trace was accepted.
+    A check precedes a score, and the repetition of a create whose outcome is unknown.
     """
 
     job: Job
     lease: Lease | None = None
     is_check: bool = False
-    is_audit: bool = False
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """Return the HTTP request of this attempt."""

@@ -67,11 +67,6 @@ class Ledger:
             self._delivered += spans
             self._traces += traces
 
-    def undelivered(self, spans: int) -> None:
-        """Count accepted spans as waiting again, because the server lost them."""
-        with self._lock:
-            self._delivered -= spans
-
     def leased(self, wait_s: float) -> None:
         """Count a trace that has taken a token after waiting for `wait_s`."""
         with self._lock:

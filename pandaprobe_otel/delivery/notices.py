@@ -41,7 +41,6 @@ _LINES: Final = {
     "it.",
     "new_project": "Project {project!r} had no traces at PandaProbe before. If it is not new, check its name "
     "(PANDAPROBE_PROJECT_NAME): a misspelt name makes a new project.",
-    "lost": "PandaProbe accepted trace {request.trace_id} and then lost it; it is sent once more.",
 }
 _ERROR_LINES: Final = {
     "quota": "PandaProbe's quota is used up ({words}). Upgrade the plan, or lower sample_rate. {waiting}",

@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Admission, Fate
-from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Attempt, Job
@@ -60,7 +59,6 @@ class OutcomeEffects:
         ledger: Ledger,
         notices: Notices,
         project: str,
-        verify: float = 0.0,
         max_traces_per_day: int | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -71,7 +69,6 @@ class OutcomeEffects:
         self._uniform = uniform
         self._notices = notices
         self.blockage = Blockage(notices, max_traces_per_day=max_traces_per_day, uniform=uniform)
-        self._audit = Audit(verify) if verify else None
         self._admission = Admission(
             outbox=outbox, bucket=bucket, ledger=ledger, notices=notices, blockage=self.blockage, project=project
         )
@@ -98,9 +95,7 @@ class OutcomeEffects:
             if not is_delivered:
                 self.last_error = f"{attempt.target}: {verdict.message}"
                 self._has_cost_spans = False
-            if attempt.is_audit and self._audit is not None:
-                self._after_audit(self._audit, verdict, now)
-            elif not attempt.job.in_flight:
+            if not attempt.job.in_flight:
                 self._after_the_end(attempt, now, is_delivered=is_delivered)
             elif attempt.is_check:
                 self._after_check(attempt.job, verdict, outcome, now)
@@ -118,9 +113,7 @@ class OutcomeEffects:
         if attempt.lease is not None:
             self._bucket.release(attempt.lease, now, answered=False)
         self.blockage.leave(is_create=attempt.lease is not None)
-        if attempt.is_audit and self._audit is not None:
-            self._audit.unknown(now)
-        elif attempt.job.in_flight:
+        if attempt.job.in_flight:
             self._drop(attempt.job, "internal_error", now)
 
     def drop_all(self, reason: str) -> Dropped:
@@ -144,17 +137,6 @@ class OutcomeEffects:
         self.outbox.retry(attempt.job, now)
 
     # -- by kind of request -------------------------------------------------------------------------------------------
-
-    def _after_audit(self, audit: Audit, verdict: Verdict, now: float) -> None:
-        if verdict.kind is VerdictKind.DELIVERED:
-            audit.found()
-            self._ledger.answered("verified")
-        elif verdict.kind is not VerdictKind.NOT_FOUND:
-            audit.unknown(now)
-        elif (lost := audit.missing(now)) is not None:
-            self._notices.report("lost", request=lost)
-            self._ledger.answered("lost by the server")
-            self._admission.repeat(lost, now)
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.request.step is Step.SCORE
@@ -209,11 +191,7 @@ class OutcomeEffects:
                 self._bucket.accepted(now)
                 self.blockage.accepted()
             admission.attached.carried.pop(request.trace_id, None)
-            is_first = not admission.orphans.ids or admission.orphans.is_first_post(request.trace_id)
-            is_new = is_first and request.trace_id not in admission.repeated
-            admission.repeated.discard(request.trace_id)
-            if is_new and self._audit is not None:
-                self._audit.accepted(request, now)
+            is_new = not admission.orphans.ids or admission.orphans.is_first_post(request.trace_id)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
             for waiting in job.line.jobs:
                 waiting.not_found_since = None  # they waited for another process, and the trace is on its way

@@ -62,7 +62,7 @@ class DeliveryPolicy(OutcomeEffects):
                 if job is not None and self._admission.opened(job, now):
                     step = self._start(Attempt(job=job, is_check=job.in_doubt), now)
                 else:
-                    step = self._next_create(now) or self._next_audit(now) or self._wake_at(now)
+                    step = self._next_create(now) or self._wake_at(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
             if isinstance(step, Attempt):
@@ -100,10 +100,6 @@ class DeliveryPolicy(OutcomeEffects):
                 self.outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
 
-    def _next_audit(self, now: float) -> Attempt | None:
-        job = None if self.closing or self._audit is None else self._audit.next(now)
-        return None if job is None else Attempt(job=job, is_check=True, is_audit=True)
-
     def _start(self, attempt: Attempt, now: float) -> Attempt:
         if self.blockage.may_block:
             self.blockage.enter(now, is_create=attempt.lease is not None)
@@ -118,5 +114,4 @@ class DeliveryPolicy(OutcomeEffects):
             create_at = self._bucket.next_free(now, leave=self._admission.left_to_errors(job, now))
             if self.blockage.may_block:
                 create_at = max(create_at, self.blockage.creates_from(now))
-        audit_at = math.inf if self._audit is None else self._audit.next_due()
-        return min(create_at, other_at, audit_at)
+        return min(create_at, other_at)

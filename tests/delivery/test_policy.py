@@ -469,41 +469,6 @@ def test_a_score_that_is_left_at_the_end_is_dropped_and_counted() -> None:
     assert delivery.ledger.read().scores_dropped == {"shutdown": 1}
 
 
-def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
-    """A trace that was accepted but is missing in two look-ups is posted once more, with one log line."""
-    posted: list[str] = []
-
-    def server(attempt: Attempt, now: float) -> Outcome:
-        trace_id = attempt.job.request.trace_id
-        if attempt.is_check:
-            lost = trace_id.endswith("3") and posted.count(trace_id) < 2
-            return detail(404, "Trace not found.") if lost else Answer(status=200)
-        posted.append(trace_id)
-        return accepted(attempt, now)
-
-    delivery = SimulatedDelivery(server, verify=1.0)
-    for number in range(5):
-        delivery.put(create(number))
-    with caplog.at_level(logging.WARNING):
-        delivery.run(300)
-
-    counts = delivery.ledger.read()
-    assert len(posted) == 6
-    assert (counts.delivered, counts.pending) == (5, 0)
-    assert counts.traces_delivered == 5
-    assert counts.answers["verified"] == 4
-    assert "lost it; it is sent once more" in caplog.text
-
-
-def test_without_verify_nothing_is_looked_up() -> None:
-    """Without `verify`, no trace is looked up."""
-    delivery = SimulatedDelivery()
-    delivery.put(create(1))
-    delivery.run(300)
-
-    assert delivery.count("GET") == 0
-
-
 def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
     """With a daily budget of three, the fourth trace goes 24 hours after the first."""
     delivery = SimulatedDelivery(max_traces_per_day=3)

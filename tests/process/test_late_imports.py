@@ -116,7 +116,6 @@ SETTINGS: dict[str, dict[str, str]] = {
     "local": {"PANDAPROBE_LOCAL": "traces.jsonl"},
     "console": {"PANDAPROBE_CONSOLE": "true"},
     "cost": {"PANDAPROBE_COMPUTE_COST": "true"},
-    "verify": {"PANDAPROBE_VERIFY": "1"},
     "redis": {"PANDAPROBE_REDIS_URL": "redis"},
     "httpx": {"HTTPS_PROXY": "http://127.0.0.1:9"},
     "live": {"PANDAPROBE_LIVE": "true"},

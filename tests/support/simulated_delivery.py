@@ -32,7 +32,6 @@ class SimulatedDelivery:
         *,
         max_bytes: int = 1 << 20,
         request_s: float = 0.1,
-        verify: float = 0.0,
         max_traces_per_day: int | None = None,
     ) -> None:
         self.now = 0.0
@@ -48,7 +47,6 @@ class SimulatedDelivery:
             ledger=self.ledger,
             notices=self.notices,
             project="p",
-            verify=verify,
             max_traces_per_day=max_traces_per_day,
             uniform=lambda low, high: high,
         )
