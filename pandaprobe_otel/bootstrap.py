@@ -30,17 +30,15 @@ from pandaprobe_otel.reporting.delivery_status import Status
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_ON_SPANS: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    _ON_SPANS: "SPAN_ONLY",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
 }
 """Switches that make the official instrumentations write messages on spans. Set only if the user has not set them."""
 
@@ -116,7 +114,6 @@ class PandaProbe:
         return f"<PandaProbe: project {self.config.project_name!r} at {self.config.destination}>"
 
 
-_PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
 _lock = threading.Lock()
 _current: PandaProbe | None = None
 _is_unasked = False
@@ -144,7 +141,6 @@ def init(
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
-    meter_provider: MeterProvider | None = None,
     local: str | os.PathLike[str] | None = None,
     spool: str | os.PathLike[str] | None = None,
     redis_url: str | None = None,
@@ -190,7 +186,6 @@ def init(
         compute_cost: True computes missing costs from a price list (extra `cost`).
         sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
         tracer_provider: The provider to join, if it is not the global one.
-        meter_provider: Records OpenTelemetry's GenAI metrics: tokens, duration, time to the first chunk. Default: none.
         local: A file: traces are written there, without a key, and nothing is sent.
         spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
         redis_url: Redis through which machines share the limit of one key.
@@ -211,9 +206,9 @@ def init(
         ConfigError: with `strict=True` (or `PANDAPROBE_STRICT=true`), if a setting cannot be used. Otherwise one
             warning names the setting, its source and the remedy, and the app goes on untraced.
     """
-    arguments = {name: value for name, value in locals().items() if value is not None and name not in _PROVIDERS}
+    arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
     first_use.forestall()
-    return _init(arguments, tracer_provider, meter_provider)
+    return _init(arguments, tracer_provider)
 
 
 def begin_from_environment() -> None:
@@ -224,7 +219,6 @@ def begin_from_environment() -> None:
 def _init(
     arguments: Mapping[str, Any],
     tracer_provider: TracerProvider | None,
-    meter_provider: MeterProvider | None = None,
     *,
     is_unasked: bool = False,
 ) -> PandaProbe:
@@ -234,9 +228,7 @@ def _init(
         with loading(), _lock:
             config = Config.resolve(arguments)
             if _current is not None:
-                if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
-                    if meter_provider is not None:
-                        mistake("init() was called before, so this argument has no effect: meter_provider.")
+                if _current_counts(_current, config, arguments, tracer_provider):
                     return _current
                 _retire(_current)
             if config.strict and config.problems:
@@ -247,7 +239,7 @@ def _init(
                 _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
             for name, _ in unusable(os.environ):
                 del os.environ[name]  # else the SDK would raise, in each provider or already when it is imported
-            _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
+            _current, _is_unasked = _set_up(config, arguments, tracer_provider), is_unasked
             return _current
     except ForkedWhileLoadingError as error:
         config = Config.resolve(arguments)
@@ -266,7 +258,7 @@ def _init(
 
 
 def _current_counts(
-    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | MeterProvider | None
+    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None
 ) -> bool:
     """Return whether a later call of `init` changes nothing; it warns if the call has other arguments.
 
@@ -305,12 +297,7 @@ def _warn_of_ignored(message: str, names: Iterable[str], before: Config, config:
         mistake(f"{message}: {', '.join(sorted(ignored))}.")
 
 
-def _set_up(
-    config: Config,
-    arguments: Mapping[str, Any],
-    provider: TracerProvider | None,
-    meter_provider: MeterProvider | None,
-) -> PandaProbe:
+def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe:
     processor = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:
@@ -323,7 +310,7 @@ def _set_up(
         return PandaProbe(pipeline, config)
     if config.captures_content:
         _switch_content_on()
-    connections.lead(pipeline, config, provider, meter_provider, has_processor=processor is not None)
+    connections.lead(pipeline, config, provider, has_processor=processor is not None)
     carry_context(config.threads)
     if config.handle_sigterm:
         end_on_sigterm()
@@ -332,11 +319,9 @@ def _set_up(
 
 
 def _switch_content_on() -> None:
-    """Make the official instrumentations write messages on spans, unless our completion hook takes them."""
-    has_hook = os.environ.get("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK") == "pandaprobe"
+    """Make the official instrumentations write messages on spans."""
     for name, value in CONTENT_SWITCHES.items():
-        if not (has_hook and name == _ON_SPANS):
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)
 
 
 def current() -> PandaProbe | None:

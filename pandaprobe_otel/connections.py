@@ -16,12 +16,10 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.pipeline.interface import Pipeline
-    from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
@@ -41,7 +39,6 @@ class _Joined:
     pipeline_for_late: Pipeline | None = None
     """Target of such providers; None if `init()` was to join one provider of the app's choice."""
     logs: tuple[Any, PandaProbeLogProcessor] | None = None
-    metrics: tuple[Any, GenAIMetricsProcessor] | None = None
     libraries: tuple[str, ...] = ()
     added: set[Any] = field(default_factory=set[Any])
     """Processors that their providers have. After an interrupt, the provider itself must be looked at."""
@@ -74,18 +71,16 @@ def lead(
     pipeline: Pipeline,
     config: Config,
     provider: TracerProvider | None,
-    meter_provider: MeterProvider | None,
     *,
     has_processor: bool,
 ) -> None:
-    """Connect spans, metrics, log records and library calls to this pipeline, and disconnect the earlier one.
+    """Connect spans, log records and library calls to this pipeline, and disconnect the earlier one.
 
     `has_processor`: the provider already sends its spans to this pipeline.
     """
     before = _last.spans[0] if _last.spans is not None else None
     target = _lead_spans(pipeline, config, provider, has_processor=has_processor)
     _lead_late_providers(None if provider is not None or target is None else pipeline)
-    _lead_metrics(target, meter_provider)
     _lead_logs(pipeline)
     _instrument(config, target, is_other=before is not None and target is not before)
 
@@ -202,18 +197,6 @@ def _add(processor: PandaProbeSpanProcessor, provider: Any) -> None:
 
     processor.outlives_provider = True
     provider.set_provider = replacing
-
-
-def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:
-    """Record GenAI metrics of the provider's spans; without a meter provider, stop those of an earlier `init()`."""
-    if _last.metrics is not None:
-        _last.metrics[1].record_with(meter_provider if _last.metrics[0] is target else None)
-    if meter_provider is None or target is None or (_last.metrics is not None and _last.metrics[0] is target):
-        return
-    from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
-
-    _last.metrics = (target, GenAIMetricsProcessor(meter_provider))
-    target.add_span_processor(_last.metrics[1])
 
 
 def _lead_logs(pipeline: Pipeline) -> None:

@@ -62,8 +62,6 @@ GUARDS = {
     "process/background.py": {"in_background.run"},
     "registry.py": {"_instrument", "_stop"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "trace_values"},
-    "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
-    "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start", "_mark_passed"},
     "assembly/span_filter.py": {"is_chosen"},
     "compat/reflect.py": {"_Scopes.on_end"},

@@ -32,8 +32,7 @@ _ALSO = """\
 them, so that its users need not change the call. They have no effect: a trace is sent when it is complete, and memory
 is bounded in bytes.
 
-Two arguments are not settings: `tracer_provider`, the provider to join if it is not the global one, and
-`meter_provider`, which [records GenAI metrics](genai-metrics.md).
+One argument is not a setting: `tracer_provider`, the provider to join if it is not the global one.
 
 ## Variables that `init()` sets
 
