@@ -160,7 +160,7 @@ def _print(report: Report) -> None:
 
 def _clocks(ahead_s: float) -> str:
     if not ahead_s:
-        return "this clock and the server's agree to within about 2 s"
+        return "this clock and the server's agree to within about 5 s"
     return f"this clock is at least {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
 
 
