@@ -122,12 +122,6 @@ def test_exporters_with_token_and_tls(
         exporter.shutdown()
 
 
-def test_without_tls_nobody_is_understood(guarded: Gateway) -> None:
-    """A request without TLS gets no answer."""
-    with pytest.raises(httpx.TransportError):
-        httpx.get(guarded.url.replace("https", "http") + "/health", timeout=60)
-
-
 @pytest.mark.parametrize("left_out", ["certfile", "keyfile"])
 def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path], left_out: str) -> None:
     """`start` raises if one of the two files is not given, does not exist, or is not a certificate or key."""

@@ -5,52 +5,65 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import ReadableSpan
 
 from otlp_senders import agent_trace, as_json, body_of, delimited, fresh_peak_kb, post, request_of_span
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.gateway.bounds import MOST_FRAMES, MOST_ITEMS, Allowance
-from pandaprobe_otel.gateway.errors import RefusedError
-from pandaprobe_otel.gateway.intake import Intake, Taken
-from pandaprobe_otel.gateway.otlp_json import read_json
-from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
-from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, TOO_MANY_ITEMS, Rejected
+from pandaprobe_otel.local import LocalServer
 
 IDS: Final = delimited(1, b"t" * 16) + delimited(2, b"s" * 8) + delimited(5, b"x")
 JSON_IDS: Final = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "x"}
+ITEMS: Final = 4096
+"""Attributes, events or links that a span may have."""
 FACTOR: Final = 8
 """Bytes of memory allowed for each byte of the body."""
-BESIDE_KB: Final = 40_000
+IN_ADDITION_KB: Final = 40_000
 """Memory allowed in addition for any body: the objects of one slice, and the largest span that is not counted."""
 
 
-class Kept:
-    """A receiver that accepts and counts all spans, and keeps none."""
+class Answered:
+    """The gateway's answer to a request."""
 
-    count = 0
+    def __init__(self, gateway: Gateway, body: bytes) -> None:
+        is_json = body[:1] in b"{["
+        answer = post(gateway.url, body, {"Content-Type": f"application/{'json' if is_json else 'x-protobuf'}"})
+        self.status = answer.status_code
+        self.rejected = 0
+        if self.status != 200:
+            self.message = answer.json()["message"] if is_json else Status.FromString(answer.content).message
+        elif is_json:
+            found = answer.json().get("partialSuccess", {})
+            self.rejected, self.message = int(found.get("rejectedSpans", 0)), found.get("errorMessage", "")
+        else:
+            partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
+            self.rejected, self.message = partial.rejected_spans, partial.error_message
 
-    def receive(self, spans: list[ReadableSpan], deadline: float) -> bool:
-        self.count += len(spans)
+
+@pytest.fixture(scope="module")
+def large(shared_server: LocalServer) -> Iterator[Gateway]:
+    """Yield a gateway that reads bodies of 20 MB."""
+    with Gateway(endpoint=shared_server.url, api_key=shared_server.api_key, max_body=20_000_000) as running:
+        yield running
+
+
+@pytest.fixture
+def accepted(large: Gateway, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the spans that the gateway accepts, which are not delivered."""
+    spans: list[Any] = []
+
+    def receive(found: list[Any], deadline: float) -> bool:
+        spans.extend(span.name for span in found)
         return True
 
-    def fill(self) -> float:
-        return 0.0
-
-    def is_choosing(self) -> bool:
-        return False
-
-
-def take(body: bytes, read: Any = read_protobuf) -> Taken:
-    """Return the result of the gateway's intake for this body."""
-    return Intake(Kept()).take(partial(read, body))
+    monkeypatch.setattr(large.pipeline, "receive", receive)
+    return spans
 
 
 @contextmanager
@@ -58,90 +71,71 @@ def in_proportion(body: bytes) -> Iterator[None]:
     """Check that the `with` block takes no more memory than the body allows."""
     peak_kb = fresh_peak_kb()
     yield
-    assert peak_kb() < BESIDE_KB + FACTOR * len(body) / 1024
+    assert peak_kb() < IN_ADDITION_KB + FACTOR * len(body) / 1024
 
 
-@pytest.mark.parametrize("field", [9, 11, 13, 100], ids=["attributes", "events", "links", "unknown"])
-def test_millions_of_empty_parts_of_a_span(field: int) -> None:
-    """Three million attributes, events or links of two bytes each do not become objects."""
+def empty_parts(field: int) -> bytes:
+    """Return a span with millions of empty attributes, events, links or unknown fields."""
     empty = delimited(field, b"")
-    body = request_of_span(IDS + empty * (6_000_000 // len(empty)))
-    with in_proportion(body), pytest.raises(RefusedError, match="1 spans have more than 200000 fields") as caught:
-        take(body)
-    assert caught.value.http_status == 400
+    return request_of_span(IDS + empty * (6_000_000 // len(empty)))
 
 
-@pytest.mark.parametrize("levels", [0, 1, 2], ids=["resources", "scopes", "spans"])
-def test_millions_of_empty_frames(levels: int) -> None:
-    """Empty resources, scopes and spans do not become objects."""
+def empty_frames(levels: int) -> bytes:
+    """Return millions of empty resources, scopes or spans."""
     body = delimited(1 if levels == 0 else 2, b"") * 3_000_000
     for level in range(levels):
         body = delimited(1 if level == levels - 1 else 2, body)
-    with (
-        in_proportion(body),
-        pytest.raises(RefusedError, match=f"more than {MOST_FRAMES} spans, scopes and resources") as caught,
-    ):
-        take(body)
-    assert caught.value.http_status == 413
+    return body
 
 
-@pytest.mark.parametrize("path", [(5, 1), (6, 1, 2)], ids=["list", "map"])
-def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
-    """Elements are counted at any depth, in lists of lists and in maps of maps."""
+def elements(path: tuple[int, ...]) -> bytes:
+    """Return a span with a value of millions of elements, at some depth."""
     value = delimited(path[0], delimited(1, b"") * 2_000_000)
     for field in reversed(path * 3):
         value = delimited(field, value)
-    body = request_of_span(IDS + delimited(9, delimited(1, b"k") + delimited(2, value)))
-    with in_proportion(body), pytest.raises(RefusedError, match="more than 200000 fields"):
-        take(body)
+    return request_of_span(IDS + delimited(9, delimited(1, b"k") + delimited(2, value)))
 
 
-def values(inner: bytes, before: bytes, after: bytes) -> bytes:
+def repeated(inner: bytes, before: bytes, after: bytes) -> bytes:
     """Return a body of 4 MB that repeats `inner` between `before` and `after`."""
     return before + (inner + b",") * (4_000_000 // (len(inner) + 1)) + inner + after
 
 
-OF_A_SPAN: Final = (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"x":[', b"]}]}]}]}", 400, "1 spans have more")
+SCOPES: Final = b'{"resourceSpans":[{"scopeSpans":[{'
+SPANS: Final = (SCOPES + b'"spans":[', b"]}]}]}")
+OF_A_SPAN: Final = (SCOPES + b'"spans":[{"x":[', b"]}]}]}]}")
+FIELDS, FRAMES = (400, "1 spans have more than 200000 fields"), (413, "more than 100000 spans, scopes and resources")
 
 
 @pytest.mark.parametrize(
-    ("inner", "before", "after", "status", "why"),
+    ("body", "status", "message"),
     [
-        (b"{}", b'{"x":[', b"]}", 413, "too many objects and values"),
-        (b"{}", b'{"resourceSpans":[{"scopeSpans":[{"x":[', b'],"spans":[{}]}]}]}', 400, "1 spans have more"),
-        (b"{}", *OF_A_SPAN),
-        (b"[]", *OF_A_SPAN),
-        (b'"ab"', *OF_A_SPAN),
+        *((lambda field=field: empty_parts(field), *FIELDS) for field in (9, 11, 13, 100)),
+        *((lambda levels=levels: empty_frames(levels), *FRAMES) for levels in range(3)),
+        *((lambda path=path: elements(path), *FIELDS) for path in ((5, 1), (6, 1, 2))),
+        (lambda: repeated(b"{}", b'{"x":[', b"]}"), 413, "too many objects and values"),
+        (lambda: repeated(b"{}", SCOPES + b'"x":[', b'],"spans":[{}]}]}]}'), 400, "1 spans have more"),
+        *((lambda one=one: repeated(one, *OF_A_SPAN), 400, "1 spans have more") for one in (b"{}", b"[]", b'"ab"')),
+        (lambda: repeated(b"{}", *SPANS), 413, "more than 100000 spans"),
+        (lambda: repeated(b"[]", *SPANS), 400, "not an object"),
     ],
-    ids=["of the request", "of a scope", "objects", "lists", "texts"],
+    ids=range(16),
 )
-def test_millions_of_values_in_json(inner: bytes, before: bytes, after: bytes, status: int, why: str) -> None:
-    """Values in JSON are counted before they are parsed."""
-    body = values(inner, before, after)
-    with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
-        take(body, read_json)
-    assert caught.value.http_status == status
+def test_millions_of_parts_do_not_become_objects(large: Gateway, body: Any, status: int, message: str) -> None:
+    """Empty attributes, events, links, frames, elements and JSON values are counted before they are parsed."""
+    sent = body()
+    with in_proportion(sent):
+        answer = Answered(large, sent)
+    assert answer.status == status
+    assert message in answer.message
 
 
-@pytest.mark.parametrize(
-    ("inner", "status", "why"), [(b"{}", 413, f"more than {MOST_FRAMES} spans"), (b"[]", 400, "not an object")]
-)
-def test_millions_of_frames_in_json(inner: bytes, status: int, why: str) -> None:
-    """Spans in JSON are counted before they become objects."""
-    body = values(inner, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
-    with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
-        take(body, read_json)
-    assert caught.value.http_status == status
+def in_json(*spans: Any) -> bytes:
+    """Return a request in JSON."""
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
 
 
-def test_many_small_spans_in_json() -> None:
-    """Thousands of spans are read one after the other, and those beyond the bound are rejected."""
-    span = json.dumps({**JSON_IDS, "events": [{}] * 60}, separators=(",", ":")).encode()
-    body = values(span, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
-    with in_proportion(body):
-        taken = take(body, read_json)
-    assert taken.accepted > 4_000
-    assert taken.message == f"{taken.rejected} spans {BEYOND.reason}"
+TEXT: Final = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
 
 
 @pytest.mark.parametrize(
@@ -150,44 +144,46 @@ def test_many_small_spans_in_json() -> None:
         ({"x": ["ab"] * 400_000}, 1),
         ({"attributes": [{"key": "k", "value": {"arrayValue": {"values": [{"doubleValue": 1.5}] * 80_000}}}]}, 2),
         ({"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}, 30),
+        ({"attributes": [{"key": "k", "value": {"stringValue": TEXT}}]}, 1),
     ],
-    ids=["texts", "elements", "attributes"],
+    ids=["texts", "elements", "attributes", "a text with JSON"],
 )
-def test_as_many_values_in_json_as_may_be(fields: dict[str, Any], count: int) -> None:
-    """The largest allowed numbers of short texts, list elements and small attributes are accepted."""
-    spans = [{**JSON_IDS, **fields}] * count
-    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
+def test_as_many_values_in_json_as_may_be(
+    large: Gateway, accepted: list[Any], fields: dict[str, Any], count: int
+) -> None:
+    """The largest allowed numbers of values are accepted; marks within a text are no values."""
+    body = in_json(*[{**JSON_IDS, **fields}] * count)
     with in_proportion(body):
-        assert take(body, read_json) == Taken(len(spans), 0)
+        assert Answered(large, body).message == ""
+    assert len(accepted) == count
 
 
-def test_marks_in_texts_are_no_values() -> None:
-    """Quotes and brackets inside a text do not count as values: a message may contain JSON."""
-    text = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
-    span = {**JSON_IDS, "attributes": [{"key": "k", "value": {"stringValue": text}}]}
-    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
-    with in_proportion(body):
-        assert take(body, read_json) == Taken(1, 0)
-
-
-@pytest.mark.parametrize(
-    "text", [b'{"' + b'{,\\"' * 1_000_000, b'{"a":"' + b"{,[" * 1_000_000 + b"\\", b'{"' * 999_999]
-)
-def test_texts_without_an_end(text: bytes) -> None:
-    """A text without its closing quote is refused, and each byte is read once."""
-    with pytest.raises(RefusedError, match="in JSON"):
-        take(text, read_json)
-
-
-def test_the_largest_body_of_ordinary_spans() -> None:
+def test_the_largest_body_of_ordinary_spans(large: Gateway, accepted: list[Any]) -> None:
     """A body of 8 MB of ordinary spans is accepted in either encoding, one slice after the other."""
     request = ExportTraceServiceRequest.FromString(body_of(agent_trace(20, text="x" * 500)))
     for _ in range(9):
         request.MergeFrom(request)
-    for body, read in ((request.SerializeToString(), read_protobuf), (as_json(request), read_json)):
+    for body in (request.SerializeToString(), as_json(request)):
+        accepted.clear()
         assert len(body) > 8_000_000
         with in_proportion(body):
-            assert take(body, read) == Taken(20 * 512, 0)
+            assert Answered(large, body).message == ""
+        assert len(accepted) == 20 * 512
+
+
+@pytest.mark.parametrize("encoding", ["Protobuf", "JSON"])
+def test_a_request_ends_where_it_holds_too_much(large: Gateway, accepted: list[Any], encoding: str) -> None:
+    """If the spans of a request exceed a bound only together, the first ones are accepted and the others rejected."""
+    if encoding == "JSON":
+        body = in_json(*[{**JSON_IDS, "events": [{}] * 60}] * 4500)
+    else:
+        span = IDS + b"".join(delimited(9, delimited(1, b"%d" % number)) for number in range(4000))
+        body = request_of_span(span) * 260
+    with in_proportion(body):
+        answer = Answered(large, body)
+    assert 0 < answer.rejected < len(accepted) / 10
+    reason = "exceed 1000000 attributes, events and elements in one request; send smaller batches"
+    assert answer.message == f"{answer.rejected} spans {reason}"
 
 
 def request_with(*spans: bytes) -> bytes:
@@ -195,109 +191,112 @@ def request_with(*spans: bytes) -> bytes:
     return request_of_span(IDS) + b"".join(map(request_of_span, spans))
 
 
+def nested(depth: int, filler: bytes = b"") -> bytes:
+    """Return a span with a value in this many nested lists."""
+    value = delimited(1, filler)
+    for _ in range(depth):
+        value = delimited(5, delimited(1, value))
+    return IDS + delimited(9, delimited(1, b"k") + delimited(2, value))
+
+
+DEEP: Final = [
+    json.loads('{"arrayValue":{"values":[' * levels + '{"intValue":1}' + "]}}" * levels) for levels in (48, 49)
+]
+TOO_MANY: Final = f"have more than {ITEMS} attributes, events or links"
+
+
 @pytest.mark.parametrize(
-    ("span", "why"),
+    ("span", "reason"),
     [
         (IDS + delimited(5, b"\xff"), "cannot be read"),
         (IDS + b"\x4a\x05a", "cannot be read"),
-        (IDS + delimited(9, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
-        (IDS + delimited(11, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
-        (IDS + delimited(13, b"") * (MOST_ITEMS + 1), TOO_MANY_ITEMS.reason),
-        (IDS + delimited(9, b"") * 200_000, TOO_MANY_FIELDS.reason),
-    ],
-)
-def test_others_of_the_request_are_taken(gateway: Gateway, span: bytes, why: str) -> None:
-    """A span that is unreadable or too large is rejected, and the other spans of its request are accepted."""
-    answer = post(gateway.url, request_with(span, IDS))
-    assert answer.status_code == 200
-    partial_success = ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert partial_success.rejected_spans == 1
-    assert f"1 spans {why}" in partial_success.error_message
-
-
-@pytest.mark.parametrize(
-    ("fields", "why"),
-    [
+        (delimited(1, b"short") + delimited(2, b"s" * 8), "have no valid trace id"),
+        *((IDS + delimited(field, b"") * (ITEMS + 1), TOO_MANY) for field in (9, 11, 13)),
+        (IDS + delimited(9, b"") * 200_000, "have more than 200000 fields"),
+        *((nested(100, b"x" * size), "cannot be read") for size in (0, 300_000)),
         ({"startTimeUnixNano": "soon"}, "cannot be read"),
         ({"traceId": "xyz"}, "cannot be read"),
         ({"attributes": [1]}, "cannot be read"),
         ({"links": {}}, "cannot be read"),
+        ({"name": "\ud800"}, "cannot be read"),
         ({"spanId": ""}, "no valid trace id"),
-        ({"attributes": [{"key": "k"}] * (MOST_ITEMS + 1)}, TOO_MANY_ITEMS.reason),
+        ({"attributes": [{"key": "k"}] * (ITEMS + 1)}, TOO_MANY),
+        ({"attributes": [{"key": "k", "value": DEEP[1]}]}, "cannot be read"),
     ],
 )
-def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[str, Any], why: str) -> None:
-    """In JSON, an unreadable or too large span is rejected, and the other spans of its request are accepted."""
-    spans = [JSON_IDS, {**JSON_IDS, **fields}, JSON_IDS]
-    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
-    answer = post(gateway.url, body, {"Content-Type": "application/json"})
-    assert answer.status_code == 200
-    partial_success = answer.json()["partialSuccess"]
-    assert partial_success["rejectedSpans"] == "1"
-    assert why in partial_success["errorMessage"]
+def test_the_other_spans_of_the_request_are_accepted(
+    large: Gateway, accepted: list[Any], span: bytes | dict[str, Any], reason: str
+) -> None:
+    """A span that is unreadable, too large or too deep is rejected, and the other spans of its request are accepted."""
+    body = request_with(span, IDS) if isinstance(span, bytes) else in_json(JSON_IDS, {**JSON_IDS, **span}, JSON_IDS)
+    answer = Answered(large, body)
+    assert (answer.rejected, accepted) == (1, ["x", "x"])
+    assert f"1 spans {reason}" in answer.message or reason in answer.message
 
 
-def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
+@pytest.mark.parametrize(
+    "bad", [b'{"name":tru}', b'{"name":"\xff"}', b'{"name":1,}', b'{"name":[}}', b'{"x":"\n"}'], ids=range(5)
+)
+def test_a_malformed_span_in_json_is_rejected_alone(large: Gateway, accepted: list[Any], bad: bytes) -> None:
+    """A span that is no JSON is rejected, and the other spans of its request are accepted."""
+    answer = Answered(large, in_json(JSON_IDS, 0, JSON_IDS).replace(b",0,", b"," + bad + b","))
+    assert (answer.rejected, accepted) == (1, ["x", "x"])
+
+
+def test_values_may_be_as_deep_as_protobuf_reads(large: Gateway, accepted: list[Any]) -> None:
+    """Protobuf's limit on depth applies to values of any size, in both encodings."""
+    for body in (
+        *(request_with(nested(40, b"x" * size)) for size in (0, 500_000)),
+        in_json({**JSON_IDS, "attributes": [{"key": "k", "value": DEEP[0]}]}),
+    ):
+        answer = Answered(large, body)
+        assert (answer.status, answer.rejected) == (200, 0)
+    assert len(accepted) == 5
+
+
+def test_nothing_is_accepted_of_a_body_whose_frames_do_not_fit(large: Gateway, accepted: list[Any]) -> None:
     """If the frames of a body do not end where the body ends, none of its spans is accepted, not even valid ones."""
-    kept = Kept()
     for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
-        with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):
-            Intake(kept).take(partial(read_protobuf, body))
-    assert kept.count == 0
+        assert "not an ExportTraceServiceRequest" in Answered(large, body).message
+    assert accepted == []
 
 
-def test_a_request_ends_where_it_holds_too_much() -> None:
-    """If the spans of a request exceed a bound only together, the first ones are accepted and the others rejected."""
-    span = IDS + b"".join(delimited(9, delimited(1, b"%d" % number)) for number in range(4000))
-    taken = take(request_of_span(span) * 260)
-    assert 240 <= taken.accepted < 260
-    assert taken.message == f"{taken.rejected} spans {BEYOND.reason}"
-
-
-def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
-    """The pieces of a resource are merged wherever they are in the request, as Protobuf does."""
+def test_a_resource_may_come_after_its_spans_and_in_pieces(large: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pieces of a resource are merged wherever they are, as Protobuf does; of two JSON lists, the last counts."""
     name = delimited(1, delimited(1, b"service.name") + delimited(2, delimited(1, b"shop")))
     more = delimited(1, delimited(1, b"k") + delimited(2, delimited(1, b"v")))
     spans = delimited(2, delimited(2, IDS) + delimited(1, delimited(1, b"scope")))
     body = delimited(1, delimited(3, b"old") + spans + delimited(1, name) + delimited(3, b"new") + delimited(1, more))
-    expected = ExportTraceServiceRequest.FromString(body).resource_spans[0]
-    found = next(read_protobuf(body, Allowance()))
-    assert not isinstance(found, Rejected)
-    assert dict(found.resource.attributes) == {
-        pair.key: pair.value.string_value for pair in expected.resource.attributes
-    }
-    assert (found.resource.schema_url, len(expected.resource.attributes)) == ("new", 2)
-    assert found.instrumentation_scope is not None
-    assert found.instrumentation_scope.name == "scope"
+    found: list[Any] = []
+
+    def receive(spans: list[Any], deadline: float) -> bool:
+        found.extend(spans)
+        return True
+
+    monkeypatch.setattr(large.pipeline, "receive", receive)
+    assert Answered(large, body).message == ""
+    (span,) = found
+    assert dict(span.resource.attributes) == {"service.name": "shop", "k": "v"}
+    assert (span.resource.schema_url, span.instrumentation_scope.name) == ("new", "scope")
+    found.clear()
+    lists = b",".join(b'"scopeSpans":[{"spans":[%s]}]' % json.dumps(one).encode() for one in ({}, JSON_IDS))
+    assert Answered(large, b'{"resourceSpans":[{' + lists + b"}]}").message == ""
+    assert [span.name for span in found] == ["x"]
 
 
-def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_senders_write_no_log(large: Gateway, accepted: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     """A nameless attribute is not logged; the SDK would log a line for each, at any depth."""
     empty = delimited(2, delimited(6, delimited(1, delimited(2, delimited(1, b"v")))))
-    attributes = delimited(1, empty) + delimited(1, delimited(1, b"k") + empty)
-    resource = delimited(1, attributes)
+    resource = delimited(1, delimited(1, empty) + delimited(1, delimited(1, b"k") + empty))
     scope = delimited(1, delimited(1, b"scope") + delimited(3, empty))
     body = delimited(1, resource + delimited(2, scope + delimited(2, IDS))) * 10
-    assert take(body) == Taken(10, 0)
-    assert caplog.records == []
+    assert Answered(large, body).message == ""
+    assert len(accepted) == 10
+    assert [record for record in caplog.records if record.name.startswith(("opentelemetry", "pandaprobe"))] == []
 
 
-def test_spans_of_a_resource_that_cannot_be_read() -> None:
+def test_spans_of_a_resource_that_cannot_be_read(large: Gateway, accepted: list[Any]) -> None:
     """The spans of an unreadable resource are rejected, since the resource names their service."""
     bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
-    taken = take(request_of_span(IDS) + bad)
-    assert (taken.accepted, taken.rejected) == (1, 3)
-
-
-def test_depth() -> None:
-    """Protobuf's limit on depth applies to values of any size."""
-    for filler in (b"", b"x" * 500_000):
-        value = delimited(1, filler)
-        for _ in range(40):
-            value = delimited(5, delimited(1, value))
-        deep = value
-        for _ in range(60):
-            deep = delimited(5, delimited(1, deep))
-        spans = [IDS + delimited(9, delimited(1, b"k") + delimited(2, inner)) for inner in (value, deep)]
-        taken = take(request_with(*spans))
-        assert (taken.accepted, taken.rejected) == (2, 1)
+    answer = Answered(large, request_of_span(IDS) + bad)
+    assert (len(accepted), answer.rejected) == (1, 3)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from google.protobuf.json_format import MessageToDict
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.propagate import extract, inject
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
 from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
-from pandaprobe_otel.assembly.remote_parents import view_of
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.gateway.bounds import Allowance
-from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.ids import trace_uuid
 
@@ -80,23 +74,6 @@ def test_exporters_reach_it(
     assert trace["status"] == "COMPLETED"
 
 
-def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
-    """A request in JSON may have hexadecimal ids, numbers as strings, and unknown fields."""
-    spans = agent_trace()
-    request = MessageToDict(encode_spans(spans))
-    for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
-        index = next(n for n, kept in enumerate(spans) if kept.name == span["name"])
-        context, parent = spans[index].context, spans[index].parent
-        assert context is not None
-        span["traceId"], span["spanId"] = f"{context.trace_id:032X}", f"{context.span_id:016x}"
-        span["parentSpanId"] = "" if parent is None else f"{parent.span_id:016x}"
-        span["fieldOfTomorrow"] = {"a": [1]}
-    answer = post(gateway.url, json.dumps(request).encode(), {"Content-Type": "application/json; charset=utf-8"})
-    assert (answer.status_code, answer.json()) == (200, {})
-    flush(gateway)
-    assert len(arrived(shared_server, spans)["spans"]) == 2
-
-
 def test_drops_of_the_services_own_sdk_are_counted(gateway: Gateway, shared_server: LocalServer) -> None:
     """The numbers of attributes, events and links dropped by the service's SDK are in the span's metadata."""
     spans = agent_trace()
@@ -142,17 +119,16 @@ def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServ
             inject(headers)
             with back.start_as_current_span("rank", context=extract(headers), attributes=RANKING):
                 pass
-    before = sum(1 for _ in kept)
+    assert len(kept) == 3
     flush(gateway)
     trace = arrived(shared_server, kept)
-    assert before == 3
     assert trace["name"] == "agent"
     by_name = {span["name"]: span for span in trace["spans"]}
     assert by_name["rank"]["parent_span_id"] == by_name["search"]["span_id"]
     assert by_name["search"]["parent_span_id"] == by_name["agent"]["span_id"]
 
 
-def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shared_server: LocalServer) -> None:
+def test_a_service_whose_spans_come_first_has_a_parent(gateway: Gateway, shared_server: LocalServer) -> None:
     """The HTTP span above a service's spans stays as parent, even if it comes later; other HTTP spans are removed."""
     caller, called = InMemorySpanExporter(), InMemorySpanExporter()
     front, back = tracer_of("front", caller), tracer_of("back", called)
@@ -176,24 +152,6 @@ def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shar
     assert by_name["GET"]["parent_span_id"] == by_name["agent"]["span_id"]
 
 
-def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
-    gateway: Gateway, shared_server: LocalServer
-) -> None:
-    """A service's first span has the parent in the `pandaprobe` entry of `tracestate`; its other spans do not."""
-    called = InMemorySpanExporter()
-    back = tracer_of("back", called)
-    state = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
-    with (
-        back.start_as_current_span("search", context=extract(state), attributes=AGENT),
-        back.start_as_current_span("inside", attributes=CHAT),
-    ):
-        pass
-    read = list(read_protobuf(body_of(called.get_finished_spans()), Allowance()))
-    views = {span.name: view_of(span) for span in read if isinstance(span, ReadableSpan)}
-    assert views["search"].parent_id == int("12" * 8, 16)
-    assert views["inside"].parent_id == views["search"].span_id
-
-
 def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server: LocalServer) -> None:
     """Spans that were sent before their root get the trace's name and status when the root comes."""
     chat, root = agent_trace()
@@ -206,20 +164,6 @@ def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server:
     assert (trace["name"], trace["status"]) == ("agent", "COMPLETED")
 
 
-def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Spans without valid ids are rejected, and the partial success has their number and the reason."""
-    spans = agent_trace(3)
-    request = encode_spans(spans)
-    request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
-    answer = post(gateway.url, request.SerializeToString())
-    assert answer.status_code == 200
-    partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
-    assert partial.rejected_spans == 1
-    assert "1 spans have no valid trace id" in partial.error_message
-    flush(gateway)
-    assert len(arrived(shared_server, spans)["spans"]) == 2
-
-
 def test_other_signals_get_the_path_for_traces(gateway: Gateway) -> None:
     """A request for metrics gets 404 with the path for traces, since PandaProbe keeps no metrics or logs."""
     answer = httpx.post(
@@ -230,4 +174,3 @@ def test_other_signals_get_the_path_for_traces(gateway: Gateway) -> None:
     health = httpx.get(f"{gateway.url}/health", timeout=60).json()
     assert health["status"] == "ok"
     assert health["spans_accepted"] >= 0
-    assert uuid.UUID(trace_uuid(1))
