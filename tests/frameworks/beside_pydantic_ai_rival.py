@@ -19,14 +19,12 @@ from weather_model import weather
 
 ASKED = [{"role": "user", "content": "Hello?"}]
 ABOUT_WEATHER = "Weather in Oslo?"
-INSTRUMENTORS = {
-    ("openinference", "openai"): "openinference.instrumentation.openai:OpenAIInstrumentor",
-    ("openinference", "anthropic"): "openinference.instrumentation.anthropic:AnthropicInstrumentor",
-    ("openllmetry", "openai"): "opentelemetry.instrumentation.openai:OpenAIInstrumentor",
-    ("openllmetry", "anthropic"): "opentelemetry.instrumentation.anthropic:AnthropicInstrumentor",
-    ("opentelemetry", "openai"): "opentelemetry.instrumentation.genai.openai:OpenAIInstrumentor",
-    ("opentelemetry", "anthropic"): "opentelemetry.instrumentation.genai.anthropic:AnthropicInstrumentor",
+PACKAGES = {
+    "openinference": "openinference.instrumentation",
+    "openllmetry": "opentelemetry.instrumentation",
+    "opentelemetry": "opentelemetry.instrumentation.genai",
 }
+CLASSES = {"openai": "OpenAIInstrumentor", "anthropic": "AnthropicInstrumentor"}
 
 
 def set_up_theirs(vendor: str, library: str) -> None:
@@ -45,8 +43,7 @@ def set_up_theirs(vendor: str, library: str) -> None:
 
         get_cached_client()  # makes a tracer provider of its own if there is none
     elif vendor != "nobody":
-        module, _, name = INSTRUMENTORS[vendor, library].partition(":")
-        getattr(import_module(module), name)().instrument()
+        getattr(import_module(f"{PACKAGES[vendor]}.{library}"), CLASSES[library])().instrument()
 
 
 def openai_calls(vendor: str, url: str) -> None:

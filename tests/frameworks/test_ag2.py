@@ -3,85 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
-from ag2 import Agent
-from ag2.agent import Agent as AgentClass
+from ag2 import Agent, Context
 from ag2.config import OpenAIConfig
-from ag2.events import ModelMessageChunk
+from ag2.events import BinaryInput, DataInput, FileIdInput, ImageInput, ModelMessageChunk, TextInput, ToolResult
+from ag2.exceptions import UnsupportedInputError
 from ag2.middleware.builtin.telemetry import TelemetryMiddleware
+from pydantic import BaseModel
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from example_runs import Example
-from framework_cases import (
-    CITIES,
-    CUTS,
-    AgentApp,
-    StartModel,
-    do_not_mix,
-    growth_of_ours,
-    in_tasks,
-    off,
-    parcel_talk,
-)
-from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
+from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from weather_model import weather as look_up
-from weather_model import weather_model
+from planting import EndedReply, Planted
+from weather_model import weather, weather_model
 
-Ask = Callable[[Agent, str], Any]
 # AG2 does not close its clients' connections; the garbage collector finds them while any other code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    with pandaprobe_otel.span("look up"):
-        return look_up(city)
+Ask = Callable[..., Any]
 
 
-def forecaster(endpoint: ScriptedEndpoint, tool: Any = weather, *, streaming: bool = False, **options: Any) -> Agent:
+def config(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+    """A client of the scripted model."""
+    return OpenAIConfig(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0, **options)
+
+
+def forecaster(endpoint: ScriptedEndpoint, *tools: Any, streaming: bool = False, **options: Any) -> Agent:
     """An agent that knows the weather."""
-    config = OpenAIConfig(
-        model="gpt-5-mini", base_url=endpoint.base_url, api_key="any", max_retries=0, streaming=streaming
-    )
-    return Agent("forecaster", prompt="You know weather.", config=config, tools=[tool], **options)
+    given = {"prompt": "You know weather.", "config": config(endpoint, streaming=streaming), **options}
+    return Agent("forecaster", tools=[*tools], **given)
 
 
-async def asked(agent: Agent, task: str) -> str:
+async def answered(agent: Agent, *question: Any, **options: Any) -> str:
     """Return the agent's answer."""
-    return str((await agent.ask(task)).body)
+    return str((await agent.ask(*question, **options)).body)
 
 
-async def ran(agent: Agent, task: str) -> str:
+async def ran(agent: Agent, *question: Any, **options: Any) -> str:
     """Return the agent's answer, read through the handle of the run."""
-    async with agent.run(task) as handle:
+    async with agent.run(*question, **options) as handle:
         return str((await handle.result()).body)
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("ask", [asked, ran])
-def test_a_run_is_one_tree(ask: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """Each model call is one LLM span, made by its client; each tool is below the agent."""
-    endpoint = model(weather_model)
-    assert asyncio.run(ask(forecaster(endpoint, streaming=streaming), "Weather in Oslo?")) == "The station says: snowy"
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool."""
+    await answered(forecaster(endpoint, function), question)
 
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
-        ("LLM", "chat gpt-5-mini"),
-        ("TOOL", "weather"),
-        ("LLM", "chat gpt-5-mini"),
-    ]
-    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
-    called = trace.only("TOOL", "weather")
-    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
-    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["weather", "forecaster"]
-    assert "Weather in Oslo?" in str(trace.root["input"])
-    assert "The station says: snowy" in str(trace.root["output"])
+
+async def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Run an agent with this tool whose model streams."""
+    await ran(forecaster(endpoint, function, streaming=True), question)
 
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
@@ -93,39 +73,43 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
                 pass
 
 
+APP = AgentApp(run=ask, leave=leave, name="ag2", package="ag2", kinds=("AGENT", "LLM", "TOOL", "LLM"))
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """AG2's agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
 @CUTS
-@pytest.mark.parametrize("ask", [asked, ran])
-def test_a_run_that_is_cut_short(ask: Ask, cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-    streaming = ask is ran
-    app = AgentApp(
-        run=lambda endpoint, task, tool: ask(forecaster(endpoint, tool, streaming=streaming), task), leave=leave
-    )
-    cut(app, traces, model)
+def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A streamed run that ends early is one trace with the true status and outcome."""
+    cut(replace(APP, run=ask_streamed), traces, model)
 
 
-def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
-    """A sub-agent is an AGENT span below the tool call that runs it."""
+ways = pytest.mark.parametrize("way", [answered, ran])
+streams = pytest.mark.parametrize("streaming", [False, True])
 
-    def script(messages: Any) -> Reply:
-        if "You lead." not in text_of(messages[0]["content"]):
-            return weather_model(messages)
-        if messages[-1]["role"] == "tool":
-            return Reply(text="Snow, they say.")
-        return Reply(tool_calls=(ToolCall(name="expert", arguments={"question": "Weather in Oslo?"}),))
 
-    endpoint = model(script)
-
-    async def expert(question: str) -> str:
-        """Ask an expert."""
-        return str(await asked(forecaster(endpoint), question))
-
-    config = OpenAIConfig(model="gpt-5-mini", base_url=endpoint.base_url, api_key="any")
-    assert asyncio.run(asked(Agent("office", prompt="You lead.", config=config, tools=[expert]), "How is it?"))
+@streams
+@ways
+def test_a_run_is_one_tree(way: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
+    """Each model call is one LLM span, made by its client; each tool is below the agent."""
+    endpoint = model(weather_model)
+    agent = forecaster(endpoint, weather, streaming=streaming)
+    assert asyncio.run(way(agent, "Weather in Oslo?")) == "The station says: snowy"
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    assert [span["name"] for span in trace.above(trace.only("AGENT", "forecaster"))] == ["expert", "office"]
+    assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
+        ("LLM", "chat gpt-5-mini"),
+        ("TOOL", "weather"),
+        ("LLM", "chat gpt-5-mini"),
+    ]
+    assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
+    called = trace.only("TOOL", "weather")
+    assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
@@ -143,54 +127,148 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
     assert third.body["session_id"] == "mine"
 
 
-def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Concurrent runs of one agent are separate traces."""
-    agent = forecaster(model(weather_model))
-
-    in_tasks(lambda city: asked(agent, f"Weather in {city}?"))
-    found = traces.new(len(CITIES))
-    do_not_mix(found, "AGENT", "LLM", "TOOL", "OTHER", "LLM")
-    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
-
-
-def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
-    """Neither a successful nor a failed run leaves any of our objects behind."""
-    agent = forecaster(model(weather_model))
-
-    async def runs(count: int) -> None:
-        for number in range(count):
-            task = asked(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi")
-            (result,) = await asyncio.gather(task, return_exceptions=True)
-            assert isinstance(result, Exception) == (number % 10 == 0)
-        traces.new(count)
-
-    assert growth_of_ours(lambda count: asyncio.run(runs(count)), 60, first=20) == {}
-
-
-def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Uninstrumenting restores the library; the client's calls are then separate traces."""
-    hooked = AgentClass.__dict__["_drive_scope"]
-    with off("ag2"):
-        assert AgentClass.__dict__["_drive_scope"] is hooked.__wrapped__
-        asyncio.run(asked(forecaster(model(weather_model)), "Weather in Oslo?"))
-    assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
-
-
-def test_beside_its_own_middleware(traces: SentTraces, model: StartModel) -> None:
+def test_its_own_middleware_counts_once(traces: SentTraces, model: StartModel) -> None:
     """The spans of AG2's own middleware are used: one for each model call, with tokens counted once."""
     endpoint = model(weather_model)
     own = TelemetryMiddleware(agent_name="forecaster")
-    asyncio.run(asked(forecaster(endpoint, middleware=[own]), "Weather in Oslo?"))
+    asyncio.run(answered(forecaster(endpoint, weather, middleware=[own]), "Weather in Oslo?"))
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "TOOL", "LLM"]
 
 
-def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example, without a key, makes two turns: two traces in one session."""
-    example = Example("ag2_agent")
-    endpoint = model(example.script)
-    example.run(endpoint, monkeypatch)
+def holds(
+    planted: Planted, traces: SentTraces, agent: Agent, *question: Any, way: Ask = answered, **options: Any
+) -> Any:
+    """Run the agent, assert that its trace contains everything planted, and return the trace."""
+    with suppress(UnsupportedInputError):  # OpenAI's chat accepts no bytes from tools
+        asyncio.run(way(agent, *question, **options))
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    return trace
 
-    assert sum(len(trace.all("LLM")) for trace in parcel_talk(traces)) == len(endpoint.exchanges)
+
+@streams
+@ways
+def test_planted_settings_are_recorded(way: Ask, streaming: bool, traces: SentTraces, model: StartModel) -> None:
+    """An agent's instructions, input, variables, tool arguments, tool result and answer appear in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> str:
+        return planted.look_up(city, unit)
+
+    look_up.__doc__ = planted["a tool's description"]
+    client = config(model(planted.script), streaming=streaming, user=planted["a parameter"], seed=7_000_001)
+    agent = Agent("planter", prompt=planted["the instructions"], config=client, tools=[look_up])
+    trace = holds(planted, traces, agent, planted["the question"], way=way, variables={"tenant": planted["a variable"]})
+    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
+    assert planted["a variable"] in str(trace.body["input"])
+
+
+def test_every_input_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """Texts, data, addresses, files and the instructions of one question appear in the trace, bytes as their digest."""
+    planted = Planted()
+    trace = holds(
+        planted,
+        traces,
+        forecaster(model(lambda _: Reply(text=planted["the answer"]))),
+        TextInput(planted["a text"], metadata={"of": planted["metadata of a text"]}),
+        DataInput({"deep": [planted["data"]]}),
+        ImageInput("http://pictures.example/" + planted["an address"]),
+        BinaryInput(b"picture", media_type="image/png", kind="image", vendor_metadata={"a": planted["of bytes"]}),
+        prompt=[planted["the instructions"]],
+    )
+    assert sha256(b"picture").hexdigest() in str(trace.spans[0]["input"])
+    assert base64.b64encode(b"picture").decode() not in str(trace)
+
+
+def test_a_file_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A file that the service stores appears in the trace by its id and name."""
+    planted = Planted()
+    with suppress(Exception):  # the client may refuse the file
+        file = FileIdInput(planted["a file"], filename=planted["its name"])
+        asyncio.run(answered(forecaster(model(weather_model)), "Hm?", file))
+    assert planted.missing_in(traces.one().body) == []
+
+
+@pytest.mark.parametrize("has_bytes", [False, True])
+def test_every_result_is_recorded(has_bytes: bool, traces: SentTraces, model: StartModel) -> None:
+    """The parts of a tool's result, and metadata that the model does not see, appear in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> Any:
+        """Look a city up."""
+        metadata = {"of": planted["metadata"]}
+        if has_bytes:
+            return ToolResult(BinaryInput(b"picture", media_type="image/png", kind="image", vendor_metadata=metadata))
+        return ToolResult(planted["the result"], {"deep": planted["another result"]}, metadata=metadata)
+
+    trace = holds(planted, traces, forecaster(model(planted.script), look_up), planted["the question"])
+    output = str(trace.only("TOOL")["output"])
+    assert planted["metadata" if has_bytes else "the result"] in output
+    assert (sha256(b"picture").hexdigest() in output) == has_bytes
+
+
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
+
+    verdict: str
+
+
+def test_structured_output_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The schema and the structured answer appear in the trace."""
+    planted = Planted()
+    endpoint = model(lambda _: Reply(text=Verdict(verdict=planted["the verdict"]).model_dump_json()))
+    agent = forecaster(endpoint, response_schema=Verdict)
+    trace = holds(planted, traces, agent, planted["the question"])
+    assert "verdict" in str(trace.only("LLM")["model_parameters"])
+
+
+def test_a_person_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A tool's question to a person, and the person's answer, appear in the trace."""
+    planted = Planted()
+
+    async def look_up(city: str, unit: str, context: Context) -> str:
+        """Ask a person."""
+        return f"{len(str(await context.input(planted['a question to a person'])))}"
+
+    agent = forecaster(model(planted.script), look_up, hitl_hook=lambda event: planted["a person's answer"])
+    holds(planted, traces, agent, planted["the question"])
+
+
+def test_a_sub_agent_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """An agent used as a tool, and the second turn of a conversation, appear in the traces."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if "lead" not in str(messages[0]["content"]):
+            return Reply(text=planted["the expert's answer"])
+        if messages[-1]["role"] == "tool":
+            return Reply(text=planted["the answer"])
+        if "again" in str(messages[-1]["content"]):
+            return Reply(text=planted["the second answer"])
+        arguments = {"objective": planted["the expert's task"], "context": planted["the expert's context"]}
+        return Reply(tool_calls=(ToolCall(name="task_expert", arguments=arguments),))
+
+    endpoint = model(script)
+    expert = Agent("expert", prompt=planted["the expert's instructions"], config=config(endpoint))
+    boss = forecaster(endpoint, expert.as_tool(description=planted["the expert's description"]), prompt="You lead.")
+
+    async def talk() -> None:
+        reply = await boss.ask(planted["the question"])
+        await reply.ask("again " + planted["the second question"])
+
+    asyncio.run(talk())
+    first, second = traces.new(2)
+    assert planted.missing_in([first.body, second.body]) == []
+    assert [span["name"] for span in first.above(first.only("AGENT", "expert"))] == ["task_expert", "forecaster"]
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_how_an_answer_ends(reason: str, traces: SentTraces, model: StartModel) -> None:
+    """An agent's answer has the finish reason of its model call."""
+    planted = Planted()
+    agent = forecaster(model(lambda _: EndedReply(text="It is", ended=reason)))
+    trace = holds(planted, traces, agent, planted["the question"])
+    assert [span["metadata"]["finish_reasons"] for span in trace.spans] == [[reason], [reason]]

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import pytest
 from agno.agent import Agent
-from agno.agent import _run as agent_runs
 from agno.db.in_memory import InMemoryDb
 from agno.exceptions import StopAgentRun
 from agno.media import Image
@@ -25,44 +25,27 @@ from agno.workflow.types import HumanReview, OnError
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from example_runs import run_example
 from framework_cases import (
+    CITIES,
+    CONFORMANCE,
     CUTS,
     AgentApp,
     StartModel,
+    do_not_mix,
     growth_of_ours,
-    is_silent_beside_another_vendor,
-    off,
-    parcel_talk,
+    in_threads,
     recorded_apart,
 )
 from old_versions import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
-from weather_model import WEATHER, weather_model
-from weather_model import weather as look_up
+from weather_model import WEATHER, weather, weather_model
 
 Ask = Callable[..., str]
 # Agno does not close its async clients' connections; the garbage collector finds them while any other code runs.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
-
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    with pandaprobe_otel.span("look up"):
-        return look_up(city)
-
-
-async def weather_async(city: str) -> str:
-    """Tell the weather in a city."""
-    await asyncio.sleep(0)
-    return weather(city)
-
-
-weather_async.__name__ = "weather"
 
 
 def openai(endpoint: ScriptedEndpoint) -> OpenAIChat:
@@ -72,61 +55,80 @@ def openai(endpoint: ScriptedEndpoint) -> OpenAIChat:
 
 def forecaster(endpoint: ScriptedEndpoint, *tools: Any, **options: Any) -> Agent:
     """An agent that knows the weather."""
-    chosen = list(tools) or [weather]
-    return Agent(name="forecaster", model=openai(endpoint), tools=chosen, telemetry=False, **options)
+    given = {"instructions": "You know weather.", "tools": list(tools) or [weather], **options}
+    return Agent(name="forecaster", model=openai(endpoint), telemetry=False, **given)
 
 
-def plainly(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer."""
-    return str(agent.run(task, **options).content)
+def answer(agent: Any, *task: str, method: str = "run", **options: Any) -> str:
+    """Return the answer of a method of an agent, team or workflow; of a stream, the joined pieces."""
+    call = partial(getattr(agent, method), *task, **options)
+
+    async def finished() -> Any:
+        return [event async for event in call()] if "stream" in options else await call()
+
+    found = asyncio.run(finished()) if method.startswith("a") else call()
+    if "stream" not in options:
+        return str(found.content)
+    return "".join(event.content or "" for event in found if "RunContent" in event.event)
 
 
-def streamed(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, read piece by piece."""
-    return "".join(
-        event.content or "" for event in agent.run(task, stream=True, **options) if "RunContent" in event.event
-    )
+def ways_of(*methods: str, **streaming: Any) -> Any:
+    """Return a parameter: these methods, each with and without a stream."""
+    ways = [partial(answer, method=method, **how) for method in methods for how in ({}, streaming)]
+    return pytest.mark.parametrize("ask", ways)
 
 
-def awaited(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, awaited in an event loop."""
-
-    async def run() -> str:
-        return str((await agent.arun(task, **options)).content)
-
-    return asyncio.run(run())
+ways = ways_of("run", "arun", stream=True)
+sync_ways = ways_of("run", stream=True)
 
 
-def async_streamed(agent: Any, task: str, **options: Any) -> str:
-    """Return the answer, read piece by piece in an event loop."""
-
-    async def run() -> str:
-        events = agent.arun(task, stream=True, **options)
-        return "".join([event.content or "" async for event in events if "RunContent" in event.event])
-
-    return asyncio.run(run())
+async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool."""
+    await forecaster(endpoint, function).arun(question)
 
 
-ways = pytest.mark.parametrize("ask", [plainly, streamed, awaited, async_streamed])
+async def run_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool, and read all events."""
+    assert [event async for event in forecaster(endpoint, function).arun(question, stream=True)]
 
 
-@pytest.mark.parametrize(
-    ("ask", "tool"),
-    [
-        (plainly, weather),
-        (streamed, weather),
-        (awaited, weather),
-        (async_streamed, weather),
-        (awaited, weather_async),
-        (async_streamed, weather_async),
-    ],
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async for event in forecaster(endpoint).arun("Hi", stream=True):
+        if event.content:
+            break
+
+
+APP = AgentApp(
+    run=run,
+    leave=leave,
+    passes_refusals=False,
+    name="agno",
+    package="agno",
+    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    rivals={"openinference.instrumentation.agno:AgnoInstrumentor": "skipped: OpenInference records"},
 )
-def test_a_run_is_one_tree(ask: Ask, tool: Any, traces: SentTraces, model: StartModel) -> None:
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """Agno's agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+@CUTS
+def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A streamed run that ends early is one trace with the true status and outcome."""
+    cut(replace(APP, run=run_streamed), traces, model)
+
+
+@ways
+def test_a_run_is_one_tree(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     """Each model call is one LLM span, made by its client; each tool is below the agent."""
     endpoint = model(weather_model)
-    answer = ask(forecaster(endpoint, tool), "Weather in Oslo?", session_id="s-1", user_id="u-1")
+    text = ask(forecaster(endpoint), "Weather in Oslo?", session_id="s-1", user_id="u-1")
 
-    assert answer == "The station says: snowy"
+    assert text == "The station says: snowy"
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert [(span["kind"], span["name"]) for span in trace.children(trace.root)] == [
@@ -137,94 +139,77 @@ def test_a_run_is_one_tree(ask: Ask, tool: Any, traces: SentTraces, model: Start
     assert (trace.root["kind"], trace.root["name"], trace.root["status"]) == ("AGENT", "forecaster", "OK")
     called = trace.only("TOOL", "weather")
     assert (called["input"], called["output"]) == ({"city": "Oslo"}, "snowy")
-    assert [span["name"] for span in trace.above(trace.only(name="look up"))] == ["weather", "forecaster"]
     assert (trace.body["session_id"], trace.body["user_id"]) == ("s-1", "u-1")
     assert "Weather in Oslo?" in str(trace.root["input"])
     assert "The station says: snowy" in str(trace.root["output"])
 
 
-@ways
-def test_a_tool_that_fails(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """The failed tool's span has status ERROR; the agent continues, and its span is OK."""
-    ask(forecaster(model(weather_model)), "Weather in Atlantis?")
-
-    trace = traces.one()
-    tool = trace.only("TOOL", "weather")
-    assert (tool["status"], trace.root["status"]) == ("ERROR", "OK")
-    assert "no station in Atlantis" in tool["error"]
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_tool_that_stops_the_agent(streaming: bool, traces: SentTraces, model: StartModel) -> None:
+@sync_ways
+def test_a_tool_that_stops_the_agent(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     """An exception with which a tool stops the agent is not recorded as an error."""
 
     def weather(city: str) -> str:
         """Tell the weather in a city."""
         raise StopAgentRun(f"ask {city} yourself")
 
-    agent = forecaster(model(weather_model), weather)
-    (streamed if streaming else plainly)(agent, "Weather in Oslo?")
+    ask(forecaster(model(weather_model), weather), "Weather in Oslo?")
 
     trace = traces.one()
     assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "OK"), ("LLM", "OK"), ("TOOL", "OK")]
 
 
-@ways
-def test_a_model_that_refuses(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """Agno raises nothing when the model refuses; the run still has status ERROR, and every span is ended."""
-    ask(forecaster(model(weather_model)), "Weather in Nowhere?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
-    assert "There is no Nowhere." in trace.root["error"]
-
-
-@ways
-def test_an_exception_that_reaches_the_app(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An exception that Agno does not handle reaches the app unchanged, and every span is ended."""
+@sync_ways
+def test_errors_of_tool_and_model(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A failed tool is no error of the run, a refused call is, and so is an exception that reaches the app."""
 
     class Halt(BaseException):
         pass
 
-    def weather(city: str) -> str:
+    def halting(city: str) -> str:
         """Tell the weather in a city."""
         raise Halt(city)
 
+    halting.__name__ = "weather"
+    endpoint = model(weather_model)
+    ask(forecaster(endpoint), "Weather in Atlantis?")
+    ask(forecaster(endpoint), "Weather in Nowhere?")
     with pytest.raises(Halt, match="Oslo"):
-        ask(forecaster(model(weather_model), weather), "Weather in Oslo?")
+        ask(forecaster(endpoint, halting), "Weather in Oslo?")
 
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
+    failed, refused, halted = traces.new(3)
+    tool = failed.only("TOOL")
+    assert (tool["status"], "no station in Atlantis" in tool["error"], failed.root["status"]) == ("ERROR", True, "OK")
+    assert [span["status"] for span in refused.spans] == ["ERROR", "ERROR"]
+    assert "There is no Nowhere." in refused.root["error"]
+    assert [(span["kind"], span["status"]) for span in halted.spans] == [
         ("AGENT", "ERROR"),
         ("LLM", "OK"),
         ("TOOL", "ERROR"),
     ]
 
 
-@ways
-def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """A team's member is an AGENT span below the tool call with which the leader delegates."""
+def delegating(task: str) -> Any:
+    """Return a model that gives this task to the team's member as the leader, and answers as the member."""
 
     def script(messages: Any) -> Reply:
-        leads = "delegate" in text_of(messages[0]["content"])
-        if not leads:
+        if "delegate" not in text_of(messages[0]["content"]):
             return weather_model(messages)
         if messages[-1]["role"] == "tool":
             return Reply(text="Snow, they say.")
-        return Reply(
-            tool_calls=(
-                ToolCall(
-                    name="delegate_task_to_member",
-                    arguments={"member_id": "forecaster", "task": "Weather in Oslo?"},
-                ),
-            )
-        )
+        arguments = {"member_id": "forecaster", "task": task}
+        return Reply(tool_calls=(ToolCall(name="delegate_task_to_member", arguments=arguments),))
 
-    endpoint = model(script)
+    return script
+
+
+@ways
+def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A team's member is an AGENT span below the tool call with which the leader delegates."""
+    endpoint = model(delegating("Weather in Oslo?"))
     team = Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False)
-    answer = ask(team, "How is it?", session_id="s-2")
+    text = ask(team, "How is it?", session_id="s-2")
 
-    assert answer.endswith("Snow, they say.")
+    assert text.endswith("Snow, they say.")
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     member = trace.only("AGENT", "forecaster")
@@ -234,45 +219,17 @@ def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     assert (trace.root["status"], trace.body["session_id"]) == ("OK", "s-2")
 
 
-def continued(agent: Agent, **options: Any) -> str:
-    """Continue a paused run and return its answer."""
-    return str(agent.continue_run(**options).content)
-
-
-def continued_as_stream(agent: Agent, **options: Any) -> str:
-    """Continue a paused run and return its answer, read piece by piece."""
-    return "".join(event.content or "" for event in agent.continue_run(stream=True, **options))
-
-
-def continued_awaited(agent: Agent, **options: Any) -> str:
-    """Continue a paused run and return its answer, awaited in an event loop."""
-
-    async def run() -> str:
-        return str((await agent.acontinue_run(**options)).content)
-
-    return asyncio.run(run())
-
-
-def continued_as_async_stream(agent: Agent, **options: Any) -> str:
-    """Continue a paused run and return its answer, read piece by piece in an event loop."""
-
-    async def run() -> str:
-        return "".join([event.content or "" async for event in agent.acontinue_run(stream=True, **options)])
-
-    return asyncio.run(run())
-
-
-@pytest.mark.parametrize("go_on", [continued, continued_as_stream, continued_awaited, continued_as_async_stream])
-def test_a_run_that_waits_for_a_person(go_on: Callable[..., str], traces: SentTraces, model: StartModel) -> None:
+@ways_of("continue_run", "acontinue_run", stream=True)
+def test_a_run_that_waits_for_a_person(ask: Ask, traces: SentTraces, model: StartModel) -> None:
     """A paused run has no error; the continued run is another trace of the session."""
     careful: Any = agno_tool(requires_confirmation=True)(weather)
     agent = forecaster(model(weather_model), careful, db=InMemoryDb())
     paused = agent.run("Weather in Oslo?", session_id="s-3")
     for requirement in paused.active_requirements:
         requirement.confirm()
-    answer = go_on(agent, run_id=paused.run_id, session_id="s-3", requirements=paused.requirements)
+    text = ask(agent, run_id=paused.run_id, session_id="s-3", requirements=paused.requirements)
 
-    assert answer == "The station says: snowy"
+    assert text == "The station says: snowy"
     first, second = traces.new(2)
     assert first.body["session_id"] == second.body["session_id"] == "s-3"
     assert [(span["kind"], span["status"]) for span in first.spans] == [("AGENT", "UNSET"), ("LLM", "OK")]
@@ -282,11 +239,12 @@ def test_a_run_that_waits_for_a_person(go_on: Callable[..., str], traces: SentTr
     assert "The station says: snowy" in str(second.root["output"])
 
 
-@pytest.mark.parametrize("ask", [plainly, awaited])
-def test_memories_are_made_within_the_run(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+@pytest.mark.parametrize("method", ["run", "arun"])
+def test_memories_are_made_within_the_run(method: str, traces: SentTraces, model: StartModel) -> None:
     """Model calls that make memories are part of the run, although Agno makes them in another thread or task."""
     endpoint = model(weather_model)
-    ask(forecaster(endpoint, db=InMemoryDb(), update_memory_on_run=True), "Hi", user_id="u-1")
+    agent = forecaster(endpoint, db=InMemoryDb(), update_memory_on_run=True)
+    answer(agent, "Hi", method=method, user_id="u-1")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -295,17 +253,8 @@ def test_memories_are_made_within_the_run(ask: Ask, traces: SentTraces, model: S
 
 def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
     """A failed team member's span has status ERROR; the leader continues, and its span is OK."""
-
-    def script(messages: Any) -> Reply:
-        if "delegate" not in text_of(messages[0]["content"]):
-            return weather_model(messages)
-        if messages[-1]["role"] == "tool":
-            return Reply(text="Nobody knows.")
-        asked = {"member_id": "forecaster", "task": "Weather in Nowhere?"}
-        return Reply(tool_calls=(ToolCall(name="delegate_task_to_member", arguments=asked),))
-
-    endpoint = model(script)
-    plainly(Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False), "Well?")
+    endpoint = model(delegating("Weather in Nowhere?"))
+    answer(Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False), "Well?")
 
     trace = traces.one()
     assert trace.only("AGENT", "forecaster")["status"] == "ERROR"
@@ -319,23 +268,23 @@ def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> N
     def script(messages: Any) -> Reply:
         if "You know weather." in text_of(messages[0]["content"]):
             return weather_model(messages)
-        told = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
-        if not told:
+        results = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
+        if not results:
             tasks = [
                 {"title": city, "description": f"Weather in {city}?", "assignee": "forecaster"} for city in WEATHER
             ]
             return Reply(tool_calls=tuple(ToolCall(name="create_task", arguments=task) for task in tasks))
-        if len(told) == len(WEATHER):
-            ids = re.findall(r"Task created: \[(\w+)\]", " ".join(told))
+        if len(results) == len(WEATHER):
+            ids = re.findall(r"Task created: \[(\w+)\]", " ".join(results))
             return Reply(tool_calls=(ToolCall(name="execute_tasks_parallel", arguments={"task_ids": ids}),))
-        if len(told) == len(WEATHER) + 1:
+        if len(results) == len(WEATHER) + 1:
             return Reply(tool_calls=(ToolCall(name="mark_all_complete", arguments={"summary": "Done."}),))
         return Reply(text="Done.")
 
     endpoint = model(script)
     member = forecaster(endpoint, instructions="You know weather.")
     team = Team(name="office", model=openai(endpoint), members=[member], mode=TeamMode.tasks, telemetry=False)
-    assert plainly(team, "How is it?") == "Done."
+    assert answer(team, "How is it?") == "Done."
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -353,22 +302,7 @@ def forecast(endpoint: ScriptedEndpoint, *more: Any, **options: Any) -> Workflow
     return Workflow(name="forecast", steps=[first, *more], telemetry=False, **options)
 
 
-def workflow_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """Return the workflow's answer, read from its events."""
-    return str(list(workflow.run(task, stream=True, stream_events=True, **options))[-1].content)
-
-
-def workflow_async_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """Return the workflow's answer, read from its events in an event loop."""
-
-    async def run() -> str:
-        events: Any = workflow.arun(task, stream=True, stream_events=True, **options)
-        return str([event async for event in events][-1].content)
-
-    return asyncio.run(run())
-
-
-workflow_ways = pytest.mark.parametrize("ask", [plainly, workflow_streamed, awaited, workflow_async_streamed])
+workflow_ways = ways_of("run", "arun", stream=True, stream_events=True)
 
 
 @workflow_ways
@@ -418,15 +352,16 @@ def test_a_workflow_that_fails(ask: Ask, traces: SentTraces, model: StartModel) 
     assert all("ended_at" in span for span in trace.spans)
 
 
-def test_a_workflow_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """A workflow that the app stops reading ends all its spans without an error."""
-    events: Any = forecast(model(weather_model)).run("Weather in Oslo?", stream=True, stream_events=True)
-    next(event for event in events if event.event == "StepStarted")
+@pytest.mark.parametrize("made", [forecaster, forecast])
+def test_a_stream_that_the_app_drops(made: Any, traces: SentTraces, model: StartModel) -> None:
+    """A stream of an agent or workflow that the app closes early is partial and has no error."""
+    events = made(model(weather_model)).run("Weather in Oslo?", stream=True, stream_events=True)
+    next(event for event in events if event.event in ("RunStarted", "StepStarted"))
     events.close()
 
     trace = traces.one()
-    assert trace.root["name"] == "forecast"
     assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
+    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("COMPLETED", "partial")
 
 
 def test_a_workflow_that_waits_for_a_person(traces: SentTraces, model: StartModel) -> None:
@@ -450,10 +385,10 @@ def test_a_workflow_that_waits_for_a_person(traces: SentTraces, model: StartMode
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
     """Two turns share Agno's own session and user, unless the app sets them."""
     agent = forecaster(model(weather_model))
-    plainly(agent, "Hi")
-    plainly(agent, "Thanks")
+    answer(agent, "Hi")
+    answer(agent, "Thanks")
     with pandaprobe_otel.context(session="mine", user="me"):
-        plainly(agent, "Bye", session_id="agno's", user_id="someone")
+        answer(agent, "Bye", session_id="agno's", user_id="someone")
 
     first, second, third = traces.new(3)
     assert first.body["session_id"] == second.body["session_id"] == agent.session_id
@@ -463,11 +398,8 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
 def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Concurrent runs in threads are separate traces."""
     endpoint = model(weather_model)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda city: plainly(forecaster(endpoint), f"Weather in {city}?"), [*WEATHER] * 2))
-    for trace in traces.new(4):
-        assert len(trace.all("LLM")) == 2
-        assert trace.only("TOOL", "weather")["input"]["city"] in str(trace.root["input"])
+    in_threads(lambda city: answer(forecaster(endpoint), f"Weather in {city}?"))
+    do_not_mix(traces.new(len(CITIES)), *APP.kinds)
 
 
 def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:
@@ -487,51 +419,6 @@ def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartMod
         assert trace.only("TOOL", "weather")["input"]["city"] == trace.body["session_id"]
 
 
-def test_a_stream_that_the_app_drops(traces: SentTraces, model: StartModel) -> None:
-    """A stream that the app closes early is marked as partial and has no error."""
-    events: Any = forecaster(model(weather_model)).run("Weather in Oslo?", stream=True)
-    next(events)
-    events.close()
-
-    trace = traces.one()
-    assert all("ended_at" in span for span in trace.spans)
-    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("COMPLETED", "partial")
-
-
-async def leave(endpoint: ScriptedEndpoint) -> None:
-    """Stop reading a streamed run after its first text."""
-    async for event in forecaster(endpoint).arun("Hi", stream=True):
-        if event.content:
-            break
-
-
-@CUTS
-@pytest.mark.parametrize("is_streamed", [False, True])
-def test_a_run_that_is_cut_short(is_streamed: bool, cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-
-    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
-        agent = forecaster(endpoint, function)
-        if is_streamed:
-            assert [event async for event in agent.arun(question, stream=True)]
-        else:
-            await agent.arun(question)
-
-    cut(AgentApp(run=run, leave=leave, passes_refusals=False), traces, model)
-
-
-def test_many_runs_do_not_grow(traces: SentTraces, model: StartModel) -> None:
-    """Neither a successful nor a failed run leaves any of our objects behind."""
-    agent = forecaster(model(weather_model))
-
-    def runs(count: int) -> None:
-        for number in range(count):
-            plainly(agent, "Weather in Nowhere?" if number % 10 == 0 else "Hi", session_id="s")
-        traces.new(count)
-
-    assert growth_of_ours(runs, 60, first=20) == {}
-
-
 def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
     """A workflow leaves none of our objects behind; with `capture_content=False`, its span has no content."""
 
@@ -542,7 +429,7 @@ def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
 
     def runs(count: int) -> None:
         for _ in range(count):
-            assert plainly(workflow, "Snow", session_id="s") == "SNOW"
+            assert answer(workflow, "Snow", session_id="s") == "SNOW"
             assert recorded.attributes("loud") == {"pandaprobe.span.kind": "CHAIN", "gen_ai.conversation.id": "s"}
             recorded.clear()
 
@@ -550,72 +437,25 @@ def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
         assert growth_of_ours(runs, 1000, first=50) == {}
 
 
-def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Uninstrumenting restores the library; the client's calls are then separate traces."""
-    with off("agno"):
-        assert not hasattr(agent_runs._run, "__wrapped__")
-        assert not hasattr(Workflow._execute, "__wrapped__")
-        plainly(forecaster(model(weather_model)), "Weather in Oslo?")
-    assert hasattr(agent_runs._run, "__wrapped__")
-    assert {trace.root["metadata"].get("scope") for trace in traces.new(3)} >= {"pandaprobe_otel.openai"}
-
-
-def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, our integration is skipped, and tokens count once."""
-    endpoint = model(weather_model)
-    is_silent_beside_another_vendor("agno", traces, server, endpoint)
-
-
-def test_the_example(traces: SentTraces, server: LocalServer) -> None:
-    """The example, without a key, makes a tool call and a streamed run in one session."""
-    assert run_example("agno_agent", server).splitlines()[-1] == "You are welcome."
-
-    assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
-
-
 @ways
-@pytest.mark.plants("_run", "_run_stream", "_arun", "_arun_stream", "FunctionCall.execute")
-def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """An agent's instructions, input, tool arguments, tool result and answer appear in the trace."""
-    planted = Planted()
-
-    def look_up(city: str, unit: str) -> str:
-        """Look a city up."""
-        return planted.look_up(city, unit)
-
-    agent = forecaster(
-        model(planted.script),
-        look_up,
-        instructions=planted["the instructions"],
-        session_state={"plan": planted["the state"]},
-        add_session_state_to_context=True,
-        metadata={"tenant": planted["metadata of the agent"]},
-        dependencies={"unit": planted["a dependency"]},
-        add_dependencies_to_context=True,
-    )
-    ask(agent, planted["the question"])
-
-    assert planted.missing_in(traces.one().body) == []
-
-
-def test_what_the_model_is_not_told_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """A run's state, dependencies and pictures, which the model never receives, appear in the trace."""
+def test_planted_values_that_the_model_never_gets(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A run's state, dependencies, metadata and pictures appear in the trace, although the model never gets them."""
     planted = Planted()
     agent = forecaster(
-        model(lambda _: Reply(text="Fine.")),
+        model(weather_model),
         session_state={"plan": planted["the state"]},
         dependencies={"unit": planted["a dependency"]},
+        metadata={"tenant": planted["metadata"]},
     )
     pictures = [
         Image(content=b"a picture", mime_type="image/png"),
         Image(url=f"https://a.test/{planted['an address']}"),
     ]
     with recorded_apart("agno") as recorder:
-        agent.run(planted["the question"], images=pictures)
-    assert planted.unrecorded(recorder) == []
-    assert planted.lost(recorder) == []
+        ask(agent, planted["the question"], images=pictures)
+    assert planted.unrecorded(recorder) == planted.lost(recorder) == []
     assert sha256(b"a picture").hexdigest() in str(map_trace(recorder.spans)["spans"])
 
     with recorded_apart("agno", capture_content=False) as recorder:
-        agent.run(planted["the question"], images=pictures)
-    assert len(planted.unrecorded(recorder)) == 4
+        ask(agent, planted["the question"], images=pictures)
+    assert {*planted.unrecorded(recorder)} >= {"the state", "a dependency", "an address", "the question"}

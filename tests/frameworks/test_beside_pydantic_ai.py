@@ -19,29 +19,20 @@ OF_LANGSMITH = {"anthropic": 3, "openai_agents": 2}
 TOOLS = {"openai_agents": 1, "pydantic_ai": 2, "langchain": 3}
 
 
+VENDORS = {
+    "langfuse": "openai langchain",
+    "langsmith": "openai anthropic langchain openai_agents",
+    "logfire": "openai anthropic openai_agents pydantic_ai",
+    "nobody": "pydantic_ai",
+    "openinference": "openai anthropic",
+    "openllmetry": "openai anthropic",
+    "opentelemetry": "openai anthropic",
+}
+"""The libraries whose calls each vendor records."""
+
+
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-@pytest.mark.parametrize(
-    ("vendor", "library"),
-    [
-        ("langfuse", "openai"),
-        ("langfuse", "langchain"),
-        ("langsmith", "openai"),
-        ("langsmith", "anthropic"),
-        ("langsmith", "langchain"),
-        ("langsmith", "openai_agents"),
-        ("logfire", "openai"),
-        ("logfire", "anthropic"),
-        ("logfire", "openai_agents"),
-        ("logfire", "pydantic_ai"),
-        ("nobody", "pydantic_ai"),
-        ("openinference", "openai"),
-        ("openinference", "anthropic"),
-        ("openllmetry", "openai"),
-        ("openllmetry", "anthropic"),
-        ("opentelemetry", "openai"),
-        ("opentelemetry", "anthropic"),
-    ],
-)
+@pytest.mark.parametrize(("vendor", "library"), [(name, each) for name in VENDORS for each in VENDORS[name].split()])
 def test_each_call_is_recorded_once(
     vendor: str, library: str, first: str, model: Callable[[Script], ScriptedEndpoint], tmp_path: Path
 ) -> None:

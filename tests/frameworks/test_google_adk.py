@@ -3,75 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from google.adk.agents import LlmAgent, ParallelAgent, RunConfig
+from google.adk.agents import LlmAgent, LoopAgent, ParallelAgent, RunConfig, SequentialAgent
 from google.adk.agents.run_config import StreamingMode
-from google.adk.models import BaseLlm, LlmResponse
+from google.adk.models import BaseLlm, Gemini, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.telemetry import tracing
-from google.adk.tools import FunctionTool, LongRunningFunctionTool
+from google.adk.tools import FunctionTool, LongRunningFunctionTool, ToolContext
 from google.adk.tools.agent_tool import AgentTool
 from google.genai import types
+from pydantic import BaseModel, Field
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from example_runs import Example
-from framework_cases import (
-    CITIES,
-    OFFICIAL,
-    RAISES,
-    AgentApp,
-    StartModel,
-    cancel_in_a_tool,
-    cancel_in_the_model,
-    do_not_mix,
-    ended_without_error,
-    growth,
-    in_tasks,
-    is_of_the_official_adapter,
-    left_after_a_word,
-    off,
-    parcel_talk,
-    recorded_apart,
-    run_beside_another_vendor,
-    tool_raises,
-)
+from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, holds, recorded_apart
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter, GoogleADKInstrumentor
-from weather_model import WEATHER, weather, weather_model
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter
+from planting import Planted
+from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, run, tells_changes
+from replayed_frameworks import weather as replayed_weather
+from weather_model import weather, weather_model
 
 # ADK makes Google's client itself and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 GEMINI = "gemini-2.5-flash"
 STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
+os.environ["GOOGLE_API_KEY"] = "any"
 
 
-@pytest.fixture
-def gemini(model: StartModel, monkeypatch: pytest.MonkeyPatch) -> StartModel:
-    """Start a scripted model for Google's client."""
-
-    def start(script: Script, **options: Any) -> ScriptedEndpoint:
-        endpoint = model(script, **options)
-        monkeypatch.setenv("GOOGLE_API_KEY", "any")
-        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", endpoint.url)
-        return endpoint
-
-    return start
-
-
-def forecaster(name: str = "forecaster", **options: Any) -> LlmAgent:
-    """An agent that knows the weather."""
-    return LlmAgent(name=name, **{"model": GEMINI, "instruction": "You know weather.", "tools": [weather], **options})
+def forecaster(url: str, name: str = "forecaster", **options: Any) -> LlmAgent:
+    """An agent that knows the weather, whose model is at this address."""
+    given = {"model": Gemini(model=GEMINI, base_url=url), "instruction": "You know weather.", "tools": [weather]}
+    return LlmAgent(name=name, **{**given, **options})
 
 
 def content(text: str) -> types.Content:
@@ -79,63 +55,97 @@ def content(text: str) -> types.Content:
     return types.Content(role="user", parts=[types.Part(text=text)])
 
 
-async def runner_of(agent: Any, session: str = "s-1") -> InMemoryRunner:
+async def runner_of(agent: Any, session: str = "s-1", state: dict[str, Any] | None = None) -> InMemoryRunner:
     """A runner with one session of Ada's."""
     runner = InMemoryRunner(agent=agent, app_name="app")
-    await runner.session_service.create_session(app_name="app", user_id="ada", session_id=session)
+    await runner.session_service.create_session(app_name="app", user_id="ada", session_id=session, state=state)
     return runner
 
 
-async def tell(agent: Any, *said: str, session: str = "s-1", config: RunConfig | None = None) -> None:
-    """Run the turns of one session, one after the other."""
-    runner = await runner_of(agent, session)
-    for text in said:
-        async for _ in runner.run_async(
-            user_id="ada", session_id=session, new_message=content(text), run_config=config or RunConfig()
-        ):
-            pass
+async def talk(
+    agent: Any,
+    *messages: Any,
+    session: str = "s-1",
+    config: RunConfig | None = None,
+    state: dict[str, Any] | None = None,
+) -> list[str]:
+    """Run the turns of one session, and return the texts of the answers and the session's state."""
+    runner = await runner_of(agent, session, state)
+    texts: list[str] = []
+    for each in messages:
+        message = each if isinstance(each, types.Content) else content(each)
+        events = runner.run_async(
+            user_id="ada", session_id=session, new_message=message, run_config=config or RunConfig()
+        )
+        async for event in events:
+            if event.is_final_response() and event.content:
+                texts += [part.text or "" for part in event.content.parts or []]
+    left = await runner.session_service.get_session(app_name="app", user_id="ada", session_id=session)
+    await runner.close()
+    return [*texts, str(left and left.state)]
+
+
+async def ask(endpoint: ScriptedEndpoint, question: str, tool: Any, config: RunConfig | None = None) -> None:
+    """Ask an agent with this tool in a session of its own."""
+    await talk(forecaster(endpoint.url, tools=[tool]), question, session=f"{uuid4()}", config=config)
+
+
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first event."""
+    runner = await runner_of(forecaster(endpoint.url))
+    events = runner.run_async(user_id="ada", session_id="s-1", new_message=content("Hi you"), run_config=STREAMED)
+    async with aclosing(events):
+        async for _ in events:
+            break
     await runner.close()
 
 
-def run(agent: Any, asked: str) -> None:
+APP = AgentApp(
+    run=ask,
+    leave=leave,
+    reads_on=True,
+    name="google_adk",
+    package="google.adk",
+    kinds=("CHAIN", "AGENT", "LLM", "TOOL", "LLM"),
+    rivals={"openinference.instrumentation.google_adk:GoogleADKInstrumentor": "skipped: OpenInference records"},
+    adapter=GoogleADKAdapter,
+    hides_content=False,
+)
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """ADK's agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+@CUTS
+def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A streamed run that is cancelled or refused is one trace with the true status and outcome."""
+    cut(replace(APP, run=partial(ask, config=STREAMED)), traces, model)
+
+
+def whole(agent: Any, question: str) -> None:
     """Run in a new event loop."""
-    asyncio.run(tell(agent, asked))
+    asyncio.run(talk(agent, question))
 
 
-def streamed(agent: Any, asked: str) -> None:
+def streamed(agent: Any, question: str) -> None:
     """Read the answer chunk by chunk."""
-    asyncio.run(tell(agent, asked, config=STREAMED))
+    asyncio.run(talk(agent, question, config=STREAMED))
 
 
-def run_sync(agent: Any, asked: str) -> None:
+def run_sync(agent: Any, question: str) -> None:
     """Run without an event loop; ADK starts a thread for the run."""
     runner = asyncio.run(runner_of(agent))
-    assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(asked))]) == 3
+    assert len([*runner.run(user_id="ada", session_id="s-1", new_message=content(question))]) == 3
 
 
-def later(city: str) -> None:
-    """Tell the weather in a city."""
-
-
-@pytest.mark.parametrize("way", ["answers later", "asks a person"])
-def test_a_run_that_waits(way: str, traces: SentTraces, gemini: StartModel) -> None:
-    """A tool that pauses the run is interrupted, and so is the trace."""
-    gemini(weather_model)
-    later.__name__ = "weather"
-    tool = (
-        LongRunningFunctionTool(later) if way == "answers later" else FunctionTool(weather, require_confirmation=True)
-    )
-    run(forecaster(tools=[tool]), "Weather in Oslo?")
-    trace = traces.one()
-    assert trace.only("TOOL")["metadata"]["outcome"] == trace.body["metadata"]["outcome"] == "interrupted"
-    assert trace.body["status"] == "COMPLETED"
-
-
-@pytest.mark.parametrize("way", [run, run_sync, streamed])
-def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
+@pytest.mark.parametrize("way", [whole, run_sync, streamed])
+def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
     """Every way to run the agent makes the same tree; each model call is one span; session and user are ADK's."""
-    endpoint = gemini(weather_model)
-    way(forecaster(), "Weather in Oslo?")
+    endpoint = model(weather_model)
+    way(forecaster(endpoint.url), "Weather in Oslo?")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -148,130 +158,52 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, 
             LLM generate_content gemini-2.5-flash @gemini-2.5-flash | suct > a
     """)  # noqa: E501
     assert endpoint.exchanges[0].streamed == (way is streamed)
-    assert ("completion_start_time" in trace.all("LLM")[1]) == (way is streamed)
+    call = trace.all("LLM")[1]
+    assert ("completion_start_time" in call) == (way is streamed)
+    assert (call["metadata"]["agent_name"], call["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
 
 
-def test_what_the_spans_tell(traces: SentTraces, gemini: StartModel) -> None:
-    """Messages and tool calls in the spans match those sent over the wire."""
-    endpoint = gemini(weather_model)
-    run(forecaster(), "Weather in Łódź?")
+def later(city: str) -> None:
+    """Tell the weather in a city."""
 
+
+later.__name__ = "weather"
+
+
+@pytest.mark.parametrize(
+    "tool", [LongRunningFunctionTool(later), FunctionTool(weather, require_confirmation=True)], ids=["later", "person"]
+)
+def test_a_run_that_waits(tool: Any, traces: SentTraces, model: StartModel) -> None:
+    """A tool that pauses the run is interrupted, and so is the trace."""
+    whole(forecaster(model(weather_model).url, tools=[tool]), "Weather in Oslo?")
     trace = traces.one()
-    told = trace.all("LLM")[1]
-    (system, user, assistant, result) = told["input"]["messages"]
-    assert system["content"].startswith("You know weather.")
-    assert user["content"] == "Weather in Łódź?"
-    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
-    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"]) == (wire_id, wire_id)
-    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
-    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
-    assert (told["metadata"]["agent_name"], told["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
+    assert trace.only("TOOL")["metadata"]["outcome"] == trace.body["metadata"]["outcome"] == "interrupted"
+    assert trace.body["status"] == "COMPLETED"
 
 
-def test_a_failure_that_the_agent_handles(traces: SentTraces, gemini: StartModel) -> None:
+def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
     """A failed tool's callback gives the answer: the span has the callback's result, and the run is OK."""
-    gemini(weather_model)
-    agent = forecaster(on_tool_error_callback=lambda tool, args, context, error: {"result": f"Sorry: {error}"})
-    run(agent, "Weather in Atlantis?")
+    handle: Any = {"on_tool_error_callback": lambda tool, args, context, error: {"result": f"Sorry: {error}"}}
+    whole(forecaster(model(weather_model).url, **handle), "Weather in Atlantis?")
 
     trace = traces.one()
     assert trace.only("TOOL")["output"] == {"result": "Sorry: no station in Atlantis"}
     assert (trace.body["status"], trace.root["status"]) == ("COMPLETED", "OK")
 
 
-@pytest.mark.parametrize("way", [run, streamed])
-def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, gemini: StartModel) -> None:
-    """The exception reaches the app, every span is ended, and the spans of tool, agent and run have the error."""
-    gemini(weather_model)
-    with pytest.raises(LookupError, match="no station in Atlantis"):
-        way(forecaster(), "Weather in Atlantis?")
-
-    trace = traces.one()
-    assert all("ended_at" in span for span in trace.spans)
-    for span in (trace.only("TOOL"), trace.only("AGENT"), trace.root):
-        assert (span["status"], span["error"]) == ("ERROR", "no station in Atlantis"), str(trace)
-    assert trace.only("TOOL")["input"] == {"city": "Atlantis"}
-
-
-def test_a_model_that_refuses(traces: SentTraces, gemini: StartModel) -> None:
-    """A refused model call ends the run and all its spans with an error."""
-    gemini(weather_model)
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        run(forecaster(), "Weather in Nowhere?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
-        ("CHAIN", "ERROR"),
-        ("AGENT", "ERROR"),
-        ("LLM", "ERROR"),
-    ]
-    assert "There is no Nowhere" in trace.only("LLM")["error"]
-    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
-
-
-def test_a_run_that_is_left(traces: SentTraces, gemini: StartModel) -> None:
-    """A stream that the app stops reading ends all its spans without an error, and as partial.
-
-    ADK may read the model's answer to its end all the same; then the run is complete.
-    """
-
-    async def leave(_: ScriptedEndpoint) -> None:
-        runner = await runner_of(forecaster())
-        events = runner.run_async(user_id="ada", session_id="s-1", new_message=content("Hi you"), run_config=STREAMED)
-        async with aclosing(events):
-            async for _ in events:
-                break
-        await runner.close()
-
-    left_after_a_word(gemini, leave)
-    trace = traces.one()
-    is_whole = "ten" in str(trace.only("LLM").get("output"))
-    ended_without_error(trace, "CHAIN", "AGENT", "LLM", outcome=None if is_whole else "partial")
-
-
-def test_a_run_that_is_cancelled(traces: SentTraces, gemini: StartModel) -> None:
-    """A run that is cancelled while its model answers is cancelled, with every span of it."""
-    cancel_in_the_model(gemini, lambda _: tell(forecaster(), "Hi"))
-    ended_without_error(traces.one(), "CHAIN", "AGENT", "LLM")
-
-
-def test_a_run_that_is_cancelled_in_a_tool(traces: SentTraces, gemini: StartModel) -> None:
-    """A run that is cancelled while its tool works is cancelled, and so is the tool."""
-    gemini(weather_model)
-    asyncio.run(cancel_in_a_tool(lambda slow: tell(forecaster(tools=[slow]), "Weather in Oslo?")))
-    ended_without_error(traces.one(), "CHAIN", "AGENT", "LLM", "TOOL")
-
-
-@RAISES
-def test_a_run_whose_tool_raises(kind: Any, traces: SentTraces, gemini: StartModel) -> None:
-    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
-
-    async def run(_: ScriptedEndpoint, question: str, weather: Any) -> None:
-        await tell(forecaster(tools=[weather]), question)
-
-    tool_raises(AgentApp(run=run), traces, gemini, kind)
-
-
-def test_two_turns_are_one_session(traces: SentTraces, gemini: StartModel) -> None:
-    """Each turn is a trace of the same session."""
-    endpoint = gemini(weather_model)
-    asyncio.run(tell(forecaster(), "Hi", "Weather in Oslo?", session="talk-7"))
-
-    found = traces.new(2)
-    assert [(trace.body["session_id"], trace.body["user_id"]) for trace in found] == [("talk-7", "ada")] * 2
-    assert [trace.body["input"]["messages"][0]["content"] for trace in found] == ["Hi", "Weather in Oslo?"]
-    assert [len(trace.all("LLM")) for trace in found] == [1, 2]
-    assert len(endpoint.exchanges) == 3
-
-
-def test_what_the_app_says_of_session_and_user(traces: SentTraces, gemini: StartModel) -> None:
-    """The app's own session and user replace ADK's in the trace."""
-    gemini(weather_model)
+def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """Each turn is a trace of the same session, with the turns before it; the app's own session and user win."""
+    agent = forecaster(model(weather_model).url)
+    asyncio.run(talk(agent, "Hi", "Weather in Oslo?", session="talk-7"))
     with pandaprobe_otel.context(session="mine", user="grace", tags=["beta"]):
-        run(forecaster(), "Hi")
+        whole(agent, "Hi")
 
-    body = traces.one().body
-    assert (body["session_id"], body["user_id"], body["tags"]) == ("mine", "grace", ["beta"])
+    found = traces.new(3)
+    of_turns = [(trace.body["session_id"], trace.body["user_id"], len(trace.all("LLM"))) for trace in found]
+    assert of_turns == [("talk-7", "ada", 1), ("talk-7", "ada", 2), ("mine", "grace", 1)]
+    assert found[2].body["tags"] == ["beta"]
+    assert [trace.body["input"]["messages"][0]["content"] for trace in found] == ["Hi", "Weather in Oslo?", "Hi"]
+    assert "You said: Hi" in str(found[1].all("LLM")[0]["input"])
 
 
 def hand_over(messages: Sequence[Message]) -> Reply:
@@ -281,11 +213,11 @@ def hand_over(messages: Sequence[Message]) -> Reply:
     return Reply(text="It is snowy.")
 
 
-def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> None:
+def test_a_transfer_to_a_sub_agent(traces: SentTraces, model: StartModel) -> None:
     """On a transfer, both agents are below the run, and the transfer is a tool of the first agent, without an error."""
-    endpoint = gemini(hand_over)
-    expert = LlmAgent(name="expert", description="Knows weather.", model=GEMINI)
-    run(LlmAgent(name="boss", model=GEMINI, sub_agents=[expert]), "Weather?")
+    endpoint = model(hand_over)
+    expert = forecaster(endpoint.url, "expert", tools=[], description="Knows weather.")
+    whole(forecaster(endpoint.url, "boss", tools=[], sub_agents=[expert]), "Weather?")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -300,180 +232,245 @@ def test_a_transfer_to_a_sub_agent(traces: SentTraces, gemini: StartModel) -> No
     """)
 
 
-def test_an_agent_as_a_tool_and_what_a_tool_does(traces: SentTraces, gemini: StartModel) -> None:
-    """A sub-agent is an AGENT span below its tool. Spans that the app makes in a tool are below that tool too."""
+def test_an_agent_as_a_tool(traces: SentTraces, model: StartModel) -> None:
+    """A sub-agent is an AGENT span below its tool."""
 
     def script(messages: Sequence[Message]) -> Reply:
         if 'name is "boss"' in str(messages[0]["content"]) and messages[-1]["role"] == "user":
             return Reply(tool_calls=(ToolCall(name="expert", arguments={"request": "Weather in Oslo?"}),))
         return weather_model(messages)
 
-    @pandaprobe_otel.span(name="look up")
-    def look_up(city: str) -> str:
-        return WEATHER[city]
-
-    def weather(city: str) -> str:
-        """Tell the weather in a city."""
-        return look_up(city)
-
-    endpoint = gemini(script)
-    expert = forecaster("expert", tools=[weather])
-    run(forecaster("boss", tools=[AgentTool(expert)]), "Weather?")
+    endpoint = model(script)
+    whole(forecaster(endpoint.url, "boss", tools=[AgentTool(forecaster(endpoint.url, "expert"))]), "Weather?")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    inner = trace.only("AGENT", "invoke_agent expert")
-    above = [(span["kind"], span["name"]) for span in trace.above(inner)]
-    assert above[1:] == [("TOOL", "expert"), ("AGENT", "invoke_agent boss"), ("CHAIN", "invoke_workflow boss")]
-    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "invoke_agent expert"]
+    above = [span["name"] for span in trace.above(trace.only("AGENT", "invoke_agent expert"))]
+    assert above[1:] == ["expert", "invoke_agent boss", "invoke_workflow boss"]
     assert trace.body["output"]["messages"][0]["content"].startswith("The station says: The station says: snowy")
 
 
 @pytest.mark.parametrize("config", [RunConfig(), STREAMED])
-def test_tools_called_at_once(config: RunConfig, traces: SentTraces, gemini: StartModel) -> None:
+def test_tools_called_at_once(config: RunConfig, traces: SentTraces, model: StartModel) -> None:
     """Tools called in parallel have one span each; ADK's span of their merged results is left out."""
-
-    def population(city: str) -> int:
-        """Tell how many live in a city."""
-        return 9
 
     def script(messages: Sequence[Message]) -> Reply:
         if messages[-1]["role"] == "tool":
             return Reply(text="Done.")
-        calls = [ToolCall(name=name, arguments={"city": "Oslo"}) for name in ("weather", "population")]
+        calls = [ToolCall(name=name, arguments={"city": "Oslo"}) for name in ("weather", "clock")]
         return Reply(tool_calls=tuple(calls))
 
-    endpoint = gemini(script)
-    asyncio.run(tell(forecaster(tools=[weather, population]), "Both?", config=config))
+    endpoint = model(script)
+    asyncio.run(talk(forecaster(endpoint.url, tools=[weather, clock]), "Both?", config=config))
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert sorted((span["name"], str(span["output"])) for span in trace.all("TOOL")) == [
-        ("population", "{'result': 9}"),
+        ("clock", "{'result': 'noon in Oslo'}"),
         ("weather", "{'result': 'snowy'}"),
     ]
     assert "merged" not in str(trace)
 
 
-def test_agents_in_parallel(traces: SentTraces, gemini: StartModel) -> None:
-    """Each parallel agent has its own model calls and tool."""
-    endpoint = gemini(weather_model)
+@pytest.mark.parametrize("kind", [SequentialAgent, ParallelAgent, LoopAgent])
+def test_a_workflow(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """Each agent of a workflow has its own model call, with its instructions and its answer."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        first = planted["the first's instructions"] in str(messages)
+        return Reply(text=planted["the first answer" if first else "the second answer"])
+
+    endpoint = model(script)
+    names = ("first", "second")
+    members = [
+        forecaster(endpoint.url, name, instruction=planted[f"the {name}'s instructions"], output_key=name)
+        for name in names
+    ]
     with warnings.catch_warnings(action="ignore"):  # ADK deprecates ParallelAgent in favour of workflows
-        agent = ParallelAgent(name="both", sub_agents=[forecaster("one"), forecaster("two")])
-    run(agent, "Weather in Oslo?")
+        flow = kind(name="flow", sub_agents=members, **({"max_iterations": 1} if kind is LoopAgent else {}))
+    whole(flow, planted["the question"])
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    for name in ("one", "two"):
-        branch = trace.only("AGENT", f"invoke_agent {name}")
-        assert [span["kind"] for span in trace.children(branch)] == ["LLM", "TOOL", "LLM"]
-        assert {span["metadata"]["agent_name"] for span in trace.children(branch)} == {name}
+    assert planted.missing_in(trace.body) == []
+    assert planted["the question"] in str(trace.body["input"])
+    for name in names:
+        (call,) = trace.children(trace.only("AGENT", f"invoke_agent {name}"))
+        assert (call["kind"], call["metadata"]["agent_name"]) == ("LLM", name)
+        assert planted[f"the {name} answer"] in str(call["output"])
 
 
-def test_runs_at_once_do_not_mix(traces: SentTraces, gemini: StartModel) -> None:
-    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
-    gemini(weather_model)
-    agent = forecaster()
-    in_tasks(lambda city: tell(agent, f"Weather in {city}?", session=f"{uuid4()} {city}"))
-    found = traces.new(len(CITIES))
-    do_not_mix(found, "CHAIN", "AGENT", "LLM", "TOOL", "LLM")
-    for trace in found:
-        assert trace.body["session_id"].endswith(trace.only("TOOL")["input"]["city"])
-
-
-@pytest.fixture
-def adapter() -> Iterator[GoogleADKAdapter]:
-    """An adapter; its values are removed after the test."""
-    yield GoogleADKAdapter(**OFFICIAL)
-    GoogleADKInstrumentor().values = None
-
-
-def test_the_adapter_of_the_official_sdk(adapter: GoogleADKAdapter, traces: SentTraces, gemini: StartModel) -> None:
-    """The trace has the adapter's session, user, tags and metadata; the run is recorded once."""
-    gemini(weather_model)
-    adapter.instrument()
-    run(forecaster(), "Hi")
-
-    trace = traces.one()
-    is_of_the_official_adapter(trace)
-    assert len(trace.all("LLM")) == 1
-
-
-def test_beside_another_vendor(traces: SentTraces, server: LocalServer, gemini: StartModel) -> None:
-    """While OpenInference records the runs, our integration is skipped, and tokens count once."""
-    endpoint = gemini(weather_model)
-    done = run_beside_another_vendor("google_adk", server.url, server.api_key)
-    assert done.stdout.startswith("skipped: OpenInference records these calls")
-    trace = traces.one()
-    counted = [span for span in trace.all("LLM") if "token_usage" in span]
-    assert [span["token_usage"]["prompt_tokens"] for span in counted] == [
-        each.usage.prompt_tokens for each in endpoint.exchanges
-    ]
-    assert len(trace.all("TOOL")) == len(trace.all(None, "agent_run [forecaster]")) == 1
-
-
-def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example makes two turns of one session, the second streamed."""
-    example = Example("google_adk_agent")
-    example.run(model(example.script), monkeypatch)
-
-    assert {(trace.body["session_id"], trace.body["user_id"]) for trace in parcel_talk(traces)} == {
-        ("conversation-1", "ada")
-    }
-
-
-class Echo(BaseLlm):
-    """A model without a network, which echoes the message or fails."""
-
-    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
-        """Echo the message, or fail."""
-        said = llm_request.contents[-1].parts[0].text
-        if said == "fail":
-            raise ValueError("no")
-        answer = types.Content(role="model", parts=[types.Part(text=said)])
-        yield LlmResponse(content=answer, finish_reason=types.FinishReason.STOP)
-
-
-def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, gemini: StartModel) -> None:
-    """Uninstrumenting restores ADK's functions, and the client's calls are recorded beside ADK's spans."""
-    gemini(weather_model)
-    hooked = {name: vars(tracing)[name] for name in ("trace_agent_invocation", "use_inference_span")}
-    with off("google_adk"):
-        for name, function in hooked.items():
-            assert vars(tracing)[name] is function.__wrapped__
-        run(forecaster(), "Hi")
-        trace = traces.one()
-        assert ("input" in trace.only("AGENT"), len(trace.all("LLM"))) == (False, 1)  # two spans of one call
-    run(forecaster(), "Hi")
-    assert len(traces.one().all("LLM")) == 1
-
-
-def test_another_provider_gives_adks_tracer_back(traces: SentTraces) -> None:
+def test_another_provider_gives_adks_tracer_back(traces: SentTraces, model: StartModel) -> None:
     """A provider passed to the integration gets ADK's spans; uninstrumenting restores ADK's own tracer."""
     before = tracing.tracer
     with recorded_apart("google_adk") as recorded:
-        run(LlmAgent(name="echo", model=Echo(model="echo")), "Hi")
-    assert recorded.names == ["generate_content echo", "invoke_agent echo", "invoke_workflow echo"]
+        whole(forecaster(model(weather_model).url), "Hi")
+    assert recorded.names == [
+        "generate_content gemini-2.5-flash",
+        "invoke_agent forecaster",
+        "invoke_workflow forecaster",
+    ]
     assert tracing.tracer is before
     assert traces.new(0) == []
 
 
-def test_many_runs_do_not_grow(traces: SentTraces, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a successful nor a failed run leaves objects behind."""
-    agent = LlmAgent(name="echo", model=Echo(model="echo"))
+@pytest.mark.parametrize("config", [RunConfig(), STREAMED])
+def test_planted_words_are_recorded(config: RunConfig, traces: SentTraces, model: StartModel) -> None:
+    """Instructions, parameters, descriptions, tool results and state appear in the trace."""
+    planted = Planted()
 
-    async def runs(count: int) -> None:
-        for number in range(count):
-            runner = await runner_of(agent)
-            said = content("fail" if number % 10 == 0 else "Hi")
-            try:
-                async for _ in runner.run_async(user_id="ada", session_id="s-1", new_message=said):
-                    pass
-            except ValueError:
-                assert number % 10 == 0
-            await runner.close()
-        assert pandaprobe_otel.flush(20)
+    def look_up(city: str, unit: str, tool_context: ToolContext) -> dict[str, str]:
+        tool_context.state["found"] = planted["a value of a tool's state"]
+        return {"found": planted["a tool's result"], "source": planted["another result"]}
 
-    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, with the frames of every failure
-    # One leaked run would be more than 100 objects.
-    assert growth(lambda count: asyncio.run(runs(count)), 200, first=10) < 2000
+    look_up.__doc__ = planted["a tool's description"]
+    agent = forecaster(
+        model(planted.script).url,
+        tools=[look_up],
+        instruction=planted["the instructions"] + " {plan}",
+        global_instruction=planted["the global instructions"],
+        description=planted["the agent's description"],
+        output_key="answer",
+        generate_content_config=types.GenerateContentConfig(
+            temperature=0.125, top_k=7, seed=7_000_001, stop_sequences=[planted["a stop word"]], labels={"a": "b"}
+        ),
+    )
+    state = {"plan": planted["the state"], "more": {"deep": [planted["a state that no instruction names"]]}}
+    asyncio.run(talk(agent, planted["the question"], state=state, config=config))
+    trace = holds(planted, traces)
+    parameters = trace.all("LLM")[0]["model_parameters"]
+    assert (parameters["temperature"], parameters["top_k"], parameters["seed"]) == (0.125, 7, 7_000_001)
+
+
+DIGEST = sha256(b"picture").hexdigest()
+
+
+def test_every_part_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """Texts, files, addresses and code appear in the trace, bytes as their digest."""
+    planted = Planted()
+    parts = [
+        types.Part(text=planted["the question"]),
+        types.Part(inline_data=types.Blob(data=b"picture", mime_type="image/png", display_name=planted["its name"])),
+        types.Part(file_data=types.FileData(file_uri="gs://" + planted["a file"], mime_type="text/plain")),
+        types.Part(executable_code=types.ExecutableCode(code=planted["a code"], language=types.Language.PYTHON)),
+        types.Part(
+            code_execution_result=types.CodeExecutionResult(
+                outcome=types.Outcome.OUTCOME_OK, output=planted["a code's output"]
+            )
+        ),
+    ]
+    agent = forecaster(model(lambda _: Reply(text=planted["the answer"])).url)
+    asyncio.run(talk(agent, types.Content(role="user", parts=parts)))
+    assert DIGEST in str(holds(planted, traces).only("LLM")["input"])
+
+
+class Answering(BaseLlm):
+    """A model written by the app, with a scripted answer."""
+
+    answer: Any = None
+
+    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncIterator[LlmResponse]:
+        """Return the scripted answer."""
+        yield self.answer
+
+
+def test_every_part_of_an_answer_is_recorded(traces: SentTraces) -> None:
+    """A model's thoughts, sources, finish reason and token counts appear in the trace."""
+    planted = Planted()
+    chunk = types.GroundingChunk(
+        web=types.GroundingChunkWeb(uri="http://" + planted["a source"], title=planted["a source's title"])
+    )
+    answer = LlmResponse(
+        content=types.Content(
+            role="model",
+            parts=[
+                types.Part(text=planted["a thought"], thought=True),
+                types.Part(text=planted["the answer"]),
+                types.Part(inline_data=types.Blob(data=b"picture", mime_type="image/png")),
+            ],
+        ),
+        grounding_metadata=types.GroundingMetadata(web_search_queries=[planted["a search"]], grounding_chunks=[chunk]),
+        citation_metadata=types.CitationMetadata(
+            citations=[types.Citation(uri="http://" + planted["a citation"], title=planted["a title"])]
+        ),
+        custom_metadata={"deal": planted["metadata of a model"]},
+        finish_reason=types.FinishReason.MAX_TOKENS,
+        model_version=planted["the model's version"],
+        usage_metadata=types.GenerateContentResponseUsageMetadata(
+            prompt_token_count=11,
+            candidates_token_count=7,
+            thoughts_token_count=3,
+            cached_content_token_count=5,
+            tool_use_prompt_token_count=7_000_001,
+            total_token_count=21,
+        ),
+    )
+    whole(forecaster("", model=Answering(model="own", answer=answer)), planted["the question"])
+    call = holds(planted, traces).only("LLM")
+    assert DIGEST in str(call["output"])
+    assert "7000001" in str(call)
+    assert "max" in str(call["metadata"]["finish_reasons"]).lower() or "length" in str(call["metadata"])
+
+
+def test_an_error_as_an_answer_is_recorded(traces: SentTraces) -> None:
+    """An error that a model returns as its answer appears in the trace."""
+    planted = Planted()
+    answer = LlmResponse(error_code=planted["a code"], error_message=planted["a message"])
+    whole(forecaster("", model=Answering(model="own", answer=answer)), planted["the question"])
+    assert holds(planted, traces).only("LLM")["status"] == "ERROR"
+
+
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
+
+    verdict: str = Field(description="planted in the schema")
+
+
+def test_structured_output_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The schema and the structured answer appear in the trace."""
+    answer = Verdict(verdict="planted in the answer")
+    endpoint = model(lambda _: Reply(text=answer.model_dump_json()))
+    whole(forecaster(endpoint.url, tools=[], output_schema=Verdict), "Hi")
+    body = str(traces.one().body)
+    assert ("planted in the schema" in body, "planted in the answer" in body) == (True, True)
+
+
+def program(url: str, parts: Parts, config: RunConfig | None = None, tools: Any = None) -> list[str]:
+    """Ask all questions, each in a session of its own."""
+
+    def weather(city: str) -> str:
+        return replayed_weather(city)
+
+    weather.__doc__ = parts.description
+    name = {"gpt-5-mini": "gemini-2.5-flash", "gpt-5": "gemini-2.5-pro"}[parts.model]
+    agent = forecaster(
+        url,
+        model=Gemini(model=name, base_url=url.removesuffix("/v1")),
+        instruction=parts.instructions,
+        tools=tools or [weather, *([clock] if parts.has_clock else [])],
+    )
+    return [text for each in parts.questions for text in asyncio.run(talk(agent, each, session=each, config=config))]
+
+
+@pytest.mark.parametrize("config", [None, STREAMED])
+def test_a_program_is_replayed(config: RunConfig | None, traces: SentTraces, tmp_path: Path) -> None:
+    """Replays give the recorded result and spans and run no tool; each change is reported at its first call."""
+    is_replayed(partial(program, config=config), tmp_path / "one.yaml")
+    tells_changes(partial(program, config=config), tmp_path / "two.yaml")
+
+
+def test_the_state_comes_back(traces: SentTraces, tmp_path: Path) -> None:
+    """A replay restores the session's state beside the tool's result."""
+
+    def weather(city: str, tool_context: ToolContext) -> dict[str, str]:
+        """Tell the weather in a city."""
+        DONE.append(city)
+        tool_context.state["asked"] = city
+        return {"weather": "sunny"}
+
+    with_state = partial(program, tools=[weather, clock])
+    url, result, done = record(with_state, tmp_path / "one.yaml")
+    assert "'asked': 'Oslo'" in result[1]
+    assert len(done) == 4
+    assert (run(with_state, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])

@@ -3,78 +3,153 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
-from pydantic_ai import Agent, Embedder
+from pydantic import BaseModel, Field
+from pydantic_ai import (
+    Agent,
+    BinaryContent,
+    Embedder,
+    ImageUrl,
+    ModelRetry,
+    NativeOutput,
+    PromptedOutput,
+    Tool,
+    ToolOutput,
+    ToolReturn,
+)
 from pydantic_ai.direct import model_request_stream
-from pydantic_ai.messages import ModelRequest
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
+from pydantic_ai.messages import (
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 import pandaprobe_otel
+import replayed_frameworks as replays
 from agent_traces import SentTraces
-from example_runs import Example
-from framework_cases import (
-    CITIES,
-    CUTS,
-    AgentApp,
-    StartModel,
-    do_not_mix,
-    growth,
-    in_tasks,
-    parcel_talk,
-    recorded_apart,
-    run_beside_another_vendor,
-    told_by,
-)
+from framework_cases import CONFORMANCE, EMBEDDING_MODEL, AgentApp, StartModel, embeddings_answer, holds
 from old_versions import needs
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
-from weather_model import WEATHER, weather, weather_model
+from planting import Planted
+from provider_server import ProviderServer, json_reply
+from weather_model import weather, weather_model
+
+Way = Callable[..., Any]
+DIGEST = sha256(b"picture").hexdigest()
 
 
-def model_at(endpoint: ScriptedEndpoint, kind: Any = OpenAIChatModel) -> Any:
-    """A model whose client does not retry and leaves no open connection to a closed event loop."""
+def provider(url: str) -> OpenAIProvider:
+    """A client that does not retry and leaves no open connection to a closed event loop."""
     headers = {"Connection": "close"}
-    client = AsyncOpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers)
-    return kind("gpt-5-mini", provider=OpenAIProvider(openai_client=client))
+    return OpenAIProvider(
+        openai_client=AsyncOpenAI(base_url=url, api_key="any", max_retries=0, default_headers=headers)
+    )
 
 
-def forecaster(model: Any, name: str = "forecaster", **options: Any) -> Agent[Any, Any]:
+def forecaster(url: str, kind: Any = OpenAIChatModel, model: str = "gpt-5-mini", **options: Any) -> Agent[Any, Any]:
     """An agent that knows the weather."""
-    return Agent(model, name=name, **{"instructions": "You know weather.", "tools": [weather], **options})
+    given = {"name": "forecaster", "instructions": "You know weather.", "tools": [weather], **options}
+    return Agent(kind(model, provider=provider(url)), **given)
 
 
-def run_sync(agent: Agent[Any, Any], asked: str) -> None:
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool."""
+    await forecaster(endpoint.base_url, tools=[function]).run(question)
+
+
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async with forecaster(endpoint.base_url).run_stream("Hi") as result:
+        async for _ in result.stream_text(delta=True, debounce_by=None):
+            break
+
+
+APP = AgentApp(
+    run=ask,
+    leave=leave,
+    name="pydantic_ai",
+    package="pydantic_ai",
+    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    rivals={"openinference.instrumentation.pydantic_ai:OpenInferenceSpanProcessor": "adopted"},
+)
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """Pydantic AI's agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+def run_sync(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     """Wait for the answer, without an event loop."""
-    agent.run_sync(asked)
+    return agent.run_sync(question, **given).output
 
 
-def run(agent: Agent[Any, Any], asked: str) -> None:
+def run(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     """Wait for the answer in an event loop."""
-    asyncio.run(agent.run(asked))
+    return asyncio.run(agent.run(question, **given)).output
 
 
-def streamed(agent: Agent[Any, Any], asked: str) -> None:
+def streamed(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     """Read the answer piece by piece."""
 
-    async def consume() -> int:
-        async with agent.run_stream(asked) as stream:
-            return len([piece async for piece in stream.stream_text(delta=True, debounce_by=None)])
+    async def consume() -> str:
+        async with agent.run_stream(question, **given) as stream:
+            return "".join([piece async for piece in stream.stream_text(delta=True, debounce_by=None)])
 
-    assert asyncio.run(consume()) > 1
+    return asyncio.run(consume())
 
 
-@pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
-@pytest.mark.parametrize("way", [run_sync, run, streamed])
-def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
+def by_nodes(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
+    """Run the agent node by node."""
+
+    async def consume() -> None:
+        async with agent.iter(question, **given) as nodes:
+            async for node in nodes:
+                if Agent.is_model_request_node(node):
+                    async with node.stream(nodes.ctx) as stream:
+                        assert [event async for event in stream]
+
+    return asyncio.run(consume())
+
+
+def direct(agent: Agent[Any, Any], question: str) -> None:
+    """Call the model directly, without an agent."""
+
+    async def consume() -> None:
+        request = [ModelRequest.user_text_prompt(question)]
+        async with model_request_stream(agent.model, request, instrument=True) as stream:
+            assert [event async for event in stream]
+
+    asyncio.run(consume())
+
+
+ways = pytest.mark.parametrize("way", [run_sync, run, streamed, by_nodes])
+kinds = pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
+
+
+@kinds
+@ways
+def test_a_run_is_one_tree(way: Way, kind: Any, traces: SentTraces, model: StartModel) -> None:
     """Every way to run the agent, over either API, makes the same tree; each model call is one LLM span."""
     endpoint = model(weather_model)
-    way(forecaster(model_at(endpoint, kind)), "Weather in Oslo?")
+    way(forecaster(endpoint.base_url, kind), "Weather in Oslo?")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -85,54 +160,16 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], kind: Any, traces: S
           TOOL weather | {{"city":"Oslo"}} > "snowy"
           LLM chat gpt-5-mini @gpt-5-mini | suct > a
     """)  # noqa: E501
-
-
-def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls in the spans match those sent over the wire."""
-    endpoint = model(weather_model)
-    run(forecaster(model_at(endpoint)), "Weather in Łódź?")
-
-    trace = traces.one()
-    told = trace.all("LLM")[1]
-    (system, user, assistant, result) = told["input"]["messages"]
-    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
-    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Łódź?")
-    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "sunny")
-    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
-    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
-    assert (told["metadata"]["agent_name"], told["metadata"]["tools"][0]["name"]) == ("forecaster", "weather")
-
-
-def direct(agent: Agent[Any, Any], asked: str) -> None:
-    """Call the model directly, without an agent."""
-
-    async def consume() -> None:
-        request = [ModelRequest.user_text_prompt(asked)]
-        async with model_request_stream(agent.model, request, instrument=True) as stream:
-            assert [event async for event in stream]
-
-    asyncio.run(consume())
-
-
-def events(agent: Agent[Any, Any], asked: str) -> None:
-    """Run the agent node by node."""
-
-    async def consume() -> None:
-        async with agent.iter(asked) as run:
-            async for node in run:
-                if Agent.is_model_request_node(node):
-                    async with node.stream(run.ctx) as stream:
-                        assert [event async for event in stream]
-
-    asyncio.run(consume())
+    metadata = trace.all("LLM")[1]["metadata"]
+    assert (metadata["agent_name"], metadata["tools"][0]["name"]) == ("forecaster", "weather")
 
 
 @needs("pydantic-ai-slim", "2.6", "time of the first chunk")
-@pytest.mark.parametrize("kind", [OpenAIChatModel, OpenAIResponsesModel])
-@pytest.mark.parametrize("way", [streamed, events, direct])
-def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: SentTraces, model: StartModel) -> None:
+@kinds
+@pytest.mark.parametrize("way", [streamed, by_nodes, direct])
+def test_the_first_token(way: Way, kind: Any, traces: SentTraces, model: StartModel) -> None:
     """The span of a streamed answer has the time of its first token; other spans do not."""
-    agent = forecaster(model_at(model(weather_model), kind))
+    agent = forecaster(model(weather_model).base_url, kind)
     way(agent, "Weather in Oslo?")
     run(agent, "Weather in Oslo?")
 
@@ -142,52 +179,27 @@ def test_the_first_token(way: Callable[[Any, str], None], kind: Any, traces: Sen
     assert [call for call in at_once.all("LLM") if "completion_start_time" in call] == []
 
 
-@pytest.mark.parametrize("way", [run, streamed])
-def test_a_tool_that_raises(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """The exception reaches the app, every span is ended, and the spans of tool and agent have the error."""
+@ways
+def test_errors_of_tool_and_model(way: Way, traces: SentTraces, model: StartModel) -> None:
+    """The exception of a tool, or of a refused call, reaches the app; the spans above have it, and all are ended."""
+    agent = forecaster(model(weather_model).base_url)
     with pytest.raises(LookupError, match="no station in Atlantis"):
-        way(forecaster(model_at(model(weather_model))), "Weather in Atlantis?")
-
-    trace = traces.one()
-    assert all("ended_at" in span for span in trace.spans)
-    for span in (trace.only("TOOL"), trace.root):
-        assert (span["status"], span["error"]) == ("ERROR", "no station in Atlantis"), str(trace)
-    assert trace.only("TOOL")["input"] == {"city": "Atlantis"}
-    assert trace.body["status"] == "ERROR"
-
-
-def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """A refused model call ends the run and all its spans with an error."""
+        way(agent, "Weather in Atlantis?")
     with pytest.raises(Exception, match="There is no Nowhere"):
-        run(forecaster(model_at(model(weather_model))), "Weather in Nowhere?")
+        way(agent, "Weather in Nowhere?")
 
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
-    assert "There is no Nowhere" in trace.only("LLM")["error"]
-    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
-
-
-async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
-    """Ask an agent with this tool."""
-    await forecaster(model_at(endpoint), tools=[weather]).run(question)
-
-
-async def leave(endpoint: ScriptedEndpoint) -> None:
-    """Stop reading a streamed run after its first text."""
-    async with forecaster(model_at(endpoint)).run_stream("Hi") as result:
-        async for _ in result.stream_text(delta=True, debounce_by=None):
-            break
-
-
-@CUTS
-def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-    cut(AgentApp(run=asked, leave=leave), traces, model)
+    raised, refused = traces.new(2)
+    for span in (raised.only("TOOL"), raised.root):
+        assert (span["status"], span["error"]) == ("ERROR", "no station in Atlantis"), str(raised)
+    assert (refused.root["status"], "There is no Nowhere" in refused.root["error"]) == ("ERROR", True)
+    call = refused.only("LLM")  # Pydantic AI cancels the call of a refused stream
+    assert call["metadata"].get("outcome") == "cancelled" or "There is no Nowhere" in call["error"]
+    assert [span["name"] for span in (*raised.spans, *refused.spans) if "ended_at" not in span] == []
 
 
 def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
     """A continued conversation has the session of its first turn; the app's own session wins."""
-    agent = forecaster(model_at(model(weather_model)))
+    agent = forecaster(model(weather_model).base_url)
     first = agent.run_sync("Hi", conversation_id="talk-7")
     agent.run_sync("Weather in Oslo?", message_history=first.all_messages())
     with pandaprobe_otel.context(session="mine", user="grace"):
@@ -197,59 +209,6 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
     assert [trace.body["session_id"] for trace in found] == ["talk-7", "talk-7", "mine"]
     assert found[2].body["user_id"] == "grace"
     assert [trace.body["input"]["messages"][0]["content"] for trace in found] == ["Hi", "Weather in Oslo?", "Hi"]
-
-
-def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
-    endpoint = model(weather_model)
-
-    @pandaprobe_otel.span(name="look up")
-    def look_up(city: str) -> str:
-        return WEATHER[city]
-
-    expert = forecaster(model_at(endpoint), "expert", tools=[])
-    boss = forecaster(model_at(endpoint), "boss", tools=[])
-    expert.tool_plain(name="weather")(lambda city: look_up(city))
-
-    @boss.tool_plain(name="weather")
-    async def ask_expert(city: str) -> str:
-        return str((await expert.run(f"Weather in {city}?")).output)
-
-    run(boss, "Weather in Oslo?")
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    inner = trace.only("AGENT", "expert run")
-    assert [(span["kind"], span["name"]) for span in trace.above(inner)] == [("TOOL", "weather"), ("AGENT", "boss run")]
-    assert [span["name"] for span in trace.above(trace.only(name="look up"))][:2] == ["weather", "expert run"]
-    assert trace.body["output"]["messages"][0]["content"] == "The station says: The station says: snowy"
-
-
-def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several concurrent runs of one agent is a separate trace with no spans of the others."""
-    agent = forecaster(model_at(model(weather_model)))
-    in_tasks(lambda city: agent.run(f"Weather in {city}?"))
-    found = traces.new(len(CITIES))
-    do_not_mix(found, "AGENT", "LLM", "TOOL", "LLM")
-    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
-
-
-@pytest.mark.parametrize("vendor", ["logfire", "openinference"])
-def test_beside_another_vendor(vendor: str, traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """We and the rival use the spans that Pydantic AI makes itself, so each call is recorded once."""
-    endpoint = model(weather_model)
-    done = run_beside_another_vendor("pydantic_ai", vendor, server.url, server.api_key, endpoint.base_url)
-    assert done.stdout.partition(":")[0] == "adopted"
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert [span["kind"] for span in trace.spans if span["kind"] != "CHAIN"] == ["AGENT", "LLM", "TOOL", "LLM"]
-
-
-def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example makes two turns of one session, the second streamed."""
-    example = Example("pydantic_ai_agent")
-    example.run(model(example.script), monkeypatch)
-
-    assert parcel_talk(traces)[0].body["session_id"] == "conversation-1"
 
 
 def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
@@ -272,26 +231,161 @@ def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
     assert traces.new(0) == []
 
 
-ECHO = Agent(TestModel(custom_output_text="It is snowy."), name="echo")
+@kinds
+@ways
+def test_planted_settings_are_recorded(way: Way, kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """Instructions, question, parameters, tool arguments, tool result, metadata and answer appear in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> str:
+        return planted.look_up(city, unit)
+
+    look_up.__doc__ = planted["a tool's description"]
+    agent = forecaster(
+        model(planted.script).base_url,
+        kind,
+        instructions=planted["the instructions"],
+        system_prompt=planted["the system prompt"],
+        tools=[look_up],
+        model_settings={"temperature": 0.125, "parallel_tool_calls": False},
+    )
+    settings = {"openai_user": planted["a parameter"], "extra_body": {"deal": planted["another parameter"]}}
+    way(agent, planted["the question"], model_settings=settings, metadata={"tenant": planted["metadata of the run"]})
+    for call in holds(planted, traces).all("LLM"):
+        assert call["model_parameters"]["temperature"] == 0.125
+        assert planted["a parameter"] in str(call["model_parameters"])
 
 
-def test_content_is_left_out_when_it_is_not_wanted(traces: SentTraces) -> None:
-    """With `capture_content=False`, spans have names, models and tokens, but no content."""
-    with recorded_apart("pydantic_ai", capture_content=False) as recorded:
-        ECHO.run_sync("Weather in Oslo?")
+def test_every_part_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """Earlier turns, thoughts, pictures (as digests) and the metadata of parts appear in the trace."""
+    planted = Planted()
+    history = [
+        ModelRequest([SystemPromptPart(planted["the system prompt"]), UserPromptPart(planted["an earlier question"])]),
+        ModelResponse(
+            [
+                ThinkingPart(planted["a thought"]),
+                TextPart(planted["an earlier answer"]),
+                ToolCallPart("look_up", {"city": planted["an earlier argument"]}, tool_call_id="call-1"),
+            ]
+        ),
+        ModelRequest([ToolReturnPart("look_up", {"found": planted["an earlier result"]}, tool_call_id="call-1")]),
+        ModelResponse([TextPart(planted["another earlier answer"])]),
+    ]
+    question = [
+        planted["the question"],
+        BinaryContent(b"picture", media_type="image/png", vendor_metadata={"detail": planted["a detail"]}),
+        ImageUrl("http://pictures.example/" + planted["an address"] + ".png"),
+    ]
+    run(forecaster(model(lambda _: Reply(text=planted["the answer"])).base_url), question, message_history=history)
+    trace = holds(planted, traces)
+    assert DIGEST in str(trace.only("LLM")["input"])
+    assert DIGEST in str(trace.root["input"])
 
-    told = told_by(recorded)
-    assert recorded.names == ["chat test", "invoke_agent echo"]
-    assert ("gen_ai.usage.input_tokens" in told, "Oslo" in told, "snowy" in told) == (True, False, False)
+
+def test_a_picture_and_a_retry_of_a_tool_are_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A tool's request for another try, and the picture that it returns then, appear in the trace."""
+    planted = Planted()
+    tries: list[str] = []
+
+    def look_up(city: str, unit: str) -> Any:
+        """Look a city up."""
+        tries.append(city)
+        if len(tries) == 1:
+            raise ModelRetry(planted["the reason of a retry"])
+        return [planted["the result"], BinaryContent(b"picture", media_type="image/png")]
+
+    def script(messages: Sequence[Message]) -> Reply:
+        is_done = planted["the result"] in str(messages)
+        return Reply(text="Done.") if is_done else planted.script([{"role": "user", "content": ""}])
+
+    run(forecaster(model(script).base_url, tools=[look_up], retries=2), planted["the question"])
+    last = holds(planted, traces).all("TOOL")[-1]
+    assert planted["the result"] in str(last["output"])
+    assert DIGEST in str(last["output"])
 
 
-def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """A thousand runs leave no objects behind."""
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
 
-    async def runs(count: int) -> None:
-        for _ in range(count):
-            await ECHO.run("Weather in Oslo?")
-            recorded.clear()
+    verdict: str = Field(description="planted in the schema")
 
-    with recorded_apart("pydantic_ai", capture_content=False) as recorded:
-        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 200
+
+@pytest.mark.parametrize("kind", [ToolOutput, NativeOutput, PromptedOutput])
+def test_structured_output_is_recorded(kind: Any, traces: SentTraces, model: StartModel) -> None:
+    """The schema and the structured answer appear in the trace."""
+    answer = Verdict(verdict="planted in the answer")
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if kind is ToolOutput:
+            return Reply(tool_calls=(ToolCall(name="final_result", arguments=answer.model_dump()),))
+        return Reply(text=answer.model_dump_json())
+
+    assert run(forecaster(model(script).base_url, output_type=kind(Verdict)), "Hi") == answer
+    trace = traces.one()
+    assert "planted in the schema" in str(trace.body)
+    assert answer.verdict in str(trace.root["output"])
+
+
+def test_an_embedding_is_recorded(traces: SentTraces) -> None:
+    """The embedded texts and the parameters appear in the trace."""
+    planted = Planted()
+    with ProviderServer() as service:
+        service.replies(json_reply(embeddings_answer(5)))
+        embedder = Embedder(OpenAIEmbeddingModel(EMBEDDING_MODEL, provider=provider(service.url + "/v1")))
+        settings: Any = {"extra_body": {"user": planted["a parameter"]}, "dimensions": 7_000_001}
+        asyncio.run(embedder.embed_query(planted["a text"], settings=settings))
+    trace = holds(planted, traces)
+    assert trace.root["kind"] == "EMBEDDING"
+    assert "7000001" in str(trace.body)
+
+
+def replayed_agent(url: str, parts: replays.Parts, kind: Any, tools: Any = None) -> Agent[Any, Any]:
+    """An agent of a program that is replayed."""
+    given = [Tool(replays.weather, description=parts.description), *([Tool(replays.clock)] if parts.has_clock else [])]
+    return forecaster(url, kind, parts.model, instructions=parts.instructions, tools=tools or given)
+
+
+def responses(url: str, parts: replays.Parts) -> list[str]:
+    """Ask over the Responses API, synchronously."""
+    agent = replayed_agent(url, parts, OpenAIResponsesModel)
+    return [run_sync(agent, question) for question in parts.questions]
+
+
+def chat_streamed(url: str, parts: replays.Parts) -> list[str]:
+    """Ask over chat completions, with asynchronous streams."""
+    agent = replayed_agent(url, parts, OpenAIChatModel)
+    return [streamed(agent, question) for question in parts.questions]
+
+
+@pytest.mark.parametrize("program", [responses, chat_streamed])
+def test_a_program_is_replayed(program: Any, traces: SentTraces, tmp_path: Path) -> None:
+    """Replays give the recorded result and spans and run no tool; each change is reported at its first call."""
+    replays.is_replayed(program, tmp_path / "one.yaml")
+    replays.tells_changes(program, tmp_path / "two.yaml")
+
+
+def rich(url: str, parts: replays.Parts) -> str:
+    """Ask an agent with a tool that returns a picture beside its result, and a tool that requests a retry."""
+
+    def weather(city: str) -> Any:
+        """Tell the weather in a city."""
+        replays.DONE.append(city)
+        picture = BinaryContent(data=b"\x89PNG", media_type="image/png")
+        return ToolReturn(return_value={"city": city}, content=["See", picture], metadata={"from": "station"})
+
+    def clock(city: str) -> str:
+        """Tell the time in a city."""
+        raise ModelRetry(f"no clock in {city}")
+
+    agent = replayed_agent(url, parts, OpenAIChatModel, [Tool(weather), Tool(clock, max_retries=3)])
+    return str(agent.run_sync(parts.questions[0]).all_messages_json())
+
+
+def test_results_of_every_kind_come_back(traces: SentTraces, tmp_path: Path) -> None:
+    """Replays return values for the model, values that accompany them, and requests for a retry."""
+    path = tmp_path / "one.yaml"
+    url, _, done = replays.record(rich, path)
+    assert done == ["Oslo"]
+    found = replays.run(rich, url, path)
+    assert replays.DONE == []
+    assert all(text in found for text in ("no clock in Oslo", "image/png", '"from":"station"'))

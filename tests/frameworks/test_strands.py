@@ -3,104 +3,120 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 from strands import Agent, ToolContext, tool
-from strands.agent.agent import Agent as AgentClass
 from strands.models import Model
 from strands.models.openai import OpenAIModel
+from strands.multiagent import GraphBuilder, Swarm
 from strands.session.file_session_manager import FileSessionManager
-from strands.telemetry import tracer as strands_tracer
 
-import pandaprobe_otel
 from agent_traces import SentTraces
-from example_runs import Example
-from framework_cases import (
-    CITIES,
-    AgentApp,
-    StartModel,
-    cancel_in_a_tool,
-    cancel_in_the_model,
-    do_not_mix,
-    ended_without_error,
-    growth,
-    in_tasks,
-    left_after_a_word,
-    off,
-    parcel_talk,
-    recorded_apart,
-    run_beside_another_vendor,
-    tool_raises,
-)
+from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, holds
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
+from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 
 # Strands makes a client for each model call and leaves its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-WEATHER_TOOL = tool(weather)
+PICTURE = sha256(b"picture").hexdigest()
 
 
-def forecaster(endpoint: ScriptedEndpoint, name: str = "forecaster", **options: Any) -> Any:
-    """An agent that knows the weather."""
+def chat(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+    """A client of the scripted model."""
     client = {"base_url": endpoint.base_url, "api_key": "any", "max_retries": 0}
-    given = {"system_prompt": "You know weather.", "tools": [WEATHER_TOOL], "callback_handler": None, **options}
-    return Agent(model=OpenAIModel(model_id="gpt-5-mini", client_args=client), name=name, **given)
+    return OpenAIModel(model_id="gpt-5-mini", client_args=client, **options)
 
 
-def run_sync(agent: Any, asked: str) -> None:
+def agent_of(model: Any, name: str = "forecaster", **options: Any) -> Any:
+    """An agent that knows the weather and writes nothing to the terminal."""
+    return Agent(model=model, name=name, callback_handler=None, **{"system_prompt": "You know weather.", **options})
+
+
+def with_tool(endpoint: ScriptedEndpoint, function: Any = weather) -> Any:
+    """An agent with this function as its tool."""
+    return agent_of(chat(endpoint), tools=[tool(name="weather")(function)])
+
+
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool."""
+    await with_tool(endpoint, function).invoke_async(question)
+
+
+async def ask_streamed(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask an agent with this tool, and read the run event by event."""
+    assert [event async for event in with_tool(endpoint, function).stream_async(question)]
+
+
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    async with aclosing(with_tool(endpoint).stream_async("Hi")) as events:
+        async for event in events:
+            if "data" in event:
+                break
+
+
+PROCESSOR = "openinference.instrumentation.strands_agents:StrandsAgentsToOpenInferenceProcessor"
+APP = AgentApp(
+    run=ask,
+    leave=leave,
+    passes_stops=False,
+    name="strands",
+    package="strands",
+    kinds=("AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM"),
+    rivals={PROCESSOR: "adopted"},
+    hides_content=False,
+)
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """Strands' agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+@CUTS
+def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
+    """A streamed run that is cancelled or refused is one trace with the true status and outcome."""
+    cut(replace(APP, run=ask_streamed), traces, model)
+
+
+def run_sync(running: Any, question: Any, **given: Any) -> Any:
     """Run without an event loop; Strands starts a thread for the run."""
-    agent(asked)
+    return running(question, **given)
 
 
-def run(agent: Any, asked: str) -> None:
+def run(running: Any, question: Any, **given: Any) -> Any:
     """Run in an event loop."""
-    asyncio.run(agent.invoke_async(asked))
+    return asyncio.run(running.invoke_async(question, **given))
 
 
-def streamed(agent: Any, asked: str) -> None:
+def streamed(running: Any, question: Any, **given: Any) -> Any:
     """Read the run event by event."""
 
-    async def consume() -> int:
-        return len([event async for event in agent.stream_async(asked) if "data" in event])
+    async def consume() -> list[Any]:
+        return [event async for event in running.stream_async(question, **given)]
 
-    assert asyncio.run(consume()) > 1
-
-
-@pytest.mark.parametrize("way", [run_sync, run])
-def test_a_run_that_waits_for_a_person(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """A tool that asks a person, and its run, are interrupted; the resumed run is a trace without an interruption."""
-
-    @tool(name="weather", context=True)
-    def asks(city: str, tool_context: ToolContext[Any]) -> str:
-        """Tell the weather in a city."""
-        said = tool_context.interrupt("sure", reason="Really?")
-        return f"{WEATHER[city]}, {said}"
-
-    agent = forecaster(model(weather_model), tools=[asks])
-    way(agent, "Weather in Oslo?")
-    (paused,) = traces.new(1)
-    (asked,) = agent._interrupt_state.interrupts.values()
-    way(agent, [{"interruptResponse": {"interruptId": asked.id, "response": "yes"}}])  # type: ignore[arg-type]
-    (resumed,) = traces.new(1)
-
-    waiting = {span["name"] for span in paused.spans if span["metadata"].get("outcome") == "interrupted"}
-    assert waiting == {"invoke_agent forecaster", "weather"}
-    assert paused.body["metadata"]["outcome"] == "interrupted"
-    assert "outcome" not in resumed.body["metadata"]
-    assert "snowy, yes" in str(resumed.body["output"])
+    return asyncio.run(consume())[-1]
 
 
-@pytest.mark.parametrize("way", [run_sync, run, streamed])
-def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
+ways = pytest.mark.parametrize("way", [run_sync, run, streamed])
+
+
+@ways
+def test_a_run_is_one_tree(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
     """Every way to run the agent makes the same tree; each model call is one span."""
     endpoint = model(weather_model)
-    way(forecaster(endpoint), "Weather in Oslo?")
+    way(with_tool(endpoint), "Weather in Oslo?")
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
@@ -115,223 +131,269 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], None], traces: SentTraces, 
     first, second = trace.children(trace.root)
     assert [span["kind"] for span in trace.children(first)] == ["LLM", "TOOL"]
     assert [span["kind"] for span in trace.children(second)] == ["LLM"]
+    assert trace.root["metadata"]["tools"][0]["name"] == "weather"
     assert trace.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
     assert trace.body["output"]["messages"][0]["content"] == "The station says: snowy\n"
-    assert (trace.body["status"], "session_id" in trace.body) == ("COMPLETED", True)
 
 
-def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages and tool calls in the spans match those sent over the wire."""
-    endpoint = model(weather_model)
-    run(forecaster(endpoint), "Weather in Łódź?")
+@pytest.mark.parametrize("way", [run_sync, run])
+def test_a_run_that_waits_for_a_person(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+    """A tool that asks a person, and its run, are interrupted; the resumed run is a trace without an interruption."""
 
-    trace = traces.one()
-    told = trace.all("LLM")[1]
-    (system, user, assistant, result) = told["input"]["messages"]
-    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
-    assert (system["content"], user["content"]) == ("You know weather.", "Weather in Łódź?")
-    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "sunny")
-    assert told["output"]["messages"][0]["content"] == "The station says: sunny"
-    tool_span = trace.only("TOOL")
-    assert (tool_span["input"], tool_span["output"]) == ({"city": "Łódź"}, [{"text": "sunny"}])
-    assert tool_span["metadata"]["tool_call_id"] == wire_id
-    assert trace.root["metadata"]["tools"][0]["name"] == "weather"
+    @tool(name="weather", context=True)
+    def asks(city: str, tool_context: ToolContext[Any]) -> str:
+        """Tell the weather in a city."""
+        answer = tool_context.interrupt("sure", reason="Really?")
+        return f"{WEATHER[city]}, {answer}"
 
+    agent = agent_of(chat(model(weather_model)), tools=[asks])
+    way(agent, "Weather in Oslo?")
+    (paused,) = traces.new(1)
+    (interrupt,) = agent._interrupt_state.interrupts.values()
+    way(agent, [{"interruptResponse": {"interruptId": interrupt.id, "response": "yes"}}])
+    (resumed,) = traces.new(1)
 
-def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span has status ERROR and the text given to the model; the agent's span is OK."""
-    run(forecaster(model(weather_model)), "Weather in Atlantis?")
-
-    trace = traces.one()
-    failed = trace.only("TOOL")
-    assert (failed["status"], failed["error"]) == ("ERROR", "no station in Atlantis")
-    assert failed["output"] == [{"text": "Error: LookupError - no station in Atlantis"}]
-    assert (trace.root["status"], trace.body["status"]) == ("OK", "COMPLETED")
-
-
-@pytest.mark.parametrize("way", [run_sync, streamed])
-def test_a_model_that_refuses(way: Callable[[Any, str], None], traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app and ends the run and all its spans with an error."""
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        way(forecaster(model(weather_model)), "Weather in Nowhere?")
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
-        ("AGENT", "ERROR"),
-        ("CHAIN", "ERROR"),
-        ("LLM", "ERROR"),
-    ]
-    assert "There is no Nowhere" in trace.only("LLM")["error"]
-    assert trace.body["input"]["messages"][0]["content"] == "Weather in Nowhere?"
+    waiting = {span["name"] for span in paused.spans if span["metadata"].get("outcome") == "interrupted"}
+    assert waiting == {"invoke_agent forecaster", "weather"}
+    assert paused.body["metadata"]["outcome"] == "interrupted"
+    assert "outcome" not in resumed.body["metadata"]
+    assert "snowy, yes" in str(resumed.body["output"])
 
 
 def test_sessions(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
     """All runs of an agent share a session; the id of a session manager, or the app's own session, replaces it."""
-    endpoint = model(weather_model)
-    agent = forecaster(endpoint)
+    client = chat(model(weather_model))
+    agent = agent_of(client)
     agent("Hi")
-    agent("Weather in Oslo?")
-    manager = FileSessionManager(session_id="talk-7", storage_dir=str(tmp_path))
-    forecaster(endpoint, session_manager=manager)("Hi")
-    forecaster(endpoint, trace_attributes={"session.id": "mine", "user.id": "ada"})("Hi")
+    agent("Thanks")
+    agent_of(client, session_manager=FileSessionManager(session_id="talk-7", storage_dir=str(tmp_path)))("Hi")
+    agent_of(client, trace_attributes={"session.id": "mine", "user.id": "ada"})("Hi")
 
     first, second, managed, own = traces.new(4)
     assert first.body["session_id"] == second.body["session_id"]
     assert len(first.body["session_id"]) == 32
-    assert second.body["input"]["messages"][0]["content"] == "Weather in Oslo?"
+    assert second.body["input"]["messages"][0]["content"] == "Thanks"
     assert (managed.body["session_id"], own.body["session_id"], own.body["user_id"]) == ("talk-7", "mine", "ada")
 
 
-def test_an_agent_asks_another_and_what_a_tool_does(traces: SentTraces, model: StartModel) -> None:
-    """An agent called by a tool is an AGENT span below the tool. The app's spans in a tool are below it too."""
-    endpoint = model(weather_model)
+@ways
+def test_planted_settings_are_recorded(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+    """The app's settings of model and agent, and its agent's state, appear in the trace; the key does not."""
+    planted = Planted()
 
-    @tool(name="weather")
-    @pandaprobe_otel.span(name="look up")
-    def look_up(city: str) -> str:
-        """Tell the weather in a city."""
-        return WEATHER[city]
+    @tool(context=True)
+    def look_up(city: str, unit: str, tool_context: Any) -> dict[str, Any]:
+        """Look a city up."""
+        tool_context.agent.state.set("found", planted["a value of a tool's state"])
+        content = [{"text": planted["a tool's result"]}, {"json": {"source": planted["another result"]}}]
+        return {"status": "success", "content": content}
 
-    expert = forecaster(endpoint, "expert", tools=[look_up])
-
-    @tool(name="weather")
-    def ask_expert(city: str) -> str:
-        """Ask someone who knows the weather in a city."""
-        return str(expert(f"Weather in {city}?")).strip()
-
-    boss = forecaster(endpoint, "boss", tools=[ask_expert])
-    run(boss, "Weather in Oslo?")
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    inner = trace.only("AGENT", "invoke_agent expert")
-    assert [span["kind"] for span in trace.above(inner)] == ["TOOL", "CHAIN", "AGENT"]
-    assert [span["kind"] for span in trace.above(trace.only(name="look up"))][:3] == ["TOOL", "CHAIN", "AGENT"]
-    assert inner in list(trace.above(trace.only(name="look up")))
-    assert trace.body["output"]["messages"][0]["content"].startswith("The station says: The station says: snowy")
-
-
-def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several concurrent runs is a separate trace with no spans of the others."""
-    endpoint = model(weather_model)
-    in_tasks(lambda city: forecaster(endpoint).invoke_async(f"Weather in {city}?"))
-    found = traces.new(len(CITIES))
-    do_not_mix(found, "AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM")
-    assert len({trace.body["session_id"] for trace in found}) == len(CITIES)
+    parameters = {"temperature": 0.125, "seed": 7_000_001, "user": planted["a parameter"]}
+    agent = agent_of(
+        chat(model(planted.script), params=parameters),
+        tools=[look_up],
+        system_prompt=planted["the instructions"],
+        description=planted["the description"],
+        state={"tenant": planted["the state"]},
+        trace_attributes={"tenant": planted["an attribute of the app"]},
+    )
+    way(agent, planted["the question"])
+    trace = holds(planted, traces)
+    found = trace.all("LLM")[0]["model_parameters"]
+    assert (found["temperature"], found["seed"]) == (0.125, 7_000_001)
+    assert "'any'" not in str(trace.body)
 
 
-def test_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """OpenInference adds its attributes to the same spans, so each call is recorded once."""
-    endpoint = model(weather_model)
-    done = run_beside_another_vendor("strands", server.url, server.api_key, endpoint.base_url)
-    assert done.stdout.partition(":")[0] == "adopted"
-    trace = traces.one()
-    counted = [span for span in trace.spans if "token_usage" in span]
-    assert [span["token_usage"]["prompt_tokens"] for span in counted] == [
-        each.usage.prompt_tokens for each in endpoint.exchanges
-    ]
-    assert (len(trace.all("LLM")), len(trace.all("TOOL"))) == (2, 1)
+RESULTS: dict[str, Any] = {
+    "failed": lambda word: {"status": "error", "content": [{"text": word}]},
+    "picture": lambda word: {
+        "content": [{"text": word}, {"image": {"format": "png", "source": {"bytes": b"picture"}}}]
+    },
+    "document": lambda word: {
+        "content": [{"document": {"format": "txt", "name": word, "source": {"bytes": b"picture"}}}]
+    },
+}
 
 
-def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example makes two turns of one session, the second streamed."""
-    example = Example("strands_agent")
-    example.run(model(example.script), monkeypatch)
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_tools_blocks_are_recorded(kind: str, traces: SentTraces, model: StartModel) -> None:
+    """Each kind of block in a tool's result appears in the trace, bytes as their digest."""
+    planted = Planted()
 
-    parcel_talk(traces)
+    @tool(description=planted["a tool's description"])
+    def look_up(city: str, unit: str) -> dict[str, Any]:
+        """Look a city up."""
+        return {"status": "success", **RESULTS[kind](planted["the result"])}
+
+    def script(messages: Sequence[Message]) -> Reply:
+        # Strands sends a tool's picture to OpenAI in a user message after the tool's result.
+        done = any(message["role"] == "tool" for message in messages)
+        return Reply(text=planted["the answer"]) if done else planted.script(messages)
+
+    run(agent_of(chat(model(script)), tools=[look_up]), planted["the question"])
+    called = holds(planted, traces).only("TOOL")
+    assert planted["the result"] in str(called)
+    assert (PICTURE in str(called["output"])) == (kind != "failed")
 
 
-class Echo(Model):
-    """A model without a network, which echoes the message or fails."""
+class Scripted(Model):
+    """A model with a scripted answer in the events of Bedrock's protocol."""
+
+    def __init__(self, *blocks: dict[str, Any], stop: str = "end_turn", metadata: dict[str, Any] | None = None) -> None:
+        self._blocks, self._stop, self._metadata = blocks, stop, metadata
+
+    def update_config(self, **model_config: Any) -> None:
+        """Do nothing, since the model has no configuration."""
 
     def get_config(self) -> Any:
-        """Return no configuration."""
+        """Return an empty configuration."""
         return {}
 
-    def update_config(self, **config: Any) -> None:
-        """Do nothing."""
-
-    async def structured_output(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    async def structured_output(self, output_model: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
         """Raise, since no test calls it."""
         raise NotImplementedError
         yield {}
 
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Echo the message, or fail."""
-        said = messages[-1]["content"][0]["text"]
-        if said == "fail":
-            raise ValueError("no")
+        """Yield the scripted answer."""
         yield {"messageStart": {"role": "assistant"}}
-        yield {"contentBlockDelta": {"delta": {"text": said}}}
-        yield {"contentBlockStop": {}}
-        yield {"messageStop": {"stopReason": "end_turn"}}
+        for block in self._blocks:
+            for name, value in block.items():
+                yield {"contentBlockDelta": {"delta": {name: value}}}
+            yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": self._stop}}
+        if self._metadata is not None:
+            yield {"metadata": self._metadata}
 
 
-def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
-    """Neither a successful nor a failed run leaves objects behind."""
-
-    async def runs(count: int) -> None:
-        for number in range(count):
-            said = "fail" if number % 10 == 0 else "Hi"
-            try:
-                await Agent(model=Echo(), callback_handler=None).invoke_async(said)
-            except ValueError:
-                assert said == "fail"
-            assert recorded.names == ["chat", "execute_event_loop_cycle", "invoke_agent Strands Agents"]
-            recorded.clear()
-
-    with recorded_apart("strands") as recorded:
-        assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
-
-
-def test_taking_it_off_and_putting_it_on_again(traces: SentTraces, model: StartModel) -> None:
-    """Uninstrumenting restores Strands' functions; then the client's calls are recorded beside Strands' spans."""
-    hooked = vars(AgentClass)["_start_agent_trace_span"]
-    made = vars(strands_tracer.Tracer)["__init__"]
-    with off("strands"):
-        assert vars(AgentClass)["_start_agent_trace_span"] is hooked.__wrapped__
-        assert vars(strands_tracer.Tracer)["__init__"] is made.__wrapped__
-        run(forecaster(model(weather_model)), "Hi")
-        trace = traces.one()
-        assert ("session_id" in trace.body, len(trace.all("LLM"))) == (False, 1)  # two spans of one call
-    run(forecaster(model(weather_model)), "Hi")
-    assert len(traces.one().all("LLM")) == 1
+def test_blocks_of_a_question_are_recorded(traces: SentTraces) -> None:
+    """Texts, pictures, documents and earlier turns with tools appear in the trace, bytes as their digest."""
+    planted = Planted()
+    call = {"toolUseId": "call-1", "name": "look_up", "input": {"city": planted["an earlier argument"]}}
+    result = {"toolUseId": "call-1", "status": "success", "content": [{"text": planted["an earlier result"]}]}
+    messages = [
+        {"role": "user", "content": [{"text": planted["an earlier question"]}]},
+        {"role": "assistant", "content": [{"text": planted["an earlier answer"]}, {"toolUse": call}]},
+        {"role": "user", "content": [{"toolResult": result}]},
+        {"role": "assistant", "content": [{"reasoningContent": {"reasoningText": {"text": planted["a thought"]}}}]},
+    ]
+    agent = agent_of(
+        Scripted({"text": planted["the answer"]}),
+        messages=messages,
+        system_prompt=[{"text": planted["the instructions"]}, {"cachePoint": {"type": "default"}}],
+    )
+    question = [
+        {"text": planted["the question"]},
+        {"image": {"format": "png", "source": {"bytes": b"picture"}}},
+        {"document": {"format": "txt", "name": planted["a document's name"], "source": {"bytes": b"picture"}}},
+    ]
+    run(agent, question)
+    trace = holds(planted, traces)
+    assert str(trace.only("LLM")["input"]).count(PICTURE) == str(trace.root["input"]).count(PICTURE) == 2
 
 
-def test_a_run_that_is_cancelled(traces: SentTraces, model: StartModel) -> None:
-    """A cancelled run and its tool have the outcome "cancelled" and no error."""
-    endpoint = model(weather_model)
-
-    def run_with(slow: Callable[[str], Any]) -> Any:
-        return forecaster(endpoint, tools=[tool(name="weather")(slow)]).invoke_async("Weather in Oslo?")
-
-    asyncio.run(cancel_in_a_tool(run_with))
-    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM", "TOOL")
-
-
-def test_a_run_whose_tool_raises(traces: SentTraces, model: StartModel) -> None:
-    """The exception of a tool is the error of its span, and of the run only if it leaves the run."""
-
-    async def run(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
-        await forecaster(endpoint, tools=[tool(name="weather")(weather)]).invoke_async(question)
-
-    tool_raises(AgentApp(run=run), traces, model, ValueError)
+def test_an_answer_that_is_cut_off_is_recorded(traces: SentTraces) -> None:
+    """Thoughts and texts of a cut-off answer, which raises, appear in the trace."""
+    planted = Planted()
+    model = Scripted(
+        {"reasoningContent": {"text": planted["a thought"]}}, {"text": planted["the answer"]}, stop="max_tokens"
+    )
+    with pytest.raises(Exception, match="max"):
+        run(agent_of(model), planted["the question"])
+    assert holds(planted, traces).root["status"] == "ERROR"
 
 
-def test_a_run_that_is_cancelled_in_its_model(traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled while its model answers keeps the model call, which is cancelled too."""
-    cancel_in_the_model(model, lambda endpoint: forecaster(endpoint).invoke_async("Hi"))
-    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM")
+def test_citations_are_recorded(traces: SentTraces) -> None:
+    """The citations of an answer appear in the trace."""
+    planted = Planted()
+    citation = {
+        "title": planted["a title"],
+        "sourceContent": [{"text": planted["a source"]}],
+        "location": {"documentChar": {"documentIndex": 0, "start": 1, "end": 7_000_001}},
+    }
+    usage = {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18, "cacheReadInputTokens": 5}
+    block = {"text": planted["the answer"], "citation": citation}
+    run(agent_of(Scripted(block, metadata={"usage": usage, "metrics": {"latencyMs": 3}})), planted["the question"])
+    trace = holds(planted, traces)
+    assert "7000001" in str(trace.body)
+    assert trace.only("LLM")["token_usage"]["prompt_tokens"] >= 11
 
 
-def test_a_run_that_is_left(traces: SentTraces, model: StartModel) -> None:
-    """A stream that the app stops reading keeps the model call, and all its spans are partial."""
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
 
-    async def leave(endpoint: ScriptedEndpoint) -> None:
-        async with aclosing(forecaster(endpoint).stream_async("Hi")) as events:
-            async for event in events:
-                if "data" in event:
-                    break
+    verdict: str = Field(description="planted in the schema")
 
-    left_after_a_word(model, leave)
-    ended_without_error(traces.one(), "AGENT", "CHAIN", "LLM", outcome="partial")
+
+def test_structured_output_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The schema and the structured answer appear in the trace."""
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Done.")
+        return Reply(tool_calls=(ToolCall(name="Verdict", arguments={"verdict": "planted in the answer"}),))
+
+    assert run(agent_of(chat(model(script))), "Hi", structured_output_model=Verdict).structured_output is not None
+    body = str(traces.one().body)
+    assert ("planted in the schema" in body, "planted in the answer" in body) == (True, True)
+
+
+def test_a_tool_that_the_app_calls_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A tool that the app calls directly appears in the trace."""
+    planted = Planted()
+
+    @tool
+    def look_up(city: str) -> str:
+        """Look a city up."""
+        return planted["a tool's result"]
+
+    agent = agent_of(chat(model(weather_model)), tools=[look_up])
+    agent.tool.look_up(city=planted["an argument"])
+    run(agent, planted["the question"])
+    holds(planted, traces)
+
+
+def team(planted: Planted, endpoint: ScriptedEndpoint) -> list[Any]:
+    """Return two agents with planted instructions."""
+    names = ("first", "second")
+    return [agent_of(chat(endpoint), name, system_prompt=planted[f"the {name}'s instructions"]) for name in names]
+
+
+@ways
+def test_a_graph_is_recorded(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
+    """A graph's task, its nodes' inputs and answers, and its result appear in the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        first = planted["the first's instructions"] in str(messages)
+        return Reply(text=planted["the first answer" if first else "the second answer"])
+
+    builder = GraphBuilder()
+    for agent in team(planted, model(script)):
+        builder.add_node(agent, agent.name)
+    builder.add_edge("first", "second")
+    builder.set_entry_point("first")
+    way(builder.build(), planted["the task"])
+    body = holds(planted, traces).body
+    assert planted["the task"] in str(body["input"])
+    assert planted["the second answer"] in str(body["output"])
+
+
+def test_a_swarm_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A swarm's hand-off, with message and context, and the second agent's answer appear in the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if planted["the second's instructions"] in str(messages):
+            return Reply(text=planted["the answer"])
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Over.")
+        given = {
+            "agent_name": "second",
+            "message": planted["the message"],
+            "context": {"deal": planted["the context"]},
+        }
+        return Reply(tool_calls=(ToolCall(name="handoff_to_agent", arguments=given),))
+
+    run(Swarm(team(planted, model(script))), planted["the task"])
+    assert planted["the task"] in str(holds(planted, traces).body["input"])

@@ -102,7 +102,7 @@ class SentTraces:
     """The traces that arrived after this object was created."""
 
     def __init__(self, server: LocalServer, handle: PandaProbe) -> None:
-        self._server = server
+        self.server = server
         self._handle = handle
         self._seen: set[str] = set()
         self._seen = {each["trace_id"] for each in self._read()}
@@ -123,7 +123,7 @@ class SentTraces:
         return self.new(1)[0]
 
     def _read(self) -> list[dict[str, Any]]:
-        with Client(endpoint=self._server.url, api_key=self._server.api_key, project_name="frameworks") as client:
+        with Client(endpoint=self.server.url, api_key=self.server.api_key, project_name="frameworks") as client:
             fresh = [each.trace_id for each in client.traces.iter() if str(each.trace_id) not in self._seen]
             return [_present(client.traces.get(trace_id).model_dump(mode="json")) for trace_id in fresh]
 

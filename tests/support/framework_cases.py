@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 import pytest
+from pydantic import BaseModel
+from wrapt import FunctionWrapper
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces, tokens_of
-from pandaprobe_otel.demo.completions import Message, Reply
+from example_runs import Example
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
+from planting import Planted
 from span_recorder import SpanRecorder
 from weather_model import WEATHER, weather, weather_model
 
@@ -36,14 +42,15 @@ CITIES = (*WEATHER,) * 3
 EMBEDDING_MODEL: Final = "text-embedding-3-small"
 
 _SUPPORT = Path(__file__).resolve().parent
-_OURS = ("pandaprobe_otel_integrations.", "opentelemetry.")
+_FRAMEWORKS = _SUPPORT.parent / "frameworks"
+_OURS = ("pandaprobe_otel_integrations.", "opentelemetry.trace.", "opentelemetry.sdk.", "opentelemetry.context.")
 _WORKING = {"hooked", "adopted"}
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 _WHOLE = "one two three four five six seven eight nine ten"
 
 
 @contextmanager
-def off(name: str) -> Iterator[None]:
+def off(name: str) -> Generator[None]:
     """Remove our instrumentation from the framework within the block; afterwards instrument it as `init()` does."""
     pandaprobe_otel.uninstrument(name)
     try:
@@ -53,7 +60,7 @@ def off(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def instrumented_with(name: str, **options: Any) -> Iterator[None]:
+def instrumented_with(name: str, **options: Any) -> Generator[None]:
     """Instrument the framework with these options within the block."""
     with off(name):
         assert pandaprobe_otel.instrument(name, **options).state in _WORKING
@@ -64,11 +71,18 @@ def instrumented_with(name: str, **options: Any) -> Iterator[None]:
 
 
 @contextmanager
-def recorded_apart(name: str, **options: Any) -> Iterator[SpanRecorder]:
+def recorded_apart(name: str, **options: Any) -> Generator[SpanRecorder]:
     """Record the framework's spans with a provider other than the global one within the block."""
     recorder = SpanRecorder()
     with instrumented_with(name, tracer_provider=recorder.provider, **options):
         yield recorder
+
+
+def holds(planted: Planted, traces: SentTraces) -> AgentTrace:
+    """Assert that the only new trace contains everything planted, and return it."""
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    return trace
 
 
 def told_by(recorder: SpanRecorder) -> str:
@@ -106,22 +120,28 @@ def _objects_after(runs: Callable[[int], object], count: int) -> int:
 def _ours_after(runs: Callable[[int], object], count: int) -> Counter[str]:
     runs(count)
     gc.collect()
-    kinds = Counter(f"{type(each).__module__}.{type(each).__name__}" for each in gc.get_objects())
+    named: Any = (each if type(each) is FunctionType else type(each) for each in gc.get_objects())
+    kinds = Counter(f"{each.__module__}.{each.__name__}" for each in named)
     return Counter({kind: found for kind, found in kinds.items() if kind.startswith(_OURS)})
 
 
-def run_beside_another_vendor(
-    framework: str, *arguments: object, timeout_s: float = 100.0, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def run_beside_another_vendor(framework: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `<framework>_rival.py`, an app that another vendor instruments too; return its report on our integration."""
-    app = _SUPPORT.parent / "frameworks" / f"{framework}_rival.py"
+    return _run_program(_FRAMEWORKS / f"{framework}_rival.py", *arguments, **variables)
+
+
+def run_with_rival(framework: str, rival: str, *where: object) -> str:
+    """Run a framework's `APP` beside another vendor's class, `module:Class`; return our integration's state."""
+    return _run_program(_SUPPORT / "framework_rival.py", framework, rival, *where).stdout
+
+
+def _run_program(program: Path, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, app, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(_SUPPORT), **variables},
+        [sys.executable, program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_SUPPORT), str(_FRAMEWORKS)]), **variables},
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout_s,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -170,21 +190,6 @@ def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
         assert [word for word in of_others if word in told] == []
 
 
-def ended_without_error(trace: AgentTrace, *kinds: str, outcome: str | None = CANCELLED) -> None:
-    """Assert that the trace of a cancelled or abandoned run has spans of these kinds, ended and without errors.
-
-    The trace, its root, and every span that has no output show the outcome; of a left stream, also the last span.
-    """
-    assert [span["kind"] for span in trace.spans] == [*kinds], str(trace)
-    assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
-    assert trace.body["metadata"].get("outcome") == outcome, str(trace)
-    assert trace.root["metadata"].get("outcome") == outcome, str(trace)
-    unfinished = [span for span in trace.spans if "output" not in span]
-    if outcome == PARTIAL:
-        unfinished.append(trace.spans[-1])
-    assert [span["name"] for span in unfinished if span["metadata"].get("outcome") != outcome] == [], str(trace)
-
-
 def cancel_in_the_model(model: StartModel, run: Callable[[ScriptedEndpoint], Awaitable[object]]) -> None:
     """Cancel a run while its model answers, as `asyncio.wait_for` does; the app gets the cancellation."""
     asked, answer = threading.Event(), threading.Event()
@@ -211,8 +216,12 @@ def cancel_in_the_model(model: StartModel, run: Callable[[ScriptedEndpoint], Awa
 
 def left_after_a_word(model: StartModel, leave: Callable[[ScriptedEndpoint], Awaitable[object]]) -> ScriptedEndpoint:
     """Run `leave`, which stops reading the stream of a run after its first text, and return the model's endpoint."""
+
     # Without pauses, some frameworks have read a whole answer before the app gets its first text.
-    endpoint = model(lambda messages: Reply(text=_WHOLE), seconds_per_chunk=0.02)
+    def script(messages: Sequence[Message]) -> Reply:
+        return Reply(text=_WHOLE)
+
+    endpoint = model(script, seconds_per_chunk=0.02)
     asyncio.run(_leaving(leave, endpoint))
     gc.collect()
     return endpoint
@@ -246,25 +255,42 @@ async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentApp:
-    """The runs of one framework, for `CUTS`.
+    """The runs of one framework, for `CUTS` and `CONFORMANCE`.
 
     Attributes:
-        run: Asks an agent at this endpoint, which has this tool: `run(endpoint, question, weather)`.
+        run: Asks an agent at this endpoint, which knows "You know weather." and has this tool, sync or async:
+            `run(endpoint, question, weather)`.
         leave: Reads the streamed answer of an agent at this endpoint until its first text.
         script: A model like `weather_model`.
         sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
+        reads_on: True if the framework may end a run by itself although the app has left; it is then not partial.
         is_awaited: False if the framework's runs block, so that they cannot be cancelled.
         passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
         passes_refusals: False if a run whose model refuses returns.
+        name: The integration. This and the following are for `CONFORMANCE` alone.
+        package: The framework's package, in which the integration puts its hooks.
+        kinds: The kinds of the spans of a run with one call of the tool, in any order.
+        tool: The name under which the model calls the tool.
+        rivals: For each class of another vendor, `module:Class`, our integration's state while it records the runs.
+        adapter: The official SDK's adapter.
+        hides_content: False if `capture_content=False` does not reach the framework's own spans.
     """
 
     run: Callable[[ScriptedEndpoint, str, Callable[..., Any]], Awaitable[object]]
     leave: Callable[[ScriptedEndpoint], Awaitable[object]] | None = None
     script: Script = weather_model
     sees_calls: bool = True
+    reads_on: bool = False
     is_awaited: bool = True
     passes_stops: bool = True
     passes_refusals: bool = True
+    name: str = ""
+    package: str = ""
+    kinds: tuple[str, ...] = ()
+    tool: str = "weather"
+    rivals: Mapping[str, str] = field(default_factory=dict[str, str])
+    adapter: Any = None
+    hides_content: bool = True
 
 
 def _can_be_cancelled(app: AgentApp) -> None:
@@ -289,7 +315,8 @@ def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
     if app.leave is None:
         pytest.skip("it has no streams")
     left_after_a_word(model, app.leave)
-    _is_cut_short(traces.one(), "LLM", PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
+    outcomes = (PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
+    _is_cut_short(traces.one(), "LLM", *outcomes, *([None] if app.reads_on else []))
 
 
 def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
@@ -342,7 +369,7 @@ async def _outcome(one: Awaitable[object]) -> object:
     return outcome
 
 
-def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str) -> None:
+def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str | None) -> None:
     """Assert that a trace shows at which span of this kind its run was cut short, and how, without an error.
 
     A model call or tool that had its whole answer is not cut short, although the run around it is.
@@ -353,17 +380,237 @@ def _is_cut_short(trace: AgentTrace, kind: str, *outcomes: str) -> None:
     assert trace.root["metadata"].get("outcome") in outcomes, told
     assert trace.body["metadata"].get("outcome") == trace.root["metadata"].get("outcome"), told
     cut = trace.only(kind)
-    assert cut["metadata"].get("outcome") in outcomes or _WHOLE in str(cut.get("output")), told
+    assert cut["metadata"].get("outcome", ...) in outcomes or _WHOLE in str(cut.get("output")), told
 
 
-RAISES: Final = pytest.mark.parametrize("kind", [ValueError, Stop])
-"""Exceptions for `tool_raises`."""
-CUTS: Final = pytest.mark.parametrize(
-    "cut",
-    [_cancelled_in_the_model, _cancelled_in_a_tool, _left, _refused, _raised_in_a_tool, _stopped_in_a_tool],
-    ids=lambda cut: cut.__name__[1:],
+CUT_SHORT: Final = (
+    _cancelled_in_the_model,
+    _cancelled_in_a_tool,
+    _left,
+    _refused,
+    _raised_in_a_tool,
+    _stopped_in_a_tool,
 )
+CUTS: Final = pytest.mark.parametrize("cut", CUT_SHORT, ids=lambda cut: cut.__name__[1:])
 """Ways in which a run ends early. Each has one trace with the true status and outcome."""
+
+
+def _ask(app: AgentApp, endpoint: ScriptedEndpoint, question: str, tool: Callable[..., Any] = weather) -> None:
+    async def asked() -> None:
+        await app.run(endpoint, question, tool)
+
+    asyncio.run(asked())
+
+
+def _matches_the_wire(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    endpoint = model(app.script)
+    _ask(app, endpoint, "Weather in Łódź?")
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert Counter(span["kind"] for span in trace.spans) == Counter(app.kinds), str(trace)
+    call, tool = trace.all("LLM")[1], trace.only("TOOL")
+    (wire_id,) = {each["tool_call_id"] for each in endpoint.exchanges[1].conversation if each["role"] == "tool"}
+    system, *_, user, assistant, result = call["input"]["messages"]
+    assert "You know weather." in str(system["content"])
+    assert user["content"] == "Weather in Łódź?"
+    assert [each["id"] for each in assistant["tool_calls"]] == [result["tool_call_id"]] == [wire_id]
+    assert "sunny" in str(result["content"])
+    assert (tool["input"], "sunny" in str(tool["output"])) == ({"city": "Łódź"}, True)
+    assert call["output"]["messages"][0]["content"] == "The station says: sunny"
+    assert "Weather in Łódź?" in str(trace.body["input"])
+    assert "The station says: sunny" in str(trace.body["output"])
+    assert trace.body["status"] == "COMPLETED"
+
+
+class Found(BaseModel):
+    """The result of a tool."""
+
+    found: str
+    unit: str
+
+
+RESULTS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "text": lambda word: word,
+    "object": lambda word: {"found": {"deep": [word]}},
+    "list": lambda word: [word, {"deep": word}],
+    "model": lambda word: Found(found=word, unit="C"),
+}
+
+
+def _keeps_planted_words(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    for kind in RESULTS:
+        _keeps_result(kind, app, traces, model)
+
+
+def _keeps_result(kind: str, app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    planted = Planted()
+
+    def weather(city: str) -> Any:
+        """Tell the weather in a city."""
+        return RESULTS[kind](planted["a tool's result"])
+
+    async def weather_later(city: str) -> Any:
+        """Tell the weather in a city."""
+        return weather(city)
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if any(each["role"] == "tool" for each in messages):
+            return Reply(text=f"It is {planted['the answer']}.")
+        return Reply(tool_calls=(ToolCall(name=app.tool, arguments={"city": planted["a tool's argument"]}),))
+
+    weather_later.__name__ = "weather"
+    _ask(app, model(script), planted["the question"], weather_later if kind in ("text", "object") else weather)
+    tool = holds(planted, traces).only("TOOL")
+    assert planted["a tool's argument"] in str(tool["input"])
+    assert planted["a tool's result"] in str(tool["output"])
+
+
+def _keeps_runs_apart(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    endpoint = model(app.script)
+    in_tasks(lambda city: app.run(endpoint, f"Weather in {city}?", weather))
+    found = traces.new(len(CITIES))
+    do_not_mix(found, *app.kinds)
+    sessions = {trace.body.get("session_id") for trace in found}
+    assert sessions == {None} or len(sessions) == len(CITIES)
+
+
+def _nests_in_a_tool(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    endpoint = model(app.script)
+    look_up = pandaprobe_otel.span(name="look up")(weather)
+
+    async def ask(city: str) -> str:
+        """Ask another agent for the weather in a city."""
+        await app.run(endpoint, f"Weather in {city}?", look_up)
+        return "snowy, they say"
+
+    ask.__name__ = "weather"
+    _ask(app, endpoint, "Weather in Oslo?", ask)
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    above = [span["kind"] for span in trace.above(trace.only(name="look up"))]
+    assert [kind for kind in above if kind != "CHAIN"][:4] == ["TOOL", "AGENT"] * 2, str(trace)
+
+
+def _leaves_no_hook(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    before = _hooks_in(app.package)
+    assert before, app.package
+    with off(app.name):
+        left = _hooks_in(app.package)
+        assert left == set(), left
+    assert _hooks_in(app.package) == before
+    _ask(app, model(app.script), "Weather in Oslo?")
+    assert Counter(span["kind"] for span in traces.one().spans) == Counter(app.kinds)
+
+
+def _hooks_in(package: str) -> set[str]:
+    """Return the functions and objects of our integrations in a package's modules and classes.
+
+    A copy that another module has imported is not restored; its wrapper then passes calls through.
+    """
+    modules = [module for name, module in [*sys.modules.items()] if f"{name}.".startswith(f"{package}.")]
+    found = {each for module in modules for each in [*vars(module).values()] if issubclass(type(each), type)}
+    owners = [*modules, *(each for each in found if f"{each.__module__}.".startswith(f"{package}."))]
+    return {
+        f"{owner.__name__}.{name}"
+        for owner in owners
+        for name, value in [*vars(owner).items()]
+        if _is_ours(value, home=getattr(owner, "__module__", owner.__name__))
+    }
+
+
+def _is_ours(value: Any, *, home: str) -> bool:
+    if type(value) is FunctionWrapper:
+        return bool(value.__module__ == home)
+    if type(value) is property:
+        value = value.fget
+    if type(value) is FunctionType and value.__module__ not in (home, value.__globals__["__name__"]):
+        return False
+    name = value.__globals__["__name__"] if type(value) is FunctionType else type(value).__module__
+    return str(name).startswith("pandaprobe_otel")
+
+
+def _hides_content(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if not app.hides_content:
+        pytest.skip("the framework's own spans have its content")
+    endpoint = model(app.script)
+    with recorded_apart(app.name, capture_content=False) as recorder:
+        _ask(app, endpoint, "Weather in Oslo?")
+    found = told_by(recorder)
+    assert recorder.spans
+    assert [word for word in ("You know", "Oslo", "snowy") if word in found] == []
+
+
+def _does_not_grow(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if not app.sees_calls:
+        pytest.skip("each run is a process")
+    endpoint = model(app.script)
+
+    async def runs(count: int) -> None:
+        for number in range(count):
+            await _outcome(app.run(endpoint, f"Weather in {'Oslo' if number % 10 else 'Nowhere'}?", weather))
+        assert pandaprobe_otel.flush(20)
+
+    logging.disable()  # pytest keeps log records, with the frames of every failure
+    try:
+        found = growth_of_ours(lambda count: asyncio.run(runs(count)), 30, first=10)
+        assert found == {}, found
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _has_an_example(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    example = Example(f"{app.name}_agent")
+    with pytest.MonkeyPatch.context() as variables:
+        example.run(model(example.script), variables)
+    parcel_talk(traces)
+
+
+def _counts_once_with_a_rival(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if not app.rivals:
+        pytest.skip("no other vendor has an instrumentation")
+    for rival, state in app.rivals.items():
+        endpoint, server = model(app.script), traces.server
+        where = (server.url, server.api_key, endpoint.url)
+        assert run_with_rival(app.name, rival, *where).startswith(state)
+        trace = traces.one()
+        if app.sees_calls:
+            counted = [span["token_usage"]["prompt_tokens"] for span in trace.spans if "token_usage" in span]
+            assert counted == [each.usage.prompt_tokens for each in endpoint.exchanges], str(trace)
+            assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges)
+            assert len(trace.all("TOOL")) == 1
+        is_silent = f"pandaprobe_otel.{app.name}" not in {span["metadata"]["scope"] for span in trace.spans}
+        assert is_silent or not state.startswith("skipped")
+
+
+def _has_an_adapter(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
+    if app.adapter is None:
+        pytest.skip("the official SDK has no adapter for it")
+    app.adapter(**OFFICIAL).instrument()
+    try:
+        _ask(app, model(app.script), "Hi")
+    finally:
+        app.adapter.instrumentor().values = None
+    is_of_the_official_adapter(traces.one())
+
+
+CONFORMANCE: Final = pytest.mark.parametrize(
+    "check",
+    [
+        *CUT_SHORT,
+        _matches_the_wire,
+        _keeps_planted_words,
+        _keeps_runs_apart,
+        _nests_in_a_tool,
+        _leaves_no_hook,
+        _hides_content,
+        _does_not_grow,
+        _has_an_example,
+        _counts_once_with_a_rival,
+        _has_an_adapter,
+    ],
+    ids=lambda check: check.__name__[1:],
+)
+"""Checks that hold for every framework; each takes the `AgentApp`, the fixture `traces` and the fixture `model`."""
 
 
 def embeddings_answer(tokens: int) -> dict[str, Any]:
