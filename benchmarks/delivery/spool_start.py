@@ -19,8 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from pandaprobe_otel.delivery.spool.destination import Destination
-from simulated_delivery import create
-from spools import Run
+from spools import Run, create
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 

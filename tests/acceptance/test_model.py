@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
-from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_request
+from simulated_world import QUOTA_BODY, Fate, Kind, Process, Server, World, most_in_a_window, trace_request
 from spans import SpanMaker
 
 CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "75"))
@@ -128,19 +127,19 @@ class DeliveryModel(RuleBasedStateMachine):
         for _ in range(count):
             number = next(self.numbers)
             life.traces.append(number)
-            self.put(life, number, step=Step.CREATE, spans=spans, is_error=is_error)
+            self.put(life, number, step="create", spans=spans, is_error=is_error)
 
     @rule(spans=st.sampled_from((1, 700)), which=st.integers(0))
     def spans_end_late(self, spans: int, which: int) -> None:
         """End spans of a trace that was already sent."""
         life = self.living(which)
         if life.traces:
-            self.put(life, life.traces[which % len(life.traces)], step=Step.APPEND, spans=spans)
+            self.put(life, life.traces[which % len(life.traces)], step="append", spans=spans)
 
     @rule(which=st.integers(0), number=st.integers(0, 3))
     def spans_of_a_foreign_trace_end(self, which: int, number: int) -> None:
         """End spans whose root is in a process that never reports."""
-        self.put(self.living(which), 900_000 + number, step=Step.APPEND, spans=1, is_remote=True)
+        self.put(self.living(which), 900_000 + number, step="append", spans=1, is_remote=True)
 
     @rule(seconds=st.sampled_from((0.05, 0.7, 5.0, 31.0, 61.0, 400.0, 4000.0)))
     def time_passes(self, seconds: float) -> None:
@@ -228,7 +227,7 @@ class DeliveryModel(RuleBasedStateMachine):
         return living[which % len(living)]
 
     def put(
-        self, life: Life, number: int, *, step: Step, spans: int, is_error: bool = False, is_remote: bool = False
+        self, life: Life, number: int, *, step: Kind, spans: int, is_error: bool = False, is_remote: bool = False
     ) -> None:
         """Put new spans as one request."""
         batch = next(self.batches)

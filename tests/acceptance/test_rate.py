@@ -11,7 +11,6 @@ from email.utils import format_datetime
 
 import pytest
 
-from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
@@ -138,9 +137,9 @@ def in_a_while(now: float) -> Mapping[str, str]:
     ids=["none", "7", "date", "-1", "abc", "1e9"],
 )
 def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
-    headers: object, most_requests: float, longest_pause: float
+    headers: object, most_requests: float, longest_pause: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten minutes of 429 cause few requests, one at a time after the first few, and every trace arrives soon after."""
+    """Ten minutes of 429 cause few requests, one at a time, and one log line; every trace arrives soon after."""
     world = World()
     server = Server(world, rate_headers=headers)  # type: ignore[arg-type]
     process = Process(world, server)
@@ -158,6 +157,7 @@ def test_a_storm_of_429_is_waited_out_with_one_probe_at_a_time(
     during = server.posts()
     assert process.most_in_flight <= 1
     assert len(during) <= most_requests
+    assert ["limits the rate" in line for line in caplog.messages] == [True]
 
     world.run(longest_pause + 2 * MINUTE)
     after = server.posts(since=storm_ends)
@@ -183,7 +183,7 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
     server.script = no_quota
     caplog.clear()
     world.run(30 * MINUTE)
-    process.put(trace_request(0, step=Step.APPEND, batch=1))
+    process.put(trace_request(0, step="append", batch=1))
     world.run(1)
     assert f"{trace_request(0).trace_id}/1/0" in server.span_ids()
     world.run(30 * MINUTE - 2)

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
+from pandaprobe_otel.delivery.outgoing_request import adopted_id
 from simulated_app import SimulatedApp, stored_id, trace_id_of
 from simulated_world import Process, Server, World, trace_request
 from spans import CHAT, HTTP
@@ -231,7 +231,7 @@ def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> No
         world = World()
         server = Server(world)
         process = Process(world, server)
-        process.put(trace_request(1, step=Step.APPEND, is_remote=True, batch=1))
+        process.put(trace_request(1, step="append", is_remote=True, batch=1))
         world.run(head_start_s)
         process.put(trace_request(1))
         world.run(3)

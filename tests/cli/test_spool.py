@@ -10,8 +10,7 @@ import pytest
 
 from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel.delivery.spool.destination import Destination
-from simulated_delivery import create
-from spools import DESTINATION, Run, Service, inherit
+from spools import DESTINATION, Run, Service, create, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 

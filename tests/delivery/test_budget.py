@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
-import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
-
-WINDOW_S = 60.0
+from simulated_world import most_in_a_window
 
 
 def no_jitter(low: float, high: float) -> float:
@@ -43,17 +40,6 @@ def simulate(up: list[float], down: list[float], seconds: float) -> list[float]:
     return hits
 
 
-def most_in_any_window(hits: list[float]) -> int:
-    """Return the largest number of hits within less than 60 s."""
-    hits = sorted(hits)
-    first, most = 0, 0
-    for last, at in enumerate(hits):
-        while at - hits[first] >= WINDOW_S:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     up=st.lists(st.floats(0.0, 5.0), min_size=1, max_size=40),
@@ -61,28 +47,7 @@ def most_in_any_window(hits: list[float]) -> int:
 )
 def test_no_window_ever_sees_more_than_the_limit(up: list[float], down: list[float]) -> None:
     """No 60 s hold more than 100 requests, with any delays and order of arrival."""
-    assert most_in_any_window(simulate(up, down, 400.0)) <= 100
-
-
-def test_the_whole_limit_is_used() -> None:
-    """With delays of 5 to 500 ms each way, at least 98.5 requests a minute go out."""
-    rng = random.Random(7)
-    delays = [rng.uniform(0.005, 0.5) for _ in range(997)]
-    hits = simulate(delays, delays[::-1], 660.0)
-
-    assert sum(60.0 <= at < 660.0 for at in hits) / 10 >= 98.5
-
-
-def test_an_unanswered_request_holds_its_token_longer() -> None:
-    """The server may count an unanswered request late, so the request's token stays out for five seconds more."""
-    bucket = LeasedBucket(capacity=1)
-    lease = bucket.acquire(0.0)
-    assert lease is not None
-    bucket.release(lease, 10.0, answered=False)
-
-    assert bucket.acquire(75.0) is None
-    assert bucket.next_free(70.2) == pytest.approx(75.1)
-    assert bucket.acquire(75.2) is not None
+    assert most_in_a_window(sorted(simulate(up, down, 400.0))) <= 100
 
 
 def probes(bucket: LeasedBucket, seconds: float) -> list[float]:
@@ -112,50 +77,6 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
     assert not bucket.episode
 
 
-@given(opens=st.floats(0.0, 60.0), drawn=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9))
-def test_a_refused_client_is_back_soon_after_the_window_opens_whenever_that_is(
-    opens: float, drawn: list[float]
-) -> None:
-    """If another process filled the window, a probe succeeds at most 35 s after the window has reopened."""
-    turn = itertools.cycle(drawn)
-    bucket = LeasedBucket(uniform=lambda low, high: low + (high - low) * next(turn))
-    bucket.limited(0.0, None)
-    now = bucket.next_free(0.0)
-    while now < opens:
-        probe = bucket.acquire(now)
-        assert probe is not None
-        bucket.release(probe, now)
-        bucket.limited(now, None)
-        now = bucket.next_free(now)
-
-    assert now - opens <= 35.0
-    assert now <= 60.1
-
-
-@pytest.mark.parametrize(("asked_s", "waits"), [(1.0, [1.0, 2.0, 4.0, 5.0, 5.0]), (7.0, [7.0] * 5)])
-def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
-    asked_s: float, waits: list[float]
-) -> None:
-    """The wait grows to five seconds if the server's Retry-After is repeatedly one second."""
-    bucket = LeasedBucket(uniform=no_jitter)
-    now, found = 0.0, []
-    for _ in waits:
-        bucket.limited(now, asked_s)
-        found.append(bucket.next_free(now) - now)
-        now = bucket.next_free(now)
-
-    assert found == waits
-
-
-def test_retry_after_is_obeyed_to_the_second() -> None:
-    """A Retry-After of the server replaces the bucket's own schedule."""
-    bucket = LeasedBucket(uniform=no_jitter)
-    bucket.limited(0.0, 7.0)
-
-    assert bucket.acquire(6.9) is None
-    assert bucket.acquire(7.0) is not None
-
-
 def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> None:
     """Right after a refusal 80 tokens are used, and about five minutes later 100 again."""
     bucket = LeasedBucket(uniform=no_jitter)
@@ -177,12 +98,3 @@ def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> Non
     while grown.acquire(310.0) is not None:
         later += 1
     assert later == 100
-
-
-def test_several_refusals_of_one_burst_count_once() -> None:
-    """Four requests refused together are one event: the pause does not grow, and the share shrinks once."""
-    bucket = LeasedBucket(uniform=no_jitter)
-    for _ in range(4):
-        bucket.limited(0.0, None)
-
-    assert bucket.next_free(0.0) == pytest.approx(20.0)

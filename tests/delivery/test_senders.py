@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import threading
 import time
@@ -12,90 +11,61 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
-from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outcome_effects import Dropped
-from pandaprobe_otel.delivery.policy import DeliveryPolicy
-from pandaprobe_otel.delivery.sender_pool import MAX_SENDERS, SenderPool
 from pandaprobe_otel.process.guard import failures
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.socket_transport import SocketTransport
-from simulated_delivery import create
-from spools import open_store
+from simulated_world import trace_request
+from spools import Service
 from waiting import wait_until
 
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
+SENDERS = 4
+REFUSED = NoAnswer(reason="refused", may_have_arrived=False)
+
+
+def fail(*_: object) -> NoReturn:
+    """Raise an error of ours."""
+    raise ZeroDivisionError
+
+
+def accept(request: Request) -> Outcome:
+    """Accept every request."""
+    return Answer(status=202)
+
+
+def service(
+    server: Callable[[Request], Outcome], traces: int, *, folder: Path | None = None, **options: object
+) -> Service:
+    """Return a delivery that has got this many traces."""
+    made = Service(folder, server, **options)  # type: ignore[arg-type]
+    made.put(*(trace_request(number) for number in range(traces)))
+    return made
 
 
 class Stalled:
-    """A server that answers the first few requests, and then none."""
+    """A server that answers the first few requests, and then none until the test is over."""
 
     def __init__(self, answers: int = 0) -> None:
         self._answers = iter(range(answers))
         self._lock = threading.Lock()
-        self.asked = 0
+        self.received = 0
         self.over = threading.Event()
 
-    def send(self, request: Request) -> Outcome:
-        """Accept the request, or wait until the test is over."""
+    def __call__(self, request: Request) -> Outcome:
+        """Accept the request, or wait."""
         with self._lock:
-            self.asked += 1
+            self.received += 1
             is_answered = next(self._answers, None) is not None
         if not is_answered:
             self.over.wait(60)
         return Answer(status=202)
-
-    def close(self) -> None:
-        """Do nothing, since there is no connection."""
-
-    def reset_after_fork(self) -> None:
-        """Do nothing, since there is no connection."""
-
-
-class Faulty(Stalled):
-    """A transport that raises at the first request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults = iter([ZeroDivisionError()])
-
-    def send(self, request: Request) -> Outcome:
-        """Fail once."""
-        for fault in self.faults:
-            raise fault
-        return Answer(status=202)
-
-
-def pool_by(
-    transport: Transport,
-    ledger: Ledger,
-    folder: Path | None = None,
-    monotonic: Callable[[], float] = time.monotonic,
-    uniform: Callable[[float, float], float] = random.uniform,
-    look: Callable[[Transport], None] | None = None,
-) -> SenderPool:
-    """Return senders with an outbox in memory, or in a spool."""
-    notices = Notices(monotonic)
-
-    def policy() -> DeliveryPolicy:
-        store = None if folder is None else open_store(folder, notices=notices, recover=lambda rows, states: ())
-        return DeliveryPolicy(
-            outbox=Outbox(1 << 20, store),
-            bucket=LeasedBucket(),
-            ledger=ledger,
-            notices=notices,
-            project="shop",
-            uniform=uniform,
-        )
-
-    return SenderPool(policy=policy, transport=transport, look=look, monotonic=monotonic)
 
 
 class Exit:
@@ -139,222 +109,142 @@ def test_the_end_beside_a_stalled_server_takes_no_longer_than_its_timeout(
     answered: int, stalled: int, timeout_s: float, is_spooled: bool
 ) -> None:
     """Four stuck senders together delay the end by a fifth of a second, and every remaining request is reported."""
-    transport, ledger, total = Stalled(answers=answered), Ledger(), answered + stalled
-    with TemporaryDirectory(dir=MEMORY_DISK) as folder, pytest.MonkeyPatch.context() as patched:
+    server, total = Stalled(answers=answered), answered + stalled
+    with TemporaryDirectory(dir=MEMORY_DISK) as scratch, pytest.MonkeyPatch.context() as patched:
         end = Exit()
-        delivery = pool_by(transport, ledger, Path(folder) if is_spooled else None, end.monotonic)
-        for number in range(total):
-            ledger.ended(1)
-            delivery.put([create(number)])
-        wait_until(lambda: transport.asked >= answered + min(stalled, MAX_SENDERS))
-        wait_until(lambda: ledger.read().delivered == answered)
+        ours = service(server, total, folder=Path(scratch) if is_spooled else None, monotonic=end.monotonic)
+        wait_until(lambda: server.received >= answered + min(stalled, SENDERS))
+        wait_until(lambda: ours.ledger.read().delivered == answered)
         end.begin(patched)
-        dropped = delivery.close(end.monotonic() + timeout_s)
-        transport.over.set()
+        dropped = ours.delivery.close(end.monotonic() + timeout_s)
+        server.over.set()
 
     assert dropped is not None
     assert end.waited_s <= max(timeout_s, 0.1) + 0.25
-    assert (dropped.spans, delivery.left_behind) == ((0, stalled) if is_spooled else (stalled, 0))
+    assert (dropped.spans, ours.delivery.left_behind) == ((0, stalled) if is_spooled else (stalled, 0))
 
 
-class BackSoon(Stalled):
-    """A server that refuses connections until a time after its first request."""
-
-    def __init__(self, after_s: float) -> None:
-        super().__init__()
-        self._after_s = after_s
-        self._back_at = 0.0
-
-    def send(self, request: Request) -> Outcome:
-        """Refuse the connection until the time has come."""
-        with self._lock:
-            self._back_at = self._back_at or time.monotonic() + self._after_s
-        if time.monotonic() < self._back_at:
-            return NoAnswer(reason="refused", may_have_arrived=False)
-        return Answer(status=202)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("traces", [1, 20])
-@pytest.mark.parametrize("has_failed_before", [False, True])
+@pytest.mark.parametrize(
+    ("traces", "share", "has_failed_before"), [(1, 0.0, False), (20, 1.0, False), (1, 1.0, True), (20, 0.0, True)]
+)
 def test_a_process_that_ends_waits_for_a_server_that_is_back_soon(
     traces: int, share: float, has_failed_before: bool
 ) -> None:
     """However long the wait until the next try was drawn, a server that is back within a second gets every trace."""
-    transport = BackSoon(0.8)
-    delivery = pool_by(transport, Ledger(), uniform=lambda low, high: low + share * (high - low))
-    for number in range(traces):
-        delivery.put([create(number)])
+    began = time.monotonic()
+    ours = service(
+        lambda request: REFUSED if time.monotonic() < began + 0.8 else Answer(status=202),
+        traces,
+        uniform=lambda low, high: low + share * (high - low),
+    )
     if has_failed_before:
-        wait_until(lambda: delivery.policy.blockage.unreachable)
+        wait_until(lambda: ours.delivery.policy.blockage.unreachable)
 
-    dropped = delivery.close(time.monotonic() + 10)
-
-    assert dropped == Dropped()
-    assert delivery.policy.outbox.is_done
-
-
-def test_a_process_that_ends_soon_gives_up_a_server_that_does_not_come_back() -> None:
-    """An unreachable server is tried until the patience of an ending process is over, and no longer."""
-    transport, begun = BackSoon(60.0), time.monotonic()
-    delivery = pool_by(transport, Ledger())
-    for number in range(20):
-        delivery.put([create(number)])
-
-    dropped = delivery.close(begun + 60)
-
-    assert dropped == Dropped(spans=20)
-    assert 0.9 < time.monotonic() - begun < 30
-
-
-class GoneSilent(Stalled):
-    """A server that refuses connections until its client ends, and then takes packets without an answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_silent = False
-        self.time_given_s: list[float] = []
-
-    def send(self, request: Request) -> Outcome:
-        """Refuse the connection, or note the time that the request has, and use none of it."""
-        if self.is_silent:
-            self.time_given_s.append(request.timeout_s)
-        return NoAnswer(reason="refused", may_have_arrived=False)
+    assert ours.close(10) == 0
+    assert ours.ledger.read().delivered == traces
 
 
 def test_a_try_at_the_end_has_no_more_time_than_the_patience_for_an_unreachable_server() -> None:
     """A server that swallows packets does not hold the end of a process, however long the shutdown timeout is."""
-    transport = GoneSilent()
-    delivery = pool_by(transport, Ledger())
-    for number in range(20):
-        delivery.put([create(number)])
-    wait_until(lambda: delivery.policy.blockage.is_outage)
-    transport.is_silent = True
+    times_given_s: list[float] = []
+    is_silent = threading.Event()
 
-    delivery.close(time.monotonic() + 60)
+    def server(request: Request) -> Outcome:
+        if is_silent.is_set():
+            times_given_s.append(request.timeout_s)
+        return REFUSED
 
-    assert transport.time_given_s
-    assert max(transport.time_given_s) <= 1.5
+    ours = service(server, 20)
+    wait_until(lambda: ours.delivery.policy.blockage.is_outage)
+    is_silent.set()
 
-
-class SlowServer:
-    """A server that answers requests once it is told to, and then waits for the end of their connections."""
-
-    def __init__(self, requests: int) -> None:
-        self.go_on = threading.Event()
-        self.asked: list[bytes] = []
-        self.ends: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._pool = ThreadPoolExecutor(requests)
-        self._served = [self._pool.submit(self._serve) for _ in range(requests)]
-
-    def _serve(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection:
-            self.asked.append(connection.recv(1 << 16))
-            self.go_on.wait(60)
-            connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-            self.ends.append(connection.recv(1))
-
-    def close(self) -> None:
-        """Wait for all connections."""
-        self._pool.shutdown()
-        self._listener.close()
-        for served in self._served:
-            served.result()
+    assert ours.close(60) == 20
+    assert 0 < max(times_given_s) <= 1.5
 
 
-@pytest.mark.parametrize("senders", [1, MAX_SENDERS])
-def test_connections_are_closed_when_their_answers_come_after_the_end(senders: int) -> None:
+def test_connections_are_closed_when_their_answers_come_after_the_end() -> None:
     """Senders that wait past the end close their connections, without any help of the garbage collector."""
-    server = SlowServer(senders)
-    delivery = pool_by(SocketTransport(server.url, {}), Ledger())
-    for number in range(senders):
-        delivery.put([create(number)])
-    wait_until(lambda: len(server.asked) == senders)
-    delivery.close(time.monotonic())
-    assert not server.ends
-    server.go_on.set()
-    wait_until(lambda: server.ends == [b""] * senders)
-    server.close()
+    go_on, ends = threading.Event(), list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(SENDERS) as pool:
+        received: list[bytes] = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                received.append(connection.recv(1 << 16))
+                go_on.wait(60)
+                connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                ends.append(connection.recv(1))
+
+        for _ in range(SENDERS):
+            pool.submit(serve)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ours = service(accept, SENDERS, transport=SocketTransport(url, {}))
+        wait_until(lambda: len(received) == SENDERS)
+        ours.delivery.close(time.monotonic())
+        assert not ends
+        go_on.set()
+        wait_until(lambda: ends == [b""] * SENDERS)
 
 
 def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
     """An exception in a transport drops and counts one trace, and the others are sent."""
-    ledger = Ledger()
-    ledger.ended(10)
-    delivery = pool_by(Faulty(), ledger)
-    for number in range(10):
-        delivery.put([create(number)])
-    wait_until(lambda: ledger.read().pending == 0)
-    delivery.close(time.monotonic() + 5)
+    faults = iter([fail])
+    ours = service(lambda request: next(faults, accept)(request), 10)
+    assert ours.flush()
+    ours.close()
 
-    assert ledger.read().delivered == 9
-    assert dict(ledger.read().dropped) == {"internal_error": 1}
+    counts = ours.ledger.read()
+    assert (counts.delivered, counts.dropped) == (9, {"internal_error": 1})
 
 
 def test_a_look_that_fails_costs_no_sender() -> None:
     """An exception in the look after the first trace is counted, and everything is sent."""
-
-    def look(_: Transport) -> None:
-        raise ZeroDivisionError
-
     before = failures().get("transport", 0)
-    transport, ledger = Faulty(), Ledger()
-    transport.faults = iter(())
-    ledger.ended(3)
-    delivery = pool_by(transport, ledger, look=look)
-    for number in range(3):
-        delivery.put([create(number)])
-    wait_until(lambda: ledger.read().pending == 0 and failures().get("transport", 0) > before)
-    delivery.close(time.monotonic() + 5)
-    assert (ledger.read().delivered, failures()["transport"]) == (3, before + 1)
+    ours = service(accept, 3, look=fail)
+    wait_until(lambda: ours.flush() and failures().get("transport", 0) > before)
+    ours.close()
+
+    assert (ours.ledger.read().delivered, failures()["transport"]) == (3, before + 1)
 
 
 def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception in choosing the next request is logged once, and everything is sent."""
-    transport, ledger = Faulty(), Ledger()
-    transport.faults = iter(())
-    ledger.ended(3)
-    faults = iter([ZeroDivisionError(), KeyError()])
-    acquire = LeasedBucket.acquire
+    acquire, faults = LeasedBucket.acquire, iter([fail, fail])
 
     def failing(bucket: LeasedBucket, now: float, *, leave: int = 0) -> Lease | None:
-        for fault in faults:
-            raise fault
+        next(faults, lambda: None)()
         return acquire(bucket, now, leave=leave)
 
     monkeypatch.setattr(LeasedBucket, "acquire", failing)
-    delivery = pool_by(transport, ledger)
-    for number in range(3):
-        delivery.put([create(number)])
-    wait_until(lambda: ledger.read().delivered == 3)
-    delivery.close(time.monotonic() + 5)
+    ours = service(accept, 3)
+    assert ours.flush()
+    ours.close()
 
+    assert ours.ledger.read().delivered == 3
     (line,) = (record for record in caplog.records if record.levelno > logging.DEBUG)
     assert "please report this" in line.getMessage()
 
 
-def test_a_lock_that_is_not_let_go_of_holds_up_neither_flush_nor_the_end() -> None:
+def test_a_lock_that_is_held_delays_neither_flush_nor_the_end() -> None:
     """A lock held by a stuck thread delays neither flush nor shutdown, and shutdown returns no count of drops."""
-    delivery = pool_by(Stalled(), Ledger())
+    ours = service(Stalled(), 0)
     is_held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with delivery._changed:
+        with ours.delivery._changed:
             is_held.set()
             over.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
     assert is_held.wait(60)
-    flushed = delivery.wait_idle(time.monotonic() + 0.1)
-    dropped = delivery.close(time.monotonic() + 0.1)
+    is_flushed = ours.flush(0.1)
+    dropped = ours.delivery.close(time.monotonic() + 0.1)
     over.set()
     holder.join()
 
-    assert not flushed
+    assert not is_flushed
     assert dropped is None

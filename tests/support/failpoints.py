@@ -24,8 +24,7 @@ from typing import Any
 from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from simulated_delivery import create
-from spools import DESTINATION, Run
+from spools import DESTINATION, Run, create
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3

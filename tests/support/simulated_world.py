@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, Tokens
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, REQUEST_TIMEOUT_S, LeasedBucket, MemoryTokens, Tokens
 from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.ledger import Ledger, LedgerCounts
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -72,6 +72,12 @@ class World:
             self.now, _, event = heapq.heappop(self._events)
             event()
         self.now = end
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which nothing happens, as in a suspension; what was due happens afterwards."""
+        self.now += seconds
+        self._events = [(max(at, self.now), number, event) for at, number, event in self._events]
+        heapq.heapify(self._events)
 
 
 class Window(StrEnum):
@@ -132,13 +138,26 @@ class Stored:
     """The sender of each accepted POST /traces (each is billed)."""
 
 
-Script = Callable[[Request, float], Outcome | None]
+Kind = Literal["create", "append", "finish", "score"]
+Response = Outcome | int | tuple[int, Any]
+"""An outcome, or the status of an answer, or its status and its body (as bytes or as a JSON value)."""
+Script = Callable[[Request, float], Response | None]
 """Called for every request; None stands for the server's own answer."""
 
 
-def no_script(request: Request, now: float) -> Outcome | None:
+def no_script(request: Request, now: float) -> Response | None:
     """Leave the answer to the server."""
     return None
+
+
+def outcome_of(response: Response) -> Outcome:
+    """Return the outcome that a scripted response stands for."""
+    if isinstance(response, int):
+        return Answer(status=response, body=b"no")
+    if isinstance(response, tuple):
+        body = response[1]
+        return Answer(status=response[0], body=body if isinstance(body, bytes) else orjson.dumps(body))
+    return response
 
 
 class Server:
@@ -164,7 +183,8 @@ class Server:
     def handle(self, request: Request, who: str) -> Outcome:
         """Answer a request."""
         now = self._world.now
-        outcome = self.script(request, now) or self._own(request, who, now)
+        scripted = self.script(request, now)
+        outcome = self.carry_out(request, who) if scripted is None else outcome_of(scripted)
         status = outcome.status if isinstance(outcome, Answer) else 0
         self.seen.append(
             Seen(at=now, who=who, method=request.method, path=request.path, status=status, body=request.body)
@@ -190,7 +210,9 @@ class Server:
         """Return the answer to a request in a full window."""
         return Answer(status=429, body=RATE_BODY, headers=self._rate_headers(self._world.now))
 
-    def _own(self, request: Request, who: str, now: float) -> Outcome:
+    def carry_out(self, request: Request, who: str = "ours") -> Outcome:
+        """Do what a request says, and return the server's own answer."""
+        now = self._world.now
         body: Any = orjson.loads(request.body) if request.body else None
         if request.method == "POST" and request.path == "/traces":
             return self._create(body, who, now)
@@ -260,6 +282,8 @@ class Process:
         clock_rate: float = 1.0,
         look_every_s: float = 0.0,
         tokens: Tokens | None = None,
+        keeps_all: bool = False,
+        max_traces_per_day: int | None = None,
     ) -> None:
         self.world, self.server, self.name = world, server, name
         self._way = way or Way()
@@ -284,15 +308,21 @@ class Process:
         self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
-        self.outbox = Outbox(max_bytes)
+        self.outbox = Outbox(max_bytes, keeps_all=keeps_all)
         self.policy = DeliveryPolicy(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),
             ledger=self.ledger,
             notices=self.notices,
             project=project,
+            max_traces_per_day=max_traces_per_day,
             uniform=world.random.uniform,
         )
+
+    @property
+    def counts(self) -> LedgerCounts:
+        """The counts of spans, traces and scores."""
+        return self.ledger.read()
 
     def clock(self) -> float:
         """Return the time of the process's monotonic clock."""
@@ -333,8 +363,10 @@ class Process:
 
     @property
     def is_balanced(self) -> bool:
-        """Return whether the ledger's count of pending spans equals the number of waiting spans."""
-        return self.ledger.read().pending == self.held() + sum(job.request.span_count for job in self.outbox)
+        """Return whether the counts of pending spans and of bytes are those of the waiting requests."""
+        requests = [job.request for job in self.outbox]
+        is_in_memory = self.outbox.has_store or self.outbox.bytes == sum(request.size for request in requests)
+        return is_in_memory and self.counts.pending == self.held() + sum(each.span_count for each in requests)
 
     def _look_at(self, time: float) -> None:
         if time < self._next_look and time != math.inf:
@@ -405,34 +437,66 @@ def most_in_a_window(times: list[float]) -> int:
 
 def simulated_id(number: int) -> str:
     """Return a trace id as random as W3C requires: different for each number, with uniform lowest 56 bits."""
-    chance = number * 0x9E3779B97F4A7D % (1 << 56)
+    return id_of_chance(number * 0x9E3779B97F4A7D % (1 << 56) / (1 << 56))
+
+
+def id_of_chance(share: float) -> str:
+    """Return the trace id whose lowest 56 bits are this share of their range."""
+    chance = int(share * (1 << 56))
     return f"00000000-0000-0000-00{chance >> 48:02x}-{chance & ((1 << 48) - 1):012x}"
+
+
+class SharedTokens(MemoryTokens):
+    """One set of tokens and one highest cutoff, shared by processes as through Redis or a file."""
+
+    def __init__(self, cut: float = 0.0) -> None:
+        super().__init__()
+        self.cut, self._until = cut, math.inf
+
+    def publish_cutoff(self, cut: float, now: float) -> float:
+        """Publish a cutoff, and return the highest one."""
+        if now >= self._until:
+            self.cut = 0.0
+        if cut and cut >= self.cut:
+            self.cut, self._until = cut, now + CUT_COUNTS_S
+        return self.cut
 
 
 def trace_request(
     number: int,
     *,
-    step: Step = Step.CREATE,
+    step: Kind = "create",
     spans: int = 1,
     name: str = "t",
     is_error: bool = False,
     is_remote: bool = False,
+    is_slow: bool = False,
     size: int = 0,
     batch: int = 0,
+    trace_id: str | None = None,
 ) -> OutgoingRequest:
     """Return a request of the trace with this number; span ids contain trace, batch and index, so that none repeats."""
-    trace_id = simulated_id(number)
+    trace_id = simulated_id(number) if trace_id is None else trace_id
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
     encoded = tuple(
         orjson.dumps({"span_id": f"{trace_id}/{batch}/{index}", "trace_id": trace_id, "input": "x" * size})
-        for index in range(spans)
+        for index in range(spans if step in ("create", "append") else 0)
     )
     return OutgoingRequest(
-        step=step,
+        step=Step(step),
         trace_id=trace_id,
         fields=orjson.dumps(fields),
         spans=EncodedSpans.of(encoded),
         name=name,
         is_error=is_error,
         is_remote=is_remote,
+        is_slow=is_slow,
     )
+
+
+def simulated(script: Script = no_script, *, seed: int = 1, persist_lag_s: float = 0.2, **options: Any) -> Process:
+    """Return a process in a world of its own, whose server has this script; `options` are those of `Process`."""
+    world = World(seed)
+    server = Server(world, persist_lag_s=persist_lag_s)
+    server.script = script
+    return Process(world, server, **options)

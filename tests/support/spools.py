@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
@@ -25,13 +25,28 @@ from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport
 from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until
 
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
+
+
+def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> OutgoingRequest:
+    """Return a create with `spans` spans (and about `size` bytes)."""
+    trace_id = f"00000000-0000-0000-0000-{number:012d}"
+    body = b'{"span_id":"s","x":"' + b"x" * size + b'"}'
+    return OutgoingRequest(
+        step=Step.CREATE,
+        trace_id=trace_id,
+        fields=f'{{"trace_id":"{trace_id}","name":"t"}}'.encode(),
+        spans=EncodedSpans.of((body,) * spans),
+        name="t",
+        is_error=is_error,
+    )
 
 
 def open_store(
@@ -164,33 +179,45 @@ def span_encoder() -> SegmentEncoder:
 
 
 class Service:
-    """A process's complete delivery, with spool and threads, and with a function as its server."""
+    """A process's delivery with threads, with a spool unless `folder` is None, and a function as its server."""
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         server: Callable[[Request], Outcome],
         *,
         max_bytes: int = 1 << 22,
         max_spool_bytes: int = MAX_BYTES,
         destination: Destination = DESTINATION,
+        transport: Transport | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = lambda low, high: 0.05,
+        look: Callable[[Transport], None] | None = None,
     ) -> None:
-        self.transport = FunctionTransport(server)
+        self.function = FunctionTransport(server)
         self.ledger = Ledger()
-        self.notices = Notices(time.monotonic)
-        self.outbox = Outbox(
-            max_bytes,
-            open_store(
-                folder,
-                destination=destination,
-                notices=self.notices,
-                recover=lambda found, states: recovered(found, states, span_encoder),
-                max_bytes=max_spool_bytes,
-                scan_every_s=0.2,
-            ),
-            look_after_s=0.1,
-        )
-        self.delivery = SenderPool(policy=self._policy, transport=self.transport)
+        notices = Notices(monotonic)
+        store = None if folder is None else open_store(
+            folder,
+            destination=destination,
+            notices=notices,
+            recover=lambda found, states: recovered(found, states, span_encoder),
+            max_bytes=max_spool_bytes,
+            scan_every_s=0.2,
+        )  # fmt: skip
+        self.outbox = Outbox(max_bytes, store, look_after_s=0.1)
+
+        def policy() -> DeliveryPolicy:
+            return DeliveryPolicy(
+                outbox=self.outbox,
+                bucket=LeasedBucket(capacity=10_000),
+                ledger=self.ledger,
+                notices=notices,
+                project="shop",
+                uniform=uniform,
+            )
+
+        self.delivery = SenderPool(policy=policy, transport=transport or self.function, look=look, monotonic=monotonic)
 
     def put(self, *requests: OutgoingRequest) -> None:
         """Hand requests over, and count their spans as ended."""
@@ -207,20 +234,10 @@ class Service:
         wait_until(lambda: self.flush(0.0), what="everything is on disk")
 
     def close(self, seconds: float = PATIENCE_S) -> int:
-        """Shut the delivery down in an orderly way."""
+        """Shut the delivery down in an orderly way; return the number of dropped spans."""
         dropped = self.delivery.close(time.monotonic() + seconds)
         assert dropped is not None
         return dropped.spans
-
-    def _policy(self) -> DeliveryPolicy:
-        return DeliveryPolicy(
-            outbox=self.outbox,
-            bucket=LeasedBucket(capacity=10_000),
-            ledger=self.ledger,
-            notices=self.notices,
-            project="shop",
-            uniform=lambda low, high: 0.05,
-        )
 
 
 def inherit(server: StrictPandaProbe, folder: Path) -> int:

@@ -22,8 +22,7 @@ from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.inspection import reports
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from rings import IN_FULL
-from simulated_delivery import create
-from spools import DESTINATION, Run
+from spools import DESTINATION, Run, create
 
 REQUESTS = [create(number, size=200 + 60 * (number % 7), spans=1 + number % 2) for number in range(24)]
 REFUSED = create(900, size=300)

@@ -13,8 +13,7 @@ import pytest
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX
-from simulated_delivery import create
-from spools import Run
+from spools import Run, create
 
 REQUESTS: Sequence[OutgoingRequest] = [
     replace(create(number, size=900, spans=1 + number % 3), step=Step.APPEND if number % 5 == 4 else Step.CREATE)

@@ -16,8 +16,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from simulated_delivery import create
-from spools import Service
+from spools import Service, create
 from waiting import wait_until
 
 
@@ -110,7 +109,7 @@ def test_a_create_that_arrived_before_the_crash_is_not_posted_again(tmp_path: Pa
     heir.close()
 
     assert store.posted == [create(1).trace_id]
-    assert [request.method for request in heir.transport.requests] == ["GET"]
+    assert [request.method for request in heir.function.requests] == ["GET"]
     assert heir.ledger.read().delivered == 1
 
 

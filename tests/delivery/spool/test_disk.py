@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
-from simulated_delivery import create
-from spools import DESTINATION, inherit
+from spools import DESTINATION, create, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.spool.dead_letters import NAME
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from simulated_delivery import create
-from spools import DESTINATION, Run
+from spools import DESTINATION, Run, create
 
 KINDS = ("directory", "link", "dangling link", "file", "pipe", "nothing")
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None

@@ -26,8 +26,7 @@ from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.process.descriptors import descriptors_of
-from simulated_delivery import create
-from spools import DESTINATION, Run
+from spools import DESTINATION, Run, create
 
 
 def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:

@@ -1,0 +1,129 @@
+"""Spans whose root is in another process: they follow its trace, become a trace of their own, or are left out."""
+
+from __future__ import annotations
+
+import itertools
+
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from simulated_world import Process, Server, SharedTokens, Way, World, id_of_chance, simulated, trace_request
+
+MINUTE = 60.0
+
+
+def orphan(number: int, *, batch: int = 1, is_error: bool = False, chance: float | None = None) -> OutgoingRequest:
+    """Return spans whose root is elsewhere."""
+    trace_id = None if chance is None else id_of_chance(chance)
+    return trace_request(number, step="append", is_remote=True, batch=batch, is_error=is_error, trace_id=trace_id)
+
+
+def test_services_of_a_trace_leave_out_the_same() -> None:
+    """Two services get three times the limit for twelve minutes, and keep and drop the same traces.
+
+    Each trace has its root in the first service and one span in the second.
+    """
+    world = World()
+    server = Server(world)
+    tokens = SharedTokens()
+    way = Way(shortest_s=0.005, longest_s=0.05)
+    front, back = (Process(world, server, name=name, tokens=tokens, way=way) for name in ("front", "back"))
+    offered = itertools.count()
+
+    def request() -> None:
+        number = next(offered)
+        front.put(trace_request(number, is_error=number % 100 == 0))
+        back.put(trace_request(number, step="append", is_remote=True, batch=1))
+
+    world.every(MINUTE / 300, request, until=12 * MINUTE)
+    world.run(12 * MINUTE)
+    assert tokens.cut > 0.5
+    world.run(60 * MINUTE)
+
+    kept = [trace for trace in server.traces.values() if trace.created_by == ["front"]]
+    whole = sum(len(trace.spans) == 2 for trace in kept)
+    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cutoffs move while traces arrive
+    assert whole >= 0.97 * len(kept)
+    assert front.counts.dropped == {"overload": front.counts.ended - len(kept)}
+    assert back.counts.dropped["overload"] >= 0.97 * front.counts.dropped["overload"]
+    assert front.counts.pending == back.counts.pending == 0
+
+
+@pytest.mark.parametrize("keeps_all", [False, True])
+@pytest.mark.parametrize(
+    ("cut", "chance", "is_error", "adopted_after_s"),
+    [
+        (0.0, 0.0, False, 300),
+        (0.5, 0.4, False, None),
+        (0.5, 0.4, True, 3600),
+        (0.5, 0.6, False, 3600),
+    ],
+    ids=["no overload", "left out by others", "error", "kept by others"],
+)
+def test_spans_without_a_root_are_adopted_unless_others_leave_out_the_trace(
+    cut: float, chance: float, is_error: bool, adopted_after_s: float | None, keeps_all: bool
+) -> None:
+    """They wait for five minutes, or an hour after an overload; a gateway has acknowledged them and adopts them all."""
+    process = simulated(tokens=SharedTokens(cut), keeps_all=keeps_all)
+    process.put(orphan(1, chance=chance, is_error=is_error))
+    process.world.run(2 * 3600)
+
+    if adopted_after_s is None and not keeps_all:
+        assert process.counts.dropped == {"overload": 1}
+        return
+    (post,) = process.server.posts()
+    assert 0 <= post.at - (adopted_after_s or 3600) <= MINUTE
+    assert process.counts.delivered == 1
+
+
+def test_an_upstream_that_never_reports_is_learned() -> None:
+    """After three adoptions in a row, spans entered through the same name are adopted without waiting."""
+    process = simulated()
+    for number in range(3):
+        process.put(orphan(number))
+    process.world.run(400)
+    process.put(orphan(50))
+    process.world.run(5)
+
+    assert process.counts.delivered == 4
+
+
+def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
+    """A root that arrives after its spans were adopted joins them in one trace, as do later spans.
+
+    A gateway receives the roots of other services too.
+    """
+    process = simulated()
+    process.put(orphan(1))
+    process.world.run(420)
+    process.put(trace_request(1))
+    process.world.run(10)
+    process.put(orphan(1, batch=2))
+    process.world.run(10)
+
+    ((derived, stored),) = process.server.traces.items()
+    assert derived != trace_request(1).trace_id
+    assert [orjson.loads(post.body or b"")["trace_id"] for post in process.server.posts()] == [derived, derived]
+    assert len(stored.spans) == 3
+    assert (process.counts.traces_delivered, process.counts.pending) == (1, 0)
+
+
+@settings(max_examples=30)
+@given(comes_at=st.floats(0.0, 295.0), waits_s=st.floats(0.0, 60.0), lag_s=st.floats(0.0, 60.0))
+@example(comes_at=260.0, waits_s=40.0, lag_s=3.0)
+def test_spans_follow_a_root_that_comes_before_their_adoption(comes_at: float, waits_s: float, lag_s: float) -> None:
+    """After their root has come, spans wait for its trace and are not adopted, even if the trace comes late."""
+    process = simulated(persist_lag_s=lag_s, way=Way(longest_s=0.01), senders=100)
+    process.put(orphan(1))
+    process.world.run(max(comes_at - (60 - waits_s), 0.0))
+    for number in range(100, 200):
+        process.put(trace_request(number))
+    process.world.run(max(comes_at - process.world.now, 0.1))
+    process.put(trace_request(1))
+    process.world.run(500)
+
+    assert len(process.server.posts()) == len(process.server.traces) == 101
+    assert len(process.server.traces[trace_request(1).trace_id].spans) == 2
