@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from pandaprobe_otel import errors
+from both_clients import Connect, settled, unblocked
 from pandaprobe_otel.api import AsyncClient, Client
 from pandaprobe_otel.local import LocalServer
 from scripted_api import ScriptedApi, Told
@@ -53,15 +52,6 @@ def test_one_async_client_in_two_event_loops() -> None:
         gc.collect()
 
     assert (totals, len(api.asked)) == ([0, 0, 0], 3)
-
-
-async def test_tasks_share_a_client() -> None:
-    """Twenty concurrent calls of one client each get their own answer."""
-    with LocalServer() as server:
-        async with AsyncClient("sk_pp_tasks", "p", server.url) as client:
-            pages = await asyncio.gather(*(client.traces.list(limit=number) for number in range(1, 21)))
-
-    assert [page.limit for page in pages] == list(range(1, 21))
 
 
 async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
@@ -117,34 +107,6 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
     assert [asked.query for asked in api.asked] == ["", "limit=2", "limit=3"]
 
 
-def test_a_closed_client_opens_again() -> None:
-    """A closed client opens new connections at the next call."""
-    with ScriptedApi() as api:
-        api.tell("GET /traces", EMPTY)
-        with Client("sk_pp_close", "p", api.url) as client:
-            client.traces.list()
-        assert client.traces.list().total == 0
-        client.close()
-        client.close()
-
-
-def test_threads_share_a_client() -> None:
-    """Sixteen threads of one client each get their own answer."""
-    with LocalServer() as server, Client("sk_pp_threads", "p", server.url) as client:
-        limits: dict[int, int] = {}
-
-        def ask(number: int) -> None:
-            limits[number] = client.traces.list(limit=number).limit
-
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 17)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    assert limits == {number: number for number in range(1, 17)}
-
-
 def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
     """Return the credentials in the headers of the last request."""
     with client:
@@ -190,32 +152,12 @@ def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monke
     assert around == {"x-api-key": "sk_pp_of_the_environment", "x-project-name": "default"}
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ({}, errors.MissingKey, "no API key: set PANDAPROBE_API_KEY"),
-        ({"api_key": "your-api-key"}, errors.MissingKey, "holds a placeholder"),
-        ({"api_key": "sk pp"}, errors.MissingKey, "not shown"),
-        ({"api_key": "k", "project_name": "a/b"}, errors.ConfigError, "is not a project name"),
-        ({"api_key": "k", "endpoint": "shop"}, errors.ConfigError, "is not an http(s) URL"),
-        ({"token": "tok", "project_id": "shop"}, errors.ConfigError, "project_id must be a UUID"),
-        ({"token": "a b"}, errors.ConfigError, "is not a bearer token"),
-    ],
-)
-def test_settings_that_cannot_be_used(
-    kind: type[Client | AsyncClient], arguments: dict[str, Any], error: type[errors.PandaProbeError], words: str
-) -> None:
-    """A client without usable settings raises an error that names the setting and its source, and shows no secret."""
-    with pytest.raises(error) as refused:
-        kind(**arguments)
-
-    assert words in str(refused.value)
-    assert "traces are sent" not in str(refused.value)
-    assert "sk pp" not in str(refused.value)
-
-
-def test_a_local_server_needs_no_key() -> None:
-    """A client of a loopback endpoint needs no key."""
-    with LocalServer() as server, Client(endpoint=server.url) as client:
-        assert client.traces.list().total == 0
+async def test_threads_or_tasks_share_a_client(connect: Connect) -> None:
+    """Sixteen concurrent calls of one client each get their own answer, also after it was closed."""
+    with LocalServer() as server:
+        client = connect(server.url)
+        for _ in range(2):
+            calls = (unblocked(client.traces.list, limit=number) for number in range(1, 17))
+            pages = await asyncio.gather(*calls)
+            assert [page.limit for page in pages] == list(range(1, 17))
+            await settled(client.close())

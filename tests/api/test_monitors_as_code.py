@@ -95,20 +95,14 @@ async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path
 
 def test_only_what_differs_is_sent() -> None:
     """Only differing fields are sent, and an omitted field means the server's default."""
-    there = monitor("m", sampling_rate=0.5, model="x/y", filters={"user_id": None, "tags": ["a"]})
-    plan = plan_changes(read_declarations(declared(filters={"tags": ["a"]})), (there,), prune=False)
+    filters = {"user_id": None, "tags": ["a"], "date_from": "2026-01-01T00:00:00+00:00"}
+    mine = declared(filters={"tags": ["a"], "date_from": "2026-01-01T01:00:00+01:00"})  # the same moment
+    there = monitor("m", sampling_rate=0.5, model="x/y", filters=filters)
+    plan = plan_changes(read_declarations(mine), (there,), prune=False)
 
     (change,) = plan.changes
     assert (change.action, change.body) == ("update", {"sampling_rate": 1.0, "model": None})
     assert str(plan) == "update m\n    sampling_rate: 0.5 → 1.0\n    model: 'x/y' → None"
-
-
-def test_two_ways_to_write_a_moment_are_no_difference() -> None:
-    """The same time in another notation is not a difference."""
-    there = monitor("m", filters={"date_from": "2026-01-01T00:00:00+00:00"})
-    mine = declared(filters={"date_from": "2026-01-01T01:00:00+01:00"})
-
-    assert plan_changes(read_declarations(mine), (there,), prune=False).changes == ()
 
 
 @pytest.mark.parametrize(
@@ -117,11 +111,9 @@ def test_two_ways_to_write_a_moment_are_no_difference() -> None:
         (declared(cadence="hourly"), "monitor 1 was not sent: cadence: must be one of every_6h, daily, weekly"),
         (declared(colour="blue"), "colour: there is no such argument"),
         (declared(filters={"tag": ["a"]}), "filters -> tag: there is no such argument"),
-        (declared(metrics=[]), "metrics: List should have at least 1 item"),
         (declared(paused="yes"), "paused: must be true or false"),
         (declared(target_type="trace"), "target_type: must be one of TRACE, SESSION"),
         ({"monitors": []}, "monitors: is unknown: declare monitors as [[monitor]]"),
-        ({"monitor": {"name": "m"}}, "Input should be a valid list"),
         ({"monitor": declared()["monitor"] * 2}, "'m' is declared twice"),
     ],
 )
@@ -148,13 +140,11 @@ def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) 
     assert words in str(refused.value)
 
 
-@pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("[[monitor", "is not TOML")])
-def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None, words: str) -> None:
-    """A file that cannot be read raises an error with the file's name."""
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A file that is missing or not TOML raises an error with the file's name."""
     file = tmp_path / "monitors.toml"
-    if text is not None:
-        file.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=words) as refused:
-        read_declarations(file)
-
-    assert str(file) in str(refused.value)
+    for text, words in ((None, "cannot be read"), ("[[monitor", "is not TOML")):
+        if text is not None:
+            file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"{file}.*{words}"):
+            read_declarations(file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from pandaprobe_otel.transport.request_outcome import Answer, Request
-from recorded_api import CASSETTES
 
+CASSETTES: Final = Path(__file__).parents[1] / "api" / "cassettes"
 TRACE: Final = "ca55e77e-0000-4000-8000-000000000001"
 OTHERS: Final = ("ca55e77e-0000-4000-8000-000000000003", "ca55e77e-0000-4000-8000-000000000002")
 SESSION: Final = "s1"

@@ -1,0 +1,264 @@
+"""Both clients against recorded answers of the real server (0.5.0)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import vcr
+import yaml
+from pydantic import TypeAdapter
+
+from both_clients import Connect, settled
+from endpoints import all_endpoints
+from pandaprobe_otel.errors import (
+    InsufficientEvidence,
+    InvalidRequest,
+    PermissionDenied,
+    QuotaExceeded,
+    ServerError,
+)
+
+CASSETTES = Path(__file__).with_name("cassettes")
+FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+RECORDED_AT = "http://127.0.0.1:8100"
+SPAN_TIME = datetime(2025, 3, 4, 5, 6, 7, 123456, tzinfo=UTC)
+"""The start of every recorded span."""
+
+
+def trace_id(number: int) -> UUID:
+    """Return the id of a recorded trace or span."""
+    return UUID(f"ca55e77e-0000-4000-8000-{number:012}")
+
+
+def at(second: int) -> datetime:
+    """Return the start of recorded trace number `second`."""
+    return datetime(2025, 3, 4, 5, 6, tzinfo=UTC) + timedelta(seconds=second)
+
+
+@contextmanager
+def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
+    """Answer requests from a cassette, each once; a request without a recording fails.
+
+    The body of a POST matches if it contains the recorded body: the client also sends values for which the recording
+    relied on the server's defaults. With `all_played`, every recorded answer must have been requested at the end.
+    """
+    recorder = vcr.VCR(record_mode="none", match_on=["method", "path", "same_query", "same_body"])
+    recorder.register_matcher("same_query", _same_query)
+    recorder.register_matcher("same_body", _same_body)
+    with recorder.use_cassette(str(CASSETTES / f"{name}.yaml"), allow_playback_repeats=False) as cassette:
+        yield
+    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were requested"
+
+
+def _same_query(sent: Any, kept: Any) -> None:
+    assert _query(sent) == _query(kept)
+
+
+def _query(request: Any) -> list[tuple[str, str]]:
+    # `+00:00` and `Z` are the same zone.
+    return [(name, value.replace("+00:00", "Z")) for name, value in request.query]
+
+
+def _same_body(sent: Any, kept: Any) -> None:
+    ours, theirs = _json(sent.body), _json(kept.body)
+    assert _contains(ours, theirs) if sent.method == "POST" else ours == theirs
+
+
+def _json(body: bytes | str | None) -> Any:
+    return json.loads(body) if body else None
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(name in whole and _contains(whole[name], value) for name, value in part.items())
+    if isinstance(part, list) and isinstance(whole, list):
+        return len(whole) == len(part) and all(map(_contains, whole, part))
+    return bool(whole == part)
+
+
+@pytest.mark.parametrize("file", sorted(CASSETTES.glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_every_recorded_answer_is_read_and_no_recording_has_a_key(file: Path) -> None:
+    """The models of the client accept every answer of the real server; recordings have a placeholder for keys."""
+    routes = [(each.method, re.sub(r"\{\w+\}", "[^/]+", each.path), each.answer) for each in all_endpoints()]
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"sk_pp_[0-9a-f]{16}", text)
+    for interaction in yaml.load(text, FAST_LOADER)["interactions"]:
+        request, response = interaction["request"], interaction["response"]
+        for name in ("x-api-key", "authorization"):
+            assert request["headers"].get(name, ["REDACTED"]) == ["REDACTED"]
+        path = request["uri"].removeprefix(RECORDED_AT).partition("?")[0]
+        kinds = [kind for method, route, kind in routes if method == request["method"] and re.fullmatch(route, path)]
+        body = response["body"]["string"]
+        if kinds and body and response["status"]["code"] < 300:
+            assert any(_fits(kind, body) for kind in kinds), path
+
+
+def _fits(kind: Any, body: str | bytes) -> bool:
+    try:
+        TypeAdapter(kind).validate_json(body)
+    except ValueError:
+        return False
+    return True
+
+
+async def test_a_trace_is_created_and_read(connect: Connect) -> None:
+    """An accepted trace can be waited for, and is returned with its spans, times and sums."""
+    client = connect(RECORDED_AT)
+    spans: list[dict[str, Any]] = [
+        {"span_id": trace_id(1001), "name": "agent", "kind": "AGENT"},
+        {"span_id": trace_id(1002), "name": "gpt", "kind": "LLM", "model": "gpt-x", "cost": {"total": 0.5}},
+        {"span_id": trace_id(1003), "name": "get_weather", "kind": "TOOL"},
+    ]
+    spans[0] |= {"input": "what is the weather", "output": "the weather is fine"}
+    spans[1] |= {"input": [{"role": "user", "content": "hi"}], "output": "ho"}
+    spans[1] |= {"token_usage": {"prompt_tokens": 10, "completion_tokens": 5}, "parent_span_id": trace_id(1001)}
+    spans[2] |= {"input": {"city": "Berlin"}, "output": "fine", "parent_span_id": trace_id(1001)}
+    for span in spans:
+        span |= {"started_at": SPAN_TIME, "ended_at": at(9)}
+
+    with recorded("trace_create_and_read"):
+        accepted = await settled(
+            client.traces.create(
+                trace_id=trace_id(1),
+                name="trace 1",
+                started_at=at(1),
+                ended_at=at(3),
+                input="what is the weather",
+                output="the weather is fine",
+                session_id="chat-1",
+                user_id="u1",
+                tags=["prod"],
+                spans=spans,
+            )
+        )
+        trace = await settled(client.traces.wait_visible(accepted.trace_id))
+
+    assert (trace.trace_id, trace.name, trace.status, trace.started_at) == (trace_id(1), "trace 1", "COMPLETED", at(1))
+    assert [(span.span_id, span.kind, span.parent_span_id) for span in trace.spans] == [
+        (span["span_id"], span["kind"], span.get("parent_span_id")) for span in spans
+    ]
+    assert (trace.total_tokens, trace.total_cost, trace.spans[1].started_at) == (15, 0.5, SPAN_TIME)
+
+
+async def test_traces_are_filtered_and_sorted(connect: Connect) -> None:
+    """Filters are sent as the server reads them: repeated tags, encoded time zone offsets, enumerations."""
+    client = connect(RECORDED_AT)
+    with recorded("traces_list_filters"):
+        found = [
+            await settled(client.traces.list(**filters))
+            for filters in (
+                {"session_id": "chat-1"},
+                {"user_id": "u1"},
+                {"status": "ERROR"},
+                {"tags": ["prod", "dev"]},
+                {"name": "OTHER"},
+                {"started_after": at(2), "started_before": at(3)},
+                {"sort_by": "name", "sort_order": "asc"},
+            )
+        ]
+
+    numbers = [[item.trace_id.int & 0xF for item in page.items] for page in found]
+    assert numbers == [[1], [1], [2], [2, 1], [3], [2], [3, 1, 2]]
+
+
+async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failure(connect: Connect) -> None:
+    """Without a wait, a score for a missing trace raises the server's 500, with an explanation."""
+    client = connect(RECORDED_AT)
+    with recorded("scores_errors", all_played=False), pytest.raises(ServerError, match="not visible yet") as failed:
+        await settled(client.score(trace_id(98), "q", 0.5, wait=0))
+
+    assert failed.value.status == 500
+
+
+async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
+    """A run is started and polled to its end; its scores come by target and metric."""
+    client = connect(RECORDED_AT)
+    metrics = ["confidence", "task_completion", "coherence"]
+    states: list[str] = []
+    with recorded("eval_run_judge"):
+        run = await settled(client.evaluations.run(metrics, traces=[trace_id(1)], name="nightly"))
+        providers = await settled(client.evaluations.providers())
+        result = await settled(run.wait(progress=lambda state: states.append(state.status)))
+        latest = await settled(client.scores.of_trace(trace_id(1)))
+
+    assert states == ["RUNNING", "RUNNING", "COMPLETED"]
+    assert [provider.key for provider in providers if provider.available] == ["openai"]
+    assert (result.ok, result.run.total_targets, result.run.name) == (True, 1, "nightly")
+    values = {metric: score.parsed for metric, score in result.by_target[str(trace_id(1))].items()}
+    assert values == {"coherence": 0.9877, "task_completion": 0.9, "confidence": 0.95}
+    assert [score.name for score in result.below({"task_completion": 0.95, "confidence": 0.5})] == ["task_completion"]
+    assert {score.name for score in latest} >= set(metrics)
+
+
+async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) -> None:
+    """The `wait` of the official SDK raises unless every pair of trace and metric has a number."""
+    client = connect(RECORDED_AT)
+    with recorded("eval_run_failures_retry", all_played=False):
+        run = await settled(client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None))
+        with pytest.raises(InsufficientEvidence, match=r"no number for 2 of 2 pairs .* confidence of ca55e77e"):
+            await settled(client.evaluations.wait(run.id, trace_ids=[trace_id(1), trace_id(2)], metrics=["confidence"]))
+        with pytest.raises(InvalidRequest, match="needs the traces and the metrics"):
+            await settled(client.evaluations.wait(run.id, trace_ids=[], metrics=["confidence"]))
+
+
+async def test_a_failed_metric_of_a_run_is_tried_again(connect: Connect) -> None:
+    """A COMPLETED run with a failed metric is retried, and then has nothing left to retry."""
+    client = connect(RECORDED_AT)
+    with recorded("eval_run_failures_retry"):
+        first_state = await settled(
+            client.evaluations.trace_runs.create_batch(trace_ids=[trace_id(1)], metrics=["confidence"], name="r1")
+        )
+        first = await settled(client.evaluations.get(first_state.id))
+        result = await settled(first.wait())
+        await settled(client.traces.update(trace_id(1), input="fine"))
+        second = await settled(first.retry_failed())
+        repeated = await settled(second.wait())
+        with pytest.raises(InvalidRequest, match="No failed scores to retry"):
+            await settled(second.retry_failed())
+
+    assert (result.run.status, result.ok, len(result.failed)) == ("COMPLETED", False, 1)
+    assert "LLM call to openai/fake-judge failed" in str(result.failed[0].reason)
+    assert (repeated.ok, repeated.values("confidence"), repeated.missing) == (True, (0.95,), ())
+
+
+async def test_an_exhausted_quota(connect: Connect) -> None:
+    """A 429 with `detail`, for a quota or a feature of other plans, is not retried, and reads still work."""
+    client = connect(RECORDED_AT)
+    with recorded("quota", all_played=False):
+        with pytest.raises(QuotaExceeded, match=r"traces limit \(100\) for your HOBBY plan"):
+            await settled(client.traces.create(trace_id=trace_id(7), name="trace 7", started_at=at(7), ended_at=at(9)))
+        with pytest.raises(PermissionDenied, match="Monitoring is not available"):
+            await settled(
+                client.monitors.create(name="m", target_type="TRACE", metrics=["confidence"], cadence="daily")
+            )
+        page = await settled(client.traces.list())
+
+    assert page.total == 0
+
+
+async def test_a_poisoned_project_recovers(connect: Connect) -> None:
+    """A non-integer count breaks a project's lists: the client refuses to send it, and can repair the project."""
+    client = connect(RECORDED_AT, retries=0)
+    with recorded("poisoned_project", all_played=False):
+        with pytest.raises(InvalidRequest, match="prompt_tokens and completion_tokens must be integers"):
+            await settled(
+                client.traces.create(
+                    name="trace 8",
+                    started_at=at(8),
+                    spans=[{"name": "s", "started_at": at(8), "token_usage": {"prompt_tokens": 1.5}}],
+                )
+            )
+        with pytest.raises(ServerError) as failed:
+            await settled(client.traces.list())
+        await settled(client.traces.delete(trace_id(8)))
+
+    assert (failed.value.status, failed.value.detail) == (500, "Internal Server Error")
+    assert "token counts that are not integers" in str(failed.value)
