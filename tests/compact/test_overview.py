@@ -1,17 +1,21 @@
-"""Overviews of traces within a budget of tokens: failures are always shown."""
+"""Overviews of traces within a budget of tokens: failures are always shown, and content stays in its fence."""
 
 from __future__ import annotations
 
+import random
 import re
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.compact.fences import Fence
+from pandaprobe_otel.compact.fences import Fence, inert
 from pandaprobe_otel.compact.overview import Compact, overview
 from pandaprobe_otel.compact.tokens import tokens_in
+from pandaprobe_otel.compact.value_text import clipped, fitting
 from planted_traces import WORDS, trace_of
 from rings import IN_FULL
 from vocabularies import most_tokens
@@ -145,26 +149,91 @@ def test_hundreds_of_failures_are_grouped_and_counted() -> None:
     assert len(made.failed) == 50
 
 
-def test_an_error_that_was_passed_on_is_shown_where_it_began() -> None:
-    """An error that was passed on is shown at the span that raised it, and not at its parents."""
-    made = overview(trace_of(6, failing={0, 1, 2, 3}, chain=True), 2000, FENCE)
-
-    assert made.failed == (4,)
-    assert made.text.count("FAILED") == 1
-    assert "4 errors" in made.text
-
-
-def test_a_small_trace_is_shown_whole() -> None:
-    """An overview with enough room has every span, and cuts no value."""
+def test_small_traces_are_shown_whole_and_errors_where_they_began() -> None:
+    """With enough room no value is cut; an error that was passed on is shown at its origin, with its type."""
     made = overview(trace_of(12, failing={5}), 4000, FENCE)
-
     assert (made.shown, made.next) == (12, None)
     assert "…" not in made.text
 
+    trace = trace_of(6, failing={0, 1, 2, 3}, chain=True)
+    trace["spans"][3] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
+    made = overview(trace, 2000, FENCE)
+    assert made.failed == (4,)
+    assert made.text.count("FAILED") == 1
+    assert "4 errors" in made.text
+    assert "  error: json.JSONDecodeError: Expecting value\n" in made.text
 
-def test_the_type_of_an_error_is_shown() -> None:
-    """An error's type is shown even if only the metadata have it."""
-    trace = trace_of(3, failing={2})
-    trace["spans"][2] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
 
-    assert "  error: json.JSONDecodeError: Expecting value\n" in overview(trace, 800, FENCE).text
+# -- fences and tokens -----------------------------------------------------------------------------------------------
+
+FORGED = st.lists(st.sampled_from((FENCE.end, FENCE.begin, "<", ">", "\r", "\x00", "\u202e", "<<end", "\ud83d", "a")))
+
+
+@given(FORGED.map("".join))
+@settings(max_examples=60)
+def test_no_content_ends_its_fence(content: str) -> None:
+    """Content with the fence's own begin and end, in any form, stays inside the fence."""
+    text = FENCE.around(content)
+
+    assert text.count("<<") == text.count(">>") == 2
+    assert text.startswith("<<data 7f3a91c2:")
+    assert text.endswith("\n<<end 7f3a91c2>>")
+    text.encode()
+
+
+def test_invisible_characters_are_named() -> None:
+    """Control characters, direction marks and invisible letters are shown by their code, and emoji stay whole."""
+    assert inert("a\x1b[2Jb\u202ec\U000e0041d") == "a⟨U+001B⟩[2Jb⟨U+202E⟩c⟨U+E0041⟩d"
+    assert inert("👩‍👧 ok\tyes\r\n") == "👩‍👧 ok yes\n"
+
+
+RANDOM = random.Random(3)
+
+
+TEXTS = {
+    "sentence": "The quick brown fox jumps over the lazy dog, internationalization included. " * 9,
+    "json": '{"order_id":"88123","amount":"129,00","currency":"EUR","note":null,"lines":[1,2.5,-3e7]}' * 9,
+    "error": 'Traceback:\n  File "tools/refund.py", line 41, in refund_order\n    cents = round(float(a))\n' * 9,
+    "ids": "2026-05-04T12:00:00.123456+00:00 9f5cf175-44c7-bf25-c506-3f723395ab95 1234567 3.14159265 " * 9,
+    "hashes": " ".join(f"{RANDOM.getrandbits(128):032x}" for _ in range(20)),
+    "base64": b64encode(RANDOM.randbytes(900)).decode(),
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈😀🎉✂️☀️" * 20,
+    "chinese": "请帮我退款，搅拌机坏了。" * 20,
+    "german": "Bitte erstatten Sie die Überweisung zurück, Geschäftsführung Straßenverkehrsamt " * 9,
+    "hindi": "कृपया ऑर्डर के लिए पैसे वापस करें " * 9,
+    "thai": "กรุณาคืนเงินสำหรับคำสั่งซื้อ " * 9,
+    "source": Path(__file__).read_text(encoding="utf-8"),
+    "overview": overview(trace_of(200, failing={3, 77}), 2000, Fence("7f3a91c2")).text,
+}
+
+
+@pytest.mark.outer
+def test_the_estimate_is_no_less_than_what_vocabularies_make() -> None:
+    """The estimate is at least the number of tokens in any of three vocabularies, and at most six times as many."""
+    for name, text in TEXTS.items():
+        count = most_tokens(text)
+        assert count <= tokens_in(text) <= 6 * count, name
+
+
+@given(st.text(max_size=400), st.integers(1, 200))
+@settings(max_examples=40)
+def test_a_clipped_text_fits(text: str, tokens: int) -> None:
+    """A clipped text keeps its beginning and end, gives the number of omitted characters, and fits its limit."""
+    short = clipped(text, tokens)
+
+    if short == text:
+        assert tokens_in(text) <= tokens
+        return
+    begin, count, end = short.rpartition("…")[0].rpartition("…+")[0], short.rpartition("…+")[2].partition("…")[0], ""
+    end = short[len(begin) + len(f"…+{count}…") :]
+    assert text.startswith(begin)
+    assert text.endswith(end)
+    assert len(begin) + int(count) + len(end) == len(text)
+    assert tokens_in(short) <= max(tokens, 14)
+
+
+@given(st.text(min_size=1, max_size=400), st.integers(1, 200))
+@settings(max_examples=40)
+def test_a_fitting_beginning_fits(text: str, tokens: int) -> None:
+    """The fitting beginning of a text takes no more than the allowed tokens."""
+    assert tokens_in(text[: fitting(text, tokens)]) <= tokens

@@ -1,14 +1,16 @@
-"""Grouping of failures: equal failures have the same fingerprint, and different failures have different ones."""
+"""Grouping of failures by fingerprints, and the next steps from a failure to a test and a monitor."""
 
 from __future__ import annotations
 
 import json
 import random
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failed_traces import FAILURES, agents, body, failed_tool, said, score, searches
+from failed_traces import FAILURES, Body, agents, body, failed_tool, said, score, searches
+from pandaprobe_otel.evals.span_set import SpanSet
+from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.failures.find import find_failures
-from pandaprobe_otel.failures.finding import RANK, RULE_OF, FailureKind, Finding
+from pandaprobe_otel.failures.finding import RANK, Finding
+from pandaprobe_otel.failures.next_steps import NextSteps, next_steps
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
 from stored_traces import call, span, tool
@@ -44,12 +49,6 @@ def test_traces_that_failed_alike_are_one_group_and_no_others_are(name: str) -> 
 def test_different_failures_have_different_fingerprints() -> None:
     """Different rows of the table have different fingerprints."""
     assert len({_found(one.alike[0])[0].fingerprint for one in FAILURES.values()}) == len(FAILURES)
-
-
-@pytest.mark.parametrize("kind", FailureKind)
-def test_each_kind_says_why(kind: FailureKind) -> None:
-    """Each kind of failure has a rule that explains it in a sentence."""
-    assert RULE_OF[kind].endswith(".")
 
 
 class Mutation:
@@ -116,52 +115,53 @@ def test_the_highest_rank_comes_first() -> None:
     assert [RANK[one.kind] for one in found] == sorted(RANK[one.kind] for one in found)
 
 
-def test_a_failure_is_where_it_began() -> None:
-    """If nested spans failed, only the innermost is a finding."""
-    inner = failed_tool("look_up", "LookupError: no order")
-    trace = body(inner, status="ERROR", root={"status": "ERROR", "error": "RuntimeError: LookupError: no order"})
-    assert [one.span_id for one in find_failures(trace)] == [inner["span_id"]]
+RESET = failed_tool("look_up", "ConnectionError: reset")
+SUCCESS = tool("look_up", 7, 8, {})
+OWN = {"status": "ERROR", "error": "ValueError: no answer"}
+PASSED_ON = {"status": "ERROR", "error": "ConnectionError: reset"}
 
 
-def test_a_call_that_was_tried_again_is_no_loop() -> None:
-    """Three failures of a tool before its success are recovered, and are not a loop."""
-    tries = [failed_tool("look_up", "ConnectionError: reset", at) for at in (1, 3, 5)]
-    assert all(one.recovered for one in find_failures(body(*tries, tool("look_up", 7, 8, {}))))
+@pytest.mark.parametrize(
+    ("trace", "found"),
+    [
+        (body(RESET, SUCCESS), [("ConnectionError in look_up", True)]),
+        (body(RESET, tool("refund", 5, 6, {})), [("ConnectionError in look_up", False)]),
+        (body(RESET, status="ERROR", root=PASSED_ON), [("ConnectionError in look_up", False)]),
+        (body(RESET, SUCCESS, status="ERROR", root=PASSED_ON), [("ConnectionError in look_up", False)]),
+        (
+            body(RESET, SUCCESS, status="ERROR", root=OWN),
+            [("ValueError in answer", False), ("ConnectionError in look_up", True)],
+        ),
+        (
+            body(*(failed_tool("look_up", "ConnectionError: reset", at) for at in (1, 3, 5)), SUCCESS),
+            [("ConnectionError in look_up", True)],
+        ),
+        (body(said("Hello."), status="ERROR"), [("answer failed", False)]),
+        (body(call(1, 2, tools=[("look_up", {})]), SUCCESS, said("Here.", 9), root={"output": "Here."}), []),
+        (body(*(span(name, "AGENT", at, at + 0.5) for at, name in enumerate(["boss", "writer", "boss"], 1))), []),
+    ],
+)
+def test_a_failure_is_where_it_began_unless_it_was_recovered(trace: Any, found: list[tuple[str, bool]]) -> None:
+    """A failure passed on by its callers is one finding; it is recovered if the same tool succeeds later.
+
+    A recovered failure is no loop, and does not hide the agent's own. A supervisor that continues is no failure.
+    """
+    assert [(one.title, one.recovered) for one in find_failures(trace)] == found
 
 
-def test_a_retry_that_succeeded_is_no_failure() -> None:
-    """A failure is recovered if the same tool succeeds later, but not if another tool does."""
-    failed = failed_tool("look_up", "ConnectionError: reset")
-    (found,) = find_failures(body(failed, tool("look_up", 5, 6, {})))
-    assert found.recovered
-    (found,) = find_failures(body(failed, tool("refund", 5, 6, {})))
-    assert not found.recovered
-
-
-def test_a_recovered_failure_does_not_hide_a_later_one() -> None:
-    """A recovered failure of a tool comes after an error of the agent's own, and is not the trace's failure."""
-    failed, again = failed_tool("look_up", "ConnectionError: reset"), tool("look_up", 5, 6, {})
-    own = body(failed, again, status="ERROR", root={"status": "ERROR", "error": "ValueError: no answer"})
-    assert [(one.title, one.recovered) for one in find_failures(own)] == [
-        ("ValueError in answer", False),
-        ("ConnectionError in look_up", True),
-    ]
-    raised = body(failed, again, status="ERROR", root={"status": "ERROR", "error": "ConnectionError: reset"})
-    assert [(one.title, one.recovered) for one in find_failures(raised)] == [("ConnectionError in look_up", False)]
-
-
-def test_a_trace_that_failed_without_a_failed_span_has_a_finding() -> None:
-    """A failed trace without a failed span has a finding."""
-    (found,) = find_failures(body(said("Hello."), status="ERROR"))
-    assert (found.kind, found.title) == ("exception", "answer failed")
-
-
-def test_a_trace_without_failure_has_no_finding() -> None:
-    """A trace without a failure has no finding, even if a supervisor continues after its worker."""
-    asks = call(1, 2, tools=[("look_up", {"number": "A-17"})])
-    assert find_failures(body(asks, tool("look_up", 3, 4, {}), said("Here.", 5), root={"output": "Here."})) == []
-    workers = [span(name, "AGENT", at, at + 0.5) for at, name in enumerate(["supervisor", "writer", "supervisor"], 1)]
-    assert find_failures(body(*workers)) == []
+def test_models_and_the_nesting_of_agents_are_no_part_of_a_fingerprint() -> None:
+    """A model's name does not change a fingerprint, nor whether agents call or follow each other in a circle."""
+    found: set[str] = set()
+    for model in ("gpt-5-mini", "claude-opus-4-1"):
+        error = f"Rate limit reached for {model}: 30000"
+        asks = {**call(1, 2, status="ERROR", error=error, model=model), "name": f"chat {model}"}
+        found.add(find_failures(body(asks))[0].fingerprint)
+    assert len(found) == 1
+    outer, middle = span("A", "AGENT", 1, 9), {**span("B", "AGENT", 2, 8)}
+    middle["parent_span_id"] = outer["span_id"]
+    inner = {**span("A", "AGENT", 3, 7), "parent_span_id": middle["span_id"]}
+    (circle,) = find_failures(body(outer, middle, inner))
+    assert circle.fingerprint == find_failures(agents("A", "B", "A"))[0].fingerprint
 
 
 def test_the_programs_own_fingerprint_wins() -> None:
@@ -193,25 +193,6 @@ def test_a_fingerprint_of_opentelemetry_alone_wins() -> None:
     (first,), (second,) = (find_failures(map_trace(recorder.spans[at : at + 2])) for at in (0, 2))
     assert (first.marked, first.title) == ("payments", "LookupError in refund")
     assert (second.marked, dict(second.parts)["message"]) == (None, "order <value> is gone")
-
-
-def test_agents_within_each_other_that_come_again_go_in_a_circle() -> None:
-    """An agent that calls itself through another agent is the same finding as agents in a circle."""
-    outer, middle = span("A", "AGENT", 1, 9), {**span("B", "AGENT", 2, 8)}
-    middle["parent_span_id"] = outer["span_id"]
-    inner = {**span("A", "AGENT", 3, 7), "parent_span_id": middle["span_id"]}
-    (found,) = find_failures(body(outer, middle, inner))
-    assert found.fingerprint == find_failures(agents("A", "B", "A"))[0].fingerprint
-
-
-def test_a_model_is_no_part_of_a_fingerprint() -> None:
-    """A model's name in the span's name and in the message does not change the fingerprint."""
-    found: set[str] = set()
-    for model in ("gpt-5-mini", "claude-opus-4-1"):
-        error = f"Rate limit reached for {model}: 30000"
-        asks = {**call(1, 2, status="ERROR", error=error, model=model), "name": f"chat {model}"}
-        found.add(find_failures(body(asks))[0].fingerprint)
-    assert len(found) == 1
 
 
 NAMES = [
@@ -253,3 +234,53 @@ def test_a_long_trace_is_read_once() -> None:
     for outer, inner in pairwise(deep):
         inner["parent_span_id"] = outer["span_id"]
     assert [one.span_id for one in find_failures(body(*deep))] == [deep[-1]["span_id"]]
+
+
+TRACE_ID = "0f0c0000-0000-0000-0000-000000000000"
+WELL: dict[str, Body] = {
+    name: body(said('{"a": 1}')) for name, one in FAILURES.items() if not isinstance(one.alike[0], tuple)
+}
+ASSERTED = [(name, at) for name in WELL if name != "refused" for at in range(len(FAILURES[name].alike))]
+
+
+def _steps(found: Finding) -> NextSteps:
+    return next_steps(found.kind, dict(found.parts), name=found.title, trace_id=TRACE_ID)
+
+
+def _run(line: str, trace: Body) -> None:
+    exec(line, {"probe": SimpleNamespace(spans=SpanSet.of([TraceRecord(trace)])), "json": json})
+
+
+@pytest.mark.parametrize(("name", "at"), ASSERTED)
+def test_the_line_fails_while_the_failure_is_there(name: str, at: int) -> None:
+    """The suggested assertion fails for the failed trace, and holds for a trace without the failure."""
+    trace = FAILURES[name].alike[at]
+    line = _steps(find_failures(trace)[0]).assertion
+    with pytest.raises((AssertionError, ValueError)):
+        _run(line, trace)
+    _run(line, WELL[name])
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_monitor_has_a_metric_that_fits(name: str) -> None:
+    """The suggested monitor has the metric of the judge's finding, or else one that the failure lowers."""
+    given: Any = FAILURES[name].alike[0]
+    trace, scores = given if isinstance(given, tuple) else (given, ())
+    words = shlex.split(_steps(find_failures(trace, scores)[0]).monitor)
+    assert words[:3] == ["pandaprobe-otel", "monitors", "create"]
+    (metric,) = (word.removeprefix("--metric=") for word in words if word.startswith("--metric="))
+    wanted = {"wrong tool": "tool_correctness", "bad arguments": "argument_correctness", "loop": "step_efficiency"}
+    assert metric == wanted.get(name, metric)
+
+
+def test_a_hostile_name_stays_one_word_and_one_text() -> None:
+    """A hostile name in a trace stays one word for the shell and one text for Python."""
+    name = "x'; rm -rf / #\n\"$(id)`id`\\"
+    trace = body({**said("x"), "kind": "TOOL", "name": name, "status": "ERROR", "error": "ValueError: no"})
+    steps = _steps(find_failures(trace)[0])
+    words = shlex.split(steps.monitor)
+    assert len(words) == 7
+    assert words[3].startswith("--name=ValueError in x'; rm")
+    assert "\n" not in steps.monitor
+    with pytest.raises(AssertionError):
+        _run(steps.assertion, trace)

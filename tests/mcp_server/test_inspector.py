@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,23 +9,14 @@ from typing import Any
 
 import pytest
 
-from command_line import COMMAND, clean_environment
-from failing_programs import PROGRAMS
+from command_line import COMMAND
 from hosted_answers import GIVES, SESSION, TRACE
 from inspector import called, inspected, require_inspector
 from mcp_calls import EVERY, READERS, arguments_of, everything_allowed
-from mcp_command import serving
-from pandaprobe_otel.api import Client
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from planted_traces import trace_of
-from sent_traces import send_traces, with_new_ids
 
 from .conftest import SentRequests
 
-PROGRAM = PROGRAMS["bad_arguments"]
-SCORED = ("add_score", "get_scores")
-"""Tools that are called first, in this order."""
 AT_ONCE = 3
 """Inspectors that run at once; each takes a second of CPU to start."""
 
@@ -60,44 +49,6 @@ def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed
     for tool, result in results(server, given, "--protocol-era", "modern").items():
         assert GIVES[tool](result["structuredContent"]), (tool, result)
     assert replayed.writes == [("POST", "/evaluations/trace-scores")]
-
-
-def test_every_tool_against_a_local_pandaprobe(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """Every tool works over the protocol that most clients use, with a program that is captured and run again."""
-    variables = {**pandaprobe.environment("inspected"), "OPENAI_API_KEY": "none"}
-    with Client("sk_pp_mcp", "inspected", pandaprobe.url) as client:
-        (planted,) = send_traces(client, [with_new_ids({**trace_of(5, failing={3}), "session_id": "s-9"})])
-    with ScriptedEndpoint(PROGRAM.script) as model:
-        environment = clean_environment(tmp_path, **variables, OPENAI_BASE_URL=model.base_url)
-        (tmp_path / "shop.py").write_text(PROGRAM.text, encoding="utf-8")
-        subprocess.run([sys.executable, "shop.py"], cwd=tmp_path, env=environment, check=True, timeout=120)
-        options = ("--allow-writes", "--entry", "shop:answer", "--allow", "prompts/*.md", "--max-calls", "3")
-        with serving(environment, *options, folder=tmp_path) as address:
-            assert names([address]) == {*EVERY}
-            found = called([address], "find_traces", {})["result"]["structuredContent"]["trace_ids"]
-            (shop,) = (trace_id for trace_id in found if trace_id != planted)
-            given = {tool: arguments_of(tool, planted, "s-9", other=shop) for tool in EVERY}
-            given |= {tool: arguments_of(tool, shop, "") for tool in ("capture_test", "replay")}
-            given["replay"] = {**given["replay"], "from_span": "2"}
-            made = {tool: called([address], tool, given[tool])["result"] for tool in SCORED}
-            made |= results([address], {tool: each for tool, each in given.items() if tool not in SCORED})
-            confirm = made["evaluate"]["structuredContent"]["confirm"]
-            judged = called([address], "evaluate", {**given["evaluate"], "confirm": confirm})["result"]
-
-    failed = [(tool, result) for tool, result in made.items() if result.get("isError")]
-    assert [tool for tool, _ in failed] == ["improve"], failed
-    assert "too few cases: 0 unseen failures" in made["improve"]["content"][0]["text"]
-    numbers = {tool: result["structuredContent"] for tool, result in made.items()}
-    assert [group["example"] for group in numbers["find_failures"]["groups"]] == [planted]
-    assert {*numbers["find_traces"]["trace_ids"]} == {planted, shop}
-    assert (numbers["get_trace"]["spans"], len(numbers["get_trace"]["failed"])) == (5, 1)
-    assert numbers["compare_traces"]["differing"] > 0
-    assert numbers["get_session"] == {"turns": 1, "shown": 1, "failed": [planted], "next": None}
-    assert numbers["get_scores"] == {"scores": 1}
-    assert (numbers["doctor"]["writes"], numbers["doctor"]["problems"]) == (True, [])
-    assert judged["structuredContent"]["scores"] == 1
-    assert (tmp_path / numbers["capture_test"]["test"]).is_file()
-    assert numbers["replay"] == {"runs": 1, "failed": 0, "calls": 1}
 
 
 def test_a_server_that_reads_is_started_by_the_inspector(pandaprobe: LocalServer, tmp_path: Path) -> None:

@@ -1,22 +1,33 @@
-"""The command `mcp`, with MCP's own client, over standard input and output and over HTTP."""
+"""The command `mcp` and its tools, with MCP's own client, on a local PandaProbe and on recorded answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import ElicitResult
 
 from command_line import COMMAND, clean_environment, run_here
+from hosted_answers import GIVES, SESSION, TRACE
 from mcp_answers import text_of
+from mcp_calls import EVERY, arguments_of, everything_allowed
 from mcp_command import serving
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
-from planted_traces import trace_of
-from sent_traces import send_traces
+from pandaprobe_otel.local.search.language import parse
+from pandaprobe_otel.mcp_server.matching import LookedAt, matches
+from pandaprobe_otel.mcp_server.searching import SearchingClient
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from planted_traces import BEGIN, trace_of
+from sent_traces import send_traces, with_new_ids
+
+from .conftest import Connect, SentRequests
 
 
 def _environment(pandaprobe: LocalServer, folder: Path, project: str) -> dict[str, str]:
@@ -82,3 +93,159 @@ def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
     assert "--token" in reached.stderr
     assert "--allow-writes" in entry.stderr
     assert "--entry" in allow.stderr
+
+
+LIMITED = trace_of(2, seed=5)
+LIMITED["spans"][1] |= {"status": "ERROR", "error": "slow: down", "metadata": {"error_type": "openai.RateLimitError"}}
+TRACES = [
+    {**trace_of(9, failing={8}, seed=1), "name": "refund", "session_id": "s-1", "status": "ERROR", "tags": ["beta"]},
+    {**trace_of(12, seed=2), "name": "Refund agent", "user_id": "u-1", "environment": "production"},
+    {**trace_of(30, failing={29}, seed=3), "name": "order", "session_id": "s-2", "metadata": {"tier": "gold", "n": 3}},
+    {**trace_of(3, seed=4, text="Where is my blender?"), "name": "order", "release": "3.0"},
+    {**LIMITED, "name": "odd [x] 50%", "total_tokens": 0},
+]
+QUERIES = [
+    "",
+    "error",
+    "-error name:order",
+    "refund",
+    "name:refund*",
+    "session:s-1 OR session:s-2",
+    "status:error,completed spans>5",
+    "tag:beta",
+    "env:production OR release:3.*",
+    "meta.tier:gold",
+    "meta.n:3",
+    'blender "broken yesterday"',
+    "tool:step* tokens>20",
+    'failed:"step 8"',
+    "error_type:PlantedError",
+    "error_type:RateLimitError",
+    "error_type:openai.Rate*",
+    "model:gpt-5* latency>5s",
+    "after:2026-05-04 before:2026-05-05",
+    "before:2026-01-01",
+    "score:quality<0.5",
+    "scored -score:quality>=0.5",
+    "NOT (scored OR error)",
+    '"50%"',
+    "blend* -refund",
+    '"order 88123"',
+]
+
+
+@pytest.fixture
+def ids(client: SearchingClient) -> list[str]:
+    """Return the ids of stored traces of several kinds, two of which have scores."""
+    made = send_traces(client, map(with_new_ids, TRACES))
+    client.score(made[0], "quality", 0.2, reason="it refunded the wrong order")
+    client.score(made[1], "quality", 0.9)
+    return made
+
+
+async def test_compare_sessions_failures_scores(connect: Connect, ids: list[str], pandaprobe: Any) -> None:
+    """`compare_traces`, `get_session`, `find_failures`, `get_scores` and `doctor` return the stored facts."""
+    async with connect() as mcp:
+        compared = await mcp.call_tool("compare_traces", {"a": ids[0], "b": ids[1]})
+        session = await mcp.call_tool("get_session", {"session_id": "s-2"})
+        failures = await mcp.call_tool("find_failures", {"query": "name:refund"})
+        scores = await mcp.call_tool("get_scores", {"target": ids[0]})
+        sums = await mcp.call_tool("get_scores", {"target": "scored", "metric": "quality"})
+        doctor = await mcp.call_tool("doctor", {})
+
+    assert compared.structured_content is not None
+    assert compared.structured_content["differing"] > 0
+    assert session.structured_content == {"turns": 1, "shown": 1, "failed": [ids[2]], "next": None}
+    assert failures.structured_content is not None
+    assert {group["example"] for group in failures.structured_content["groups"]} == {ids[0]}
+    assert "PlantedError" in text_of(failures)
+    assert "it refunded the wrong order" in text_of(scores)
+    assert "quality: 2 scores, mean 0.550, below 0.5: 50%" in text_of(sums)
+    assert doctor.structured_content is not None
+    assert doctor.structured_content["endpoint"] == pandaprobe.url
+    assert (doctor.structured_content["writes"], doctor.structured_content["problems"]) == (False, [])
+
+
+def _without_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the server answer 404 to the search of the local PandaProbe."""
+    send = HttpTransport.send
+
+    def refusing(transport: HttpTransport, request: Request) -> Outcome:
+        if request.path.startswith("/local/"):
+            return Answer(status=404, body=b'{"detail": "Not Found"}')
+        return send(transport, request)
+
+    monkeypatch.setattr(HttpTransport, "send", refusing)
+
+
+async def test_a_server_that_does_not_search_is_filtered(
+    connect: Connect, ids: list[str], sent_requests: SentRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query for a server without search is applied in this process, page by page."""
+    _without_search(monkeypatch)
+    async with connect() as mcp:
+        sent_requests.requests.clear()
+        first = await mcp.call_tool("find_traces", {"query": "name:order -release:3.0", "limit": 1})
+        pages = []
+        cursor: str | None = None
+        for _ in ids:
+            page = await mcp.call_tool("find_traces", {"query": "spans>2", "limit": 2, "cursor": cursor})
+            assert page.structured_content is not None
+            pages += page.structured_content["trace_ids"]
+            cursor = page.structured_content["next"]
+            if cursor is None:
+                break
+
+    assert first.structured_content is not None
+    assert first.structured_content["trace_ids"] == [ids[2]]
+    assert sorted(pages) == sorted(ids[:4])
+    assert {method for method, _ in sent_requests.requests} == {"GET"}
+
+
+def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[str]) -> None:
+    """The search of the local PandaProbe and the filter in this process find the same traces."""
+    rows = client.traces.list(limit=50).items
+    assert len(rows) == len(TRACES)
+    for query in QUERIES:
+        by_server = {str(row.trace_id) for row in client.search({"query": query, "limit": 50}).items}
+        looked_at = LookedAt(client, now=BEGIN, most=100)
+        found = {str(row.trace_id) for row in rows if matches(parse(query).query, row, looked_at)}
+        assert found == by_server, query
+        assert found or not query.startswith("error_type"), query
+
+
+@pytest.mark.parametrize("tool", EVERY)
+async def test_every_tool(connect: Connect, replayed: SentRequests, tmp_path: Path, tool: str) -> None:
+    """Every tool returns its numbers, and only `add_score` writes."""
+    async with connect(**everything_allowed(tmp_path)) as mcp:
+        result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
+
+    assert GIVES[tool](result.structured_content), text_of(result)
+    assert result.is_error is (tool in ("capture_test", "replay", "improve"))
+    assert replayed.writes == ([("POST", "/evaluations/trace-scores")] if tool == "add_score" else [])
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_person_decides_where_the_client_can_ask(
+    client: SearchingClient, connect: Connect, sent_requests: SentRequests, mode: str, approved: bool
+) -> None:
+    """A client that can ask a person does so with both protocol versions; without approval no evaluation is sent."""
+    (trace_id,) = send_traces(client, [{**trace_of(2), "trace_id": str(uuid4()), "spans": []}])
+    questions: list[str] = []
+
+    async def answer(_context: Any, parameters: Any) -> ElicitResult:
+        questions.append(parameters.message)
+        return ElicitResult(action="accept", content={"approved": approved})
+
+    sent_requests.requests.clear()
+    async with connect(mode=mode, elicitation_callback=answer, writes=True) as mcp:
+        targets = {"target": trace_id, "metrics": ["confidence"]}
+        bill = (await mcp.call_tool("evaluate", targets)).structured_content
+        assert bill is not None
+        done = await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]})
+
+    assert questions == ["PandaProbe would bill 1 judgements. Run the evaluation?"]
+    assert (len(sent_requests.writes), done.is_error or False) == (1, False) if approved else (0, True)
+    if not approved:
+        assert "did not approve" in text_of(done)

@@ -131,44 +131,37 @@ def _poisoned(client: SearchingClient, sent_requests: SentRequests, count: int) 
 
 
 @COUNTS
+@pytest.mark.parametrize("allowed", [False, True])
 @pytest.mark.parametrize("tool", EVERY)
 async def test_poisoned_traces_are_data(
-    connect: Connect, client: SearchingClient, sent_requests: SentRequests, tool: str, count: int
+    connect: Connect,
+    client: SearchingClient,
+    sent_requests: SentRequests,
+    tmp_path: Path,
+    tool: str,
+    allowed: bool,
+    count: int,
 ) -> None:
-    """A reading server sends only GET, has no writing tool, and keeps orders inside the fence."""
-    traces = _poisoned(client, sent_requests, count)
-    async with connect() as mcp:
-        assert {each.name for each in (await mcp.list_tools()).tools} == {*READERS}
-        for arguments in _calls(tool, traces):
-            result = await mcp.call_tool(tool, arguments)
-            if tool in WRITERS:
-                assert text_of(result) == f"Unknown tool: {tool}"
-            else:
-                _is_data(result, has_content=tool != "doctor")
-
-    assert sent_requests.writes == []
-
-
-@COUNTS
-@pytest.mark.parametrize("tool", EVERY)
-async def test_poisoned_traces_choose_no_write(
-    connect: Connect, client: SearchingClient, sent_requests: SentRequests, tmp_path: Path, tool: str, count: int
-) -> None:
-    """With writes allowed, a tool writes only what the caller named, and only to the named place."""
+    """Orders in traces stay inside the fence; a tool writes only if it is allowed, and only what the caller named."""
     traces = _poisoned(client, sent_requests, count)
     command = (sys.executable, "-c", "raise SystemExit('the program itself is not run')")
-    async with connect(**{**everything_allowed(tmp_path), "command": command}) as mcp:
-        assert {each.name for each in (await mcp.list_tools()).tools} == {*EVERY}
+    options = {**everything_allowed(tmp_path), "command": command} if allowed else {}
+    async with connect(**options) as mcp:
+        assert {each.name for each in (await mcp.list_tools()).tools} == {*(EVERY if allowed else READERS)}
         for arguments in _calls(tool, traces):
-            _is_data(await mcp.call_tool(tool, arguments), has_content=tool not in {"doctor", *WRITERS})
+            result = await mcp.call_tool(tool, arguments)
+            if tool in WRITERS and not allowed:
+                assert text_of(result) == f"Unknown tool: {tool}"
+            else:
+                _is_data(result, has_content=tool not in {"doctor", *WRITERS})
 
-    scored = [("POST", "/evaluations/trace-scores")] * count
-    assert sent_requests.writes == (scored if tool == "add_score" else [])
-    if tool == "add_score":
+    scored = allowed and tool == "add_score"
+    assert sent_requests.writes == [("POST", "/evaluations/trace-scores")] * (count if scored else 0)
+    if scored:
         made = [score for each in traces.ids for score in client.scores.of_trace(each) if score.name == "right"]
         assert [(score.value, score.reason) for score in made] == [("0.5", "it went wrong")] * count
-    allowed = {"test_made.py", "test_made.yaml"} if tool == "capture_test" else set()
-    assert {file.name for file in files_in(tmp_path)} <= allowed
+    written = {"test_made.py", "test_made.yaml"} if allowed and tool == "capture_test" else set()
+    assert {file.name for file in files_in(tmp_path)} <= written
 
 
 def _calls(tool: str, traces: Poisoned) -> list[dict[str, Any]]:
@@ -256,34 +249,28 @@ def test_a_bill_ends_after_ten_minutes() -> None:
 
 
 async def test_a_test_is_written_nowhere_else(connect: Connect, tmp_path: Path) -> None:
-    """A test is written only as a Python file below the folder of tests, even through symbolic links."""
+    """A test is written only as a new Python file below the folder of tests, even through symbolic links."""
     tests = tmp_path / "tests"
-    tests.mkdir()
+    (tests / "cassettes").mkdir(parents=True)
+    mine = (tests / "test_a.py", tests / "cassettes" / "test_b.yaml")
+    for file in mine:
+        file.write_text("mine", encoding="utf-8")
     (tests / "link").symlink_to(tmp_path)
     async with connect(writes=True, tests=tests, folder=tmp_path) as mcp:
         for path in ("../out.py", "/tmp/out.py", "a/../../out.py", "test.txt", "test x.py", "link/out.py", ""):
             result = await mcp.call_tool("capture_test", {"target": str(uuid4()), "path": path})
             assert text_of(result).startswith("refused: tests must be Python files below"), path
 
-    assert [*files_in(tmp_path)] == []
+        for name in ("test_a.py", "test_b.py"):
+            result = await mcp.call_tool("capture_test", {"target": str(uuid4()), "path": name})
+            assert "exists already" in text_of(result)
+
+    assert {file: file.read_text(encoding="utf-8") for file in files_in(tmp_path)} == dict.fromkeys(mine, "mine")
 
 
 def files_in(folder: Path) -> Iterator[Path]:
     """Yield all files of a folder."""
     yield from (file for file in folder.rglob("*") if file.is_file())
-
-
-async def test_a_test_is_never_written_over(connect: Connect, tmp_path: Path) -> None:
-    """An existing test or cassette is not overwritten."""
-    (tmp_path / "cassettes").mkdir()
-    (tmp_path / "cassettes" / "test_b.yaml").write_text("mine", encoding="utf-8")
-    (tmp_path / "test_a.py").write_text("mine", encoding="utf-8")
-    async with connect(writes=True, tests=tmp_path, folder=tmp_path) as mcp:
-        for name in ("test_a.py", "test_b.py"):
-            result = await mcp.call_tool("capture_test", {"target": str(uuid4()), "path": name})
-            assert "exists already" in text_of(result)
-
-    assert (tmp_path / "test_a.py").read_text(encoding="utf-8") == "mine"
 
 
 async def test_secrets_are_masked(connect: Connect, client: SearchingClient) -> None:
