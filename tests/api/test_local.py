@@ -1,4 +1,7 @@
-"""Both clients against the local server, with every operation at least once."""
+"""Both clients against the local server, with every operation at least once.
+
+The local server has one user; what needs several is tested with scripted answers, after the description of the API.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from both_clients import Connect, operations_of, rows_of, settled, unblocked
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.errors import InvalidRequest, NotFound, PandaProbeError, PermissionDenied
 from pandaprobe_otel.local import LocalServer
+from scripted_api import ScriptedApi, Told
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 WINDOW = {"started_after": NOW - timedelta(days=1), "started_before": NOW + timedelta(days=1)}
@@ -293,7 +297,7 @@ async def test_members_and_bills(client: Any) -> None:
 
 
 async def test_invitations(client: Any) -> None:
-    """Invitations are refused, since the local server has one user; test_scripted.py tests successful ones."""
+    """Invitations are refused, since the local server has one user; see below for successful ones."""
     members = client.organizations.members
     (mine, *_) = await settled(client.organizations.list())
     with pytest.raises(PermissionDenied, match=r"DEVELOPMENT plan allows up to 1 member"):
@@ -320,3 +324,60 @@ def test_no_operation_was_left_out(kind: str, server: LocalServer, request: pyte
 
 def _scenarios() -> list[str]:
     return [name for name in globals() if name.startswith("test_")]
+
+
+ORGANIZATION, PERSON, INVITATION = uuid4(), uuid4(), uuid4()
+TIME = "2026-01-02T03:04:05.678901+00:00"
+INVITED = {
+    "id": str(INVITATION),
+    "org_id": str(ORGANIZATION),
+    "org_name": "o",
+    "email": "a@example.org",
+    "role": "MEMBER",
+    "status": "PENDING",
+    "invited_by": str(PERSON),
+    "inviter_display_name": "P",
+    "inviter_email": "p@example.org",
+    "created_at": TIME,
+    "expires_at": TIME,
+}
+MEMBER = {
+    "id": str(uuid4()),
+    "user_id": str(PERSON),
+    "org_id": str(ORGANIZATION),
+    "role": "ADMIN",
+    "display_name": "P",
+    "email": "p@example.org",
+    "created_at": TIME,
+}
+
+
+async def test_invitations_and_members(connect: Connect) -> None:
+    """Invitations are made, listed, revoked, accepted and declined; members change and leave."""
+    base, done = f"/organizations/{ORGANIZATION}", Told(status=204)
+    with ScriptedApi() as api:
+        api.tell(f"POST {base}/invitations", Told(status=201, body=INVITED))
+        api.tell(f"GET {base}/invitations", [INVITED])
+        api.tell(f"DELETE {base}/invitations/{INVITATION}", done)
+        api.tell(f"PATCH {base}/members/{PERSON}", MEMBER)
+        api.tell(f"DELETE {base}/members/{PERSON}", done)
+        api.tell(f"POST /me/invitations/{INVITATION}/accept", MEMBER)
+        api.tell(f"POST /me/invitations/{INVITATION}/decline", done)
+        client = connect(api.url, token="secret", organization_id=ORGANIZATION)
+        members = client.organizations.members
+
+        invitation = await settled(members.invite("a@example.org"))
+        listed = await settled(members.invitations())
+        revoked = await settled(members.revoke_invitation(INVITATION))
+        changed = await settled(members.set_role(PERSON, "ADMIN"))
+        removed = await settled(members.remove(PERSON))
+        accepted = await settled(client.me.accept_invitation(INVITATION))
+        declined = await settled(client.me.decline_invitation(str(INVITATION)))
+
+    assert (invitation.id, invitation.status, listed) == (INVITATION, "PENDING", [invitation])
+    assert (revoked, removed, declined) == (None, None, None)
+    assert (changed.role, accepted.org_id) == ("ADMIN", ORGANIZATION)
+    assert [asked.body for asked in api.asked if asked.body] == [
+        {"email": "a@example.org", "role": "MEMBER"},
+        {"role": "ADMIN"},
+    ]

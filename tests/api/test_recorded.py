@@ -29,8 +29,6 @@ from pandaprobe_otel.errors import (
 CASSETTES = Path(__file__).with_name("cassettes")
 FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RECORDED_AT = "http://127.0.0.1:8100"
-SPAN_TIME = datetime(2025, 3, 4, 5, 6, 7, 123456, tzinfo=UTC)
-"""The start of every recorded span."""
 
 
 def trace_id(number: int) -> UUID:
@@ -107,45 +105,6 @@ def _fits(kind: Any, body: str | bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-async def test_a_trace_is_created_and_read(connect: Connect) -> None:
-    """An accepted trace can be waited for, and is returned with its spans, times and sums."""
-    client = connect(RECORDED_AT)
-    spans: list[dict[str, Any]] = [
-        {"span_id": trace_id(1001), "name": "agent", "kind": "AGENT"},
-        {"span_id": trace_id(1002), "name": "gpt", "kind": "LLM", "model": "gpt-x", "cost": {"total": 0.5}},
-        {"span_id": trace_id(1003), "name": "get_weather", "kind": "TOOL"},
-    ]
-    spans[0] |= {"input": "what is the weather", "output": "the weather is fine"}
-    spans[1] |= {"input": [{"role": "user", "content": "hi"}], "output": "ho"}
-    spans[1] |= {"token_usage": {"prompt_tokens": 10, "completion_tokens": 5}, "parent_span_id": trace_id(1001)}
-    spans[2] |= {"input": {"city": "Berlin"}, "output": "fine", "parent_span_id": trace_id(1001)}
-    for span in spans:
-        span |= {"started_at": SPAN_TIME, "ended_at": at(9)}
-
-    with recorded("trace_create_and_read"):
-        accepted = await settled(
-            client.traces.create(
-                trace_id=trace_id(1),
-                name="trace 1",
-                started_at=at(1),
-                ended_at=at(3),
-                input="what is the weather",
-                output="the weather is fine",
-                session_id="chat-1",
-                user_id="u1",
-                tags=["prod"],
-                spans=spans,
-            )
-        )
-        trace = await settled(client.traces.wait_visible(accepted.trace_id))
-
-    assert (trace.trace_id, trace.name, trace.status, trace.started_at) == (trace_id(1), "trace 1", "COMPLETED", at(1))
-    assert [(span.span_id, span.kind, span.parent_span_id) for span in trace.spans] == [
-        (span["span_id"], span["kind"], span.get("parent_span_id")) for span in spans
-    ]
-    assert (trace.total_tokens, trace.total_cost, trace.spans[1].started_at) == (15, 0.5, SPAN_TIME)
 
 
 async def test_traces_are_filtered_and_sorted(connect: Connect) -> None:

@@ -1,17 +1,25 @@
-"""Both clients have the same methods with the same arguments; those of the async client are awaited."""
+"""Both clients have the same methods, arguments and documentation, and match the description of the API.
+
+`data/described.json` holds the published description and that of server 0.5.0, abridged.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from both_clients import operations_of
+from endpoints import all_endpoints
+from json_shapes import operation_shape, shape_of
 from pandaprobe_otel.api import AsyncClient, AsyncRun, Client, Run
+from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.operation import iteration, operation
 
 ENDPOINT = "http://127.0.0.1:1"
@@ -31,21 +39,6 @@ def test_the_operations_are_the_same() -> None:
         assert str(other.return_annotation).removeprefix("Async") == mine.return_annotation
         assert method.__doc__ == both[name].__doc__
         assert method.__doc__, name
-
-
-def test_one_answers_and_the_other_is_awaited() -> None:
-    """The methods of the async client are coroutine functions, and both clients return their own type of iterator."""
-    sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
-
-    walks = {name for name in sync if name.rpartition(".")[2].startswith("iter")}
-    for name in sync.keys() - walks:
-        assert not inspect.iscoroutinefunction(sync[name]), name
-        assert inspect.iscoroutinefunction(both[name]), name
-    for name in walks:
-        arguments: Any = {"scores.sessions.iter_comparison": {"metric_name": "m"}}.get(name, {})
-        ids = ["00000000-0000-0000-0000-000000000001"] if name == "monitors.iter_runs" else []
-        assert isinstance(sync[name](*ids, **arguments), Iterator), name
-        assert isinstance(both[name](*ids, **arguments), AsyncIterator), name
 
 
 @pytest.mark.parametrize(("sync", "both"), [(Client, AsyncClient), (Run, AsyncRun)])
@@ -76,3 +69,99 @@ def test_every_part_of_the_client_is_documented() -> None:
 
     table = PAGE.partition("## Evaluating")[0]
     assert [name for name in parts if not re.search(rf"`(client\.)?{name}`", table)] == []
+
+
+DESCRIBED: dict[str, dict[str, dict[str, list[str]]]] = json.loads(
+    (Path(__file__).parent / "data" / "described.json").read_text()
+)
+DESCRIPTIONS = Path(__file__).resolve().parents[3] / "shared"
+
+NOT_IN_THE_CLIENT = {
+    "GET /": "says the server's name",
+    "GET /health": "for whoever runs the server",
+    "POST /cli/auth/codes": "a step of the log-in of PandaProbe's own command line",
+    "POST /cli/auth/exchange": "a step of the log-in of PandaProbe's own command line",
+    "POST /organizations/{org_id}/subscriptions/checkout": "makes a page on which a person pays",
+    "POST /organizations/{org_id}/subscriptions/portal": "makes a page on which a person pays",
+    "POST /webhooks/stripe": "for the payment service",
+}
+OTHER_NAME = {"total_traces": "total_targets"}
+"""Names of fields in the published description, each with the name that the server uses."""
+
+
+def shapes() -> dict[str, dict[str, set[str]]]:
+    """Return the parameters and fields of each operation of the client; endpoints of one route are merged."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for endpoint in all_endpoints():
+        operation = found[str(endpoint)]
+        for part, kind in (("query", endpoint.query), ("body", endpoint.body), ("answer", endpoint.answer)):
+            if kind is not None:
+                schema = TypeAdapter(kind).json_schema()
+                operation[part] |= shape_of(schema, schema.get("$defs", {}))
+    return found
+
+
+OURS = shapes()
+
+
+@pytest.mark.parametrize("operation", [*DESCRIBED["published"], *DESCRIBED["only_on_the_server"]])
+def test_nothing_is_missing(operation: str) -> None:
+    """The client has every parameter, field and value of the descriptions."""
+    if operation in NOT_IN_THE_CLIENT:
+        assert operation not in OURS
+        return
+    described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
+
+    assert operation in OURS
+    for part, texts in described.items():
+        wanted = {_our_name(text) for text in texts}
+        assert wanted - OURS[operation][part] == set(), f"{operation} {part}"
+
+
+def _our_name(text: str) -> str:
+    for published, ours in OTHER_NAME.items():
+        text = text.replace(published, ours)
+    return text
+
+
+@pytest.mark.parametrize("operation", list(OURS))
+def test_nothing_is_made_up(operation: str) -> None:
+    """The client sends only described parameters and fields; it may read more, since the server returns more."""
+    described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
+    for part in ("query", "body"):
+        more = {text for text in OURS[operation][part] if not _is_free_form(operation, text)}
+        assert more - set(described.get(part, ())) == set(), f"{operation} {part}"
+
+
+def _is_free_form(operation: str, text: str) -> bool:
+    """Return whether the description leaves the names open, as for monitors' filters and some enumerations."""
+    if "/monitors" in operation and text.startswith(("filters.", "target_type=")):
+        return True
+    return operation.endswith("/comparison") and text.startswith("sort_order=")
+
+
+def test_management_is_what_needs_a_token() -> None:
+    """Only the endpoints of users, organizations and subscriptions need a token."""
+    for endpoint in all_endpoints():
+        managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
+        assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
+
+
+def test_the_short_form_is_that_of_the_descriptions() -> None:
+    """`data/described.json` omits nothing of the full descriptions, where these are available."""
+    files = [DESCRIPTIONS / "openapi.json", DESCRIPTIONS / "openapi.server.json"]
+    if not all(file.exists() for file in files):
+        pytest.skip("the API's descriptions are not beside this checkout")
+    published, server = (_operations(json.loads(file.read_text())) for file in files)
+
+    assert DESCRIBED["published"] == published
+    assert DESCRIBED["only_on_the_server"] == {name: shape for name, shape in server.items() if name not in published}
+
+
+def _operations(description: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+    schemas = description["components"]["schemas"]
+    return {
+        f"{method.upper()} {path}": operation_shape(operation, schemas)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    }
