@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
+import pandaprobe_otel as pp
+from span_recorder import SpanRecorder
 
 SENTINEL = object()
+ABSENT = "absent"
 
 
 def plain(query: str, limit: int = 5, *, token: str = "", client: Any = SENTINEL) -> None:
@@ -26,112 +30,86 @@ def positional_only(a: int, b: int = 2, /) -> None:
 
 
 class Service:
-    def method(self, query: str) -> None:
-        """Take a receiver and an argument."""
+    """A class with a method that only has a receiver, and a static method that seems to have one."""
 
     def alone(self) -> None:
         """Take only a receiver."""
 
-
-def read(function: Callable[..., Any], /, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any) -> object:
-    """Return the input of `function(*args, **kwargs)`."""
-    return ArgumentReader(function, **(options or {}))(args, kwargs)
+    def method(self, query: str) -> None:
+        """Take a receiver and an argument."""
 
 
-def test_one_given_argument_is_its_bare_value() -> None:
-    """A single given argument is recorded bare, by position or by name, despite other parameters with defaults."""
-    assert read(plain, "tea") == "tea"
-    assert read(plain, query="tea") == "tea"
+def read(recorder: SpanRecorder, decorate: Callable[..., Any], function: Any, *arguments: Any, **named: Any) -> Any:
+    """Return the recorded input of a call of the decorated function, `ABSENT` if there is none."""
+    recorder.clear()
+    decorate(function)(*arguments, **named)
+    return recorder.input() if "pandaprobe.input" in recorder.attributes() else ABSENT
 
 
-def test_several_arguments_are_an_object_in_the_order_of_the_signature() -> None:
-    """Several arguments form an object with defaults filled in, without those that are sentinels."""
-    found = read(plain, "tea", token="t")
-    assert found == {"query": "tea", "limit": 5, "token": "t"}
-    assert isinstance(found, dict)
-    assert list(found) == ["query", "limit", "token"]
+def test_one_given_argument_is_bare_and_several_are_an_object(recorder: SpanRecorder) -> None:
+    """Several arguments are in the order of the signature, with defaults that are no sentinels."""
+    seen = functools.partial(read, recorder, pp.chain)
+    assert seen(plain, "tea") == seen(plain, query="tea") == seen(Service.method, Service(), "tea") == "tea"
+    assert json.dumps(seen(plain, "tea", token="t")) == '{"query": "tea", "limit": 5, "token": "t"}'
+    assert seen(plain, "tea", client="c") == {"query": "tea", "limit": 5, "token": "", "client": "c"}
+    assert seen(lambda messages: None, [1]) == {"messages": [1]}
+    assert seen(Service.alone, Service()) == ABSENT
+    assert seen(catch_all, "tea", 1, 2, a="A") == {"query": "tea", "rest": [1, 2], "a": "A"}
+    assert seen(positional_only, 1, 3) == {"a": 1, "b": 3}
+    assert seen(max, 1, 2) == [1, 2]
+    assert seen(max, 1, 2, key=abs) == {"args": [1, 2], "key": "<built-in function abs>"}
 
 
-def test_given_value_replaces_a_hidden_default() -> None:
-    """A parameter whose default is a sentinel is recorded when it is given."""
-    assert read(plain, "tea", client="c") == {"query": "tea", "limit": 5, "token": "", "client": "c"}
-
-
-def test_tools_keep_the_object_even_of_one_or_no_argument() -> None:
+def test_tools_keep_the_object_even_of_one_or_no_argument(recorder: SpanRecorder) -> None:
     """The arguments of a tool call are an object, even for one argument or none."""
-    assert read(plain, "tea", options={"keep_object": True}) == {"query": "tea", "limit": 5, "token": ""}
-    assert read(Service.alone, Service(), options={"keep_object": True}) == {}
+    assert read(recorder, pp.tool, plain, "tea") == {"query": "tea", "limit": 5, "token": ""}
+    assert read(recorder, pp.tool, Service.alone, Service()) == {}
 
 
-def test_messages_keep_their_name() -> None:
-    """A single parameter called `messages` keeps its name, since PandaProbe reads inputs of that form."""
+def test_capture_and_ignore_choose_arguments(recorder: SpanRecorder) -> None:
+    """A name of `**extra` stands for all of its members; a single argument that is left is bare."""
 
-    def chat(messages: list[Any]) -> None:
-        """Take messages."""
+    def only(*names: str) -> Any:
+        return functools.partial(read, recorder, pp.chain(capture=names))
 
-    assert read(chat, [1]) == {"messages": [1]}
+    def without(names: Any) -> Any:
+        return functools.partial(read, recorder, pp.chain(ignore=names))
+
+    assert only("query", "token")(plain, "tea", 3) == "tea"
+    assert only("query", "token")(plain, "tea", 3, token="t") == {"query": "tea", "token": "t"}
+    assert only()(plain, "tea") == ABSENT
+    assert only("extra")(catch_all, "tea", a=1, b=2) == {"a": 1, "b": 2}
+    assert without(("token",))(plain, "tea", 3, token="secret") == {"query": "tea", "limit": 3}
+    assert without({"token"})(catch_all, "tea", token="secret", a=1) == {"query": "tea", "a": 1}
+    assert without(["extra"])(catch_all, "tea", a=1, b=2) == "tea"
 
 
-def test_receiver_is_left_out() -> None:
-    """`self` is not recorded; without other arguments there is no input."""
-    assert read(Service.method, Service(), "tea") == "tea"
-    assert read(Service.alone, Service()) is NOTHING
-
-
-def test_first_argument_of_a_static_method_may_be_called_self() -> None:
+def test_first_argument_of_a_static_method_may_be_called_self(recorder: SpanRecorder) -> None:
     """In a static method, a first argument called `self` is recorded."""
-    assert read(Service.method, "me", "tea", options={"has_receiver": False}) == {"self": "me", "query": "tea"}
+
+    class Desk:
+        @pp.chain
+        @staticmethod
+        def ask(self: str, query: str) -> None:
+            """Take two arguments."""
+
+    Desk.ask("me", "tea")
+    assert recorder.input() == {"self": "me", "query": "tea"}
 
 
-def test_extra_arguments() -> None:
-    """`*rest` is recorded as a list under its name, and each `**extra` argument under its own name."""
-    assert read(catch_all, "tea", 1, 2, a="A") == {"query": "tea", "rest": (1, 2), "a": "A"}
-
-
-def test_capture_names_some() -> None:
-    """`capture` records only the named arguments, and a single one is recorded bare."""
-    assert read(plain, "tea", 3, options={"only": ("query", "token")}) == "tea"
-    assert read(plain, "tea", 3, token="t", options={"only": ("query", "token")}) == {"query": "tea", "token": "t"}
-    assert read(plain, "tea", options={"only": ()}) is NOTHING
-
-
-@pytest.mark.parametrize("options", [{"ignore": ("token",)}, {"ignore": ["token"]}, {"ignore": {"token"}}])
-def test_ignored_arguments_are_never_shown(options: dict[str, Any]) -> None:
-    """An ignored argument is not recorded by name, by default, or inside `**kwargs`."""
-    assert read(plain, "tea", 3, token="secret", options=options) == {"query": "tea", "limit": 3}
-    assert read(catch_all, "tea", token="secret", a=1, options=options) == {"query": "tea", "a": 1}
-
-
-def test_name_of_the_keyword_parameter_stands_for_all_in_it() -> None:
-    """`ignore=("extra",)` hides all arguments in `**extra`, and `only=("extra",)` records only these."""
-    assert read(catch_all, "tea", a=1, b=2, options={"ignore": ("extra",)}) == "tea"
-    assert read(catch_all, "tea", a=1, b=2, options={"only": ("extra",)}) == {"a": 1, "b": 2}
-
-
-def test_positional_only_parameters() -> None:
-    """Positional-only arguments are recorded by name as well."""
-    assert read(positional_only, 1, 3) == {"a": 1, "b": 3}
-
-
-def test_annotations_may_name_what_is_defined_later_or_never(caplog: pytest.LogCaptureFixture) -> None:
+def test_annotations_may_name_undefined_classes(recorder: SpanRecorder) -> None:
     """An annotation may name an undefined class: one defined later, or one that only type checkers import."""
     lazily = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
     source = lazily + "def function(query: Nowhere, limit: int = 5) -> Nobody: ..."
     names: dict[str, Any] = {}
     exec(compile(source, "<function>", "exec", dont_inherit=True), names)
 
-    assert read(names["function"], "tea", 3) == {"query": "tea", "limit": 3}
-    assert caplog.records == []
+    pp.chain(names["function"])("tea", 3)
+    assert recorder.input() == {"query": "tea", "limit": 3}
 
 
-def test_function_without_a_signature() -> None:
-    """For a builtin without a signature, the arguments are recorded as they were passed."""
-    assert read(max, 1, 2) == (1, 2)
-    assert read(max, 1, 2, key=abs) == {"args": (1, 2), "key": abs}
-
-
-def test_signature_that_raises_is_survived(caplog: pytest.LogCaptureFixture) -> None:
-    """A function whose `__signature__` raises is still traced."""
+def test_signature_that_raises_is_survived(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A callable object whose `__signature__` raises is still traced."""
 
     class Odd:
         def __call__(self, x: int) -> int:
@@ -141,5 +119,6 @@ def test_signature_that_raises_is_survived(caplog: pytest.LogCaptureFixture) -> 
         def __signature__(self) -> object:
             raise RuntimeError("no signature")
 
-    assert read(Odd(), 1) == (1,)
+    assert pp.chain(Odd())(1) == 1
+    assert recorder.input() == [1]
     caplog.clear()

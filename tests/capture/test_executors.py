@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,15 +21,6 @@ def work(n: int) -> int:
     return n * 2
 
 
-def test_submitted_tasks_are_children_of_the_submitter(recorder: SpanRecorder) -> None:
-    """A submitted task has the submitter's span as parent, and its session."""
-    with pp.context_executor(ThreadPoolExecutor(2)) as executor, pp.session("s"), pp.span("submitter"):
-        assert executor.submit(work, 2).result() == 4
-        assert executor.submit(work, n=3).result() == 6
-    assert [recorder.parent_of(span) for span in recorder.spans if span.name == "work"] == ["submitter"] * 2
-    assert {(span.attributes or {})["session.id"] for span in recorder.spans} == {"s"}
-
-
 def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> None:
     """Several calls of one `map` run in the submitter's context at the same time."""
     barrier = threading.Barrier(3)
@@ -42,17 +32,6 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
     with pp.context_executor(ThreadPoolExecutor(3)) as executor, pp.span("mapper"):
         assert list(executor.map(wait, range(3))) == [0, 2, 4]
     assert [recorder.parent_of(span) for span in recorder.spans if span.name == "work"] == ["mapper"] * 3
-
-
-def test_run_in_executor(recorder: SpanRecorder) -> None:
-    """asyncio takes the wrapper as an executor."""
-
-    async def main() -> int:
-        with pp.context_executor(ThreadPoolExecutor(1)) as executor, pp.span("async"):
-            return await asyncio.get_running_loop().run_in_executor(executor, work, 5)
-
-    assert asyncio.run(main()) == 10
-    assert recorder.parent_of(recorder.one("work")) == "async"
 
 
 def test_shutdown_and_other_attributes_are_the_executors(recorder: SpanRecorder) -> None:

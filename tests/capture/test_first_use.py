@@ -69,17 +69,18 @@ def test_every_setting_that_makes_sending_possible_starts_it(variables: dict[str
     assert (result.returncode, result.stdout) == (0, "True\n")
 
 
-@pytest.mark.parametrize("use", [use for name, use in USES.items() if name != "client"])
-def test_without_a_key_one_line_says_so(use: str) -> None:
+@pytest.mark.parametrize("first", ["coroutine", "block", "session"])
+def test_without_a_key_one_line_is_logged(first: str) -> None:
     """Without a key, one line is logged per process, whichever function comes first and in however many threads."""
     code = f"""{SET_UP}
 import threading
-def work():
+def work(use):
     for _ in range(20):
-        exec({use!r}, {{"pp": pp, "trace": trace, "CHAT": CHAT}})
-threads = [threading.Thread(target=work) for _ in range(8)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
+        exec(use, {{"pp": pp, "trace": trace, "CHAT": CHAT}})
+for use in ({USES[first]!r}, *{list(USES.values())[:-1]!r}):
+    threads = [threading.Thread(target=work, args=(use,)) for _ in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
 pp.score("00000000-0000-0000-0000-000000000001", "helpful", True)
 """
     result = run_python(code, environment(), set_up=False)
@@ -97,7 +98,7 @@ pp.score("00000000-0000-0000-0000-000000000001", "helpful", True)
     ],
     ids=["switched off", "OpenTelemetry is off", "init() switched it off", "a provider of the app's own"],
 )
-def test_nothing_is_said_where_it_is_meant_so(variables: dict[str, str], before: str) -> None:
+def test_nothing_is_logged_where_tracing_is_off_on_purpose(variables: dict[str, str], before: str) -> None:
     """Nothing is logged or started if the library is off or the app has its own provider."""
     code = f"""{SET_UP}{before}
 {USES["decorator"]}
@@ -210,7 +211,7 @@ print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
     assert environments == {"early": None, "across": "production", "late": "production"}
 
 
-def test_an_init_that_says_the_same_changes_nothing() -> None:
+def test_an_init_with_the_same_settings_changes_nothing() -> None:
     """An `init()` with the same settings keeps the pipeline that an earlier first use started."""
     code = f"""{SET_UP}{USES["decorator"]}
 handle = pp.get_client()
@@ -223,7 +224,7 @@ assert handle.enabled and pp.init() is handle and pp.init(strict=True) is handle
         assert len(server.posts()) == 1
 
 
-def test_a_bad_setting_in_the_environment_is_told_and_the_call_goes_on() -> None:
+def test_a_bad_setting_in_the_environment_is_logged_and_the_call_goes_on() -> None:
     """A bad setting is logged, and the decorated function raises nothing, even with PANDAPROBE_STRICT."""
     code = f"{SET_UP}{USES['decorator']}\n{USES['decorator']}\nprint('went on')"
     variables = {"PANDAPROBE_API_KEY": "your-api-key", "PANDAPROBE_STRICT": "true"}
@@ -265,3 +266,72 @@ def test_an_adapter_starts_it_and_takes_its_client() -> None:
     assert result.returncode == 0, result.stderr
     (line,) = result.stderr.splitlines()
     assert "client= of an adapter is ignored: Client is not the handle that init() returned last" in line
+
+
+# -- apps that set up tracing later or never ---------------------------------------------------------------------------
+
+NOBODY_TRACES = """
+    import asyncio, sys
+    import pandaprobe_otel as pp
+
+    @pp.agent
+    def function(a): return a
+
+    @pp.tool(name="t", ignore=("b",))
+    async def coroutine(a, b=None): return a
+
+    @pp.llm
+    def generator(): yield 1
+
+    with pp.context(session="s", metadata={"a": 1}, tags=["t"]), pp.start_trace("t", metadata={"b": 2}) as t:
+        pp.set_session("x")
+        t.set_output(function(1))
+        assert asyncio.run(coroutine(2)) == 2
+        assert list(generator()) == [1]
+"""
+
+
+def test_decorators_load_only_the_api() -> None:
+    """Decorators load OpenTelemetry's API, and orjson, which no later span may import; no other library, no SDK."""
+    code = """
+    import sys
+    import opentelemetry.context, opentelemetry.trace, opentelemetry.trace.propagation.tracecontext
+    before = set(sys.modules)
+    import pandaprobe_otel as pp
+    pp.agent(lambda: 1)()
+    pp.tool(name="x", metadata={"a": 1}, session_id="s")(lambda: 1)()
+    later = set(sys.modules) - before
+    libraries = {name.partition(".")[0] for name in later} - sys.stdlib_module_names
+    print(sorted(libraries - {"pandaprobe_otel", "opentelemetry"}))
+    print(sorted(name for name in later if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))))
+    print("asyncio" in later, "http.client" in later, "ssl" in later)
+    """
+    assert run_python(code, environment(), set_up=False).stdout == "['orjson']\n[]\nFalse False False\n"
+
+
+@pytest.mark.parametrize("variables", [{}, {"OTEL_SDK_DISABLED": "true"}])
+def test_everything_works_while_nobody_traces(variables: dict[str, str]) -> None:
+    """Without a provider, or with OpenTelemetry disabled, no call loads the SDK or makes a trace."""
+    code = NOBODY_TRACES + "    print('opentelemetry.sdk' in sys.modules, pp.current_trace_id())\n"
+    assert run_python(code, environment(**variables), set_up=False).stdout == "False None\n"
+
+
+def test_provider_that_is_set_later_is_used() -> None:
+    """Functions that were decorated and called before the provider was set are traced afterwards."""
+    code = (
+        NOBODY_TRACES
+        + """
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    function(1)
+    print([span.name for span in exporter.get_finished_spans()])
+    print(exporter.get_finished_spans()[0].instrumentation_scope.name)
+    """
+    )
+    assert run_python(code, environment(), set_up=False).stdout == "['function']\npandaprobe_otel\n"

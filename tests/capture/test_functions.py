@@ -1,15 +1,21 @@
-"""Decorated functions, coroutines and methods: one span per call, and no change for the caller."""
+"""Decorated functions, coroutines and methods: one span per call, and no change for the caller, however unusual."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
-from opentelemetry.trace import StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import StatusCode, get_current_span
 
 import pandaprobe_otel as pp
 from pandaprobe_otel.process.guard import failures
-from span_recorder import SpanRecorder
+from span_recorder import SpanRecorder, recording
+from task_order import turns
 
 
 def test_function_without_parentheses_makes_one_span(recorder: SpanRecorder) -> None:
@@ -28,7 +34,7 @@ def test_function_without_parentheses_makes_one_span(recorder: SpanRecorder) -> 
 def test_function_with_options(recorder: SpanRecorder) -> None:
     """Options given in parentheses appear on the span."""
 
-    @pp.span(name="look-up", kind="retriever", model="small", metadata={"shard": 3})
+    @pp.span("look-up", kind="retriever", model="small", metadata={"shard": 3})
     def find(query: str) -> list[str]:
         return [query]
 
@@ -37,33 +43,6 @@ def test_function_with_options(recorder: SpanRecorder) -> None:
     assert attributes["pandaprobe.span.kind"] == "RETRIEVER"
     assert attributes["pandaprobe.model"] == "small"
     assert recorder.json("pandaprobe.span.metadata") == {"shard": 3}
-
-
-def test_name_as_first_argument_of_a_decorator(recorder: SpanRecorder) -> None:
-    """`@tool("name")` decorates as `@tool(name="name")` does."""
-
-    @pp.tool("weather")
-    def forecast(city: str) -> str:
-        return f"sun in {city}"
-
-    assert forecast("Oslo") == "sun in Oslo"
-    assert recorder.names == ["weather"]
-
-
-async def test_coroutine_function(recorder: SpanRecorder) -> None:
-    """The span of a coroutine function lasts until it has returned."""
-
-    @pp.agent
-    async def answer(question: str) -> str:
-        await asyncio.sleep(0.02)
-        return question
-
-    assert await answer("why?") == "why?"
-    span = recorder.one("answer")
-    assert span.end_time is not None
-    assert span.start_time is not None
-    assert span.end_time - span.start_time >= 15_000_000
-    assert recorder.output() == "why?"
 
 
 async def test_callable_object_with_async_call(recorder: SpanRecorder) -> None:
@@ -76,25 +55,6 @@ async def test_callable_object_with_async_call(recorder: SpanRecorder) -> None:
 
     assert await pp.llm(Model())("hi") == "hi!"
     assert recorder.output("Model") == "hi!"
-
-
-def test_calls_inside_calls_are_children(recorder: SpanRecorder) -> None:
-    """A decorated function called by another is its child, and siblings stay siblings."""
-
-    @pp.tool
-    def first() -> int:
-        return 1
-
-    @pp.tool
-    def second() -> int:
-        return 2
-
-    @pp.agent
-    def plan() -> int:
-        return first() + second()
-
-    assert plan() == 3
-    assert recorder.tree() == {"first": "plan", "second": "plan", "plan": None}
 
 
 def test_methods_class_methods_and_static_methods(recorder: SpanRecorder) -> None:
@@ -177,45 +137,6 @@ def test_exception_passes_unchanged_and_is_recorded(recorder: SpanRecorder, erro
     assert "in fail" in str((event.attributes or {})["exception.stacktrace"])
 
 
-async def test_exception_of_a_coroutine(recorder: SpanRecorder) -> None:
-    """An exception of a coroutine is recorded under its qualified name."""
-
-    class OutOfStock(Exception):
-        pass
-
-    error = OutOfStock("tea")
-
-    @pp.tool
-    async def order() -> None:
-        raise error
-
-    with pytest.raises(OutOfStock) as caught:
-        await order()
-    assert caught.value is error
-    assert str(recorder.attributes()["error.type"]).endswith("OutOfStock")
-    assert recorder.one().status.status_code is StatusCode.ERROR
-
-
-async def test_cancellation_is_no_error(recorder: SpanRecorder) -> None:
-    """A cancelled task's span has no error, and `pandaprobe.outcome` is "cancelled"."""
-    started = asyncio.Event()
-
-    @pp.agent
-    async def wait() -> None:
-        started.set()
-        await asyncio.sleep(60)
-
-    task = asyncio.create_task(wait())
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    span = recorder.one("wait")
-    assert span.status.status_code is StatusCode.UNSET
-    assert span.events == ()
-    assert recorder.attributes()["pandaprobe.outcome"] == "cancelled"
-
-
 def test_wrong_arguments_raise_what_the_function_raises(recorder: SpanRecorder) -> None:
     """A call that does not fit the signature raises the function's own TypeError."""
 
@@ -281,7 +202,6 @@ def test_context_left_behind_by_the_body_does_not_leak(recorder: SpanRecorder) -
 
 def test_abandoned_coroutine_ends_its_span(recorder: SpanRecorder) -> None:
     """A coroutine closed half-way in another context ends its span without an error or a log line."""
-    import contextvars
 
     class Pause:
         def __await__(self):  # type: ignore[no-untyped-def]
@@ -298,48 +218,30 @@ def test_abandoned_coroutine_ends_its_span(recorder: SpanRecorder) -> None:
     assert recorder.one("half").status.status_code is StatusCode.UNSET
 
 
-def test_sampled_out_call_makes_no_span_and_neither_do_its_children() -> None:
-    """If the sampler drops a trace, neither the call nor the calls inside it make spans."""
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
-
-    from span_recorder import recording
-
-    @pp.tool
-    def child() -> bool:
-        from opentelemetry.trace import get_current_span
-
-        return get_current_span().get_span_context().trace_flags.sampled
-
-    @pp.agent
-    def parent() -> bool:
-        return child()
-
-    with recording(ParentBased(ALWAYS_OFF)) as dropped:
-        assert parent() is False
-        assert pp.current_trace_id() is None
-    assert dropped.spans == []
-
-
-def test_nothing_is_encoded_for_a_span_that_is_not_recorded() -> None:
-    """Arguments of a call that is sampled out are not read."""
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-
-    from span_recorder import recording
-
-    looked: list[str] = []
+def test_sampled_out_calls_make_no_spans_and_read_no_arguments() -> None:
+    """If the sampler drops a trace, neither the call nor the calls and streams inside it make spans."""
 
     class Shy:
         def __repr__(self) -> str:
-            looked.append("repr")
-            return "shy"
+            raise AssertionError("somebody looked")
+
+    @pp.tool
+    def child(value: object) -> bool:
+        return get_current_span().get_span_context().trace_flags.sampled
 
     @pp.chain
-    def use(value: object) -> object:
-        return value
+    def produce() -> Iterator[bool]:
+        with pp.span("inside"):
+            yield child(Shy())
 
-    with recording(ALWAYS_OFF):
-        use(Shy())
-    assert looked == []
+    @pp.agent
+    def parent(value: object) -> list[bool]:
+        return list(produce())
+
+    with recording(ParentBased(ALWAYS_OFF)) as dropped:
+        assert parent(Shy()) == [False]
+        assert pp.current_trace_id() is None
+    assert dropped.spans == []
 
 
 def test_fault_of_a_processor_does_not_reach_the_caller(
@@ -367,3 +269,120 @@ def test_fault_of_a_processor_does_not_reach_the_caller(
     assert failures()["the start of a span"] == before + 3
     assert sum(record.levelname == "WARNING" for record in caplog.records) == (1 if before == 0 else 0)
     caplog.clear()
+
+
+async def test_children_of_gather_have_the_right_parents(recorder: SpanRecorder) -> None:
+    """Concurrent calls are siblings, and calls inside each of them are its children."""
+
+    @pp.tool
+    async def leaf(n: int) -> int:
+        await turns(2 * (3 - n))
+        return n
+
+    async def branch(n: int) -> int:
+        async with pp.span(f"branch-{n}"):
+            await turns(n)
+            return await leaf(n)
+
+    @pp.agent
+    async def root() -> list[int]:
+        return await asyncio.gather(*(branch(n) for n in range(3)))
+
+    assert await root() == [0, 1, 2]
+    parents = {recorder.input_of(span)["n"]: recorder.parent_of(span) for span in recorder.spans if span.name == "leaf"}
+    assert parents == {0: "branch-0", 1: "branch-1", 2: "branch-2"}
+    assert {recorder.parent_of(span) for span in recorder.spans if span.name.startswith("branch")} == {"root"}
+
+
+def test_exception_whose_str_raises(recorder: SpanRecorder) -> None:
+    """An exception whose `__str__` raises still reaches the caller, and its type is recorded."""
+
+    class Hostile(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no str")
+
+    error = Hostile()
+
+    @pp.tool
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(Hostile) as caught:
+        fail()
+    assert caught.value is error
+    assert "Hostile" in str(recorder.attributes()["error.type"])
+
+
+def test_functions_keep_their_identity() -> None:
+    """A decorated function keeps its name, documentation, signature, annotations and type."""
+
+    def plain(a: int, *, b: str = "x") -> str:
+        """Return a text."""
+        return b * a
+
+    async def coroutine(a: int) -> int:
+        """Return the argument."""
+        return a
+
+    def generator(a: int) -> Iterator[int]:
+        """Yield the argument."""
+        yield a
+
+    async def async_generator(a: int) -> AsyncIterator[int]:
+        """Yield the argument asynchronously."""
+        yield a
+
+    checks = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction, inspect.isfunction)
+    for factory in (pp.trace, pp.span, pp.agent, pp.tool, pp.llm, pp.chain, pp.retriever, pp.embedding):
+        for function in (plain, coroutine, generator, async_generator):
+            for decorated in (factory(function), factory(name="n")(function)):
+                assert [check(decorated) for check in checks] == [check(function) for check in checks]
+                assert decorated.__name__ == function.__name__
+                assert decorated.__qualname__ == function.__qualname__
+                assert decorated.__doc__ == function.__doc__
+                assert decorated.__module__ == function.__module__
+                assert inspect.get_annotations(decorated) == inspect.get_annotations(function)
+                assert getattr(decorated, "__annotate__", None) is getattr(function, "__annotate__", None)  # 3.14
+                assert inspect.signature(decorated) == inspect.signature(function)
+                assert inspect.unwrap(decorated) is function
+
+
+def test_blocks_that_are_shared_by_tasks_and_nested(recorder: SpanRecorder) -> None:
+    """One block object entered by several tasks at once and inside itself makes separate spans."""
+    shared = pp.span("shared")
+
+    async def use(n: int) -> None:
+        with pp.span(f"task-{n}"):
+            async with shared as outer:
+                outer.set_output(n)
+                await turns(3 * (3 - n))
+                with shared as inner:
+                    inner.set_output(n + 10)
+                    await turns(n)
+
+    async def main() -> None:
+        await asyncio.gather(*(use(n) for n in range(3)))
+
+    asyncio.run(main())
+    seen = sorted((recorder.output_of(s), recorder.parent_of(s)) for s in recorder.spans if s.name == "shared")
+    assert seen == [(0, "task-0"), (1, "task-1"), (2, "task-2"), (10, "shared"), (11, "shared"), (12, "shared")]
+
+
+def test_block_closed_by_another_task_logs_nothing(recorder: SpanRecorder) -> None:
+    """A block in an undecorated async generator logs nothing if another task closes the generator."""
+
+    async def produce() -> AsyncIterator[int]:
+        with pp.span("held"), pp.context(session="s"):
+            yield 1
+
+    async def main() -> None:
+        stream: Any = produce()
+        await anext(stream)
+
+        async def close() -> None:
+            await stream.aclose()
+
+        await asyncio.create_task(close())
+
+    asyncio.run(main())
+    assert recorder.names == ["held"]

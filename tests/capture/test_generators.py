@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -39,76 +38,6 @@ def test_span_lasts_the_iteration_and_joins_text(recorder: SpanRecorder) -> None
     assert list(stream) == ["b"]
     assert recorder.output("words") == "ab"
     assert recorder.input("words") == {"text": "a b"}
-
-
-async def test_async_generator_does_the_same(recorder: SpanRecorder) -> None:
-    """The span of an async generator ends with its last step."""
-    stream = awords("a b")
-    assert await anext(stream) == "a"
-    assert recorder.spans == []
-    assert [word async for word in stream] == ["b"]
-    assert recorder.output("awords") == "ab"
-
-
-def test_items_that_are_not_text_become_a_list(recorder: SpanRecorder) -> None:
-    """Items that are not all text are recorded as a list, each as it was when yielded."""
-
-    @pp.chain
-    def numbers() -> Iterator[Any]:
-        item = {"n": 1}
-        yield item
-        item["n"] = 2
-        yield item
-        yield "text"
-
-    @pp.chain
-    def mixed() -> Iterator[Any]:
-        yield "text"
-        yield 1
-
-    list(numbers())
-    list(mixed())
-    assert recorder.output("numbers") == [{"n": 1}, {"n": 2}, "text"]
-    assert recorder.output("mixed") == ["text", 1]
-
-
-def test_reduce_makes_the_output(recorder: SpanRecorder) -> None:
-    """`reduce` gets a list of all yielded items, and its result is the output."""
-
-    @pp.llm(reduce=lambda chunks: {"total": sum(chunks)})
-    def tokens() -> Iterator[int]:
-        yield from (1, 2, 3)
-
-    assert list(tokens()) == [1, 2, 3]
-    assert recorder.output("tokens") == {"total": 6}
-
-
-def test_reduce_that_fails_costs_the_output_only(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A `reduce` that raises loses the output, and does not disturb the stream."""
-
-    @pp.llm(reduce=lambda chunks: 1 / 0)
-    def tokens() -> Iterator[int]:
-        yield 1
-
-    assert list(tokens()) == [1]
-    assert recorder.output("tokens") == "[left out: reduce failed]"
-    caplog.clear()
-
-
-def test_llm_stream_records_when_its_first_item_came(recorder: SpanRecorder) -> None:
-    """The time of the first item is between start and end of the span."""
-
-    @pp.llm
-    def tokens() -> Iterator[str]:
-        yield "a"
-        yield "b"
-
-    list(tokens())
-    span = recorder.one("tokens")
-    first = recorder.attributes()["pandaprobe.completion_start_time_unix_nano"]
-    assert span.start_time is not None
-    assert span.end_time is not None
-    assert span.start_time <= first <= span.end_time
 
 
 def test_send_throw_and_return_value_pass_through(recorder: SpanRecorder) -> None:
@@ -183,22 +112,6 @@ def test_generator_that_catches_its_close_still_returns(recorder: SpanRecorder) 
     stream.close()  # type: ignore[attr-defined]
     assert cleaned == ["closed"]
     assert recorder.one("careful").status.status_code is StatusCode.UNSET
-
-
-def test_generator_that_ignores_its_close_fails_as_any_other(recorder: SpanRecorder) -> None:
-    """A generator that yields when it is closed raises Python's own RuntimeError."""
-
-    @pp.chain
-    def stubborn() -> Iterator[int]:
-        try:
-            yield 1
-        except GeneratorExit:
-            yield 2
-
-    stream = stubborn()
-    next(stream)
-    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
-        stream.close()  # type: ignore[attr-defined]
 
 
 def test_exception_inside_a_generator(recorder: SpanRecorder) -> None:
@@ -409,36 +322,3 @@ def test_loop_that_shuts_down_closes_open_generators_once(
     assert sorted(cleaned) == list(range(20))
     assert recorder.names == ["produce"] * 20
     assert [r.getMessage() for r in caplog.records if r.name == "asyncio"] == []
-
-
-def test_generator_without_a_provider_is_left_alone() -> None:
-    """Without a provider, a decorated generator behaves as an undecorated one."""
-    assert list(words("a b")) == ["a", "b"]
-
-    async def collect() -> list[str]:
-        return [word async for word in awords("a b")]
-
-    assert asyncio.run(collect()) == ["a", "b"]
-
-
-def test_generator_of_a_sampled_out_trace_still_carries_its_context() -> None:
-    """The spans inside a generator of a dropped trace are dropped too."""
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
-
-    from span_recorder import recording
-
-    @pp.chain
-    def produce() -> Iterator[bool]:
-        with pp.span("inside"):
-            yield get_current_span().get_span_context().is_valid
-
-    with recording(ParentBased(ALWAYS_OFF)) as dropped:
-        assert list(produce()) == [True]
-    assert dropped.spans == []
-
-
-def test_sorts_of_functions_stay_what_they_are() -> None:
-    """`inspect` sees a decorated generator as a generator, and a decorated async generator as an async generator."""
-    assert inspect.isgeneratorfunction(words)
-    assert inspect.isasyncgenfunction(awords)
-    assert not inspect.iscoroutinefunction(awords)

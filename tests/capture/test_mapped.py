@@ -64,20 +64,6 @@ def test_trace_of_a_decorated_agent(recorder: SpanRecorder) -> None:
     assert "hello" in str(trace["output"])
 
 
-def test_failed_agent_is_a_failed_trace(recorder: SpanRecorder) -> None:
-    """The error of a failed agent's span and trace is the exception's message."""
-
-    @pp.agent
-    def fail() -> None:
-        raise ValueError("no stock")
-
-    with pytest.raises(ValueError):
-        fail()
-    trace = map_trace(recorder.spans)
-    assert trace["status"] == "ERROR"
-    assert trace["spans"][0]["error"] == "no stock"
-
-
 def test_error_says_what_was_in_a_group_and_what_was_noted(recorder: SpanRecorder) -> None:
     """The error of an exception group lists its exceptions, and notes are included.
 

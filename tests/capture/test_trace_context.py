@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from opentelemetry import baggage
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.capture import trace_context
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
@@ -22,14 +22,12 @@ from task_order import turns
 @pytest.fixture(autouse=True)
 def _reset() -> Iterator[None]:
     """Undo calls of `set_session` and the like after each test."""
-    session = trace_context.set_current_session_id(None)
-    user = trace_context.set_current_user_id(None)
     yield
-    trace_context.reset_current_session_id(session)
-    trace_context.reset_current_user_id(user)
+    pp.set_session(None)
+    pp.set_user(None)
 
 
-def said(recorder: SpanRecorder, name: str) -> dict[str, Any]:
+def values_on(recorder: SpanRecorder, name: str) -> dict[str, Any]:
     """Return the session, user, tags and metadata of a span."""
     wanted = {
         "session.id": "session",
@@ -55,8 +53,8 @@ def test_context_reaches_every_span_inside(recorder: SpanRecorder) -> None:
     with pp.span("after"):
         pass
     expected = {"session": "s", "user": "u", "tags": ("a", "b"), "metadata": {"plan": "pro"}}
-    assert said(recorder, "outer") == said(recorder, "work") == expected
-    assert said(recorder, "after") == {}
+    assert values_on(recorder, "outer") == values_on(recorder, "work") == expected
+    assert values_on(recorder, "after") == {}
 
 
 def test_nested_contexts_add_up(recorder: SpanRecorder) -> None:
@@ -66,13 +64,13 @@ def test_nested_contexts_add_up(recorder: SpanRecorder) -> None:
             work()
         with pp.span("back"):
             pass
-    assert said(recorder, "work") == {
+    assert values_on(recorder, "work") == {
         "session": "inner",
         "user": "u",
         "tags": ("a", "b", "c"),
         "metadata": {"x": 1, "y": 2},
     }
-    assert said(recorder, "back") == {"session": "outer", "tags": ("a", "b"), "metadata": {"x": 1, "y": 1}}
+    assert values_on(recorder, "back") == {"session": "outer", "tags": ("a", "b"), "metadata": {"x": 1, "y": 1}}
 
 
 def test_argument_beats_context_beats_imperative_beats_baggage(recorder: SpanRecorder) -> None:
@@ -93,13 +91,6 @@ def test_argument_beats_context_beats_imperative_beats_baggage(recorder: SpanRec
     assert sessions == {"1": "baggage", "2": "imperative", "3": "with", "4": "argument", "5": "argument"}
 
 
-def test_session_and_user_blocks(recorder: SpanRecorder) -> None:
-    """`session` and `user` set the session and user of spans inside, as in the official SDK."""
-    with pp.session("s"), pp.user("u"):
-        work()
-    assert said(recorder, "work") == {"session": "s", "user": "u"}
-
-
 def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecorder) -> None:
     """`set_session` in the middle of a trace marks the open span and all later ones."""
     with pp.span("open"):
@@ -111,8 +102,13 @@ def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecord
     pp.set_session(None)
     with pp.span("cleared"):
         pass
-    assert said(recorder, "open") == said(recorder, "work") == said(recorder, "later") == {"session": "s", "user": "u"}
-    assert said(recorder, "cleared") == {"user": "u"}
+    assert (
+        values_on(recorder, "open")
+        == values_on(recorder, "work")
+        == values_on(recorder, "later")
+        == {"session": "s", "user": "u"}
+    )
+    assert values_on(recorder, "cleared") == {"user": "u"}
 
 
 def test_set_session_in_a_task_stays_in_it(recorder: SpanRecorder) -> None:
@@ -131,9 +127,9 @@ def test_set_session_in_a_task_stays_in_it(recorder: SpanRecorder) -> None:
             pass
 
     asyncio.run(main())
-    assert said(recorder, "span-1") == {"session": "s1"}
-    assert said(recorder, "span-2") == {"session": "s2"}
-    assert said(recorder, "outside") == {}
+    assert values_on(recorder, "span-1") == {"session": "s1"}
+    assert values_on(recorder, "span-2") == {"session": "s2"}
+    assert values_on(recorder, "outside") == {}
 
 
 async def test_async_blocks_shared_by_tasks(recorder: SpanRecorder) -> None:
@@ -154,8 +150,8 @@ async def test_async_blocks_shared_by_tasks(recorder: SpanRecorder) -> None:
     await asyncio.gather(*(serve(n) for n in range(3)))
     assert get_current() is before
     for n in range(3):
-        assert said(recorder, f"in-{n}") == {"session": f"s{n}", "tags": ("shared",)}
-        assert said(recorder, f"out-{n}") == {}
+        assert values_on(recorder, f"in-{n}") == {"session": f"s{n}", "tags": ("shared",)}
+        assert values_on(recorder, f"out-{n}") == {}
 
 
 def test_blocks_as_decorators(recorder: SpanRecorder) -> None:
@@ -190,20 +186,47 @@ def test_blocks_as_decorators(recorder: SpanRecorder) -> None:
         with pp.span(f"consumer-{n}"):
             pass
     assert asyncio.run(read()) == [4]
-    assert said(recorder, "work") == {"session": "s"}
-    assert said(recorder, "awaited") == {"user": "u"}
-    assert said(recorder, "yielded") == said(recorder, "yielded later") == {"tags": ("t",)}
-    assert said(recorder, "consumer-3") == {}
+    assert values_on(recorder, "work") == {"session": "s"}
+    assert values_on(recorder, "awaited") == {"user": "u"}
+    assert values_on(recorder, "yielded") == values_on(recorder, "yielded later") == {"tags": ("t",)}
+    assert values_on(recorder, "consumer-3") == {}
 
 
-def test_exception_passes_through_a_block() -> None:
-    """An exception in a block reaches the caller unchanged, and the context is restored."""
-    before = get_current()
-    error = ValueError("no")
-    with pytest.raises(ValueError) as caught, pp.context(session="s"):
-        raise error
-    assert caught.value is error
-    assert get_current() is before
+def test_arguments_are_read_when_the_block_is_made(recorder: SpanRecorder) -> None:
+    """Later changes of the metadata are not recorded; ids become text, and a single text as `tags` is one tag."""
+    metadata, number = {"n": 1}, cast("Any", 7)
+    with pp.context(session=number, user=number, tags="beta", metadata=metadata):
+        metadata["n"] = 2
+        work()
+    assert values_on(recorder, "work") == {"session": "7", "user": "7", "tags": ("beta",), "metadata": {"n": 1}}
+
+
+def test_arguments_that_cannot_be_read_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A block with unreadable arguments runs without the values, and the fault is counted."""
+    before = failures().get("session, user, tags or metadata", 0)
+    with pp.context(tags=cast("Any", 7)):
+        work()
+    assert values_on(recorder, "work") == {}
+    assert failures()["session, user, tags or metadata"] == before + 1
+    caplog.clear()
+
+
+def test_setters_of_the_official_sdk_return_tokens(recorder: SpanRecorder) -> None:
+    """`set_current_session_id` and `set_current_user_id` return a token for the reset, as in the official SDK."""
+    session, user = pp.set_current_session_id("s"), pp.set_current_user_id("u")
+    with pp.span("inside"):
+        pp.reset_current_session_id(session)
+        pp.reset_current_user_id(user)
+    work()
+    assert values_on(recorder, "inside") == {"session": "s", "user": "u"}
+    assert values_on(recorder, "work") == {}
+
+
+def test_current_trace_id(recorder: SpanRecorder) -> None:
+    """`current_trace_id()` returns PandaProbe's id of the trace for any current span, and None without a span."""
+    assert pp.current_trace_id() is None
+    with recorder.tracer.start_as_current_span("foreign") as span:
+        assert pp.current_trace_id() == trace_uuid(span.get_span_context().trace_id)
 
 
 def test_baggage_is_opt_in(recorder: SpanRecorder) -> None:
@@ -215,57 +238,52 @@ def test_baggage_is_opt_in(recorder: SpanRecorder) -> None:
     assert dict(baggage.get_all()) == {}
 
 
-def test_metadata_is_read_when_the_block_is_made(recorder: SpanRecorder) -> None:
-    """A block copies its metadata, so later changes of the mapping are not recorded."""
-    metadata = {"n": 1}
-    with pp.context(metadata=metadata):
-        metadata["n"] = 2
-        work()
-    assert said(recorder, "work") == {"metadata": {"n": 1}}
+# -- spans of other instrumentations, which the span processor stamps --------------------------------------------------
 
 
-def test_ids_of_other_types_become_text(recorder: SpanRecorder) -> None:
-    """Ids that are numbers or UUIDs are recorded as text."""
-    number: Any = 7
-    with pp.context(session=number, user=number):
-        work()
-    assert said(recorder, "work") == {"session": "7", "user": "7"}
+@pytest.fixture
+def foreign(recorder: SpanRecorder, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Yield a function that makes a span of another library and returns its attributes."""
+    processor = pp.PandaProbeSpanProcessor(local=tmp_path / "traces")
+    recorder.provider.add_span_processor(processor)
+
+    def make(**arguments: Any) -> dict[str, Any]:
+        recorder.tracer.start_span("foreign", **arguments).end()
+        return recorder.attributes("foreign")
+
+    yield make
+    processor.shutdown()
 
 
-def test_one_tag_given_as_text(recorder: SpanRecorder) -> None:
-    """A single text as `tags` is one tag."""
-    with pp.context(tags="beta"):
-        work()
-    assert said(recorder, "work") == {"tags": ("beta",)}
+def test_foreign_spans_get_the_values(foreign: Callable[..., dict[str, Any]]) -> None:
+    """Spans of any instrumentation carry the values of the surrounding block, and none without a block."""
+    expected = {"session.id": "s", "user.id": "u", "pandaprobe.tags": ("t",), "pandaprobe.metadata": '{"m":1}'}
+    with pp.context(session="s", user="u", tags=["t"], metadata={"m": 1}):
+        assert foreign() == expected
 
 
-def test_arguments_that_cannot_be_read_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A block with unreadable arguments runs without the values, and the fault is counted."""
-    wrong: Any = 7
-    before = failures().get("session, user, tags or metadata", 0)
-    with pp.context(tags=wrong):
-        work()
-    assert said(recorder, "work") == {}
-    assert failures()["session, user, tags or metadata"] == before + 1
-    caplog.clear()
+def test_imperative_values_reach_foreign_spans(foreign: Callable[..., dict[str, Any]]) -> None:
+    """`set_session` reaches spans of any instrumentation."""
+    pp.set_session("s")
+    assert foreign() == {"session.id": "s"}
 
 
-def test_twins_of_the_official_sdk(recorder: SpanRecorder) -> None:
-    """`set_current_session_id` and `set_current_user_id` return a token for the reset, as in the official SDK."""
-    token = trace_context.set_current_session_id("s")
-    user = trace_context.set_current_user_id("u")
-    work()
-    trace_context.reset_current_session_id(token)
-    trace_context.reset_current_user_id(user)
-    with pp.span("after"):
-        pass
-    assert said(recorder, "work") == {"session": "s", "user": "u"}
-    assert said(recorder, "after") == {}
+def test_a_foreign_span_keeps_its_own_values(foreign: Callable[..., dict[str, Any]]) -> None:
+    """The context that a span was started with counts, and an attribute from its start is not overwritten."""
+    with pp.context(session="given", user="given"):
+        given = get_current()
+    with pp.session("current"):
+        assert foreign(context=given, attributes={"session.id": "own"}) == {"session.id": "own", "user.id": "given"}
 
 
-def test_current_trace_id(recorder: SpanRecorder) -> None:
-    """`current_trace_id()` returns PandaProbe's id of the trace for any current span, and None without a span."""
-    assert pp.current_trace_id() is None
-    with recorder.tracer.start_as_current_span("foreign") as span:
-        assert pp.current_trace_id() == trace_uuid(span.get_span_context().trace_id)
-    assert pp.current_trace_id() is None
+def test_baggage_that_came_with_a_request(foreign: Callable[..., dict[str, Any]]) -> None:
+    """`session.id` and `user.id` of W3C baggage are copied to the span, and other entries are not."""
+    context = baggage.set_baggage("session.id", "s", Context())
+    for name, value in (("user.id", "u"), ("secret", "x")):
+        context = baggage.set_baggage(name, value, context)
+    assert foreign(context=context) == {"session.id": "s", "user.id": "u"}
+
+
+def test_spans_without_values_stay_bare(foreign: Callable[..., dict[str, Any]]) -> None:
+    """Without any values, no attribute is written."""
+    assert foreign() == {}
