@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -11,23 +10,19 @@ from typing import Any, Final
 import pytest
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.assembly.live_events import MOST_EVENTS, MOST_IN_POST, LiveEvent, LiveQueue
-from pandaprobe_otel.assembly.live_spans import LiveSpans, live_spans
+from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
+from pandaprobe_otel.assembly.live_spans import LiveSpans
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.ids import span_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
 from pandaprobe_otel.process import open_streams
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
-from strict_pandaprobe import StrictPandaProbe
-from waiting import wait_until
 
 LOCAL: Final = Answer(status=200, body=b'{"status":"healthy","local":{"live":1,"trace_page":"/ui/traces/{trace_id}"}}')
-HOSTED: Final = Answer(status=200, body=b'{"status":"healthy","version":"0.5.0"}')
 TAKEN: Final = Answer(status=204)
-GONE: Final = NoAnswer(reason="refused", may_have_arrived=False)
 AGENT: Final = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
 SECRET: Final = "s3cr3t-4711"
 LOOK_S: Final = 0.25
@@ -61,7 +56,7 @@ class Server:
         posts = [json.loads(request.body or b"") for request in self.requests if request.path == "/local/live"]
         return [event for post in posts for event in post]
 
-    def told(self) -> list[tuple[str, str]]:
+    def spans_shown(self) -> list[tuple[str, str]]:
         """Return the kind and span name of each event about a span."""
         return [(event["k"], event["span"]["name"]) for event in self.events if "span" in event]
 
@@ -71,11 +66,11 @@ class Hanging(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked, self.answers = threading.Event(), threading.Event()
+        self.is_asked, self.answers = threading.Event(), threading.Event()
 
     def send(self, request: Request) -> Outcome:
         """Wait, then answer."""
-        self.asked.set()
+        self.is_asked.set()
         self.answers.wait(60)
         return super().send(request)
 
@@ -129,99 +124,15 @@ def test_the_worker_does_not_wait_for_a_server_that_hangs() -> None:
     run.start("run", attributes=AGENT)
     run.now += LOOK_S
     run.live.send()
-    assert server.asked.wait(60)
+    assert server.is_asked.wait(60)
     run.live.send()
     before = list(server.requests)
     server.answers.set()
-    while not server.told():
+    while not server.spans_shown():
         run.live.send()
 
     assert before == []
     assert [request.path for request in server.requests] == ["/health", "/local/live"]
-
-
-def test_the_connection_is_closed_if_an_answer_comes_after_the_end() -> None:
-    """A request that outlasts its timeout delays the end only by that time, and then closes the connection itself."""
-    server = Hanging()
-    run = Run(server)
-    run.start("run", attributes=AGENT)
-    run.now += LOOK_S
-    run.live.send()
-    assert server.asked.wait(60)
-    run.live.close()
-    server.answers.set()
-    wait_until(lambda: server.requests and server.is_closed)
-
-
-def test_a_span_is_told_as_it_begins_and_ends() -> None:
-    """Begin and end events have the ids of the later trace, and the span's input and output."""
-    server = Server()
-    run = Run(server)
-    root = run.start("run", attributes=AGENT)
-    chat = run.start("chat m", root, CHAT)
-    run.wait()
-    chat.set_attribute("gen_ai.output.messages", '[{"role":"assistant","parts":[{"type":"text","content":"Hi"}]}]')
-    run.end(chat)
-    run.wait()
-
-    assert server.told() == [("b", "run"), ("b", "chat m"), ("e", "chat m")]
-    begin, end = server.events[1], server.events[2]
-    context = chat.get_span_context()
-    ids = trace_uuid(context.trace_id), span_uuid(context.trace_id, context.span_id)
-    assert (begin["trace_id"], begin["span"]["span_id"]) == ids == (end["trace_id"], end["span"]["span_id"])
-    assert begin["span"]["parent_span_id"] == server.events[0]["span"]["span_id"]
-    assert "ended_at" not in begin["span"]
-    assert "Hi" in json.dumps(end["span"]["output"])
-    assert [request.path for request in server.requests].count("/health") == 1
-
-
-def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
-    """A server that is not a local PandaProbe is asked once and receives no live events."""
-    server = Server(health=HOSTED)
-    run = Run(server)
-    for _ in range(5):
-        run.end(run.start("run", attributes=AGENT))
-        run.wait(100.0)
-
-    assert [(request.method, request.path) for request in server.requests] == [("GET", "/health")]
-
-
-def test_the_server_is_asked_at_once_but_told_later() -> None:
-    """The first check asks the server, so that no span is kept for a hosted one. Events wait to be sent together."""
-    server = Server()
-    run = Run(server)
-    run.start("run", attributes=AGENT)
-    ask_server = run.live.errand()
-    assert ask_server is not None
-    ask_server()
-
-    assert [request.path for request in server.requests] == ["/health"]
-    assert run.live.errand() is None
-    run.wait()
-    assert server.told() == [("b", "run")]
-
-
-def test_a_function_that_gives_the_key_is_not_called() -> None:
-    """Live spans never call a function that returns the key: it may block, and a local server needs no key."""
-    asked: list[str] = []
-
-    def key() -> str:
-        asked.append("sk_pp_1")
-        return asked[-1]
-
-    now = 0.0
-    with StrictPandaProbe() as server:
-        config = Config.resolve({"api_key": key, "endpoint": server.url})
-        live = live_spans(config, MappingOptions(), timeout_s=5.0, monotonic=lambda: now)
-        live.take([(SpanMaker().start("run", None, AGENT), False)])
-        now = LOOK_S
-        ask_server = live.errand()
-        assert ask_server is not None
-        ask_server()
-        live.close()
-
-    assert [request.path for request in server.log] == ["/health"]
-    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -235,22 +146,9 @@ def test_a_function_that_gives_the_key_is_not_called() -> None:
         ({"endpoint": "http://127.0.0.1:8787", "spans": lambda span: True}, False),
     ],
 )
-def test_whom_the_settings_allow_to_ask(settings: dict[str, Any], shown: bool) -> None:
+def test_the_settings_decide_which_servers_get_events(settings: dict[str, Any], shown: bool) -> None:
     """Without `live`, only a server on this machine receives live events."""
     assert Config.resolve({"api_key": "sk_pp_1", **settings}, environ={}).shows_running_spans is shown
-
-
-def test_a_short_trace_tells_nothing() -> None:
-    """A trace that is delivered before the first check sends no live events."""
-    server = Server()
-    run = Run(server)
-    root = run.start("run", attributes=AGENT)
-    run.end(root)
-    run.live.delivered(root.get_span_context().trace_id)
-    run.wait()
-    run.wait()
-
-    assert [request.path for request in server.requests if request.path == "/local/live"] == []
 
 
 def test_spans_that_may_be_filtered_wait_for_their_end() -> None:
@@ -261,19 +159,19 @@ def test_spans_that_may_be_filtered_wait_for_their_end() -> None:
     step, request = run.start("step", root), run.start("GET", root, HTTP)
     chat = run.start("chat m", request, CHAT)
     run.wait()
-    before = server.told()
+    before = server.spans_shown()
     for span in (chat, request, step):
         run.end(span)
     run.wait()
 
     assert before == [("b", "run"), ("b", "chat m")]
-    assert server.told()[2:] == [("e", "step"), ("e", "chat m")]
+    assert server.spans_shown()[2:] == [("e", "step"), ("e", "chat m")]
     ids = {event["span"]["name"]: event["span"] for event in server.events}
     assert ids["chat m"]["parent_span_id"] == ids["run"]["span_id"] == server.events[1]["span"]["parent_span_id"]
 
 
-@pytest.mark.parametrize(("spans", "sample_rate", "told"), [("agent", 1.0, 0), ("all", 1.0, 2), ("all", 0.0, 0)])
-def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, told: int) -> None:
+@pytest.mark.parametrize(("spans", "sample_rate", "events"), [("agent", 1.0, 0), ("all", 1.0, 2), ("all", 0.0, 0)])
+def test_a_trace_that_is_not_sent_makes_no_events(spans: str, sample_rate: float, events: int) -> None:
     """A trace without GenAI spans, or one that sampling leaves out, makes no live events."""
     server = Server()
     run = Run(server, spans=spans, sample_rate=sample_rate)
@@ -281,7 +179,7 @@ def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, to
     run.start("SELECT", root, {"db.system.name": "sqlite"})
     run.wait()
 
-    assert len(server.told()) == told
+    assert len(server.spans_shown()) == events
 
 
 @pytest.mark.parametrize(
@@ -308,7 +206,7 @@ def test_capture_and_mask_apply_to_live_events(options: MappingOptions) -> None:
     run.wait()
     open_streams.remove(stream)
 
-    assert [kind for kind, _ in server.told()] == ["b", "e"]
+    assert [kind for kind, _ in server.spans_shown()] == ["b", "e"]
     assert SECRET not in json.dumps(server.events)
 
 
@@ -325,7 +223,7 @@ class Stream:
         return self._ids
 
 
-def test_the_text_of_a_stream_is_told_as_it_grows() -> None:
+def test_the_text_of_a_stream_is_sent_as_it_grows() -> None:
     """Each state of a stream's text is one event; repeated states and failed readings make no event."""
     server = Server()
     run = Run(server)
@@ -358,44 +256,6 @@ def test_long_content_is_a_preview() -> None:
     assert 1_000 < len(request.body or b"") < 6_000
 
 
-def test_a_server_that_fails_is_left_alone_for_longer_each_time() -> None:
-    """A failing server is retried after 30, then 60 seconds; later, an event marks the view as incomplete."""
-    server = Server(takes=GONE)
-    run = Run(server)
-    root = run.start("run", attributes=AGENT)
-    posts: list[float] = []
-    for _ in range(500):
-        run.end(run.start("chat m", root, CHAT))
-        before = len(server.requests)
-        run.wait(0.25)
-        if len(server.requests) > before:
-            posts.append(run.now)
-    assert [round(later - sooner) for sooner, later in itertools.pairwise(posts)][:2] == [30, 60]
-    server.takes = TAKEN
-    run.now += 600.0
-    run.end(run.start("chat m", root, CHAT))
-    run.wait()
-    run.end(root)
-    run.wait()
-
-    assert server.events[-1]["span"]["name"] == "run"
-    assert {"k": "i", "trace_id": trace_uuid(root.get_span_context().trace_id)} in server.events
-
-
-def test_a_server_that_is_not_there_yet_is_asked_again() -> None:
-    """A server that starts after the app is asked again, and receives later events."""
-    server = Server(health=GONE)
-    run = Run(server)
-    root = run.start("run", attributes=AGENT)
-    run.wait()
-    server.health = LOCAL
-    run.now += 60.0
-    run.end(root)
-    run.wait()
-
-    assert server.told() == [("e", "run")]
-
-
 def event(number: int, kind: Any = "b", text: str = "") -> LiveEvent:
     """Return an event of the span with this number."""
     return LiveEvent.of_span(kind, "t", {"span_id": str(number), "input": text})
@@ -410,22 +270,6 @@ def kinds_of(queue: LiveQueue) -> list[tuple[str, int]]:
     return sorted(counts.items())
 
 
-def test_overload_drops_begins_then_the_oldest_ends_and_says_so() -> None:
-    """A full queue drops begin events first, then the oldest ends, and adds a marker that events are missing."""
-    queue = LiveQueue()
-    for number in range(MOST_EVENTS - 5):
-        queue.add(event(number, "e"))
-    for number in range(5):
-        queue.add(event(number, "b"))
-    assert len(queue) == MOST_EVENTS
-    queue.add(event(0, "e"))
-    assert len(queue) == MOST_EVENTS - 4
-    for number in range(6):
-        queue.add(event(number, "e"))
-
-    assert kinds_of(queue) == [("e", MOST_EVENTS), ("i", 1)]
-
-
 def test_overload_in_bytes_drops_content_first() -> None:
     """A queue over its byte bound drops content but keeps every event, so that the tree stays complete."""
     queue = LiveQueue()
@@ -433,15 +277,3 @@ def test_overload_in_bytes_drops_content_first() -> None:
         queue.add(event(number, "e", "x" * 100_000))
 
     assert kinds_of(queue) == [("e", 100), ("i", 1)]
-
-
-def test_a_post_is_bounded() -> None:
-    """A post is bounded in events and in bytes."""
-    queue = LiveQueue()
-    for number in range(1_000):
-        queue.add(event(number, "e"))
-    assert len(json.loads(queue.take())) == MOST_IN_POST
-    queue = LiveQueue()
-    for number in range(30):
-        queue.add(event(number, "e", "x" * 100_000))
-    assert len(json.loads(queue.take())) == 2

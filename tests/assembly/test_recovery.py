@@ -20,7 +20,6 @@ from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping import SpanView, read_span
-from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, HTTP, SpanMaker
 from spools import Run, span_encoder
@@ -79,29 +78,6 @@ def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
 
 
-def test_an_interrupted_trace_is_an_error_marked_incomplete(disk: Disk) -> None:
-    """An interrupted trace has status ERROR and a marker; its root ends with its last span and keeps its children."""
-    maker = SpanMaker()
-    root = maker.start("agent", attributes=AGENT)
-    chat = maker.start("chat", root, CHAT)
-    disk.start(root, chat)
-    disk.end(maker.end(chat))
-    (request,) = disk.after_death()
-
-    assert root.context is not None
-    fields = json.loads(request.fields)
-    spans = {span["name"]: span for span in map(json.loads, request.spans)}
-    assert (request.step, request.is_error) == (Step.CREATE, True)
-    assert request.trace_id == trace_uuid(root.context.trace_id)
-    assert fields["status"] == "ERROR"
-    assert fields["session_id"] == "s1"
-    assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
-    assert spans["agent"]["status"] == "ERROR"
-    assert spans["agent"]["ended_at"] == spans["chat"]["ended_at"]
-    assert spans["chat"]["parent_span_id"] == span_uuid(root.context.trace_id, root.context.span_id)
-    assert spans["chat"]["status"] == "OK"
-
-
 def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
     """A trace whose root had ended is not marked incomplete, although the process died before sending it."""
     maker = SpanMaker()
@@ -135,22 +111,6 @@ def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
     fields = json.loads(finish.fields)
     assert fields["status"] == "ERROR"
     assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
-
-
-def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
-    """A trace that was posted as running is finished even without newer spans."""
-    maker = SpanMaker()
-    root = maker.start("agent", attributes=AGENT)
-    chat = maker.start("chat", root, CHAT)
-    disk.start(root, chat)
-    ended = maker.end(chat)
-    disk.end(ended)
-    disk.taken(segment(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
-    requests = disk.after_death()
-
-    assert requests[-1].step is Step.FINISH
-    assert json.loads(requests[-1].fields)["status"] == "ERROR"
-    assert Step.CREATE not in {request.step for request in requests}
 
 
 def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel import PandaProbeSpanProcessor, llm
-from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 from span_recorder import recording as recording_spans
@@ -68,7 +67,9 @@ def test_a_mask_that_raises_anything_fails_closed(
             with tracer.start_as_current_span(SECRET, attributes={**CHAT, "pandaprobe.input": f'"{SECRET}"'}):
                 pass
             if by == "worker":
-                _let_the_worker_look(processor)
+                wait_until(
+                    lambda: processor.pipeline.status().spans_delivered == processor.pipeline.status().spans_ended
+                )
             assert processor.force_flush(60_000)
         # A thread that starts or ends is listed late.
         wait_until(lambda: [thread.is_alive() for thread in set(workers()) - running] == [True])
@@ -131,9 +132,3 @@ def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(stream())
     assert recorder.attributes()["pandaprobe.outcome"] == "cancelled"
-
-
-def _let_the_worker_look(processor: PandaProbeSpanProcessor) -> None:
-    """Wait until the worker thread has handed over all traces."""
-    worker: Worker = processor.pipeline._worker  # type: ignore[union-attr]
-    wait_until(lambda: not (worker._new or worker._ended or len(worker._assembler)))
