@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel
-from docs_pages.dialects_page import page
 from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
 
@@ -83,22 +82,6 @@ def test_a_new_dialect_is_one_file_and_one_line(with_acme: dict[str, Any]) -> No
     assert body["session_id"] == "c-1"
     assert with_acme["genai"] is True
     assert "attributes" not in span["metadata"]
-
-
-def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
-    """The page lists the new dialect, because it is generated from the same tables."""
-    assert "| 4 | Acme | `acme.` |" in with_acme["page"]
-    assert "| `acme.said` | Acme | what it said |" in with_acme["page"]
-    assert "LLM: `think`; TOOL: `do`" in with_acme["page"]
-
-
-def test_the_page_names_every_attribute_that_is_read() -> None:
-    """The page names every attribute that fills a field."""
-    text = page()
-    sources = {name for dialect in DIALECTS for row in dialect.rows for name in row.sources}
-    sources |= {name for dialect in DIALECTS for event in dialect.events for name in event.names}
-    assert [name for name in sorted(sources) if f"`{name}`" not in text] == []
-    assert "## Other" not in text
 
 
 def test_every_dialect_is_listed_once_under_its_own_name() -> None:

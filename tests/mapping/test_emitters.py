@@ -11,74 +11,9 @@ import pytest
 from pandaprobe_otel.mapping import EventView
 from views import mapped, only_span, view
 
-
-def test_a_result_under_the_role_of_a_user_is_a_tools() -> None:
-    """A tool result with the role of a user, as from OpenInference for Anthropic 0.1, gets the role of a tool."""
-    span = only_span(
-        mapped(
-            view(
-                "Messages",
-                {
-                    "openinference.span.kind": "LLM",
-                    "llm.input_messages.0.message.role": "user",
-                    "llm.input_messages.0.message.content": "Weather?",
-                    "llm.input_messages.1.message.role": "user",
-                    "llm.input_messages.1.message.tool_call_id": "toolu_0",
-                    "llm.input_messages.1.message.content": "windy",
-                },
-            )
-        )
-    )
-    assert span["input"]["messages"] == [
-        {"role": "user", "content": "Weather?"},
-        {"role": "tool", "content": "windy", "tool_call_id": "toolu_0"},
-    ]
-
-
-def test_the_question_is_not_a_tools_result() -> None:
-    """The trace's input is the user's question, not a tool result with the role of a user."""
-    body = mapped(
-        view(
-            "Messages",
-            {
-                "openinference.span.kind": "LLM",
-                "llm.input_messages.0.message.role": "user",
-                "llm.input_messages.0.message.content": "Weather?",
-                "llm.input_messages.1.message.role": "user",
-                "llm.input_messages.1.message.tool_call_id": "toolu_0",
-                "llm.input_messages.1.message.content": "windy",
-            },
-        )
-    )
-    assert body["input"] == {"messages": [{"role": "user", "content": "Weather?"}]}
-
-
-def test_a_dumped_tool_message_is_its_content() -> None:
-    """A tool result that OpenInference for LangChain 1 writes as a dumped message is reduced to its content."""
-    message = {"type": "tool", "data": {"content": "windy", "type": "tool", "name": "get", "tool_call_id": "call_0"}}
-    span = only_span(
-        mapped(
-            view(
-                "get", {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": json.dumps(message)}
-            )
-        )
-    )
-    assert (span["input"], span["output"]) == ("Lisbon", "windy")
-
-
-def test_an_object_with_data_is_a_result_like_any_other() -> None:
-    """Only a dumped message is unwrapped; another object with a field `data` is kept."""
-    span = only_span(
-        mapped(view("get", {"openinference.span.kind": "TOOL", "output.value": '{"type": "report", "data": {"n": 1}}'}))
-    )
-    assert span["output"] == {"type": "report", "data": {"n": 1}}
-
-
-def test_an_operation_that_nobody_knows_is_kept() -> None:
-    """For an unknown operation, the kind follows from other attributes, and the operation's name is kept."""
-    span = only_span(mapped(view("x", {"gen_ai.operation.name": "dream", "gen_ai.request.model": "m"})))
-    assert (span["kind"], span["metadata"]["operation"]) == ("LLM", "dream")
-    assert "operation" not in only_span(mapped(view("x", {"gen_ai.operation.name": "chat"})))["metadata"]
+GENAI, INFERENCE = "gen_ai.operation.name", "openinference.span.kind"
+TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+DEFINITION = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
 def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
@@ -98,39 +33,6 @@ def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
     (message,) = only_span(body)["output"]["messages"]
     assert (message["content"], message["tool_calls"][0]["id"]) == ("It is windy.", "c")
     assert body["output"]["messages"][0]["content"] == "It is windy."
-
-
-def test_choices_are_not_pieces() -> None:
-    """Several answers to one question stay separate messages, even without finish reasons."""
-    said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in ("one", "two")]
-    attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(said)}
-    found = only_span(mapped(view("chat m", attributes)))["output"]["messages"]
-    assert [message["content"] for message in found] == ["one", "two"]
-
-
-def test_arguments_in_a_message_are_the_tools_input() -> None:
-    """If a tool's arguments are only in a message, as with Strands 1.41, they become its input."""
-    asked = {"type": "tool_call", "name": "get", "id": "c", "arguments": {"city": "Oslo"}}
-    attributes = {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": "get",
-        "gen_ai.input.messages": json.dumps([{"role": "tool", "parts": [asked]}]),
-    }
-    assert only_span(mapped(view("execute_tool get", attributes)))["input"] == {"city": "Oslo"}
-
-
-def test_a_failed_tools_result_in_a_message_is_its_output() -> None:
-    """If a failed tool's result is only in a message, as with Strands 1.62, it becomes the span's output."""
-    said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
-    attributes = {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": "get",
-        "gen_ai.output.messages": json.dumps([{"role": "tool", "parts": [said]}]),
-    }
-    assert only_span(mapped(view("execute_tool get", attributes)))["output"] == [{"text": "Error: no station"}]
-
-
-GENAI = "gen_ai.operation.name"
 
 
 @pytest.mark.parametrize(
@@ -172,17 +74,75 @@ GENAI = "gen_ai.operation.name"
             {GENAI: "chat", "openai.response.service_tier": "flex", "gen_ai.conversation.compacted": True},
             {"service_tier": "flex", "conversation_compacted": True, "attributes": None},
         ),
+        # the results of tools in other forms, as OpenInference, Strands and Traceloop write them
+        (
+            {INFERENCE: "LLM", "llm.input_messages.0.message.role": "user",
+             "llm.input_messages.0.message.content": "Hi", "llm.input_messages.1.message.role": "user",
+             "llm.input_messages.1.message.tool_call_id": "toolu_0", "llm.input_messages.1.message.content": "windy"},
+            {"input": {"messages": [{"role": "user", "content": "Hi"},
+                                    {"role": "tool", "content": "windy", "tool_call_id": "toolu_0"}]}},
+        ),
+        (
+            {INFERENCE: "TOOL", "input.value": "Lisbon",
+             "output.value": '{"type": "tool", "data": {"content": "windy", "type": "tool", "tool_call_id": "c"}}'},
+            {"input": "Lisbon", "output": "windy"},
+        ),
+        (
+            {INFERENCE: "TOOL", "output.value": '{"type": "report", "data": {"n": 1}}'},
+            {"output": {"type": "report", "data": {"n": 1}}},
+        ),
+        (
+            {GENAI: "execute_tool", "gen_ai.input.messages": json.dumps([{"role": "tool", "parts": [
+                {"type": "tool_call", "name": "get", "id": "c", "arguments": {"city": "Oslo"}}]}]),
+             "gen_ai.output.messages": json.dumps([{"role": "tool", "parts": [
+                 {"type": "tool_call_response", "id": "c", "response": [{"text": "Error"}]}]}])},
+            {"input": {"city": "Oslo"}, "output": [{"text": "Error"}]},
+        ),
+        (
+            {"traceloop.span.kind": "tool", "gen_ai.tool.call.result": json.dumps({"kwargs": {"color": "green"},
+             "output": {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "ToolMessage"],
+                        "kwargs": {"content": '{"temp_c": 21}', "type": "tool"}}})},
+            {"output": {"temp_c": 21}},
+        ),
+        ({GENAI: "execute_tool", "gen_ai.tool.args": '{"a": 1}', "tool.status": "error"},
+         {"input": {"a": 1}, "status": "ERROR"}),
+        ({GENAI: "execute_tool", "tool.status": "success"}, {"status": "OK"}),
+        # messages and parameters
+        (
+            {GENAI: "chat", "gen_ai.output.messages": json.dumps(
+                [{"role": "assistant", "parts": "one", "tool_calls": [TOOL_CALL]},
+                 {"role": "assistant", "parts": [{"type": "text", "content": "two"}]}])},
+            {"output": {"messages": [{"role": "assistant", "content": "one", "tool_calls": [TOOL_CALL]},
+                                     {"role": "assistant", "content": "two"}]}},
+        ),
+        (
+            {"langfuse.observation.type": "generation", "langfuse.observation.input": json.dumps(
+                [{"role": "user", "content": "Hi"}, {"role": "tool", "content": DEFINITION}])},
+            {"input": {"messages": [{"role": "user", "content": "Hi"}]}, "tools": [DEFINITION]},
+        ),
+        ({INFERENCE: "LLM", "llm.invocation_parameters": '{"options": {"temperature": 0.3}}'},
+         {"model_parameters": {"temperature": 0.3}}),
+        ({INFERENCE: "LLM", "llm.invocation_parameters": '{"invocation_params": {"n": 3}, "n": 7}'},
+         {"model_parameters": {"n": 7}}),
+        (
+            {GENAI: "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.total_cost": 0.75, "gen_ai.cost.margin": 0.1},
+            {"cost": {"input": 0.25, "total": 0.75}, "attributes": {"gen_ai.cost.margin": 0.1}},
+        ),
+        ({GENAI: "dream", "gen_ai.request.model": "m"}, {"kind": "LLM", "operation": "dream"}),
     ],
 )  # fmt: skip
-def test_names_of_the_newest_conventions(attributes: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Operations, kinds and fields of the newest conventions are in fields of PandaProbe, not under their own names."""
+def test_names_and_forms_of_one_emitter(attributes: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Names and forms of one emitter, or of the newest conventions, are in fields of PandaProbe."""
     span = only_span(mapped(view("x", attributes)))
     assert {name: span.get(name, span["metadata"].get(name)) for name in expected} == expected
 
 
-def test_the_user_of_a_request_is_the_trace_s() -> None:
-    """The user that a request names, as OpenLIT records it, is the user of the trace."""
-    assert mapped(view("x", {"gen_ai.request.model": "m", "gen_ai.request.user": "u-1"}))["user_id"] == "u-1"
+def test_the_question_is_the_users() -> None:
+    """The trace's input is the user's question, not a tool result with the role of a user."""
+    messages = [{"role": "user", "content": "Hi"}, {"role": "user", "tool_call_id": "c", "content": "windy"}]
+    told = {GENAI: "chat", "gen_ai.request.user": "u-1", "gen_ai.input.messages": json.dumps(messages)}
+    body = mapped(view("x", told))
+    assert (body["input"], body["user_id"]) == ({"messages": messages[:1]}, "u-1")
 
 
 def test_the_message_of_a_developer_is_the_first_of_the_input() -> None:
@@ -236,32 +196,6 @@ def test_gemini_s_thoughts_are_part_of_the_output(scope: str, usage: tuple[int, 
     assert (found["token_usage"]["completion_tokens"], found["token_usage"].get("reasoning_tokens")) == usage
 
 
-def test_tool_definitions_among_langfuse_s_messages_are_tools() -> None:
-    """The tool definitions that Langfuse's LangChain handler appends to the messages are the tools of the call."""
-    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-    asked = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": tool}]
-    told = {"langfuse.observation.type": "generation", "langfuse.observation.input": json.dumps(asked)}
-    span = only_span(mapped(view("ChatOpenAI", told)))
-    assert span["input"] == {"messages": [{"role": "user", "content": "Hi"}]}
-    assert span["metadata"]["tools"] == [tool]
-
-
-def test_a_constructed_tool_message_is_its_content() -> None:
-    """A LangChain tool message without an id, as Traceloop writes it, is its content."""
-    made = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "ToolMessage"]}
-    result = {"output": {**made, "kwargs": {"content": '{"temp_c": 21}', "type": "tool"}}, "kwargs": {"color": "green"}}
-    told = {"traceloop.span.kind": "tool", "gen_ai.tool.call.result": json.dumps(result)}
-    assert only_span(mapped(view("f", told)))["output"] == {"temp_c": 21}
-
-
-def test_parts_that_are_a_text_are_the_content() -> None:
-    """A message whose parts are one text has this text, also beside tool calls."""
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    told = [{"role": "assistant", "parts": "Hello world", "tool_calls": [call]}]
-    span = only_span(mapped(view("x", {GENAI: "chat", "gen_ai.output.messages": json.dumps(told)})))
-    assert span["output"]["messages"] == [{"role": "assistant", "content": "Hello world", "tool_calls": [call]}]
-
-
 @pytest.mark.parametrize("own", [{}, {"gen_ai.tool.call.arguments": "{}", "gen_ai.tool.call.result": "own"}])
 def test_a_tool_without_values_has_those_of_the_call_with_its_id(own: dict[str, str]) -> None:
     """Arguments and result that only the model calls have, as with Google ADK 2, are also the tool's."""
@@ -311,23 +245,6 @@ def test_a_call_of_the_responses_api_has_the_id_that_its_result_names() -> None:
     span = only_span(mapped(view("x", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})))
     _, called, answered = span["input"]["messages"]
     assert called["tool_calls"][0]["id"] == answered["tool_call_id"] == "call_0"
-
-
-@pytest.mark.parametrize(
-    ("attributes", "field", "value"),
-    [
-        ({"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"options": {"temperature": 0.3}}'},
-         "model_parameters", {"temperature": 0.3}),
-        ({"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"invocation_params": {"n": 3}, "n": 7}'},
-         "model_parameters", {"n": 7}),
-        ({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.args": '{"city": "Rome"}'}, "input", {"city": "Rome"}),
-        ({"gen_ai.operation.name": "execute_tool", "tool.status": "error"}, "status", "ERROR"),
-        ({"gen_ai.operation.name": "execute_tool", "tool.status": "success"}, "status", "OK"),
-    ],
-)  # fmt: skip
-def test_a_field_is_found_under_the_name_of_one_emitter(attributes: dict[str, Any], field: str, value: Any) -> None:
-    """Parameters inside others, OpenLIT's arguments of a tool, and the status that Strands gives a tool are read."""
-    assert only_span(mapped(view("work", attributes)))[field] == value
 
 
 def test_an_embedding_of_pydantic_ai_has_its_texts_and_no_vectors() -> None:

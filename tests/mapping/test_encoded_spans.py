@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.ids import span_uuid
 
 TRACE = 0x0123456789ABCDEF0123456789ABCDEF
@@ -49,18 +49,3 @@ def test_content_that_looks_like_spans_of_the_trace_is_content(content: Any) -> 
     """Content that looks like encoded spans, such as the result of a tool that reads traces, is not separated."""
     pieces = [orjson.dumps(span(number, output=content)) for number in range(3)]
     assert [*EncodedSpans.of(pieces)] == pieces
-
-
-def test_spans_of_several_traces_come_back_one_by_one() -> None:
-    """Spans of several traces in one text, as in a dead letter, are separated."""
-    pieces = [orjson.dumps({"span_id": span_uuid(number << 40, 1)}) for number in range(4)] + [b"{}"]
-    assert [*EncodedSpans.of(pieces)] == pieces
-
-
-def test_a_part_is_a_request_of_its_own() -> None:
-    """A slice of encoded spans is encoded like these spans alone, for requests with a part of the spans."""
-    pieces = [orjson.dumps(span(number)) for number in range(5)]
-    encoded = EncodedSpans.of(pieces)
-    assert encoded[1:3] == EncodedSpans.of(pieces[1:3])
-    assert encoded[5:] == NO_SPANS
-    assert [*NO_SPANS] == []

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 
-from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.span_filter import SpanFilter
-from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
-from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
 from pandaprobe_otel.mapping.evaluation_results import NAME, evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.mapping.sdk_span import fields_of
-from spans import CHAT, SpanMaker
 from views import TRACE_ID, view
 
 
@@ -82,24 +74,3 @@ def test_scores_are_safe_private_and_short() -> None:
     assert (score["value"], score["reason"]) == ("[masked]", "[masked] \ufffd")
     assert len(score["name"]) == 255
     assert "reason" not in scores(event, capture="metadata")[0]
-
-
-def test_a_score_follows_its_trace() -> None:
-    """The encoder makes a score a request of its own, which follows that of the trace."""
-    maker = SpanMaker()
-    span = maker.start("chat", attributes=CHAT)
-    span.add_event(NAME, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0})
-    segment = TraceSegment(
-        trace_id=span.context.trace_id,
-        stage=Stage.WHOLE,
-        ended=(fields_of(maker.end(span)),),
-        open=(),
-        is_remote=False,
-        memory=Memory(has_root=True),
-    )
-    encoder = SegmentEncoder(
-        span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0
-    )
-    create, score = encoder.encode(segment)
-    assert (create.step, score.step, score.target) == (Step.CREATE, Step.SCORE, "POST /evaluations/trace-scores")
-    assert orjson.loads(score.body())["trace_id"] == create.trace_id

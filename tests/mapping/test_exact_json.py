@@ -44,7 +44,7 @@ def test_invalid_json_is_refused(text: str) -> None:
         exact_json.loads(text)
 
 
-def test_deep_nesting_beside_a_long_number_is_read() -> None:
+def test_deep_nesting_with_a_long_number_is_read() -> None:
     """Python's parser gives up before orjson does; then the number is rounded, but the value is read."""
     found = exact_json.loads("[" * 1000 + "12345678901234567890123" + "]" * 1000)
     for _ in range(1000):

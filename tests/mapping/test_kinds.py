@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 import captures
-from pandaprobe_otel.mapping import map_trace, read_span
-from pandaprobe_otel.mapping.kinds import is_dropped, is_genai, is_plumbing, is_poll, is_served_tool, is_work, kind_of
-from pandaprobe_otel.mapping.lookup_plan import shape_of
-from views import view
+from pandaprobe_otel.mapping import read_span
+from pandaprobe_otel.mapping.kinds import is_genai, is_plumbing
+from views import mapped, only_span, view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [
     # name, attributes, scope, kind
@@ -20,46 +19,28 @@ KINDS: list[tuple[str, dict[str, Any], str, str]] = [
     ("x", {"pandaprobe.span.kind": "nonsense", "gen_ai.operation.name": "chat"}, "", "LLM"),
     ("x", {"gen_ai.operation.name": "chat", "http.request.method": "POST"}, "", "LLM"),
     ("x", {"gen_ai.operation.name": "text_completion"}, "", "LLM"),
-    ("x", {"gen_ai.operation.name": "generate_content"}, "", "LLM"),
-    ("x", {"gen_ai.operation.name": "embeddings"}, "", "EMBEDDING"),
-    ("x", {"gen_ai.operation.name": "retrieval"}, "", "RETRIEVER"),
-    ("x", {"gen_ai.operation.name": "execute_tool"}, "", "TOOL"),
-    ("x", {"gen_ai.operation.name": "invoke_agent"}, "", "AGENT"),
     ("x", {"gen_ai.operation.name": "invoke_workflow"}, "", "CHAIN"),
     ("x", {"gen_ai.operation.name": "something_new"}, "", "OTHER"),
     ("x", {"gen_ai.operation.name": "something_new", "gen_ai.request.model": "m"}, "", "LLM"),
     ("x", {"openinference.span.kind": "LLM", "gen_ai.operation.name": "invoke_agent"}, "", "LLM"),
-    ("x", {"openinference.span.kind": "RERANKER"}, "", "RETRIEVER"),
     ("x", {"openinference.span.kind": "GUARDRAIL"}, "", "OTHER"),
     ("x", {"openinference.span.kind": "UNKNOWN", "gen_ai.tool.name": "t"}, "", "TOOL"),
-    ("x", {"langfuse.observation.type": "generation"}, "", "LLM"),
     ("x", {"langfuse.observation.type": "span", "gen_ai.operation.name": "chat"}, "", "LLM"),
     ("x", {"langsmith.span.kind": "prompt", "gen_ai.operation.name": "chat"}, "", "CHAIN"),
-    ("x", {"ai.operationId": "ai.generateText.doGenerate"}, "", "LLM"),
-    ("x", {"ai.operationId": "ai.toolCall"}, "", "TOOL"),
     ("x", {"operation.name": "ai.embed fn"}, "", "CHAIN"),
     ("x", {"operation.name": "GET /"}, "", "OTHER"),
-    ("x", {"traceloop.span.kind": "workflow"}, "", "CHAIN"),
     ("x", {"mlflow.spanType": '"CHAT_MODEL"'}, "", "LLM"),
-    ("x", {"llm.request.type": "rerank"}, "", "RETRIEVER"),
     ("x", {"mcp.method.name": "tools/call"}, "", "TOOL"),
-    ("x", {"mcp.method.name": "tools/list"}, "", "OTHER"),
     ("x", {"gen_ai.tool.call.id": "c1"}, "", "TOOL"),
     ("call_llm", {}, "gcp.vertex.agent", "LLM"),
     ("call_llm", {}, "my.app", "OTHER"),
     ("execute_tool t", {}, "gcp.vertex.agent", "TOOL"),
-    ("agent run", {}, "pydantic-ai", "AGENT"),
-    ("running tools", {}, "pydantic-ai", "CHAIN"),
-    ("x", {"haystack.component.type": "OpenAIChatGenerator"}, "", "LLM"),
     ("x", {"haystack.component.type": "PromptBuilder"}, "", "CHAIN"),
-    ("x", {"gen_ai.response.model": "m"}, "", "LLM"),
-    ("anthropic.messages.count_tokens", {"gen_ai.request.model": "m"}, "com.anthropic.sdk.python", "OTHER"),
     ("anthropic.sessions.create", {"gen_ai.request.model": "m"}, "com.anthropic.sdk.python", "OTHER"),
     ("anthropic.messages.create", {"gen_ai.operation.name": "chat"}, "com.anthropic.sdk.python", "LLM"),
     ("x", {"gen_ai.prompt.0.content": "Hi"}, "", "LLM"),
     ("x", {"embedding.model_name": "m"}, "", "EMBEDDING"),
     ("x", {"db.system.name": "qdrant"}, "", "RETRIEVER"),
-    ("x", {"db.system": "postgresql"}, "", "OTHER"),
     ("x", {"gen_ai.usage.input_tokens": 5}, "", "OTHER"),
 ]
 
@@ -67,14 +48,14 @@ KINDS: list[tuple[str, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("name", "attributes", "scope", "kind"), KINDS)
 def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, Any], scope: str, kind: str) -> None:
     """A stated kind overrides an operation, an operation overrides a name, and a name overrides other attributes."""
-    assert kind_of(view(name, attributes, scope_name=scope)) == kind
+    assert only_span(mapped(view(name, attributes, scope_name=scope)))["kind"] == kind
 
 
 @pytest.mark.parametrize("value", [None, 7, True, b"LLM", ["LLM"], {"LLM": 1}, "", "\x00"], ids=repr)
 def test_odd_values_state_no_kind(value: Any) -> None:
     """An invalid value in an attribute of a kind is ignored."""
     for attribute in ("pandaprobe.span.kind", "openinference.span.kind", "gen_ai.operation.name", "ai.operationId"):
-        assert kind_of(view("x", {attribute: value})) == "OTHER"
+        assert only_span(mapped(view("x", {attribute: value})))["kind"] == "OTHER"
 
 
 @pytest.mark.parametrize(
@@ -82,31 +63,22 @@ def test_odd_values_state_no_kind(value: Any) -> None:
     [
         ({}, "my.app", False, False),
         ({"http.request.method": "GET"}, "opentelemetry.instrumentation.httpx", False, True),
-        ({"http.method": "GET", "net.peer.name": "x"}, "", False, True),
         ({"db.system.name": "sqlite"}, "", False, True),
-        ({"messaging.system": "kafka"}, "", False, True),
         ({"rpc.system": "grpc"}, "", False, True),
         ({"http.request.method": "POST", "gen_ai.provider.name": "anthropic"}, "", True, False),
-        ({"db.system.name": "qdrant"}, "", True, False),
         ({"gen_ai.usage.input_tokens": 5}, "", True, False),
         ({"pandaprobe.input": "1"}, "my.app", True, False),
-        ({"pandaprobe.span.kind": "OTHER"}, "my.app", True, False),
         ({"session.id": "s", "http.route": "/"}, "my.app", False, True),
         ({"asgi.event.type": "http.response.body"}, "opentelemetry.instrumentation.fastapi", False, True),
-        ({"code.function.name": "app.ask"}, "fastapi", False, True),
         ({}, "openinference.instrumentation.langchain", True, False),
         ({}, "pydantic-ai", True, False),
-        ({"llm.model_name": "m"}, "", True, False),
-        ({"traceloop.entity.name": "m"}, "", True, False),
         ({"mcp.method.name": "tools/call"}, "", True, False),
-        ({"mcp.method.name": "resources/read"}, "", True, False),
-        ({"mcp.method.name": "initialize"}, "", False, True),
         ({"mcp.method.name": "tools/list", "rpc.system": "jsonrpc"}, "mcp-python-sdk", False, True),
         ({"http.request.method": "GET", "gen_ai.provider.name": "anthropic"}, "com.anthropic.sdk.python", False, False),
         ({"http.request.method": "POST", "gen_ai.provider.name": "anthropic"}, "com.anthropic.sdk.python", True, False),
     ],
 )
-def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:
+def test_genai_work_and_plumbing(attributes: dict[str, Any], scope: str, genai: bool, plumbing: bool) -> None:
     """A span with any sign of GenAI is work; HTTP, database, messaging and RPC spans without one are plumbing."""
     seen = view("x", attributes, scope_name=scope)
     assert (is_genai(seen), is_plumbing(seen)) == (genai, plumbing)
@@ -124,30 +96,15 @@ def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> No
             assert not any(map(is_plumbing, views)), name
 
 
-def test_logfires_announcements_are_no_spans() -> None:
-    """Logfire's pending spans are dropped, because each would count its span twice."""
-    pending = view("chat", {"logfire.span_type": "pending_span", "gen_ai.operation.name": "chat"})
-    assert is_dropped(pending)
-    assert not is_dropped(view("chat", {"logfire.span_type": "span"}))
-    assert map_trace([]) == {"spans": []}
-
-
-def test_ag2s_accounts_of_model_calls_are_no_spans() -> None:
-    """AG2's usage spans of model calls repeat the calls' tokens and are dropped; other usage spans are kept."""
-    assert is_dropped(view("record_usage model_call", {"ag2.usage.kind": "model_call", "gen_ai.usage.input_tokens": 3}))
-    assert not is_dropped(view("record_usage compaction", {"ag2.usage.kind": "compaction"}))
-
-
-def test_the_fast_filter_agrees_with_slower_checks() -> None:
-    """Recorded spans that the fast filter accepts as work are also work by each slower check."""
-    spans = [span for name in captures.names() for trace in captures.capture(name).traces for span in trace]
-    for span in spans:
-        shape_of(read_span(span))  # the first reading caches the shape
-    work = [read for read in map(read_span, spans) if is_work(read)]
-
-    assert len(work) > len(spans) // 2
-    for read in work:
-        assert is_genai(read) or is_poll(read)
-        assert not (is_dropped(read))
-        assert not (is_plumbing(read))
-        assert not (is_served_tool(read))
+@pytest.mark.parametrize(
+    ("attributes", "spans"),
+    [
+        ({"logfire.span_type": "pending_span", "gen_ai.operation.name": "chat"}, 0),
+        ({"logfire.span_type": "span"}, 1),
+        ({"ag2.usage.kind": "model_call", "gen_ai.usage.input_tokens": 3}, 0),
+        ({"ag2.usage.kind": "compaction"}, 1),
+    ],
+)
+def test_announcements_and_repeated_accounts_are_no_spans(attributes: dict[str, Any], spans: int) -> None:
+    """Logfire's pending spans and AG2's usage spans of model calls are dropped: each would count its span twice."""
+    assert len(mapped(view("x", attributes))["spans"]) == spans

@@ -18,7 +18,7 @@ _makes_spans = tuple(map(int, version("anthropic").split(".")[:2])) >= (1, 14)
 
 @pytest.mark.skipif(not _makes_spans, reason="the anthropic client makes spans itself from 1.14 on")
 @pytest.mark.parametrize("name", ["anthropic_native_content", "anthropic_native_default"])
-def test_traces_of_a_live_run_say_what_was_said(name: str, tmp_path: Path) -> None:
+def test_traces_of_a_live_run_show_every_exchange(name: str, tmp_path: Path) -> None:
     """The spans that the anthropic client makes itself show every exchange; only the model is scripted."""
     outcome = run(INSTRUMENTORS[name], Path(sys.executable), tmp_path)
     assert outcome.faults == ()

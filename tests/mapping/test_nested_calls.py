@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
+from pandaprobe_otel.mapping import MappingOptions, SpanView
 from pandaprobe_otel.mapping.ids import span_uuid
 from views import TRACE_ID, mapped, view
 
@@ -64,7 +64,7 @@ FACTS: dict[str, Any] = {
         (("model",), ("model", "prompt", "completion", "answer")),  # another instrumentation, and the only call in it
     ],
 )
-def test_one_call_is_one_span_with_everything_that_both_say(outside: Any, inside: Any) -> None:
+def test_one_call_is_one_span_with_the_facts_of_both(outside: Any, inside: Any) -> None:
     """Response id, token counts, question, answer or model prove the call; the span has the facts of both."""
     body = mapped(
         outer(**{fact: FACTS[fact] for fact in outside}), call(2, 1, **{fact: FACTS[fact] for fact in inside})
@@ -136,29 +136,10 @@ def test_only_a_step_may_lie_between(kind: str, spans: int) -> None:
     assert len(body["spans"]) == spans
 
 
-def test_several_calls_inside_one_stay_apart() -> None:
-    """A retry, and a second call, are spans of their own; the outer span's numbers are only a sum."""
-    body = mapped(
-        outer(**FACTS), call(2, 1, **{**FACTS, "error": "overloaded"}), call(3, 1, **FACTS), between("TOOL", 4, 1)
-    )
-    assert len(body["spans"]) == 4
-    assert [span["token_usage"]["prompt_tokens"] for span in body["spans"] if "token_usage" in span] == [70, 70]
-
-
 def test_the_app_s_own_span_is_never_merged() -> None:
     """A span that the app made with a decorator stays, with its own name and values."""
     own = view("ask", {"pandaprobe.span.kind": "LLM", "gen_ai.request.model": "m-1"}, span_id=1)
     assert len(mapped(own, call(2, 1, model="m-1"))["spans"]) == 2
-
-
-def test_three_spans_of_one_call_are_one_and_children_move_up() -> None:
-    """A framework's span, a client's and a rival's become one; what was below the inner ones is below the outer one."""
-    below = view("search", {"gen_ai.operation.name": "execute_tool"}, span_id=4, parent=3, at=0.4)
-    trace = map_views([outer(**FACTS), call(2, 1, **FACTS), call(3, 2, scope="rival", **FACTS), below])
-    first, second = trace.spans
-    assert second["parent_span_id"] == first["span_id"]
-    assert trace.merged == {3: 1, 2: 1}
-    assert first["token_usage"]["prompt_tokens"] == 70
 
 
 @pytest.mark.parametrize("capture", ["all", "metadata", "off"])
@@ -168,13 +149,6 @@ def test_merging_keeps_to_what_may_be_captured(capture: Any) -> None:
     (span,) = body["spans"]
     assert span["token_usage"]["completion_tokens"] == 9
     assert (QUESTION in json.dumps(body)) == (capture == "all")
-
-
-def test_the_session_of_an_inner_span_is_the_trace_s() -> None:
-    """The trace has session and tags of a merged span."""
-    inner = call(2, 1, **FACTS)
-    inner = dataclasses.replace(inner, attributes={**inner.attributes, "gen_ai.conversation.id": "s-1"})
-    assert mapped(outer(**FACTS), inner)["session_id"] == "s-1"
 
 
 facts = st.fixed_dictionaries(

@@ -56,7 +56,7 @@ def test_steering_is_no_failure() -> None:
     assert (span["status"], "error" in span, "outcome" in span["metadata"]) == ("OK", False, False)
 
 
-def test_interrupt_that_is_told_as_success() -> None:
+def test_interrupt_on_a_successful_span() -> None:
     """An interrupt recorded on a successful span still counts; other exceptions on a successful span were handled."""
     assert only_span(mapped(_raised("langgraph.errors.GraphInterrupt", status="OK")))["metadata"]["outcome"] == (
         "interrupted"

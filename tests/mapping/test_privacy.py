@@ -89,12 +89,6 @@ def failing_agent() -> list[SpanView]:
     ]
 
 
-def test_all_is_sent_by_default() -> None:
-    """Content is sent by default."""
-    body = mapped(*failing_agent())
-    assert json.dumps(body).count(SECRET) >= 10
-
-
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -> None:
     """Without content, no inputs, outputs, errors, stack traces, tool schemas or attributes of the app are sent."""
@@ -102,6 +96,9 @@ def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -
     assert SECRET not in json.dumps(body)
     assert "input" not in body
     assert [set(span) & {"input", "output"} for span in body["spans"]] == [set()] * 3
+    if capture == "off":
+        assert [part["metadata"] for part in (body, *body["spans"])] == [{}] * 4
+        assert "tags" not in body
 
 
 def test_without_content_what_happened_stays() -> None:
@@ -121,14 +118,6 @@ def test_without_content_what_happened_stays() -> None:
         "ERROR", "ValueError", "ValueError",
     )  # fmt: skip
     assert (body["session_id"], body["tags"], body["metadata"]["plan"]) == ("s-1", ["t1"], "pro")
-
-
-def test_off_sends_neither_metadata_nor_tags() -> None:
-    """With `capture="off"`, only the skeleton of the trace is sent."""
-    body = mapped(*failing_agent(), options=MappingOptions(capture="off"))
-    assert body["metadata"] == {}
-    assert "tags" not in body
-    assert [span["metadata"] for span in body["spans"]] == [{}, {}, {}]
 
 
 def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
@@ -200,24 +189,16 @@ def test_masks_see_whole_texts_before_anything_is_cut() -> None:
     assert "[cut" in span["output"]
 
 
-@pytest.mark.parametrize("answer", [None, b"x", 7, {"a": 1}], ids=repr)
-def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
-    """If a mask returns no text, the text is not sent."""
-    options = MappingOptions(masks=(lambda text: answer,))
-    body = mapped(*failing_agent(), options=options)
-    assert SECRET not in json.dumps(body)
-    assert body["name"] == "[masked: the mask failed]"
+def _raise(text: str) -> Any:
+    raise ValueError(f"cannot mask {text}")
 
 
-def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
-    """If a mask raises, the text is not sent, and neither is the exception's message."""
-
-    def mask(text: str) -> str:
-        raise ValueError(f"cannot mask {text}")
-
+@pytest.mark.parametrize("mask", [lambda _: None, lambda _: b"x", lambda _: {"a": 1}, _raise])
+def test_a_mask_that_fails_hides_the_text(mask: Any) -> None:
+    """If a mask raises or returns no text, the text is not sent, and neither is the exception's message."""
     body = mapped(*failing_agent(), options=MappingOptions(masks=(mask,)))
     assert SECRET not in json.dumps(body)
-    assert body["spans"][2]["output"] == "[masked: the mask failed]"
+    assert body["name"] == body["spans"][2]["output"] == "[masked: the mask failed]"
     assert [span["kind"] for span in body["spans"]] == ["AGENT", "LLM", "TOOL"]
 
 
@@ -277,26 +258,18 @@ TRACELOOP = {
     ("environ", "attributes", "left"),
     [
         ({"OPENINFERENCE_HIDE_INPUTS": "true"}, OPENINFERENCE, {"output"}),
-        ({"OPENINFERENCE_HIDE_OUTPUTS": "1"}, OPENINFERENCE, {"input"}),
         ({"OPENINFERENCE_HIDE_INPUTS": "TRUE", "OPENINFERENCE_HIDE_OUTPUTS": "yes"}, OPENINFERENCE, set()),
-        ({"OPENINFERENCE_HIDE_INPUTS": "false"}, OPENINFERENCE, {"input", "output"}),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, SEMCONV, set()),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "NO_CONTENT"}, SEMCONV, set()),
-        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}, SEMCONV, {"input", "output"}),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPANS"}, SEMCONV, set()),
         ({"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"}, OPENINFERENCE, {"output"}),
-        ({"OPENINFERENCE_HIDE_OUTPUT_MESSAGES": "true"}, OPENINFERENCE, {"input"}),
         ({"OPENINFERENCE_HIDE_INPUT_TEXT": "true", "OPENINFERENCE_HIDE_OUTPUT_TEXT": "1"}, OPENINFERENCE, set()),
         ({"OPENINFERENCE_HIDE_INPUTS": "ture"}, OPENINFERENCE, {"output"}),
         ({"TRACELOOP_TRACE_CONTENT": "False"}, TRACELOOP, set()),
-        ({"TRACELOOP_TRACE_CONTENT": "False"}, SEMCONV, set()),
         ({"TRACELOOP_TRACE_CONTENT": "flase"}, TRACELOOP, set()),
-        ({"TRACELOOP_TRACE_CONTENT": "true"}, TRACELOOP, {"input", "output"}),
         ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, OPENINFERENCE, set()),
-        ({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"}, TRACELOOP, set()),
         ({"TRACELOOP_TRACE_CONTENT": "false"}, OPENINFERENCE, set()),
         ({"OPENINFERENCE_HIDE_INPUTS": "true", "OPENINFERENCE_HIDE_OUTPUTS": "true"}, SEMCONV, {"input", "output"}),
-        ({}, TRACELOOP, {"input", "output"}),
     ],
 )
 def test_switches_of_other_emitters_are_obeyed(
@@ -314,7 +287,7 @@ NO_CONTENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false", "TR
 
 
 @pytest.mark.parametrize("name", captures.names()[::7])
-def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
+def test_no_content_is_sent_in_any_dialect_when_it_is_off(name: str) -> None:
     """With content turned off, no recorded span of any instrumentation has a question or an answer."""
     options = MappingOptions.from_config(settings(), NO_CONTENT)
     recording = captures.capture(name)
@@ -377,18 +350,6 @@ def test_capture_can_differ_by_kind(given: Any, seen: Any) -> None:
     assert settings(capture=given).capture == seen
     if isinstance(given, str):
         assert settings({"PANDAPROBE_CAPTURE": given}).capture == seen
-
-
-def test_modes_by_kind_reach_the_spans() -> None:
-    """Only spans of the named kinds have another mode."""
-    options = MappingOptions.from_config(settings(capture={"*": "metadata", "AGENT": "all", "LLM": "off"}), {})
-    body = mapped(*failing_agent(), options=options)
-    run, chat, tool = body["spans"]
-    assert run["input"] == {"q": SECRET}
-    assert {"input", "output"}.isdisjoint(chat)
-    assert {"input", "output"}.isdisjoint(tool)
-    assert chat["metadata"] == {}
-    assert body["metadata"]["plan"] == "pro"
 
 
 @pytest.mark.parametrize("given", ["metdata", "all,TOOLS=off", "TOOL=", {"TOOL": "some"}, {"BOX": "off"}, 7, ""])

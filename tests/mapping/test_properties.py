@@ -180,6 +180,7 @@ def test_shrinking_always_fits(value: Any, max_bytes: int, digest: bool) -> None
     shrunk = shrink(value, max_bytes, digest=digest)
     assert len(orjson.dumps(shrunk)) <= max_bytes
     assert len(orjson.dumps(value)) > max_bytes or shrunk is value
+    assert shrunk is value or b"[cut" in orjson.dumps(shrunk)
 
 
 MARKS = ("\x7f", "\x7f\x7f", '\x7f"]]]]', '"\x7f",{"span_id":"x"}', "DEL \x7f between", "\x00\x7f")

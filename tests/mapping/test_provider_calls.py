@@ -65,7 +65,7 @@ def assert_is(span: Mapping[str, Any], call: Call) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recorded_call_shows_who_said_what_and_what_it_cost(name: str) -> None:
+def test_a_recorded_call_has_its_messages_and_costs(name: str) -> None:
     """Kind, model, status, tokens, messages, tool calls and reasoning are those of the call."""
     recording = captures.capture(name)
     calls = expected_calls(name)

@@ -46,7 +46,7 @@ def sums(body: dict[str, Any]) -> list[int | None]:
     return [span["metadata"].get("aggregated_token_usage", {}).get("prompt_tokens") for span in body["spans"]]
 
 
-def test_the_sum_of_an_agent_does_not_count_beside_its_calls() -> None:
+def test_the_sum_of_an_agent_does_not_count_with_its_calls() -> None:
     """An agent's sum is kept apart, because the server adds up all spans, and its calls have the same tokens."""
     body = mapped(agent(20), call(span_id=2, parent=1, at=0.1), call(span_id=3, parent=1, at=0.2))
     assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
@@ -65,7 +65,7 @@ def test_a_sum_never_counts_while_part_of_the_trace_is_elsewhere() -> None:
     assert prompts(mapped(call(), whole=False)) == [10]
 
 
-def test_an_outer_call_does_not_count_beside_the_calls_in_it() -> None:
+def test_an_outer_call_does_not_count_with_the_calls_in_it() -> None:
     """If a span of a model call contains two others, such as a retry, only these count."""
     body = mapped(call(20), call(10, span_id=2, parent=1, at=0.1), call(10, span_id=3, parent=1, at=0.2))
     assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
@@ -184,22 +184,6 @@ def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
     body = mapped(*views)
     assert [span["name"] for span in body["spans"]] == ["agent", "tool", "call"]
     assert body == mapped(*reversed(views))
-
-
-def test_parents_are_named_by_their_ids() -> None:
-    """A parent outside this batch is still named, because it may be stored already or come later."""
-    (span,) = mapped(call(span_id=4, parent=9))["spans"]
-    assert span["parent_span_id"] == span_uuid(TRACE_ID, 9)
-    (root,) = mapped(call(span_id=4))["spans"]
-    assert "parent_span_id" not in root
-
-
-def test_a_view_with_another_parent_is_placed_there() -> None:
-    """If a span is left out, its children get its parent."""
-    child = dataclasses.replace(call(span_id=4, parent=9), parent_id=1)
-    first, second = mapped(agent(20), child)["spans"]
-    assert second["parent_span_id"] == first["span_id"]
-    assert "token_usage" not in first
 
 
 @pytest.mark.parametrize(

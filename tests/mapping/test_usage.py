@@ -34,7 +34,7 @@ def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, ha
 
 
 @given(COUNTS, COUNTS)
-def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, completion: int) -> None:
+def test_the_order_and_type_of_the_attributes_do_not_matter(prompt: int, completion: int) -> None:
     """Numbers and their text forms, input first and output first, give the same counts."""
     sides = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
