@@ -125,22 +125,6 @@ def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
     assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["root"])
 
 
-def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -> None:
-    """A trace waits ten seconds for a child that stays open, and the child follows in a later segment."""
-    scene = Scene()
-    root = scene.start("root")
-    stream = scene.start("stream", root)
-    scene.end(root, at=1)
-
-    assert scene.due(10.9) == []
-    (first,) = scene.due(11)
-    assert (first.stage, names(first.ended)) == (Stage.WHOLE, ["root"])
-    first.memory.posted = True
-    scene.end(stream, at=60)
-    (second,) = scene.due(60.5)
-    assert (second.stage, names(second.ended)) == (Stage.MORE, ["stream"])
-
-
 def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> None:
     """A trace with an open root is sent as running after five minutes, updated, and completed at the root's end."""
     scene = Scene()

@@ -18,14 +18,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
-from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.reporting.delivery_status import Status
 from spans import CHAT, HTTP, provider_with
-from strict_pandaprobe import Reply, StrictPandaProbe
+from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until
 
 
@@ -176,35 +175,6 @@ def test_internal_spans_of_a_framework_are_left_out(scope: str, name: str) -> No
     assert below["metadata"]["scope"] != scope
 
 
-def test_a_long_run_is_shown_as_running_and_completed_at_its_end() -> None:
-    """A long run is posted once as running, and finished with a PATCH, which is not billed."""
-    with StrictPandaProbe() as server:
-        config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
-        timing = Timing(settle_s=0.05, checkpoint_after_s=0.3, append_every_s=0.3)
-        processor = PandaProbeSpanProcessor(pipeline=ExportPipeline(config, counts_starts=True, timing=timing))
-        with provider_with(processor) as tracer:
-            with tracer.start_as_current_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"}):
-                with tracer.start_as_current_span("chat m", attributes=CHAT):
-                    pass
-                wait_until(lambda: server.traces)
-                (running,) = [dict(stored.fields) for stored in server.traces.values()]
-                with tracer.start_as_current_span(
-                    "execute_tool t", attributes={"gen_ai.operation.name": "execute_tool"}
-                ):
-                    pass
-            assert processor.force_flush(60_000)
-        (stored,) = server.traces.values()
-
-    assert running["status"] == "RUNNING"
-    assert running.get("ended_at") is None
-    assert stored.fields["status"] == "COMPLETED"
-    assert stored.fields["ended_at"] is not None
-    assert {span["name"] for span in stored.spans.values()} == {"agent", "chat m", "execute_tool t"}
-    assert all(span["ended_at"] for span in stored.spans.values())
-    assert len(server.posts()) == 1
-    assert balanced(processor.pipeline.status())
-
-
 @pytest.mark.parametrize("spans", ["all", lambda span: span.name != "noise"], ids=["all", "function"])
 def test_spans_are_chosen_by_the_setting(spans: Any) -> None:
     """`spans="all"` turns the filter off, and a function chooses ended spans."""
@@ -273,52 +243,6 @@ def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
     assert sent
     assert all(trace_id & ((1 << 56) - 1) >= 0.75 * (1 << 56) for trace_id in sent)
     assert status.spans_dropped["sampled_out"] + status.spans_delivered == 80
-
-
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        (Reply(status=401, body={"detail": "Invalid or revoked API key."}), "Invalid or revoked API key"),
-        (Reply(status=429, body={"detail": "You've reached the traces limit (100)"}), "quota is used up"),
-        (
-            Reply(
-                status=422, body={"detail": "Validation error", "errors": [{"field": "started_at", "message": "bad"}]}
-            ),
-            "started_at: bad",
-        ),
-    ],
-    ids=["401", "quota", "422"],
-)
-def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
-    reply: Reply, words: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """For a server that refuses everything, one log line names the cause, and every dropped span is counted."""
-    may_answer = threading.Event()
-
-    def refuse(method: str, path: str) -> Reply:
-        assert may_answer.wait(PATIENCE_S)
-        return reply
-
-    def lines_logged() -> int:
-        return sum(words in record.message for record in caplog.records)
-
-    with StrictPandaProbe() as server, caplog.at_level(logging.WARNING, "pandaprobe_otel"):
-        server.answer = refuse
-        with traced(server, shutdown_timeout_s=0.2) as (tracer, processor):
-            for _ in range(10):
-                with tracer.start_as_current_span("root", attributes=CHAT):
-                    pass
-            may_answer.set()
-            wait_until(lines_logged)
-            processor.force_flush(100)
-            status, lines = processor.pipeline.status(), lines_logged()
-
-    assert lines == 1
-    assert balanced(status)
-    assert status.spans_ended == 10
-    after = processor.pipeline.status()
-    assert after.spans_pending == 0
-    assert sum(after.spans_dropped.values()) == 10
 
 
 def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pytest.LogCaptureFixture) -> None:

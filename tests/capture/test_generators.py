@@ -63,39 +63,6 @@ def test_send_throw_and_return_value_pass_through(recorder: SpanRecorder) -> Non
     assert recorder.one("echo").status.status_code is StatusCode.UNSET
 
 
-async def test_asend_and_athrow_pass_through(recorder: SpanRecorder) -> None:
-    """An async generator receives sent values and thrown exceptions."""
-
-    @pp.chain
-    async def echo() -> AsyncGenerator[str, str]:
-        got = yield "ready"
-        try:
-            yield f"got {got}"
-        except KeyError as error:
-            yield f"caught {error.args[0]}"
-
-    stream = echo()
-    assert await anext(stream) == "ready"
-    assert await stream.asend("x") == "got x"
-    assert await stream.athrow(KeyError("k")) == "caught k"
-    with pytest.raises(StopAsyncIteration):
-        await anext(stream)
-    assert recorder.output("echo") == "readygot xcaught k"
-
-
-def test_return_value_is_the_output_when_nothing_was_yielded(recorder: SpanRecorder) -> None:
-    """The output of a generator that yields nothing is its return value."""
-
-    @pp.chain
-    def empty() -> Generator[str, None, str]:
-        if recorder is None:
-            yield "never"
-        return "all"
-
-    assert list(empty()) == []
-    assert recorder.output("empty") == "all"
-
-
 def test_generator_that_catches_its_close_still_returns(recorder: SpanRecorder) -> None:
     """A generator may clean up when it is closed, and its span ends once, without an error."""
     cleaned: list[str] = []
@@ -161,21 +128,41 @@ def test_exception_leaves_no_cycle(recorder: SpanRecorder) -> None:
         gc.enable()
 
 
-def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder) -> None:
-    """The consumer's spans between two steps are not children of the generator; spans of the body are."""
+def between() -> None:
+    """Make a span of the consumer between two steps."""
+    with pp.span("between"):
+        pass
 
-    @pp.tool
-    def body_step(n: int) -> int:
-        return n
+
+@pp.tool
+def body_step(n: int) -> int:
+    """Make a span within a generator."""
+    return n
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder, is_async: bool) -> None:
+    """The consumer's spans between two steps are not children of the generator; spans of the body are."""
 
     @pp.chain
     def produce() -> Iterator[int]:
         yield body_step(1)
 
-    with recorder.tracer.start_as_current_span("consumer"):
-        for _ in produce():
-            with recorder.tracer.start_as_current_span("between"):
-                pass
+    @pp.chain(name="produce")
+    async def produce_later() -> AsyncIterator[int]:
+        await asyncio.sleep(0)
+        yield body_step(1)
+
+    async def consume() -> None:
+        async for _ in produce_later():
+            between()
+
+    with pp.span("consumer"):
+        if is_async:
+            asyncio.run(consume())
+        else:
+            for _ in produce():
+                between()
     assert recorder.tree() == {
         "body_step": "produce",
         "between": "consumer",
@@ -184,28 +171,40 @@ def test_spans_of_the_consumer_are_not_nested(recorder: SpanRecorder) -> None:
     }
 
 
-async def test_spans_of_the_async_consumer_are_not_nested(recorder: SpanRecorder) -> None:
-    """The consumer's spans between two steps are not children of an async generator."""
-
-    @pp.tool
-    async def body_step(n: int) -> int:
-        await asyncio.sleep(0)
-        return n
+async def test_sent_values_and_exceptions_reach_an_async_generator(recorder: SpanRecorder) -> None:
+    """An async generator receives sent values and thrown exceptions."""
 
     @pp.chain
-    async def produce() -> AsyncIterator[int]:
-        yield await body_step(1)
+    async def echo() -> AsyncGenerator[str, str]:
+        try:
+            yield f"got {(yield 'ready')}"
+        except KeyError as error:
+            yield f"caught {error.args[0]}"
 
-    with recorder.tracer.start_as_current_span("consumer"):
-        async for _ in produce():
-            with recorder.tracer.start_as_current_span("between"):
-                await asyncio.sleep(0)
-    assert recorder.tree() == {
-        "body_step": "produce",
-        "between": "consumer",
-        "produce": "consumer",
-        "consumer": None,
-    }
+    stream = echo()
+    assert await anext(stream) == "ready"
+    assert await stream.asend("x") == "got x"
+    assert await stream.athrow(KeyError("k")) == "caught k"
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    assert recorder.output("echo") == "readygot xcaught k"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder, is_async: bool) -> None:
+    """If the consumer stops reading, the span ends once, UNSET, with the items that were read."""
+    if is_async:
+        async for word in awords("a b c"):
+            if word == "b":
+                break
+    else:
+        for word in words("a b c"):
+            if word == "b":
+                break
+    gc.collect()
+    await turns(10)
+    assert recorder.one().status.status_code is StatusCode.UNSET
+    assert recorder.output() == "ab"
 
 
 def test_span_held_open_across_yields_in_the_body(recorder: SpanRecorder) -> None:
@@ -229,27 +228,6 @@ def test_span_held_open_across_yields_in_the_body(recorder: SpanRecorder) -> Non
         "held": "produce",
         "produce": None,
     }
-
-
-def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder) -> None:
-    """If the consumer stops reading, the span ends once, UNSET, with the items that were read."""
-    for word in words("a b c"):
-        if word == "b":
-            break
-    gc.collect()
-    assert recorder.one("words").status.status_code is StatusCode.UNSET
-    assert recorder.output("words") == "ab"
-
-
-async def test_early_break_of_an_async_generator(recorder: SpanRecorder) -> None:
-    """An abandoned async generator is closed by the event loop, and its span ends once, UNSET."""
-    async for word in awords("a b c"):
-        if word == "b":
-            break
-    gc.collect()
-    await turns(10)
-    assert recorder.one("awords").status.status_code is StatusCode.UNSET
-    assert recorder.output("awords") == "ab"
 
 
 async def test_close_from_another_task(recorder: SpanRecorder) -> None:

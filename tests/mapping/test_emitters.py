@@ -13,6 +13,7 @@ from views import mapped, only_span, view
 
 GENAI, INFERENCE = "gen_ai.operation.name", "openinference.span.kind"
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+DIGEST = {"mime_type": "image/png", "bytes": 8, "sha256": "4c4b6a3be131"}
 DEFINITION = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
@@ -107,6 +108,12 @@ def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
         ({GENAI: "execute_tool", "gen_ai.tool.args": '{"a": 1}', "tool.status": "error"},
          {"input": {"a": 1}, "status": "ERROR"}),
         ({GENAI: "execute_tool", "tool.status": "success"}, {"status": "OK"}),
+        (
+            {GENAI: "chat", "gen_ai.input.messages": json.dumps(
+                [{"role": "user", "parts": [{"type": "blob", "modality": "image", **DIGEST}]}])},
+            {"input": {"messages": [{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": DIGEST}}]}]}, "attributes": None},
+        ),
         # messages and parameters
         (
             {GENAI: "chat", "gen_ai.output.messages": json.dumps(

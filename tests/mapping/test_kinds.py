@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import captures
+import pandaprobe_otel
 from pandaprobe_otel.mapping import read_span
+from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 from pandaprobe_otel.mapping.kinds import is_genai, is_plumbing
+from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
 from views import mapped, only_span, view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [
@@ -108,3 +114,45 @@ def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> No
 def test_announcements_and_repeated_accounts_are_no_spans(attributes: dict[str, Any], spans: int) -> None:
     """Logfire's pending spans and AG2's usage spans of model calls are dropped: each would count its span twice."""
     assert len(mapped(view("x", attributes))["spans"]) == spans
+
+
+# -- the tables of dialects --------------------------------------------------------------------------------------------
+
+PACKAGE = Path(pandaprobe_otel.__file__).parent
+
+
+def test_every_dialect_is_listed_once_under_its_own_name() -> None:
+    """Every module of a dialect is listed once, under its own name; an unlisted one would never be used."""
+    modules = {path.stem for path in (PACKAGE / "mapping" / "dialects").glob("*.py")} - {"__init__"}
+    assert sorted(ORDER) == sorted(modules)
+    assert tuple(dialect.name for dialect in DIALECTS) == ORDER
+    assert len({dialect.title for dialect in DIALECTS}) == len(DIALECTS)
+
+
+def test_rows_name_fields_that_exist() -> None:
+    """Every row names an existing field; a misspelt one would silently fill nothing."""
+    known = {
+        *CONTENT_FIELDS, *CONTEXT_FIELDS, *MERGED_FIELDS, "tool_name", "display_name", "rendered_name",
+        "function_id", "operation_id",
+        "model", "cost", "cached", "error.own", "error.text", "error_type", "error.flag", "outcome", "first_token_ns",
+        "first_token_after", "first_token_event", "root_tags",
+    }  # fmt: skip
+    fields = {row.field for dialect in DIALECTS for row in dialect.rows}
+    fields |= {event.field for dialect in DIALECTS for event in dialect.events}
+    assert {field for field in fields - known if field.partition(".")[0] not in GROUPS} == set()
+
+
+@pytest.mark.parametrize("module", ["pandaprobe_otel.mapping", "pandaprobe_otel.mapping.clean"])
+def test_importing_the_mapping_costs_little(module: str) -> None:
+    """The mapping imports no HTTP client, no models and no SDK, because instrumented processes import it."""
+    program = f"""
+import sys
+before = set(sys.modules)
+import {module}
+from pandaprobe_otel.mapping import map_views
+from pandaprobe_otel.mapping.kinds import kind_of
+print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in
+      ("httpx", "pydantic", "opentelemetry", "fastapi", "requests", "rich", "click", "yaml")))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import pytest
 import captures
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.enums import SpanKind
-from pandaprobe_otel.mapping import EventView, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
+from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.switches import SWITCHES, Hidden, Switch, hidden_by
-from views import mapped, only_span, view
+from subprocesses import environment, run_python
+from views import TRACE_ID, mapped, only_span, view
 
 SECRET = "s3cr3t"
 EXCEPTION = EventView(
@@ -382,3 +385,211 @@ def test_settings_reach_the_options() -> None:
     plain = MappingOptions.from_config(settings(), {})
     body = mapped(view("a", resource={"service.version": "1", "deployment.environment": "x"}), options=plain)
     assert (body["environment"], body["release"]) == ("x", "1")
+
+
+# -- well-known credentials, by the setting `scrub` --------------------------------------------------------------------
+
+KEY = "sk-proj-abcdefghijklmnop1234567890abcdefghij"
+GOOGLE = "AIzaSyA1234567890abcdefghijklmnopqrstu0"
+
+
+def test_credentials_are_replaced(tmp_path: Path) -> None:
+    """By default errors, stack traces and URLs are scrubbed and content is the user's; `all` and false change that."""
+    code = f"""
+    from pandaprobe_otel import agent, init, span, tool
+    @tool
+    def fetch(question):
+        raise RuntimeError("GET https://x/v1?key={GOOGLE} failed; Authorization: Bearer {KEY}")
+    @agent
+    def run(question):
+        with span("GET https://x/v1?key={GOOGLE}", metadata={{"page": "https://me:pa55-w0rd-x1@x/v1?api_key={KEY}"}}):
+            pass
+        try:
+            fetch("none")
+        except RuntimeError:
+            return "my key is {KEY}"
+    for scrub in (True, "all", False):
+        handle = init(instrument=False, local={str(tmp_path)!r} + f"/{{scrub}}", scrub=scrub)
+        run("my key is {KEY}")
+        handle.shutdown()
+    """
+    result = run_python(code, environment(), set_up=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    for scrub, in_errors, in_content in ((True, False, True), ("all", False, False), (False, True, True)):
+        (trace,) = [json.loads(line) for line in (tmp_path / str(scrub)).read_text("utf-8").splitlines()]
+        run, *others = sorted(trace["spans"], key=lambda one: one["name"] != "run")
+        text = json.dumps(others)
+
+        assert len(others) == 2
+        assert (KEY in text, GOOGLE in text, "[scrubbed]" in text) == (in_errors, in_errors, not in_errors)
+        assert (KEY in json.dumps(run)) == in_content
+
+
+def test_the_journal_of_open_traces_has_no_credentials(tmp_path: Path) -> None:
+    """On disk, and in what the next process sends of a killed one, credentials are replaced as in complete traces."""
+    died = f"""
+    import os, pathlib, time
+    from pandaprobe_otel import agent, init, span, tool
+    @tool
+    def fetch():
+        raise RuntimeError("Authorization: Bearer {KEY}")
+    @agent
+    def run(folder):
+        with span("GET https://x/v1?key={GOOGLE}", metadata={{"page": "https://x/v1?api_key={KEY}"}}):
+            pass
+        try:
+            fetch()
+        except RuntimeError:
+            pass
+        with span("last"):
+            pass
+        def on_disk():
+            return b"".join(one.read_bytes() for one in folder.rglob("*") if one.is_file())
+        until = time.monotonic() + 20
+        while b"last" not in on_disk() and time.monotonic() < until:
+            time.sleep(0.02)
+        found = on_disk()
+        print(b"last" in found, b"{KEY}" in found, b"{GOOGLE}" in found, flush=True)
+        os._exit(0)
+    for scrub in (True, "all", False):
+        if os.fork() == 0:
+            folder = pathlib.Path({str(tmp_path)!r}, str(scrub))
+            init(instrument=False, spool=folder, scrub=scrub)
+            run(folder)
+        os.wait()
+    """
+    result = run_python(died, environment("http://127.0.0.1:9"), set_up=False)
+    assert result.stdout.split() == ["True", "False", "False"] * 2 + ["True"] * 3, result.stderr[-2000:]
+
+
+# -- only names, ids and the app's own metadata without content --------------------------------------------------------
+
+FORMS: dict[str, Any] = {
+    "text": SECRET,
+    "object": json.dumps({"name": SECRET, "content": SECRET, "description": SECRET, "inner": {"value": SECRET}}),
+    "messages": json.dumps([{"role": "user", "content": SECRET, "name": SECRET, "parts": [{"content": SECRET}]}]),
+    "texts": [SECRET, SECRET],
+}
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    *({"gen_ai.operation.name": name} for name in ("chat", "execute_tool", "invoke_agent", "embeddings", "retrieval")),
+    *({"openinference.span.kind": name} for name in ("LLM", "TOOL", "RETRIEVER", "CHAIN")),
+)
+NAMES_AND_IDS = {
+    "name", "session_id", "user_id", "environment", "release",
+    "spans[].name", "spans[].model", "spans[].error",
+    *(f"spans[].metadata.{key}" for key in (
+        "agent_id", "agent_name", "agent_version", "chat_id", "code.function.name", "component_type",
+        "data_source_id", "db.collection.name",
+        "db.system.name", "encoding_formats", "entity_path", "error_type", "event_id", "finish_reasons",
+        "graph_node_id", "graph_node_name", "graph_node_parent_id", "http.request.method", "invocation_id",
+        "level", "mcp_method", "messaging.destination.name", "messaging.system", "mlflow_request_id", "model",
+        "operation", "output_type",
+        "previous_response_id", "prompt_name", "prompt_version", "provider", "request_model", "response_id",
+        "rpc.method", "server.address", "session_id", "span_kind", "stream", "thread_id", "tool_call_id", "tool_name",
+        "tool_type", "user_id", "workflow_name", "scope",
+        "api_type", "guardrail_id", "guardrail_name", "knowledge_base_id", "mcp_protocol_version", "memory_id",
+        "memory_store_id", "memory_store_name", "memory_type", "prompt_id", "prompt_vendor", "response_status",
+        "service_tier", "stream_cursor", "system_fingerprint", "conversation_compacted",
+    )),
+}  # fmt: skip
+"""Fields that may have a text of the emitter under any `capture`, or under `capture="metadata"`."""
+OF_THE_APP = (
+    "langfuse.trace.metadata", "langfuse.observation.metadata", "langfuse.version", "pandaprobe.metadata",
+    "pandaprobe.span.metadata", "metadata", "langsmith.metadata.", "traceloop.association.properties.",
+    "ai.telemetry.metadata.", "langfuse.trace.tags", "langsmith.span.tags", "tag.tags", "pandaprobe.tags",
+    "logfire.tags", "langfuse.observation.prompt.version",
+)  # fmt: skip
+"""Attributes with which an app describes a trace on purpose: its metadata and tags."""
+ALWAYS = {key for key in NAMES_AND_IDS if ".metadata." not in key}
+
+
+def every_attribute() -> Iterator[str]:
+    """Yield the names of attributes that any dialect reads, with examples of name families."""
+    for dialect in DIALECTS:
+        for row in dialect.rows:
+            for source in row.sources:
+                if source.endswith(".*"):
+                    yield from (source[:-1] + rest for rest in ("x", "0.message.content", "0.name", "0.description"))
+                else:
+                    yield source
+        for rule in dialect.kinds:
+            if rule.attribute:
+                yield rule.attribute
+    yield from ("app.note", "url.query", "http.url", "exception.message", "process.command_args", "code.stacktrace")
+
+
+def places(value: Any, place: str = "") -> Iterator[str]:
+    """Yield the fields of a body that contain the secret."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if SECRET in key:
+                yield f"{place} (a key)"
+            yield from places(item, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from places(item, place + "[]" if place == "spans" else place)
+    elif isinstance(value, str) and SECRET in value:
+        yield place
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
+    """No attribute puts content into a field that is not listed above."""
+    allowed = NAMES_AND_IDS if capture == "metadata" else ALWAYS
+    options = MappingOptions(capture=capture)
+    out: set[tuple[str, str]] = set()
+    for name in {*every_attribute()}:
+        if capture == "metadata" and name.startswith(OF_THE_APP):
+            continue
+        for kind in KINDS:
+            for form in FORMS.values():
+                if name not in kind:
+                    found = places(map_views([view("step", {**kind, name: form})], options=options).body())
+                    out |= {(name, place) for place in found if place not in allowed}
+
+    assert out == set()
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+@pytest.mark.parametrize("scope", ["logfire", "app"])
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "own",
+    [{"logfire.msg_template": "pay {x}"}, {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay {x}"}],
+)
+def test_a_rendered_name_is_content(capture: Any, scope: str, size: int, own: dict[str, Any]) -> None:
+    """A name rendered from a template is content, so the template or the tool's own name becomes the name."""
+    span = view("step", {**own, "logfire.msg": f"pay {SECRET * size}", "x": SECRET}, scope_name=scope)
+    body = map_views([dataclasses.replace(span, name="pay {x}")], options=MappingOptions(capture=capture)).body()
+
+    assert [*places(body)] == []
+    assert (body["name"], body["spans"][0]["name"]) == ("pay {x}",) * 2
+    assert SECRET in json.dumps(map_views([span]).body())
+
+
+@pytest.mark.parametrize("capture", ["metadata", "off"])
+def test_events_logs_and_resources_hold_no_content_either(capture: Any) -> None:
+    """Status messages, events, log records, the resource and reasons of evaluations are left out as well."""
+    event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
+    failure = EventView(
+        "exception", 2, {"exception.type": "E", "exception.message": SECRET, "exception.stacktrace": SECRET}
+    )
+    judged = EventView(
+        "gen_ai.evaluation.result",
+        2,
+        {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0, "gen_ai.evaluation.explanation": SECRET},
+    )
+    span = view(
+        "step",
+        {"gen_ai.operation.name": "chat"},
+        status_code="ERROR",
+        status_description=SECRET,
+        events=(event, failure, judged),
+        resource={"service.name": "shop", "process.command_args": SECRET, "host.name": SECRET},
+    )
+    logs = [LogView(TRACE_ID, 1, EventView(name, 2, {"content": SECRET}, SECRET)) for name in ("gen_ai.choice", "note")]
+    options = MappingOptions(capture=capture)
+
+    assert [*places(map_views([span], logs, options=options).body())] == []
+    assert [*places({"scores": evaluation_scores([span], logs, options)})] == []

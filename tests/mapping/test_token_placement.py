@@ -6,10 +6,14 @@ import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping import SpanView, map_views
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.ids import span_uuid
+from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
+from pandaprobe_otel.mapping.values import MAX_COUNT, count
 from views import mapped, view
 
 TRACE_ID = 0xABC
@@ -52,10 +56,16 @@ def test_the_sum_of_an_agent_does_not_count_with_its_calls() -> None:
     assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
 
 
-def test_the_sum_of_an_agent_counts_where_it_is_all_there_is() -> None:
-    """The sum of an agent whose calls were not traced counts."""
-    body = mapped(agent(20), call(None, span_id=2, parent=1, at=0.1))
+def test_the_sum_of_an_agent_counts_if_its_calls_have_no_counts() -> None:
+    """The sum of an agent whose calls were not traced counts; its cost does not count with those of its calls."""
+    cost = {"pandaprobe.cost": '{"total": 0.5}'}
+    outer, inner = agent(20), call(None, span_id=2, parent=1, at=0.1)
+    outer, inner = (dataclasses.replace(one, attributes={**one.attributes, **cost}) for one in (outer, inner))
+    body = mapped(outer, inner)
     assert (prompts(body), sums(body)) == ([20, None], [None, None])
+    first, second = body["spans"]
+    assert "cost" not in first
+    assert first["metadata"]["aggregated_cost"] == second["cost"] == {"total": 0.5}
 
 
 def test_a_sum_never_counts_while_part_of_the_trace_is_elsewhere() -> None:
@@ -159,16 +169,6 @@ def test_a_call_that_our_integration_marks_as_cached_costs_nothing() -> None:
     assert (span["metadata"]["cached"], span["metadata"]["cached_cost"]) == (True, {"total": 0.5})
 
 
-def test_costs_count_once_too() -> None:
-    """Costs count once, like tokens, because the server adds them up."""
-    cost = {"pandaprobe.cost": '{"total": 0.5}'}
-    outer = view("agent", {"pandaprobe.span.kind": "AGENT", **cost})
-    inner = view("call", {"pandaprobe.span.kind": "LLM", **cost}, span_id=2, parent=1, at=0.1)
-    first, second = mapped(outer, inner)["spans"]
-    assert "cost" not in first
-    assert first["metadata"]["aggregated_cost"] == second["cost"] == {"total": 0.5}
-
-
 def test_a_ring_of_parents_ends() -> None:
     """A cycle of parents does not block the exporter."""
     ring = [call(10, span_id=1, parent=2), call(11, span_id=2, parent=1), call(10, span_id=3, parent=3)]
@@ -236,3 +236,42 @@ def test_without_spans_there_is_no_trace() -> None:
     """An empty batch maps to no trace, and is not an error."""
     trace = map_views([])
     assert (trace.trace, trace.spans, trace.encoded_spans) == ({}, [], NO_SPANS)
+
+
+# -- token counts ------------------------------------------------------------------------------------------------------
+
+COUNTS = st.integers(-3, 3) | st.integers(MAX_COUNT - 3, MAX_COUNT + 3) | st.integers()
+
+
+@given(COUNTS, COUNTS)
+def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> None:
+    """Counts too large for the server and values that are not counts are read the same on both paths."""
+    counters = {"prompt": count(prompt), "completion": count(completion)}
+    told = {name: value for name, value in counters.items() if value is not None}
+    assert usage_of_sides(prompt, completion) == token_usage(told, None, "")
+
+
+@given(st.integers(0, MAX_COUNT), st.integers(0, MAX_COUNT), st.booleans())
+def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, has_details: bool) -> None:
+    """The sum fits into the server's int4: the output count is reduced, on either path."""
+    counts = {"prompt": prompt, "completion": completion} | ({"reasoning": 1} if has_details else {})
+    usage = token_usage(counts, None, "")
+
+    assert usage is not None
+    assert usage["prompt_tokens"] == prompt
+    assert usage["completion_tokens"] == min(completion, MAX_COUNT - prompt)
+    assert usage["total_tokens"] == prompt + usage["completion_tokens"] <= MAX_COUNT
+
+
+@given(COUNTS, COUNTS)
+def test_the_order_and_type_of_the_attributes_do_not_matter(prompt: int, completion: int) -> None:
+    """Numbers and their text forms, input first and output first, give the same counts."""
+    sides = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
+    told = [
+        map_views([view("chat gpt", {**call, **attributes})]).spans[0].get("token_usage")
+        for attributes in (sides, dict(reversed(sides.items())), {name: str(value) for name, value in sides.items()})
+    ]
+    assert told[0] == told[1]
+    if min(prompt, completion) >= 0 and max(prompt, completion) < 10**18:  # longer texts are not parsed as counts
+        assert told[0] == told[2]

@@ -7,75 +7,25 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs import export as log_export
-from opentelemetry.sdk.resources import Resource
+from opentelemetry._logs import LogRecord
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_trace, map_views, read_span
-from pandaprobe_otel.mapping.span_view import Dropped, plain, plain_attributes, read_log
+from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_trace, map_views, read_span
+from pandaprobe_otel.mapping.span_view import plain, plain_attributes
+from pandaprobe_otel.mapping.table_rows import MAX_COMBINATIONS, known
 from spans import SpanMaker
-
-# SDKs before 1.39 use another name
-LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or vars(log_export)["InMemoryLogExporter"]
+from views import mapped, only_span, view
 
 
 class Finish(str, Enum):  # noqa: UP042 - as emitters write it
     STOP = "stop"
-
-
-def rich_span() -> tuple[ReadableSpan, SpanView]:
-    """Return a span with all fields, and its view written by hand."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(
-        resource=Resource({"service.name": "svc"}), shutdown_on_exit=False, span_limits=SpanLimits(max_attributes=3)
-    )
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    parent = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1))
-    span = provider.get_tracer("scope", "1.2").start_span(
-        "chat",
-        trace.set_span_in_context(NonRecordingSpan(parent)),
-        kind=SpanKind.CLIENT,
-        links=[Link(SpanContext(5, 6, is_remote=False))],
-        start_time=1000,
-        attributes={"dropped": True},
-    )
-    span.set_attribute("a", 1)
-    span.set_attribute("list", ["x", "y"])
-    span.set_attribute("ratio", float("nan"))
-    span.add_event("e", {"k": (1, 2)}, timestamp=1500)
-    span.set_status(Status(StatusCode.ERROR, "why"))
-    span.end(2000)
-    (finished,) = exporter.get_finished_spans()
-    view = SpanView(
-        "chat",
-        7,
-        finished.context.span_id,
-        8,
-        True,
-        1000,
-        2000,
-        "ERROR",
-        "why",
-        {"a": 1, "list": ["x", "y"], "ratio": None},
-        (EventView("e", 1500, {"k": [1, 2]}),),
-        (LinkView(5, 6),),
-        "scope",
-        "1.2",
-        finished.resource.attributes,
-        "CLIENT",
-        Dropped(1),
-    )
-    return finished, view
 
 
 class Foreign:
@@ -90,13 +40,42 @@ class Foreign:
         return getattr(self._span, name)
 
 
-@pytest.mark.parametrize("foreign", [False, True], ids=["of the SDK", "foreign"])
-def test_a_finished_span_is_read_whole(foreign: bool) -> None:
-    """Every field is read, from the SDK's internals or from the interface."""
-    span, expected = rich_span()
-    seen = read_span(Foreign(span) if foreign else span)  # type: ignore[arg-type]
-    assert seen == expected
-    assert seen.dropped == (1, 0, 0)
+def test_a_span_of_another_class_is_read_by_its_interface() -> None:
+    """A span without the SDK's internals, or with other types of attributes and contexts, is mapped like the SDK's."""
+    maker = SpanMaker()
+    parent = maker.start("run", attributes={"a": "1"})
+    child = maker.start("chat", parent, {"gen_ai.operation.name": "chat"})
+    child.add_event("e", {"k": (1, 2)})
+    child.set_status(Status(StatusCode.ERROR, "why"))
+    spans = [maker.end(child), maker.end(parent)]
+    expected = map_trace(spans)
+    assert expected["spans"][1]["error"] == "why"
+    for made in ([Foreign(span) for span in spans], [copied(span) for span in spans]):
+        assert map_trace(made) == expected  # type: ignore[arg-type]
+
+
+def copied(span: ReadableSpan) -> ReadableSpan:
+    """Return a span that the SDK did not make, with plain attributes and contexts of another class."""
+    return ReadableSpan(
+        name=span.name,
+        context=cast("SpanContext", VendorContext(span.context)),
+        parent=cast("SpanContext | None", span.parent and VendorContext(span.parent)),
+        resource=span.resource,
+        attributes=dict(span.attributes or {}),
+        events=list(span.events),
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+class VendorContext:
+    """A span context of another vendor's class, which is not a tuple."""
+
+    def __init__(self, context: SpanContext) -> None:
+        self.trace_id, self.span_id, self.is_remote = context.trace_id, context.span_id, context.is_remote
+        self.trace_flags, self.trace_state, self.is_valid = context.trace_flags, context.trace_state, True
 
 
 def test_an_open_span_is_read_without_an_end() -> None:
@@ -159,7 +138,8 @@ def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_
 
 def test_an_object_that_is_no_span_is_mapped_as_far_as_possible() -> None:
     """An object that is not a span is mapped as far as possible, and the trace is not lost."""
-    span, _ = rich_span()
+    maker = SpanMaker()
+    span = maker.end(maker.start("chat"))
     body = map_trace([span, SimpleNamespace(name="broken")])  # type: ignore[list-item]
     assert {one["name"] for one in body["spans"]} == {"chat", "broken"}
 
@@ -199,37 +179,6 @@ def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
     )  # fmt: skip
     assert [(span["name"], span["kind"]) for span in trace.spans] == [("run", "OTHER"), ("chat", "OTHER")]
     assert trace.spans[1]["parent_span_id"] == trace.spans[0]["span_id"]
-
-
-def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
-    """Log records from a processor, an exporter or the API are read with the ids of their span."""
-    exporter = LogExporter()
-    provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(exporter))
-    span, view = rich_span()
-    context = trace.set_span_in_context(NonRecordingSpan(span.context))
-    record = LogRecord(
-        context=context,
-        timestamp=5,
-        severity_number=SeverityNumber.INFO,
-        event_name="gen_ai.choice",
-        body={"message": ({"content": "Hi"},)},
-        attributes={"gen_ai.system": "openai"},
-    )
-    provider.get_logger("scope").emit(record)
-    (exported,) = exporter.get_finished_logs()
-    expected = LogView(
-        7,
-        view.span_id,
-        EventView("gen_ai.choice", 5, {"gen_ai.system": "openai"}, {"message": [{"content": "Hi"}]}),
-    )
-    assert read_log(exported) == read_log(record) == read_log(expected) == expected
-
-
-def test_log_records_without_a_span_are_left_out() -> None:
-    """Log records without a span, like most of an app's records, are left out."""
-    assert read_log(LogRecord(body="hello", context=trace.set_span_in_context(trace.INVALID_SPAN))) is None
-    assert read_log(object()) is None
 
 
 def test_log_records_are_joined_by_trace_and_span() -> None:
@@ -302,7 +251,7 @@ def test_a_sent_span_is_mapped_like_the_sdks_own(tmp_path: Path, limit: int | No
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     provider.add_span_processor(processor)
     links = [Link(SpanContext(1, 2, is_remote=True), {"why": "because"})] * 5
-    attributes = {"a": 1, "b": ("x", "y"), "c": "z"}
+    attributes: dict[str, Any] = {"a": 1, "b": ("x", "y"), "c": "z"}
     with provider.get_tracer("scope", "1.2").start_as_current_span("full", attributes=attributes, links=links) as span:
         for number in range(4):
             span.add_event("event", {"n": number, "k": 1, "l": 2})
@@ -318,3 +267,58 @@ def test_a_sent_span_is_mapped_like_the_sdks_own(tmp_path: Path, limit: int | No
     assert {name: count for name, count in mapped["metadata"].items() if name.startswith("dropped_")} == counts
     if limit == 2:
         assert [event["attributes"]["…"] for event in mapped["metadata"]["events"]] == ["[cut 1 of 3 keys]"] * 2
+
+
+# -- cached lookups of repeated values ---------------------------------------------------------------------------------
+
+CALL: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "OpenAI",
+    "gen_ai.request.model": "asked",
+    "gen_ai.response.model": "answered",
+    "gen_ai.request.temperature": 1,
+    "gen_ai.usage.input_tokens": 5,
+}
+
+
+def span_of(**changed: Any) -> dict[str, Any]:
+    """Map one call with some attributes changed; names have underscores for dots."""
+    changes = {name.replace("__", "."): value for name, value in changed.items()}
+    return only_span(mapped(view("call", {**CALL, **changes})))
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True])
+def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
+    """1, 1.0 and True are equal keys of a dict, but each keeps its type."""
+    for other in (1, 1.0, True):
+        span_of(gen_ai__request__temperature=other)
+    found = span_of(gen_ai__request__temperature=value)["model_parameters"]["temperature"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_one_span_does_not_change_the_metadata_of_the_next() -> None:
+    """Sums and reasoning are added to the span's own metadata, never to the cached metadata."""
+    plain = span_of()
+    child = view("child", CALL, span_id=2, parent=1)
+    parent = view("parent", {**CALL, "gen_ai.operation.name": "invoke_agent"}, span_id=1)
+    body = mapped(parent, child)
+    assert any("aggregated_token_usage" in span["metadata"] for span in body["spans"])
+    assert span_of() == plain
+    assert "aggregated_token_usage" not in span_of(gen_ai__operation__name="invoke_agent")["metadata"]
+
+
+def test_shapes_do_not_share_results() -> None:
+    """Equal values of different attributes are different combinations."""
+    answered, planned = (
+        only_span(mapped(view("call", {"gen_ai.operation.name": "chat", attribute: "x"})))
+        for attribute in ("gen_ai.response.model", "gen_ai.agent.name")
+    )
+    assert (answered["model"], "agent_name" in answered["metadata"]) == ("x", False)
+    assert ("model" in planned, planned["metadata"]["agent_name"]) == (False, "x")
+
+
+def test_combinations_are_bounded() -> None:
+    """A program with a new model name in each call does not fill the memory."""
+    for number in range(MAX_COMBINATIONS + 100):
+        assert span_of(gen_ai__response__model=f"model-{number}")["model"] == f"model-{number}"
+    assert len(known) <= MAX_COMBINATIONS

@@ -6,33 +6,37 @@ call of the first tool, any other request with one sentence. Every answer has to
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from exchanges import (
-    ANSWER,
-    CITY,
-    REFUSED,
-    Exchange,
-    Json,
-    Usage,
-    arguments_text,
-    of_chat,
-    of_gemini,
-    of_messages,
-    of_responses,
-    tools_of,
-)
+from exchanges import ANSWER, CITY, REFUSED, Exchange, Json, Usage, tools_of
 
-from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
+from pandaprobe_otel.demo import completions
+from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.protocols import ANTHROPIC_MESSAGES, CHAT_COMPLETIONS, GEMINI, RESPONSES, Said, spoken_at
+from provider_server import ProviderServer, Received, events_reply, json_reply
+from provider_server import Reply as HttpReply
 
-OPENAI, CLAUDE, GEMINI = "gpt-4o-mini-2026-02-03", "claude-sonnet-4-5-20260203", "gemini-2.5-flash"
-OPENAI_USAGE = Usage(prompt=211, completion=43, cache_read=128, reasoning=7)
-CLAUDE_USAGE = Usage(prompt=171, completion=43, cache_read=128, cache_write=20)
-GEMINI_USAGE = Usage(prompt=211, completion=43, cache_read=128, reasoning=7)
-EMBEDDING_USAGE = Usage(prompt=9, completion=0)
+OPENAI, CLAUDE = "gpt-4o-mini-2026-02-03", "claude-sonnet-4-5-20260203"
+MODELS: Final = {
+    CHAT_COMPLETIONS.path: OPENAI, RESPONSES.path: OPENAI, ANTHROPIC_MESSAGES.path: CLAUDE,
+    GEMINI.path: "gemini-2.5-flash",
+}  # fmt: skip
+USAGE: Final = Usage(prompt=211, completion=43, cache_read=128, reasoning=7)
+CLAUDE_USAGE: Final = Usage(prompt=171, completion=43, cache_read=128, cache_write=20)
+COUNTED: Final = {ANTHROPIC_MESSAGES.path: (23, 43), GEMINI.path: (211, 36)}
+"""Input and output tokens where they exclude cached tokens or thoughts."""
+DETAILS: Final[Mapping[str | None, Mapping[str, Any]]] = {
+    CHAT_COMPLETIONS.path: {
+        "prompt_tokens_details": {"cached_tokens": 128}, "completion_tokens_details": {"reasoning_tokens": 7},
+    },
+    RESPONSES.path: {
+        "input_tokens_details": {"cached_tokens": 128}, "output_tokens_details": {"reasoning_tokens": 7},
+    },
+    ANTHROPIC_MESSAGES.path: {"cache_read_input_tokens": 128, "cache_creation_input_tokens": 20},
+    GEMINI.path: {"thoughtsTokenCount": 7, "cachedContentTokenCount": 128, "totalTokenCount": 254},
+}  # fmt: skip
+"""Counts that the demo's model does not have."""
 
 
 class ModelEndpoint:
@@ -42,12 +46,6 @@ class ModelEndpoint:
         self.exchanges: list[Exchange] = []
         self._server = ProviderServer()
         self._server.script = self._answer
-        self._apis: dict[str, Callable[[Json, str], Reply]] = {
-            "/chat/completions": self._chat,
-            "/responses": self._responses,
-            "/embeddings": self._embeddings,
-            "/messages": self._messages,
-        }
 
     def __enter__(self) -> ModelEndpoint:
         self._server.__enter__()
@@ -61,19 +59,37 @@ class ModelEndpoint:
         """The root URL; OpenAI's client needs it with `/v1`."""
         return self._server.url
 
-    def _answer(self, request: Received) -> Reply:
+    def _answer(self, request: Received) -> HttpReply:
         path = request.path.partition("?")[0]
-        if request.method != "POST":
+        if path.endswith("/embeddings"):
+            return self._embeddings(request.json)
+        spoken = spoken_at(path) if request.method == "POST" else None
+        if spoken is None:
             return json_reply({}, status=404)
-        for end, api in self._apis.items():
-            if path.endswith(end):
-                return api(request.json, path)
-        return (
-            self._gemini(request.json, path) if "generateContent" in path.replace("streamG", "g") else Reply(status=404)
+        protocol, in_path = spoken
+        body = {**request.json, **in_path}
+        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        says_usage = protocol is not CHAT_COMPLETIONS or not body.get("stream") or wants_usage
+        exchange = self._exchange(body, protocol.conversation(body) or (), MODELS[protocol.path], says_usage)
+        if exchange.error:
+            return json_reply(dict(protocol.refusal(429, exchange.error)), status=429)
+        prompt, completion = COUNTED.get(protocol.path, (211, 43))
+        said = Said(
+            response_id=f"{protocol.id_prefix}{len(self.exchanges)}",
+            model=exchange.model,
+            reply=Reply(text=exchange.text, tool_calls=tuple(ToolCall(name=n, arguments=a) for n, a in exchange.calls)),
+            usage=completions.Usage(prompt_tokens=prompt, completion_tokens=completion),
+            wants_usage=wants_usage,
         )
+        if not exchange.streamed:
+            return json_reply(_with_details(protocol.document(said), protocol.path))
+        events = [_with_details(event, protocol.path) for event in protocol.events(said)]
+        return events_reply(events, named=protocol.named, done=protocol.last is not None)
 
-    def _decide(self, body: Json, read: tuple[str, str], model: str, usage: Usage) -> Exchange:
-        roles, question = read
+    def _exchange(self, body: Json, messages: Sequence[Message], model: str, says_usage: bool) -> Exchange:
+        roles = "".join({"developer": "s"}.get(message["role"], message["role"][0]) for message in messages)
+        question = next((_text(one["content"]) for one in reversed(messages) if one["role"] == "user"), "")
+        usage = (CLAUDE_USAGE if model == CLAUDE else USAGE) if says_usage else None
         streamed = bool(body.get("stream"))
         if "BUSY" in question:
             exchange = Exchange(str(body.get("model")), roles, question, error=REFUSED, streamed=streamed)
@@ -86,170 +102,25 @@ class ModelEndpoint:
         self.exchanges.append(exchange)
         return exchange
 
-    # -- OpenAI ---------------------------------------------------------------------------------------------------
-
-    def _chat(self, body: Json, _: str) -> Reply:
-        said = self._decide(body, of_chat(body), OPENAI, OPENAI_USAGE)
-        if said.error:
-            return json_reply({"error": {"message": said.error, "type": "requests", "code": "rate_limit"}}, status=429)
-        finish = "tool_calls" if said.calls else "stop"
-        calls = [
-            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments_text(arguments)}}
-            for i, (name, arguments) in enumerate(said.calls)
-        ]
-        message = {"role": "assistant", "content": said.text, **({"tool_calls": calls} if calls else {})}
-        head = {"id": f"chatcmpl-{len(self.exchanges)}", "created": 1770000000, "model": OPENAI}
-        usage = {
-            "prompt_tokens": 211,
-            "completion_tokens": 43,
-            "total_tokens": 254,
-            "prompt_tokens_details": {"cached_tokens": 128},
-            "completion_tokens_details": {"reasoning_tokens": 7},
-        }
-        if not body.get("stream"):
-            choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-            return json_reply({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-        deltas: list[Json] = [{"role": "assistant", "content": ""}]
-        deltas += [{"content": word} for word in _words(said.text)]
-        deltas += [{"tool_calls": [{**call, "index": i}]} for i, call in enumerate(calls)]
-        chunks: list[Json] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
-        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-        if (body.get("stream_options") or {}).get("include_usage"):
-            chunks.append({"choices": [], "usage": usage})
-        else:
-            self.exchanges[-1] = replace(said, usage=None)
-        return events_reply([{**head, "object": "chat.completion.chunk", **chunk} for chunk in chunks])
-
-    def _responses(self, body: Json, _: str) -> Reply:
-        said = self._decide(body, of_responses(body), OPENAI, OPENAI_USAGE)
-        if said.error:
-            return json_reply({"error": {"message": said.error, "type": "requests", "code": "rate_limit"}}, status=429)
-        number = len(self.exchanges)
-        text: Json = {"type": "output_text", "text": said.text, "annotations": []}
-        items: list[Json] = [
-            {
-                "type": "function_call",
-                "id": f"fc_{number}",
-                "call_id": f"call_{i}",
-                "name": name,
-                "arguments": arguments_text(arguments),
-                "status": "completed",
-            }
-            for i, (name, arguments) in enumerate(said.calls)
-        ] or [{"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed", "content": [text]}]
-        response = {
-            "id": f"resp_{number}",
-            "object": "response",
-            "created_at": 1770000000,
-            "status": "completed",
-            "model": OPENAI,
-            "output": items,
-            "error": None,
-            "incomplete_details": None,
-            "instructions": body.get("instructions"),
-            "metadata": {},
-            "parallel_tool_calls": True,
-            "temperature": 1.0,
-            "tool_choice": "auto",
-            "tools": body.get("tools") or [],
-            "top_p": 1.0,
-            "usage": {
-                "input_tokens": 211,
-                "output_tokens": 43,
-                "total_tokens": 254,
-                "input_tokens_details": {"cached_tokens": 128},
-                "output_tokens_details": {"reasoning_tokens": 7},
-            },
-        }
-        if not body.get("stream"):
-            return json_reply(response)
-        events: list[dict[str, Any]] = [
-            {"type": "response.created", "response": {**response, "output": [], "usage": None, "status": "in_progress"}}
-        ]
-        for index, item in enumerate(items):
-            place = {"output_index": index, "item_id": item["id"], "content_index": 0}
-            events.append({"type": "response.output_item.added", "output_index": index, "item": item})
-            events += [{"type": "response.output_text.delta", "delta": w, **place} for w in _words(said.text)]
-            events.append({"type": "response.output_item.done", "output_index": index, "item": item})
-        events.append({"type": "response.completed", "response": response})
-        numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
-        return events_reply(numbered, named=True, done=False)
-
-    def _embeddings(self, body: Json, _: str) -> Reply:
+    def _embeddings(self, body: Json) -> HttpReply:
         given = body["input"]
         texts = given if isinstance(given, list) else [given]
-        self.exchanges.append(Exchange("text-embedding-3-small", "", str(texts[0]), usage=EMBEDDING_USAGE))
+        self.exchanges.append(Exchange("text-embedding-3-small", "", str(texts[0]), usage=Usage(9, 0)))
         rows = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(texts))]
         usage = {"prompt_tokens": 9, "total_tokens": 9}
         return json_reply({"object": "list", "data": rows, "model": "text-embedding-3-small", "usage": usage})
 
-    # -- Anthropic ------------------------------------------------------------------------------------------------
 
-    def _messages(self, body: Json, _: str) -> Reply:
-        said = self._decide(body, of_messages(body), CLAUDE, CLAUDE_USAGE)
-        if said.error:
-            return json_reply(
-                {"type": "error", "error": {"type": "rate_limit_error", "message": said.error}}, status=429
-            )
-        blocks: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text else []
-        blocks += [
-            {"type": "tool_use", "id": f"toolu_{i}", "name": name, "input": arguments}
-            for i, (name, arguments) in enumerate(said.calls)
-        ]
-        counts = {"input_tokens": 23, "cache_read_input_tokens": 128, "cache_creation_input_tokens": 20}
-        message = {
-            "id": f"msg_{len(self.exchanges)}",
-            "type": "message",
-            "role": "assistant",
-            "model": CLAUDE,
-            "content": blocks,
-            "stop_reason": "tool_use" if said.calls else "end_turn",
-            "stop_sequence": None,
-            "usage": {**counts, "output_tokens": 43},
-        }
-        if not body.get("stream"):
-            return json_reply(message)
-        start = {**message, "content": [], "stop_reason": None, "usage": {**counts, "output_tokens": 1}}
-        events: list[Json] = [{"type": "message_start", "message": start}]
-        for index, block in enumerate(blocks):
-            if block["type"] == "text":
-                empty: Json = {"type": "text", "text": ""}
-                deltas: list[Json] = [{"type": "text_delta", "text": word} for word in _words(said.text)]
-            else:
-                empty = {**block, "input": {}}
-                deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
-            events.append({"type": "content_block_start", "index": index, "content_block": empty})
-            events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-            events.append({"type": "content_block_stop", "index": index})
-        stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-        events.append({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 43}})
-        events.append({"type": "message_stop"})
-        return events_reply(events, named=True, done=False)
-
-    # -- Gemini ---------------------------------------------------------------------------------------------------
-
-    def _gemini(self, body: Json, path: str) -> Reply:
-        said = self._decide(body, of_gemini(body), GEMINI, GEMINI_USAGE)
-        if said.error:
-            return json_reply(
-                {"error": {"code": 429, "message": said.error, "status": "RESOURCE_EXHAUSTED"}}, status=429
-            )
-        parts: list[Json] = [{"functionCall": {"name": name, "args": arguments}} for name, arguments in said.calls]
-        parts = parts or [{"text": said.text}]
-        answer = {
-            "candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": parts}}],
-            "usageMetadata": {
-                "promptTokenCount": 211,
-                "candidatesTokenCount": 36,
-                "thoughtsTokenCount": 7,
-                "cachedContentTokenCount": 128,
-                "totalTokenCount": 254,
-            },
-            "modelVersion": GEMINI,
-            "responseId": f"gem-{len(self.exchanges)}",
-        }
-        return events_reply([answer], done=False) if "stream" in path else json_reply(answer)
+def _with_details(answer: Any, path: str | None) -> Any:
+    """Return an answer or event with more detailed token counts."""
+    if not isinstance(answer, Mapping):
+        return answer
+    return {
+        name: {**item, **DETAILS[path]} if item and name in ("usage", "usageMetadata") else _with_details(item, path)
+        for name, item in answer.items()
+    }
 
 
-def _words(text: str | None) -> Sequence[str]:
-    return [f"{word} " for word in text.split(" ")[:-1]] + text.split(" ")[-1:] if text else []
+def _text(content: Any) -> str:
+    parts = content if isinstance(content, list) else [{"text": content}]
+    return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))

@@ -1,13 +1,20 @@
-"""Recordings of direct calls to a model provider, with every instrumentor: the same facts in any dialect."""
+"""Recordings of model providers and agent frameworks with every instrumentor, and documented formats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk.trace import Event, ReadableSpan
 
 import captures
+from captures import DATA, log_record, readable_span, span_number
+from outlines import outline, written
 from pandaprobe_otel.mapping import map_trace
 from provider_calls import CONTEXT, Call, expected_calls
 
@@ -118,3 +125,99 @@ def test_small_pictures_stay_in_the_message(name: str) -> None:
     assert [part["type"] for part in parts] == ["text", "image_url", "image_url"]
     assert urls[0].startswith("data:image/png;base64,iVBORw0")
     assert urls[1] == "https://example.test/cat.png"
+
+
+# -- agent frameworks --------------------------------------------------------------------------------------------------
+
+OUTLINES = written(captures.DATA / "outlines.txt")
+
+
+@pytest.mark.parametrize("name", sorted(OUTLINES))
+def test_a_recorded_run_has_the_outline_of_its_recording(name: str) -> None:
+    """Tree, kinds, names, models, messages, tools, tokens, errors and the trace's fields equal the stored outline."""
+    recording = captures.capture(name)
+    seen = outline([map_trace(spans, recording.logs) for spans in recording.traces])
+    if " session * |" in OUTLINES[name]:  # the recording has a random number
+        seen = re.sub(r"session [0-9a-f-]{36} ", "session * ", seen)
+    assert seen.splitlines() == OUTLINES[name].splitlines()
+
+
+def test_every_recording_is_checked_against_its_facts() -> None:
+    """Every recording has a stored outline."""
+    assert {name for name in captures.names() if expected_calls(name) is None} == set(OUTLINES)
+
+
+# -- documented formats, as fixtures written by hand -------------------------------------------------------------------
+
+FIXTURES = json.loads((DATA / "fixtures.json").read_text(encoding="utf-8"))
+FIELDS = ("name", "kind", "status", "model", "input", "output", "token_usage", "model_parameters", "cost", "error")
+
+
+def named(fixtures: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the fixtures as test parameters, with their names as ids."""
+    return [pytest.param(fixture, id=fixture["id"]) for fixture in fixtures]
+
+
+def read(span: Mapping[str, Any]) -> tuple[ReadableSpan, list[LogRecord]]:
+    """Return the span of a fixture, and the log records among its events."""
+    events = tuple(
+        Event(event["name"], event["attributes"], event["timestamp"]) for event in span["events"] if "body" not in event
+    )
+    fields = {
+        **span,
+        "start": span["start_time_unix_nano"],
+        "end": span["end_time_unix_nano"],
+        "status": [span["status"]["code"], span["status"]["description"]],
+        "scope": [span["scope"]["name"], span["scope"]["version"]],
+    }
+    made = readable_span(fields, resource=span["resource"], events=events)
+    trace_id, span_id = int(span["trace_id"], 16), span_number(span["span_id"])
+    logs = [
+        log_record(event["name"], trace_id, span_id, event["body"], event["attributes"])
+        for event in span["events"]
+        if "body" in event
+    ]
+    return made, logs
+
+
+@pytest.mark.parametrize("fixture", named(FIXTURES["span_fixtures"]))
+def test_a_documented_span_becomes_the_expected_span(fixture: Mapping[str, Any]) -> None:
+    """The mapped span has the expected fields with their values, and no others."""
+    span, logs = read(fixture["span"])
+    spans = map_trace([span], logs)["spans"]
+    expected = fixture["expected"]
+    if expected is None:
+        assert spans == []
+        return
+    (mapped,) = spans
+    metadata = dict(expected.get("metadata_includes", {}))
+    wanted = {field: expected.get(field) for field in FIELDS}
+    if "aggregated_token_usage" in metadata:
+        wanted["token_usage"] = metadata.pop("aggregated_token_usage")
+    got = {field: mapped.get(field) for field in FIELDS}
+    if got["cost"] is not None:
+        got["cost"] = {key: round(amount, 9) for key, amount in got["cost"].items()}
+    assert got == wanted
+    assert {key: mapped["metadata"].get(key) for key in metadata} == metadata
+    assert first_token_ms(mapped) == pytest.approx(expected.get("completion_start_offset_ms"))
+
+
+def first_token_ms(span: Mapping[str, Any]) -> float | None:
+    """Return the milliseconds from a span's start to its first token."""
+    first = span.get("completion_start_time")
+    if first is None:
+        return None
+    return (datetime.fromisoformat(first) - datetime.fromisoformat(span["started_at"])).total_seconds() * 1000
+
+
+@pytest.mark.parametrize("fixture", named(FIXTURES["trace_fixtures"]))
+def test_a_documented_trace_becomes_the_expected_trace(fixture: Mapping[str, Any]) -> None:
+    """The trace's fields follow from its spans, and token counts stay on the span of the call."""
+    read_spans = [read(span) for span in fixture["spans"]]
+    body = map_trace([span for span, _ in read_spans], [log for _, logs in read_spans for log in logs])
+    expected = fixture["expected_trace"]
+    assert {key: body.get(key, [] if key == "tags" else None) for key in expected} == expected
+    by_id = {span["span_id"].replace("-", "")[16:]: span for span in body["spans"]}
+    for span_id, fields in fixture["expected_spans"].items():
+        span = by_id[f"{span_number(span_id):016x}"]
+        assert {field: span.get(field) for field in fields} == fields

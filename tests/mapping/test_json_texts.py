@@ -1,0 +1,247 @@
+"""JSON texts: exact numbers, texts that a limit has cut off, encoded spans and times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.mapping import exact_json
+from pandaprobe_otel.mapping.cut_json import MARK, completed
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.ids import span_uuid
+from pandaprobe_otel.mapping.times import rfc3339, start_and_end
+from views import mapped, only_span, view
+
+integers = st.integers(-(2**70), 2**70) | st.integers(-(10**40), 10**40)
+values = st.recursive(
+    st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=300)
+@given(values, st.booleans(), st.booleans())
+def test_any_value_is_read_as_python_reads_it(value: Any, is_ascii: bool, is_bytes: bool) -> None:
+    """Integers stay integers, however long, and everything else is as orjson reads it."""
+    text = json.dumps(value, ensure_ascii=is_ascii)
+    found = exact_json.loads(text.encode() if is_bytes else text)
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**25, -(10**18)])
+@pytest.mark.parametrize("before", range(8))
+def test_an_integer_at_any_place_keeps_its_digits(number: int, before: int) -> None:
+    """The look at every fourth character finds enough digits wherever they begin."""
+    for text in (f'["{"x" * before}",{number}]', f"{' ' * before}{number}"):
+        assert repr(exact_json.loads(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["[NaN, 12345678901234567890123]", "[12345678901234567890123", "[1e400]", ""])
+def test_invalid_json_is_refused(text: str) -> None:
+    """Invalid JSON is a ValueError, with long numbers too."""
+    with pytest.raises(ValueError):
+        exact_json.loads(text)
+
+
+def test_deep_nesting_with_a_long_number_is_read() -> None:
+    """Python's parser gives up before orjson does; then the number is rounded, but the value is read."""
+    found = exact_json.loads("[" * 1000 + "12345678901234567890123" + "]" * 1000)
+    for _ in range(1000):
+        (found,) = found
+    assert found == pytest.approx(12345678901234567890123)
+
+
+AMOUNT = 1_500_000_000_000_000_000_001
+TOLD = json.dumps({"wei": AMOUNT})
+CALL = {"id": "call_1", "name": "pay", "arguments": {"wei": AMOUNT}}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.arguments": TOLD},
+        {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": TOLD},
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [{"type": "tool_call", **CALL}]}]),
+        },
+        {"openinference.span.kind": "TOOL", "input.value": TOLD, "input.mime_type": "application/json"},
+        {"openinference.span.kind": "CHAIN", "output.value": json.dumps([TOLD])},
+        {"traceloop.span.kind": "tool", "traceloop.entity.input": TOLD},
+        {"gen_ai.operation.name": "chat", "gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": TOLD},
+        {"mlflow.spanType": '"TOOL"', "mlflow.spanInputs": TOLD},
+        {"langfuse.observation.type": "tool", "langfuse.observation.input": TOLD},
+    ],
+    ids=lambda attributes: list(attributes)[-1],
+)
+def test_an_amount_in_a_json_text_keeps_its_digits(attributes: dict[str, Any]) -> None:
+    """A number of more than 64 bits in any content arrives with all its digits."""
+    body = json.dumps(mapped(view("call", attributes)))
+    assert str(AMOUNT) in body
+    assert "e+" not in body
+
+
+# -- JSON attributes that a length limit of the SDK has cut off --------------------------------------------------------
+
+VALUES: tuple[Any, ...] = (
+    [
+        {"role": "user", "parts": [{"type": "text", "content": 'Hé "q" \\ \n ☃ 😀 [x{"}]},'}]},
+        {"role": "assistant", "parts": [{"type": "tool_call", "arguments": {"a": 1.5, "b": [True, None, -2e3]}}]},
+    ],
+    {"a": {}, "b": [[]], "c": "a text", "the last one": False},
+    'a text of "its own", longer than it needs to be',
+)
+FORMS: dict[str, Callable[[Any], str]] = {
+    "dense": lambda value: orjson.dumps(value).decode(),
+    "escaped": json.dumps,
+    "indented": lambda value: json.dumps(value, indent=1),
+}
+
+
+def leaves(value: Any) -> list[Any]:
+    """Return the leaf values in order, without marks."""
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [] if value == MARK else [value]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", VALUES, ids=["list", "object", "text"])
+def test_at_any_cut_the_beginning_is_kept(value: Any, form: str) -> None:
+    """At any cut, the values are exactly those before it, the last one possibly shortened, with a mark."""
+    text = FORMS[form](value)
+    for length in range(32, len(text)):
+        found = completed(text[:length])
+        assert type(found) is type(value)
+        assert MARK in json.dumps(found, ensure_ascii=False)
+        *whole, last = leaves(found) or [""]
+        assert whole == leaves(value)[: len(whole)]
+        if isinstance(last, str):
+            assert leaves(value)[len(whole)].startswith(last.removesuffix(MARK))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[note that this is no JSON, though it may look so",
+        "{hello} and then some more words, as in a template",
+        '["a list", and then] some more words, and "a quotation',
+        '{"a" is a letter, and this is a sentence about it',
+        '"A quotation", and what was said about it later on',
+        '["a list"] and a word after it, which is no part of it',
+        '["a", "\\uzzzz is no character, so this is not JSON", "b',
+    ],
+)
+def test_text_that_is_not_json_is_unchanged(text: str) -> None:
+    """Text that is not JSON is unchanged, even if it begins like JSON."""
+    assert completed(text) == text
+
+
+@pytest.mark.parametrize("name", ["gen_ai.input.messages", "pandaprobe.input"])
+def test_messages_of_any_emitter_stay_messages(name: str) -> None:
+    """Messages stay messages if `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` cuts the attributes."""
+    parts = [{"type": "text", "content": "Why? " * 50}]
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "parts": parts}]
+    body = mapped(view("chat", {"gen_ai.operation.name": "chat", name: json.dumps(messages)[:200]}))
+    system, user = only_span(body)["input"]["messages"]
+    assert system == messages[0]
+    assert (user["role"], user["content"][:9], user["content"].endswith(MARK)) == ("user", "Why? Why?", True)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
+def test_json_deeper_than_the_server_stores_stays_text(opening: str) -> None:
+    """JSON deeper than the server stores stays text, and a megabyte of brackets takes no quadratic time."""
+    text = opening * (1_000_000 // len(opening))
+
+    assert completed(text) is text
+    assert MARK in json.dumps(completed(opening * 50 + '"a long enough text that is cut'), ensure_ascii=False)
+    assert not isinstance(completed(opening * 50 + '"a long enough text that is cut'), str)
+
+
+# -- encoded spans of a request ----------------------------------------------------------------------------------------
+
+TRACE = 0x0123456789ABCDEF0123456789ABCDEF
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e300, 1e300) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def span(number: int, **fields: Any) -> dict[str, Any]:
+    """Return the body of a span of the trace."""
+    return {"span_id": span_uuid(TRACE, number), **fields}
+
+
+@given(st.lists(JSON, max_size=6))
+def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
+    """Spans with any contents are separated exactly."""
+    pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
+    encoded = EncodedSpans.of(pieces)
+    assert [*encoded] == pieces
+    assert len(encoded) == len(pieces)
+    assert orjson.loads(b"[%b]" % encoded.joined) == [orjson.loads(piece) for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [span(7), span(8)],
+        orjson.dumps([span(7), span(8)]).decode(),
+        {"a": [{"b": 1}, span(9, input=[span(1), span(2)])]},
+        "},{",
+    ],
+)
+def test_content_that_looks_like_spans_of_the_trace_is_content(content: Any) -> None:
+    """Content that looks like encoded spans, such as the result of a tool that reads traces, is not separated."""
+    pieces = [orjson.dumps(span(number, output=content)) for number in range(3)]
+    assert [*EncodedSpans.of(pieces)] == pieces
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+
+SECOND = 1_000_000_000
+END = 253_402_300_800 * SECOND
+
+
+def test_times_are_written_with_microseconds() -> None:
+    """Times are written with microseconds; a time after the year 9999 becomes the last possible one."""
+    written = {
+        0: "1970-01-01T00:00:00.000000Z",
+        1_700_000_000 * SECOND + 999_999_999: "2023-11-14T22:13:20.999999Z",
+        1_700_000_001 * SECOND: "2023-11-14T22:13:21.000000Z",
+        1_700_000_000 * SECOND + 1_999: "2023-11-14T22:13:20.000001Z",
+        -1: "1970-01-01T00:00:00.000000Z",
+        END - 1: "9999-12-31T23:59:59.999999Z",
+        END: "9999-12-31T23:59:59.999999Z",
+        1 << 70: "9999-12-31T23:59:59.999999Z",
+    }
+    assert {ns: rfc3339(ns) for ns in (*written, *reversed(written))} == written
+
+
+@given(st.lists(st.integers(0, END - 1).flatmap(lambda ns: st.sampled_from((ns, ns // SECOND * SECOND))), max_size=6))
+def test_times_are_those_of_the_standard_library(times: list[int]) -> None:
+    """Times in any order equal those of the standard library."""
+    for ns in times:
+        whole, rest = divmod(ns, SECOND)
+        expected = datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
+        assert datetime.fromisoformat(rfc3339(ns)) == expected
+
+
+@given(st.integers(-SECOND, END + SECOND), st.integers(0, 2 * SECOND), st.integers(-2 * SECOND, 2 * SECOND))
+def test_start_and_end_are_written_as_each_is_by_itself(start: int, lasts: int, before: int) -> None:
+    """Start and end are written correctly, within the same second or not."""
+    expected = rfc3339(start), rfc3339(start + lasts)
+    rfc3339(start + before)
+    assert start_and_end(start, start + lasts) == expected
