@@ -71,8 +71,7 @@ OUTER_FILES: Final = frozenset(
         "mcp_server/test_scripted_agent.py",
         "mcp_server/test_writers.py",
         "migration/test_official_examples.py",  # runs the official SDK's examples, each twice
-        "typing/test_client_types.py",  # needs mypy and pyright
-        "typing/test_decorator_types.py",
+        "typing/test_types.py",  # needs mypy and pyright
     )
 )
 
@@ -84,7 +83,6 @@ NIGHT_FILES: Final = frozenset(
         "mcp_server/test_improving.py",
         "migration/test_official_examples.py",
         "replay/capture/test_ten_failures.py",
-        "typing/test_client_types.py",
     )
 )
 """Files of the outer ring that take at least a minute each; the inner ring has samples of their tests."""
