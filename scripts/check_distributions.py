@@ -2,6 +2,7 @@
 
     python scripts/check_distributions.py DIRECTORY            metadata, contents, size
     python scripts/check_distributions.py DIRECTORY --types    and the typed share of the public interface
+    python scripts/check_distributions.py DIRECTORY --tag TAG  and whether they may be released under this tag
 
 Prints its findings. Exits with 1 if there is a fault.
 """
@@ -81,6 +82,17 @@ def sdist_faults(sdist: Path) -> Iterable[str]:
         yield f"the source distribution has {sdist.stat().st_size:,} bytes, more than {LARGEST_SDIST:,}"
 
 
+def tag_faults(tag: str, version: str, changelog: str) -> Iterable[str]:
+    """Yield the reasons for which the tag must not be released."""
+    if tag != f"v{version}":
+        yield f"the tag is {tag}, but pyproject.toml says {version}"
+    section = re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", changelog, re.M | re.S)
+    if section is None:
+        yield f"CHANGELOG.md has no section `## {version} - YYYY-MM-DD`"
+    elif "- " not in section[1]:
+        yield f"the section of {version} in CHANGELOG.md is empty"
+
+
 def described_well(wheel: Path, sdist: Path) -> bool:
     """Return whether the package index would accept both distributions, by `twine check`."""
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
@@ -112,9 +124,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="folder for both; it must not contain another distribution")
     parser.add_argument("--types", action="store_true", help="also install the wheel and measure its types (a minute)")
+    parser.add_argument("--tag", help="tag of a release, which must be the version, with a section in CHANGELOG.md")
     chosen = parser.parse_args()
     wheel, sdist = build(chosen.directory)
     faults = [*wheel_faults(wheel), *sdist_faults(sdist)]
+    if chosen.tag:
+        changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        faults += tag_faults(chosen.tag, wheel.name.split("-")[1], changelog)
     if not described_well(wheel, sdist):
         faults.append("twine would refuse to upload them")
     if chosen.types:

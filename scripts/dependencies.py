@@ -70,19 +70,15 @@ def declared(text: str) -> Iterator[Dependency]:
 def licence(name: str) -> str | None:
     """Return the licence of an installed distribution in a few words; None if it is not installed."""
     try:
-        described = metadata.metadata(name)
+        described = metadata.metadata(name).json
     except metadata.PackageNotFoundError:
         return None
-    if expression := _field(described, "License-Expression"):
-        return expression
-    classes = [each.rpartition(" :: ")[2] for each in described.get_all("Classifier") or [] if "License ::" in each]
+    if expression := described.get("license_expression"):
+        return str(expression)
+    classes = [each.rpartition(" :: ")[2] for each in described.get("classifier", ()) if "License ::" in each]
     if named := [each for each in classes if each != "OSI Approved"]:
         return ", ".join(named)
-    return (_field(described, "License") or licence_file(name)).strip().split("\n")[0][:60] or "not stated"
-
-
-def _field(described: metadata.PackageMetadata, name: str) -> str:
-    return described[name] if name in described else ""  # noqa: SIM401 - metadata has no `get` before 3.12
+    return str(described.get("license") or licence_file(name)).strip().split("\n")[0][:60] or "not stated"
 
 
 def licence_file(name: str) -> str:

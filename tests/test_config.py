@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.config.parsers import CLOUD_ENDPOINT
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.config.settings import SETTINGS
 
@@ -56,22 +55,22 @@ def test_the_sdk_switched_off_switches_us_off() -> None:
     ("env", "words"),
     [
         ({}, "set PANDAPROBE_API_KEY"),
-        ({"PANDAPROBE_API_KEY": ""}, "set PANDAPROBE_API_KEY"),
         ({"PANDAPROBE_API_KEY": "your-api-key"}, "PANDAPROBE_API_KEY holds a placeholder"),
-        ({"PANDAPROBE_API_KEY": "xxx"}, "PANDAPROBE_API_KEY holds a placeholder"),
-        ({"PANDAPROBE_API_KEY": "<key>"}, "PANDAPROBE_API_KEY holds a placeholder"),
         ({"PANDAPROBE_API_KEY": "sk_pp_..."}, "PANDAPROBE_API_KEY holds a placeholder"),
         ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "api.pandaprobe.com"}, "PANDAPROBE_ENDPOINT"),
         ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "http://[::1"}, "PANDAPROBE_ENDPOINT"),
         ({"PANDAPROBE_API_KEY": GOOD_KEY, "PANDAPROBE_ENDPOINT": "https://u:p@x.example"}, "PANDAPROBE_ENDPOINT"),
+        ({"PANDAPROBE_API_KEY": "sk_pp_secret with spaces"}, "PANDAPROBE_API_KEY"),
     ],
 )
-def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[str, Any], words: str) -> None:
+def test_unusable_settings_stop_sending_and_name_the_variable(env: dict[str, Any], words: str) -> None:
     """Unusable settings stop sending, and the message names the variable to fix."""
     config = resolve(**env)
 
     assert not config.usable
-    assert words in " ".join(problem.message for problem in config.problems)
+    messages = " ".join(problem.message for problem in config.problems)
+    assert words in messages
+    assert "secret" not in messages
 
 
 @pytest.mark.parametrize(
@@ -131,13 +130,6 @@ def test_a_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'pandaprobe-otel[redis]'" in problem.message
 
 
-def test_a_key_is_never_shown() -> None:
-    """The message about an invalid key does not contain the key."""
-    config = resolve(PANDAPROBE_API_KEY="sk_pp_secret with spaces")
-
-    assert "secret" not in " ".join(problem.message for problem in config.problems)
-
-
 def test_a_local_endpoint_needs_no_key() -> None:
     """A local PandaProbe may accept requests without a key, and no key is made up for it."""
     config = resolve(PANDAPROBE_ENDPOINT="http://localhost:8000/")
@@ -162,11 +154,3 @@ def test_a_broken_file_is_ignored_and_named(tmp_path: Path) -> None:
 def test_instrument_is_auto_off_or_a_list(raw: str, expected: object) -> None:
     """The variable has the same three forms as the argument."""
     assert resolve(PANDAPROBE_INSTRUMENT=raw, PANDAPROBE_API_KEY=GOOD_KEY).instrument == expected
-
-
-def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    """The fields of Config are exactly the settings of the table."""
-    fields = set(Config.__dataclass_fields__) - {"sources", "problems"}
-
-    assert fields == {setting.name for setting in SETTINGS}
-    assert resolve(PANDAPROBE_API_KEY=GOOD_KEY).endpoint == CLOUD_ENDPOINT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +53,3 @@ def test_every_requirement_has_a_version_that_it_allows(extra: str) -> None:
         )
     ]
     assert missing == [], "run `nox -s constraints`"
-
-
-def test_the_commands_use_it() -> None:
-    """The README, the Makefile and `.ci/run` install with constraints.txt."""
-    for name in ("README.md", "Makefile", ".ci/run"):
-        assert re.search(r"-c constraints\.txt -e", (ROOT / name).read_text(encoding="utf-8")), name

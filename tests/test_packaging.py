@@ -43,28 +43,6 @@ def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None
     assert required == {re.sub(r"\s", "", one) for one in EXTRAS[name][: len(required)]}
 
 
-@pytest.mark.parametrize("name", INTEGRATIONS)
-def test_every_integration_has_tests(name: str) -> None:
-    """A framework has an environment and tests; a client library is in the extra `all` and in the conformance suite."""
-    tests = ROOT / "tests"
-    if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
-        assert list((tests / "frameworks").glob(f"test_{name}*.py"))
-        return
-    assert (tests / "support" / "conformance" / "libraries" / f"{name}.py").is_file()
-    assert re.search(rf"[\[,]{name}[\],]", " ".join(EXTRAS["all"]).replace(" ", ""))
-
-
-@pytest.mark.parametrize("name", INTEGRATIONS)
-def test_every_integration_is_planted(name: str) -> None:
-    """A test plants marks in the integration's input and finds them in the trace (`planting.py`, `planted/`)."""
-    tests = ROOT / "tests"
-    if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
-        files, planting = (tests / "frameworks").glob(f"test_{name}*.py"), r"def test_\w*planted\w*\("
-    else:
-        files, planting = (tests / "support" / "planted").glob("*.py"), rf'@planted\("{name}", '
-    assert any(re.search(planting, file.read_text(encoding="utf-8")) for file in files)
-
-
 def test_it_is_known_what_to_run_of_every_extra() -> None:
     """`nox -s extras` runs every extra except those that combine others or serve development."""
     assert {*run_as_reader.extras(), *run_as_reader.WITHOUT_A_PAGE} == set(EXTRAS)

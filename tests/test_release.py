@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 
 import pytest
 
-import check_version
+import check_distributions
 import dependencies
 
 ROOT = Path(__file__).parents[1]
@@ -25,15 +24,6 @@ def test_every_action_is_pinned_to_a_commit(workflow: Path) -> None:
     assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
 
 
-def test_every_session_of_the_workflows_is_in_the_noxfile() -> None:
-    """Each session of the nightly workflow is a session of noxfile.py."""
-    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.MULTILINE))
-    nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
-    listed = re.search(r"session: \[(.*)\]", nightly)
-    assert listed
-    assert [session for session in listed[1].split(", ") if session not in sessions] == []
-
-
 @pytest.mark.parametrize(
     ("tag", "version", "fault"),
     [
@@ -45,7 +35,7 @@ def test_every_session_of_the_workflows_is_in_the_noxfile() -> None:
 )
 def test_a_tag_is_released_only_when_all_agree(tag: str, version: str, fault: str | None) -> None:
     """The tag, the version and a section of the changelog name the same release, and the section is not empty."""
-    faults = check_version.faults(tag, version, CHANGELOG)
+    faults = list(check_distributions.tag_faults(tag, version, CHANGELOG))
     assert len(faults) == (fault is not None)
     assert all(str(fault) in each for each in faults)
 
@@ -62,19 +52,3 @@ def test_every_dependency_is_justified_and_on_the_page() -> None:
 def test_the_core_stays_small() -> None:
     """The library without extras installs at most 20 packages."""
     assert len(dependencies.core()) <= 20
-
-
-def test_licences_are_distinguished() -> None:
-    """Permissive licences pass; unknown licences and those with obligations for the app do not."""
-    assert all(map(dependencies.COMPATIBLE.search, ("MIT License", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "ISC")))
-    assert not any(map(dependencies.COMPATIBLE.search, ("GPL-3.0-only", "AGPL", "Commercial", "not stated")))
-
-
-@pytest.mark.outer
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # nox: two tests in one process read the file
-def test_floors_are_the_oldest_versions() -> None:
-    """`floors` ignores upper bounds, and raises ValueError for a requirement without a floor."""
-    floors = runpy.run_path(str(ROOT / "noxfile.py"))["floors"]
-    assert floors(["b>=2.0,<3", "a>=1.5"]) == ["a==1.5", "b==2.0"]
-    with pytest.raises(ValueError, match="oldest version"):
-        floors(["c<2"])
