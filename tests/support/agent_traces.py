@@ -104,8 +104,8 @@ class SentTraces:
     def __init__(self, server: LocalServer, handle: PandaProbe) -> None:
         self.server = server
         self._handle = handle
-        self._seen: set[str] = set()
-        self._seen = {each["trace_id"] for each in self._read()}
+        with self._client() as client:
+            self._seen = {str(each.trace_id) for each in client.traces.iter()}
 
     def new(self, count: int) -> list[AgentTrace]:
         """Return exactly this many new traces, in order of their start; fail if there are more or fewer."""
@@ -122,8 +122,11 @@ class SentTraces:
         """Return the only new trace."""
         return self.new(1)[0]
 
+    def _client(self) -> Client:
+        return Client(endpoint=self.server.url, api_key=self.server.api_key, project_name="frameworks")
+
     def _read(self) -> list[dict[str, Any]]:
-        with Client(endpoint=self.server.url, api_key=self.server.api_key, project_name="frameworks") as client:
+        with self._client() as client:
             fresh = [each.trace_id for each in client.traces.iter() if str(each.trace_id) not in self._seen]
             return [_present(client.traces.get(trace_id).model_dump(mode="json")) for trace_id in fresh]
 
