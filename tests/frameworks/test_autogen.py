@@ -3,91 +3,116 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+import base64
+from collections.abc import AsyncGenerator, Callable, Sequence
+from hashlib import sha256
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
+from autogen_agentchat.agents import AssistantAgent, BaseChatAgent, SocietyOfMindAgent
+from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
+from autogen_agentchat.messages import (
+    HandoffMessage,
+    MultiModalMessage,
+    StopMessage,
+    StructuredMessage,
+    TextMessage,
+    ToolCallSummaryMessage,
+)
+from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_agentchat.tools import AgentTool
-from autogen_core import FunctionCall
-from autogen_core.models import CreateResult, ModelInfo, RequestUsage
-from autogen_core.tools import BaseTool
+from autogen_core import CancellationToken, FunctionCall, Image
+from autogen_core.models import (
+    AssistantMessage,
+    FunctionExecutionResult,
+    FunctionExecutionResultMessage,
+    UserMessage,
+)
+from autogen_core.tools import BaseStreamTool, FunctionTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
-from autogen_ext.models.replay import ReplayChatCompletionClient
 from opentelemetry.trace import INVALID_SPAN, get_current_span
+from PIL import Image as Pillow
+from pydantic import BaseModel
 
 import pandaprobe_otel
-from agent_traces import SentTraces
-from example_runs import Example
-from framework_cases import (
-    CITIES,
-    CUTS,
-    AgentApp,
-    StartModel,
-    do_not_mix,
-    growth,
-    in_tasks,
-    is_silent_beside_another_vendor,
-    parcel_talk,
-    recorded_apart,
-)
+from agent_traces import AgentTrace, SentTraces
+from framework_cases import CONFORMANCE, AgentApp, StartModel
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
-from span_recorder import SpanRecorder
-from weather_model import WEATHER, weather, weather_model
+from planting import EndedReply, Planted
+from weather_model import weather, weather_model
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
-def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
-    """An agent that knows the weather."""
-    headers = {"Connection": "close"}  # leaves no open connection to a closed event loop
-    client = OpenAIChatCompletionClient(
+def client(endpoint: ScriptedEndpoint) -> Any:
+    """A client of the scripted model, which leaves no open connection to a closed event loop."""
+    headers = {"Connection": "close"}
+    return OpenAIChatCompletionClient(
         model=MODEL, base_url=endpoint.base_url, api_key="any", max_retries=0, default_headers=headers
     )
+
+
+def agent(endpoint: ScriptedEndpoint, name: str = "planter", **options: Any) -> Any:
+    """One of AutoGen's own agents."""
+    return AssistantAgent(name, client(endpoint), **options)
+
+
+def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+    """An agent that knows the weather."""
     given = {"name": "forecaster", "tools": [weather], "reflect_on_tool_use": True, **options}
-    return AssistantAgent(model_client=client, system_message="You know weather.", **given)
+    return agent(endpoint, system_message="You know weather.", **given)
 
 
-def calling(tool: str, arguments: str = "{}") -> Any:
-    """Return a model answer that calls this tool."""
-    call = FunctionCall(id="call-1", name=tool, arguments=arguments)
-    usage = RequestUsage(prompt_tokens=1, completion_tokens=1)
-    return CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False)
+async def run(agent: Any, task: Any) -> Any:
+    """Wait for the result."""
+    return await agent.run(task=task)
 
 
-def replayed(answers: list[Any], *, name: str = "echo", **options: Any) -> Any:
-    """An agent whose model replays these answers without a network."""
-    info = ModelInfo(vision=False, function_calling=True, json_output=False, family="any", structured_output=False)
-    return AssistantAgent(name, ReplayChatCompletionClient(answers, model_info=info), **options)
+async def streamed(agent: Any, task: Any) -> Any:
+    """Return the result, read event by event."""
+    events = [event async for event in agent.run_stream(task=task)]
+    assert len(events) > 2
+    return events[-1]
 
 
-async def at_once() -> str:
-    """Answer at once."""
-    return "done"
+WAYS = pytest.mark.parametrize("way", [run, streamed])
 
 
-@pytest.fixture
-def recorded(traces: SentTraces) -> Iterator[SpanRecorder]:
-    """Record spans with a provider other than the global one."""
-    with recorded_apart("autogen") as recorder:
-        yield recorder
+async def ask(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
+    """Ask an agent with this tool."""
+    await run(forecaster(endpoint, tools=[weather]), question)
 
 
-async def run(agent: Any, asked: str) -> None:
-    """Wait for the answer."""
-    await agent.run(task=asked)
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    events = forecaster(endpoint, model_client_stream=True).run_stream(task="Hi")
+    async for event in events:
+        if type(event).__name__ == "ModelClientStreamingChunkEvent":
+            break
 
 
-async def streamed(agent: Any, asked: str) -> None:
-    """Read the run event by event."""
-    assert len([event async for event in agent.run_stream(task=asked)]) > 2
+APP = AgentApp(
+    run=ask,
+    leave=leave,
+    passes_stops=False,
+    name="autogen",
+    package="autogen_agentchat",
+    kinds=("AGENT", "LLM", "TOOL", "LLM"),
+    rivals={
+        "openinference.instrumentation.autogen_agentchat:AutogenAgentChatInstrumentor": "skipped: OpenInference records"
+    },
+)
 
 
-@pytest.mark.parametrize("way", [run, streamed])
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """AutoGen's agents are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+@WAYS
 def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, model: StartModel) -> None:
     """Every way to run the agent makes the same tree: AutoGen's agent and tool spans, one LLM span per model call."""
     endpoint = model(weather_model)
@@ -104,39 +129,7 @@ def test_a_run_is_one_tree(way: Callable[[Any, str], Any], traces: SentTraces, m
           LLM chat {MODEL} @{MODEL} | suct > a
     """)
     (call,) = trace.all("LLM")[0]["output"]["messages"][0]["tool_calls"]
-    tool = trace.only("TOOL")
-    assert tool["metadata"]["tool_call_id"] == call["id"]
-    assert (tool["input"], tool["output"]) == ({"city": "Oslo"}, WEATHER["Oslo"])
-
-
-def test_pieces_of_the_models_answer(traces: SentTraces, model: StartModel) -> None:
-    """A model that streams makes the same spans, with the time of the first token."""
-    asyncio.run(streamed(forecaster(model(weather_model), model_client_stream=True), "Weather in Oslo?"))
-
-    trace = traces.one()
-    assert [span["kind"] for span in trace.spans] == ["AGENT", "LLM", "TOOL", "LLM"]
-    assert all("completion_start_time" in span for span in trace.all("LLM"))
-
-
-def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
-    """The tool's span has status ERROR; the agent's span does not."""
-    asyncio.run(run(forecaster(model(weather_model)), "Weather in Atlantis?"))
-
-    trace = traces.one()
-    failed = trace.only("TOOL")
-    assert (failed["status"], "no station in Atlantis" in failed["error"]) == ("ERROR", True)
-    assert (failed["input"], failed.get("output")) == ({"city": "Atlantis"}, "no station in Atlantis")
-    assert (trace.root["status"], trace.body["status"]) != ("ERROR", "ERROR")
-
-
-def test_a_model_that_refuses(traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app, and every span ends with that error."""
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        asyncio.run(run(forecaster(model(weather_model)), "Weather in Nowhere?"))
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "ERROR"), ("LLM", "ERROR")]
-    assert {"ended_at" in span for span in trace.spans} == {True}
+    assert trace.only("TOOL")["metadata"]["tool_call_id"] == call["id"]
 
 
 async def team(endpoint: ScriptedEndpoint) -> Any:
@@ -184,21 +177,6 @@ def test_a_team_is_one_trace(traces: SentTraces, model: StartModel) -> None:
     assert said[:2] == [texts[:2], texts[:3]]
 
 
-def test_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
-    """A member's exception reaches the app; its span and all spans above it have status ERROR."""
-    group = RoundRobinGroupChat([forecaster(model(weather_model))], max_turns=1)
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        asyncio.run(group.run(task="Weather in Nowhere?"))
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
-        ("AGENT", "ERROR"),
-        ("AGENT", "ERROR"),
-        ("LLM", "ERROR"),
-    ]
-    assert {"ended_at" in span for span in trace.spans} == {True}
-
-
 def test_teams_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Concurrent teams have separate traces and sessions; a team's second run has the session of its first."""
     endpoint = model(weather_model)
@@ -220,32 +198,17 @@ def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> N
     """In a span of the app, the team and the creation of its agents are below that span; the app's session wins."""
     endpoint = model(weather_model)
 
-    async def asked() -> None:
+    async def run_team() -> None:
         with pandaprobe_otel.session("talk-1"), pandaprobe_otel.span("desk", kind="AGENT"):
             await team(endpoint)
 
-    asyncio.run(asked())
+    asyncio.run(run_team())
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert trace.body["session_id"] == "talk-1"
     below = [span["name"] for span in trace.children(trace.root)]
     assert below == ["create_agent forecaster", "create_agent commentator", "invoke_agent pair"]
-
-
-def test_an_agent_that_is_a_tool(recorded: SpanRecorder) -> None:
-    """An agent used as a tool is below the tool's span, and its answer is the tool's result."""
-    expert = AgentTool(replayed(["Snow."], name="expert"), return_value_as_last_message=True)
-    asyncio.run(streamed(replayed([calling("expert", '{"task": "Oslo?"}')], tools=[expert]), "Weather in Oslo?"))
-
-    assert recorded.tree() == {
-        "invoke_agent echo": None,
-        "execute_tool expert": "invoke_agent echo",
-        "invoke_agent expert": "execute_tool expert",
-    }
-    tool = recorded.attributes("execute_tool expert")
-    assert json.loads(tool["gen_ai.tool.call.arguments"]) == {"task": "Oslo?"}
-    assert tool["gen_ai.tool.call.result"] == "Snow."
 
 
 def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartModel) -> None:
@@ -266,82 +229,183 @@ def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartM
         assert all("ended_at" in span and span["status"] != "ERROR" for span in trace.spans)
 
 
-async def asked(endpoint: ScriptedEndpoint, question: str, weather: Any) -> None:
-    """Ask an agent with this tool."""
-    await forecaster(endpoint, tools=[weather]).run(task=question)
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
+
+    verdict: str
+    grade: str
 
 
-async def leave(endpoint: ScriptedEndpoint) -> None:
-    """Stop reading a streamed run after its first text."""
-    events = forecaster(endpoint, model_client_stream=True).run_stream(task="Hi")
-    async for event in events:
-        if type(event).__name__ == "ModelClientStreamingChunkEvent":
-            break
+def is_recorded(planted: Planted, traces: SentTraces, running: Any, task: Any, way: Any = run) -> AgentTrace:
+    """Run the agent, assert that its trace contains everything planted, and return the trace."""
+    asyncio.run(way(running, task))
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    return trace
 
 
-@CUTS
-def test_a_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
-    """A run that is cancelled, left or refused is one trace with the true status and outcome."""
-    cut(AgentApp(run=asked, leave=leave, passes_stops=False), traces, model)
+class Speaker(BaseChatAgent):
+    """An agent written by the app, with a scripted answer."""
+
+    def __init__(self, message: Any, *, inner: Sequence[Any] = ()) -> None:
+        super().__init__("speaker", "Says something.")
+        self._message = message
+        self._inner = inner
+
+    @property
+    def produced_message_types(self) -> Sequence[Any]:
+        """The class of the scripted answer."""
+        return (type(self._message),)
+
+    async def on_messages(self, messages: Any, cancellation_token: Any) -> Response:
+        """Return the scripted answer."""
+        return Response(chat_message=self._message, inner_messages=list(self._inner))
+
+    async def on_reset(self, cancellation_token: Any) -> None:
+        """Do nothing, since the agent has no state."""
 
 
-def test_runs_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None:
-    """Each of several concurrent runs is a separate, complete trace with no spans of the others."""
-    endpoint = model(weather_model)
-    in_tasks(lambda city: run(forecaster(endpoint), f"Weather in {city}?"))
-    do_not_mix(traces.new(len(CITIES)), "AGENT", "LLM", "TOOL", "LLM")
+def every_message(planted: Planted) -> dict[str, Any]:
+    """Return one message of each class that agents and teams exchange."""
+    calls = [FunctionCall(id="call-1", name="look_up", arguments=f'{{"city": "{planted["a call"]}"}}')]
+    results = [FunctionExecutionResult(content=planted["a result"], name="look_up", call_id="call-1", is_error=False)]
+    context = [
+        UserMessage(content=planted["an earlier question"], source=planted["who asked earlier"]),
+        AssistantMessage(content=calls, thought=planted["a thought"], source="other"),
+        FunctionExecutionResultMessage(content=results),
+    ]
+    beside: dict[str, Any] = {"source": planted["who says it"], "metadata": {"tenant": planted["beside it"]}}
+    return {
+        "text": TextMessage(content=planted["a text"], **beside),
+        "stop": StopMessage(content=planted["a stop"], **beside),
+        "hand-off": HandoffMessage(
+            content=planted["a hand-off"], target=planted["a target"], context=context, **beside
+        ),
+        "summary": ToolCallSummaryMessage(content=planted["a summary"], tool_calls=calls, results=results, **beside),
+        "structured": StructuredMessage[Verdict](
+            content=Verdict(verdict=planted["the verdict"], grade=planted["the grade"]), **beside
+        ),
+    }
 
 
-def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example, without a key, makes two turns: two traces in one session."""
-    example = Example("autogen_agent")
-    endpoint = model(example.script)
-    example.run(endpoint, monkeypatch)
-
-    found = parcel_talk(traces)
-    assert found[0].body["session_id"] == "conversation-1"
-    assert sum(len(trace.all("LLM")) for trace in found) == len(endpoint.exchanges)
+KINDS = ["text", "stop", "hand-off", "summary", "structured"]
 
 
-def test_silent_beside_another_vendor(traces: SentTraces, server: LocalServer, model: StartModel) -> None:
-    """While OpenInference records the runs, neither our spans nor AutoGen's own repeat them."""
-    endpoint = model(weather_model)
-    trace = is_silent_beside_another_vendor("autogen", traces, server, endpoint)
-    assert "autogen-core" not in {span["metadata"]["scope"] for span in trace.spans}
-    assert [len(trace.all(kind)) for kind in ("AGENT", "TOOL", "LLM")] == [1, 1, 2]
+@WAYS
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_messages_are_recorded(kind: str, way: Any, traces: SentTraces) -> None:
+    """Each class of message appears in the spans of an agent, and of a team and its member, as task and as answer."""
+    planted = Planted()
+    message = every_message(planted)[kind]
+    planted = planted.only(lambda word: word in str(message.model_dump()))
+    plain = TextMessage(content="Hi", source="speaker")
+    for answer, task in ((plain, message), (message, "Hi")):
+        is_recorded(planted, traces, Speaker(answer), task, way)
+        team = RoundRobinGroupChat([Speaker(answer)], max_turns=1, custom_message_types=[StructuredMessage[Verdict]])
+        trace = is_recorded(planted, traces, team, task, way)
+        assert planted.missing_in(trace.spans[0]) == planted.missing_in(trace.spans[-1]) == []
 
 
-def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
-    """Neither a successful nor a failed run leaves objects behind."""
-
-    async def runs(count: int) -> None:
-        for number in range(count):
-            agent = replayed([] if number % 10 == 0 else [calling("at_once")], tools=[at_once])
-            try:
-                await agent.run(task="Hi")
-            except ValueError:
-                assert number % 10 == 0
-            assert recorded.names[-1] == "invoke_agent echo"
-            recorded.clear()
-
-    assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
+def test_several_messages_are_recorded(traces: SentTraces) -> None:
+    """All messages of a task and an agent's intermediate ones appear in the trace, with pictures as digests."""
+    planted = Planted()
+    picture = Image(Pillow.new("RGB", (2, 3), (1, 2, 3)))
+    message = MultiModalMessage(content=[planted["a text with a picture"], picture], source="user")
+    speaker = Speaker(message, inner=[TextMessage(content=planted["an intermediate text"], source="speaker")])
+    trace = is_recorded(planted, traces, speaker, [TextMessage(content=planted["the first"], source="user"), message])
+    (span,) = trace.spans
+    assert len(span["input"]["messages"]) == 2
+    digest = sha256(base64.b64decode(picture.to_base64())).hexdigest()
+    assert digest in str(span["input"])
+    assert digest in str(span["output"])
 
 
-def test_without_content(recorded: SpanRecorder) -> None:
-    """With `capture_content=False`, spans have no messages, tool arguments or tool results."""
-    pandaprobe_otel.uninstrument("autogen")
-    pandaprobe_otel.instrument("autogen", tracer_provider=recorded.provider, capture_content=False)
-    asyncio.run(replayed([calling("at_once")], tools=[at_once]).run(task="Hi"))
+class Piece(BaseModel):
+    """The arguments, a piece and the result of a streaming tool."""
 
-    assert recorded.names == ["execute_tool at_once", "invoke_agent echo"]
-    told = {*recorded.attributes("execute_tool at_once"), *recorded.attributes("invoke_agent echo")}
-    assert not {name for name in told if "messages" in name or "tool.call.arg" in name or "tool.call.res" in name}
+    text: str
 
 
-def test_taking_it_off_and_putting_it_on_again(recorded: SpanRecorder) -> None:
-    """Uninstrumenting restores AutoGen's functions."""
-    places = [(BaseChatAgent, "run_stream"), (BaseGroupChat, "run_stream"), (BaseTool, "run_json")]
-    hooked = [vars(owner)[name] for owner, name in places]
-    pandaprobe_otel.uninstrument("autogen")
-    assert [vars(owner)[name] for owner, name in places] == [each.__wrapped__ for each in hooked]
-    assert pandaprobe_otel.instrument("autogen").state == "adopted"
+class Streaming(BaseStreamTool[Piece, Piece, Piece]):
+    """A tool that streams a piece before its result."""
+
+    def __init__(self, planted: Planted) -> None:
+        super().__init__(Piece, Piece, "look_up", planted["the description of a tool"])
+        self._planted = planted
+
+    async def run(self, args: Piece, cancellation_token: CancellationToken) -> Piece:
+        """Raise, since no test calls it."""
+        raise NotImplementedError
+
+    async def run_stream(self, args: Piece, cancellation_token: CancellationToken) -> AsyncGenerator[Piece, None]:
+        """Yield one piece, then the result."""
+        yield Piece(text=self._planted["a piece"])
+        yield Piece(text=self._planted["the answer of a tool"])
+
+
+def test_a_tool_that_streams_is_recorded(traces: SentTraces) -> None:
+    """A streaming tool's arguments, pieces and result appear in the trace."""
+    planted = Planted()
+
+    async def call() -> None:
+        stream = Streaming(planted).run_json_stream({"text": planted["an argument"]}, CancellationToken(), "call-1")
+        assert len([each async for each in stream]) == 2
+
+    asyncio.run(call())
+    assert planted.missing_in(traces.one().body) == []
+
+
+@pytest.mark.parametrize("result", [["text", {"deep": 1}], {"deep": ["text"]}, Piece(text="text")])
+def test_a_tools_result_keeps_its_structure(result: Any, traces: SentTraces) -> None:
+    """A tool's structured arguments and result have their structure in the trace."""
+
+    async def look_up(unit: dict[str, str]) -> Any:
+        return result
+
+    given = {"unit": {"of": "heat"}}
+    asyncio.run(FunctionTool(look_up, "Looks up.").run_json(given, CancellationToken(), "call-1"))
+    tool = traces.one().only("TOOL")
+    assert (tool["input"], tool["output"]) == (given, getattr(result, "model_dump", lambda: result)())
+
+
+def test_a_refusal_in_a_team_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The error message of a refused call appears in every span of the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        raise Refusal(400, planted["the refusal"])
+
+    running = RoundRobinGroupChat([agent(model(script))], max_turns=1)
+    with pytest.raises(Exception, match="planted"):
+        asyncio.run(run(running, planted["the question"]))
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    assert all(planted["the refusal"] in span["error"] for span in trace.spans)
+
+
+def test_agents_in_agents_are_recorded(traces: SentTraces, model: StartModel) -> None:
+    """An agent used as a tool, and a team inside an agent, appear in the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if "expert" in str(messages[0]["content"]):
+            return Reply(text=planted["the expert's answer"])
+        if messages[-1]["role"] == "tool" or planted["the instructions of the mind"] in str(messages):
+            return Reply(text=planted["the answer"])
+        return Reply(tool_calls=(ToolCall(name="expert", arguments={"task": planted["the expert's task"]}),))
+
+    endpoint = model(script)
+    expert = agent(endpoint, "expert", system_message="expert", description=planted["about the expert"])
+    boss = agent(endpoint, "boss", tools=[AgentTool(expert)], reflect_on_tool_use=True, system_message="boss")
+    inner = RoundRobinGroupChat([boss], max_turns=1)
+    mind = SocietyOfMindAgent("mind", inner, client(endpoint), instruction=planted["the instructions of the mind"])
+    is_recorded(planted, traces, mind, planted["the question"])
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_how_an_answer_ends(reason: str, traces: SentTraces, model: StartModel) -> None:
+    """An agent's answer has the finish reason of its model call."""
+    planted = Planted()
+    running = agent(model(lambda _: EndedReply(text="It is", ended=reason)))
+    trace = is_recorded(planted, traces, running, planted["the question"])
+    assert [span["metadata"]["finish_reasons"] for span in trace.spans] == [[reason], [reason]]

@@ -1,4 +1,4 @@
-"""CrewAI beside other sources of spans: litellm, which calls models that CrewAI has no client for, and rivals."""
+"""CrewAI with other sources of spans: litellm, which calls models that CrewAI has no client for, and rivals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRAPPING = "opentelemetry.instrumentation.crewai"
 CLIENT = "pandaprobe_otel.openai"
 
 
-def test_beside_other_vendors_instrumentation(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
+def test_other_vendors_instrumentation_counts_once(server: LocalServer, traces: SentTraces, model: StartModel) -> None:
     """Runs are the rival's spans. Each model call is one span: the rival's if it makes any, otherwise the client's."""
     endpoint = model(weather_model)
     ways = [LISTENING, f"{LISTENING}:use_event_listener", WRAPPING]

@@ -1,22 +1,71 @@
-"""Crews and agents of CrewAI."""
+"""Crews, agents and flows of CrewAI."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import StartModel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from framework_cases import AT_THE_CLIENT, CITIES, CONFORMANCE, AgentApp, StartModel, do_not_mix, in_threads
+from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel_integrations.crewai import CrewAIAdapter
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model
 
-from crewai import Crew, Process, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
+from crewai import Agent, BaseLLM, Crew, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
+from crewai.flow import human_feedback  # isort: skip
+from crewai.flow.async_feedback import HumanFeedbackPending  # isort: skip
+from crewai.flow.flow import Flow, listen, router, start  # isort: skip
+from crewai.flow.persistence import SQLiteFlowPersistence  # isort: skip
 from crewai.tools import tool  # isort: skip
+
+
+async def ask(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+    """Ask a crew with this tool."""
+    await station(model_of(endpoint), question, function).akickoff()
+
+
+async def leave(endpoint: ScriptedEndpoint) -> None:
+    """Stop reading a streamed run after its first text."""
+    crew = station(model_of(endpoint), "Hi")
+    crew.stream = True
+    async with aclosing(await crew.akickoff()) as pieces:  # otherwise, the run goes on to its end
+        async for piece in pieces:
+            if piece.content:
+                break
+
+
+APP = AgentApp(
+    run=ask,
+    leave=leave,
+    name="crewai",
+    hides_errors=True,
+    package="crewai",
+    kinds=("CHAIN", "CHAIN", "AGENT", "LLM", "TOOL", "LLM"),
+    adapter=CrewAIAdapter,
+    example="crewai_crew",
+)
+
+
+@CONFORMANCE
+def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """CrewAI's crews are recorded as those of every framework."""
+    check(APP, traces, model)
+
+
+def test_crews_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several concurrent crews is a separate, complete trace with no spans of the others."""
+    endpoint = model(weather_model)
+    in_threads(lambda city: station(model_of(endpoint), f"Weather in {city}?").kickoff())
+    do_not_mix(traces.new(len(CITIES)), *APP.kinds)
 
 
 def kickoff(crew: Any) -> None:
@@ -69,24 +118,7 @@ def test_a_crew_is_one_tree(way: Callable[[Any], None], traces: SentTraces, mode
     """)
 
 
-def test_what_the_spans_tell(traces: SentTraces, model: StartModel) -> None:
-    """Messages, tools and ids in the spans match those sent over the wire."""
-    endpoint = model(weather_model)
-    station(model_of(endpoint, temperature=0.5), "Weather in Oslo?").kickoff()
-
-    trace = traces.one()
-    told = trace.all("LLM")[1]
-    wire_id = endpoint.exchanges[1].conversation[-1]["tool_call_id"]
-    (_, user, assistant, result) = told["input"]["messages"]
-    assert "Weather in Oslo?" in user["content"]
-    assert (assistant["tool_calls"][0]["id"], result["tool_call_id"], result["content"]) == (wire_id, wire_id, "snowy")
-    assert trace.only("TOOL")["metadata"]["tool_call_id"] == wire_id
-    assert (told["model_parameters"]["temperature"], told["metadata"]["tools"][0]["name"]) == (0.5, "weather")
-    assert (told["metadata"]["provider"], told["metadata"]["agent_name"]) == ("openai", "forecaster")
-    assert {span["metadata"]["scope"] for span in trace.spans} == {"pandaprobe_otel.crewai"}
-
-
-def test_streaming_tells_when_the_answer_began(traces: SentTraces, model: StartModel) -> None:
+def test_a_streamed_call_has_the_time_of_its_first_token(traces: SentTraces, model: StartModel) -> None:
     """A streamed model call has the time of its first token, even if nobody reads the crew's stream."""
     station(model_of(model(weather_model), stream=True), "Hi").kickoff()
 
@@ -94,38 +126,15 @@ def test_streaming_tells_when_the_answer_began(traces: SentTraces, model: StartM
     assert told["started_at"] <= told["completion_start_time"] <= told["ended_at"]
 
 
-def test_a_model_of_anthropic(traces: SentTraces, model: StartModel) -> None:
-    """With CrewAI's Anthropic client, each call is one span, and tool calls have their ids."""
-    endpoint = model(weather_model)
-    station(
-        model_of(endpoint, model="anthropic/claude-sonnet-4-5", base_url=endpoint.url), "Weather in Oslo?"
-    ).kickoff()
+@pytest.mark.parametrize("check", AT_THE_CLIENT)
+def test_a_model_of_anthropic(check: Any, traces: SentTraces, model: StartModel) -> None:
+    """Crews with CrewAI's client of Anthropic are recorded alike."""
 
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    asks, tool_span, answers = trace.children(trace.only("AGENT"))
-    (call,) = asks["output"]["messages"][0]["tool_calls"]
-    assert (call["function"]["name"], tool_span["metadata"]["tool_call_id"]) == ("weather", call["id"])
-    assert answers["output"]["messages"][0]["content"] == "The station says: snowy"
-    assert answers["metadata"]["provider"] == "anthropic"
+    async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
+        llm = model_of(endpoint, model="anthropic/claude-sonnet-4-5", base_url=endpoint.url)
+        await station(llm, question, function).akickoff()
 
-
-@pytest.mark.parametrize("way", [kickoff, akickoff, streamed])
-def test_a_model_that_refuses(way: Callable[[Any], None], traces: SentTraces, model: StartModel) -> None:
-    """A refused model call raises in the app, and every span ends with that error; each call has one span."""
-    endpoint = model(weather_model)
-    with pytest.raises(Exception, match="There is no Nowhere"):
-        way(station(model_of(endpoint), "Weather in Nowhere?"))
-
-    trace = traces.one()
-    assert [(span["kind"], span["status"]) for span in trace.spans] == [
-        ("CHAIN", "ERROR"),
-        ("CHAIN", "ERROR"),
-        ("AGENT", "ERROR"),
-        ("LLM", "ERROR"),
-    ]
-    assert trace.body["status"] == "ERROR"
-    assert all("There is no Nowhere" in span["error"] and "ended_at" in span for span in trace.spans)
+    check(replace(APP, run=run), traces, model)
 
 
 def test_a_retry_is_another_run_of_the_agent(traces: SentTraces, model: StartModel) -> None:
@@ -175,37 +184,21 @@ def test_delegation(traces: SentTraces, model: StartModel) -> None:
     """)
 
 
-def test_a_hierarchical_crew(traces: SentTraces, model: StartModel) -> None:
-    """The manager that CrewAI creates is the agent of the task."""
-    endpoint = model(weather_model)
-    llm = model_of(endpoint)
-    task = Task(name="ask", description="Hi", expected_output="One sentence")
-    Crew(
-        name="station", agents=[forecaster(llm)], tasks=[task], process=Process.hierarchical, manager_llm=llm
-    ).kickoff()
-
-    trace = traces.one()
-    trace.is_sound(endpoint.exchanges)
-    assert "Manager" in trace.only("AGENT")["name"]
-
-
 def test_tasks_at_once_are_in_their_crew(traces: SentTraces, model: StartModel) -> None:
     """Tasks that run in parallel threads are below the crew, and their agents below the tasks."""
     endpoint = model(weather_model)
-    llm = model_of(endpoint)
-    cities = ["Oslo", "Łódź"]
-    agents = [forecaster(llm, role=f"expert of {city}") for city in cities]
-    tasks = [
-        Task(name=city, description=f"Weather in {city}?", expected_output="A word", agent=agent, async_execution=True)
-        for city, agent in zip(cities, agents, strict=True)
-    ]
-    last = Task(name="sum up", description="Hi", expected_output="A word", agent=agents[0])
-    Crew(name="station", agents=agents, tasks=[*tasks, last]).kickoff()
+    agents = {name: forecaster(model_of(endpoint), role=name) for name in (*WEATHER, "last")}
+
+    def task(name: str, question: str, **options: Any) -> Any:
+        return Task(name=name, description=question, expected_output="A word", agent=agents[name], **options)
+
+    tasks = [task(city, f"Weather in {city}?", async_execution=True) for city in WEATHER]
+    Crew(name="station", agents=[*agents.values()], tasks=[*tasks, task("last", "Hi")]).kickoff()
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
-    assert sorted(span["name"] for span in trace.children(trace.root)) == ["Oslo", "sum up", "Łódź"]
-    for city in cities:
+    assert {span["name"] for span in trace.children(trace.root)} == {*agents}
+    for city in WEATHER:
         below = trace.below(trace.only("CHAIN", city))
         assert [span["kind"] for span in below] == ["AGENT", "LLM", "TOOL", "LLM"]
         assert below[2]["input"] == {"city": city}
@@ -236,25 +229,129 @@ def test_an_agent_alone(traces: SentTraces, model: StartModel) -> None:
         """)
 
 
-def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> None:
-    """Both traces have the session that the app sets."""
-    llm = model_of(model(weather_model))
-    with pandaprobe_otel.session("talk-1"):
-        for asked in ("Hi", "Weather in Oslo?"):
-            station(llm, asked).kickoff()
+def test_a_model_of_the_apps_own(traces: SentTraces) -> None:
+    """A model that emits no events has no span, and the spans around it are complete."""
 
-    assert [trace.body["session_id"] for trace in traces.new(2)] == ["talk-1", "talk-1"]
+    class Parrot(BaseLLM):
+        def call(self, messages: Any, *args: Any, **kwargs: Any) -> str:
+            return "Squawk"
+
+    agent = Agent(role="parrot", goal="Repeat.", backstory="A bird.", llm=Parrot(model="parrot"))
+    task = Task(name="repeat", description="Hi", expected_output="A word", agent=agent)
+    Crew(name="cage", agents=[agent], tasks=[task]).kickoff()
+
+    trace = traces.one()
+    assert [span["name"] for span in trace.spans] == ["cage", "repeat", "parrot"]
+    assert trace.body["output"]["messages"][0]["content"] == "Squawk"
 
 
-def test_memory_of_messages_is_not_needed(traces: SentTraces, model: StartModel) -> None:
-    """A model call outside any agent is a trace of one span."""
+class Report(Flow[dict[str, Any]]):
+    """A flow that asks a crew, then an agent."""
+
+    llm: Any = None
+
+    @start()
+    def choose(self) -> str:
+        """Return the city of the state."""
+        return str(self.state.get("city", "Oslo"))
+
+    @router(choose)
+    def is_known(self, city: str) -> str:
+        """Return the route for the city."""
+        return "unknown" if city == "Atlantis" else "known"
+
+    @listen("known")
+    def ask_crew(self) -> str:
+        """Ask a crew."""
+        return str(station(self.llm, "Weather in Oslo?").kickoff())
+
+    @listen("unknown")
+    def give_up(self) -> str:
+        """Fail."""
+        raise LookupError("no such city")
+
+    @listen(ask_crew)
+    async def ask_agent(self, said: str) -> str:
+        """Ask an agent."""
+        return str((await forecaster(self.llm).kickoff_async("Weather in Łódź?")).raw)
+
+
+def report(endpoint: ScriptedEndpoint) -> Any:
+    """Return the flow with its model."""
+    flow = Report()
+    flow.llm = model_of(endpoint)
+    return flow
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_flow_is_one_tree(awaited: bool, traces: SentTraces, model: StartModel) -> None:
+    """A flow's methods are steps with their crews and agents below; flows inside CrewAI's own agents are left out."""
     endpoint = model(weather_model)
-    message: Message = {"role": "user", "content": "Hi"}
-    model_of(endpoint).call([message])
+    flow, inputs = report(endpoint), {"city": "Oslo"}
+    _ = asyncio.run(flow.kickoff_async(inputs=inputs)) if awaited else flow.kickoff(inputs=inputs)
 
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     trace.is_like("""
-        trace chat gpt-5-mini | COMPLETED | Hi > You said: Hi
-        LLM chat gpt-5-mini @gpt-5-mini | u > a
+        trace Report | COMPLETED | {"city":"Oslo"} > The station says: sunny
+        CHAIN Report | {city} > "The station says: sunny"
+          CHAIN choose | - > "Oslo"
+          CHAIN is_known | {_0} > "known"
+          CHAIN ask_crew | - > "The station says: snowy"
+            CHAIN station | u > a
+              CHAIN report | {description,expected_output} > "The station says: snowy"
+                AGENT forecaster | u > a
+                  LLM chat gpt-5-mini @gpt-5-mini | su > c
+                  TOOL weather | {"city":"Oslo"} > "snowy"
+                  LLM chat gpt-5-mini @gpt-5-mini | suct > a
+          CHAIN ask_agent | {_0} > "The station says: sunny"
+            AGENT forecaster | u > a
+              LLM chat gpt-5-mini @gpt-5-mini | su > c
+              TOOL weather | {"city":"Łódź"} > "sunny"
+              LLM chat gpt-5-mini @gpt-5-mini | suct > a
     """)
+
+
+def test_a_method_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """A failed method's exception reaches the app; method and flow have status ERROR, earlier methods are OK."""
+    with pytest.raises(LookupError, match="no such city"):
+        report(model(weather_model)).kickoff(inputs={"city": "Atlantis"})
+
+    trace = traces.one()
+    states = {span["name"]: span["status"] for span in trace.spans}
+    assert states == {"Report": "ERROR", "choose": "OK", "is_known": "OK", "give_up": "ERROR"}
+    assert "no such city" in trace.only(name="give_up")["error"]
+
+
+def test_flows_with_one_id_are_one_session(traces: SentTraces, model: StartModel) -> None:
+    """The id in the flow's state is the session."""
+    endpoint = model(weather_model)
+    for _ in range(2):
+        report(endpoint).kickoff(inputs={"id": "talk-7"})
+
+    assert [trace.body["session_id"] for trace in traces.new(2)] == ["talk-7", "talk-7"]
+
+
+class Asks:
+    """A feedback provider whose person answers later."""
+
+    def request_feedback(self, context: Any, flow: Any) -> str:
+        """Pause the flow until there is an answer."""
+        raise HumanFeedbackPending(context=context)
+
+
+def test_a_flow_that_waits_for_feedback(traces: SentTraces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow paused for feedback is interrupted, and so are its method and the trace, without an error."""
+    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
+
+    class Careful(Flow[dict[str, Any]]):
+        @start()
+        @human_feedback(message="Send it?", provider=Asks())
+        def letter(self) -> str:
+            """Return the text to review."""
+            return "Dear customer"
+
+    Careful(persistence=SQLiteFlowPersistence(str(tmp_path / "flows.db"))).kickoff()
+    trace = traces.one()
+    assert {span["metadata"].get("outcome") for span in trace.spans} == {"interrupted"}
+    assert (trace.body["status"], trace.body["metadata"]["outcome"]) == ("COMPLETED", "interrupted")

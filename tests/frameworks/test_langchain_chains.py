@@ -25,21 +25,22 @@ from openai import OpenAI
 from opentelemetry.trace import get_current_span
 
 from agent_traces import SentTraces
-from framework_cases import StartModel, recorded_apart
-from pandaprobe_otel.demo.completions import Reply
+from framework_cases import EMBEDDING_MODEL, StartModel, embeddings_answer, recorded_apart
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from provider_server import ProviderServer, json_reply
 from weather_model import weather_model
 
+ERRORS: dict[str, type[BaseException]] = {"nothing": KeyError, "ctrl-c": KeyboardInterrupt}
+
 
 class Handbook(BaseRetriever):
-    """A retriever that finds one page."""
+    """A retriever that finds one page, or raises."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        if query == "nothing":
-            raise KeyError("no page")
+        if query in ERRORS:
+            raise ERRORS[query]
         return [Document(page_content=f"All about {query}", metadata={"page": 7}, id="p7")]
 
 
@@ -94,26 +95,6 @@ def test_a_chain(way: str, traces: SentTraces, model: StartModel) -> None:
     ]
 
 
-def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
-    """A retriever's exception gives its span and every span above it status ERROR."""
-    with pytest.raises(KeyError):
-        handbook_chain(model(weather_model)).invoke("nothing")
-
-    trace = traces.one()
-    found = trace.only("RETRIEVER")
-    assert {span["status"] for span in (found, *trace.above(found))} == {"ERROR"}
-    assert all("ended_at" in span for span in trace.spans)
-
-
-class Breaking(BaseRetriever):
-    """A retriever that raises."""
-
-    error: type[BaseException]
-
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        raise self.error
-
-
 class Shelf(VectorStore):
     """A vector store that embeds each query, as real stores do, and returns one document."""
 
@@ -137,14 +118,11 @@ class Shelf(VectorStore):
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
     """A vector store whose embeddings come from a scripted server."""
-    found = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
-    usage = {"prompt_tokens": 3, "total_tokens": 3}
-    answer = {"object": "list", "model": "text-embedding-3-small", "data": [found], "usage": usage}
     with ProviderServer() as server:
-        server.script = lambda _: json_reply(answer)
+        server.script = lambda _: json_reply(embeddings_answer(3))
         yield Shelf(
             OpenAIEmbeddings(
-                model="text-embedding-3-small",
+                model=EMBEDDING_MODEL,
                 base_url=f"{server.url}/v1",
                 api_key="any",
                 check_embedding_ctx_length=False,
@@ -155,7 +133,7 @@ def shelf() -> Iterator[Shelf]:
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "batch", "stream"])
 @pytest.mark.parametrize("alone", [True, False])
-def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf, traces: SentTraces) -> None:
+def test_a_retrievers_embedding_call_is_below_it(alone: bool, way: str, shelf: Shelf, traces: SentTraces) -> None:
     """A retriever's embedding call is below the retriever, in a chain or alone, and no span stays current."""
     retriever: Any = shelf.as_retriever()
     if not alone:
@@ -178,60 +156,46 @@ def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf,
     assert (above["kind"], above["output"]) == ("RETRIEVER", [{"page_content": "2 numbers"}])
 
 
+def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
+    """A retriever's exception gives its span and every span above it status ERROR."""
+    with pytest.raises(KeyError):
+        handbook_chain(model(weather_model)).invoke("nothing")
+
+    trace = traces.one()
+    found = trace.only("RETRIEVER")
+    assert {span["status"] for span in (found, *trace.above(found))} == {"ERROR"}
+    assert all("ended_at" in span for span in trace.spans)
+
+
 def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> None:
     """After a retriever raised any kind of exception, the next span is not below it."""
-    for error in (KeyError, KeyboardInterrupt):
+    for query, error in ERRORS.items():
         with pytest.raises(error):
-            Breaking(error=error).invoke("tea")
+            Handbook().invoke(query)
         assert not get_current_span().is_recording()
     Handbook().invoke("tea")
 
-    failed, interrupted, last = traces.new(3)
-    assert [trace.root["name"] for trace in (failed, interrupted, last)] == ["Breaking", "Breaking", "Handbook"]
+    failed, _, last = traces.new(3)
     assert [trace.root["status"] == "ERROR" for trace in (failed, last)] == [True, False]
 
 
-def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel) -> None:
-    """Each input of a batch is a separate trace, although a pool of threads runs them."""
-    endpoint = model(weather_model)
-    questions = [f"question {number}" for number in range(4)]
-    handbook_chain(endpoint).batch(questions)
-
-    found = traces.new(4)
-    assert sorted(trace.root["input"] for trace in found) == questions
-    for trace in found:
-        asked = trace.root["input"]
-        assert trace.only("LLM")["input"]["messages"][1]["content"] == asked
-        assert trace.only("RETRIEVER")["input"] == asked
-
-
-def test_calls_between_the_pieces_of_a_stream(traces: SentTraces, model: StartModel) -> None:
-    """Calls of the client that the app makes while it reads a stream of LangChain are recorded."""
+async def test_calls_of_a_client_between_calls_of_langchain(traces: SentTraces, model: StartModel) -> None:
+    """Calls of the client while the app reads a stream of LangChain, and after an awaited call, are recorded."""
     endpoint = model(weather_model)
     client = OpenAI(base_url=endpoint.base_url, api_key="any")
+
+    def call(text: str) -> None:
+        client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": text}])
+
     stream = chat(endpoint).stream("Hi")
     next(stream)
-    client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Ho"}])
+    call("Ho")
     list(stream)
+    await chat(endpoint).ainvoke("Hu")
+    call("He")
 
-    outer, inner = traces.new(2)
-    assert outer.body["output"]["messages"][0]["content"] == "You said: Hi"
-    assert inner.body["output"]["messages"][0]["content"] == "You said: Ho"
-
-
-async def test_calls_after_an_awaited_one(traces: SentTraces, model: StartModel) -> None:
-    """Calls of the client are recorded after an awaited call of LangChain in the same task."""
-    from openai import AsyncOpenAI
-
-    endpoint = model(weather_model)
-    await chat(endpoint).ainvoke("Hi")
-    async with AsyncOpenAI(base_url=endpoint.base_url, api_key="any") as client:
-        await client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Ho"}])
-
-    assert [trace.body["output"]["messages"][0]["content"] for trace in traces.new(2)] == [
-        "You said: Hi",
-        "You said: Ho",
-    ]
+    answers = [trace.body["output"]["messages"][0]["content"] for trace in traces.new(4)]
+    assert answers == [f"You said: {text}" for text in ("Hi", "Ho", "Hu", "He")]
 
 
 def test_a_model_that_completes_text(traces: SentTraces) -> None:
@@ -258,26 +222,14 @@ def test_a_tool_that_takes_and_finds_nothing(traces: SentTraces) -> None:
     assert (span["input"], span["output"]) == ({}, [])
 
 
-def test_pictures_are_named_and_not_carried(traces: SentTraces, model: StartModel) -> None:
-    """Pictures are replaced by a description in the spans of model and chain."""
-    picture = {"type": "image", "base64": "aGVsbG8gd29ybGQ=", "mime_type": "image/png"}
-    message = HumanMessage(content=[{"type": "text", "text": "What is it?"}, picture])
-    (RunnablePassthrough() | chat(model(lambda _: Reply(text="A cat.")))).invoke([message])
-
-    trace = traces.one()
-    assert trace.only("LLM")["input"]["messages"][0]["content"]
-    assert "What is it?" in str(trace.root["input"])
-    assert "aGVsbG8gd29ybGQ=" not in str(trace.body)
-
-
-class Told(BaseChatModel):
+class Answering(BaseChatModel):
     """A model whose answer has every field that a LangChain message can have."""
 
     planted: Any
 
     @property
     def _llm_type(self) -> str:
-        return "told"
+        return "answering"
 
     def _generate(self, messages: list[BaseMessage], *given: Any, **more: Any) -> ChatResult:
         planted = self.planted
@@ -292,7 +244,7 @@ class Told(BaseChatModel):
             tool_calls=[{"id": "c1", "name": planted["a tool"], "args": {"a": planted["an argument"]}}],
             additional_kwargs={"reasoning_content": planted["another thought"], "refusal": planted["a refusal"]},
             response_metadata={
-                "model_name": "told",
+                "model_name": "answering",
                 "finish_reason": "stop",
                 "logprobs": {"content": [{"token": planted["a token"]}]},
                 "grounding_metadata": {"queries": [planted["a query"]]},
@@ -301,15 +253,16 @@ class Told(BaseChatModel):
             usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
         )
         generation = ChatGeneration(message=message, generation_info={"safety": planted["a rating"]})
-        return ChatResult(generations=[generation], llm_output={"told": planted["beside the answers"]})
+        return ChatResult(generations=[generation], llm_output={"more": planted["beside the answers"]})
 
 
-def told_messages(planted: Planted) -> list[BaseMessage]:
+def messages_with_every_field(planted: Planted) -> list[BaseMessage]:
     """Return a message of each role with every field that it can have."""
     picture = {"url": "https://example.com/cat.png", "detail": planted["a detail"]}
     asked: list[Any] = [
         {"type": "text", "text": planted["the question"], "cache": {"kind": planted["beside a text"]}},
         {"type": "image_url", "image_url": picture},
+        {"type": "image", "base64": "aGVsbG8gd29ybGQ=", "mime_type": "image/png"},
         {"type": "file", "id": planted["a file"], "title": planted["a title"]},
     ]
     call: Any = {"id": "c0", "name": "look_up", "args": {"city": planted["an earlier argument"]}}
@@ -327,7 +280,7 @@ def told_messages(planted: Planted) -> list[BaseMessage]:
     ]
 
 
-def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
+def test_every_field_of_a_message_is_recorded(traces: SentTraces) -> None:
     """A model call records all fields of messages except a tool's artifact; a chain's steps record the artifact too."""
     planted = Planted()
     parameters = {
@@ -337,20 +290,20 @@ def test_what_stands_beside_a_message_comes_out(traces: SentTraces) -> None:
         "parallel_tool_calls": False,
     }
     with recorded_apart("langchain") as recorder:
-        Told(planted=planted).bind(**parameters).invoke(told_messages(planted))
+        Answering(planted=planted).bind(**parameters).invoke(messages_with_every_field(planted))
     assert planted.unrecorded(recorder) == planted.lost(recorder) == ["an artifact"]
     (told,) = map_trace(recorder.spans)["spans"]
     assert "7000001" in str(told["metadata"])
+    assert "aGVsbG8gd29ybGQ=" not in str(told)
     failed = told["input"]["messages"][3]
     assert (failed["is_error"], failed["artifact"]) == (True, "[not for the model: the tool's span has it]")
 
     with recorded_apart("langchain") as recorder:
-        RunnableLambda(lambda state: state).invoke({"messages": told_messages(again := Planted()), "n": 1})
+        RunnableLambda(lambda state: state).invoke({"messages": messages_with_every_field(again := Planted()), "n": 1})
     assert again.lost(recorder) == []
 
 
-@pytest.mark.plants("on_custom_event")
-def test_what_a_tool_gives_to_the_app_alone_comes_out(traces: SentTraces) -> None:
+def test_artifacts_of_a_tool_are_recorded(traces: SentTraces) -> None:
     """A tool's artifact, which the model does not see, and the app's custom events are recorded."""
     planted = Planted()
 

@@ -62,45 +62,6 @@ def support(question: str) -> str:
     return done.output
 """
 """The program, with an agent of Pydantic AI."""
-LANGGRAPH_APP: Final = """\
-from pathlib import Path
-
-from langchain_core.messages import SystemMessage, ToolMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
-from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, tools_condition
-from pandaprobe_otel import agent
-
-import tools
-
-OFFERED = [tool(tools.refund_order)]
-
-
-def think(state):
-    prompt = (Path(__file__).parent / "prompts" / "refund.md").read_text(encoding="utf-8")
-    model = ChatOpenAI(model="m").bind_tools(OFFERED)
-    return {"messages": [model.invoke([SystemMessage(prompt), *state["messages"]])]}
-
-
-def clerk():
-    graph = StateGraph(MessagesState)
-    graph.add_node("think", think)
-    graph.add_node("tools", ToolNode(OFFERED, handle_tool_errors=False))
-    graph.add_edge(START, "think")
-    graph.add_conditional_edges("think", tools_condition, {"tools": "tools", END: END})
-    graph.add_edge("tools", "think")
-    return graph.compile()
-
-
-@agent
-def support(question: str) -> str:
-    done = clerk().invoke({"messages": [("user", question)]})["messages"]
-    if not any(isinstance(message, ToolMessage) for message in done):
-        raise RuntimeError(f"the model asked for no refund: {done[-1].content}")
-    return done[-1].content
-"""
-"""The program, with a graph of LangGraph."""
 PRODUCTS: Final = (
     "blender",
     "kettle",

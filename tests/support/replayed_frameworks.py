@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -76,56 +76,44 @@ def clock(city: str) -> str:
 
 def model(messages: Sequence[Message]) -> Reply:
     """Call both tools at once for the city of the question, then repeat their results; answer in JSON if asked to."""
-    said = text_of(messages[-1]["content"])
+    question = text_of(messages[-1]["content"])
     if messages[-1]["role"] == "tool":
         known = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
         asks_for_json = any("as JSON" in text_of(message["content"]) for message in messages)
         return Reply(text='{"place": "Oslo", "degrees": 3}' if asks_for_json else " and ".join(known[-2:]))
-    if "Weather in " not in said:
-        return Reply(text=f"You said: {said}")
-    city = said.rpartition("Weather in ")[2].partition("?")[0]
+    if "Weather in " not in question:
+        return Reply(text=f"You said: {question}")
+    city = question.rpartition("Weather in ")[2].partition("?")[0]
     return Reply(tool_calls=tuple(ToolCall(name=name, arguments={"city": city}) for name in ("weather", "clock")))
 
 
-class Spans:
-    """The spans of a run, each with its ancestors' names; the order of parallel siblings does not matter."""
-
-    def __init__(self, exporter: InMemorySpanExporter) -> None:
-        self._exporter = exporter
-
-    def clear(self) -> None:
-        """Forget what has been recorded so far."""
-        self._exporter.clear()
-
-    def told(self) -> list[str]:
-        """Return one text for each span, sorted."""
-        spans = self._exporter.get_finished_spans()
-        by_id = {span.context.span_id: span for span in spans if span.context is not None}
-        texts: list[str] = []
-        for span in spans:
-            names, above = [span.name], span.parent
-            while above is not None and above.span_id in by_id:
-                names.append(by_id[above.span_id].name)
-                above = by_id[above.span_id].parent
-            said = sorted((k, str(v)) for k, v in (span.attributes or {}).items() if not _MEASURED.search(k))
-            texts.append(_MADE_UP.sub("…", f"{' < '.join(names)} {span.status.status_code.name} {said}"))
-        return sorted(texts)
+def _texts_of(spans: Sequence[ReadableSpan]) -> list[str]:
+    """Return one text for each span with its ancestors' names, sorted: the order of parallel siblings may differ."""
+    by_id = {span.context.span_id: span for span in spans if span.context is not None}
+    texts: list[str] = []
+    for span in spans:
+        names, above = [span.name], span.parent
+        while above is not None and above.span_id in by_id:
+            names.append(by_id[above.span_id].name)
+            above = by_id[above.span_id].parent
+        content = sorted((k, str(v)) for k, v in (span.attributes or {}).items() if not _MEASURED.search(k))
+        texts.append(_MADE_UP.sub("…", f"{' < '.join(names)} {span.status.status_code.name} {content}"))
+    return sorted(texts)
 
 
 _exporter: Final = InMemorySpanExporter()
-_heard: Final[set[int]] = set()
+_providers: Final[set[int]] = set()
 
 
-@contextmanager
-def spans_recorded() -> Iterator[Spans]:
-    """Record the spans of the process within the block."""
+def _spans_of(program: Callable[[], object]) -> list[str]:
+    """Run a program, and return the texts of its spans."""
     provider: Any = trace.get_tracer_provider()
-    if id(provider) not in _heard:  # a processor cannot be removed
-        _heard.add(id(provider))
+    if id(provider) not in _providers:  # a processor cannot be removed
+        _providers.add(id(provider))
         provider.add_span_processor(SimpleSpanProcessor(_exporter))
     _exporter.clear()
-    yield Spans(_exporter)
-    _exporter.clear()
+    program()
+    return _texts_of(_exporter.get_finished_spans())
 
 
 def run(program: Program, url: str, path: Path, parts: Parts = PARTS) -> Any:
@@ -144,17 +132,15 @@ def record(program: Program, path: Path, parts: Parts = PARTS) -> tuple[str, Any
 
 def is_replayed(program: Program, path: Path, parts: Parts = PARTS, *, times: int = TIMES) -> None:
     """Assert that replays without the endpoint always give the same result and spans, and run no tool."""
-    with spans_recorded() as spans:
-        url, result, done = record(program, path, parts)
-        told = spans.told()
-        assert result
-        assert len(load(path).tools) == len(done) >= 2
-        assert any("execute_tool weather" in text or "weather" in text.partition(" <")[0] for text in told), told
-        for _ in range(times):
-            spans.clear()
-            assert run(program, url, path, parts) == result
-            assert spans.told() == told
-            assert DONE == []
+    results: list[Any] = []
+    spans = _spans_of(lambda: results.extend(record(program, path, parts)))
+    url, result, done = results
+    assert result
+    assert len(load(path).tools) == len(done) >= 2
+    assert any("execute_tool weather" in text or "weather" in text.partition(" <")[0] for text in spans), spans
+    for _ in range(times):
+        assert _spans_of(lambda: results.append(run(program, url, path, parts))) == spans
+        assert (results[-1], DONE) == (result, [])
 
 
 def tells_changes(program: Program, path: Path) -> None:

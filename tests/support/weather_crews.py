@@ -10,8 +10,7 @@ import os
 import tempfile
 from typing import Any
 
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from weather_model import WEATHER
+from weather_model import weather
 
 _storage = tempfile.TemporaryDirectory(prefix="crewai-")
 os.environ.update(
@@ -25,15 +24,7 @@ from crewai import LLM, Agent, Crew, Task  # noqa: E402
 from crewai.tools import tool  # noqa: E402
 
 
-@tool("weather")
-def weather(city: str) -> str:
-    """Tell the weather in a city."""
-    if city not in WEATHER:
-        raise LookupError(f"no station in {city}")
-    return WEATHER[city]
-
-
-def model_of(endpoint: ScriptedEndpoint, **options: Any) -> Any:
+def model_of(endpoint: Any, **options: Any) -> Any:
     """Return CrewAI's own client of OpenAI's API."""
     given = {"model": "openai/gpt-5-mini", "base_url": endpoint.base_url, "api_key": "any", **options}
     return LLM(**given)
@@ -41,17 +32,12 @@ def model_of(endpoint: ScriptedEndpoint, **options: Any) -> Any:
 
 def forecaster(llm: Any, **options: Any) -> Any:
     """Return an agent that knows the weather."""
-    given = {"role": "forecaster", "goal": "Tell the weather.", "backstory": "You know it.", "tools": [weather]}
-    return Agent(llm=llm, **{**given, "max_retry_limit": 0, **options})
+    given = {"role": "forecaster", "goal": "Tell the weather.", "backstory": "You know weather."}
+    return Agent(llm=llm, **{**given, "tools": [tool(weather)], "max_retry_limit": 0, **options})
 
 
-def station(llm: Any, asked: str, **options: Any) -> Any:
-    """Return a crew with one task for one agent."""
-    agent = forecaster(llm)
-    task = Task(name="report", description=asked, expected_output="One sentence", agent=agent)
-    return Crew(name="station", agents=[agent], tasks=[task], **options)
-
-
-def station_at(url: str, asked: str) -> Any:
-    """Return the crew with a model at this URL."""
-    return station(LLM(model="openai/gpt-5-mini", base_url=url, api_key="any"), asked)
+def station(llm: Any, question: str, function: Any = weather) -> Any:
+    """Return a crew with one task for one agent, which has this tool."""
+    agent = forecaster(llm, tools=[tool(function)])
+    task = Task(name="report", description=question, expected_output="One sentence", agent=agent)
+    return Crew(name="station", agents=[agent], tasks=[task])
