@@ -4,6 +4,7 @@ nox -s "frameworks(langchain)" -- -k stream    one environment of agent framewor
 nox -t ci                                      the three environments of frameworks that stand for all
 nox -s frameworks frameworks_oldest            all, with the newest and with the oldest versions
 AS_OF=2026-03-01 nox -s "frameworks(mcp)"      with the versions of a day
+nox -s floor -- mcp                            the oldest version of a framework with which its tests pass
 nox -s "wheel-3.13(floor)"                     the built wheel away from its sources, with the oldest dependencies
 nox -s clients_oldest extras examples          all of the oldest clients, of the extras and of the examples
 nox -s live                                    other vendors' instrumentors
@@ -13,6 +14,7 @@ nox -s constraints licences prose              files that go with the requiremen
 
 from __future__ import annotations
 
+import bisect
 import os
 import re
 import shutil
@@ -170,6 +172,27 @@ def frameworks_oldest(session: nox.Session, name: str) -> None:
     """Run them with the oldest version that pyproject.toml claims, and with packages of that time."""
     session.install(*frameworks_of(name, FRAMEWORKS[name]["oldest"], at_floor=True))
     run_frameworks(session, name)
+
+
+@nox.session(venv_backend="none")
+def floor(session: nox.Session) -> None:
+    """Find the oldest day with whose versions a framework's tests pass: its name, and days if not of twelve months.
+
+    All days after a passing one are assumed to pass. Put the version of that day into `pyproject.toml`, into
+    `requirements` of the instrumentor and, with the day, into `tests/frameworks/environments/`.
+    """
+    name, *given = session.posargs
+    months = [date.today().year * 12 + date.today().month - 1 - back for back in range(12, -1, -1)]
+    days = given or [f"{each // 12}-{each % 12 + 1:02}-01" for each in months]
+    command = (sys.executable, "-m", "nox", "-s", f"frameworks({name})", "--", "-q", "--maxfail=10")
+
+    def passes(day: str) -> bool:
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, "AS_OF": day}, check=False).returncode == 0
+
+    first = bisect.bisect_left(days, True, key=passes)
+    if first == len(days):
+        session.error(f"no day passes: {name}")
+    session.log(f"{name}: the oldest passing version is that of {days[first]}")
 
 
 @nox.session
