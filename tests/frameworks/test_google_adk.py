@@ -450,7 +450,11 @@ def program(url: str, parts: Parts, config: RunConfig | None = None, tools: Any 
         instruction=parts.instructions,
         tools=tools or [weather, *([clock] if parts.has_clock else [])],
     )
-    return [text for each in parts.questions for text in asyncio.run(talk(agent, each, session=each, config=config))]
+
+    async def ask_all() -> list[str]:
+        return [text for each in parts.questions for text in await talk(agent, each, session=each, config=config)]
+
+    return asyncio.run(ask_all())
 
 
 @pytest.mark.parametrize("config", [None, STREAMED])

@@ -401,7 +401,11 @@ def replayed_agent(url: str, parts: replays.Parts, kind: Any = OpenAIResponsesMo
 def chat_streamed(url: str, parts: replays.Parts) -> list[str]:
     """Ask over chat completions, with asynchronous streams."""
     agent = replayed_agent(url, parts, OpenAIChatCompletionsModel)
-    return [streamed(agent, question).final_output for question in parts.questions]
+
+    async def ask_all() -> list[str]:
+        return [str((await read(agent, question)).final_output) for question in parts.questions]
+
+    return asyncio.run(ask_all())
 
 
 def structured(url: str, parts: replays.Parts) -> list[Any]:

@@ -106,14 +106,15 @@ def run(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     return asyncio.run(agent.run(question, **given)).output
 
 
+async def read(agent: Agent[Any, Any], question: Any, **given: Any) -> str:
+    """Return the answer, read piece by piece."""
+    async with agent.run_stream(question, **given) as stream:
+        return "".join([piece async for piece in stream.stream_text(delta=True, debounce_by=None)])
+
+
 def streamed(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
     """Read the answer piece by piece."""
-
-    async def consume() -> str:
-        async with agent.run_stream(question, **given) as stream:
-            return "".join([piece async for piece in stream.stream_text(delta=True, debounce_by=None)])
-
-    return asyncio.run(consume())
+    return asyncio.run(read(agent, question, **given))
 
 
 def by_nodes(agent: Agent[Any, Any], question: Any, **given: Any) -> Any:
@@ -354,7 +355,11 @@ def responses(url: str, parts: replays.Parts) -> list[str]:
 def chat_streamed(url: str, parts: replays.Parts) -> list[str]:
     """Ask over chat completions, with asynchronous streams."""
     agent = replayed_agent(url, parts, OpenAIChatModel)
-    return [streamed(agent, question) for question in parts.questions]
+
+    async def ask_all() -> list[str]:
+        return [await read(agent, question) for question in parts.questions]
+
+    return asyncio.run(ask_all())
 
 
 @pytest.mark.parametrize("program", [responses, chat_streamed])
