@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import math
-import sys
-from collections import Counter
 from typing import Any
 
 import orjson
@@ -136,18 +134,6 @@ def test_an_icon_stays() -> None:
     assert message["content"][0]["image_url"]["url"] == url
 
 
-@pytest.mark.parametrize("length", [512, 513, 5000])
-def test_long_names_stay_different(length: int) -> None:
-    """A name over the server's limit is cut with a hash, and the whole name is in the metadata."""
-    names = [("n" * (length - 1)) + letter for letter in "ab"]
-    body = mapped(*(view(name, span_id=n + 1, at=n) for n, name in enumerate(names)))
-    found = [span["name"] for span in body["spans"]]
-    assert len(set(found)) == 2
-    assert {len(name) for name in found} == {512}
-    whole = [span["metadata"].get("full_name") for span in body["spans"]]
-    assert whole == (names if length > 512 else [None, None])
-
-
 @pytest.mark.parametrize("field", ["session_id", "user_id", "environment", "release"])
 def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
     """An id over the server's limit of 255 characters is cut with a hash, and the whole id is in the metadata."""
@@ -172,19 +158,6 @@ def test_a_text_cut_twice_has_its_first_length() -> None:
     digest = hashlib.sha256(b"x" * 100_000).hexdigest()
     kept = twice["text"].index("…")
     assert twice["text"] == "x" * kept + f"…[cut {100_000 - kept} of 100000 bytes, sha256 {digest}]"
-
-
-def test_a_large_text_is_encoded_and_hashed_a_few_times_only() -> None:
-    """A large text is hashed once and encoded a few times, although trace and root share it."""
-    spans = [view("a", chat("long text " * 100_000))]
-    calls: Counter[str] = Counter()
-    sys.setprofile(lambda frame, event, what: calls.update([what.__name__]) if event == "c_call" else None)
-    try:
-        only_span(mapped(*spans))
-    finally:
-        sys.setprofile(None)
-    assert calls["openssl_sha256"] + calls["sha256"] == 1
-    assert calls["dumps"] <= 14
 
 
 @pytest.mark.parametrize(
@@ -223,6 +196,9 @@ def test_ids() -> None:
     long = {"session.id": "s" * 300, "user.id": "u" * 300, "gen_ai.request.model": "m" * 300}
     body = mapped(view("n" * 600, {**CHAT, **long}))
     span = only_span(body)
+    other = only_span(mapped(view("n" * 599 + "m", CHAT)))
+    assert span["name"] != other["name"]
+    assert "full_name" not in only_span(mapped(view("n" * 512, CHAT)))["metadata"]
     assert [len(text) for text in (body["name"], body["session_id"], body["user_id"])] == [512, 255, 255]
     assert (len(span["name"]), len(span["model"])) == (512, 255)
     assert (span["metadata"]["full_name"], span["metadata"]["full_model"]) == ("n" * 600, "m" * 300)
@@ -233,15 +209,6 @@ def test_queries_of_databases() -> None:
     """Database queries are metadata, with a limit for long texts."""
     metadata = only_span(mapped(view("SELECT", {"db.system": "postgresql", "db.query.text": "q" * 5000})))["metadata"]
     assert metadata["db.query.text"] == f"{'q' * 2048}…[cut 2952 of 5000 characters]"
-
-
-def test_nesting() -> None:
-    """Nesting is cut, because the server loses deeper traces."""
-    value: Any = "the deepest"
-    for _ in range(300):
-        value = {"a": value}
-    given = {"pandaprobe.span.kind": "TOOL", "pandaprobe.input": json.dumps(value)}
-    assert "…[cut: dict nested too deeply]" in str(only_span(mapped(view("work", given)))["input"])
 
 
 @pytest.mark.parametrize("name", ["pandaprobe.output", "gen_ai.tool.call.result"])
