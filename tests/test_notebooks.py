@@ -1,7 +1,8 @@
-"""HTML representations for notebooks, and their text equivalents for terminals."""
+"""HTML representations for notebooks, and their text equivalents and trees for terminals."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
 from pandaprobe_otel.api import RunResult
 from pandaprobe_otel.api.models import EvalRun, Page, Session, Span, Trace, TraceListItem, TraceScore
@@ -16,7 +18,7 @@ from pandaprobe_otel.evals import CaseResult, JudgeQuality, MetricResult, Outcom
 from pandaprobe_otel.evals.judge_quality import LabelledAnswers
 from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.reporting.delivery_status import Status
-from pandaprobe_otel.reporting.markup import COLOURS, SHARE
+from pandaprobe_otel.reporting.trace_tree import duration, trace_tree
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
 NOW: Final = "2026-01-02T03:04:05+00:00"
@@ -243,29 +245,6 @@ def test_a_large_trace_makes_a_bounded_output_that_says_what_it_leaves_out() -> 
     assert "more characters" in html
 
 
-def luminance(colour: tuple[float, ...]) -> float:
-    """Return the relative luminance of WCAG 2."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def rgb(colour: str) -> tuple[float, ...]:
-    """Return red, green and blue of `#rrggbb`, from 0 to 1."""
-    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
-
-
-@pytest.mark.parametrize("name", COLOURS)
-@pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#212121"), ("#111111", "#e0e0e0"), ("#1e1e1e", "#cccccc")])
-def test_colours_are_readable_in_light_and_dark(name: str, paper: str, ink: str) -> None:
-    """Each colour, mixed with the text's colour, reaches the contrast of 4.5 that WCAG requires."""
-    mixed = tuple(
-        SHARE / 100 * hue + (1 - SHARE / 100) * base for hue, base in zip(rgb(COLOURS[name]), rgb(ink), strict=True)
-    )
-    bright, dark = sorted((luminance(mixed), luminance(rgb(paper))), reverse=True)
-
-    assert (bright + 0.05) / (dark + 0.05) >= 4.5
-
-
 @pytest.mark.outer
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -291,3 +270,79 @@ def test_outputs_are_accessible_in_a_browser(theme: Literal["light", "dark"], wi
 
     assert found == []
     assert dialogs == []
+
+
+def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str, Any]:
+    """Return a span of half a second whose id is its name."""
+    return {
+        "span_id": name,
+        "parent_span_id": parent,
+        "name": name,
+        "kind": "OTHER",
+        "status": "OK",
+        "started_at": f"2026-01-01T00:00:{second:02}+00:00",
+        "ended_at": f"2026-01-01T00:00:{second:02}.5+00:00",
+        **fields,
+    }
+
+
+def lines(*spans: dict[str, Any]) -> list[str]:
+    """Return the printed tree of a trace with these spans."""
+    trace = {"trace_id": "t-1", "status": "COMPLETED", "spans": list(spans)}
+    out = Console(file=io.StringIO(), width=200)
+    out.print(trace_tree(trace))
+    text: str = out.file.getvalue()  # type: ignore[attr-defined]
+    return text.splitlines()
+
+
+def test_it_shows_kind_name_time_tokens_and_errors() -> None:
+    """Each span has one line under its parent; siblings are in the order of their starts."""
+    tool = span("find", "root", 2, kind="TOOL", status="ERROR", error="LookupError: no [bold]order[/bold]")
+    model = span("chat", "root", 1, kind="LLM", model="m-1", token_usage={"prompt_tokens": 7, "completion_tokens": 3})
+
+    printed = lines(tool, model, span("root", None, 0, kind="AGENT"))
+
+    assert [line.rstrip() for line in printed] == [
+        "trace t-1  COMPLETED",
+        "└── AGENT  root  500 ms",
+        "    ├── LLM    chat  500 ms  7 → 3 tokens  m-1",
+        "    └── TOOL   find  500 ms  ERROR LookupError: no [bold]order[/bold]",
+    ]
+
+
+def test_it_shows_what_neither_succeeded_nor_failed() -> None:
+    """The outcomes "cancelled" and "timed out" are shown for the trace and for each span."""
+    cut = span("chat", None, 0, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
+    out = Console(file=io.StringIO(), width=200)
+    trace = {"trace_id": "t-1", "status": "ERROR", "metadata": {"outcome": "cancelled"}, "spans": [cut]}
+    out.print(trace_tree(trace))
+    printed = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.rstrip() for line in printed] == [
+        "trace t-1  ERROR  cancelled",
+        "└── LLM    chat  500 ms  timed out",
+    ]
+
+
+def test_a_span_without_its_parent_stands_at_the_top() -> None:
+    """A parent in another process is not in the trace; its child is still shown."""
+    assert any("orphan" in line for line in lines(span("orphan", "elsewhere", 0)))
+
+
+def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
+    """The server accepts cycles of parents; the tree shows each span of a cycle once."""
+    shown = lines(span("root", None, 0), span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
+    assert shown[0] == "trace t-1  COMPLETED"
+    assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "root", "there"]
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "shown"),
+    [
+        (None, "running"),
+        ("2026-01-01T00:00:00.012+00:00", "12 ms"),
+        ("2026-01-01T00:00:01.250+00:00", "1.25 s"),
+    ],
+)
+def test_durations(ended_at: str | None, shown: str) -> None:
+    """Times below a second are in milliseconds, others in seconds."""
+    assert duration({"started_at": "2026-01-01T00:00:00+00:00", "ended_at": ended_at}) == shown

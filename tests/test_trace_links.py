@@ -10,7 +10,8 @@ import pytest
 import pandaprobe_otel
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.reporting.trace_links import TracePages
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.reporting.trace_links import TracePages, page_of, trace_template
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import SET_UP, environment
 from terminal import Terminal
@@ -60,6 +61,17 @@ def test_a_server_without_pages_is_looked_up_again_after_a_while() -> None:
 def test_a_named_address_asks_nobody() -> None:
     """With PANDAPROBE_TRACE_URL, the URL is made without a request to the server."""
     assert TracePages("http://127.0.0.1:9", named=NAMED).page("1") == "https://pages.example/t/1"
+
+
+def test_pages_are_those_of_a_local_server_or_are_named() -> None:
+    """Traces link to a local server's pages or to a named address; remote servers and unsafe addresses have none."""
+    named = "https://example.com/t/{trace_id}"
+    with LocalServer() as server:
+        assert trace_template(server.url, named=None) == f"{server.url}/ui/traces/{{trace_id}}"
+        assert page_of("1", trace_template(server.url, named=named)) == "https://example.com/t/1"
+    for url in (None, "http://127.0.0.1:9", "https://api.example.com", "http://u:p@127.0.0.1:9"):
+        assert trace_template(url, named=None) is None
+    assert page_of("1", "javascript:alert({trace_id})") is None
 
 
 class Screen(io.StringIO):

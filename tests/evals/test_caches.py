@@ -1,18 +1,29 @@
-"""Cache hits: counted, and shown in every form of the report."""
+"""Judgements that are kept: the key, the file, the hits in reports; and judging by a slow server."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Generator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pandaprobe_otel import agent, start_trace
+from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import Criterion, Groundedness, LocalJudge, Report, Scorer, evaluate
+from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.cache_use import prompt_caches
+from pandaprobe_otel.evals.judging import Finding, Question
 from pandaprobe_otel.evals.report_html import html_page
+from pandaprobe_otel.evals.server_judge import ServerBench
+from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from suites import RunCommand, RunSuite
@@ -28,12 +39,12 @@ def answer(question: str) -> str:
 def endpoint() -> Generator[ProviderServer]:
     """Yield a judge that scores everything 0.9."""
 
-    def says(request: Received) -> Reply:
+    def judged(request: Received) -> Reply:
         found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
         return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
 
     with ProviderServer() as server:
-        server.script = says
+        server.script = judged
         yield server
 
 
@@ -41,7 +52,7 @@ def quiet(line: str) -> None:
     """Discard a line of output."""
 
 
-def test_a_report_tells_what_the_cache_knew(endpoint: ProviderServer, tmp_path: Path) -> None:
+def test_a_report_has_the_hits_of_the_cache(endpoint: ProviderServer, tmp_path: Path) -> None:
     """Text, Markdown, HTML and JSON reports show the hits of the cache; without a cache they show nothing."""
     judge = LocalJudge("m", url=endpoint.url)
     options: Any = {"judge": judge, "cache": tmp_path / "cache.jsonl", "say": quiet}
@@ -50,8 +61,8 @@ def test_a_report_tells_what_the_cache_knew(endpoint: ProviderServer, tmp_path: 
         report = evaluate(["one", "two", "three"], answer, ["task_completion"], **options)
         again = evaluate(["one", "two"], answer, ["task_completion"], refresh=True, **options)
         without = evaluate(["one"], answer, ["task_completion"], judge=judge, say=quiet)
-    told = [(use.known, use.wanted) for one in (first, report, again, without) for use in one.cache]
-    assert told == [(0, 2), (2, 3), (0, 2)]
+    hits = [(use.known, use.wanted) for one in (first, report, again, without) for use in one.cache]
+    assert hits == [(0, 2), (2, 3), (0, 2)]
     line = f"cache of judgements: 2 of 3 (67%) known, of {endpoint.url} m"
     assert line in str(report).splitlines()
     assert "cache of judgements: 2 of 3 (67%) known, of " in report.to_markdown()
@@ -84,10 +95,10 @@ def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_pa
     """Judgements of criteria and groundedness by a local judge are cached; those by a function are not."""
     judge = LocalJudge("m", url=endpoint.url)
     polite = Criterion("is_polite", "It is polite.", judge, trace=True)
-    asked_by_function: list[str] = []
+    prompts: list[str] = []
 
     def ask(prompt: str) -> str:
-        asked_by_function.append(prompt)
+        prompts.append(prompt)
         return '{"reason": "seen", "score": 1}'
 
     metrics: list[Scorer] = [polite, Groundedness(judge), Criterion("is_short", "It is short.", ask)]
@@ -101,10 +112,10 @@ def test_opinions_of_a_local_judge_are_kept_too(endpoint: ProviderServer, tmp_pa
     assert report.cases[0].results[0].text == "is_polite 0.90 >= 0.50 (cached): seen"
     assert [(use.judge, use.known, use.wanted) for use in report.cache] == [(f"{endpoint.url} m", 1, 1)]
     assert changed.cache[0].known == 0
-    assert (len(endpoint.received), len(asked_by_function)) == (3, 2)
+    assert (len(endpoint.received), len(prompts)) == (3, 2)
 
 
-def test_prompt_caches_of_providers_are_told_by_model() -> None:
+def test_prompt_caches_of_providers_by_model() -> None:
     """Prompt cache hits are shown for each model that reports them; cached tokens are part of the input tokens."""
 
     def task(read: int | None) -> str:
@@ -131,17 +142,17 @@ def test_x(probe, question):
 """
 
 
-def test_a_suite_tells_it_and_can_refresh(endpoint: ProviderServer, run_suite: RunSuite, tmp_path: Path) -> None:
+def test_a_suite_shows_the_hits_and_can_refresh(endpoint: ProviderServer, run_suite: RunSuite, tmp_path: Path) -> None:
     """A suite shows the cache hits in the terminal and the report; `--pandaprobe-refresh` judges everything again."""
     judged = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
     options = (*judged, "--pandaprobe-cache=cache.jsonl", "--pandaprobe-report=r.json")
-    told: list[tuple[int, int]] = []
+    hits: list[tuple[int, int]] = []
     for more in ((), (), ("--pandaprobe-refresh",)):
         outcome = run_suite(SUITE, *options, *more)
         (use,) = Report.load(tmp_path / "r.json").cache
         assert f"cache of judgements: {use.known} of 2 " in outcome.out
-        told.append((use.known, use.wanted))
-    assert (told, len(endpoint.received)) == ([(0, 2), (2, 2), (0, 2)], 4)
+        hits.append((use.known, use.wanted))
+    assert (hits, len(endpoint.received)) == ([(0, 2), (2, 2), (0, 2)], 4)
 
 
 SHOP = """
@@ -153,13 +164,157 @@ def answer(question):
 """
 
 
-def test_the_command_tells_it(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
+def test_the_command_shows_the_hits(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
     """The command shows the cache hits; `--refresh` judges everything again."""
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "cases.jsonl").write_text('{"input": "one"}\n')
     command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion", "--cache", "c.jsonl")
     options = ("--judge", "m", "--judge-url", endpoint.url)
     outs = [run_command(*command, *options, *more).stdout for more in ((), (), ("--refresh",))]
-    told = [line for out in outs for line in out.splitlines() if line.startswith("cache")]
+    lines = [line for out in outs for line in out.splitlines() if line.startswith("cache")]
     known = ("0 of 1 (0%)", "1 of 1 (100%)", "0 of 1 (0%)")
-    assert told == [f"cache of judgements: {each} known, of {endpoint.url} m" for each in known]
+    assert lines == [f"cache of judgements: {each} known, of {endpoint.url} m" for each in known]
+
+
+def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: Any) -> TraceRecord:
+    """Return a trace of a model call, a tool and a second model call, with ids wherever model providers put them."""
+    said = {"query": "kettle", "answer": "39.00", "tool": "look_up", "model": "gpt"} | changed
+    asked = [
+        {"role": "user", "content": said["query"]},
+        {
+            "role": "assistant",
+            "id": response,
+            "content": None,
+            "tool_calls": [{"id": call, "type": "function", "function": {"name": said["tool"], "arguments": {}}}],
+        },
+    ]
+    answered = [{"role": "tool", "tool_call_id": call, "content": said["answer"]}]
+    usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
+
+    def span(number: int, kind: str, **fields: Any) -> dict[str, Any]:
+        times = {"started_at": f"2026-01-01T00:00:{at + number:02}Z", "ended_at": f"2026-01-01T00:00:{at + number:02}Z"}
+        return {"span_id": f"{response}{number}", "name": kind, "kind": kind, "metadata": {}, **times, **fields}
+
+    spans = [
+        span(1, "LLM", model=said["model"], output={"messages": asked[1:]}, token_usage=usage, cost={"total": tokens}),
+        span(2, "TOOL", name=said["tool"], output=said["answer"], metadata={"tool_call_id": call}),
+        span(
+            3,
+            "LLM",
+            input={"messages": asked + answered},
+            metadata={"response_id": response, "attributes": {"openai.response.system_fingerprint": response}},
+            output=f"done (see {call})" if len(call) > 7 else "done",
+        ),
+    ]
+    return TraceRecord({"trace_id": response, "name": "t", "started_at": "2026-01-01T00:00:00Z", "spans": spans})
+
+
+@settings(max_examples=50)
+@given(
+    ids=st.lists(st.uuids().map(lambda one: f"call_{one.hex}"), min_size=4, max_size=4, unique=True),
+    at=st.integers(0, 50),
+)
+def test_ids_times_and_counts_are_no_behaviour(ids: list[str], at: int) -> None:
+    """The same answers with other ids, times and token counts have the same key."""
+    one = trace(call=ids[0], response=ids[1])
+    assert one.content_hash == trace(call=ids[2], response=ids[3], at=at, tokens=9).content_hash
+
+
+@pytest.mark.parametrize("changed", [{"query": "lamp"}, {"answer": "call_1"}, {"tool": "find"}, {"model": "other"}])
+def test_different_content_is_different_behaviour(changed: dict[str, Any]) -> None:
+    """Different content has a different key, even if the content looks like an id."""
+    assert trace(call="call_2", response="r").content_hash != trace(call="call_2", response="r", **changed).content_hash
+    same = trace(call="call_2", response="r", answer="call_2").content_hash
+    assert same != trace(call="call_1", response="r", answer="call_1").content_hash
+
+
+def test_links_between_calls_and_results_are_behaviour() -> None:
+    """The key contains which result belongs to which call, but not the spelling of the ids."""
+
+    def two(first: str, second: str) -> str:
+        calls = [
+            {"id": name, "type": "function", "function": {"name": name[0], "arguments": {}}} for name in ("a1", "b1")
+        ]
+        results = [{"role": "tool", "tool_call_id": name, "content": "x"} for name in (first, second)]
+        span = {
+            "span_id": "1",
+            "kind": "LLM",
+            "input": {"messages": [{"role": "assistant", "tool_calls": calls}, *results]},
+        }
+        return TraceRecord({"trace_id": "t", "spans": [{**span, "started_at": "2026-01-01T00:00:00Z"}]}).content_hash
+
+    assert two("a1", "b1") != two("b1", "a1")
+
+
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+
+def question(client: Client, *metrics: str, content: str | None = None) -> Question:
+    """Store a trace, and return a question about it."""
+    accepted = client.traces.create(name="t", started_at=NOW, input="a", output="b")
+    return Question(target=str(accepted.trace_id), metrics=metrics, content=content, started=NOW)
+
+
+class Waited:
+    """A clock that only `sleep` advances."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Advance the clock."""
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("timeout_s", "finding"), [(600.0, Finding.SCORED), (5.0, Finding.ERROR)])
+def test_a_busy_server_is_waited_for_up_to_the_timeout(
+    project_client: Client, timeout_s: float, finding: Finding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace that becomes readable after 45 s is judged, unless the timeout is shorter."""
+    asked = question(project_client, "task_completion")
+    project_client.traces.wait_visible(asked.target)
+    clock, readable = Waited(), project_client.traces.iter
+    monkeypatch.setattr("pandaprobe_otel.evals.server_judge.time", clock)
+    monkeypatch.setattr(
+        project_client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(())
+    )
+    judgement = ServerBench(project_client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
+    assert judgement.finding is finding, judgement.reason
+
+
+def test_a_session_is_judged_when_all_of_it_is_there(project_client: Client) -> None:
+    """A session with a missing trace is not judged, because the judgement would cover only a part."""
+    here = project_client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
+    traces = (str(here.trace_id), str(uuid.uuid4()))
+    asked = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
+    bench = ServerBench(project_client, visible_within_s=0.5)
+    assert "PandaProbe does not have" in bench.judge([asked])["whole", "agent_reliability"].reason
+    whole = replace(asked, traces=traces[:1])
+    assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
+
+
+def test_unchanged_content_is_judged_once(project_client: Client, server: LocalServer, tmp_path: Path) -> None:
+    """The cache's key has content, metric and judge; an incomplete line in the file affects only itself."""
+    file = tmp_path / "deep" / "cache.jsonl"
+    server.judge.set("task_completion", [0.3, 0.9])
+    first = question(project_client, "task_completion", content="same")
+    lines: list[str] = []
+
+    def judged(asked: Question, judge: str = "here") -> tuple[float | None, bool]:
+        bench = ServerBench(project_client, cache=JudgementCache(file, judge=judge), say=lines.append)
+        judgement = bench.judge([asked])[asked.target, "task_completion"]
+        return judgement.value, judgement.cached
+
+    assert judged(first) == (0.3, False)
+    with open(file, "a", encoding="utf-8") as torn:
+        torn.write('\n{"key": "x", "val')
+    other = question(project_client, "task_completion", content="same")
+    assert judged(other) == (0.3, True)
+    assert lines[-1] == "nothing = 0 evaluations, 1 more from the cache"
+    assert judged(other, judge="elsewhere") == (0.9, False)
+    assert judged(other, judge="elsewhere") == (0.9, True)
+    assert judged(question(project_client, "task_completion", content="new")) == (0.9, False)

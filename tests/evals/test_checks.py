@@ -51,7 +51,7 @@ def run_of(output: Any, *, expected: Any = None, calls: Sequence[tuple[str, Any]
     return TaskRun(case=case, output=output, error=None, seconds=0.0, trace_id="t", traces=(trace,))
 
 
-def said(check: Scorer, run: TaskRun) -> tuple[str, float | None, str]:
+def judged(check: Scorer, run: TaskRun) -> tuple[str, float | None, str]:
     """Return the finding, the value and the reason of a check."""
     found = check(run)
     assert isinstance(found, Judgement)
@@ -63,22 +63,16 @@ def said(check: Scorer, run: TaskRun) -> tuple[str, float | None, str]:
     [
         (ExactMatch(), "a", "a", 1.0),
         (ExactMatch(), "A", "a", 0.0),
-        (ExactMatch(), {"a": [1]}, {"a": [1]}, 1.0),
         (ExactMatch(), "1", 1, 0.0),
         (ExactMatch(ignore_case=True), "STRASSE", "Straße", 1.0),
         (ExactMatch(ignore_space=True), " a\n b", "a b", 1.0),
-        (ExactMatch(ignore_space=True), "ab", "a b", 0.0),
     ],
 )
 def test_an_exact_match(check: ExactMatch, output: Any, expected: Any, score: float) -> None:
-    """Values of any type are compared; capitals and white space in texts can be ignored."""
-    assert said(check, run_of(output, expected=expected))[:2] == ("scored", score)
-
-
-def test_a_mismatch_says_what_differs() -> None:
-    """The reason names the difference, and a case without an expected output is not judged."""
-    assert said(ExactMatch(), run_of("a", expected="b"))[2] == "'a' is not 'b'"
-    assert said(ExactMatch(), run_of("a"))[0] == "vacuous"
+    """Values of any type are compared; capitals and white space in texts can be ignored; the reason names both."""
+    assert judged(ExactMatch(), run_of("a", expected="b"))[2] == "'a' is not 'b'"
+    assert judged(ExactMatch(), run_of("a"))[0] == "vacuous"
+    assert judged(check, run_of(output, expected=expected))[:2] == ("scored", score)
 
 
 ORDER = {
@@ -95,14 +89,13 @@ ORDER = {
         ('{"number": "17", "price": 39.0}', 1.0, ""),
         ({"number": 17, "price": -1}, 0.0, "$.number: 17 is not of type 'string'; $.price: -1 is less than"),
         ("17 costs 39", 0.0, "the output is not JSON: "),
-        (None, 0.0, "$: None is not of type 'object'"),
     ],
 )
 def test_a_schema(output: Any, score: float, reason: str) -> None:
     """The reason names each invalid field of the output."""
-    finding, value, told = said(MatchesSchema(ORDER), run_of(output))
+    finding, value, reason_given = judged(MatchesSchema(ORDER), run_of(output))
     assert (finding, value) == ("scored", score)
-    assert told.startswith(reason)
+    assert reason_given.startswith(reason)
 
 
 def test_an_invalid_schema_is_refused() -> None:
@@ -110,7 +103,7 @@ def test_an_invalid_schema_is_refused() -> None:
     with pytest.raises(ValueError, match=r"matches_schema: invalid JSON Schema: \$\.type: 'objekt' is not valid"):
         MatchesSchema({"type": "objekt"})
     old = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 3, "exclusiveMinimum": True}
-    assert said(MatchesSchema(old), run_of(3))[1] == 0.0
+    assert judged(MatchesSchema(old), run_of(3))[1] == 0.0
 
 
 CALLS = [("look_up", {"number": "17"}), ("look_up", {"number": "18"}), ("refund", '{"amount": 39.0}')]
@@ -120,7 +113,6 @@ CALLS = [("look_up", {"number": "17"}), ("look_up", {"number": "18"}), ("refund"
     ("check", "score", "reason"),
     [
         (ToolUse("refund"), 1.0, ""),
-        (ToolUse(["refund", "look_up"]), 1.0, ""),
         (ToolUse(["refund", "look_up"], ordered=True), 0.5, "missing in this order: "),
         (ToolUse(["look_up", "refund"], ordered=True), 1.0, ""),
         (ToolUse(["look_up", ToolCall("look_up", {"number": "17"})]), 1.0, ""),
@@ -128,26 +120,25 @@ CALLS = [("look_up", {"number": "17"}), ("look_up", {"number": "18"}), ("refund"
         (ToolUse([ToolCall("refund", {"amount": lambda value: value > 40})]), 0.0, "missing: refund(amount="),
         (ToolUse([{"name": "look_up", "arguments": {"number": re.compile("8")}}]), 1.0, ""),
         (ToolUse(["refund"], only=True), 1 / 3, "other calls: look_up(number='17'), look_up(number='18')"),
-        (ToolUse([], only=True), 0.0, "other calls: "),
         (ToolUse(["email"]), 0.0, "missing: email(); other calls: look_up(number='17')"),
     ],
 )
 def test_tool_use(check: ToolUse, score: float, reason: str) -> None:
     """Names, arguments, order and the absence of other calls can be required."""
-    finding, value, told = said(check, run_of("x", calls=CALLS))
+    finding, value, reason_given = judged(check, run_of("x", calls=CALLS))
     assert finding == "scored"
     assert value == pytest.approx(score)
-    assert told.startswith(reason)
-    assert bool(told) is (score < 1)
+    assert reason_given.startswith(reason)
+    assert bool(reason_given) is (score < 1)
 
 
 def test_expected_tools_can_stand_in_the_dataset() -> None:
     """Expected tools are read from the dataset, as a list, a name or JSON; a case without any is no evidence."""
     for tools in (["refund"], "refund", '[{"name": "refund"}]'):
-        assert said(ToolUse(), run_of("x", calls=CALLS, tools=tools))[1] == 1.0
-    assert said(ToolUse(), run_of("x", calls=CALLS))[0] == "vacuous"
-    assert said(ToolUse([]), run_of("x", calls=CALLS))[0] == "vacuous"
-    assert said(ToolUse([], only=True), run_of("x"))[1] == 1.0
+        assert judged(ToolUse(), run_of("x", calls=CALLS, tools=tools))[1] == 1.0
+    assert judged(ToolUse(), run_of("x", calls=CALLS))[0] == "vacuous"
+    assert judged(ToolUse([]), run_of("x", calls=CALLS))[0] == "vacuous"
+    assert judged(ToolUse([], only=True), run_of("x"))[1] == 1.0
 
 
 names = st.sampled_from("ab")
@@ -161,7 +152,7 @@ def test_as_many_calls_as_possible_count(
 ) -> None:
     """The score is that of the best assignment of calls to expected tools."""
     tools = [ToolCall(name, {} if number is None else {"n": number}) for name, number in wanted]
-    value = said(ToolUse(tools, ordered=ordered), run_of("x", calls=[(name, {"n": n}) for name, n in calls]))[1]
+    value = judged(ToolUse(tools, ordered=ordered), run_of("x", calls=[(name, {"n": n}) for name, n in calls]))[1]
     places = [*range(len(calls)), *[None] * len(wanted)]
 
     def count(choice: Sequence[int | None]) -> int:
@@ -252,47 +243,30 @@ def test_groundedness_by_any_model(endpoint: ProviderServer, model: Any) -> None
     assert len(endpoint.received) == 2
 
 
-@pytest.mark.parametrize(
-    ("reply", "outcome", "text"),
-    [
-        ({"claims": []}, "no evidence", "the answer makes no claims"),
-        ({"claims": [{"claim": "39.00", "supported": True}]}, "passed", "1.00 >= 0.50: 1 claims, all supported"),
-        (
-            {"claim": 1},
-            "no evidence",
-            "JudgeError: the answer did not fit the schema in three attempts: claims: Field req",
-        ),
-    ],
-)
-def test_an_answer_without_claims_is_no_evidence_of_groundedness(
-    endpoint: ProviderServer, reply: Mapping[str, Any], outcome: str, text: str
-) -> None:
-    """An answer without claims and an unusable answer are no evidence."""
-    endpoint.replies(completion(reply))
-    with recording():
-        report = evaluate(["q"], answer, [Groundedness(LocalJudge("m", url=endpoint.url))])
-    assert report.outcome == outcome
-    assert text in report.cases[0].results[0].text
-
-
-def test_sources_can_stand_in_the_dataset(endpoint: ProviderServer) -> None:
-    """Sources are read from the dataset; for a case without sources, no model is asked."""
-    endpoint.replies(completion(CLAIMS))
+def test_groundedness_without_evidence(endpoint: ProviderServer) -> None:
+    """Sources are read from the dataset; no claims, no sources and an unusable answer are no evidence."""
+    usable = {"claims": [{"claim": "39.00", "supported": True}]}
+    endpoint.replies(completion({"claims": []}), completion(usable), *[completion({"claim": 1})] * 3)
     metric = Groundedness(LocalJudge("m", url=endpoint.url), source="context")
-    cases = [{"id": "with", "input": "q", "context": "Only this."}, {"id": "without", "input": "q"}]
-    report = evaluate(cases, lambda question: "x", [metric])
-    assert [case.results[0].finding for case in report.cases] == ["scored", "vacuous"]
-    assert [("Only this." in received.json["messages"][0]["content"]) for received in endpoint.received] == [True]
+    cases = [{"id": str(n), "input": "q", "context": text} for n, text in enumerate(["One.", "Two.", "Three."])]
+    report = evaluate([*cases, {"id": "without", "input": "q"}], lambda question: "x", [metric], concurrency=1)
+    assert [case.results[0].finding for case in report.cases] == ["vacuous", "scored", "error", "vacuous"]
+    texts = "".join(case.results[0].text for case in report.cases)
+    assert "the answer makes no claims" in texts
+    assert "1.00 >= 0.50: 1 claims, all supported" in texts
+    assert "JudgeError: the answer did not fit the schema in three attempts: claims: Field req" in texts
+    sent = [received.json["messages"][0]["content"] for received in endpoint.received]
+    assert ["One." in each for each in sent] == [True, False, False, False, False]
 
 
 def test_a_criterion_of_ones_own(endpoint: ProviderServer) -> None:
     """A criterion can include the trace, and several criteria can judge one case."""
 
-    def says(received: Received) -> Reply:
+    def model_of(received: Received) -> Reply:
         shown = received.json["messages"][0]["content"]
         return completion({"reason": "seen" if "Refunds take" in shown else "not seen", "score": 0.75})
 
-    endpoint.script = says
+    endpoint.script = model_of
     judge = LocalJudge("m", url=endpoint.url)
     polite = Criterion("is_polite", "The answer is polite.", judge)
     looks = Criterion("reads_the_terms", "The terms are read first.", judge, trace=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,16 @@ import pytest
 
 from command_line import clean_environment, run_here
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api, limited
-from pandaprobe_otel.evals import CaseResult, MetricResult, Report
+from made_reports import TRACE, case, report, reports_of, score
+from pandaprobe_otel.evals import Report
 from pandaprobe_otel.evals.github import add_summary
-from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError
 from pandaprobe_otel.evals.report_comment import code, comment, marker
 from provider_server import Received, Reply
 
 PULL = PullRequest(repository="shop/agent", number=7)
 MARK = marker("shop")
-
-
-def case(name: str, value: float | None, reason: str = "said", tokens: int = 1000, **fields: Any) -> CaseResult:
-    """Return a case with one score, of a trace with this number of tokens."""
-    outcome = Outcome.NO_EVIDENCE if value is None else Outcome.PASSED if value >= 0.5 else Outcome.FAILED
-    text = f"m {value}: {reason}"
-    score = MetricResult(metric="m", finding="scored", value=value, threshold=0.5, outcome=outcome, text=text)
-    now = "2026-01-01T00:00:00Z"
-    span = {"span_id": "1", "name": "ask", "kind": "LLM", "started_at": now}
-    usage = {"token_usage": {"prompt_tokens": tokens}, "cost": {"total": tokens / 1e6}}
-    trace = {"trace_id": "t", "started_at": now, "spans": [{**span, **usage}]}
-    return CaseResult(id=name, results=(score,), traces=(trace,), seconds=1.0, **fields)
-
-
-def report(*cases: CaseResult, **fields: Any) -> Report:
-    """Return a report of these cases."""
-    return Report(name="shop", created_at="now", cases=cases, **fields)
-
-
-GOOD = report(*(case(f"c{n}", 0.9) for n in range(6)))
-BAD = report(*(case(f"c{n}", 0.2, tokens=1500) for n in range(6)))
+GOOD, BAD = reports_of(0.9, 0.2)
 
 
 def test_each_key_has_a_comment_of_its_own() -> None:
@@ -53,57 +33,11 @@ def test_each_key_has_a_comment_of_its_own() -> None:
     assert all(line.count("--") == 2 and line.isascii() and len(line) < 160 for line in lines)
 
 
-def test_regressions_come_first() -> None:
-    """Regressions come first, then lost cases, then tokens, cost and time compared with the baseline."""
-    links = {"side by side": "https://example.com/a (1)"}
-    text = comment(BAD, key="shop", before=GOOD, links=links)
-    wanted = [
-        f"{MARK}\n### ✘ `shop`: failed\n",
-        "failed: 0/6 passed",
-        "[side by side](https://example.com/a%20%281%29)",
-        "| `m` | 0.90 | 0.20 | **regression** | 0.016 |",
-        "6 cases lost: `c0`, `c1`",
-        "| tokens | 6,000 | 9,000 | +50% |",
-        "| cost | $0.0060 | $0.0090 | +50% |",
-        "<summary>6 cases did not pass</summary>",
-        "- ✘ `c0`\n  - `m 0.2: said`",
-    ]
-    places = [text.index(each) for each in wanted]
-    assert places == sorted(places)
-    assert "Not beyond chance" not in text
-
-
-def test_uncertain_changes_are_folded_up() -> None:
-    """Changes of too few cases are in a collapsed section; without a base, the means are shown."""
-    few, bad = report(case("c", 0.9)), report(case("c", 0.2))
-    text = comment(bad, key="shop", before=few)
-    assert "There is no significant change." in text
-    assert text.index("too few cases to tell: 5 or more would be enough") > text.index(
-        "<summary>Not beyond chance</summary>"
-    )
-    assert "| `m` | 0.20 |" in comment(bad, key="shop")
-    linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
-    assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
-    other = report(case("other", 0.9))
-    assert "No common case" in comment(bad, key="shop", before=other)
-
-
-def test_a_regression_mentions_nobody() -> None:
-    """A metric's name from a report, which a stranger's branch may have written, mentions nobody on GitHub."""
-    before, after = (
-        report(*(replace(each, results=(replace(each.results[0], metric="@anna"),)) for each in run.cases))
-        for run in (GOOD, BAD)
-    )
-    text = comment(after, key="shop", before=before)
-    assert "`worse than the baseline: @anna, passed`" in text
-    assert "@" not in re.sub(r"`[^`]*`", "", text)
-
-
 def test_a_quoted_answer_mentions_nobody() -> None:
     """An agent's answer is quoted as code: it cannot mention, refer, show a picture or break the table."""
     odd = "@shop/owners see #1 ![x](http://e.com/x.png) `` | <img src=x> --> \n# heading"
     name = "a | b ``` @anna"
-    text = comment(report(case(name, 0.2, odd), notes=("@anna",)), key="x --> @anna <b>")
+    text = comment(report(case(name, 0.2, reason=odd), notes=("@anna",)), key="x --> @anna <b>")
     assert re.fullmatch(r"<!-- pandaprobe-otel report: x anna b \w+ -->", text.splitlines()[0])
     outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", text.partition("\n")[2])
     assert [each for each in ("@", "#1", "![", "<img", "heading", "anna") if each in outside] == []
@@ -113,23 +47,18 @@ def test_a_quoted_answer_mentions_nobody() -> None:
 
 def test_a_long_run_has_room() -> None:
     """The comment stays below GitHub's limit, and gives the number of omitted cases."""
-    cases = [case("c" * 400 + str(n), 0.2, "`" * 4000) for n in range(300)]
-    long = report(*cases, notes=("n" * 5000,) * 100, trace_url=f"https://example.com/{'p' * 60}/{{trace_id}}")
-    good = report(*(case(each.id, 0.9) for each in cases))
-    text = comment(long, key="k" * 999, before=good)
+    url = f"https://example.com/{'p' * 60}/{{trace_id}}"
+
+    def long(value: float, *metrics: str) -> Report:
+        scores = tuple(score(value, metric, "`" * 4000) for metric in metrics)
+        cases = (case("c" * 400 + str(n), results=scores, traces=(TRACE,)) for n in range(300))
+        return report(*cases, notes=("n" * 5000,) * 100, trace_url=url)
+
+    text = comment(long(0.2, "m"), key="k" * 999, before=long(0.9, "m"))
     assert len(text) < 65_000
     assert "and 270 more" in text
-    wide = [
-        replace(each, results=tuple(replace(each.results[0], metric="m" * 290 + str(n)) for n in range(40)))
-        for each in cases
-    ]
-    base = report(
-        *(
-            replace(each, results=tuple(replace(one, value=0.9, outcome=Outcome.PASSED) for one in each.results))
-            for each in wide
-        )
-    )
-    text = comment(replace(long, cases=tuple(wide)), key="k", before=base)
+    wide = ["m" * 290 + str(n) for n in range(40)]
+    text = comment(long(0.2, *wide), key="k", before=long(0.9, *wide))
     assert len(text) < 65_536
     assert "The rest does not fit into a comment." in text
     assert text.count("<details>") == text.count("</details>")
@@ -172,18 +101,6 @@ def ours(api: GitHubApi) -> list[str]:
     return [one["body"] for one in api.comments if one["body"].startswith(MARK)]
 
 
-@pytest.mark.parametrize("token", [JOB, PERSON])
-def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -> None:
-    """The one comment is updated, even if it is on the third page, with the token of a job or of a person."""
-    first = put(github, f"{MARK}\nfirst", token)
-    github.add("thanks", ANNA)
-    assert put(github, f"{MARK}\nsecond", token) == first == github.comments[205]["html_url"]
-    assert ours(github) == [f"{MARK}\nsecond"]
-    assert sum(asked.startswith("GET /repos") for asked in github.asked) == 6
-    put(github, f"{marker('other')}\nanother run", token)
-    assert ours(github) == [f"{MARK}\nsecond"]
-
-
 def test_a_comment_of_somebody_else_is_left_alone(github: GitHubApi) -> None:
     """A comment by another author, even with our marker, is not updated, and neither is one that quotes the marker."""
     github.add(f"{MARK}\nall is well", ANNA)
@@ -220,41 +137,6 @@ def test_an_answer_that_was_lost_makes_no_second_comment(github: GitHubApi) -> N
     assert (ours(github), waited) == ([f"{MARK}\nours"], [1.0])
 
 
-@pytest.mark.parametrize(
-    ("answer", "waits"),
-    [
-        (limited(403, retry_after="7"), 7.0),
-        (limited(429, retry_after="0"), 0.0),
-        (limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="0"), 0.0),
-        (limited(403), 60.0),
-        (Reply(status=502, chunks=(b"<html>",)), 1.0),
-        (Reply(status=200, chunks=(b"<html>",)), 1.0),
-    ],
-)
-def test_a_limit_that_ends_soon_is_waited_for(github: GitHubApi, answer: Reply, waits: float) -> None:
-    """A short rate limit is waited for as long as GitHub asks; server errors are retried after a second."""
-    github.in_the_way = [answer]
-    waited: list[float] = []
-    put(github, f"{MARK}\nours", waited=waited)
-    assert (ours(github), waited) == ([f"{MARK}\nours"], [waits])
-
-
-@pytest.mark.parametrize(
-    ("answers", "tries"),
-    [
-        ([limited(403, retry_after="3600")], 1),
-        ([limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="9999999999")], 1),
-        ([Reply(status=503)] * 3, 3),
-    ],
-)
-def test_a_limit_that_ends_late_is_not(github: GitHubApi, answers: list[Reply], tries: int) -> None:
-    """A long rate limit is not waited for, because a job is paid by the minute; retries are limited."""
-    github.in_the_way = [*answers]
-    with pytest.raises(RefusedError) as caught:
-        put(github, f"{MARK}\nours")
-    assert (caught.value.why, len(github.asked), ours(github)) == ("unavailable", tries, [])
-
-
 def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, str]:
     """Return the environment of a job for the pull request."""
     event = folder / "event.json"
@@ -272,6 +154,47 @@ def job(folder: Path, github: GitHubApi, token: str, **more: str) -> dict[str, s
         GITHUB_REF="refs/heads/x",
         **more,
     )
+
+
+@pytest.mark.parametrize("token", [JOB, PERSON])
+def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -> None:
+    """The one comment of a key is updated, even if it is on the third page, with the token of a job or of a person."""
+    first = put(github, f"{MARK}\nfirst", token)
+    github.add("thanks", ANNA)
+    assert put(github, f"{MARK}\nsecond", token) == first == github.comments[205]["html_url"]
+    assert sum(asked.startswith("GET /repos") for asked in github.asked) == 6
+    put(github, f"{marker('other')}\nanother run", token)
+    assert ours(github) == [f"{MARK}\nsecond"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "waits", "tries"),
+    [
+        ([limited(403, retry_after="7")], [7.0], None),
+        ([limited(429, retry_after="0")], [0.0], None),
+        ([limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="0")], [0.0], None),
+        ([limited(403)], [60.0], None),
+        ([Reply(status=502, chunks=(b"<html>",))], [1.0], None),
+        ([Reply(status=200, chunks=(b"<html>",))], [1.0], None),
+        ([limited(403, retry_after="3600")], [], 1),
+        ([limited(403, x_ratelimit_remaining="0", x_ratelimit_reset="9999999999")], [], 1),
+        ([Reply(status=503)] * 3, [1.0, 1.0], 3),
+    ],
+)
+def test_a_limit_is_waited_for_if_it_ends_soon(
+    github: GitHubApi, answers: list[Reply], waits: list[float], tries: int | None
+) -> None:
+    """A short limit is waited for as GitHub asks, a long one is not; server errors are retried a few times."""
+    github.in_the_way = [*answers]
+    waited: list[float] = []
+    if tries is None:
+        put(github, f"{MARK}\nours", waited=waited)
+        assert ours(github) == [f"{MARK}\nours"]
+    else:
+        with pytest.raises(RefusedError) as caught:
+            put(github, f"{MARK}\nours", waited=waited)
+        assert (caught.value.why, len(github.asked), ours(github)) == ("unavailable", tries, [])
+    assert waited == waits
 
 
 @pytest.fixture
@@ -317,14 +240,14 @@ def test_where_no_comment_can_be_written_the_summary_has_it(
 
 def test_outside_of_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) -> None:
     """Outside of a job, options must name the pull request; `--print` sends nothing."""
-    plain = clean_environment(tmp_path, GITHUB_TOKEN=PERSON, GITHUB_API_URL=github.url)
-    plain = {name: value for name, value in plain.items() if name in ("GITHUB_TOKEN", "GITHUB_API_URL", "HOME", "PATH")}
-    done = run_here(*runs, environment=plain)
-    assert (done.returncode, "is not a repository (OWNER/NAME)" in done.stderr) == (4, True)
-    done = run_here(*runs, "--link", "x=javascript:1", environment=plain)
-    assert (done.returncode, "is not NAME=URL" in done.stderr) == (4, True)
-    done = run_here(*runs, "--print", environment=plain)
-    assert (done.returncode, done.stdout.startswith(MARK), github.asked) == (0, True, [])
+    plain = {"GITHUB_TOKEN": PERSON, "GITHUB_API_URL": github.url, "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    for options, status, words in (
+        ((), 4, "is not a repository (OWNER/NAME)"),
+        (("--link", "x=javascript:1"), 4, "is not NAME=URL"),
+        (("--print",), 0, MARK),
+    ):
+        done = run_here(*runs, *options, environment=plain)
+        assert (done.returncode, words in done.stdout + done.stderr, github.asked) == (status, True, [])
     done = run_here(*runs, "--repo", "shop/agent", "--pr", "7", "--key", "nightly", environment=plain)
     assert (done.returncode, github.comments[-1]["body"].splitlines()[0]) == (0, marker("nightly"))
 

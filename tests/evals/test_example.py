@@ -1,11 +1,16 @@
-"""The example of a tested agent works as described."""
+"""The example of a tested agent, and the suite of docs/evaluation.md, run in three ways."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
+import pytest
+
 from pandaprobe_otel.local import LocalServer
+from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunSuite
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "test_support_agent.py"
@@ -47,3 +52,82 @@ def test_the_judges_decide_about_it_too(judged: RunSuite, server: LocalServer, t
         "test_looks_before_it_pays::pandaprobe[tool_correctness]": "passed",
         "test_a_conversation_of_two_turns::pandaprobe[agent_reliability]": "passed",
     }, outcome.out
+
+
+SUITE = """
+from pandaprobe_otel import llm
+
+@llm(name="write", model="rules-1")
+def write(messages):
+    for word in ("It", " is", " on", " its", " way."):
+        yield word
+
+@tool
+def find_carrier(number):
+    return "DHL"
+
+@agent
+def carrier_agent(number):
+    return find_carrier(number)
+
+@agent
+def shop_agent(question):
+    look_up("A-17")
+    carrier = carrier_agent("A-17")
+    return "".join(write([{"role": "user", "content": question}])) + f" With {carrier}."
+
+@pytest.mark.pandaprobe(metrics={"task_completion": 0.8}, repeat=5, min_pass=0.8)
+def test_tells_where_it_is(probe):
+    assert shop_agent("Where is A-17?") == "It is on its way. With DHL."
+    probe.spans.tool("look_up").called(times=1).before("find_carrier")
+    probe.budget(seconds=20, llm_calls=1)
+
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_refunds(probe):
+    assistant("refund")
+    probe.spans.tool("refund").called(times=1)
+"""
+
+
+@pytest.fixture
+def judge() -> Generator[ProviderServer]:
+    """Yield a model that gives good scores to shipped orders."""
+
+    def says(request: Received) -> Reply:
+        score = 0.9 if "DHL" in str(request.json["messages"]) else 0.1
+        found = {"reason": "seen", "score": score, "task": "t", "outcome": "o"}
+        return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
+
+    with ProviderServer() as server:
+        server.script = says
+        yield server
+
+
+OWN = {"test_tells_where_it_is": "passed", "test_refunds": "passed"}
+VERDICTS = {
+    "test_tells_where_it_is::pandaprobe[task_completion]": "passed",
+    "test_refunds::pandaprobe[task_completion]": "failure",
+}
+
+
+def test_offline(run_suite: RunSuite) -> None:
+    """Without a judge the run is free, and repetition stops once the outcome is decided."""
+    outcome = run_suite(SUITE)
+    assert (outcome.code, outcome.cases) == (0, OWN), outcome.out
+    assert "4/4 passed (100%, 95 % CI 51–100), stopped early: 4 of 5 needed, 80% required" in outcome.out
+
+
+def test_with_a_judge_of_ones_own(run_suite: RunSuite, judge: ProviderServer) -> None:
+    """The tests pass, and the local judge rejects one of them."""
+    options = ("--pandaprobe=eval", "--pandaprobe-judge=qwen3", f"--pandaprobe-judge-url={judge.url}")
+    outcome = run_suite(SUITE, *options)
+    assert (outcome.code, outcome.cases) == (1, OWN | VERDICTS), outcome.out
+    assert "6 traces × 1 metric = 6 evaluations" in outcome.out
+    assert "5/5 passed (100%, 95 % CI 57–100), 80% required, task_completion 0.90 >= 0.80: seen" in outcome.out
+
+
+def test_against_a_server(judged: RunSuite, server: LocalServer) -> None:
+    """A server's judge gives the same verdicts."""
+    server.judge.set("task_completion", lambda trace: 0.9 if "DHL" in str(trace["output"]) else 0.1, "seen")
+    outcome = judged(SUITE)
+    assert (outcome.code, outcome.cases) == (1, OWN | VERDICTS), outcome.out

@@ -1,42 +1,18 @@
-"""`evaluate()` and `pandaprobe-otel eval`, as programs call them."""
+"""`evaluate()` and its datasets, as programs call them."""
 
 from __future__ import annotations
 
 import asyncio
-import unittest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import pandaprobe_otel
 from pandaprobe_otel import tool
-from pandaprobe_otel.evals import Report, Simulation, TaskRun, evaluate, goal_reached
-from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.evals import Case, Simulation, TaskRun, evaluate, goal_reached, load_cases
 from span_recorder import recording
 from subprocesses import environment, run_python
-
-TASK = """
-from pandaprobe_otel import agent, tool
-
-@tool
-def look_up(number):
-    return {"number": number}
-
-@agent
-def answer(question):
-    look_up(number="A-17")
-    if "crash" in question:
-        raise ValueError("cannot")
-    return "it is on its way: " + question
-
-async def aanswer(question):
-    return answer(question)
-
-def looks_up_once(run):
-    run.spans.tool("look_up").called(times=1)
-"""
 
 
 @tool
@@ -62,6 +38,15 @@ def is_small(run: TaskRun) -> float:
     return 1.0 if run.output < 8 else 0.25
 
 
+async def looks_later(run: TaskRun) -> bool:
+    """Wait before scoring, like a scorer that asks a model."""
+    await asyncio.sleep(0)
+    return bool(run.output == 2)
+
+
+LOW = {"is_small": 0.5, "looks_later": 0.5}
+
+
 def cannot(run: TaskRun) -> float:
     """Fail, as a scorer."""
     raise KeyError(run.case.id)
@@ -70,15 +55,16 @@ def cannot(run: TaskRun) -> float:
 def test_offline_with_scorers_of_ones_own() -> None:
     """Cases run concurrently with a trace each; assertions and numbers decide; a failure concerns only its case."""
     with recording():
-        report = evaluate(range(1, 7), work, metrics=[calls_double, is_small], thresholds={"is_small": 0.5})
-    assert [case.outcome for case in report.cases] == ["passed", "passed", "failed", "failed", "failed", "failed"]
+        report = evaluate(range(1, 7), work, metrics=[calls_double, is_small, looks_later], thresholds=LOW)
+    assert [case.outcome for case in report.cases] == ["passed", *["failed"] * 5]
     assert [case.output for case in report.cases] == [2, 4, None, 8, 10, 12]
     assert report.cases[2].error == "RuntimeError: three"
     assert report.means["calls_double"] == 1.0
+    assert [case.results[2].value for case in report.cases if case.output] == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert [len(case.traces) for case in report.cases] == [1] * 6
     names = [[span["name"] for span in case.traces[0]["spans"]] for case in report.cases]
     assert names == [["work", "double"]] * 2 + [["work"]] + [["work", "double"]] * 3
-    with pytest.raises(AssertionError, match="2/6 passed"):
+    with pytest.raises(AssertionError, match="1/6 passed"):
         report.assert_passed()
 
 
@@ -88,12 +74,6 @@ def test_a_scorer_that_fails_is_no_verdict() -> None:
         report = evaluate([1], work, metrics=[cannot, lambda run: 7])
     assert [result.finding for result in report.cases[0].results] == ["error", "error"]
     assert "KeyError: '1'" in str(report)
-
-
-async def looks_later(run: TaskRun) -> bool:
-    """Wait before scoring, like a scorer that asks a model."""
-    await asyncio.sleep(0)
-    return bool(run.output == 2)
 
 
 class OddError(Exception):
@@ -116,14 +96,14 @@ def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
 
         return raises
 
-    def says_nothing(run: TaskRun) -> None:
+    def no_score(run: TaskRun) -> None:
         """Give no score, as a scorer."""
 
     for error in (OddError(), OddAssertionError(), ValueError("x" * 1_000_000)):
         fails = raising(error)
         with recording():
             reports = [
-                evaluate(["q"], fails, [says_nothing]),
+                evaluate(["q"], fails, [no_score]),
                 evaluate(["q"], str, [fails]),
                 evaluate([["hello"]], Simulation(fails), [goal_reached]),
                 evaluate([{"input": fails}], Simulation(str), [goal_reached]),
@@ -132,24 +112,17 @@ def test_no_exception_ends_the_evaluation_or_fills_the_report() -> None:
         assert max(len(str(report)) for report in reports) < 30_000
 
 
-def test_a_scorer_may_wait() -> None:
-    """A scorer may be a coroutine function."""
-    with recording():
-        report = evaluate([1, 2], work, metrics=[looks_later])
-    assert [case.outcome for case in report.cases] == ["passed", "failed"]
-
-
 @pytest.mark.parametrize(
-    ("scorer", "said"),
+    ("scorer", "words"),
     [
         (lambda: True, "takes no argument"),
         (lambda run, expected: True, "needs 'expected' as well"),
         (lambda *, run: True, "takes no argument"),
     ],
 )
-def test_a_scorer_that_cannot_be_called_is_refused(scorer: Any, said: str) -> None:
+def test_a_scorer_that_cannot_be_called_is_refused(scorer: Any, words: str) -> None:
     """A scorer with a wrong signature is refused before anything runs, with the expected signature."""
-    with pytest.raises(ValueError, match=f"{said}.*a scorer is called with one TaskRun"):
+    with pytest.raises(ValueError, match=f"{words}.*a scorer is called with one TaskRun"):
         evaluate([1], lambda value: pytest.fail("it ran"), metrics=[scorer])
 
 
@@ -158,34 +131,6 @@ def test_thresholds_that_cannot_be_meant(thresholds: dict[str, float] | float) -
     """An empty threshold or one out of range is refused before anything runs."""
     with pytest.raises(ValueError, match="threshold"):
         evaluate([1], work, metrics=[is_small], thresholds=thresholds)
-
-
-class InUnittest(unittest.TestCase):
-    """`assert_passed()` in a test case of unittest."""
-
-    def test_it(self) -> None:
-        """A report that passed raises nothing."""
-        with recording():
-            evaluate([1, 2], work, metrics=[is_small]).assert_passed()
-
-
-def test_judged_by_pandaprobe(server: LocalServer, tmp_path: Path) -> None:
-    """A script sends its traces and has them judged in one batch; a "no" is shown with the judge's reason."""
-    server.judge.set("task_completion", lambda trace: 0.2 if "two" in str(trace["input"]) else 0.9, "judged")
-    (tmp_path / "shop.py").write_text(TASK)
-    code = f"""
-    import sys; sys.path.insert(0, {str(tmp_path)!r})
-    from shop import aanswer
-    from pandaprobe_otel.evals import evaluate
-    report = evaluate(["one", "two", "crash"], aanswer, {{"task_completion": 0.7}}, concurrency=2)
-    report.save({str(tmp_path / "r.json")!r})
-    """
-    done = run_python(code, environment(server.url), set_up=False)
-    assert done.returncode == 0, done.stderr
-    assert "pandaprobe: 2 traces × 1 metric = 2 evaluations" in done.stderr
-    report = Report.load(tmp_path / "r.json")
-    assert [case.outcome for case in report.cases] == ["passed", "failed", "failed"]
-    assert report.cases[1].results[0].text == "task_completion 0.20 < 0.70: judged"
 
 
 def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
@@ -202,6 +147,59 @@ def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
     assert done.stdout.startswith("the judge cannot be called: no API key: set PANDAPROBE_API_KEY"), done.stderr
 
 
-def test_evaluate_is_at_the_top() -> None:
-    """`pandaprobe_otel.evaluate` is `evals.evaluate`."""
-    assert pandaprobe_otel.evaluate is evaluate
+def test_plain_values_are_inputs() -> None:
+    """Values without a key `input` are inputs, and their ids are numbers."""
+    cases = load_cases(["a", {"q": 1}, Case(id="mine", input=3)])
+    assert [(case.id, case.input) for case in cases] == [("1", "a"), ("2", {"q": 1}), ("mine", 3)]
+
+
+@pytest.mark.parametrize("key", ["expected", "expected_output", "reference"])
+def test_a_line_of_jsonl_is_a_case(tmp_path: Path, key: str) -> None:
+    """Id, input and expected output are read; other keys are metadata; empty lines are skipped."""
+    file = tmp_path / "cases.jsonl"
+    file.write_text(
+        f'{{"id": 7, "input": {{"q": "ä"}}, "{key}": "x", "level": 2}}\n\n{{"input": "b"}}\n', encoding="utf-8"
+    )
+    first, second = load_cases(file)
+    assert (first.id, first.input, first.expected, first.metadata) == ("7", {"q": "ä"}, "x", {"level": 2})
+    assert (second.id, second.input, second.expected) == ("2", "b", None)
+
+
+def test_a_row_of_csv_is_a_case(tmp_path: Path) -> None:
+    """CSV files may have line breaks in quotes, and the byte order mark of spreadsheets."""
+    file = tmp_path / "cases.csv"
+    file.write_bytes('\ufeffid,input,expected\r\na,"two\nlines",yes\r\n'.encode())
+    (case,) = load_cases(str(file))
+    assert (case.id, case.input.split(), case.expected) == ("a", ["two", "lines"], "yes")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("x.jsonl", '{"input": 1}\n{oops', "line 2, is not JSON"),
+        ("x.jsonl", "", "has no cases"),
+        ("x.txt", "a", "neither .jsonl nor .csv"),
+        ("x.csv", "id,input\na,1\na,2\n", "'a' occurs twice"),
+        ("x.jsonl", '{"q": 1}', "case 1 has no 'input'; it has 'q'"),
+        ("x.jsonl", '"a"\n{"Input": 1, "id": 2}', "case 2 has no 'input'; it has 'Input', 'id'"),
+        ("x.csv", "question,expected\na,1\n", "case 1 has no 'input'; it has 'question', 'expected'"),
+    ],
+)
+def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text: str, said: str) -> None:
+    """Each mistake in a dataset has its own message."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_cases(tmp_path / name)
+
+
+def test_one_of_several_mappings_has_no_input() -> None:
+    """A case without an input, among cases with one, is refused."""
+    with pytest.raises(ValueError, match="case 2 has no 'input'; it has 'inptu'"):
+        load_cases([{"input": 1}, {"inptu": 2}])
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A missing file is an error; a path is not taken for an iterable."""
+    missing: Any = tmp_path / "no.csv"
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_cases(missing)

@@ -1,26 +1,20 @@
-"""The gate: decides again about a finished run with other thresholds, without running or judging anything."""
+"""Exit codes and the gate: what passes, what is no evidence, and decisions with other thresholds."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.evals import CaseResult, Report, TaskRun
+from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.gate import gated
-from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.marker_options import Demand
-from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.suite_output import report_of
-from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.local import LocalServer
 from suites import RunCommand, RunSuite
 
@@ -79,42 +73,6 @@ def test_a_task_is_decided_as_it_would_have_been(
     assert again.outcome == wanted.outcome
 
 
-@settings(max_examples=100)
-@given(RUNS, MIN_PASS, THRESHOLDS, THRESHOLDS)
-def test_a_suite_is_decided_as_it_would_have_been(
-    made: list[tuple[bool, Judgement, Judgement]], min_pass: float, first: float, second: float
-) -> None:
-    """A suite's tests keep their own outcomes and repetitions; verdicts are those of a run with the new threshold."""
-    found: Judgements = {}
-    for number, (_, *judged) in enumerate(made, 1):
-        found |= {(f"{number}/{n}", "m"): one for n, one in enumerate(judged)}
-
-    def decided(threshold: float) -> Report:
-        demand = Demand(metrics={"m": threshold}, repetition=Repetition(repeat=len(made), min_pass=min_pass))
-        runs = [
-            TestRun(
-                nodeid="c",
-                number=number,
-                passed=well,
-                ran=True,
-                demand=demand,
-                traces=tuple(TraceNote(trace_id=f"{number}/{n}", started_at="", content="") for n in range(2)),
-                error="it broke",
-            )
-            for number, (well, *_) in enumerate(made, 1)
-        ]
-        return report_of(runs, repeat_verdicts(runs) + metric_verdicts(runs, found), (), complete=True)
-
-    assert gated(kept(decided(first)), thresholds={"": second}).cases == kept(decided(second)).cases
-
-
-def test_runs_that_were_not_made_are_no_evidence() -> None:
-    """If a run stopped early because it could not pass, a lower threshold has no evidence from the omitted runs."""
-    no = Judgement(finding=Finding.SCORED, value=0.4)
-    known = Evidence(runs=((no,), (no,)), repetition=Repetition(repeat=4, min_pass=0.75))
-    assert (known.outcome(0.5), known.outcome(0.3)) == (Outcome.FAILED, Outcome.NO_EVIDENCE)
-
-
 SHOP = """
 from pandaprobe_otel import agent
 
@@ -144,23 +102,21 @@ def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: d
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "words"),
     [
         ((), 1, "failed: 2/4 passed"),
         (("--threshold", "score=0.2"), 0, "passed: 4/4 passed"),
-        (("--metric", "task_completion"), 0, "passed: 4/4 passed"),
         (("--metric", "task_completion=0.7"), 1, "task_completion 0.60 < 0.70: so so"),
         (("--metric", "task_completion", "--threshold", "0.7"), 1, "failed: 0/4 passed"),
         (("--pass-rate", "0.5"), 0, "passed: 2/4 passed"),
         (("--metric", "tone=0.5"), 4, "tone is not a metric of this run; its metrics are task_completion, score"),
-        (("--threshold", "tone=0.5"), 4, "tone is not a metric of this run"),
         (("--report", "r.pdf"), 4, "must end in .json, .md or .html"),
     ],
 )
-def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, ...], code: int, words: str) -> None:
     """Exit codes are those of `eval`; the command needs no server and does not run the task."""
     done = run_command("report", "gate", "run.json", *arguments)
-    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+    assert (done.returncode, words in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
     assert not (run / "ran").exists()
 
 
@@ -181,40 +137,146 @@ def test_the_command_compares_saves_and_tells(run: Path, run_command: RunCommand
 
 def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
     """Without judgements the exit code is 6 for any threshold, unless missing evidence is allowed."""
-    report = Report.load(run / "run.json")
-    unknown = Evidence.of_one(Judgement(finding=Finding.ERROR, reason="no provider"))
-    (result, *_) = report.cases[0].results
-    lost = replace(result, evidence=unknown, outcome=Outcome.NO_EVIDENCE, finding="error", value=None)
-    replace(report, cases=(replace(report.cases[0], results=(lost,)),)).save(run / "lost.json")
+    (run / "scorers.py").write_text("def unknown(run): raise LookupError('no provider')\n")
+    command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "scorers:unknown")
+    assert run_command(*command, "--report", "lost.json").returncode == 6
     for more in ((), ("--threshold", "0.1")):
         assert run_command("report", "gate", "lost.json", *more).returncode == 6
         assert run_command("report", "gate", "lost.json", "--allow-no-evidence", *more).returncode == 0
 
 
-def test_a_report_of_an_earlier_version_can_be_gated_as_it_is(run: Path, run_command: RunCommand) -> None:
-    """A report of an earlier version has outcomes but no evidence, so its thresholds cannot be changed."""
-    plain = json.loads((run / "run.json").read_text())
-    for case in plain["cases"]:
-        for result in case["results"]:
-            del result["evidence"]
-    (run / "old.json").write_text(json.dumps(plain))
-    assert run_command("report", "gate", "old.json").returncode == 1
-    assert run_command("report", "gate", "old.json", "--pass-rate", "0.5").returncode == 0
-    done = run_command("report", "gate", "old.json", "--threshold", "0.1")
-    assert (done.returncode, "an earlier version wrote it" in done.stderr) == (4, True)
-
-
-def test_a_suite_can_be_gated(judged: RunSuite, run_command: RunCommand, server: LocalServer) -> None:
-    """A report of pytest can be gated too; a test that failed by itself stays failed."""
+def test_a_suite_can_be_gated_if_its_report_has_evidence(
+    judged: RunSuite, run_command: RunCommand, server: LocalServer, tmp_path: Path
+) -> None:
+    """A report of pytest can be gated too; the thresholds of an earlier version's report cannot be changed."""
     server.judge.set("task_completion", 0.6, "so so")
     code = """
 @pytest.mark.pandaprobe(metrics={"task_completion": 0.5}, repeat=2)
 def test_x(probe):
     assistant("x")
+
+@pytest.mark.pandaprobe
+def test_own(probe):
+    assert False
 """
-    assert judged(code, "--pandaprobe-report=run.json").code == 0
-    assert run_command("report", "gate", "run.json").returncode == 0
-    done = run_command("report", "gate", "run.json", "--metric", "task_completion=0.7")
+    assert judged(code, "--pandaprobe-report=run.json").code == 1
+    assert run_command("report", "gate", "run.json", "--pass-rate", "0.5").returncode == 0
+    done = run_command("report", "gate", "run.json", "--metric", "task_completion=0.7", "--pass-rate", "0.5")
     assert (done.returncode, "0/2 passed" in done.stdout) == (1, True), done.stdout
-    broken = CaseResult(id="c", error="it broke", checked=True)
-    assert gated(Report(name="s", created_at="", cases=(broken,)), pass_rate=1.0).outcome is Outcome.FAILED
+
+    plain = json.loads((tmp_path / "run.json").read_text())
+    for each in plain["cases"]:
+        for result in each["results"]:
+            del result["evidence"]
+    (tmp_path / "old.json").write_text(json.dumps(plain))
+    assert run_command("report", "gate", "old.json").returncode == 1
+    done = run_command("report", "gate", "old.json", "--threshold", "0.1")
+    assert (done.returncode, "an earlier version wrote it" in done.stderr) == (4, True)
+
+
+TASK = """
+from pandaprobe_otel import agent
+
+@agent
+def answer(question):
+    return "it is on its way: " + question
+
+def is_right(run):
+    import os
+    return os.environ.get("RIGHT", "1") == "1"
+
+def most(run):
+    return run.case.id != "c3"
+
+def half(run):
+    return 0.6
+"""
+
+COMMAND = ("eval", "cases.jsonl", "--task", "shop:answer")
+BY_JUDGE = ("--metric", "task_completion=0.7")
+FREE = ("--scorer", "shop:is_right")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Return a folder with a task and four cases."""
+    (tmp_path / "shop.py").write_text(TASK)
+    (tmp_path / "cases.jsonl").write_text("".join(f'{{"id": "c{n}", "input": "q{n}"}}\n' for n in range(4)))
+    return tmp_path
+
+
+OTHER = '{"id": "other", "input": "q"}\n'
+AWAY = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_API_KEY": "sk", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0"}
+BASE = ("--baseline", "base.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "cases", "variables", "code", "words"),
+    [
+        ((*FREE, *BASE), None, {"RIGHT": "0"}, 1, "too few cases to tell: 5 or more would be enough"),
+        ((), None, {}, 6, "no metric was judged"),
+        ((*FREE, *BASE), OTHER, {}, 6, "no case in common"),
+        ((*BY_JUDGE, *BASE, "--deliver-within", "0.2", "--wait-timeout", "1"), None, AWAY, 6, "without evidence"),
+        (("--scorer", "shop:most"), None, {}, 1, "3/4 passed"),
+        (("--scorer", "shop:most", "--pass-rate", "0.75"), None, {}, 0, "3/4 passed"),
+    ],
+)
+def test_exit_codes(
+    shop: Path,
+    run_command: RunCommand,
+    options: tuple[str, ...],
+    cases: str | None,
+    variables: dict[str, str],
+    code: int,
+    words: str,
+) -> None:
+    """A baseline does not replace thresholds; no metric, no common case and no server are no evidence."""
+    assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
+    if cases:
+        (shop / "cases.jsonl").write_text(cases)
+    done = run_command(*COMMAND, *options, "--report", "r.json", **variables)
+    assert (done.returncode, words in done.stdout) == (code, True), done.stdout
+    if BASE[0] not in options:
+        assert Report.load(shop / "r.json").outcome == {0: "passed", 1: "failed", 6: "no evidence"}[code]
+
+
+def test_a_case_without_judgements_is_no_evidence(
+    shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
+) -> None:
+    """Without judgements, exit code, terminal and report say "no evidence", with and without a baseline."""
+    assert run_command(*COMMAND, *BY_JUDGE, "--report", "base.json", **project).returncode == 0
+    server.judge.fail("task_completion", "the provider is on strike")
+    for baseline in ((), ("--baseline", "base.json")):
+        done = run_command(*COMMAND, *BY_JUDGE, *baseline, "--report", "r.json", "--report", "r.html", **project)
+        assert done.returncode == 6, done.stdout
+        assert "nothing was judged: 4 without evidence" in done.stdout
+        assert "%" not in done.stdout
+        assert json.loads((shop / "r.json").read_text())["outcome"] == "no evidence"
+        assert "no evidence</span></h1>" in (shop / "r.html").read_text()
+        allowed = run_command(*COMMAND, *BY_JUDGE, *baseline, "--allow-no-evidence", **project)
+        assert allowed.returncode == 0, allowed.stdout
+
+
+def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunCommand) -> None:
+    """`--threshold` applies to all metrics, including scorers, or to one metric by name."""
+    command = (*COMMAND, "--scorer", "shop:half")
+    assert run_command(*command).returncode == 0
+    assert run_command(*command, "--threshold", "0.7").returncode == 1
+    assert run_command(*command, "--threshold", "0.7", "--threshold", "half=0.6").returncode == 0
+    refused = run_command(*command, "--threshold", "other=0.6")
+    assert (refused.returncode, "other has a threshold" in refused.stderr) == (4, True)
+
+
+def test_a_suite_may_allow_what_has_no_evidence(run_suite: RunSuite, project: dict[str, str], tmp_path: Path) -> None:
+    """If a suite allows missing evidence, the verdict is skipped, not passed."""
+    code = """
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+def test_no_trace(probe):
+    assert probe.traces == ()
+"""
+    env = {**project, "PANDAPROBE_PYTEST": "eval"}
+    outcome = run_suite(code, "--pandaprobe-report=r.json", **env)
+    assert (outcome.code, list(outcome.verdicts.values())) == (1, ["error"]), outcome.out
+    assert Report.load(tmp_path / "r.json").outcome == "no evidence"
+    outcome = run_suite(code, "--pandaprobe-allow-no-evidence", **env)
+    assert (outcome.code, list(outcome.verdicts.values())) == (0, ["skipped"]), outcome.out

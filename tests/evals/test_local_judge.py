@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import pytest
 
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Report, Simulation, evaluate
+from pandaprobe_otel.evals import EvaluationStopped, LocalJudge, Simulation, evaluate
 from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
-from subprocesses import environment, run_python
-from suites import RunCommand, RunSuite
-from waiting import wait_until
+from suites import RunSuite
 
 
 @tool
@@ -35,7 +31,7 @@ def answer(question: str) -> str:
     return f"{question}: {look_up('17')}"
 
 
-def says(request: Received) -> Reply:
+def judged(request: Received) -> Reply:
     """Answer as a judge: a low score for "bad one", an error for "is down"."""
     prompt = str(request.json["messages"])
     if "is down" in prompt:
@@ -45,7 +41,12 @@ def says(request: Received) -> Reply:
     found = {"reason": "seen", "score": score, "task": "t", "outcome": "o", **seen}
     if "plan" in request.json["response_format"]["json_schema"]["schema"]["properties"]:
         found = {"reason": "none", "score": 1.0, "task": "t", "plan": []}
-    return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
+    return completion(found)
+
+
+def completion(content: Any) -> Reply:
+    """Return an answer in OpenAI's format."""
+    return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(content)}}]})
 
 
 def quiet(line: str) -> None:
@@ -56,29 +57,29 @@ def quiet(line: str) -> None:
 def endpoint() -> Generator[ProviderServer]:
     """Yield the endpoint of the judge."""
     with ProviderServer() as server:
-        server.script = says
+        server.script = judged
         yield server
 
 
 def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: Path) -> None:
-    """A yes, a no, nothing to judge and an error are told apart; judgements are cached."""
+    """A yes, a no, nothing to judge and an error are distinguished; judgements are cached."""
     judge = LocalJudge("m", url=endpoint.url, key="k")
-    told: list[str] = []
+    lines: list[str] = []
     cases = ["good one", "bad one", "is down"]
     cache = tmp_path / "cache.jsonl"
     with recording():
-        report = evaluate(cases, answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
-        asked = len(endpoint.received)
-        evaluate(cases[:2], answer, ["task_completion"], judge=judge, cache=cache, say=told.append)
-        evaluate(cases[:1], answer, ["task_completion"], judge=judge, cache=cache, refresh=True, say=told.append)
-        empty = evaluate(["good one"], answer, ["plan_quality"], judge=judge, say=told.append)
+        report = evaluate(cases, answer, ["task_completion"], judge=judge, cache=cache, say=lines.append)
+        count = len(endpoint.received)
+        evaluate(cases[:2], answer, ["task_completion"], judge=judge, cache=cache, say=lines.append)
+        evaluate(cases[:1], answer, ["task_completion"], judge=judge, cache=cache, refresh=True, say=lines.append)
+        empty = evaluate(["good one"], answer, ["plan_quality"], judge=judge, say=lines.append)
     assert [case.outcome for case in report.cases] == ["passed", "failed", "no evidence"]
     assert report.cases[1].results[0].text == "task_completion 0.20 < 0.50: seen"
     assert "HTTP 401: no key" in report.cases[2].results[0].text
-    assert told[0] == "3 traces × 1 metric = 3 evaluations"
-    assert told[1] == "nothing = 0 evaluations, 2 more from the cache"
-    assert told[2] == "1 trace × 1 metric = 1 evaluation"
-    assert len(endpoint.received) == asked + 2
+    assert lines[0] == "3 traces × 1 metric = 3 evaluations"
+    assert lines[1] == "nothing = 0 evaluations, 2 more from the cache"
+    assert lines[2] == "1 trace × 1 metric = 1 evaluation"
+    assert len(endpoint.received) == count + 2
     assert endpoint.received[0].headers["authorization"] == "Bearer k"
     assert empty.outcome == "no evidence"
 
@@ -92,8 +93,8 @@ def test_the_secrets_of_a_judge_get_into_no_report(endpoint: ProviderServer, tmp
     with recording():
         report = evaluate(["q"], answer, ["task_completion"], judge=judge, cache=tmp_path / "c.jsonl", say=quiet)
     assert "HTTP 401: no such key: [redacted]" in report.cases[0].results[0].text
-    said = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
-    assert [secret for secret in (key, password, token) if secret in said] == []
+    text = "".join((str(report), report.to_markdown(), json.dumps(report.to_dict()), html_page(report), repr(judge)))
+    assert [secret for secret in (key, password, token) if secret in text] == []
 
 
 def test_cases_stopped_before_their_judgement_are_no_evidence() -> None:
@@ -112,37 +113,27 @@ def test_cases_stopped_before_their_judgement_are_no_evidence() -> None:
 
 def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServer) -> None:
     """Two metrics of a session ask the judge only once for each signal of each trace."""
-    asked: list[int] = []
+    counts: list[int] = []
     simulation = Simulation(answer)
     judge = LocalJudge("m", url=endpoint.url)
     for metrics in (["agent_reliability"], ["agent_reliability", "agent_consistency"]):
         before = len(endpoint.received)
         with recording():
             report = evaluate([["hello", "again"]], simulation, metrics, judge=judge, say=quiet)
-        asked.append(len(endpoint.received) - before)
+        counts.append(len(endpoint.received) - before)
         assert [result.metric for result in report.cases[0].results] == metrics
         assert {result.finding for result in report.cases[0].results} == {"scored"}
-    assert asked[0] == asked[1] > 0
-
-
-def test_a_no_can_be_confirmed_and_the_limit_holds(endpoint: ProviderServer) -> None:
-    """Confirmation of a no and the limit of evaluations work as with the server's judge."""
-    judge = LocalJudge("m", url=endpoint.url)
-    with recording():
-        report = evaluate(["bad one"], answer, ["task_completion"], judge=judge, confirm=3, say=quiet)
-        limited = evaluate(["good one"], answer, ["task_completion"], judge=judge, max_evaluations=0, say=quiet)
-    assert "(confirmed: 0.20, 0.20)" in report.cases[0].results[0].text
-    assert limited.outcome == "no evidence"
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "words"),
     [("gpt-4o", "is none of openai/…, anthropic/…, google_genai/…"), ("anthropic/claude", "set ANTHROPIC_API_KEY or")],
 )
-def test_a_judge_that_cannot_be_asked_is_refused(model: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_cannot_be_asked_is_refused(model: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge that cannot be called and an unknown metric are refused before anything runs, with the remedy."""
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=words):
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_completion"], judge=model)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     with pytest.raises(
@@ -151,48 +142,22 @@ def test_a_judge_that_cannot_be_asked_is_refused(model: str, said: str, monkeypa
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_complete"], judge="anthropic/claude")
 
 
-SHOP = """
-from pandaprobe_otel import agent
-
-@agent
-def answer(question):
-    return "about " + question
-"""
-
-
-def test_the_command_has_a_judge_too(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
-    """The command needs no PandaProbe key to use a local judge."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    (tmp_path / "cases.jsonl").write_text('{"input": "good one"}\n{"input": "bad one"}\n')
-    command = ("eval", "cases.jsonl", "--task", "shop:answer", "-m", "task_completion=0.7", "--report", "r.json")
-    done = run_command(*command, "--judge", "m", "--judge-url", endpoint.url)
-    assert done.returncode == 1, done.stderr
-    assert [case.outcome for case in Report.load(tmp_path / "r.json").cases] == ["passed", "failed"]
-
-
-def test_where_traces_are_sent_the_scores_are_too(
-    endpoint: ProviderServer, server: LocalServer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("confirm", "answers", "value"),
+    [(3, [0.1, 0.9, 0.8], 0.8), (3, [0.1, 0.2], 0.1), (3, [0.1, 0.9, 0.2], 0.1), (5, [0.1, 0.2, 0.9, 0.2], 0.1)],
+)
+def test_a_no_is_confirmed_by_the_majority(
+    endpoint: ProviderServer, confirm: int, answers: list[float], value: float
 ) -> None:
-    """If traces are sent to a server, their scores are sent too."""
-    (tmp_path / "shop.py").write_text(SHOP)
-    code = f"""
-    import sys; sys.path.insert(0, {str(tmp_path)!r})
-    import pandaprobe_otel
-    from shop import answer
-    from pandaprobe_otel.evals import LocalJudge, evaluate
-    pandaprobe_otel.init()
-    report = evaluate(["good one"], answer, "task_completion", judge=LocalJudge("m", url={endpoint.url!r}))
-    assert report.passed, str(report)
-    pandaprobe_otel.flush()
-    print(report.cases[0].traces[0]["trace_id"])
-    """
-    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"judge-{tmp_path.name}-{uuid.uuid4()}")
-    done = run_python(code, env, set_up=False)
-    assert done.returncode == 0, done.stderr
-    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
-        wait_until(lambda: [score.name for score in client.scores.iter()] == ["task_completion"])
-        (score,) = client.scores.iter()
-        assert (str(score.trace_id), score.parsed, score.reason) == (done.stdout.strip(), 0.9, "seen")
+    """The judge is asked again until the majority is decided, and not more often, nor beyond the limit."""
+    given = {"reason": "seen", "task": "t", "outcome": "o"}
+    endpoint.replies(*(completion({**given, "score": answer}) for answer in answers))
+    judge = LocalJudge("m", url=endpoint.url)
+    with recording():
+        report = evaluate(["q"], answer, ["task_completion"], judge=judge, confirm=confirm, say=quiet)
+        limited = evaluate(["q"], answer, ["task_completion"], judge=judge, max_evaluations=0, say=quiet)
+    assert (report.cases[0].results[0].value, len(endpoint.received)) == (value, len(answers))
+    assert limited.outcome == "no evidence"
 
 
 SUITE = """
@@ -212,35 +177,24 @@ def test_now(probe):
 """
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
-)
-def test_a_suite_is_judged_without_a_server(
-    endpoint: ProviderServer, run_suite: RunSuite, workers: tuple[str, ...]
-) -> None:
-    """A suite needs no PandaProbe key to use a local judge."""
-    options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}", *workers)
-    outcome = run_suite(SUITE, *options, plugins=("xdist",) if workers else ())
-    assert outcome.cases == {
-        "test_x[good one]": "passed",
-        "test_x[bad one]": "passed",
-        "test_session": "passed",
-        "test_now": "passed",
-        "test_x[good one]::pandaprobe[task_completion]": "passed",
-        "test_x[bad one]::pandaprobe[task_completion]": "failure",
-        "test_session::pandaprobe[agent_reliability]": "passed",
-    }, outcome.out
-    assert "4 traces × 1 metric + 1 session × 1 metric = 5 evaluations" in outcome.out
-
-
 def test_the_judgements_of_a_suite_are_sent_too(
     endpoint: ProviderServer, run_suite: RunSuite, project: dict[str, str], project_client: Client
 ) -> None:
-    """Scores of traces, also those requested within a test, are sent; a session's verdict stays local."""
+    """A suite with a local judge needs no key; scores of traces are sent where traces are, a session's stay local."""
     options = ("--pandaprobe=eval", "--pandaprobe-judge=m", f"--pandaprobe-judge-url={endpoint.url}")
+    alone = run_suite(SUITE, *options, "-n", "2", plugins=("xdist",))
     outcome = run_suite(SUITE, *options, **project)
-    assert outcome.cases["test_session::pandaprobe[agent_reliability]"] == "passed", outcome.out
-    assert outcome.cases["test_x[bad one]::pandaprobe[task_completion]"] == "failure", outcome.out
+    for each in (alone, outcome):
+        assert each.cases == {
+            "test_x[good one]": "passed",
+            "test_x[bad one]": "passed",
+            "test_session": "passed",
+            "test_now": "passed",
+            "test_x[good one]::pandaprobe[task_completion]": "passed",
+            "test_x[bad one]::pandaprobe[task_completion]": "failure",
+            "test_session::pandaprobe[agent_reliability]": "passed",
+        }, each.out
+        assert "4 traces × 1 metric + 1 session × 1 metric = 5 evaluations" in each.out
     sent = [(score.name, score.parsed, score.reason) for score in project_client.scores.iter()]
     good, bad = ("task_completion", 0.9, "seen"), ("task_completion", 0.2, "seen")
     assert sorted(sent) == [bad, bad, bad, good, good]

@@ -98,28 +98,43 @@ def pytest_configure(config):
 def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_path: Path) -> None:
     """The `pytest_configure` hook of a conftest.py may set the variables; a test module sets them too late."""
     (tmp_path / "conftest.py").write_text(CONFIGURED)
-    heard = run_suite(UNNAMED)
-    assert "--pandaprobe-metrics: task_completion=2.0 is not between 0 and 1" in heard.out
+    refused = run_suite(UNNAMED)
+    assert "--pandaprobe-metrics: task_completion=2.0 is not between 0 and 1" in refused.out
     (tmp_path / "conftest.py").unlink()
     late = "import os\nos.environ['PANDAPROBE_PYTEST_METRICS'] = 'task_completion=2'\n"
     assert run_suite(late + UNNAMED).code == 0
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "words"),
     [
         ("--pandaprobe=always", "the mode is not one of off, record, eval"),
         ("--pandaprobe-max-evals=many", "--pandaprobe-max-evals=many is not a number of 0 or more"),
-        ("--pandaprobe-timeout=-1", "--pandaprobe-timeout=-1 is not a number of 0 or more"),
         ("--pandaprobe-deliver-within=nan", "--pandaprobe-deliver-within=nan is not a number of 0 or more"),
         ("--pandaprobe-metrics=a=high", "--pandaprobe-metrics: a=high: 'high' is not a number"),
         ("--pandaprobe-report=r.pdf", "--pandaprobe-report: the report r.pdf must end in .json, .md or .html"),
     ],
 )
-def test_values_that_cannot_be_meant(run_suite: RunSuite, option: str, said: str) -> None:
+def test_values_that_cannot_be_meant(run_suite: RunSuite, option: str, words: str) -> None:
     """An invalid value is a usage error that names the option, before anything runs."""
     outcome = run_suite(UNNAMED, "--pandaprobe=record", option, PANDAPROBE_API_KEY="sk_pp_1")
-    assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
+    assert (outcome.code, words in outcome.out, outcome.cases) == (4, True, {}), outcome.out
+
+
+@pytest.mark.parametrize(
+    ("marker", "option", "words"),
+    [
+        ("metrics=['task_complete']", "", "@pytest.mark.pandaprobe: task_complete is not a metric of traces; the "),
+        ("metrics=['task_completion'], session=True", "", "task_completion is not a metric of sessions; the metrics "),
+        ("metrics=['task_completion'], threshold=7", "", "threshold=7 is not between 0 and 1"),
+        ("", "--pandaprobe-metrics=task_complete", "--pandaprobe-metrics: task_complete is not a metric of traces"),
+    ],
+)
+def test_markers_that_cannot_be_meant(judged: RunSuite, marker: str, option: str, words: str) -> None:
+    """An unknown metric or an invalid threshold of a marker or the option is a usage error before the first test."""
+    code = f"@pytest.mark.pandaprobe({marker})\ndef test_x(probe):\n    assistant('x')\n"
+    outcome = judged(code, *filter(None, [option]))
+    assert (outcome.code, words in outcome.out, outcome.cases) == (4, True, {}), outcome.out
 
 
 DEFAULTS = """
@@ -160,32 +175,6 @@ def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Cli
     assert runs == {("task_completion", "tool_correctness"), ("step_efficiency",)}
 
 
-@pytest.mark.parametrize(
-    ("marker", "said"),
-    [
-        (
-            "metrics=['task_complete']",
-            "test_suite.py::test_x: @pytest.mark.pandaprobe: task_complete is not a metric of traces; the metrics are ",
-        ),
-        (
-            "metrics=['task_completion'], session=True",
-            "task_completion is not a metric of sessions; the metrics are agent_",
-        ),
-    ],
-)
-def test_metrics_that_there_are_not(judged: RunSuite, marker: str, said: str) -> None:
-    """An unknown metric of a marker is a usage error before the first test."""
-    outcome = judged(f"@pytest.mark.pandaprobe({marker})\ndef test_x(probe):\n    assistant('x')\n")
-    assert (outcome.code, said in outcome.out, outcome.cases) == (4, True, {}), outcome.out
-
-
-def test_a_metric_of_the_option_that_there_is_not(judged: RunSuite) -> None:
-    """An unknown metric of the option is a usage error that names the option, not a test."""
-    outcome = judged(UNNAMED, "--pandaprobe-metrics=task_complete")
-    assert (outcome.code, outcome.cases) == (4, {})
-    assert "--pandaprobe-metrics: task_complete is not a metric of traces" in outcome.out
-
-
 def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalServer) -> None:
     """`--pandaprobe-timeout` ends the wait for a run, and the error has the run's progress."""
 
@@ -223,21 +212,19 @@ def test_without_a_trace():
 """
 
 
-@pytest.mark.parametrize("code", [PROBED, UNNAMED + PROBED])
-def test_every_report_has_every_test_that_uses_the_probe(run_suite: RunSuite, tmp_path: Path, code: str) -> None:
+def test_every_report_has_every_test_that_uses_the_probe(run_suite: RunSuite, tmp_path: Path) -> None:
     """Tests with the fixture `probe` are cases, with and without the marker, in each of several reports."""
-    names = ("r.json", "deep/r.md", "r.html")
+    names, code = ("r.json", "deep/r.md", "r.html"), UNNAMED + PROBED
     assert run_suite(code, *(f"--pandaprobe-report={name}" for name in names)).code == 1
     report = Report.load(tmp_path / "r.json")
     found = {case.id.partition("::")[2]: case.outcome.value for case in report.cases}
-    unmarked = {"test_unmarked_passes": "passed", "test_unmarked_fails": "failed"}
-    assert found == (unmarked if code == PROBED else {"test_x": "passed", **unmarked})
+    assert found == {"test_x": "passed", "test_unmarked_passes": "passed", "test_unmarked_fails": "failed"}
     assert all(case.traces for case in report.cases)
     assert all("test_unmarked_fails" in (tmp_path / name).read_text().replace("\\", "") for name in names)
 
     for name in names:
         (tmp_path / name).unlink()
-    run_suite(code, PANDAPROBE_PYTEST_REPORT="\n".join(names))
+    run_suite(PROBED, PANDAPROBE_PYTEST_REPORT="\n".join(names))
     (tmp_path / "pytest.ini").write_text("[pytest]\npandaprobe_report =\n    other.json\n    other.md\n")
     run_suite(code)
     assert all((tmp_path / name).exists() for name in (*names, "other.json", "other.md"))
@@ -267,4 +254,3 @@ def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer, tmp_path:
     steps = re.findall(r"\r *pandaprobe: (\d) of 8 judged \(task_completion\)", outcome.out)
     assert steps == sorted(steps), outcome.out
     assert len(set(steps)) >= 2, repr(outcome.out)
-    assert "of 8 judged" not in judged(EIGHT).out

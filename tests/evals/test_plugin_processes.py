@@ -1,13 +1,19 @@
-"""Spans and their tests: threads, tasks and concurrent evaluations; the process is unchanged afterwards."""
+"""Spans and their tests: threads, tasks, evaluations, an app that shut down; the process is unchanged afterwards."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 from suites import RunSuite
 
 CONCURRENT = """
 import asyncio
+import random
 from concurrent.futures import ThreadPoolExecutor
 import pytest_asyncio
+from pandaprobe_otel import evaluate
 
 early = ThreadPoolExecutor(1)
 early.submit(int).result()  # its thread is older than any test
@@ -53,18 +59,20 @@ def test_without_a_probe():
 @pytest.mark.pandaprobe
 def test_nothing(probe):
     assert probe.traces == ()
-"""
 
+seen = set()
 
-def test_threads_and_tasks_belong_to_their_test(run_suite: RunSuite) -> None:
-    """Spans in fixtures, tasks and threads belong to their test, with asyncio and anyio, even in older threads."""
-    outcome = run_suite(CONCURRENT, "-oasyncio_default_fixture_loop_scope=function", plugins=("asyncio", "anyio"))
-    assert set(outcome.cases.values()) == {"passed"}, outcome.out
-    assert len(outcome.cases) == 5
+@pytest.fixture
+def seeded():
+    random.seed(0)
 
-
-WITHIN = """
-from pandaprobe_otel import evaluate
+@pytest.mark.pandaprobe(metrics=["task_completion"])
+@pytest.mark.parametrize("question", ["one", "two", "three"])
+def test_seeded_alike(probe, seeded, question):
+    assistant(question)
+    assert len(probe.traces) == 1
+    assert probe.traces[0].trace_id not in seen
+    seen.add(probe.traces[0].trace_id)
 
 @pytest.mark.pandaprobe
 def test_evaluates(probe):
@@ -83,10 +91,11 @@ def test_cannot_be_judged(probe):
 """
 
 
-def test_an_evaluation_within_a_test_keeps_its_own_spans(run_suite: RunSuite) -> None:
-    """Each span is recorded once, in its case; without a key the judge is refused."""
-    outcome = run_suite(WITHIN)
+def test_threads_and_tasks_belong_to_their_test(run_suite: RunSuite) -> None:
+    """Spans in fixtures, tasks, older threads and evaluations belong to their test, and no two traces have one id."""
+    outcome = run_suite(CONCURRENT, "-oasyncio_default_fixture_loop_scope=function", plugins=("asyncio", "anyio"))
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
+    assert len(outcome.cases) == 10
 
 
 LEAVES_NOTHING = '''
@@ -224,3 +233,26 @@ def test_a_trace_id_that_comes_again_is_of_the_test_that_runs(run_suite: RunSuit
     """A repeated trace id, as from a seeded id generator, belongs to the test that is running."""
     outcome = run_suite(SAME_IDS)
     assert outcome.cases == {"test_x[one]": "passed", "test_x[two]": "passed"}, outcome.out
+
+
+PROGRAM = """
+import pandaprobe_otel
+from pandaprobe_otel.evals import evaluate
+from pandaprobe_otel.registry import instrumented, uninstrument
+
+pandaprobe_otel.init(local="traces.jsonl", instrument=["openai"])
+pandaprobe_otel.shutdown()
+uninstrument("openai")
+
+def task(question):
+    return "openai" in {result.name for result in instrumented()}
+
+print(evaluate(["?"], task).cases[0].output)
+"""
+
+
+def test_libraries_are_instrumented_again(tmp_path: Path) -> None:
+    """After `shutdown()`, evaluation instruments the libraries again to record model calls."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout.strip() == "True", done.stderr

@@ -207,11 +207,11 @@ class StillWaiting:
     """A handle that never delivers its traces, and records the timeouts of `flush`."""
 
     answers: Mapping[str, int]
-    asked_s: list[float] = field(default_factory=list[float])
+    waits_s: list[float] = field(default_factory=list[float])
 
     def flush(self, timeout: float) -> bool:
         """Record the timeout, and fail."""
-        self.asked_s.append(timeout)
+        self.waits_s.append(timeout)
         return False
 
     def status(self) -> Status:
@@ -220,7 +220,7 @@ class StillWaiting:
 
 
 @pytest.mark.parametrize(
-    ("answers", "settings", "asked_s"),
+    ("answers", "settings", "waits_s"),
     [
         ({VerdictKind.UNAVAILABLE: 3}, {}, [15.0]),
         ({VerdictKind.UNAVAILABLE: 3, VerdictKind.DELIVERED: 1}, {}, [15.0, 45.0]),
@@ -230,12 +230,12 @@ class StillWaiting:
     ],
 )
 def test_a_server_that_took_nothing_is_not_waited_for_as_long(
-    answers: Mapping[str, int], settings: dict[str, str], asked_s: list[float], monkeypatch: pytest.MonkeyPatch
+    answers: Mapping[str, int], settings: dict[str, str], waits_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the server has accepted nothing, the wait is shorter, unless an option sets its length."""
     handle = StillWaiting(answers)
     monkeypatch.setattr("pandaprobe_otel.bootstrap._current", handle)
     problem = Connection("eval", settings).flush()
 
-    assert handle.asked_s == asked_s
-    assert problem == f"some traces still wait to be sent after {sum(asked_s):g} s (refused)"
+    assert handle.waits_s == waits_s
+    assert problem == f"some traces still wait to be sent after {sum(waits_s):g} s (refused)"

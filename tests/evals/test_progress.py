@@ -5,57 +5,24 @@ from __future__ import annotations
 import json
 import re
 import sys
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from command_line import COMMAND, clean_environment
-from pandaprobe_otel.evals import progress
-from pandaprobe_otel.evals.marker_options import Demand
-from pandaprobe_otel.evals.progress import Tally, Ticker, follow
-from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.suite_progress import Watch
-from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote
+from pandaprobe_otel.evals.progress import Tally, Ticker
 from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunCommand, RunSuite
 from terminal import Terminal
 
 
-class Clock:
-    """A clock that a test advances."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.mark.parametrize(
-    ("done", "failed", "cost", "seconds", "said"),
-    [
-        (0, 0, None, 30.0, "0 of 40 cases"),
-        (10, 0, None, 30.0, "10 of 40 cases, about 90 s left"),
-        (10, 2, 0.01234, 60.0, "10 of 40 cases, 2 failed, $0.01234 so far, about 3 min left"),
-        (1, 0, None, 3600.0, "1 of 40 cases, about 39.0 h left"),
-        (40, 1, 2.0, 60.0, "40 of 40 cases, 1 failed, $2 so far"),
-    ],
-)
-def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, said: str) -> None:
-    """The line omits unknown values."""
-    assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == said
-
-
 def test_a_line_each_ten_seconds() -> None:
     """Progress is logged at most every ten seconds, and not at all for a short evaluation."""
-    clock, lines = Clock(), list[str]()
-    ticker = Ticker(lines.append, clock=clock)
+    lines, now = list[str](), [0.0]
+    ticker = Ticker(lines.append, clock=lambda: now[0])
     tally = Tally(what="cases", total=100)
     for _ in range(100):
-        clock.now += 0.3
+        now[0] += 0.3
         tally.add(failed=False, cost=0.01)
         ticker.tick(lambda: tally)
     assert lines == [
@@ -64,21 +31,19 @@ def test_a_line_each_ten_seconds() -> None:
     ]
 
 
-def test_it_is_said_also_while_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is also shown while no case ends; a case that raises ends the display."""
-    monkeypatch.setattr(progress, "_PAUSE_S", 0.01)
-    futures: list[Future[int]] = [Future(), Future(), Future()]
-    shown: list[tuple[int, int]] = []
-
-    def show(tally: Tally) -> None:
-        shown.append((tally.done, tally.failed))
-        if shown.count((0, 0)) == 3 and not futures[1].done():
-            futures[1].set_result(1)
-        if shown.count((1, 1)) == 3 and not futures[2].done():
-            futures[2].set_exception(ValueError("no"))
-
-    follow(futures, Tally(what="cases", total=3), lambda tally, value: tally.add(failed=value == 1), show)
-    assert set(shown) == {(0, 0), (1, 1)}
+@pytest.mark.parametrize(
+    ("done", "failed", "cost", "seconds", "shown"),
+    [
+        (0, 0, None, 30.0, "0 of 40 cases"),
+        (10, 0, None, 30.0, "10 of 40 cases, about 90 s left"),
+        (10, 2, 0.01234, 60.0, "10 of 40 cases, 2 failed, $0.01234 so far, about 3 min left"),
+        (1, 0, None, 3600.0, "1 of 40 cases, about 39.0 h left"),
+        (40, 1, 2.0, 60.0, "40 of 40 cases, 1 failed, $2 so far"),
+    ],
+)
+def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, shown: str) -> None:
+    """The line omits unknown values."""
+    assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == shown
 
 
 TASK = """
@@ -115,48 +80,6 @@ def test_in_place_on_a_terminal(tmp_path: Path) -> None:
         terminal.wait_for("failed: 1/3 passed")
         assert terminal.end() == 1
         assert re.findall("asked: .*", terminal.text) == ["asked: first", "asked: second", "asked: third"]
-
-
-class Reporter:
-    """The methods of pytest's reporter that the plugin calls."""
-
-    def __init__(self, *, isatty: bool) -> None:
-        self.isatty = isatty
-        writer = SimpleNamespace(width_of_current_line=0)
-        self.config = SimpleNamespace(get_terminal_writer=lambda: writer)
-        self.lines: list[str] = []
-
-    def ensure_newline(self) -> None:
-        """End a line of dots."""
-
-    def write_line(self, line: str) -> None:
-        """Write a line."""
-        self.lines.append(line)
-
-
-def ran(name: str, *passed: bool, min_pass: float = 1.0) -> list[TestRun]:
-    """Return the runs of a marked test, one of ten, that cost a cent each."""
-    demand = Demand(metrics={}, repetition=Repetition(repeat=max(len(passed), 1), min_pass=min_pass))
-    trace = TraceNote(trace_id="t", started_at="", content="", cost=0.01)
-    return [
-        TestRun(nodeid=name, number=n, passed=each, ran=True, demand=demand, traces=(trace,), recorded=10)
-        for n, each in enumerate(passed, 1)
-    ]
-
-
-def test_marked_tests_in_the_log_of_a_job() -> None:
-    """A repeated test counts once, as failed once it cannot pass; on a terminal, pytest's own progress is enough."""
-    clock, reporter, terminal = Clock(), Reporter(isatty=False), Reporter(isatty=True)
-    watches = [Watch(reporter, clock=clock), Watch(terminal, clock=clock), Watch(None, clock=clock)]
-    tests = [ran("a", True), ran("b", False), ran("c", False, True, min_pass=0.5)]
-    for seconds in (0.0, 9.0, 2.0, 2.0):
-        clock.now += seconds
-        for watch in watches:
-            watch.tell(tests)
-    assert (reporter.lines, terminal.lines) == (
-        ["pandaprobe: 3 of 10 traced tests, 1 failed, $0.04 so far, about 26 s left"],
-        [],
-    )
 
 
 @pytest.mark.parametrize(
@@ -221,9 +144,3 @@ def test_a_judge_of_ones_own_tells_how_far_it_is(
         done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", server.url)
     assert "3 of 3 judged (task_completion), 1 failed" in done.stderr
     assert ("3 of 3 judged (is_right)" in done.stderr) == (command[0] == "evals")
-
-
-def test_a_run_on_the_server_is_a_tally() -> None:
-    """The progress of a run on the server counts targets, with the failed ones."""
-    run: Any = SimpleNamespace(metric_names=["a", "b"], total_targets=9, evaluated_count=3, failed_count=1)
-    assert progress.judged(run).text(3.0) == "3 of 9 judged (a, b), 1 failed, about 6 s left"

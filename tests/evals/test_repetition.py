@@ -1,20 +1,17 @@
-"""Cases that run several times: the share of passed runs decides, and runs that cannot change it are omitted."""
+"""Cases and tests that run several times: the share of passed runs decides, unneeded runs are omitted."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import ceil
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.evals import TaskRun, evaluate
-from pandaprobe_otel.evals.case_results import Rules, case_result
-from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
-from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals import Report, TaskRun, evaluate
 from span_recorder import recording
+from suites import RunSuite
 
 
 class Scripted:
@@ -55,94 +52,148 @@ def test_stopping_early_never_changes_the_outcome() -> None:
             assert (case.error is not None) == (script[:made].count("e") > 4 - wanted)
 
 
-def test_the_rate_is_shown_with_its_interval() -> None:
-    """A case has the mean of its runs, the output of a failed run, and the reason of the failure."""
-    with recording():
-        report = evaluate(["yyyny", "ene", "nyyyy"], Scripted(), [says_yes], repeat=5, min_pass=0.8)
-    good, broken, late = report.cases
-    assert (good.outcome, good.output, good.results[0].value) == ("passed", "n", 0.8)
-    assert good.results[0].text.startswith("4/5 passed (80%, 95 % CI 38–96), 80% required, says_yes 1.00")
-    assert (broken.outcome, broken.error) == ("failed", None)
-    assert "0/2 passed (0%, 95 % CI 0–66), stopped early: 4 of 5 needed" in broken.results[0].text
-    assert (late.outcome, len(late.traces)) == ("passed", 5)
-    with recording():
-        (failing,) = evaluate(["ee"], Scripted(), [says_yes], repeat=5, min_pass=0.8).cases
-    assert (failing.outcome, failing.error) == ("failed", "2 of 2 runs: RuntimeError: it cannot")
+FIXTURES = """
+import unittest
+made = []
+
+@pytest.fixture(scope="module")
+def shared():
+    made.append("shared")
+    yield
+    made.append("shared is over")
+
+@pytest.fixture
+def own(request, tmp_path):
+    made.append(f"own of {request.node.name}")
+    yield tmp_path
+    made.append("own is over")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_x(probe, shared, own, pandaprobe_repetition):
+    assert not list(own.iterdir())
+    (own / "mine").write_text("")
+    assert made == ["shared", *["own of test_x", "own is over"] * (pandaprobe_repetition - 1), "own of test_x"]
+    assistant("x")
+    assert len(probe.traces) == 1
+
+@pytest.mark.pandaprobe(repeat=2)
+class TestOld(unittest.TestCase):
+    def setUp(self):
+        self.value = 1
+
+    def test_method(self):
+        self.value += 1
+        assert self.value == 2
+
+def test_last(shared):
+    assert made[-1] == "own is over"
+"""
 
 
-def result(*verdicts: Judgement | None, min_pass: float) -> Any:
-    """Return the result of judgements about the runs of a case; None is a run whose task failed."""
-    runs = [
-        TaskRun(
-            case=Case(id="c", input="q"),
-            output="a",
-            error="no" if verdict is None else None,
-            seconds=1.0,
-            trace_id=str(number),
-            traces=(),
-            number=number,
-        )
-        for number, verdict in enumerate(verdicts, 1)
+def test_each_run_has_its_own_fixtures_and_shares_the_others(run_suite: RunSuite) -> None:
+    """Function-scoped fixtures are created for each run; module-scoped fixtures are shared."""
+    outcome = run_suite(FIXTURES)
+    assert outcome.cases == {"test_x": "passed", "TestOld::test_method": "passed", "test_last": "passed"}, outcome.out
+
+
+TROUBLE = """
+@pytest.mark.pandaprobe(repeat=3)
+def test_skipped(probe):
+    pytest.skip("not here")
+
+@pytest.mark.pandaprobe(repeat=3)
+@pytest.mark.skip(reason="never")
+def test_marked(probe):
+    pass
+
+@pytest.mark.pandaprobe(repeat=3)
+@pytest.mark.xfail(reason="known")
+def test_known(probe):
+    assert False
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("no")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_setup(probe, broken):
+    pass
+
+@pytest.fixture
+def leaves():
+    yield
+    raise RuntimeError("cannot clean up")
+
+@pytest.mark.pandaprobe(repeat=3)
+def test_teardown(probe, leaves):
+    pass
+
+@pytest.mark.pandaprobe(repeat=2, min_pass=0.5)
+def test_after(probe, pandaprobe_repetition):
+    assert pandaprobe_repetition == 2
+"""
+
+
+def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_path: Path) -> None:
+    """A skip or a fixture error is reported once, as in an unrepeated test, and the next test is not affected."""
+    outcome = run_suite(TROUBLE, "--pandaprobe-report=r.json")
+    assert outcome.cases == {
+        "test_skipped": "skipped",
+        "test_marked": "skipped",
+        "test_known": "skipped",
+        "test_setup": "error",
+        "test_teardown": "error",
+        "test_after": "passed",
+    }, outcome.out
+    assert "2 passed, 2 skipped, 1 xfailed, 2 errors" in outcome.out
+    cases = {case.id.rpartition("::")[2]: (case.outcome, case.error) for case in Report.load(tmp_path / "r.json").cases}
+    assert {name: found for name, (found, _) in cases.items()} == {
+        "test_setup": "failed",
+        "test_teardown": "failed",
+        "test_after": "passed",
+    }
+    assert "RuntimeError: no" in str(cases["test_setup"][1])
+
+
+def test_a_failed_assertion_is_told_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
+    """A failed assertion is a failure, not an error, and the report has its message."""
+    code = """
+@pytest.mark.pandaprobe
+def test_x(probe):
+    assistant("x")
+    probe.spans.tool("refund").not_called()
+"""
+    assert run_suite(code, "--pandaprobe-report=r.json").code == 1
+    report = Report.load(tmp_path / "r.json")
+    assert (report.outcome, report.cases[0].outcome) == ("failed", "failed")
+    assert "expected tool 'refund' never, found 1" in str(report.cases[0].error)
+    assert "the task failed" not in str(report)
+
+
+@pytest.mark.parametrize("stop", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+def test_a_stopped_run_is_no_evidence(run_suite: RunSuite, tmp_path: Path, stop: str) -> None:
+    """A stopped run replaces the earlier report with an incomplete one, which is no evidence."""
+    code = "@pytest.mark.pandaprobe(repeat=2)\ndef test_x(probe):\n    assistant('x')\n"
+    assert run_suite(code, "--pandaprobe-report=r.json").code == 0
+    assert Report.load(tmp_path / "r.json").outcome == "passed"
+    assert run_suite(f"{code}\ndef test_y():\n    {stop}\n", "--pandaprobe-report=r.json").code == 2
+    report = Report.load(tmp_path / "r.json")
+    assert (report.outcome, report.complete, len(report.cases)) == ("no evidence", False, 1)
+
+
+def test_reports_are_in_the_order_of_the_tests(run_suite: RunSuite, tmp_path: Path) -> None:
+    """The report has the order of the tests, even if xdist workers finish in another order."""
+    code = """
+import time
+
+@pytest.mark.pandaprobe
+@pytest.mark.parametrize("n", range(12))
+def test_x(probe, n):
+    time.sleep(0.05 * (n % 3 == 0))
+    assistant(str(n))
+"""
+    outcome = run_suite(code, "-n", "3", "--pandaprobe-report=r.json", plugins=("xdist",))
+    assert outcome.code == 0, outcome.out
+    assert [case.id.partition("[")[2] for case in Report.load(tmp_path / "r.json").cases] == [
+        f"{n}]" for n in range(12)
     ]
-    found: Judgements = {(str(n), "m"): verdict for n, verdict in enumerate(verdicts, 1) if verdict is not None}
-    rules = Rules(
-        judged=["m"],
-        thresholds={"m": 0.5},
-        allow_vacuous=False,
-        repetition=Repetition(repeat=len(verdicts), min_pass=min_pass),
-    )
-    return case_result(runs, found, rules)
-
-
-YES = Judgement(finding=Finding.SCORED, value=0.9)
-NO = Judgement(finding=Finding.SCORED, value=0.1, reason="rude")
-VACUOUS = Judgement(finding=Finding.VACUOUS, value=1.0, reason="no tool")
-UNKNOWN = Judgement(finding=Finding.ERROR, reason="the provider is on strike")
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "outcome", "finding", "value"),
-    [
-        ((YES, YES, NO, YES), "passed", "scored", 0.7),
-        ((YES, NO, NO, YES), "failed", "scored", 0.5),
-        ((YES, UNKNOWN, YES, YES), "passed", "scored", 0.9),
-        ((YES, UNKNOWN, UNKNOWN, YES), "no evidence", "error", 0.9),
-        ((UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), "no evidence", "error", None),
-        ((NO, NO, UNKNOWN, YES), "failed", "scored", (0.1 + 0.1 + 0.9) / 3),
-        ((YES, VACUOUS, VACUOUS, YES), "no evidence", "vacuous", 0.9),
-        ((YES, None, YES, YES), "passed", "scored", 0.9),
-        ((YES, None, NO, YES), "failed", "scored", (0.9 + 0.1 + 0.9) / 3),
-    ],
-)
-def test_judgements_about_runs(
-    verdicts: Sequence[Judgement | None], outcome: str, finding: str, value: float | None
-) -> None:
-    """Three of four runs must pass; missing judgements mean "no evidence" only if they could change the outcome."""
-    case = result(*verdicts, min_pass=0.75)
-    (found,) = case.results
-    assert (case.outcome, found.finding) == (outcome, finding)
-    assert found.value == (None if value is None else pytest.approx(value))
-
-
-def test_a_run_that_the_judge_may_reject_is_never_the_last() -> None:
-    """With a judge, passed scorers do not stop the repetition, but failed ones do."""
-    rules = Rules(
-        judged=["m"],
-        thresholds={"m": 0.5, "s": 0.5},
-        allow_vacuous=False,
-        repetition=Repetition(repeat=3, min_pass=0.3),
-    )
-    run = TaskRun(case=Case(id="c", input="q"), output="a", error=None, seconds=1.0, trace_id="1", traces=())
-    good = TaskRun(case=run.case, output="a", error=None, seconds=1.0, trace_id="1", traces=(), judgements={"s": YES})
-    bad = TaskRun(case=run.case, output="a", error=None, seconds=1.0, trace_id="1", traces=(), judgements={"s": NO})
-    assert not rules.settled([good, good])
-    assert rules.settled([bad, bad, bad])
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"repeat": 0}, {"repeat": 1.5}, {"min_pass": 80}, {"concurrency": 0}, {"confirm": True}]
-)
-def test_numbers_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
-    """Invalid numbers are refused before anything runs."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        evaluate(["x"], lambda value: pytest.fail("it ran"), [says_yes], **wrong)

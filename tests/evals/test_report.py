@@ -1,113 +1,200 @@
-"""Reports: their forms, saving and loading, and comparison."""
+"""Reports: the whole output of each command, files that are read back, pages, and the comparison of two runs."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.comparison_html import comparison_page
-from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.report_comment import comment
-from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.evals.report_text import table
+from command_line import clean_environment, run_here
+from made_reports import BEGAN, TRACE, case, report, reports_of, score
+from pandaprobe_otel.cli.case_table import show_report
+from pandaprobe_otel.evals import Report
+from suites import RunCommand
 
-TRACE = {
-    "trace_id": "0af76519-16cd-43dd-8448-eb211c80319c",
-    "name": "t",
-    "started_at": "2026-01-01T00:00:00Z",
-    "ended_at": "2026-01-01T00:00:01Z",
-    "spans": [
-        {
-            "span_id": "1",
-            "name": "look<up>",
-            "kind": "TOOL",
-            "status": "ERROR",
-            "error": "no <b>order</b>",
-            "input": {"number": "A-17"},
-            "started_at": "2026-01-01T00:00:00Z",
-            "ended_at": "2026-01-01T00:00:01Z",
-        }
-    ],
-}
+PRINTED = Path(__file__).with_name("printed")
+HOSTILE = "\x1b]0;owned\x07\x1b[31m"
 
 
-def result(value: float | None, metric: str = "m", finding: str = "scored") -> MetricResult:
-    """Return a result with a threshold of 0.5."""
-    outcome = Outcome.NO_EVIDENCE
-    if finding == "scored" and value is not None:
-        outcome = Outcome.PASSED if value >= 0.5 else Outcome.FAILED
-    return MetricResult(
-        metric=metric, finding=finding, value=value, threshold=0.5, outcome=outcome, text=f"{metric}: said"
-    )
+def trace(*names: str, **fields: Any) -> dict[str, Any]:
+    """Return a trace whose spans form a chain."""
+    spans = [
+        {"span_id": name, "name": name, "kind": "LLM", "parent_span_id": above, "started_at": BEGAN, **fields}
+        for above, name in zip((None, *names), names, strict=False)
+    ]
+    return {"trace_id": "t", "started_at": BEGAN, "spans": spans}
 
 
-def report(*values: float, prefix: str = "c") -> Report:
-    """Return a report with one case for each value."""
-    cases = tuple(CaseResult(id=f"{prefix}{n}", input="q", results=(result(value),)) for n, value in enumerate(values))
-    return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=cases)
-
-
-MIXED = Report(
-    name="shop | <script>",
-    created_at="2026-01-01T00:00:00+00:00",
-    cases=(
-        CaseResult(id="good", input="q", output="a", results=(result(0.9),), traces=(TRACE,)),
-        CaseResult(id="bad", input="<img src=x>", output={"a": 1}, results=(result(0.2), result(1.0, "n", "vacuous"))),
-        CaseResult(id="broken", input="q", error="ValueError: no", expected="x"),
-        CaseResult(id="unjudged", input="q", results=(result(None, "n", "error"),)),
+USAGE = {"token_usage": {"prompt_tokens": 2400, "completion_tokens": 68}, "cost": {"total": 0.025}}
+MIXED = report(
+    case(
+        "good",
+        0.9,
+        reason="it is polite",
+        input="I want a refund, please",
+        output="Paid back",
+        traces=(TRACE,),
+        seconds=1.0,
     ),
+    case("bad | `x`", 0.2, reason="@anna #1 <img src=x>", input="<img src=x>", output={"a": 1}, traces=(TRACE, TRACE)),
+    case("broken", input="q", error="ValueError: no", expected="x"),
+    case("unjudged", input="q", results=(score(None, "n", finding="error"), score(1.0, "n", finding="vacuous"))),
+    case("several", 0.9, 0.2, 0.8),
+    name="shop | <script>",
     notes=("a note",),
+    trace_url="http://127.0.0.1:1/ui/traces/{trace_id}",
 )
+BEFORE = report(
+    case("good", 0.9, traces=(trace("a", **USAGE),), output="Paid", seconds=2.0),
+    case("bad | `x`", 0.8),
+    case("broken", 0.7),
+    case("several", 0.7, 0.9),
+    case("gone", 0.9, traces=(TRACE,)),
+)
+GOOD, BAD = reports_of(0.9, 0.2, metric="@m")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder with the saved reports."""
+    saved = {"mixed": MIXED, "before": BEFORE, "good": GOOD, "bad": BAD, "few": reports_of(0.9, 0.2, 1)[0]}
+    for name, found in saved.items():
+        found.save(tmp_path / f"{name}.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "code"),
+    [
+        ("gate", "report gate mixed.json --baseline before.json", 1),
+        ("gate-all", "report gate mixed.json --tree all", 1),
+        ("compare", "report compare before.json mixed.json", 0),
+        ("regression", "report compare good.json bad.json", 1),
+        ("strange", "report compare few.json before.json", 6),
+        ("json", "report compare good.json bad.json --format json", 1),
+        ("improvement", "report compare bad.json good.json", 0),
+        ("comment", "report comment mixed.json --baseline before.json --print --link page=https://e.com/(1)", 0),
+        ("comment-regression", "report comment bad.json --baseline good.json --print", 0),
+        ("comment-alone", "report comment mixed.json --print --key x-->@anna", 0),
+    ],
+)
+def test_the_whole_output(files: Path, run_command: RunCommand, name: str, command: str, code: int) -> None:
+    """Each command prints what tests/evals/printed has; `WRITE_PRINTED=1` writes these files anew."""
+    done = run_command(*command.split(), COLUMNS="100")
+    if os.environ.get("WRITE_PRINTED"):
+        (PRINTED / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
+    assert done.stdout == (PRINTED / f"{name}.txt").read_text(encoding="utf-8")
+    assert (done.returncode, files.exists()) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_the_whole_text(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`str(report)` and `to_markdown()` have all cases and reasons, with content escaped in Markdown."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = (str(MIXED) if form == "text" else MIXED.to_markdown()) + "\n"
+    if os.environ.get("WRITE_PRINTED"):
+        (PRINTED / f"{form}.txt").write_text(text, encoding="utf-8")
+    assert text == (PRINTED / f"{form}.txt").read_text(encoding="utf-8")
+
+
+def shown(found: Report, width: int, encoding: str = "utf-8") -> str:
+    """Return the output of the report on a terminal of this width."""
+    screen = io.BytesIO()
+    file = io.TextIOWrapper(screen, encoding=encoding, write_through=True)
+    show_report(found, out=Console(width=width, file=file, highlight=False))
+    return screen.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_table_can_be_read_at_any_width(width: int) -> None:
+    """Inputs, outputs, ids and reasons are shown in full, and no line is wider; without Unicode, ticks are words."""
+    question, answer = "I want a refund for order 17, please", "39.00 paid back, sorry for the trouble"
+    name = "tests/test_shop.py::test_refund_of_an_order[order-17]"
+    found = case(name, 0.9, reason="it is polite, and has", input=question, output={"text": answer}, expected="39.00")
+    text = shown(report(found), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert {*question.split(), "39.00", "expected:", 'trouble"}', "✔", "polite,"} <= set(text.split())
+    start = next(line for line in lines if "input" in line).index("input")
+    assert name in "".join(line[:start].strip() for line in lines)
+    assert "FAIL c0: failed" in shown(BAD, width, "ascii")
+
+
+def test_many_failures_do_not_bury_the_verdict(tmp_path: Path) -> None:
+    """The first ten failures and their first spans are shown, then the number of the others, and all on request."""
+    spans = [{**TRACE["spans"][0], "span_id": str(n), "name": f"step_{n}"} for n in range(500)]
+    cases = [case(f"c{number}", 0.2, traces=(TRACE,)) for number in range(13)]
+    cases[0] = replace(cases[0], traces=({**TRACE, "spans": spans}, {**TRACE, "trace_id": "second"}))
+    report(*cases).save(tmp_path / "r.json")
+    environment = clean_environment(tmp_path, COLUMNS="200")
+    command = ("report", "gate", str(tmp_path / "r.json"))
+    text = run_here(*command, environment=environment).stdout
+    every = run_here(*command, "--tree", "all", environment=environment).stdout
+    none = run_here(*command, "--tree", "none", environment=environment).stdout
+    assert "and 3 more: shown with --tree all" in text
+    assert "and 441 more spans: shown with --tree all or --report" in text
+    assert "trace second" in text
+    assert [each.count("step_") for each in (text, every, none)] == [59, 500, 0]
+    assert [each.count("TOOL") for each in (text, every, none)] == [59 + 9, 500 + 13, 0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "gate", "run.json", "--baseline", "run.json"),
+        ("report", "compare", "base.json", "run.json"),
+        ("report", "comment", "run.json", "--print"),
+        ("evals", "agreement", "labelled.jsonl", "--scorer", "scorers:low", "--scorer", "scorers:unknown"),
+        ("eval", "labelled.jsonl", "--task", "builtins:str", "--scorer", "scorers:low"),
+    ],
+    ids=" ".join,
+)
+def test_a_terminal_obeys_no_report_and_no_judge(
+    run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Escape sequences in ids, names, reasons, notes and addresses of traces do not reach the terminal."""
+    (tmp_path / "scorers.py").write_text(
+        "from pandaprobe_otel.evals import Judgement\n"
+        f"def low(run): return Judgement.scored(0.2, {HOSTILE!r})\n"
+        f"def unknown(run): return Judgement.error({HOSTILE!r})\n"
+    )
+    labelled = [{"id": f"{HOSTILE}{label}", "input": "q", "output": "a", "label": label} for label in ("yes", "no")]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    text = {"input": HOSTILE, "output": HOSTILE, "error": HOSTILE, "traces": (TRACE,)}
+    bad = case(f"{HOSTILE}c[bold]", 0.2, reason=HOSTILE, **text)
+    report(bad, trace_url=f"https://example.com/{HOSTILE}{{trace_id}}", notes=(HOSTILE,)).save(tmp_path / "run.json")
+    report(case("c", 0.9)).save(tmp_path / "base.json")
+    done = run_command(*command)
+    assert done.returncode in (0, 1, 6), done.stderr
+    assert "owned" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_outcomes_and_means() -> None:
     """Only judged scores count for the mean; missing evidence is distinguished from failure."""
-    assert [case.outcome for case in MIXED.cases] == ["passed", "failed", "failed", "no evidence"]
+    outcomes = ["passed", "failed", "failed", "no evidence", "failed"]
+    assert [found.outcome for found in MIXED.cases] == outcomes
     assert (MIXED.passed, MIXED.rate.passed, MIXED.metrics) == (False, 1, ("m", "n"))
-    assert MIXED.means == {"m": pytest.approx(0.55)}
-    with pytest.raises(AssertionError, match=r"1/3 passed .* 1 without evidence"):
+    with pytest.raises(AssertionError, match=r"1/4 passed .* 1 without evidence"):
         MIXED.assert_passed()
-    report(0.9).assert_passed()
-
-
-def test_the_table_and_markdown_name_what_failed() -> None:
-    """Both forms have all cases and reasons; content is escaped in Markdown."""
-    text, marked = str(MIXED), MIXED.to_markdown()
-    for said in ("good", "0.20 < 0.50", "no evidence", "broken: ValueError: no", "a note"):
-        assert said in text
-    assert "## shop \\| \\<script\\>: failed" in marked
-    assert "| bad | failed | 0.20 \\< 0.50 | no evidence | 0.00 |" in marked
-
-
-@pytest.mark.parametrize("width", [60, 80, 140])
-def test_the_table_fits_the_terminal(width: int) -> None:
-    """Inputs and outputs are shown if there is room; shortened ids keep their end."""
-    results = tuple(result(0.5, metric) for metric in ("task_completion", "tone"))
-    cases = tuple(
-        CaseResult(
-            id=f"tests/test_shop.py::test_refund[{n}]", input="Where is it?" * n, output={"a": n}, results=results
-        )
-        for n in (1, 9)
-    )
-    lines = table(Report(name="shop", created_at="", cases=cases), width).split("\n\n")[0].splitlines()
-    assert max(map(len, lines)) <= width
-    assert "test_refund[9]" in lines[2]
-    assert ("Where is it?" in lines[1], '{"a": 1}' in lines[1]) == (width > 100, width > 100)
-    short = Report(name="shop", created_at="", cases=(CaseResult(id="c", input="q" * 99, output="a", results=results),))
-    assert "qqqqqqqq…  a  " in table(short, 80)
+    GOOD.assert_passed()
 
 
 def test_json_is_read_back_as_it_was(tmp_path: Path) -> None:
-    """Saving and loading a report preserves everything."""
+    """Saving and loading a report preserves everything; other files and names are refused."""
     MIXED.save(tmp_path / "new" / "r.json")
     assert Report.load(tmp_path / "new" / "r.json") == MIXED
     (tmp_path / "x.json").write_text("[]")
-    with pytest.raises(ValueError, match="is not a report"):
-        Report.load(tmp_path / "x.json")
+    done = run_here("report", "compare", *[str(tmp_path / "x.json")] * 2, environment=clean_environment(tmp_path))
+    assert (done.returncode, "is not a report" in done.stderr) == (4, True)
     with pytest.raises(ValueError, match="must end in"):
         MIXED.save(tmp_path / "r.pdf")
 
@@ -137,7 +224,7 @@ class Page(HTMLParser):
 
 def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
     """The page is well-formed, loads nothing, has only its own script, and shows contents as text."""
-    MIXED.save(tmp_path / "r.html")
+    replace(MIXED, trace_url=None).save(tmp_path / "r.html")
     source = (tmp_path / "r.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(source)
@@ -148,68 +235,82 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
     assert all(link.startswith("#case-") for link in page.links)
     assert "url(" not in source
     assert "@import" not in source
-    for said in ("look<up>(number='A-17')", "no <b>order</b>", "<img src=x>", "m: said", "ValueError: no", "a note"):
-        assert said in page.text
+    for shown in ("look<up>(number='A-17')", "no <b>order</b>", "<img src=x>", "m 0.2: @anna", "ValueError", "a note"):
+        assert shown in page.text
     assert "<table>" in MIXED._repr_html_()
 
 
-def test_a_regression_is_told_from_chance() -> None:
+# -- two runs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_regression_needs_enough_cases() -> None:
     """The same small drop is not significant for one case, and a regression for many."""
-    before, after = report(*[0.9] * 12), report(*[0.8] * 12)
-    comparison = after.compare(before)
-    assert [change.metric for change in comparison.regressions] == ["m"]
-    assert "m: 0.90 → 0.80 over 12 cases, regression (p = 0.000)" in str(comparison)
-    assert report(0.8).compare(report(0.9)).regressions == ()
-    better = before.compare(after)
-    assert [change.change for change in better.changes] == ["improvement", "no significant change"]
+    before, after = reports_of(0.9, 0.8, 12)
+    assert [change.metric for change in after.compare(before).regressions] == ["m"]
+    assert "m: 0.90 → 0.80 over 12 cases, regression (p = 0.000)" in str(after.compare(before))
+    one, other = reports_of(0.9, 0.8, 1)
+    assert other.compare(one).regressions == ()
 
 
-def test_lost_cases_are_named() -> None:
-    """The comparison names lost cases, and cases that only one report has."""
-    comparison = report(*[0.2] * 6, 0.9).compare(report(*[0.9] * 6))
-    assert {change.metric: len(change.lost) for change in comparison.regressions} == {"m": 6, "passed": 6}
-    assert comparison.only_after == ("c6",)
-    strange = report(1.0, prefix="x").compare(report(1.0))
-    assert strange.outcome == "no evidence"
-    assert str(strange).startswith("no case in common has evidence in both\ncases of the earlier report only: c0")
+@pytest.mark.parametrize("form", ["json", "md", "html", "both.html"])
+def test_metrics_of_one_report_alone_are_named(tmp_path: Path, form: str) -> None:
+    """A metric that only one report has is named in every form of the report, and cases without scores are too few."""
+    before, after = (report(case("c", results=(score(0.9, metric),))) for metric in ("tone", "facts"))
+    before.save(tmp_path / "before.json")
+    after.save(tmp_path / "after.json")
+    option = ["--html", str(tmp_path / form)] if form == "both.html" else []
+    command = ["report", "compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"), *option]
+    text = run_here(*command, environment=clean_environment(tmp_path)).stdout
+    if option:
+        text = (tmp_path / form).read_text(encoding="utf-8")
+    elif form != "json":
+        after.against(before).save(tmp_path / f"r.{form}")
+        text = (tmp_path / f"r.{form}").read_text(encoding="utf-8")
+    assert "metrics of the earlier report only: tone" in text
+    assert "new metrics: facts" in text
+    silent = report(case("c")).against(report(case("c", 0.9)))
+    assert (silent.outcome, "no case in common has evidence in both" in str(silent)) == ("no evidence", True)
 
 
-def test_metrics_of_one_report_alone_are_named() -> None:
-    """A metric that only one report has is named in every form of the report."""
-
-    def of(metric: str) -> Report:
-        case = CaseResult(id="c", input="q", results=(result(0.9, metric),))
-        return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=(case,))
-
-    before, after = of("tone"), of("facts").against(of("tone"))
-    assert after.comparison is not None
-    forms = (
-        str(after),
-        after.to_markdown(),
-        html_page(after),
-        comment(after, key="k", before=before),
-        comparison_page(before, after, after.comparison),
+def test_each_case_is_of_one_kind(tmp_path: Path) -> None:
+    """Cases are lost, won, different in output or spans, or in one run only; ids, times and tokens are not compared."""
+    call, again = (
+        trace("a", "b", output={"tool_calls": [{"id": name, "function": {"name": "f"}}]}, token_usage=usage)
+        for name, usage in (("call_abcdefgh", {"prompt_tokens": 1}), ("call_ijklmnop", {"prompt_tokens": 2}))
     )
-    for form in forms:
-        assert "metrics of the earlier report only: tone" in form
-        assert "new metrics: facts" in form
-
-
-def test_cases_judged_in_one_report_alone_are_not_compared() -> None:
-    """Common cases without judgements in both reports cannot be compared."""
-    silent = report(0.9)
-    silent = replace(silent, cases=tuple(replace(case, results=()) for case in silent.cases)).against(report(0.9))
-    assert silent.outcome == "no evidence"
-    assert "no case in common has evidence in both" in str(silent)
-
-
-def test_of_several_traces_the_worst_counts() -> None:
-    """If a metric judged several traces of a case, the worst score counts in the table and in comparisons."""
-
-    def both(*values: float) -> Report:
-        case = CaseResult(id="c", input="q", results=tuple(map(result, values)))
-        return Report(name="shop", created_at="2026-01-01T00:00:00+00:00", cases=(case,))
-
-    assert "0.20 < 0.50" in str(both(0.9, 0.2, 0.8))
-    (change, _) = both(0.9, 0.2).compare(both(0.7, 0.9)).changes
-    assert (change.before, change.after, change.lost) == (0.7, 0.2, ("c",))
+    looped = trace("a", "b", "c", "d", "e")
+    for span, parent in zip(looped["spans"], (None, "b", "d", "c", "d"), strict=True):
+        span["parent_span_id"] = parent  # spans that are their own ancestors
+    more = trace("a", "b")
+    more["spans"].insert(1, {**more["spans"][0], "span_id": "x", "name": "x", "parent_span_id": "a"})
+    more["spans"][2]["output"] = "new"
+    before = report(
+        case("lost", 0.9),
+        case("won", 0.1),
+        case("output", 0.9, output="a"),
+        case("spans", 0.9, traces=(trace("a", "b"),)),
+        case("more", 0.9, traces=(trace("a"),)),
+        case("same", 0.9, traces=(call, looped), output="a"),
+        case("gone", 0.9),
+    )
+    after = report(
+        case("new", 0.9),
+        case("same", 0.8, traces=(again, looped), output="a"),
+        case("more", 0.9, traces=(trace("a"), trace("a"))),
+        case("spans", 0.9, traces=(more,)),
+        case("output", 0.9, output="b"),
+        case("won", 0.9),
+        case("lost", 0.1),
+    )
+    before.save(tmp_path / "before.json")
+    after.save(tmp_path / "after.json")
+    page = tmp_path / "both.html"
+    command = ["report", "compare", *(str(tmp_path / f"{name}.json") for name in ("before", "after"))]
+    run_here(*command, "--html", str(page), environment=clean_environment(tmp_path))
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r'<section id="case-\d" data-outcome=(\w+) data-case=\d><h2>(\w+)', text) == [
+        *(("new", "new"), ("same", "same"), ("different", "more"), ("different", "spans"), ("different", "output")),
+        *(("won", "won"), ("lost", "lost"), ("gone", "gone")),
+    ]
+    assert "2 spans of 3 differ" in text
+    assert [text.count(mark) for mark in ("<em>now only</em>", "output changed")] == [2, 1]
