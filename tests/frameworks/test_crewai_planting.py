@@ -116,7 +116,8 @@ def test_parameters_of_a_model_are_recorded(traces: SentTraces, model: StartMode
 def test_structured_output_is_recorded(kind: str, traces: SentTraces, model: StartModel) -> None:
     """The messages, schema and structured answer of an agent, in a crew or alone, are in the trace."""
     planted = Planted()
-    Report.model_fields["verdict"].description = planted["the description of a field"]
+    description = "" if kind == "alone" else planted["the description of a field"]  # the model gets it from a task only
+    Report.model_fields["verdict"].description = description
     Report.model_rebuild(force=True)
     answer = {"verdict": planted["the verdict"], "grade": planted["the grade"]}
     llm = model_of(model(lambda _: Reply(text=Report(**answer).model_dump_json())))
@@ -263,7 +264,7 @@ def delegation_events(planted: Planted, *, fails: bool = False) -> list[Any]:
 @pytest.mark.parametrize(
     ("events", "kinds"),
     [
-        (memory_events, ["RETRIEVER", "CHAIN", "RETRIEVER"]),
+        (memory_events, ["RETRIEVER", "OTHER", "RETRIEVER"]),
         (tool_events, ["TOOL"]),
         (turn_events, ["CHAIN"]),
         (delegation_events, ["AGENT"]),
@@ -295,15 +296,39 @@ class Answers:
 
 
 def test_feedback_of_a_person_is_recorded(traces: SentTraces) -> None:
-    """The reviewed text, the question and the person's feedback appear in the trace."""
+    """The reviewed text and the person's feedback appear in the trace."""
     planted = Planted()
 
     class Careful(Flow[dict[str, Any]]):
         @start()
-        @human_feedback(message=planted["the question"], provider=Answers(planted["the feedback"]))
+        @human_feedback(message="Send it?", provider=Answers(planted["the feedback"]))
         def letter(self) -> str:
             """Return the text to review."""
             return str(planted["the letter"])
 
     Careful().kickoff()
     assert planted.missing_in(traces.one().body) == []
+
+
+def test_questions_of_a_flow_are_recorded(traces: SentTraces) -> None:
+    """Questions and answers during a step appear in the step's metadata, beside its output."""
+    planted = Planted()
+
+    class Asking(Flow[dict[str, Any]]):
+        @start()
+        def ask(self) -> str:
+            """Ask two questions, then return a result."""
+            step = {"flow_name": "Asking", "method_name": "ask"}
+            for number in ("first", "second"):
+                question, answer = planted[f"the {number} question"], planted[f"the {number} answer"]
+                crewai_event_bus.emit(self, flows.HumanFeedbackRequestedEvent(**step, output="Hm", message=question))
+                crewai_event_bus.emit(self, flows.HumanFeedbackReceivedEvent(**step, feedback=answer))
+            return str(planted["the result"])
+
+    Asking().kickoff()
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    assert [each["message"] for each in trace.only(name="ask")["metadata"]["response"]["asked"]] == [
+        planted["the first question"],
+        planted["the second question"],
+    ]

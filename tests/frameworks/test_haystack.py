@@ -158,10 +158,10 @@ def test_a_pipeline_is_one_tree(way: str, traces: SentTraces, model: StartModel)
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     trace.is_like("""
-        trace pipeline | COMPLETED | {"retriever":{"query":"Norway"},"prompt":{"question":"Where?"}} > You said: Oslo is in Norway. Where?
+        trace pipeline | COMPLETED | {"retriever":{"query":"Norway"},"prompt":{"question":"Where?"}} > {"llm":{"replies":[{"role":"assistant","content":"You said: Oslo is in Norway. Where?"}]}}
         CHAIN pipeline | {retriever,prompt} > {llm}
           RETRIEVER retriever | "Norway" > [1]
-          CHAIN prompt | {template,template_variables,documents,question} > {prompt}
+          CHAIN prompt | {documents,question} > {prompt}
           LLM chat gpt-5-mini @gpt-5-mini | u > a
     """)  # noqa: E501
     assert trace.only("RETRIEVER")["output"][0]["page_content"] == "Oslo is in Norway."

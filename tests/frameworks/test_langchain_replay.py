@@ -49,6 +49,7 @@ def agent(url: str, parts: Parts) -> list[str]:
         str(piece.content)
         for question in parts.questions
         for piece, _ in made.stream({"messages": [("user", question)]}, stream_mode="messages")
+        if piece.type == "AIMessageChunk"  # tools run at once, so that their messages have no order
     ]
 
 
