@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.context import get_current
 
 from left_clients import drop_clients
+from models_made_once import models_made_once
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
@@ -23,8 +24,11 @@ def short_collections() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
-    """Drop clients at the end of each file, so that they are not found in another file's tests."""
-    yield
+    """Drop clients between files, so that they are not found in another file's tests."""
+    gc.unfreeze()
+    drop_clients()
+    with models_made_once():
+        yield
     drop_clients()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +11,11 @@ import pytest
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
 from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
-from pandaprobe_otel_integrations.claude_agent_sdk.instructions import instructions_of
 from pandaprobe_otel_integrations.claude_agent_sdk.usage_estimates import MAX_OPEN
 from span_recorder import SpanRecorder
 
 MODEL = "claude-sonnet-4-5"
-Said = Mapping[str, Any]
+Message = Mapping[str, Any]
 
 
 @pytest.fixture
@@ -34,40 +32,40 @@ def talk(spans: SpanRecorder) -> Conversation:
     return Conversation(Recorder(tracer=spans.tracer, with_content=True))
 
 
-def prompt(text: str) -> Said:
+def prompt(text: str) -> Message:
     """Return a prompt as the SDK writes it."""
     return {"type": "user", "message": {"role": "user", "content": text}}
 
 
-def answer(message_id: str, *blocks: Said, parent: str | None = None, input_tokens: int = 10) -> Said:
+def answer(message_id: str, *blocks: Message, parent: str | None = None, input_tokens: int = 10) -> Message:
     """Return a message of the model as the program sends it, with one output token as a placeholder."""
     usage = {"input_tokens": input_tokens, "output_tokens": 1}
     message = {"id": message_id, "model": MODEL, "content": list(blocks), "usage": usage}
     return {"type": "assistant", "message": message, "parent_tool_use_id": parent, "session_id": "s"}
 
 
-def text(content: str) -> Said:
+def text(content: str) -> Message:
     """Return a block of text."""
     return {"type": "text", "text": content}
 
 
-def call(tool_id: str, name: str = "Bash", **arguments: Any) -> Said:
+def call(tool_id: str, name: str = "Bash", **arguments: Any) -> Message:
     """Return a block that calls a tool."""
     return {"type": "tool_use", "id": tool_id, "name": name, "input": arguments}
 
 
-def tool_result(tool_id: str, content: str = "done", **more: Any) -> Said:
+def tool_result(tool_id: str, content: str = "done", **more: Any) -> Message:
     """Return a tool's result."""
     block = {"type": "tool_result", "tool_use_id": tool_id, "content": content}
     return {"type": "user", "message": {"role": "user", "content": [block]}, "session_id": "s", **more}
 
 
-def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **more: Any) -> Said:
+def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **more: Any) -> Message:
     """Return the end of a turn. `total` counts from the start of the program, as in older programs."""
     counts = {"inputTokens": 0, "outputTokens": output if total is None else total, "costUSD": 0.0}
-    told: dict[str, Any] = {"modelUsage": {MODEL: counts}}
+    counts_of_model: dict[str, Any] = {"modelUsage": {MODEL: counts}}
     if total is None:
-        told["model_usage_since_last_result"] = {MODEL: counts}
+        counts_of_model["model_usage_since_last_result"] = {MODEL: counts}
     return {
         "type": "result",
         "subtype": "success",
@@ -75,12 +73,12 @@ def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **m
         "result": text,
         "usage": {"input_tokens": 0, "output_tokens": output},
         "session_id": "s",
-        **told,
+        **counts_of_model,
         **more,
     }
 
 
-def state(name: str) -> Said:
+def state(name: str) -> Message:
     """Return the program's report that it is running or idle."""
     return {"type": "system", "subtype": "session_state_changed", "state": name, "session_id": "s"}
 
@@ -108,10 +106,10 @@ def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecor
 
 def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spans: SpanRecorder) -> None:
     """In an older program, which reports totals since its start, a turn has only the tokens since the last turn."""
-    for total, said in ((7, "1"), (12, "2")):
+    for total, content in ((7, "1"), (12, "2")):
         talk.wrote(prompt("Hi"))
-        talk.read(answer(f"{said}-sub", call("a", "Agent", prompt="Look")))
-        talk.read(answer(said, text("Hi."), parent="a"))
+        talk.read(answer(f"{content}-sub", call("a", "Agent", prompt="Look")))
+        talk.read(answer(content, text("Hi."), parent="a"))
         talk.read(tool_result("a"))
         talk.read(result(output=3, total=total))
 
@@ -154,9 +152,9 @@ def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecor
     talk.close()
 
     first, second = [span for span in spans.spans if span.name == "ClaudeAgentSDK"]
-    for run, asked, said in ((first, "one", "1."), (second, "two", "2.")):
-        assert asked in str((run.attributes or {})["gen_ai.input.messages"])
-        assert said in str((run.attributes or {})["gen_ai.output.messages"])
+    for run, question, content in ((first, "one", "1."), (second, "two", "2.")):
+        assert question in str((run.attributes or {})["gen_ai.input.messages"])
+        assert content in str((run.attributes or {})["gen_ai.output.messages"])
 
 
 def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanRecorder) -> None:
@@ -170,25 +168,6 @@ def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanReco
     talk.read(result("2."))
     talk.read(state("idle"))
     assert spans.names == ["ClaudeAgentSDK"] * 2
-
-
-def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecorder) -> None:
-    """A sub-agent that outlives its run stays in the trace of that run until it ends."""
-    talk.wrote(prompt("one"))
-    talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
-    started = {"subtype": "task_started", "task_id": "k", "tool_use_id": "a", "task_type": "local_agent"}
-    talk.read({"type": "system", "session_id": "s", **started})
-    talk.read(tool_result("a", tool_use_result={"isAsync": True}))
-    talk.read(result("Later."))
-    talk.wrote(prompt("two"))
-    talk.read(answer("2", text("Found."), parent="a"))
-    talk.read({"type": "system", "subtype": "task_updated", "task_id": "k", "patch": {"status": "completed"}})
-
-    expert, run = spans.one("expert"), spans.one("ClaudeAgentSDK")
-    assert expert.context is not None
-    assert run.context is not None
-    assert expert.context.trace_id == run.context.trace_id
-    assert "Found." in str((expert.attributes or {})["gen_ai.output.messages"])
 
 
 def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
@@ -226,43 +205,3 @@ def test_a_history_keeps_its_beginning() -> None:
     assert "first" in kept[0]
     assert "[cut, " in kept[-1]
     assert sum(map(len, kept)) <= MAX_CHARS + len(kept[-1])
-
-
-def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
-    """The main agent and its model calls have the options' prompt; a sub-agent and its calls have their own."""
-    options = SimpleNamespace(system_prompt={"type": "preset", "preset": "claude_code", "append": "You calculate."})
-    definitions = {"expert": {"description": "knows", "prompt": "You know."}}
-    query = SimpleNamespace(transport=SimpleNamespace(_options=options), _agents=definitions)
-    talk = Conversation(Recorder(tracer=spans.tracer, with_content=True), lambda: None, instructions_of(query))
-    talk.wrote(prompt("Hi"))
-    talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
-    talk.read(answer("2", text("I know."), parent="a"))
-    talk.read(tool_result("a"))
-    talk.read(answer("3", text("Hi.")))
-    talk.read(result())
-    main = [
-        {"type": "text", "content": "[the program's own: claude_code]"},
-        {"type": "text", "content": "You calculate."},
-    ]
-    expert = [{"type": "text", "content": "You know."}]
-    told = [
-        json.loads(str((span.attributes or {})["gen_ai.system_instructions"]))
-        for span in sorted(spans.spans, key=lambda span: span.start_time or 0)
-        if span.name != "execute_tool Agent"
-    ]
-    assert told == [main, main, expert, expert, main]
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (None, []),
-        ("Be brief.", ["Be brief."]),
-        ({"type": "custom", "prompt": "Be brief."}, ["Be brief."]),
-        ({"type": "file", "path": "/a/b"}, ["[the file /a/b]"]),
-    ],
-)
-def test_every_form_of_a_system_prompt(given: Any, told: list[str]) -> None:
-    """A system prompt may be a text, an object with a text, or a file, which is recorded as its path."""
-    query = SimpleNamespace(transport=SimpleNamespace(_options=SimpleNamespace(system_prompt=given)))
-    assert [part["content"] for part in instructions_of(query).main] == told

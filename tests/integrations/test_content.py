@@ -11,12 +11,12 @@ from pandaprobe_otel_integrations._content import encoded
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [({}, "{}"), ([], "[]"), (0, "0"), (False, "false"), ({"a": 1}, '{"a":1}'), ("x", "x")]
+    ("value", "recorded"), [({}, "{}"), ([], "[]"), (0, "0"), (False, "false"), ({"a": 1}, '{"a":1}'), ("x", "x")]
 )
 @pytest.mark.parametrize("name", [names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT])
-def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told: str) -> None:
+def test_a_tool_without_arguments_or_result(name: str, value: Any, recorded: str) -> None:
     """A tool call without arguments or result is recorded as empty, unlike one with unknown arguments."""
-    assert encoded({name: value}) == {name: told}
+    assert encoded({name: value}) == {name: recorded}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.registry import instrument, uninstrument
-from provider_server import ProviderServer, events_reply, json_reply
+from provider_server import ProviderServer, json_reply
 from span_recorder import SpanRecorder
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 ANSWER = {"role": "assistant", "content": "Hi."}
-ASKED: Any = [{"role": "user", "content": "Hi?"}]
+MESSAGES: Any = [{"role": "user", "content": "Hi?"}]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
         )
     )
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        client.chat.completions.create(model="m", messages=ASKED)
+        client.chat.completions.create(model="m", messages=MESSAGES)
     (span,) = map_trace(recorder.spans)["spans"]
     return span["token_usage"]
 
@@ -88,27 +88,11 @@ def test_thoughts_are_a_part_of_the_output(
     usage: Any, completion: int, reasoning: int | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
     """Thoughts count as output tokens, even if a service leaves them out of the completion, as its total shows."""
-    told = _usage(server, recorder, usage)
-    assert (told["completion_tokens"], told.get("reasoning_tokens")) == (completion, reasoning)
-
-
-def test_groq_through_the_client_of_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The token counts of a Groq stream are read from `x_groq`, where Groq puts them unasked."""
-    kept = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "llama"}
-    first = {"index": 0, "delta": ANSWER, "finish_reason": None}
-    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    server.replies(
-        events_reply(
-            [
-                {**kept, "choices": [first], "x_groq": {"id": "r"}},
-                {**kept, "choices": [last], "x_groq": {"id": "r", "usage": USAGE}},
-            ]
-        )
+    tokens = _usage(server, recorder, usage)
+    assert (tokens["completion_tokens"], tokens.get("reasoning_tokens")) == (
+        completion,
+        reasoning,
     )
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        list(client.chat.completions.create(model="m", messages=ASKED, stream=True))
-    (span,) = map_trace(recorder.spans)["spans"]
-    assert span["token_usage"] == USAGE
 
 
 def test_costs_of_openrouter(server: ProviderServer, recorder: SpanRecorder) -> None:

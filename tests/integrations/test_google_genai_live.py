@@ -6,16 +6,68 @@ import asyncio
 import base64
 import gc
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import pytest
+import trustme
+from google import genai
 from opentelemetry.trace import StatusCode
+from websockets.asyncio.server import serve
 
-from gemini_sockets import live_client
 from gemini_traffic import ANSWER, MODEL, QUESTION, WORDS
+from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.registry import instrument, uninstrument
+from planted.rows import Plants
 from span_recorder import SpanRecorder
+
+Script = Sequence[Sequence[Any]]
+"""The server's messages, one batch after each message of the app."""
+
+
+@cache
+def _certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return TLS contexts for the server, and for the client that trusts it."""
+    authority = trustme.CA()
+    here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(here)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return here, trust
+
+
+@asynccontextmanager
+async def live_client(script: Script, *, leaves: bool = False) -> AsyncIterator[genai.Client]:
+    """Yield a client whose server follows the script; with `leaves`, the server then breaks the connection off."""
+    here, trust = _certificates()
+
+    async def handle(connection: Any) -> None:
+        await connection.recv()
+        await connection.send(json.dumps({"setupComplete": {}}))
+        for batch in script:
+            await connection.recv()
+            for message in batch:
+                await connection.send(json.dumps(message))
+        if leaves:
+            connection.transport.abort()
+        else:
+            await connection.wait_closed()
+
+    async with serve(handle, "localhost", 0, ssl=here) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        options: Any = {
+            "base_url": f"https://localhost:{port}",
+            "client_args": {"verify": trust},
+            "async_client_args": {"verify": trust, "ssl": trust},
+        }
+        client = genai.Client(api_key="none", vertexai=False, http_options=options)
+        yield client
+        await client.aio.aclose()
+        client.close()
+
 
 USAGE = {"promptTokenCount": 120, "responseTokenCount": 34, "totalTokenCount": 154}
 TURN: Sequence[Any] = (
@@ -26,7 +78,7 @@ TURN: Sequence[Any] = (
 CALL: Sequence[Any] = (
     {"toolCall": {"functionCalls": [{"id": "c1", "name": "get_weather", "args": {"place": "Paris"}}]}},
 )
-ASKED: Any = {"role": "user", "parts": [{"text": QUESTION}]}
+CONTENT: Any = {"role": "user", "parts": [{"text": QUESTION}]}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +89,7 @@ def off_again() -> Iterator[None]:
 
 
 async def _ask(session: Any) -> None:
-    await session.send_client_content(turns=ASKED, turn_complete=True)
+    await session.send_client_content(turns=CONTENT, turn_complete=True)
 
 
 async def _read_turn(session: Any) -> list[Any]:
@@ -94,15 +146,17 @@ async def test_function_calls(recorder: SpanRecorder) -> None:
         answer: Any = {"id": "c1", "name": "get_weather", "response": {"result": "21"}}
         await session.send_tool_response(function_responses=answer)
         await _read_turn(session)
-    asks, says = recorder.spans
-    (asked,) = json.loads(str((asks.attributes or {})["gen_ai.output.messages"]))
-    assert asked["finish_reason"] == "tool_call"
-    assert asked["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}}]
-    assert json.loads(str((asks.attributes or {})["gen_ai.tool.definitions"]))[0]["name"] == "get_weather"
-    (answered,) = json.loads(str((says.attributes or {})["gen_ai.input.messages"]))
-    told = {"type": "tool_call_response", "id": "c1", "response": {"result": "21"}, "name": "get_weather"}
-    assert answered["parts"] == [told]
-    assert _text(dict(says.attributes or {})) == ANSWER
+    first, second = recorder.spans
+    (calling,) = json.loads(str((first.attributes or {})["gen_ai.output.messages"]))
+    assert calling["finish_reason"] == "tool_call"
+    assert calling["parts"] == [
+        {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"place": "Paris"}}
+    ]
+    assert json.loads(str((first.attributes or {})["gen_ai.tool.definitions"]))[0]["name"] == "get_weather"
+    (answered,) = json.loads(str((second.attributes or {})["gen_ai.input.messages"]))
+    result = {"type": "tool_call_response", "id": "c1", "response": {"result": "21"}, "name": "get_weather"}
+    assert answered["parts"] == [result]
+    assert _text(dict(second.attributes or {})) == ANSWER
 
 
 async def test_speech(recorder: SpanRecorder) -> None:
@@ -122,9 +176,9 @@ async def test_speech(recorder: SpanRecorder) -> None:
     attributes = recorder.attributes()
     assert QUESTION in attributes["gen_ai.input.messages"]
     (message,) = json.loads(attributes["gen_ai.output.messages"])
-    blob, said = message["parts"]
+    blob, text = message["parts"]
     assert (blob["type"], blob["mime_type"], blob["bytes"]) == ("blob", "audio/pcm", 100)
-    assert said == {"type": "text", "content": ANSWER}
+    assert text == {"type": "text", "content": ANSWER}
 
 
 async def test_interrupted_turn(recorder: SpanRecorder) -> None:
@@ -182,17 +236,44 @@ async def test_connection_that_breaks(recorder: SpanRecorder) -> None:
     assert ANSWER.startswith(_text(recorder.attributes()))
 
 
-async def test_sources_and_settings_of_a_turn_are_recorded(recorder: SpanRecorder) -> None:
-    """The answer's sources are on the message; session settings without an attribute are among the parameters."""
-    found = {"webSearchQueries": ["weather in Paris"], "groundingChunks": [{"web": {"uri": "https://found.test"}}]}
-    turn = [*TURN[:-1], {"serverContent": {"groundingMetadata": found}}, TURN[-1]]
+async def test_all_is_recorded(recorder: SpanRecorder) -> None:
+    """A mark at each place of the settings and the turns that can hold content is in the trace."""
+    plants = Plants()
+    config = plants.fill(
+        {
+            "system_instruction": "~",
+            "response_modalities": ["TEXT"],
+            "speech_config": {"language_code": "~"},
+            "thinking_config": {"thinking_budget": "#"},
+            "tools": [{"function_declarations": [{"name": "get_weather", "description": "~"}]}],
+        },
+        "config",
+    )
+    call = plants.fill({"id": "c1", "name": "get_weather", "args": {"place": "~"}}, "call")
+    parts = [{"text": "~"}, {"text": "~", "thought": True}, {"executableCode": {"language": "PYTHON", "code": "~"}}]
+    sources = {"webSearchQueries": ["~"], "groundingChunks": [{"web": {"uri": "~"}}]}
+    turn = plants.fill(
+        [
+            {"serverContent": {"inputTranscription": {"text": "~"}}},
+            {"serverContent": {"modelTurn": {"role": "model", "parts": parts}}},
+            {"serverContent": {"outputTranscription": {"text": "~"}}},
+            {"serverContent": {"groundingMetadata": sources}},
+            {"serverContent": {"generationComplete": True}},
+            {"serverContent": {"turnComplete": True}, "usageMetadata": {**USAGE, "toolUsePromptTokenCount": "#"}},
+        ],
+        "turn",
+    )
+    result = plants.fill({"id": "c1", "name": "get_weather", "response": {"result": "~"}}, "result")
+    picture = plants.fill(b"%", "picture")
     instrument("google_genai", tracer_provider=recorder.provider)
-    config: Any = {"response_modalities": ["TEXT"], "thinking_config": {"thinking_budget": 7}, "temperature": 0.5}
-    async with live_client([turn]) as client, client.aio.live.connect(model=MODEL, config=config) as session:
-        await _ask(session)
+    async with (
+        live_client([[{"toolCall": {"functionCalls": [call]}}], [], turn]) as client,
+        client.aio.live.connect(model=MODEL, config=config) as session,
+    ):
+        await session.send_client_content(turns=plants.fill({**CONTENT, "parts": [{"text": "~"}]}, "question"))
+        await anext(session.receive())
+        await session.send_realtime_input(video={"data": picture, "mime_type": "image/png"})
+        await session.send_tool_response(function_responses=result)
         await _read_turn(session)
-    attributes: Any = dict(recorder.one().attributes or {})
-    (said,) = json.loads(attributes["gen_ai.output.messages"])
-    assert said["groundingMetadata"] == found
-    told = json.loads(attributes["pandaprobe.model_parameters"])
-    assert told == {"response_modalities": ["TEXT"], "thinking_config": {"thinking_budget": 7}}
+    assert plants.missing([dict(span.attributes or {}) for span in recorder.spans]) == []
+    assert plants.missing(map_trace(recorder.spans)) == []

@@ -21,8 +21,8 @@ websockets = pytest.importorskip("websockets.exceptions")
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
 DELEGATION = {"type": "responses", "responses": {"model": "gpt-6", "instructions": "Look it up.", "tools": []}}
 STARTED = {"type": "session.started", "session": {"id": "s1", "model": "gpt-live-1", "delegation": DELEGATION}}
-HEARD = [{"type": "session.input_transcript.delta", "delta": QUESTION[:4]}]
-HEARD += [{"type": "session.input_transcript.delta", "delta": QUESTION[4:]}]
+TRANSCRIPT = [{"type": "session.input_transcript.delta", "delta": QUESTION[:4]}]
+TRANSCRIPT += [{"type": "session.input_transcript.delta", "delta": QUESTION[4:]}]
 SOUND = {"type": "session.output_audio.delta", "delta": "UklGRg" * 100}
 CLOSE: Any = {"type": "session.close"}
 KINDS = ("live", "live.forks", "live.sideband")
@@ -61,7 +61,7 @@ def _attributes(recorder: SpanRecorder) -> list[dict[str, Any]]:
     return [dict(span.attributes or {}) for span in recorder.spans]
 
 
-def _said(attributes: dict[str, Any], name: str = "gen_ai.output.messages") -> str:
+def _texts(attributes: dict[str, Any], name: str = "gen_ai.output.messages") -> str:
     return "".join(part["content"] for message in json.loads(attributes[name]) for part in message["parts"])
 
 
@@ -73,7 +73,7 @@ def _read(connection: Any, events: Sequence[Any]) -> list[Any]:
 def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
     """The app gets the same events as without us; a delegated response is one span with its transcript."""
     seen: list[Any] = []
-    events = [STARTED, *HEARD, SOUND, *_task("d1", f"resp_{kind}"), SOUND]
+    events = [STARTED, *TRANSCRIPT, SOUND, *_task("d1", f"resp_{kind}"), SOUND]
     with socket_server(lambda _: events) as url, _client(url) as client:
         for on in (False, True):
             if on:
@@ -84,9 +84,9 @@ def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
     assert seen[0] == seen[1]
     (attributes,) = _attributes(recorder)
     assert recorder.names == [f"chat {ANSWERED_BY}"]
-    assert _said(attributes, "gen_ai.input.messages") == QUESTION
+    assert _texts(attributes, "gen_ai.input.messages") == QUESTION
     assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Look it up."}]
-    assert _said(attributes) == ANSWER
+    assert _texts(attributes) == ANSWER
     assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
 
@@ -104,7 +104,7 @@ async def test_asynchronously(kind: str, recorder: SpanRecorder) -> None:
             await connection.send(CLOSE)
             assert [(await connection.recv()).type for _ in events] == [event["type"] for event in events]
             await connection.close()
-    assert [_said(attributes) for attributes in _attributes(recorder)] == [ANSWER] * 2
+    assert [_texts(attributes) for attributes in _attributes(recorder)] == [ANSWER] * 2
 
 
 def test_decisions(recorder: SpanRecorder) -> None:
@@ -114,15 +114,15 @@ def test_decisions(recorder: SpanRecorder) -> None:
     event = {"type": "decision.event", "event": {"type": "decision.completed", "decision": decision}}
     instrument("openai", tracer_provider=recorder.provider)
     with (
-        socket_server(lambda _: (*HEARD, event)) as url,
+        socket_server(lambda _: (*TRANSCRIPT, event)) as url,
         _client(url) as client,
         client.live.connect() as connection,
     ):
         connection.send(CLOSE)
-        _read(connection, [*HEARD, event])
+        _read(connection, [*TRANSCRIPT, event])
     attributes = recorder.attributes("generate_content gpt-6-luna")
-    assert _said(attributes, "gen_ai.input.messages") == QUESTION
-    assert json.loads(_said(attributes)) == decision["answers"]
+    assert _texts(attributes, "gen_ai.input.messages") == QUESTION
+    assert json.loads(_texts(attributes)) == decision["answers"]
     assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (9, 2)
 
 
@@ -141,7 +141,7 @@ def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> Non
         if how == "lost":
             with pytest.raises(websockets.ConnectionClosed):
                 connection.recv()
-    assert _said(recorder.attributes()) == WORDS[0]
+    assert _texts(recorder.attributes()) == WORDS[0]
     assert (recorder.one().status.status_code is StatusCode.ERROR) == (how == "lost")
 
 

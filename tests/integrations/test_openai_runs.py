@@ -1,4 +1,4 @@
-"""Runs of the Assistants API, compacted conversations and decisions: rare calls of the openai client."""
+"""Runs of the Assistants API, compacted conversations and decisions."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def _client(server: ProviderServer) -> openai.OpenAI:
     return client
 
 
-def _said(attributes: dict[str, Any], name: str = "gen_ai.output.messages") -> Any:
+def _parts(attributes: dict[str, Any], name: str = "gen_ai.output.messages") -> Any:
     return [part for message in json.loads(attributes[name]) for part in message["parts"]]
 
 
 def _check(attributes: dict[str, Any]) -> None:
-    assert _said(attributes) == [{"type": "text", "content": ANSWER}]
+    assert _parts(attributes) == [{"type": "text", "content": ANSWER}]
     assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (120, 34)
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
     assert (attributes["gen_ai.agent.id"], attributes["gen_ai.conversation.id"]) == ("asst_1", "thread_1")
@@ -79,29 +79,18 @@ def _check(attributes: dict[str, Any]) -> None:
 def test_streamed_run(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The app gets the same events as without us; one span has the thread's messages, the answer and the tokens."""
     server.replies(_whole("run_1"))
-    asked: Any = {"assistant_id": "asst_1", "stream": True, "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+    request: Any = {
+        "assistant_id": "asst_1",
+        "stream": True,
+        "thread": {"messages": [{"role": "user", "content": "Hi"}]},
+    }
     with _client(server) as client:
-        without = list(client.beta.threads.create_and_run(**asked))
+        without = list(client.beta.threads.create_and_run(**request))
         instrument("openai", tracer_provider=recorder.provider)
-        assert list(client.beta.threads.create_and_run(**asked)) == without
+        assert list(client.beta.threads.create_and_run(**request)) == without
     attributes = recorder.attributes(f"chat {MODEL}")
     _check(attributes)
-    assert _said(attributes, "gen_ai.input.messages") == [{"type": "text", "content": "Hi"}]
-
-
-async def test_streamed_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The helper that the asynchronous client shares with the synchronous one is recorded."""
-    server.replies(_whole("run_2"))
-    instrument("openai", tracer_provider=recorder.provider)
-    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        skip_without(client, "beta.threads.runs.stream")
-        extra: Any = [{"role": "user", "content": QUESTION}]
-        async with client.beta.threads.runs.stream(
-            thread_id="thread_1", assistant_id="asst_1", additional_messages=extra
-        ) as stream:
-            await stream.until_done()
-    _check(recorder.attributes())
-    assert _said(recorder.attributes(), "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
+    assert _parts(attributes, "gen_ai.input.messages") == [{"type": "text", "content": "Hi"}]
 
 
 def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -> None:
@@ -118,9 +107,9 @@ def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -
     first, second = (dict(span.attributes or {}) for span in recorder.spans)
     assert first["gen_ai.response.finish_reasons"] == ("tool_calls",)
     called = {"type": "tool_call", "id": "call_1", "name": "get_weather", "arguments": {"city": "Paris"}}
-    assert _said(first) == [{"type": "text", "content": ANSWER}, called]
+    assert _parts(first) == [{"type": "text", "content": ANSWER}, called]
     given = {"type": "tool_call_response", "id": "call_1", "response": "Sunny"}
-    assert _said(second, "gen_ai.input.messages") == [given]
+    assert _parts(second, "gen_ai.input.messages") == [given]
     _check(second)
 
 
@@ -155,8 +144,8 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
         [next(events) for _ in range(3)]
         if ending == "failed":
             list(events)
-    (said,) = _said(recorder.attributes())
-    assert said["content"] == (ANSWER if ending == "failed" else WORDS[0])
+    (part,) = _parts(recorder.attributes())
+    assert part["content"] == (ANSWER if ending == "failed" else WORDS[0])
     assert (recorder.one().status.status_code is StatusCode.ERROR) == (ending == "failed")
     assert recorder.attributes().get("pandaprobe.outcome") == (None if ending == "failed" else "partial")
 
@@ -189,7 +178,7 @@ def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) 
         instrument("openai", tracer_provider=recorder.provider)
         assert client.responses.compact(model=MODEL, input=QUESTION) == without
     attributes = recorder.attributes(f"chat {MODEL}")
-    assert _said(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
+    assert _parts(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
     assert QUESTION not in attributes["gen_ai.output.messages"]
     assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
@@ -199,16 +188,16 @@ def test_decisions(server: ProviderServer, recorder: SpanRecorder) -> None:
     """Decisions about an input are recorded as questions, with the answers as one text."""
     answers = [{"type": "predicate", "name": "sunny", "score": 0.9}]
     server.replies(json_reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
-    asked: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}
+    question: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}
     with _client(server) as client:
         skip_without(client, "decisions")
-        without = client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[asked])
+        without = client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question])
         instrument("openai", tracer_provider=recorder.provider)
-        assert client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[asked]) == without
+        assert client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question]) == without
     attributes = recorder.attributes("generate_content gpt-6-luna")
-    assert _said(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
-    (said,) = _said(attributes)
-    assert json.loads(said["content"]) == answers
-    (question,) = json.loads(attributes["gen_ai.system_instructions"])
-    assert json.loads(question["content"]) == asked
+    assert _parts(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
+    (text,) = _parts(attributes)
+    assert json.loads(text["content"]) == answers
+    (instruction,) = json.loads(attributes["gen_ai.system_instructions"])
+    assert json.loads(instruction["content"]) == question
     assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]

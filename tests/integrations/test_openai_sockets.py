@@ -14,8 +14,10 @@ from opentelemetry.trace import StatusCode
 from library_members import skip_without
 from openai_sockets import socket_server
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS, response_events
+from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.registry import instrument, uninstrument, wrap_openai
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
+from planted.rows import Plants
 from span_recorder import SpanRecorder
 
 websockets = pytest.importorskip("websockets.exceptions")
@@ -30,7 +32,7 @@ USAGE = {
 }
 SOUND = "UklGRg" * 400
 SESSION = {"type": "session.created", "session": {"type": "realtime", "model": MODEL, "instructions": "Be brief."}}
-ASKED: Any = {
+ITEM: Any = {
     "type": "conversation.item.create",
     "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]},
 }
@@ -46,7 +48,13 @@ def off_again() -> Iterator[None]:
 
 
 def _done(*items: Any, status: str = "completed", **more: Any) -> dict[str, Any]:
-    found = {"id": "resp_1", "object": "realtime.response", "status": status, "output": list(items), **more}
+    found: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "realtime.response",
+        "status": status,
+        "output": list(items),
+        **more,
+    }
     return {"type": "response.done", "response": found}
 
 
@@ -60,9 +68,9 @@ PLACE = {"response_id": "resp_1", "item_id": "item_9", "output_index": 0, "conte
 TURN: Sequence[Any] = (
     CREATED,
     *(
-        {**PLACE, **said}
+        {**PLACE, **part}
         for word in WORDS
-        for said in (
+        for part in (
             {"type": "response.output_audio.delta", "delta": SOUND},
             {"type": "response.output_audio_transcript.delta", "delta": word},
         )
@@ -89,7 +97,7 @@ def _events(connection: Any, last: str = "response.done") -> list[Any]:
 
 
 def _ask(connection: Any) -> list[Any]:
-    connection.send(ASKED)
+    connection.send(ITEM)
     connection.response.create()
     return _events(connection)
 
@@ -147,7 +155,7 @@ async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
                 if on:
                     instrument("openai", tracer_provider=recorder.provider)
                 connection = await client.realtime.connect(model=MODEL).enter()
-                await connection.send(ASKED)
+                await connection.send(ITEM)
                 await connection.response.create()
                 events = [await connection.recv() for _ in range(1 + len(TURN))]
                 await connection.close()
@@ -159,12 +167,12 @@ async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
 def test_the_model_finds_that_it_is_its_turn(recorder: SpanRecorder) -> None:
     """If the model answers the app's sound without a request, the transcript of the sound is the question."""
     item = {"id": "item_1", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
-    heard = {
+    transcript = {
         "type": "conversation.item.input_audio_transcription.completed",
         "item_id": "item_1",
         "transcript": QUESTION,
     }
-    answers = ({"type": "conversation.item.added", "item": item}, TURN[0], heard, *TURN[1:])
+    answers = ({"type": "conversation.item.added", "item": item}, TURN[0], transcript, *TURN[1:])
     instrument("openai", tracer_provider=recorder.provider)
     with (
         socket_server(lambda _: answers, greeting=(SESSION,)) as url,
@@ -194,8 +202,8 @@ def test_call_of_a_function(recorder: SpanRecorder) -> None:
         _events(connection)
     first, second = map(_attributes, recorder.spans)
     assert first["gen_ai.response.finish_reasons"] == ("tool_calls",)
-    (said,) = json.loads(first["gen_ai.output.messages"])
-    assert said["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {}}]
+    (part,) = json.loads(first["gen_ai.output.messages"])
+    assert part["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {}}]
     (given,) = json.loads(second["gen_ai.input.messages"])
     assert given["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "Sunny"}]
 
@@ -344,3 +352,58 @@ def test_only_the_client_that_is_wrapped(recorder: SpanRecorder) -> None:
             with one.realtime.connect(model=MODEL) as connection:
                 _ask(connection)
     _check(recorder.one())
+
+
+def test_all_is_recorded(recorder: SpanRecorder) -> None:
+    """A mark at each place of a session and a turn that can hold content is in the trace."""
+    plants = Plants()
+    session = plants.fill(
+        {
+            "type": "realtime",
+            "model": MODEL,
+            "instructions": "~",
+            "tools": [{"type": "function", "name": "look_up", "description": "~", "parameters": {}}],
+            "audio": {"output": {"voice": "~"}},
+            "prompt": {"id": "~", "variables": {"city": "~"}},
+        },
+        "session",
+    )
+    items = plants.fill(
+        [
+            {
+                "type": "message",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "~"}, {"type": "input_image", "image_url": "data:%"}],
+            },
+            {"type": "function_call", "name": "look_up", "call_id": "c0", "arguments": "~"},
+            {"type": "function_call_output", "call_id": "c0", "output": "~"},
+        ],
+        "items",
+    )
+    done = plants.fill(
+        _done(
+            {**_spoken(), "content": [{"type": "output_text", "text": "~"}]},
+            {"id": "i", "type": "function_call", "name": "look_up", "call_id": "c1", "arguments": "~"},
+            id="~",
+            conversation_id="~",
+            usage={**USAGE, "seconds": "#"},
+        ),
+        "done",
+    )
+    begun = {"type": "response.created", "response": {"id": done["response"]["id"]}}
+    greeting = ({"type": "session.created", "session": session},)
+    instrument("openai", tracer_provider=recorder.provider)
+    with (
+        socket_server(
+            lambda event: (begun, done) if event["type"] == "response.create" else (), greeting=greeting
+        ) as url,
+        _client(url) as client,
+        client.realtime.connect(model=MODEL) as connection,
+    ):
+        connection.recv()
+        for item in items:
+            connection.conversation.item.create(item=item)
+        connection.response.create(response=plants.fill({"metadata": {"deal": "~"}}, "response"))
+        _events(connection)
+    assert plants.missing(recorder.attributes()) == []
+    assert plants.missing(map_trace(recorder.spans)) == []

@@ -47,7 +47,7 @@ def test_other_names_are_no_credentials(name: str) -> None:
     assert rest({name: "x"}, NOTHING) == {name: "x"}
 
 
-def test_bytes_are_told_by_their_digest() -> None:
+def test_bytes_are_recorded_as_digests() -> None:
     """Bytes, a data URL, and base64 that is long enough to be recognised are recorded as digests."""
     data = bytes(range(256)) * 8
     encoded = base64.b64encode(data).decode()
@@ -112,7 +112,7 @@ def test_empty_members_are_left_out() -> None:
     assert rest(given, {"known"}) == {"e": False, "f": 0}
 
 
-def test_members_stand_beside_those_of_a_part() -> None:
+def test_members_of_a_part() -> None:
     """Existing members are not replaced; objects of the same name are merged."""
     part = with_rest({"type": "text", "more": {"a": 1}}, {"type": "other", "more": {"a": 2, "b": 3}}, NOTHING)
     assert part == {"type": "text", "more": {"a": 1, "b": 3}}
@@ -162,7 +162,7 @@ def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
     assert found == whole
 
 
-def test_log_probabilities_stand_beside_the_messages() -> None:
+def test_log_probabilities() -> None:
     """The log probabilities of all chunks of a stream are kept, even two equal ones, without the tokens' bytes."""
     of_stream = Logprobs()
     for _ in range(2):

@@ -103,10 +103,10 @@ def test_library_that_is_older_and_lacks_a_method_is_reported(
         result = registry.instrument("openai")
     (record,) = (record for record in caplog.records if record.levelno > logging.INFO)
     assert (result.state, record.levelname) == ("failed", "WARNING")
-    for said in (result.reason, record.getMessage()):
-        assert f"openai {old_openai} is older than the oldest version tested (99)" in said
-        assert "SyncAPIClient has no request" in said
-        assert said.endswith("upgrade to openai >= 99")
+    for text in (result.reason, record.getMessage()):
+        assert f"openai {old_openai} is older than the oldest version tested (99)" in text
+        assert "SyncAPIClient has no request" in text
+        assert text.endswith("upgrade to openai >= 99")
     caplog.clear()
 
 
@@ -196,7 +196,7 @@ def test_library_that_is_built_differently_is_left_alone(
     caplog.clear()
 
 
-def test_wrapping_what_is_no_client_returns_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_wrapping_another_object_returns_it(caplog: pytest.LogCaptureFixture) -> None:
     """Wrapping an object that is not a client returns the object."""
     thing = object()
     assert registry.wrap_openai(thing) is thing

@@ -100,6 +100,8 @@ OPENINFERENCE = next(rival for rival in OpenAIInstrumentor.rivals if rival.vendo
 class _Vendor(BaseInstrumentor):
     """A vendor that wraps the client as OpenInference does: an inherited function, restored to its former value."""
 
+    wraps = ("openai", "OpenAI.request")
+
     def instrumentation_dependencies(self) -> list[str]:
         return []
 
@@ -111,7 +113,7 @@ class _Vendor(BaseInstrumentor):
                 return wrapped(*args, **kwargs)
 
         self._before = openai.OpenAI.request
-        wrapt.wrap_function_wrapper("openai", "OpenAI.request", request)
+        wrapt.wrap_function_wrapper(*self.wraps, request)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         openai.OpenAI.request = self._before  # type: ignore[method-assign]
@@ -120,16 +122,8 @@ class _Vendor(BaseInstrumentor):
 class _UnwrappingVendor(_Vendor):
     """A vendor that wraps the base class's function and removes the outermost wrapper, as OpenTelemetry's does."""
 
+    wraps = ("openai._base_client", "SyncAPIClient.request")
     _instance: Any = None  # separate from the base class's singleton
-
-    def _instrument(self, **kwargs: Any) -> None:
-        tracer = get_tracer(OPENINFERENCE.module, tracer_provider=kwargs["tracer_provider"])
-
-        def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-            with tracer.start_as_current_span("theirs"):
-                return wrapped(*args, **kwargs)
-
-        wrapt.wrap_function_wrapper("openai._base_client", "SyncAPIClient.request", request)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         unwrap(openai._base_client.SyncAPIClient, "request")
@@ -272,10 +266,10 @@ def test_repetitions_are_left_out(first: str, server: ProviderServer, tmp_path: 
     tracer = provider.get_tracer("logfire.openai")
 
     def request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
-        with tracer.start_as_current_span("Chat Completion", attributes=asked), suppress_instrumentation():
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+        with tracer.start_as_current_span("Chat Completion", attributes=attributes), suppress_instrumentation():
             answer = wrapped(*args, **kwargs)
-        tracer.start_span("streaming response", attributes=asked).end()
+        tracer.start_span("streaming response", attributes=attributes).end()
         return answer
 
     before = openai._base_client.SyncAPIClient.__dict__["request"]
@@ -324,8 +318,8 @@ class _AnthropicVendor(BaseInstrumentor):
         tracer = get_tracer(OF_ANTHROPIC.module, tracer_provider=kwargs["tracer_provider"])
 
         def create(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-            asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": kwargs["model"]}
-            span = tracer.start_span("theirs", attributes=asked)
+            attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": kwargs["model"]}
+            span = tracer.start_span("theirs", attributes=attributes)
             try:
                 return wrapped(*args, **kwargs)
             finally:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import recorded_traffic as recorded
-from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._streams import ndjson, sse
 from pandaprobe_otel_integrations._streams.text_runs import joined
@@ -23,7 +20,6 @@ from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
 
-Parse = Callable[[bytes], sse.Events]
 WORD: Final = b"@@"
 """Placeholder for a text in the events below."""
 
@@ -207,33 +203,6 @@ def test_chunks_inside_of_events_are_read_alike(blocks: list[bytes]) -> None:
     expected = Messages().merged(sse.Events(sse.parse(b"".join(_events(block) + b"\n\n" for block in plain)).items))
 
     assert {**carried} == {**expected, "amazon-bedrock-invocationMetrics": None}
-
-
-RECORDED: Final = {
-    "openai": ChatCompletions(),
-    "groq": ChatCompletions(),
-    "anthropic": Messages(),
-    "mistralai": ChatCompletions(),
-    "cohere": CohereChat(),
-    "google-genai": GenerateContent(),
-}
-
-
-def _recorded() -> list[Any]:
-    own = [(endpoint, path) for name, endpoint in RECORDED.items() for path in _cassettes(name)]
-    return [pytest.param(endpoint, path, id=recorded.name(path)) for endpoint, path in own]
-
-
-def _cassettes(name: str) -> list[Any]:
-    return sorted({*recorded.recordings(name), *(recorded.OWN / "conformance" / name).glob("*.yaml")})
-
-
-@pytest.mark.parametrize(("endpoint", "path"), _recorded())
-def test_recorded_streams_are_read_alike(endpoint: Endpoint, path: Any) -> None:
-    """Every stream of the cassettes gives the same answer in runs and one by one."""
-    for exchange in recorded.exchanges(path):
-        if sse.looks_like_events(exchange.content):
-            _is_read_alike(endpoint, sse.parse(exchange.content))
 
 
 def test_a_run_is_read_as_one_event() -> None:

@@ -36,7 +36,7 @@ def states_of(stream: Iterable[object]) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["chat", "response"])
-def test_a_stream_tells_its_text_until_it_ends(
+def test_text_of_an_open_stream(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder, form: str
 ) -> None:
     """The text of an open stream grows, from the answer's beginning; after its end, the stream is not listed."""

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from anthropic_traffic import ANSWER, message
 from anthropic_traffic import MODEL as CLAUDE
-from anthropic_traffic import QUESTION as ASKED
+from anthropic_traffic import QUESTION as CLAUDES_QUESTION
 from openai_traffic import MODEL, QUESTION, TOOL, response
 from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer, json_reply
@@ -35,7 +35,7 @@ CALL = {
 ASK: Any = {"model": MODEL, "input": QUESTION}
 FUNCTION: Any = {"type": "function", "strict": True, **TOOL["function"]}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"place": "Paris"}}
-ANTHROPIC_ASK: Any = {"model": CLAUDE, "max_tokens": 300, "messages": [{"role": "user", "content": ASKED}]}
+ANTHROPIC_ASK: Any = {"model": CLAUDE, "max_tokens": 300, "messages": [{"role": "user", "content": CLAUDES_QUESTION}]}
 
 
 @pytest.fixture(autouse=True)
@@ -79,19 +79,15 @@ def _check_openai(recorder: SpanRecorder) -> None:
     assert "pandaprobe.outcome" not in _attributes(agent)  # `run` leaves the turns after the last one
 
 
-def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_openai(asynchronous: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
     """The runner's result is the same as without us, and its run is one trace."""
-    without = _run_openai(server)
-    instrument("openai", tracer_provider=recorder.provider)
-    assert _run_openai(server) == without
-    _check_openai(recorder)
-
-
-async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The asynchronous runner passes the checks of the synchronous one."""
-    without = await _run_openai_async(server)
-    instrument("openai", tracer_provider=recorder.provider)
-    assert await _run_openai_async(server) == without
+    results: list[Any] = []
+    for on in (False, True):
+        if on:
+            instrument("openai", tracer_provider=recorder.provider)
+        results.append(await _run_openai_async(server) if asynchronous else _run_openai(server))
+    assert results[0] == results[1]
     _check_openai(recorder)
 
 
@@ -159,25 +155,19 @@ def _check_anthropic(recorder: SpanRecorder, *, own: bool) -> None:
     assert _attributes(agent)["gen_ai.output.messages"] == _attributes(second)["gen_ai.output.messages"]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
-def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+async def test_anthropic(own: bool, asynchronous: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
     """The client's own spans are adopted and completed; if the client makes none, we make the spans."""
     options = _options(recorder, own=own)
-    without = _run_anthropic(server, options)
-    recorder.clear()
-    instrument("anthropic", tracer_provider=recorder.provider)
-    assert _run_anthropic(server, options) == without
-    _check_anthropic(recorder, own=own)
-
-
-@pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
-async def test_anthropic_asynchronously(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The asynchronous runner passes the checks of the synchronous one."""
-    options = _options(recorder, own=own)
-    without = await _run_anthropic_async(server, options)
-    recorder.clear()
-    instrument("anthropic", tracer_provider=recorder.provider)
-    assert await _run_anthropic_async(server, options) == without
+    results: list[Any] = []
+    for on in (False, True):
+        recorder.clear()
+        if on:
+            instrument("anthropic", tracer_provider=recorder.provider)
+        run = _run_anthropic_async(server, options) if asynchronous else None
+        results.append(await run if run else _run_anthropic(server, options))
+    assert results[0] == results[1]
     _check_anthropic(recorder, own=own)
 
 
@@ -193,7 +183,7 @@ def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorde
     assert not any("gen_ai.tool.call.arguments" in _attributes(span) for span in recorder.spans)
 
 
-def test_the_second_turn_of_anthropic_says_what_was_sent(server: ProviderServer, recorder: SpanRecorder) -> None:
+def test_second_turn_of_anthropic(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The second turn's span has the new messages and the id of the continued answer, as newer clients send them."""
     options = _options(recorder, own=False)
     instrument("anthropic", tracer_provider=recorder.provider)

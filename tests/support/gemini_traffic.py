@@ -20,7 +20,7 @@ USAGE: Final = {
 }
 
 
-def said(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, Any]:
+def candidate(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, Any]:
     """Return a candidate with these parts; strings become text parts."""
     found: dict[str, Any] = {
         "content": {"role": "model", "parts": [{"text": part} if isinstance(part, str) else part for part in parts]},
@@ -32,7 +32,7 @@ def said(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, 
 def answer(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return an answer with these candidates (default: ANSWER), or one chunk of a streamed one."""
     return {
-        "candidates": list(candidates) or [said(ANSWER)],
+        "candidates": list(candidates) or [candidate(ANSWER)],
         "usageMetadata": USAGE,
         "modelVersion": ANSWERED_BY,
         "responseId": "resp-1",
@@ -43,8 +43,8 @@ def answer(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
 def chunks() -> list[dict[str, Any]]:
     """Return ANSWER with one word per chunk; token counts are cumulative, and final only in the last chunk."""
     early = {"promptTokenCount": 120, "totalTokenCount": 120}
-    found = [answer(said(word, finish=None), usageMetadata=early) for word in WORDS[:-1]]
-    return [*found, answer(said(WORDS[-1]))]
+    found = [answer(candidate(word, finish=None), usageMetadata=early) for word in WORDS[:-1]]
+    return [*found, answer(candidate(WORDS[-1]))]
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:

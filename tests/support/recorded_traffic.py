@@ -19,7 +19,6 @@ import yaml
 
 SHARED = Path(__file__).parents[3] / "shared" / "cassettes"
 """A collection of recordings beside the checkout; tests that need it are skipped without it."""
-OWN = Path(__file__).parents[1] / "integrations" / "cassettes"
 _VERSION = re.compile(r"^/v1(?:beta\d*)?(?=/)")
 
 
@@ -47,20 +46,20 @@ class Exchange:
     @property
     def payloads(self) -> list[dict[str, Any]]:
         """JSON of the answer, or of each of its events."""
-        if not self.answer.lstrip().startswith(("data:", "event:", ":")):
-            return [json.loads(self.answer)] if self.answer.strip().startswith("{") else []
-        lines = [line.removeprefix("data:").strip() for line in self.answer.splitlines() if line.startswith("data:")]
+        answer = self.answer.strip()
+        if answer.startswith("{") and "\n{" not in answer:
+            return [json.loads(answer)]
+        lines = [line.removeprefix("data:").strip() for line in answer.splitlines() if line.startswith(("data:", "{"))]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def recordings(*providers: str) -> list[Path]:
-    """Return cassettes of these providers: our own, and those of the collection beside the checkout."""
-    found = [path for provider in providers for path in sorted((OWN / provider).glob("*.yaml"))]
+    """Return the cassettes of these providers in the collection beside the checkout."""
     index = SHARED / "INDEX.tsv"
-    if index.exists():
-        rows = [line.split("\t") for line in index.read_text(encoding="utf-8").splitlines()[1:]]
-        found += [SHARED / row[0] for row in rows if row[1] in providers]
-    return found
+    if not index.exists():
+        return []
+    rows = [line.split("\t") for line in index.read_text(encoding="utf-8").splitlines()[1:]]
+    return [SHARED / row[0] for row in rows if row[1] in providers]
 
 
 def name(path: Path) -> str:

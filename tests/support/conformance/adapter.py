@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import isawaitable
 from pkgutil import iter_modules
 from typing import Any, Literal
 
 import pytest
 
 from provider_server import Reply
-from streamed_forms import AsyncForm, Form, Sighting
+from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
 
 from . import libraries
 
@@ -77,7 +78,7 @@ class Adapter:
     refusal: bytes
     """Body of an error answer."""
     expected: Expected
-    beside: Sequence[str] = ()
+    also: Sequence[str] = ()
     """Other integrations that are active at the same time, for libraries that this library calls."""
     refused: Callable[[int], Reply] | None = None
     """Returns the answer with an error status, if it needs more than `refusal` as its body."""
@@ -91,6 +92,72 @@ class Adapter:
     """Beginning of a call's or form's name -> the (dotted) member that it needs, which old clients lack."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Cases that do not apply to this API, as "sync stream/dropped" (or "stream/dropped"), with the reason."""
+
+
+def member(client: Any, path: str) -> Any:
+    """Return the (dotted) member of a client."""
+    for name in path.split("."):
+        client = getattr(client, name)
+    return client
+
+
+async def awaited(value: Any) -> Any:
+    """Return the value, awaited if necessary: some methods and old versions return it at once."""
+    return await value if isawaitable(value) else value
+
+
+def calls(
+    path: str,
+    request: Mapping[str, Any],
+    *,
+    asynchronous: str = "",
+    answer: Callable[[Any, Sighting], Any] = lambda found, _: found,
+) -> tuple[OneCall, OneAsyncCall]:
+    """Return the call of a method, and of the `asynchronous` one; `answer` gives what the app reads of the result."""
+
+    def call(client: Any, seen: Sighting) -> None:
+        seen.read(answer(member(client, path)(**request), seen))
+
+    async def call_async(client: Any, seen: Sighting) -> None:
+        seen.read(await awaited(answer(await member(client, asynchronous or path)(**request), seen)))
+
+    return call, call_async
+
+
+def forms(
+    path: str,
+    request: Mapping[str, Any],
+    *,
+    asynchronous: str = "",
+    stream: Callable[[Any], Any] = lambda found: found,
+    leave: str = "close",
+    leave_async: str = "",
+) -> tuple[Form, AsyncForm]:
+    """Return the form of a method, and of the `asynchronous` one, whose stream is left with the method `leave`."""
+
+    def left(opened: Any, name: str) -> Any:
+        return getattr(opened, name)(*(None,) * (3 if "exit" in name else 0))
+
+    def form(client: Any, seen: Sighting) -> Opened:
+        opened = seen.saw(stream(member(client, path)(**request)))
+        return Opened(opened, lambda: left(opened, leave))
+
+    async def form_async(client: Any, seen: Sighting) -> AsyncOpened:
+        opened = seen.saw(stream(await awaited(member(client, asynchronous or path)(**request))))
+        return AsyncOpened(opened, lambda: awaited(left(opened, leave_async or leave)))
+
+    return form, form_async
+
+
+def both(**pairs: tuple[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the synchronous and the asynchronous ones of these calls or forms, by their names."""
+    named = {name.replace("_", " "): pair for name, pair in pairs.items()}
+    return {name: pair[0] for name, pair in named.items()}, {name: pair[1] for name, pair in named.items()}
+
+
+def ways(called: tuple[Any, Any], opened: tuple[Any, Any]) -> dict[str, Any]:
+    """Return the arguments of an adapter with these calls and forms, each as `both` returns them."""
+    return {"calls": called[0], "async_calls": called[1], "forms": opened[0], "async_forms": opened[1]}
 
 
 def adapters() -> list[Adapter]:

@@ -19,7 +19,7 @@ PATIENCE_S: Final = 60.0
 @contextmanager
 def recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
     """Record the calls of the library, and of the libraries that it calls, within the block."""
-    names = (adapter.integration, *adapter.beside)
+    names = (adapter.integration, *adapter.also)
     try:
         for name in names:
             assert instrument(name, tracer_provider=recorder.provider).state == "hooked"

@@ -64,7 +64,7 @@ def _check_answer(attributes: dict[str, Any], expected: Expected, *, with_tools:
         assert [(call["name"], call["arguments"]) for call in calls] == list(expected.tool_calls)
     else:
         assert attributes["gen_ai.response.finish_reasons"] == (expected.finish_reason,)
-        assert _said(attributes) == expected.text
+        assert _text(attributes) == expected.text
 
 
 def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes = b"") -> None:
@@ -72,11 +72,11 @@ def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: byt
 
     If an event is `broken` in the middle, some clients show it as text: its words are ignored.
     """
-    said = _said(dict(span.attributes or {}))
-    assert adapter.expected.text.startswith(said)
+    text = _text(dict(span.attributes or {}))
+    assert adapter.expected.text.startswith(text)
     shown = "".join(seen.items)
     words = [word for word in adapter.expected.words if word.encode() not in broken]
-    assert [word for word in words if word in shown and word not in said] == []
+    assert [word for word in words if word in shown and word not in text] == []
 
 
 def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes) -> None:
@@ -109,5 +109,5 @@ def _parts(attributes: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for message in messages for part in message["parts"]]
 
 
-def _said(attributes: dict[str, Any]) -> str:
+def _text(attributes: dict[str, Any]) -> str:
     return "".join(part["content"] for part in _parts(attributes) if part["type"] == "text")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
 
 from . import openai_wire
-from .adapter import Adapter, OneAsyncCall, OneCall
+from .adapter import Adapter, OneAsyncCall, OneCall, awaited
 
 Resource = Callable[[Any], Any]
 """Returns the object of a client that has the method `create`."""
-
-
-async def awaited(value: Any) -> Any:
-    """Return the value, awaited if necessary: old versions parse raw responses without an `await`."""
-    return await value if isinstance(value, Awaitable) else value
 
 
 def calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneCall]:

@@ -1,261 +1,333 @@
-"""Bedrock's InvokeModel, with the bodies of each family of models."""
+"""Bedrock's Converse API, and InvokeModel with the bodies of each family of models."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
-from provider_server import ProviderServer, json_reply
+from aws_events import event, stream_reply
+from bedrock_traffic import OLD
+from provider_server import Reply
 
-from .anthropic_messages import message as claude_message
-from .anthropic_messages import request as claude_request
-from .bedrock_conversations import client
-from .coheres import citation
-from .openai_protocol import answer as openai_answer
-from .openai_protocol import messages as openai_messages
-from .plants import Plants, planted
+from . import anthropic, openai_protocol
+from .cohere import CITATION
+from .rows import refused, row
 
 Json = dict[str, Any]
 
-
-def _invoke(server: ProviderServer, model: str, body: Json, answer: Json) -> object:
-    server.replies(json_reply(answer))
-    return client(server).invoke_model(modelId=model, body=json.dumps(body))["body"].read()
-
-
-@planted("bedrock", "Claude")
-def _claude(server: ProviderServer, plant: Plants) -> object:
-    body = {**claude_request(plant), "anthropic_version": "bedrock-2023-05-31"}
-    del body["model"], plant.marks["asked model"]
-    return _invoke(server, "anthropic.claude-sonnet-5-v1:0", body, claude_message(plant))
-
-
-@planted("bedrock", "Nova")
-def _nova(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "system": [{"text": plant.text("system")}],
-        "messages": [{"role": "user", "content": [{"text": plant.text("question")}]}],
-        "inferenceConfig": {"maxTokens": plant.number("max tokens"), "new": plant.text("parameter")},
+_NEWER: Final[Json] = {"requestMetadata": {"deal": "~"}, "performanceConfig": {"latency": "optimized"}}
+_CITED: Final[Json] = {
+    "citationsContent": {
+        "content": [{"text": "~answer"}],
+        "citations": [{"title": "~", "sourceContent": [{"text": "~"}]}],
     }
-    message = {"role": "assistant", "content": [{"text": plant.text("answer")}]}
-    counts = {"inputTokens": plant.number("in"), "outputTokens": plant.number("out"), "totalTokens": 9}
-    answer = {"output": {"message": message}, "stopReason": "end_turn", "usage": counts, "new": plant.text("beside")}
-    return _invoke(server, "us.amazon.nova-lite-v1:0", body, answer)
-
-
-@planted("bedrock", "Nova Canvas")
-def _canvas(server: ProviderServer, plant: Plants) -> object:
-    task = {
-        "text": plant.text("prompt"),
-        "negativeText": plant.text("negative"),
-        "conditionImage": plant.picture("condition"),
-    }
-    body = {
-        "taskType": "TEXT_IMAGE",
-        "textToImageParams": task,
-        "imageGenerationConfig": {"seed": plant.number("seed"), "quality": plant.text("quality")},
-    }
-    return _invoke(server, "amazon.nova-canvas-v1:0", body, {"images": [plant.picture("made")]})
-
-
-@planted("bedrock", "Titan pictures")
-def _titan_pictures(server: ProviderServer, plant: Plants) -> object:
-    task = {"text": plant.text("prompt"), "image": plant.picture("image"), "maskImage": plant.picture("mask")}
-    body = {
-        "taskType": "INPAINTING",
-        "inPaintingParams": task,
-        "imageGenerationConfig": {"cfgScale": plant.number("scale")},
-    }
-    return _invoke(server, "amazon.titan-image-generator-v2:0", body, {"images": [], "error": plant.text("error")})
-
-
-@planted("bedrock", "Stability")
-def _stability(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "prompt": plant.text("prompt"),
-        "negative_prompt": plant.text("negative"),
-        "image": plant.picture("given"),
-        "mode": "image-to-image",
-        "style_preset": plant.text("style"),
-    }
-    answer = {
-        "seeds": [plant.number("seed")],
-        "finish_reasons": [plant.text("filtered")],
-        "images": [plant.picture("made")],
-    }
-    return _invoke(server, "stability.sd3-5-large-v1:0", body, answer)
-
-
-@planted("bedrock", "Stable Diffusion XL")
-def _sdxl(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "text_prompts": [{"text": plant.text("prompt"), "weight": plant.number("weight")}],
-        "steps": plant.number("steps"),
-    }
-    made = {"base64": plant.picture("made"), "finishReason": plant.text("reason"), "seed": 1}
-    return _invoke(server, "stability.stable-diffusion-xl-v1", body, {"result": "success", "artifacts": [made]})
-
-
-@planted("bedrock", "Cohere's rerank")
-def _rerank(server: ProviderServer, plant: Plants) -> object:
-    body = {"query": plant.text("query"), "documents": [plant.text("document")], "api_version": plant.number("version")}
-    return _invoke(
-        server, "cohere.rerank-v3-5:0", body, {"results": [{"index": 0, "relevance_score": plant.number("score")}]}
-    )
-
-
-@planted("bedrock", "Command A")
-def _command_a(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "messages": [{"role": "user", "content": plant.text("question")}],
-        "max_tokens": plant.number("max tokens"),
-        "documents": [{"data": {"text": plant.text("document")}}],
-        "safety_mode": plant.text("safety"),
-    }
-    content = [{"type": "text", "text": plant.text("answer")}]
-    message = {"role": "assistant", "content": content, "citations": [citation(plant)]}
-    return _invoke(
-        server, "cohere.command-a-03-2025-v1:0", body, {"id": "x", "message": message, "finish_reason": "COMPLETE"}
-    )
-
-
-@planted("bedrock", "Command R")
-def _command_r(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "message": plant.text("question"),
-        "chat_history": [{"role": "CHATBOT", "message": plant.text("earlier")}],
-        "documents": [{"snippet": plant.text("document")}],
-        "preamble": plant.text("preamble"),
-        "citation_quality": plant.text("quality"),
-        "max_tokens": plant.number("max tokens"),
-    }
-    answer = {
-        "text": plant.text("answer"),
-        "finish_reason": "COMPLETE",
-        "generation_id": plant.text("id"),
-        "citations": [{"start": 0, "end": 1, "text": plant.text("cited"), "document_ids": ["d"]}],
-    }
-    return _invoke(server, "cohere.command-r-plus-v1:0", body, answer)
-
-
-@planted("bedrock", "Jamba")
-def _jamba(server: ProviderServer, plant: Plants) -> object:
-    body = {"messages": [{"role": "user", "content": plant.text("question")}], "documents": [plant.text("document")]}
-    message = {"role": "assistant", "content": plant.text("answer"), "new": plant.text("beside")}
-    answer = {
-        "id": plant.text("id"),
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": plant.number("in"), "completion_tokens": plant.number("out")},
-        "meta": {"requestDurationMillis": plant.number("duration")},
-    }
-    return _invoke(server, "ai21.jamba-1-5-large-v1:0", body, answer)
-
-
-@planted("bedrock", "OpenAI's open models")
-def _open_models(server: ProviderServer, plant: Plants) -> object:
-    body = {"messages": openai_messages(plant), "reasoning_effort": "low", "n": 2, "new": plant.text("new parameter")}
-    return _invoke(server, "openai.gpt-oss-120b-1:0", body, openai_answer(plant))
-
-
-@planted("bedrock", "Titan")
-def _titan(server: ProviderServer, plant: Plants) -> object:
-    config = {"maxTokenCount": plant.number("max tokens"), "new": plant.text("new parameter")}
-    answer = {
-        "inputTextTokenCount": plant.number("in"),
-        "results": [
-            {"tokenCount": plant.number("out"), "outputText": plant.text("answer"), "completionReason": "FINISH"}
+}
+_REQUEST: Final[Json] = {
+    "modelId": "~",
+    "system": [{"text": "~"}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"text": "~question"},
+                {"image": {"format": "png", "source": {"bytes": b"%"}}},
+                {"document": {"format": "txt", "name": "~", "source": {"bytes": b"text"}}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"toolUse": {"toolUseId": "t1", "name": "f", "input": {"a": "~question"}}}],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "t1", "status": "error", "content": [{"json": {"r": "~question"}}]}}
+            ],
+        },
+    ],
+    "inferenceConfig": {"temperature": 0.5},
+    "toolConfig": {
+        "tools": [
+            {
+                "toolSpec": {
+                    "name": "~",
+                    "description": "~",
+                    "inputSchema": {"json": {"type": "object", "description": "~"}},
+                }
+            }
         ],
-        "new": plant.text("beside"),
-    }
-    return _invoke(
-        server, "amazon.titan-text-express-v1", {"inputText": plant.text("q"), "textGenerationConfig": config}, answer
+        "toolChoice": {"tool": {"name": "~"}},
+    },
+    "additionalModelRequestFields": {"thinking": {"budget_tokens": "#"}},
+    "guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "~", "trace": "enabled"},
+    "additionalModelResponseFieldPaths": ["~"],
+    **({} if OLD else _NEWER),
+}
+_ANSWER: Final[Json] = {
+    "output": {
+        "message": {
+            "role": "assistant",
+            "content": [
+                {"reasoningContent": {"reasoningText": {"text": "~answer", "signature": "sealed"}}},
+                {"text": "~answer"},
+                *([] if OLD else [_CITED]),
+                {"toolUse": {"toolUseId": "t2", "name": "~answer", "input": {"a": "~answer"}}},
+            ],
+        }
+    },
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": "#in", "outputTokens": "#out", "totalTokens": 1},
+    "metrics": {"latencyMs": "#"},
+    "trace": {
+        "guardrail": {
+            "inputAssessment": {"g": {"topicPolicy": {"topics": [{"name": "~", "type": "DENY", "action": "BLOCKED"}]}}}
+        }
+    },
+    "additionalModelResponseFields": {"stop_sequence": "~"},
+}
+
+
+def _stream(whole: Json) -> Reply:
+    events = [event("messageStart", {"role": "assistant"})]
+    for index, block in enumerate(whole["output"]["message"]["content"]):
+        at = {"contentBlockIndex": index}
+        if "toolUse" in block:
+            use = {name: value for name, value in block["toolUse"].items() if name != "input"}
+            events.append(event("contentBlockStart", {**at, "start": {"toolUse": use}}))
+        events += [event("contentBlockDelta", {**at, "delta": delta}) for delta in _deltas(block)]
+        events.append(event("contentBlockStop", at))
+    stop = {name: whole[name] for name in ("stopReason", "additionalModelResponseFields")}
+    metadata = {name: whole[name] for name in ("usage", "metrics", "trace")}
+    return stream_reply([*events, event("messageStop", stop), event("metadata", metadata)])
+
+
+def _deltas(block: Json) -> list[Json]:
+    if "reasoningContent" in block:
+        return [{"reasoningContent": {"text": block["reasoningContent"]["reasoningText"]["text"]}}]
+    if "toolUse" in block:
+        return [{"toolUse": {"input": json.dumps(block["toolUse"]["input"])}}]
+    if "citationsContent" in block:
+        cited = block["citationsContent"]
+        return [{"text": cited["content"][0]["text"]}, *({"citation": one} for one in cited["citations"])]
+    return [{"text": block["text"]}]
+
+
+row("Bedrock Converse", "converse", _REQUEST, _ANSWER)
+row("Bedrock Converse", "converse_stream", _REQUEST, _ANSWER, replies=_stream)
+row(
+    "Bedrock Converse",
+    "converse",
+    {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "~question"}]}]},
+    {"__type": "ModelErrorException", "message": "~", "originalStatusCode": "#", "resourceName": "~"},
+    replies=refused,
+    name="refused",
+)
+_LIMIT: Final[Json] = {"max_tokens": "#", "new": "~"}
+_PROMPT: Final[Json] = {"prompt": "~question", **_LIMIT}
+_FAMILIES: Final[dict[str, tuple[str, Json, Json]]] = {
+    "anthropic.claude-sonnet-5-v1:0": (
+        "chat",
+        {
+            **{name: value for name, value in anthropic.BODY.items() if name != "model"},
+            "anthropic_version": "bedrock-2023-05-31",
+        },
+        anthropic.MESSAGE,
+    ),
+    "us.amazon.nova-lite-v1:0": (
+        "chat",
+        {
+            "system": [{"text": "~"}],
+            "messages": [{"role": "user", "content": [{"text": "~question"}]}],
+            "inferenceConfig": {"maxTokens": "#", "new": "~"},
+        },
+        {
+            "output": {"message": {"role": "assistant", "content": [{"text": "~answer"}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": "#in", "outputTokens": "#out", "totalTokens": 9},
+            "new": "~",
+        },
+    ),
+    "amazon.nova-canvas-v1:0": (
+        "generate_content",
+        {
+            "taskType": "TEXT_IMAGE",
+            "textToImageParams": {"text": "~question", "negativeText": "~", "conditionImage": "%"},
+            "imageGenerationConfig": {"seed": "#", "quality": "~"},
+        },
+        {"images": ["%"]},
+    ),
+    "amazon.titan-image-generator-v2:0": (
+        "generate_content",
+        {
+            "taskType": "INPAINTING",
+            "inPaintingParams": {"text": "~question", "image": "%", "maskImage": "%"},
+            "imageGenerationConfig": {"cfgScale": "#"},
+        },
+        {"images": [], "error": "~"},
+    ),
+    "stability.sd3-5-large-v1:0": (
+        "generate_content",
+        {
+            "prompt": "~question",
+            "negative_prompt": "~",
+            "image": "%",
+            "mode": "image-to-image",
+            "style_preset": "~",
+        },
+        {"seeds": ["#"], "finish_reasons": ["~"], "images": ["%"]},
+    ),
+    "stability.stable-diffusion-xl-v1": (
+        "generate_content",
+        {"text_prompts": [{"text": "~question", "weight": "#"}], "steps": "#"},
+        {"result": "success", "artifacts": [{"base64": "%", "finishReason": "~", "seed": 1}]},
+    ),
+    "cohere.rerank-v3-5:0": (
+        "retrieval",
+        {"query": "~", "documents": ["~"], "api_version": "#"},
+        {"results": [{"index": 0, "relevance_score": "#"}]},
+    ),
+    "cohere.command-a-03-2025-v1:0": (
+        "chat",
+        {
+            "messages": [{"role": "user", "content": "~question"}],
+            "max_tokens": "#",
+            "documents": [{"data": {"text": "~"}}],
+            "safety_mode": "~",
+        },
+        {
+            "id": "x",
+            "message": {
+                "role": "assistant",
+                "content": [{"type": "text", "text": "~answer"}],
+                "citations": [CITATION],
+            },
+            "finish_reason": "COMPLETE",
+        },
+    ),
+    "cohere.command-r-plus-v1:0": (
+        "chat",
+        {
+            "message": "~question",
+            "chat_history": [{"role": "CHATBOT", "message": "~question"}],
+            "documents": [{"snippet": "~"}],
+            "preamble": "~",
+            "citation_quality": "~",
+            "max_tokens": "#",
+        },
+        {
+            "text": "~answer",
+            "finish_reason": "COMPLETE",
+            "generation_id": "~",
+            "citations": [{"start": 0, "end": 1, "text": "~", "document_ids": ["d"]}],
+        },
+    ),
+    "ai21.jamba-1-5-large-v1:0": (
+        "chat",
+        {"messages": [{"role": "user", "content": "~question"}], "documents": ["~"]},
+        {
+            "id": "~",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "~answer", "new": "~"},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": "#in", "completion_tokens": "#out"},
+            "meta": {"requestDurationMillis": "#"},
+        },
+    ),
+    "openai.gpt-oss-120b-1:0": (
+        "chat",
+        {"messages": openai_protocol.MESSAGES, "reasoning_effort": "low", "n": 2, "new": "~"},
+        openai_protocol.ANSWER,
+    ),
+    "amazon.titan-text-express-v1": (
+        "text_completion",
+        {"inputText": "~question", "textGenerationConfig": {"maxTokenCount": "#", "new": "~"}},
+        {
+            "inputTextTokenCount": "#in",
+            "results": [{"tokenCount": "#out", "outputText": "~answer", "completionReason": "FINISH"}],
+            "new": "~",
+        },
+    ),
+    "meta.llama3-3-70b-instruct-v1:0": (
+        "text_completion",
+        {"prompt": "~question", "max_gen_len": "#", "new": "~"},
+        {
+            "generation": "~answer",
+            "prompt_token_count": "#in",
+            "stop_reason": "stop",
+            "generation_token_count": "#out",
+            "new": "~",
+        },
+    ),
+    "mistral.mistral-7b-instruct-v0:2": (
+        "text_completion",
+        _PROMPT,
+        {"outputs": [{"text": "~answer", "stop_reason": "stop", "new": "~"}]},
+    ),
+    "us.deepseek.r1-v1:0": (
+        "text_completion",
+        _PROMPT,
+        {"choices": [{"text": "~answer", "stop_reason": "stop"}]},
+    ),
+    "us.twelvelabs.pegasus-1-2-v1:0": (
+        "chat",
+        {
+            "inputPrompt": "~question",
+            "mediaSource": {"s3Location": {"uri": "~"}},
+            "responseFormat": {"jsonSchema": {"title": "~"}},
+        },
+        {"message": "~answer", "finishReason": "stop"},
+    ),
+    "amazon.titan-embed-image-v1": (
+        "embeddings",
+        {"inputText": "~question", "inputImage": "%", "normalize": True, "embeddingConfig": {"new": "~"}},
+        {"embedding": [0.5, 0.25], "inputTextTokenCount": "#in", "message": "~"},
+    ),
+    "cohere.embed-english-v3": (
+        "embeddings",
+        {"texts": ["~question", "~question"], "new": "~"},
+        {"embeddings": [[0.5, 0.25], [0.1, 0.2]]},
+    ),
+    "amazon.nova-2-multimodal-embeddings-v1:0": (
+        "embeddings",
+        {
+            "taskType": "SINGLE_EMBEDDING",
+            "singleEmbeddingParams": {
+                "embeddingPurpose": "~",
+                "text": {"truncationMode": "END", "value": "~question"},
+            },
+        },
+        {"embeddings": [{"embeddingType": "TEXT", "embedding": [0.5, 0.25]}]},
+    ),
+}
+"""Model -> operation, request and answer."""
+for _model, (_operation, _body, _whole) in _FAMILIES.items():
+    row(
+        "Bedrock InvokeModel",
+        "invoke_model",
+        {"modelId": _model, "body": _body},
+        _whole,
+        operation=_operation,
+        name=_model,
     )
-
-
-@planted("bedrock", "Llama")
-def _llama(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "prompt": plant.text("prompt"),
-        "max_gen_len": plant.number("max tokens"),
-        "new": plant.text("new parameter"),
-    }
-    answer = {
-        "generation": plant.text("answer"),
-        "prompt_token_count": plant.number("in"),
-        "stop_reason": "stop",
-        "generation_token_count": plant.number("out"),
-        "new": plant.text("beside"),
-    }
-    return _invoke(server, "meta.llama3-3-70b-instruct-v1:0", body, answer)
-
-
-@planted("bedrock", "Mistral's prompts")
-def _mistral(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "prompt": plant.text("prompt"),
-        "max_tokens": plant.number("max tokens"),
-        "new": plant.text("new parameter"),
-    }
-    answer = {"outputs": [{"text": plant.text("answer"), "stop_reason": "stop", "new": plant.text("beside")}]}
-    return _invoke(server, "mistral.mistral-7b-instruct-v0:2", body, answer)
-
-
-@planted("bedrock", "DeepSeek's prompts")
-def _deepseek(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "prompt": plant.text("prompt"),
-        "max_tokens": plant.number("max tokens"),
-        "new": plant.text("new parameter"),
-    }
-    return _invoke(
-        server, "us.deepseek.r1-v1:0", body, {"choices": [{"text": plant.text("answer"), "stop_reason": "stop"}]}
-    )
-
-
-@planted("bedrock", "Pegasus")
-def _pegasus(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "inputPrompt": plant.text("prompt"),
-        "mediaSource": {"s3Location": {"uri": plant.text("video")}},
-        "responseFormat": {"jsonSchema": {"title": plant.text("schema")}},
-    }
-    return _invoke(
-        server, "us.twelvelabs.pegasus-1-2-v1:0", body, {"message": plant.text("answer"), "finishReason": "stop"}
-    )
-
-
-@planted("bedrock", "Titan's embeddings")
-def _titan_embeddings(server: ProviderServer, plant: Plants) -> object:
-    body = {
-        "inputText": plant.text("text"),
-        "inputImage": plant.picture("picture"),
-        "normalize": True,
-        "embeddingConfig": {"new": plant.text("new parameter")},
-    }
-    answer = {"embedding": [0.5, 1.0], "inputTextTokenCount": plant.number("in"), "message": plant.text("message")}
-    return _invoke(server, "amazon.titan-embed-image-v1", body, answer)
-
-
-@planted("bedrock", "Nova's embeddings")
-def _nova_embeddings(server: ProviderServer, plant: Plants) -> object:
-    task = {"embeddingPurpose": plant.text("purpose"), "text": {"truncationMode": "END", "value": plant.text("text")}}
-    body = {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": task}
-    answer = {"embeddings": [{"embeddingType": "TEXT", "embedding": [0.5]}]}
-    return _invoke(server, "amazon.nova-2-multimodal-embeddings-v1:0", body, answer)
-
-
-@planted("bedrock", "Nova Reel")
-def _reel(server: ProviderServer, plant: Plants) -> object:
-    picture = {"format": "png", "source": {"bytes": plant.picture("first picture")}}
-    task = {"text": plant.text("prompt"), "images": [picture]}
-    given = {
-        "taskType": "TEXT_VIDEO",
-        "textToVideoParams": task,
-        "videoGenerationConfig": {"seed": plant.number("seed")},
-    }
-    server.replies(json_reply({"invocationArn": plant.text("arn")}))
-    return client(server).start_async_invoke(
-        modelId="amazon.nova-reel-v1:1",
-        modelInput=given,
-        outputDataConfig={"s3OutputDataConfig": {"s3Uri": plant.text("bucket")}},
-    )
+row(
+    "Bedrock InvokeModel",
+    "start_async_invoke",
+    {
+        "modelId": "amazon.nova-reel-v1:1",
+        "modelInput": {
+            "taskType": "TEXT_VIDEO",
+            "textToVideoParams": {
+                "text": "~question",
+                "images": [{"format": "png", "source": {"bytes": "%"}}],
+            },
+            "videoGenerationConfig": {"seed": "#"},
+        },
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "~"}},
+    },
+    {"invocationArn": "~"},
+    operation="generate_content",
+)

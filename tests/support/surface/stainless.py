@@ -10,9 +10,8 @@ from types import GeneratorType
 from typing import Any, Final
 from uuid import uuid4
 
-from .arguments import arguments_for
 from .census import Method, Roll
-from .walk import methods_of
+from .walk import arguments_for, methods_of
 
 _KNOWN: Final[Mapping[str, Any]] = {"file": ("a.txt", b"x"), "image": ("a.png", b"x"), "video": ("a.mp4", b"x")}
 _DONE: Final[Mapping[str, Any]] = {

@@ -2,8 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+_BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
+    ("FileTypes", ("a.txt", b"x")),
+    ("FileContent", b"x"),
+    ("Iterable", []),
+    ("Sequence", []),
+    ("List", []),
+    ("list[", []),
+    ("Dict", {}),
+    ("Mapping", {}),
+    ("bool", True),
+    ("int", 1),
+    ("float", 1.0),
+)
+
+
+def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments for parameters without a default; values in `known`, by name, override guesses."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(method).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            continue
+        if parameter.default is parameter.empty:
+            found[name] = known[name] if name in known else _guess(str(parameter.annotation))
+    return found
+
+
+def _guess(annotation: str) -> Any:
+    # For a union that allows a string, use a string: the request can then be sent.
+    if "str" in annotation.replace("Mapping[str", "").replace("Dict[str", "").replace("List[str", ""):
+        return "x"
+    return next((value for part, value in _BY_ANNOTATION if part in annotation), "x")
+
 
 _SKIPPED = ("_", "with_", "parent_ref", "sdk_configuration")
 

@@ -12,7 +12,7 @@ import anthropic
 import aws_events
 from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, REQUEST, USAGE, WORDS, error, events, message
 from conformance import openai_wire, stainless
-from conformance.adapter import Adapter, Expected, Wire
+from conformance.adapter import Adapter, Expected, Wire, calls
 from streamed_forms import AsyncOpened, Opened, Sighting
 
 READS: Final = 5
@@ -53,12 +53,7 @@ async def _text_async(client: Any, seen: Sighting) -> AsyncOpened:
     return AsyncOpened(stream.text_stream, lambda: manager.__aexit__(None, None, None))
 
 
-def _parse(client: Any, seen: Sighting) -> None:
-    seen.read(client.messages.parse(**REQUEST))
-
-
-async def _parse_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.messages.parse(**REQUEST))
+_PARSE: Final = calls("messages.parse", REQUEST)
 
 
 def _blocks() -> list[dict[str, Any]]:
@@ -82,8 +77,8 @@ MESSAGES: Final = Adapter(
     integration="anthropic",
     client=client,
     async_client=async_client,
-    calls={**stainless.calls(_messages, REQUEST), "helper parse": _parse},
-    async_calls={**stainless.async_calls(_messages, REQUEST), "helper parse": _parse_async},
+    calls={**stainless.calls(_messages, REQUEST), "helper parse": _PARSE[0]},
+    async_calls={**stainless.async_calls(_messages, REQUEST), "helper parse": _PARSE[1]},
     forms={
         **stainless.forms(_messages, REQUEST, READS),
         "helper stream": stainless.helper(_stream, READS),

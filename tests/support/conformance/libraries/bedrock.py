@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from operator import itemgetter
 from typing import Any, Final
 
 import boto3
@@ -24,9 +25,8 @@ from bedrock_traffic import (
     converse_events,
     conversed,
 )
-from conformance.adapter import Adapter, Expected, Wire
+from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
 from provider_server import Reply
-from streamed_forms import AsyncOpened, Opened, Sighting
 
 _KEYS: Final[dict[str, Any]] = {
     "aws_access_key_id": "a",
@@ -56,48 +56,8 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
         yield opened
 
 
-def _without_metadata(answer: dict[str, Any]) -> dict[str, Any]:
+def _without_metadata(answer: dict[str, Any], _: Any) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
-
-
-def _converse(client: Any, seen: Sighting) -> None:
-    seen.read(_without_metadata(client.converse(**CONVERSE)))
-
-
-async def _converse_async(client: Any, seen: Sighting) -> None:
-    seen.read(_without_metadata(await client.converse(**CONVERSE)))
-
-
-def _converse_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.converse_stream(**CONVERSE)["stream"])
-    return Opened(stream, stream.close)
-
-
-async def _converse_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw((await client.converse_stream(**CONVERSE))["stream"])
-    return AsyncOpened(stream, lambda: _closed(stream))
-
-
-def _invoke(client: Any, seen: Sighting) -> None:
-    seen.read(seen.saw(client.invoke_model(**_INVOKE)["body"]).read())
-
-
-async def _invoke_async(client: Any, seen: Sighting) -> None:
-    seen.read(await seen.saw((await client.invoke_model(**_INVOKE))["body"]).read())
-
-
-def _invoke_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.invoke_model_with_response_stream(**_INVOKE)["body"])
-    return Opened(stream, stream.close)
-
-
-async def _invoke_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw((await client.invoke_model_with_response_stream(**_INVOKE))["body"])
-    return AsyncOpened(stream, lambda: _closed(stream))
-
-
-async def _closed(stream: Any) -> None:
-    stream.close()
 
 
 def _refused(status: int) -> Reply:
@@ -146,10 +106,10 @@ ADAPTERS: Final = (
         integration="bedrock",
         client=client,
         async_client=async_client,
-        calls={"plain": _converse},
-        async_calls={"plain": _converse_async},
-        forms={"stream": _converse_stream},
-        async_forms={"stream": _converse_stream_async},
+        **ways(
+            both(plain=calls("converse", CONVERSE, answer=_without_metadata)),
+            both(stream=forms("converse_stream", CONVERSE, stream=itemgetter("stream"))),
+        ),
         answer=_wire({**conversed(), "usage": _USAGE}, converse_events()),
         tools=_wire(
             {**conversed(*({"toolUse": use} for use in _USES), stop_reason="tool_use"), "usage": _USAGE},
@@ -165,10 +125,10 @@ ADAPTERS: Final = (
         integration="bedrock",
         client=client,
         async_client=async_client,
-        calls={"plain": _invoke},
-        async_calls={"plain": _invoke_async},
-        forms={"stream": _invoke_stream},
-        async_forms={"stream": _invoke_stream_async},
+        **ways(
+            both(plain=calls("invoke_model", _INVOKE, answer=lambda found, seen: seen.saw(found["body"]).read())),
+            both(stream=forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"))),
+        ),
         answer=_wire(_CLAUDE.answer, _CLAUDE.events),
         tools=_wire(
             {**_CLAUDE.answer, "content": _BLOCKS, "stop_reason": "tool_use"},

@@ -17,7 +17,7 @@ from cohere.core import RequestOptions
 import aws_events
 from bedrock_traffic import COUNTED, METRICS
 from conformance import openai_wire
-from conformance.adapter import Adapter, Wire
+from conformance.adapter import Adapter, Wire, both, calls, forms, ways
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS
 from streamed_forms import AsyncOpened, Opened, Sighting
 
@@ -54,45 +54,24 @@ def async_client_v1(url: str, timeout_s: float) -> cohere.AsyncClient:
     return cohere.AsyncClient(api_key="none", base_url=url, timeout=timeout_s)
 
 
-def _forms(request: dict[str, Any]) -> dict[str, Any]:
-    def plain(client: Any, seen: Sighting) -> None:
-        seen.read(client.chat(**request))
-
-    def raw(client: Any, seen: Sighting) -> None:
-        answer = seen.saw(client.with_raw_response.chat(**request))
-        seen.read(answer.data)
-
-    async def plain_async(client: Any, seen: Sighting) -> None:
-        seen.read(await client.chat(**request))
-
-    async def raw_async(client: Any, seen: Sighting) -> None:
-        answer = seen.saw(await client.with_raw_response.chat(**request))
-        seen.read(answer.data)
-
-    def stream(client: Any, seen: Sighting) -> Opened:
-        opened = seen.saw(client.chat_stream(**request))
-        return Opened(opened, opened.close)
-
+def _ways(request: dict[str, Any]) -> dict[str, Any]:
     def raw_stream(client: Any, seen: Sighting) -> Opened:
         manager = seen.saw(client.with_raw_response.chat_stream(**request))
         answer = seen.saw(manager.__enter__())
         return Opened(seen.saw(answer.data), lambda: manager.__exit__(None, None, None))
-
-    async def stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-        opened = seen.saw(client.chat_stream(**request))
-        return AsyncOpened(opened, opened.aclose)
 
     async def raw_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
         manager = seen.saw(client.with_raw_response.chat_stream(**request))
         answer = seen.saw(await manager.__aenter__())
         return AsyncOpened(seen.saw(answer.data), lambda: manager.__aexit__(None, None, None))
 
-    return {
-        "calls": {"plain": plain, "raw": raw},
-        "async_calls": {"plain": plain_async, "raw": raw_async},
-        "forms": {"stream": stream, "raw stream": raw_stream},
-        "async_forms": {"stream": stream_async, "raw stream": raw_stream_async},
-    }
+    return ways(
+        both(
+            plain=calls("chat", request),
+            raw=calls("with_raw_response.chat", request, answer=lambda found, seen: seen.saw(found).data),
+        ),
+        both(stream=forms("chat_stream", request, leave_async="aclose"), raw_stream=(raw_stream, raw_stream_async)),
+    )
 
 
 def _answer(message: dict[str, Any], reason: str) -> bytes:
@@ -149,7 +128,7 @@ V2: Final = Adapter(
     integration="cohere",
     client=client,
     async_client=async_client,
-    **_forms(CHAT),
+    **_ways(CHAT),
     answer=Wire(
         whole=_answer({"content": [{"type": "text", "text": ANSWER}]}, "COMPLETE"),
         chunks=openai_wire.events(_text_events(), named=True),
@@ -185,7 +164,7 @@ V1: Final = replace(
     title="cohere v1",
     client=client_v1,
     async_client=async_client_v1,
-    **_forms(CHAT_V1),
+    **_ways(CHAT_V1),
     answer=Wire(
         whole=json.dumps(_TEXT_V1).encode(),
         chunks=_lines(*({"event_type": "text-generation", "text": word} for word in WORDS), answer=_TEXT_V1),
@@ -267,7 +246,7 @@ def _aws(title: str, name: str) -> Adapter:
         V1,
         title=title,
         client=_Aws(name).client,
-        **{**_forms(CHAT_V1), **_SYNC_ONLY},
+        **{**_ways(CHAT_V1), **_SYNC_ONLY},
         answer=Wire(
             whole=json.dumps({**_TEXT_V1, "meta": None}).encode(),
             headers=COUNTED,
@@ -297,7 +276,7 @@ _OCI_V2: Final = replace(
     V2,
     title="cohere on OCI",
     client=_Oci("OciClientV2").client,
-    **{**_forms(CHAT), **_SYNC_ONLY},
+    **{**_ways(CHAT), **_SYNC_ONLY},
     answer=Wire(
         whole=_oci_answer("COMPLETE", content=[{"type": "TEXT", "text": ANSWER}]),
         chunks=openai_wire.events([*_OCI_TEXTS, {"finishReason": "COMPLETE", "usage": _OCI_USAGE}], done=False),

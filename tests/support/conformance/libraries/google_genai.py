@@ -12,7 +12,7 @@ from typing import Any, Final
 import google.auth.credentials
 from google import genai
 
-from conformance.adapter import Adapter, Expected, Wire
+from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
 from gemini_traffic import (
     ANSWER,
     ANSWERED_BY,
@@ -22,17 +22,17 @@ from gemini_traffic import (
     answer,
     call,
     called,
+    candidate,
     chunks,
     error,
     interaction,
     interaction_events,
-    said,
 )
 from provider_server import sse
 from streamed_forms import AsyncOpened, Opened, Sighting
 
 _VERIFY: Final = {"verify": ssl.create_default_context()}
-_ASKED: Final[dict[str, Any]] = {"model": MODEL, "contents": QUESTION}
+_REQUEST: Final[dict[str, Any]] = {"model": MODEL, "contents": QUESTION}
 _CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place": "Paris"}), ("get_time", {}))
 
 
@@ -89,25 +89,15 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
     made.close()
 
 
-def _generate(client: Any, seen: Sighting) -> None:
-    seen.read(client.models.generate_content(**_ASKED))
+_INTERACT: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
 
 
 def _send(client: Any, seen: Sighting) -> None:
     seen.read(client.chats.create(model=MODEL).send_message(QUESTION))
 
 
-async def _generate_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.models.generate_content(**_ASKED))
-
-
 async def _send_async(client: Any, seen: Sighting) -> None:
     seen.read(await client.chats.create(model=MODEL).send_message(QUESTION))
-
-
-def _stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.models.generate_content_stream(**_ASKED))
-    return Opened(stream, stream.close)
 
 
 def _chat_stream(client: Any, seen: Sighting) -> Opened:
@@ -115,32 +105,9 @@ def _chat_stream(client: Any, seen: Sighting) -> Opened:
     return Opened(stream, stream.close)
 
 
-async def _stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.models.generate_content_stream(**_ASKED))
-    return AsyncOpened(stream, stream.aclose)
-
-
 async def _chat_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
     stream = seen.saw(await client.chats.create(model=MODEL).send_message_stream(QUESTION))
     return AsyncOpened(stream, stream.aclose)
-
-
-def _interact(client: Any, seen: Sighting) -> None:
-    seen.read(client.interactions.create(model=MODEL, input=QUESTION))
-
-
-async def _interact_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.interactions.create(model=MODEL, input=QUESTION))
-
-
-def _interact_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.interactions.create(model=MODEL, input=QUESTION, stream=True))
-    return Opened(stream, stream.close)
-
-
-async def _interact_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.interactions.create(model=MODEL, input=QUESTION, stream=True))
-    return AsyncOpened(stream, stream.close)
 
 
 def _wire(whole: Any, events: list[Any], *, named: bool = False) -> Wire:
@@ -161,7 +128,7 @@ def _expected() -> Expected:
     )
 
 
-_ASKS: Final = answer(said(*(call(name, **arguments) for name, arguments in _CALLS)))
+_CALLING: Final = answer(candidate(*(call(name, **arguments) for name, arguments in _CALLS)))
 _STEPS: Final = [
     {"type": "function_call", "id": name, "name": name, "arguments": arguments} for name, arguments in _CALLS
 ]
@@ -176,12 +143,15 @@ ADAPTERS: Final = (
         integration="google_genai",
         client=client,
         async_client=async_client,
-        calls={"plain": _generate, "helper": _send},
-        async_calls={"plain": _generate_async, "helper": _send_async},
-        forms={"stream": _stream, "helper stream": _chat_stream},
-        async_forms={"stream": _stream_async, "helper stream": _chat_stream_async},
+        **ways(
+            both(plain=calls("models.generate_content", _REQUEST), helper=(_send, _send_async)),
+            both(
+                stream=forms("models.generate_content_stream", _REQUEST, leave_async="aclose"),
+                helper_stream=(_chat_stream, _chat_stream_async),
+            ),
+        ),
         answer=_wire(answer(), chunks()),
-        tools=_wire(_ASKS, [_ASKS]),
+        tools=_wire(_CALLING, [_CALLING]),
         refusal=json.dumps(error(400, "INVALID_ARGUMENT")).encode(),
         expected=_expected(),
         warns=_WARNS,
@@ -191,10 +161,10 @@ ADAPTERS: Final = (
         integration="google_genai",
         client=client,
         async_client=async_client,
-        calls={"plain": _interact},
-        async_calls={"plain": _interact_async},
-        forms={"stream": _interact_stream},
-        async_forms={"stream": _interact_stream_async},
+        **ways(
+            both(plain=calls("interactions.create", _INTERACT)),
+            both(stream=forms("interactions.create", {**_INTERACT, "stream": True})),
+        ),
         answer=_wire(interaction(), interaction_events(), named=True),
         tools=_wire(
             interaction(*_STEPS, status="requires_action"),

@@ -23,16 +23,18 @@ class Target:
     timeout_s: float
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Return the arguments that lead a call to the server."""
+        return {"api_base": f"{self.url}/v1", "api_key": "none", "timeout": self.timeout_s, "max_retries": 0}
+
+    @property
     def request(self) -> dict[str, Any]:
         """Return the arguments of a chat."""
-        return {
-            **openai_wire.REQUEST,
-            "model": f"openai/{MODEL}",
-            "api_base": f"{self.url}/v1",
-            "api_key": "none",
-            "timeout": self.timeout_s,
-            "max_retries": 0,
-        }
+        return {**openai_wire.REQUEST, "model": f"openai/{MODEL}", **self.place}
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(litellm, name)
+        return lambda **given: function(**{**self.place, **given})
 
 
 def _taken(*, asynchronous: bool) -> list[Any]:
@@ -96,7 +98,7 @@ ADAPTERS: Final = (
         tools=openai_wire.TOOLS,
         refusal=openai_wire.REFUSAL,
         expected=openai_wire.expected("openai"),
-        beside=("openai",),
+        also=("openai",),
         varies=r"created=\d+|time taken=[\d.]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
         warns=["ignore::UserWarning", "ignore::DeprecationWarning"],
     ),

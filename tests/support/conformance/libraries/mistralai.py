@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from conformance import openai_wire
-from conformance.adapter import Adapter, Wire
+from conformance.adapter import Adapter, Wire, both, calls, forms, ways
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS
-from streamed_forms import AsyncOpened, Opened, Sighting
 
 # The client is at the root of the package before 2.0, and one level below from 2.0 on.
 try:
@@ -27,22 +26,10 @@ def client(url: str, timeout_s: float) -> Any:
     return MODULE.Mistral(api_key="none", server_url=url, timeout_ms=int(timeout_s * 1000))
 
 
-def _complete(client: Any, seen: Sighting) -> None:
-    seen.read(client.chat.complete(**CHAT))
-
-
-async def _complete_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.chat.complete_async(**CHAT))
-
-
-def _stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.chat.stream(**CHAT))
-    return Opened(stream, lambda: stream.__exit__(None, None, None))
-
-
-async def _stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.chat.stream_async(**CHAT))
-    return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
+def _ways(call: str, stream: str, request: dict[str, Any]) -> dict[str, Any]:
+    plain = calls(call, request, asynchronous=f"{call}_async")
+    opened = forms(stream, request, asynchronous=f"{stream}_async", leave="__exit__", leave_async="__aexit__")
+    return ways(both(plain=plain), both(stream=opened))
 
 
 CHATS: Final = Adapter(
@@ -50,10 +37,7 @@ CHATS: Final = Adapter(
     integration="mistralai",
     client=client,
     async_client=client,
-    calls={"plain": _complete},
-    async_calls={"plain": _complete_async},
-    forms={"stream": _stream},
-    async_forms={"stream": _stream_async},
+    **_ways("chat.complete", "chat.stream", CHAT),
     answer=openai_wire.ANSWERED,
     tools=openai_wire.TOOLS_WHOLE,
     refusal=json.dumps({"message": "No.", "detail": []}).encode(),
@@ -61,24 +45,6 @@ CHATS: Final = Adapter(
 )
 
 CONVERSATION: Final[dict[str, Any]] = {"model": MODEL, "inputs": QUESTION}
-
-
-def _start(client: Any, seen: Sighting) -> None:
-    seen.read(client.beta.conversations.start(**CONVERSATION))
-
-
-async def _start_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.beta.conversations.start_async(**CONVERSATION))
-
-
-def _start_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.beta.conversations.start_stream(**CONVERSATION))
-    return Opened(stream, lambda: stream.__exit__(None, None, None))
-
-
-async def _start_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.beta.conversations.start_stream_async(**CONVERSATION))
-    return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
 
 
 USAGE: Final = {"prompt_tokens": 120, "completion_tokens": 34, "total_tokens": 154}
@@ -96,7 +62,7 @@ def _events(*events: dict[str, Any]) -> list[bytes]:
     return [f"event: {pair['event']}\ndata: {pair['data']}\n\n".encode() for pair in pairs]
 
 
-def _said(content: str) -> dict[str, Any]:
+def _delta(content: str) -> dict[str, Any]:
     return {"type": "message.output.delta", "id": "msg_1", "content": content, "model": ANSWERED_BY}
 
 
@@ -111,13 +77,10 @@ _ARGUMENTS: Final = [json.dumps(arguments) for _, arguments in openai_wire.TOOL_
 CONVERSATIONS: Final = replace(
     CHATS,
     title="mistralai conversations",
-    calls={"plain": _start},
-    async_calls={"plain": _start_async},
-    forms={"stream": _start_stream},
-    async_forms={"stream": _start_stream_async},
+    **_ways("beta.conversations.start", "beta.conversations.start_stream", CONVERSATION),
     answer=Wire(
         whole=_conversation({"type": "message.output", "role": "assistant", "content": ANSWER, "model": ANSWERED_BY}),
-        chunks=_events(*(_said(word) for word in WORDS)),
+        chunks=_events(*(_delta(word) for word in WORDS)),
     ),
     tools=Wire(
         whole=_conversation(*(_called(index, arguments) for index, arguments in enumerate(_ARGUMENTS))),
@@ -169,31 +132,11 @@ _GCP: Final = _cloud(
 )
 
 
-def _fill(client: Any, seen: Sighting) -> None:
-    seen.read(client.fim.complete(model=MODEL, prompt=QUESTION))
-
-
-async def _fill_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.fim.complete_async(model=MODEL, prompt=QUESTION))
-
-
-def _fill_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.fim.stream(model=MODEL, prompt=QUESTION))
-    return Opened(stream, lambda: stream.__exit__(None, None, None))
-
-
-async def _fill_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.fim.stream_async(model=MODEL, prompt=QUESTION))
-    return AsyncOpened(stream, lambda: stream.__aexit__(None, None, None))
-
-
+_FILL: Final[dict[str, Any]] = {"model": MODEL, "prompt": QUESTION}
 _GCP_FILL: Final = _GCP and replace(
     _GCP,
     title="mistralai fill-in on Vertex",
-    calls={"plain": _fill},
-    async_calls={"plain": _fill_async},
-    forms={"stream": _fill_stream},
-    async_forms={"stream": _fill_stream_async},
+    **_ways("fim.complete", "fim.stream", _FILL),
     expected=replace(_GCP.expected, span_name=f"text_completion {MODEL}"),
 )
 CLOUDS: Final = [adapter for adapter in (_AZURE, _GCP, _GCP_FILL) if adapter is not None]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import ollama
 
-from conformance.adapter import Adapter, Expected, OneAsyncCall, OneCall, Wire
+from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
 from ollama_traffic import (
     ANSWER,
     CHAT,
@@ -22,7 +22,6 @@ from ollama_traffic import (
     generated,
     lines_reply,
 )
-from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
 
 _CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place": "Paris"}), ("get_time", {}))
 
@@ -43,44 +42,21 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
     await made._client.aclose()
 
 
-def _calls(method: str, request: dict[str, Any]) -> tuple[OneCall, OneAsyncCall]:
-    def plain(client: Any, seen: Sighting) -> None:
-        seen.read(getattr(client, method)(**request))
-
-    async def plain_async(client: Any, seen: Sighting) -> None:
-        seen.read(await getattr(client, method)(**request))
-
-    return plain, plain_async
-
-
-def _forms(method: str, request: dict[str, Any]) -> tuple[Form, AsyncForm]:
-    def stream(client: Any, seen: Sighting) -> Opened:
-        opened = seen.saw(getattr(client, method)(**request, stream=True))
-        return Opened(opened, opened.close)
-
-    async def stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-        opened = seen.saw(await getattr(client, method)(**request, stream=True))
-        return AsyncOpened(opened, opened.aclose)
-
-    return stream, stream_async
-
-
 def _wire(whole: Any, lines: list[Any]) -> Wire:
     reply = lines_reply(lines)
     return Wire(whole=json.dumps(whole).encode(), chunks=reply.chunks, stream_type=reply.content_type)
 
 
 def _adapter(title: str, operation: str, method: str, request: dict[str, Any], answer: Wire, **more: Any) -> Adapter:
-    (plain, plain_async), (stream, stream_async) = _calls(method, request), _forms(method, request)
     return Adapter(
         title=title,
         integration="ollama",
         client=client,
         async_client=async_client,
-        calls={"plain": plain},
-        async_calls={"plain": plain_async},
-        forms={"stream": stream},
-        async_forms={"stream": stream_async},
+        **ways(
+            both(plain=calls(method, request)),
+            both(stream=forms(method, {**request, "stream": True}, leave_async="aclose")),
+        ),
         answer=answer,
         refusal=b'{"error": "No."}',
         expected=Expected(

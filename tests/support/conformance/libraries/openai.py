@@ -10,9 +10,8 @@ from typing import Any, Final
 import openai
 
 from conformance import openai_wire, stainless
-from conformance.adapter import Adapter, Wire
+from conformance.adapter import Adapter, Wire, calls
 from openai_traffic import MODEL, QUESTION, message_item, response, response_events
-from streamed_forms import Sighting
 
 CHAT: Final[dict[str, Any]] = {"model": MODEL, "messages": openai_wire.REQUEST["messages"]}
 RESPONSE: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
@@ -40,22 +39,8 @@ def _with_options(client: Any) -> Any:
     return client.with_options(max_retries=0).chat.completions
 
 
-def _parse_chat(client: Any, seen: Sighting) -> None:
-    seen.read(client.chat.completions.parse(**CHAT))
-
-
-async def _parse_chat_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.chat.completions.parse(**CHAT))
-
-
-def _parse_response(client: Any, seen: Sighting) -> None:
-    seen.read(client.responses.parse(**RESPONSE))
-
-
-async def _parse_response_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.responses.parse(**RESPONSE))
-
-
+_PARSE_CHAT: Final = calls("chat.completions.parse", CHAT)
+_PARSE_RESPONSE: Final = calls("responses.parse", RESPONSE)
 CHATS: Final = Adapter(
     title="openai",
     integration="openai",
@@ -64,12 +49,12 @@ CHATS: Final = Adapter(
     calls={
         **stainless.calls(_chat, CHAT),
         "plain with_options": stainless.calls(_with_options, CHAT)["plain"],
-        "helper parse": _parse_chat,
+        "helper parse": _PARSE_CHAT[0],
     },
     async_calls={
         **stainless.async_calls(_chat, CHAT),
         "plain with_options": stainless.async_calls(_with_options, CHAT)["plain"],
-        "helper parse": _parse_chat_async,
+        "helper parse": _PARSE_CHAT[1],
     },
     forms={**stainless.forms(_chat, CHAT), "helper stream": stainless.helper(lambda it: _chat(it).stream(**CHAT))},
     async_forms={
@@ -120,8 +105,8 @@ def _call_events() -> list[dict[str, Any]]:
 RESPONSES: Final = replace(
     CHATS,
     title="openai responses",
-    calls={**stainless.calls(_responses, RESPONSE), "helper parse": _parse_response},
-    async_calls={**stainless.async_calls(_responses, RESPONSE), "helper parse": _parse_response_async},
+    calls={**stainless.calls(_responses, RESPONSE), "helper parse": _PARSE_RESPONSE[0]},
+    async_calls={**stainless.async_calls(_responses, RESPONSE), "helper parse": _PARSE_RESPONSE[1]},
     forms={
         **stainless.forms(_responses, RESPONSE, 6),
         "helper stream": stainless.helper(lambda it: _responses(it).stream(**RESPONSE), 6),

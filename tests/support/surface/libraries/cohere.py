@@ -10,9 +10,8 @@ from typing import Any, Final
 import cohere
 import httpx
 
-from surface.arguments import arguments_for
 from surface.census import Library, Method, Roll
-from surface.walk import methods_of
+from surface.walk import arguments_for, methods_of
 
 _KNOWN: Final[Any] = {"texts": ["x"], "documents": ["x"], "inputs": ["x"]}
 _GIVEN: Final[dict[str, Any]] = {
@@ -57,7 +56,7 @@ LIBRARY: Final = Library(
             "wait",
         ),
         "Texts become tokens, or texts again; it costs nothing.": ("detokenize", "tokenize"),
-        "Nothing is asked: the client says that they are gone.": (
+        "Nothing is request: the client says that they are gone.": (
             "batch_*",
             "cancel_embed_job",
             "check_api_key",

@@ -12,9 +12,8 @@ from google import genai
 from google.genai import _api_client, live
 from google.oauth2.credentials import Credentials
 
-from surface.arguments import arguments_for
 from surface.census import EACH, Library, Method, Roll
-from surface.walk import methods_of
+from surface.walk import arguments_for, methods_of
 
 _KNOWN: Final[Any] = {"contents": "x", "input": "x", "questions": []}
 _WAYS: Final[dict[str, Callable[[Any], Any]]] = {

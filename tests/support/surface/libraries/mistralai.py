@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from surface.arguments import arguments_for
 from surface.census import Library, Method, Roll
-from surface.walk import methods_of
+from surface.walk import arguments_for, methods_of
 
 _MESSAGES: Final[Any] = [{"role": "user", "content": "x"}]
 _KNOWN: Final[Any] = {

@@ -10,9 +10,8 @@ from typing import Any, Final
 import httpx
 from ollama import Client
 
-from surface.arguments import arguments_for
 from surface.census import Library, Method, Roll
-from surface.walk import methods_of
+from surface.walk import arguments_for, methods_of
 
 _ASKED: Final[Any] = {"model": "x"}
 _GIVEN: Final[dict[str, Any]] = dict.fromkeys(("chat", "embed", "embeddings", "generate"), _ASKED)

@@ -1,0 +1,156 @@
+"""Oddities of Cohere's, Mistral's, Ollama's, Groq's and Together's clients, beyond the tests of conformance/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cohere
+import ollama
+import pytest
+import together
+from opentelemetry import trace
+
+from conformance.adapter import Adapter, adapters
+from conformance.libraries import mistralai
+from library_members import skip_without
+from openai_traffic import MODEL, QUESTION, chunk, completion, delta
+from pandaprobe_otel.registry import instrument, uninstrument
+from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
+from span_recorder import SpanRecorder, answer_text
+
+LIBRARIES = ("cohere", "mistralai", "ollama", "together")
+CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
+ADAPTERS = {adapter.title: adapter for adapter in adapters()}
+
+
+@pytest.fixture(autouse=True)
+def instrumented(recorder: SpanRecorder) -> Iterator[None]:
+    """Instrument the libraries for each test."""
+    for library in LIBRARIES:
+        instrument(library, tracer_provider=recorder.provider)
+    yield
+    for library in LIBRARIES:
+        uninstrument(library)
+
+
+def test_many_texts_are_several_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Many texts are several requests of Cohere's client, and each is a span below the current span."""
+
+    def embedded(received: Received) -> Reply:
+        vectors = [[0.5, -0.5, 0.25] for _ in received.json["texts"]]
+        meta = {"billed_units": {"input_tokens": 7}}
+        return json_reply(
+            {"id": "e", "response_type": "embeddings_floats", "embeddings": vectors, "texts": [], "meta": meta}
+        )
+
+    server.script = embedded
+    with (
+        ThreadPoolExecutor(2) as pool,
+        cohere.Client(api_key="none", base_url=server.url, thread_pool_executor=pool) as client,
+        recorder.tracer.start_as_current_span("app") as app,
+    ):
+        answer: Any = client.embed(texts=["x"] * 100, model="e", input_type="search_document")
+    assert len(answer.embeddings) == 100
+    spans = [span for span in recorder.spans if span.name == "embeddings e"]
+    assert len(spans) == len(server.received) == 2
+    assert {span.parent.span_id if span.parent else None for span in spans} == {app.get_span_context().span_id}
+    assert sum(int(str((span.attributes or {})["gen_ai.usage.input_tokens"])) for span in spans) == 14
+
+
+def test_dimensions_of_any_encoding(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The dimensions of Cohere's embeddings are read from any encoding with one number for each."""
+    answer = {"id": "e1", "embeddings": {"float": [[0.5, 1.0]], "base64": ["AAA="]}, "texts": []}
+    server.replies(json_reply({"response_type": "embeddings_by_type", **answer}))
+    with cohere.ClientV2(api_key="none", base_url=server.url) as client:
+        client.embed(model="e", input_type="text", texts=["x"], embedding_types=["float", "base64"])
+    assert recorder.attributes()["gen_ai.embeddings.dimension.count"] == 2
+    assert recorder.attributes()["gen_ai.request.encoding_formats"] == ("float", "base64")
+
+
+def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """A call that Cohere's client retries after a temporary refusal is one successful call."""
+    server.replies(
+        Reply(chunks=(b"{}",), status=503, headers={"retry-after": "0.001", "retry-after-ms": "1"}),
+        json_reply({"response_id": "r", "text": "Yes.", "generation_id": "g", "finish_reason": "MAX_TOKENS"}),
+    )
+    with cohere.Client(api_key="none", base_url=server.url) as client:
+        client.chat(message="Now?", request_options={"max_retries": 1})
+    assert len(server.received) == 2
+    assert recorder.one().status.is_unset
+    assert recorder.attributes()["gen_ai.response.finish_reasons"] == ("length",)
+
+
+def _mistral(server: ProviderServer) -> Any:
+    return mistralai.client(server.url, 20.0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_refused_call_of_mistral(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The span has the HTTP status and the service's message, since the client's exceptions have neither."""
+    body: Any = {"message": "No.", "detail": [{"loc": ["body"], "msg": "No.", "type": "value_error"}]}
+    server.replies(json_reply(body, status=422))
+    with _mistral(server) as client, pytest.raises(Exception, match=r"."):
+        client.chat.stream(**CHAT) if stream else client.chat.complete(**CHAT)
+    assert recorder.attributes()["error.type"] == "422"
+    assert recorder.one().status.description == "HTTP 422: No."
+
+
+def test_pieces_of_a_mistral_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Content that streams in typed pieces, and a tool call, are recorded."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    call = {"id": "c1", "index": 0, "type": "function", "function": {"name": "get_weather", "arguments": '{"a": 1}'}}
+    pieces = [chunk(delta(content=[thought])), chunk(delta(content="So")), chunk(delta(tool_calls=[call]))]
+    server.replies(events_reply(pieces))
+    with _mistral(server) as client:
+        list(client.chat.stream(**CHAT))
+    (message,) = recorder.json("gen_ai.output.messages")
+    assert message["parts"] == [
+        {"type": "reasoning", "content": "Hm."},
+        {"type": "text", "content": "So"},
+        {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {"a": 1}},
+    ]
+
+
+def test_own_spans_are_silent_while_we_record(
+    server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a client that makes its own spans, a call is still one span: the client's own or ours."""
+    skip_without(mistralai.MODULE, "_hooks.tracing")
+    monkeypatch.setenv("MISTRAL_SDK_TELEMETRY", "global")
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.provider)
+    server.replies(json_reply(completion()))
+    names: list[list[str]] = []
+    with _mistral(server) as client:
+        for _ in range(2):
+            recorder.clear()
+            client.chat.complete(**CHAT)
+            names.append(recorder.names)
+            uninstrument("mistralai")
+    assert names[0] == [f"chat {MODEL}"]
+    assert len(names[1]) == 1
+
+
+def test_functions_of_a_module(server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ollama.chat` and similar functions are recorded, although their client was made before instrumenting."""
+    adapter: Adapter = ADAPTERS["ollama"]
+    server.replies(
+        Reply(chunks=(adapter.answer.whole,)),
+        Reply(chunks=adapter.answer.chunks, content_type=adapter.answer.stream_type),
+    )
+    default: Any = ollama.chat.__self__  # type: ignore[attr-defined]
+    with adapter.client(server.url, 20.0) as client:
+        monkeypatch.setattr(default, "_client", client._client)
+        ollama.chat(**CHAT)
+        list(ollama.chat(**CHAT, stream=True))
+    assert recorder.names == [f"chat {MODEL}"] * 2
+
+
+def test_repeated_text_of_together(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Text that Together repeats as `text` beside the content of a delta counts once."""
+    piece = {"index": 0, "text": "So", "delta": {"role": "assistant", "content": "So"}, "finish_reason": "stop"}
+    server.replies(events_reply([chunk(piece)]))
+    with together.Together(base_url=server.url, api_key="none", max_retries=0) as client:
+        list(client.chat.completions.create(**CHAT, stream=True))
+    assert answer_text(recorder.attributes()) == "So"
