@@ -1,41 +1,36 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from conformance.adapter import Adapter
+from conformance.sides import Side
 from provider_server import ProviderServer
 
 
 @pytest.fixture(scope="module")
-def clients(running_server: ProviderServer) -> Iterator[Any]:
-    """Yield synchronous clients by adapter and timeout, each opened once."""
+def runner() -> Iterator[asyncio.Runner]:
+    """Yield the event loop of a module's asynchronous clients."""
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def side(running_server: ProviderServer, runner: asyncio.Runner) -> Iterator[Any]:
+    """Yield a function that returns one side of an adapter; each client is opened once."""
     with ExitStack() as stack:
-        opened: dict[tuple[str, float], Any] = {}
+        opened: dict[tuple[str, bool, float], Side] = {}
 
-        def client(adapter: Adapter, timeout_s: float) -> Any:
-            key = adapter.title, timeout_s
+        def open_side(adapter: Adapter, asynchronous: bool, timeout_s: float = 20.0) -> Side:
+            key = adapter.title, asynchronous, timeout_s
             if key not in opened:
-                opened[key] = stack.enter_context(adapter.client(running_server.url, timeout_s))
-            return opened[key]
+                opened[key] = stack.enter_context(
+                    Side.opened(adapter, asynchronous, running_server.url, timeout_s, runner)
+                )
+            return opened[key].of(adapter)
 
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def async_clients(running_server: ProviderServer) -> AsyncIterator[Any]:
-    """Yield asynchronous clients by adapter and timeout, each opened once."""
-    async with AsyncExitStack() as stack:
-        opened: dict[tuple[str, float], Any] = {}
-
-        async def client(adapter: Adapter, timeout_s: float) -> Any:
-            key = adapter.title, timeout_s
-            if key not in opened:
-                opened[key] = await stack.enter_async_context(adapter.async_client(running_server.url, timeout_s))
-            return opened[key]
-
-        yield client
+        yield open_side

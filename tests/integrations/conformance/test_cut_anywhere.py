@@ -16,20 +16,19 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters, cloud_adapters
-from conformance.fast_calls import hurried
 from conformance.recording import recorded
 from conformance.short_bodies import shortened, wires
+from conformance.sides import SIDES, Side
 from conformance.span_check import check_end, check_text, check_tools, steady
-from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
 from span_recorder import SpanRecorder
-from streamed_forms import Sighting, sighted, sighted_async
+from streamed_forms import Sighting
+from without_sockets import without_sockets
 
 # litellm makes an event loop for a failing synchronous stream; the next test with a loop finds this loop unclosed.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 FORM = "stream"
-TIMEOUT_S = 20.0
 SAMPLES = 3
 
 
@@ -42,11 +41,9 @@ def nothing_failed_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [(one.getMessage(), one.exc_info) for one in logged] == []
 
 
-def _runs(*, asynchronous: bool) -> Iterable[Any]:
+def _runs() -> Iterable[Any]:
     framed = [adapter for adapter in cloud_adapters() if "amazon" in adapter.answer.stream_type]
     for adapter in map(shortened, (*adapters(), *framed)):
-        if FORM not in (adapter.async_forms if asynchronous else adapter.forms):
-            continue
         marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
         for place, (name, wire) in enumerate(wires(adapter, FORM)):
             yield pytest.param(adapter, wire, False, place == 0, id=f"{adapter.title}-{name}", marks=marks)
@@ -84,29 +81,29 @@ def _check(spans: list[ReadableSpan], adapter: Adapter, wire: Wire, offset: int,
     check_end(span)
 
 
-def _quick(server: ProviderServer, *, every: bool) -> Any:
-    return hurried(server) if every else nullcontext()
-
-
-@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs(asynchronous=False)])
-def test_synchronous(
+@SIDES
+@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs()])
+def test_cut(
     adapter: Adapter,
     wire: Wire,
     every: bool,
     breaks: bool,
-    clients: Any,
+    asynchronous: bool,
+    side: Any,
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
     """The app sees the same as without us; the span has what arrived, if the body ends or the connection breaks."""
-    client = clients(adapter, TIMEOUT_S)
-    _skip_old(adapter, client)
+    if FORM not in (adapter.async_forms if asynchronous else adapter.forms):
+        pytest.skip("the library has no such client")
+    used: Side = side(adapter, asynchronous)
+    used.need(FORM)
 
     def look(offset: int) -> Sighting:
         server.replies(_cut(wire, offset, breaks=breaks))
-        return steady(sighted(adapter.forms[FORM], client), adapter)
+        return steady(used.read(FORM), adapter)
 
-    with _quick(server, every=every):
+    with without_sockets(server) if every else nullcontext():
         without = [look(offset) for offset in _offsets(wire, every=every)]
         with recorded(adapter, recorder):
             for offset, expected in zip(_offsets(wire, every=every), without, strict=True):
@@ -114,38 +111,3 @@ def test_synchronous(
                 assert seen == expected
                 _check(recorder.spans, adapter, wire, offset, seen)
                 recorder.clear()
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("adapter", "wire", "every", "breaks"), [*_runs(asynchronous=True)])
-async def test_asynchronous(
-    adapter: Adapter,
-    wire: Wire,
-    every: bool,
-    breaks: bool,
-    async_clients: Any,
-    server: ProviderServer,
-    recorder: SpanRecorder,
-) -> None:
-    """The asynchronous client passes the checks of the synchronous one."""
-    client = await async_clients(adapter, TIMEOUT_S)
-    _skip_old(adapter, client)
-
-    async def look(offset: int) -> Sighting:
-        server.replies(_cut(wire, offset, breaks=breaks))
-        return steady(await sighted_async(adapter.async_forms[FORM], client), adapter)
-
-    with _quick(server, every=every):
-        without = [await look(offset) for offset in _offsets(wire, every=every)]
-        with recorded(adapter, recorder):
-            for offset, expected in zip(_offsets(wire, every=every), without, strict=True):
-                seen = await look(offset)
-                assert seen == expected
-                _check(recorder.spans, adapter, wire, offset, seen)
-                recorder.clear()
-
-
-def _skip_old(adapter: Adapter, client: Any) -> None:
-    for beginning, path in adapter.needs.items():
-        if FORM.startswith(beginning):
-            skip_without(client, path)

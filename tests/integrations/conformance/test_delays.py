@@ -18,14 +18,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from conformance.adapter import Adapter, Wire, adapters
 from conformance.cases import SILENCE_S
 from conformance.recording import await_span, recorded
+from conformance.sides import SIDES, Side
 from conformance.wire_events import event_in
-from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting
 
 FORM = "stream"
-TIMEOUT_S = 20.0
 PAUSE_S = 0.002
 FIRST = "gen_ai.response.time_to_first_chunk"
 
@@ -94,62 +93,42 @@ def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -
     assert first_ns <= span.end_time <= read.at_ns[-1]
 
 
+@SIDES
 @pytest.mark.parametrize("adapter", [*_runs()])
-def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span's times fit a stream that is read to its end, and a stream that is left early and closed late."""
-    client = clients(adapter, TIMEOUT_S)
-    _skip_old(adapter, client)
+def test_times(adapter: Adapter, asynchronous: bool, side: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The span's times fit a stream that is read to its end, and one that is left early and closed late."""
+    used: Side = side(adapter, asynchronous)
+    used.need(FORM)
     with recorded(adapter, recorder):
-        sent, read = SlowChunks(adapter.answer.chunks), Read()
-        server.replies(_reply(adapter.answer, sent))
-        opened = adapter.forms[FORM](client, Sighting())
-        for item in opened.items:
-            read.note(item)
-        read.at_ns.append(time.time_ns())
-        read.do_something_else()
-        opened.leave()
-        _check(recorder.one(), adapter, sent, read)
-        assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
-        recorder.clear()
-
-        sent, read = SlowChunks(adapter.answer.chunks), Read()
-        server.replies(_reply(adapter.answer, sent))
-        opened = adapter.forms[FORM](client, Sighting())
-        for item in opened.items:
-            read.note(item)
-            if len(read.items) >= opened.reads:
-                break
-        read.do_something_else()
-        opened.leave()
-        del opened, item  # old versions of litellm have no `close`
-        await_span(recorder)
-        _check(recorder.one(), adapter, sent, read)
+        for early in (False, True):
+            sent, read = SlowChunks(adapter.answer.chunks), Read()
+            server.replies(_reply(adapter.answer, sent))
+            opened = used.open(FORM)
+            for item in opened.items:
+                read.note(item)
+                if early and len(read.items) >= opened.reads:
+                    break
+            else:
+                read.at_ns.append(time.time_ns())
+            read.do_something_else()
+            opened.leave()
+            del opened, item  # old versions of litellm have no `close`
+            used.collect(recorder)
+            await_span(recorder)
+            _check(recorder.one(), adapter, sent, read)
+            assert early or (recorder.one().end_time or 0) >= _last_event(adapter.answer, sent)
+            recorder.clear()
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("adapter", [*_runs()])
-async def test_asynchronous(
-    adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
-) -> None:
-    """The span's times fit a stream that is read to its end, and a stream cancelled while the provider is silent."""
-    client = await async_clients(adapter, TIMEOUT_S)
-    _skip_old(adapter, client)
+def test_cancelled(adapter: Adapter, side: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """The span of a stream that is cancelled while the provider is silent ends by the last item."""
+    used: Side = side(adapter, True)
+    used.need(FORM)
+    sent, read = SlowChunks(adapter.answer.chunks[: adapter.answer.opening]), Read()
+    server.replies(_reply(adapter.answer, sent, SILENCE_S))
     with recorded(adapter, recorder):
-        sent, read = SlowChunks(adapter.answer.chunks), Read()
-        server.replies(_reply(adapter.answer, sent))
-        opened = await adapter.async_forms[FORM](client, Sighting())
-        async for item in opened.items:
-            read.note(item)
-        read.at_ns.append(time.time_ns())
-        read.do_something_else()
-        await opened.leave()
-        _check(recorder.one(), adapter, sent, read)
-        assert recorder.one().end_time >= _last_event(adapter.answer, sent)  # type: ignore[operator]
-        recorder.clear()
-
-        sent, read = SlowChunks(adapter.answer.chunks[: adapter.answer.opening]), Read()
-        server.replies(_reply(adapter.answer, sent, SILENCE_S))
-        await _cancelled(adapter, client, read)
+        used.runner.run(_cancelled(adapter, used.client, read))
         _check(recorder.one(), adapter, sent, read)
 
 
@@ -176,9 +155,3 @@ def _last_event(wire: Wire, sent: SlowChunks) -> int:
     events = [event_in(chunk, wire.stream_type) for chunk in wire.chunks]
     shown = [event is not None and event.document.get("choices") != [] for event in events]
     return max(at for at, is_shown in zip(sent.sent_ns, shown, strict=True) if is_shown)
-
-
-def _skip_old(adapter: Adapter, client: Any) -> None:
-    for beginning, path in adapter.needs.items():
-        if FORM.startswith(beginning):
-            skip_without(client, path)

@@ -16,17 +16,17 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from conformance import cases
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, Case
 from conformance.recording import recorded
-from library_members import skip_without
+from conformance.sides import Side
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from rings import IN_FULL
@@ -40,13 +40,13 @@ COPY = ReadableSpan  # an exporter gets this copy of an ended span, and may keep
 FORGOTTEN = [case for case in CASES if case.name in ("dropped", "never iterated")]
 
 
-def _runs(mode: str) -> Iterator[Any]:
-    for adapter in adapters():
-        marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-        for case in FORGOTTEN:
-            if not {f"{FORM}/{case.name}", f"{mode} {FORM}/{case.name}"} & set(adapter.without):
-                in_full = () if case.name == "dropped" else IN_FULL
-                yield pytest.param(adapter, case, id=f"{adapter.title}-{case.name}", marks=(*marks, *in_full))
+def _runs() -> Iterator[Any]:
+    for adapter, case, mode in product(adapters(), FORGOTTEN, ("sync", "async")):
+        if not {f"{FORM}/{case.name}", f"{mode} {FORM}/{case.name}"} & set(adapter.without):
+            marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+            in_full = () if case.name == "dropped" else IN_FULL
+            test_id = f"{adapter.title}-{case.name}-{mode}"
+            yield pytest.param(adapter, case, mode == "async", id=test_id, marks=(*marks, *in_full))
 
 
 def _alive() -> Counter[str]:
@@ -71,11 +71,12 @@ def _connections(server: ProviderServer) -> set[int]:
     return found
 
 
-def _drop_contexts_of_the_loop() -> None:
-    """Drop the contexts that the event loop keeps.
+async def _turn_the_loop() -> None:
+    """Let tasks run, then drop the contexts that the event loop keeps.
 
     Timers keep contexts, and cancelled timers do so until their due time. A pool's open connections keep contexts too.
     """
+    await asyncio.sleep(0.02)
     loop: Any = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = loop._scheduled
     timers[:] = [timer for timer in timers if not timer.cancelled()]
@@ -90,83 +91,39 @@ def _all_ended(recorder: SpanRecorder, streams: int) -> bool:
     return len(recorder.spans) == streams and open_bodies.open_count() == 0
 
 
-def _skip_old(adapter: Adapter, client: Any) -> None:
-    for beginning, path in adapter.needs.items():
-        if FORM.startswith(beginning):
-            skip_without(client, path)
-
-
-@pytest.mark.parametrize(("adapter", "case"), [*_runs("sync")])
-def test_synchronous(
-    adapter: Adapter, case: Case, clients: Any, server: ProviderServer, recorder: SpanRecorder
+@pytest.mark.parametrize(("adapter", "case", "asynchronous"), [*_runs()])
+def test_nothing_is_left(
+    adapter: Adapter, case: Case, asynchronous: bool, side: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
     """Dropped streams leave nothing behind once the collector has run and the threads of litellm have finished."""
-    client = clients(adapter, 20.0)
-    _skip_old(adapter, client)
+    used: Side = side(adapter, asynchronous)
+    used.need(FORM)
     server.replies(case.reply(adapter, True))
+
+    def wait(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not done() and time.monotonic() < deadline:
+            used.runner.run(_turn_the_loop())  # litellm's threads and tasks log ended calls
 
     def forget(streams: int) -> int:
         server.received.clear()
         for _ in range(streams):
-            cases.look_at_form(case, adapter.forms[FORM], client)
-        deadline = time.monotonic() + PATIENCE_S
-        while not _all_ended(recorder, len(server.received)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        asked = len(server.received)
-        assert len(recorder.spans) == asked
+            used.end(case, FORM)
+        wait(lambda: _all_ended(recorder, len(server.received)))
+        made = len(server.received)
+        assert len(recorder.spans) == made
         recorder.clear()
-        return asked
+        return made
 
     idle = _connections(server)
     for _ in range(STREAMS):
-        cases.look_at_form(case, adapter.forms[FORM], client)
+        used.end(case, FORM)
     allowed = len(_connections(server) - idle) + 1  # the pool may add a connection
     with recorded(adapter, recorder):
         forget(1)  # makes objects that are made once and kept
+        used.runner.run(_turn_the_loop())
         before, connected = _alive(), _connections(server)
         assert forget(STREAMS) in (0, STREAMS)
-        deadline = time.monotonic() + PATIENCE_S
-        while (_alive() - before or len(_connections(server) - connected) > allowed) and time.monotonic() < deadline:
-            time.sleep(0.02)  # litellm's threads log ended calls
-        assert _alive() - before == Counter()
-        assert len(_connections(server) - connected) <= allowed
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("adapter", "case"), [*_runs("async")])
-async def test_asynchronous(
-    adapter: Adapter, case: Case, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
-) -> None:
-    """The asynchronous client passes the checks of the synchronous one."""
-    client = await async_clients(adapter, 20.0)
-    _skip_old(adapter, client)
-    server.replies(case.reply(adapter, True))
-
-    async def forget(streams: int) -> int:
-        server.received.clear()
-        for _ in range(streams):
-            await cases.look_at_form_async(case, adapter.async_forms[FORM], client)
-        deadline = time.monotonic() + PATIENCE_S
-        while not _all_ended(recorder, len(server.received)) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event to await
-            await asyncio.sleep(0.02)
-        asked = len(server.received)
-        assert len(recorder.spans) == asked
-        recorder.clear()
-        return asked
-
-    idle = _connections(server)
-    for _ in range(STREAMS):
-        await cases.look_at_form_async(case, adapter.async_forms[FORM], client)
-    allowed = len(_connections(server) - idle) + 1  # the pool may add a connection
-    with recorded(adapter, recorder):
-        await forget(1)
-        _drop_contexts_of_the_loop()
-        before, connected = _alive(), _connections(server)
-        assert await forget(STREAMS) in (0, STREAMS)
-        _drop_contexts_of_the_loop()
-        deadline = time.monotonic() + PATIENCE_S
-        while (_alive() - before or len(_connections(server) - connected) > allowed) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)  # litellm's tasks log ended calls
-            _drop_contexts_of_the_loop()
+        wait(lambda: not _alive() - before and len(_connections(server) - connected) <= allowed)
         assert _alive() - before == Counter()
         assert len(_connections(server) - connected) <= allowed

@@ -1,17 +1,15 @@
-"""The page docs/providers.md, written from the cases that passed."""
+"""The page docs/providers.md, written from the cases that exist."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pages import section
 
 from .adapter import adapters, cloud_adapters
 from .cases import CASES
-from .peers import OPENAI, OTHERS, PEERS, TYPES, Compared
-from .results import Passed, Results, Row
 from .short_bodies import shortened, wires
 
 PATH: Final = Path(__file__).parents[3] / "docs" / "providers.md"
@@ -48,17 +46,20 @@ same as without the instrumentation, including the exception and its text, and o
 The streams contain the first two events of each kind, with characters of several bytes. For each change, the tests
 try only some of the places.
 """
-OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
-"""Sections that others write: `surface.traced_methods_page` and `nox -s clients_oldest`."""
-_BESIDE: Final = """\
-## Alongside others
+OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions", "Alongside others")
+"""Sections that others write: `test_surface.py`, `nox -s clients_oldest`, and people."""
 
-The same cases of the openai client with other instrumentations, executed in November 2026 (openai 3.57.0; otel-genai
-1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T:
-output tokens recorded, O: output recorded, small letters: not recorded; a stream that is left early has no tokens to
-record. "raises": the app's own code fails. The results of the other clients are below the table (anthropic 2.13.0,
-google-genai 3.6.1, mistralai 3.7.0, boto3 1.44.8).
-"""
+
+class Row(NamedTuple):
+    """One way to call one library."""
+
+    library: str
+    mode: str
+    shape: str
+
+
+Results = Mapping[Row, Collection[str]]
+"""Names of the cases, by row."""
 
 
 def page(results: Results) -> str:
@@ -75,9 +76,6 @@ def page(results: Results) -> str:
             *_cuts(),
             "",
             *others,
-            _BESIDE,
-            *_comparison(results),
-            "",
         ]
     )
 
@@ -91,7 +89,7 @@ def _summary(results: Results) -> Iterator[str]:
 
 def _count(results: Results, library: str, shape: str) -> str:
     counts = [
-        sum(len(cases) for row, cases in results.found.items() if row[:2] == (library, mode) and _belongs(row, shape))
+        sum(len(cases) for row, cases in results.items() if row[:2] == (library, mode) and _belongs(row, shape))
         for mode in ("sync", "async")
     ]
     return " + ".join(map(str, counts)) if any(counts) else "–"
@@ -105,8 +103,8 @@ def _details(results: Results) -> Iterator[str]:
     """Yield a table with a row for all calls that pass the same cases."""
     alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for adapter in adapters():
-        for row in (each for each in results.found if each.library == adapter.title):
-            passed = tuple("✓" if case.name in results.found[row] else "–" for case in CASES)
+        for row in (each for each in results if each.library == adapter.title):
+            passed = tuple("✓" if case.name in results[row] else "–" for case in CASES)
             alike.setdefault((row.mode, *passed), {}).setdefault(adapter.title, []).append(row.shape)
     yield _row("calls", "", *(case.name for case in CASES))
     yield _row(*["---"] * (2 + len(CASES)))
@@ -120,27 +118,6 @@ def _cuts() -> Iterator[str]:
     sizes = [len(b"".join(wire.chunks)) for wire in bodies]
     cuts = sum(4 * (size + 1) for size in sizes)
     yield f"These are {len(sizes)} streams of {sum(sizes):,} bytes, cut in {cuts:,} ways."
-
-
-def _comparison(results: Results) -> Iterator[str]:
-    yield _row("", "pandaprobe-otel", *PEERS)
-    yield _row(*["---"] * (2 + len(PEERS)))
-    yield _row("type of the stream", "`Stream`, as without", *TYPES)
-    for compared in OPENAI:
-        yield _row(compared.what, _ours(results, compared), *compared.peers)
-    yield ""
-    for library, text in OTHERS.items():
-        yield f"- **{library}**: {text}"
-
-
-def _ours(results: Results, compared: Compared) -> str:
-    return "/".join(_letters(results.found.get(row, {}).get(case)) for row, case in compared.ours)
-
-
-def _letters(passed: Passed | None) -> str:
-    if passed is None:
-        return "fails"
-    return f"{'T' if passed.output_tokens else 't'}{'O' if passed.output else 'o'}"
 
 
 def _row(*cells: str) -> str:

@@ -1,0 +1,107 @@
+"""The synchronous and the asynchronous client of an adapter, with the same methods, so that one test uses both."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pytest
+
+from library_members import skip_without
+from provider_server import ProviderServer
+from span_recorder import SpanRecorder
+from streamed_forms import AsyncOpened, Opened, Sighting, sighted, sighted_async
+
+from . import cases
+from .adapter import Adapter
+from .cases import Case
+
+TURNS: Final = 20
+SIDES: Final = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One open client of an adapter, and the event loop of an asynchronous one."""
+
+    adapter: Adapter
+    client: Any
+    asynchronous: bool
+    runner: asyncio.Runner
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, adapter: Adapter, asynchronous: bool, url: str, timeout_s: float, runner: asyncio.Runner
+    ) -> Iterator[Side]:
+        """Open a client of the server at this URL."""
+        if not asynchronous:
+            with adapter.client(url, timeout_s) as client:
+                yield cls(adapter=adapter, client=client, asynchronous=False, runner=runner)
+            return
+        manager = adapter.async_client(url, timeout_s)
+        yield cls(adapter=adapter, client=runner.run(manager.__aenter__()), asynchronous=True, runner=runner)
+        runner.run(manager.__aexit__(None, None, None))
+
+    def of(self, adapter: Adapter) -> Side:
+        """Return the same client with an adapter that has other answers."""
+        return replace(self, adapter=adapter)
+
+    def need(self, *names: str) -> None:
+        """Skip the test if the installed client lacks one of these calls or forms."""
+        for beginning, path in self.adapter.needs.items():
+            if any(name.startswith(beginning) for name in names):
+                skip_without(self.client, path)
+
+    def call(self, name: str, cancelled_at: ProviderServer | None = None) -> Sighting:
+        """Make a call that is answered in one piece; cancel it once it has reached `cancelled_at`."""
+        if not self.asynchronous:
+            return cases.look_at_call(self.adapter.calls[name], self.client)
+        return self.runner.run(cases.look_at_call_async(self.adapter.async_calls[name], self.client, cancelled_at))
+
+    def end(self, case: Case, name: str) -> Sighting:
+        """Open a stream and end it with the ending of the case."""
+        if not self.asynchronous:
+            return cases.look_at_form(case, self.adapter.forms[name], self.client)
+        return self.runner.run(cases.look_at_form_async(case, self.adapter.async_forms[name], self.client))
+
+    def read(self, name: str) -> Sighting:
+        """Open a stream, read all of it and leave it: faster than `end`."""
+        if not self.asynchronous:
+            return sighted(self.adapter.forms[name], self.client)
+        return self.runner.run(sighted_async(self.adapter.async_forms[name], self.client))
+
+    def collect(self, recorder: SpanRecorder) -> None:
+        """Collect garbage until a span has ended: google-genai's stream, having raised, is in a reference cycle."""
+        for _ in range(TURNS if self.asynchronous else 0):
+            if recorder.spans:
+                return
+            gc.collect()
+            self.runner.run(asyncio.sleep(0))
+
+    def open(self, name: str) -> Opened:
+        """Open a stream that the test reads itself."""
+        if not self.asynchronous:
+            return self.adapter.forms[name](self.client, Sighting())
+
+        async def opening() -> AsyncOpened:
+            return await self.adapter.async_forms[name](self.client, Sighting())
+
+        opened = self.runner.run(opening())
+
+        async def following(items: Any) -> Any:
+            return await anext(items, self)
+
+        def items() -> Iterator[Any]:
+            source = aiter(opened.items)
+            while (item := self.runner.run(following(source))) is not self:
+                yield item
+
+        async def leave() -> None:
+            await opened.leave()
+
+        return Opened(items(), lambda: self.runner.run(leave()), opened.reads)
