@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
-from simulated_world import Process, Server, World, trace_request
 from spans import CHAT
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 from traced_app import traced_app
-
-KINDS = {"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"}
-DEEPEST = 254
-
-
-def validates(request: Request, now: float) -> Outcome | None:
-    """Refuse spans as the server does, and name the first refused field."""
-    if (request.method, request.path) != ("POST", "/traces"):
-        return None
-    for index, span in enumerate(orjson.loads(request.body or b"")["spans"]):
-        name, kind = span.get("name", ""), span.get("kind", "OTHER")
-        field = "name" if not 1 <= len(name) <= 512 else "kind" if kind not in KINDS else None
-        if field is not None:
-            error = {"field": f"spans -> {index} -> {field}", "message": "Input should be valid"}
-            return Answer(status=422, body=orjson.dumps({"detail": "Validation error", "errors": [error]}))
-    return None
-
-
-@pytest.mark.parametrize("bad", [{"name": ""}, {"name": "n" * 600}, {"kind": "WISH"}], ids=["empty", "long", "kind"])
-def test_one_refused_span_in_fifty_costs_two_requests_at_the_most(bad: dict[str, str]) -> None:
-    """The server names a span's field, the span is fixed, and it arrives together with the 49 others."""
-    world = World()
-    server = Server(world)
-    server.script = validates
-    process = Process(world, server)
-    request = trace_request(1, spans=50)
-    spans = [{**orjson.loads(span), "name": "n", "kind": "TOOL"} for span in request.spans]
-    spans[30] |= bad
-    process.put(replace(request, spans=EncodedSpans.of(orjson.dumps(span) for span in spans)))
-    world.run(10)
-
-    assert len(server.posts()) <= 3
-    stored = server.traces[request.trace_id].spans
-    assert len(stored) == 50
-    assert stored[spans[30]["span_id"]]["metadata"]["pandaprobe_otel.repaired"] == list(bad)
-    assert process.ledger.read().dropped == {}
-    assert process.is_balanced
-
 
 VALUES = """
 class Unspeakable:
@@ -108,10 +64,6 @@ print(len(values))
     can_be_read_back(bodies)
     for body in bodies:
         assert_storable(body)
-        assert all(is_clean(value) for value in walk(body)), body
-        assert depth(body) <= DEEPEST
-        assert all(1 <= len(each["name"]) <= 512 for each in (body, *body["spans"]))
-        assert len(body.get("session_id") or "") <= 255
 
 
 def can_be_read_back(bodies: Sequence[Mapping[str, Any]]) -> None:
@@ -131,35 +83,6 @@ def can_be_read_back(bodies: Sequence[Mapping[str, Any]]) -> None:
 
 
 SHOWN = ("name", "kind", "input", "output")
-
-
-def walk(value: Any) -> Iterator[Any]:
-    """Yield every key and leaf."""
-    pending = [value]
-    while pending:
-        match pending.pop():
-            case dict() as mapping:
-                pending += [*cast("dict[str, Any]", mapping).keys(), *cast("dict[str, Any]", mapping).values()]
-            case list() as items:
-                pending += items
-            case leaf:
-                yield leaf
-
-
-def is_clean(leaf: Any) -> bool:
-    """Return whether the server can store the value; it loses traces with NUL and lone surrogates (measured)."""
-    if isinstance(leaf, str):
-        return "\0" not in leaf and not any(0xD800 <= ord(character) < 0xE000 for character in leaf)
-    return not isinstance(leaf, float) or math.isfinite(leaf)
-
-
-def depth(value: Any) -> int:
-    """Return the number of nested levels."""
-    if isinstance(value, dict):
-        return 1 + max(map(depth, cast("dict[str, Any]", value).values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
-    return 0
 
 
 def test_a_large_trace_is_sent_in_pieces_with_marked_cuts() -> None:

@@ -1,10 +1,14 @@
-"""An app without a key and a server on this machine: an open server accepts traces, others cause a clear error."""
+"""Set-ups that lack a key or name a new project: an open server accepts traces, others cause one clear line."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -77,9 +81,9 @@ def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
 
         with pytest.raises(AuthError, match="No API key is set"):
             asyncio.run(ask())
-        told = run_here("doctor", environment=clean_environment(tmp_path, PANDAPROBE_ENDPOINT=server.url))
+        doctor = run_here("doctor", environment=clean_environment(tmp_path, PANDAPROBE_ENDPOINT=server.url))
 
-    assert "set PANDAPROBE_API_KEY" in " ".join(told.stdout.split())
+    assert "set PANDAPROBE_API_KEY" in " ".join(doctor.stdout.split())
 
 
 def test_a_token_without_a_project_is_not_helped_out_by_a_key() -> None:
@@ -88,3 +92,47 @@ def test_a_token_without_a_project_is_not_helped_out_by_a_key() -> None:
         assert client.organizations.list()
         with pytest.raises(ConfigError, match="needs an API key"):
             list(client.traces.list())
+
+
+TRACED_OFTEN = """
+import pandaprobe_otel
+from opentelemetry import trace
+handle = pandaprobe_otel.init(instrument=False)
+for _ in range(3):
+    with trace.get_tracer("app").start_as_current_span("answer", attributes={"gen_ai.operation.name": "chat"}):
+        pass
+    print(handle.flush(4))
+"""
+
+
+def post_old_trace(server: LocalServer, project: str) -> None:
+    """Store a trace of yesterday."""
+    begun = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    body = {"trace_id": str(uuid4()), "name": "old", "status": "COMPLETED", "started_at": begun, "spans": []}
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": project, "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{server.url}/traces", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 202
+
+
+@pytest.mark.parametrize(
+    ("project", "address", "is_logged"),
+    [
+        ("shpo", "127.0.0.2", True),
+        ("shop", "127.0.0.2", False),
+        (None, "127.0.0.2", False),
+        ("shpo", "127.0.0.1", False),
+    ],
+    ids=["misspelt", "known", "default", "on this machine"],
+)
+def test_a_project_without_traces_is_logged_once(project: str | None, address: str, is_logged: bool) -> None:
+    """One line names the project and the setting, if the app named it; a server on this machine shows its projects."""
+    with LocalServer(host="0.0.0.0", auth=True) as server:
+        post_old_trace(server, "shop")
+        url = server.url.replace("0.0.0.0", address).replace("127.0.0.1", address)
+        given = {**environment(url), "PANDAPROBE_API_KEY": server.api_key}
+        given.pop("PANDAPROBE_PROJECT_NAME", None)
+        result = run_python(TRACED_OFTEN, given if project is None else {**given, "PANDAPROBE_PROJECT_NAME": project})
+    assert (result.returncode, result.stdout) == (0, "True\n" * 3)
+    assert result.stderr.count("Project 'shpo' had no traces at PandaProbe before") == is_logged
+    assert result.stderr.count("PANDAPROBE_PROJECT_NAME") == is_logged

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.blockage import OUTAGE
-from pandaprobe_otel.transport.key_function import KeyFunctionTransport
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Fate, Process, Response, Server, Way, World, simulated, trace_request
 
@@ -66,8 +64,8 @@ def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
     assert counts.pending == 0
     assert counts.delivered == len(server.span_ids()) > 40
     assert counts.ended - counts.delivered == counts.dropped["queue_full"] > 3_000
-    told = [trace.fields.get("metadata", {}).get("pandaprobe_otel.dropped", {}) for trace in server.traces.values()]
-    assert sum(each.get("queue_full", 0) for each in told) == counts.dropped["queue_full"]
+    reports = [trace.fields.get("metadata", {}).get("pandaprobe_otel.dropped", {}) for trace in server.traces.values()]
+    assert sum(each.get("queue_full", 0) for each in reports) == counts.dropped["queue_full"]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -173,61 +171,6 @@ def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
     assert len(server.span_ids()) == counts.ended - 1
     waited = sorted(server.traces[key].visible_at - 0.2 - at for key, at in offered.items() if key in server.traces)
     assert waited[int(len(waited) * 0.95)] <= 2
-
-
-class KeyedServer:
-    """The simulated server, with a key."""
-
-    def __init__(self, server: Server, *, refusal: int) -> None:
-        self._server = server
-        self._refusal = refusal
-        self._key = ""
-
-    def use(self, headers: Mapping[str, str]) -> None:
-        """Send these headers from the next request on."""
-        self._key = headers["X-API-Key"]
-
-    def send(self, request: Request) -> Outcome:
-        """Refuse every key but the new one."""
-        if self._key == "sk_pp_new":
-            return self._server.handle(request, "ours")
-        return Answer(status=self._refusal, body=b'{"detail":"no"}')
-
-    def close(self) -> None:
-        """Do nothing, since there is no connection."""
-
-    def reset_after_fork(self) -> None:
-        """Do nothing, since there is no connection."""
-
-
-@pytest.mark.parametrize("status", [401, 402])
-def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
-    status: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A key function is called again after a refusal; half an hour of refusals costs eight requests and one ERROR."""
-    world = World()
-    server = Server(world)
-    process = Process(world, server)
-    asked: list[float] = []
-
-    def ask() -> str:
-        asked.append(world.now)
-        return "sk_pp_old" if world.now < 30 * MINUTE else "sk_pp_new"
-
-    process.carry = KeyFunctionTransport(KeyedServer(server, refusal=status), ask=ask, project_name="shop").send
-    numbers = iter(range(10_000))
-    world.every(1.0, lambda: process.put(trace_request(next(numbers))), until=30 * MINUTE)
-    world.run(30 * MINUTE)
-    assert len(process.sent) <= 8
-    assert len(asked) <= len(process.sent)
-    assert server.seen == []
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-
-    world.run(2 * HOUR)
-    counts = process.ledger.read()
-    assert (counts.pending, counts.dropped) == (0, {})
-    assert len(server.span_ids()) == counts.ended > 1_700
-    assert len([at for at in asked if at >= 30 * MINUTE]) == 1  # an accepted key is not requested again
 
 
 @pytest.mark.parametrize(

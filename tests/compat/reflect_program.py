@@ -30,24 +30,24 @@ def answer(question: str, rules: str) -> str:
     """Ask the model, with the rules that Reflect keeps, in a session that the app chooses."""
     messages: list[Any] = [{"role": "system", "content": rules}, {"role": "user", "content": question}]
     with pandaprobe_otel.session("the app's own"):
-        said = openai.OpenAI().chat.completions.create(model="m", messages=messages)
-    return said.choices[0].message.content or ""
+        output = openai.OpenAI().chat.completions.create(model="m", messages=messages)
+    return output.choices[0].message.content or ""
 
 
-async def support(asked: Any) -> str:
+async def support(task: Any) -> str:
     """Answer, or write a rule in the phase of reflection; the span that calls no model makes no trace."""
     with trace.get_tracer("app").start_as_current_span("read a file"):
         rules = await reflect.bash("cat /rules/*.md")
-    if asked.phase == "reflection":
+    if task.phase == "reflection":
         await reflect.bash(f"printf '{RULE}' > /rules/parcels.md")
         return answer("What did you learn?", rules)
-    return answer(asked.input, rules)
+    return answer(task.input, rules)
 
 
 async def replay(request: Any) -> Outcome:
     """Run a case, and score its answer."""
-    said = await request.run(support)
-    good = "Friday" in said or request.case.id == "thanks"
+    output = await request.run(support)
+    good = "Friday" in output or request.case.id == "thanks"
     return Outcome(scores={"task_completion": float(good)}, success=good)
 
 
@@ -56,19 +56,19 @@ reflect = Reflect(reflect_client(), config=CONFIG, replay=replay, cases=CASES)
 
 async def main() -> None:
     """Run the agent once, and wait for the proposal's validation."""
-    said = await reflect.run(support, "My parcel?", session_id="chat-1", execution_id="run-1")
+    output = await reflect.run(support, "My parcel?", session_id="chat-1", execution_id="run-1")
     await reflect.settle_validation(timeout=60)
     await reflect.wait_export()
     report = reflect.report("run-1")
     await reflect.aclose()
-    told = {
-        "said": said,
+    results = {
+        "output": output,
         "traces": report.trace_ids,
         "evaluation": report.evaluation.status if report.evaluation else None,
         "reflection": report.reflection.status if report.reflection else None,
         "decisions": [proposal.decision for proposal in reflect.proposals()],
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(results))
 
 
 asyncio.run(main())

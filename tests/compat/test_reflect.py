@@ -52,23 +52,23 @@ def _results(server: LocalServer, folder: Path, **more: str) -> dict[str, Any]:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
 def test_the_whole_loop(tmp_path: Path) -> None:
     """A trace is judged, and a rule is proposed, replayed and accepted; each trace has its role."""
     with LocalServer(limit=None, scripted_judge=True) as server:
-        told = _results(server, tmp_path)
+        results = _results(server, tmp_path)
         traces = _traces(server)
-    assert (told["said"], told["evaluation"], told["reflection"]) == ("It comes.", "evaluated", "proposed")
-    assert [decision["outcome"] for decision in told["decisions"]] == ["accepted"], told["decisions"]
+    assert (results["output"], results["evaluation"], results["reflection"]) == ("It comes.", "evaluated", "proposed")
+    assert [decision["outcome"] for decision in results["decisions"]] == ["accepted"], results["decisions"]
 
     by_role: dict[str, list[dict[str, Any]]] = {}
     for trace in traces:
         by_role.setdefault(trace["metadata"]["pandaprobe.reflect"]["role"], []).append(trace)
     assert {role: len(found) for role, found in by_role.items()} == {"task": 1, "reflection": 1, "validation": 6}
-    assert told["traces"] == [trace["trace_id"] for trace in by_role["task"]]
+    assert results["traces"] == [trace["trace_id"] for trace in by_role["task"]]
     assert [trace["session_id"] for trace in by_role["task"]] == ["chat-1"]
     assert all(trace["session_id"].startswith("reflect:reflection:") for trace in by_role["reflection"])
     assert len({trace["session_id"] for trace in by_role["validation"]}) == 6
@@ -78,7 +78,7 @@ def test_the_whole_loop(tmp_path: Path) -> None:
 def test_a_trace_that_is_sampled_out_is_not_waited_for(tmp_path: Path) -> None:
     """If a trace is sampled out, Reflect gets no trace id, ends as insufficient at once, and judges nothing."""
     with LocalServer(limit=None, scripted_judge=True) as server:
-        told = _results(server, tmp_path, PANDAPROBE_SAMPLE_RATE="0")
+        results = _results(server, tmp_path, PANDAPROBE_SAMPLE_RATE="0")
         assert _traces(server) == []
-    assert (told["said"], told["traces"], told["evaluation"]) == ("It comes.", [], "insufficient")
-    assert told["decisions"] == []
+    assert (results["output"], results["traces"], results["evaluation"]) == ("It comes.", [], "insufficient")
+    assert results["decisions"] == []

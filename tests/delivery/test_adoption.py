@@ -79,6 +79,17 @@ def test_spans_without_a_root_are_adopted_unless_others_leave_out_the_trace(
     assert process.counts.delivered == 1
 
 
+@pytest.mark.parametrize(("chance", "is_kept"), [(0.6, True), (0.4, False)])
+def test_the_end_of_a_process_decides_about_spans_without_a_root_at_once(chance: float, is_kept: bool) -> None:
+    """A process that ends adopts the spans whose root has not come, or leaves them out as others do."""
+    process = simulated(tokens=SharedTokens(0.5))
+    process.policy.closing = True
+    process.put(orphan(1, chance=chance))
+    process.world.run(5)
+
+    assert (process.counts.delivered, process.counts.dropped) == ((1, {}) if is_kept else (0, {"overload": 1}))
+
+
 def test_an_upstream_that_never_reports_is_learned() -> None:
     """After three adoptions in a row, spans entered through the same name are adopted without waiting."""
     process = simulated()

@@ -227,6 +227,23 @@ def test_each_outage_and_each_recovery_is_logged(caplog: pytest.LogCaptureFixtur
     assert "sent later" not in caplog.text
 
 
+def test_a_cause_that_comes_and_goes_is_logged_every_ten_seconds_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    """If each trace is refused once and then accepted, for ten minutes, there are few warnings."""
+    failed: set[bytes | None] = set()
+
+    def refuses_once(request: Request, now: float) -> Response | None:
+        is_known = request.body in failed
+        failed.add(request.body)
+        return None if is_known else 503
+
+    process, numbers = simulated(refuses_once), itertools.count()
+    process.world.every(2.0, lambda: process.put(trace_request(next(numbers))), until=10 * MINUTE)
+    process.world.run(20 * MINUTE)
+
+    assert process.counts.delivered == process.counts.ended
+    assert 1 <= sum(record.levelno >= logging.WARNING for record in caplog.records) <= 61
+
+
 def test_refusals_that_differ_each_time_fill_neither_memory_nor_log(caplog: pytest.LogCaptureFixture) -> None:
     """A server that words each refusal differently causes a bounded number of lines in an hour."""
     numbers = itertools.count()
@@ -345,6 +362,17 @@ def test_a_score_that_is_given_up_is_counted_and_logged_as_a_score(
     assert "score 'quality'" in line
     assert "span" not in line
     assert response or trace_request(1).trace_id in line
+
+
+def test_a_score_that_is_left_at_the_end_is_counted() -> None:
+    """A score whose trace has not come by the end of the process is counted as dropped."""
+    process = simulated()
+    process.put(trace_request(1, step="score"))
+    process.world.run(5)
+    dropped = process.policy.drop_all("shutdown")
+
+    assert (dropped.spans, dropped.scores) == (0, 1)
+    assert process.counts.scores_dropped == {"shutdown": 1}
 
 
 # -- repair -----------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
     assert len(orders[0]) == 10
 
 
-def test_what_has_no_room_is_dropped_and_what_is_under_way_is_not() -> None:
+def test_a_trace_without_room_is_dropped_and_one_under_way_is_not() -> None:
     """A trace larger than the bound is dropped at once, as is one that would need the room of one under way."""
     process = simulated(max_bytes=10_000)
     for number, size in enumerate((20_000, 6_000, 6_001)):
@@ -145,18 +145,23 @@ def test_a_burst_is_kept_whole() -> None:
     ids=["one name", "names that never come again", "sampled before by the same randomness"],
 )
 def test_the_kept_share_follows_the_limit(name_of: Callable[[int], str], id_of: Callable[[int, float], str]) -> None:
-    """At three times the limit, the whole limit is used, and the queue never overflows."""
+    """At three times the limit, the whole limit is used, slow traces are kept, and the queue never overflows."""
     process, numbers, draw = simulated(max_bytes=4 << 20), itertools.count(), random.Random(1).random
+    slow: list[str] = []
 
     def offer() -> None:
         number = next(numbers)
-        process.put(trace_request(number, trace_id=id_of(number, draw()), name=name_of(number), size=1000))
+        trace_id, seconds = id_of(number, draw()), 60.0 if number % 200 == 199 else 1.0
+        slow.extend([trace_id] if seconds > 1 else [])
+        process.put(trace_request(number, trace_id=trace_id, name=name_of(number), size=1000, duration_s=seconds))
 
     process.world.every(0.2, offer, until=12 * MINUTE)
     process.world.run(12 * MINUTE)
 
     assert len(process.server.posts(since=6 * MINUTE)) / 6 >= 98
     assert process.counts.dropped.keys() == {"overload"}
+    if name_of(0) == name_of(1):  # a trace is slow for its name
+        assert len(set(slow[:-1]) - process.server.traces.keys()) <= 1
 
 
 SUSPENSIONS = st.tuples(st.integers(0, 9), st.floats(0.0, 0.1), st.floats(0.0, 1e6), st.integers(0, 9))

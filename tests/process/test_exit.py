@@ -40,7 +40,7 @@ def test_traces_are_delivered_at_the_end(ending: str, code: int) -> None:
     assert ("mine" in result.stderr) if "mine" in ending else (result.stderr == "")
 
 
-@pytest.mark.parametrize("seconds", ["0.001", "0.05", "0.2"])
+@pytest.mark.parametrize("seconds", ["0.001", "0.2"])
 def test_an_end_that_leaves_no_time_is_never_silent(seconds: str) -> None:
     """If the timeout is too short, the log has the number of undelivered spans, even of those that ended last."""
     with StrictPandaProbe() as server:
@@ -77,17 +77,16 @@ def test_a_server_that_hangs_holds_the_exit_no_longer_than_the_timeout() -> None
     assert result.stderr.count("2 spans were not delivered") == 1
 
 
-@pytest.mark.parametrize("waiting", [1, 20])
-def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None:
+def test_a_server_that_is_away_holds_the_exit_for_a_moment() -> None:
     """If no server listens, delivery is tried for a second and a half at exit, whatever the timeout."""
     with StrictPandaProbe() as server:
         url = server.url
     env = environment(url, PANDAPROBE_SHUTDOWN_TIMEOUT=str(LONG_S))
-    result, took = timed_exit(f"for n in range({waiting}): one(f't{{n}}')", env)
+    result, took = timed_exit("for n in range(20): one(f't{n}')", env)
 
     assert result.returncode == 0
     assert took < LONG_S / 2
-    assert result.stderr.count(f"{2 * waiting} spans were not delivered") == 1
+    assert result.stderr.count("40 spans were not delivered") == 1
     assert "PANDAPROBE_SHUTDOWN_TIMEOUT" not in result.stderr
 
 
@@ -140,19 +139,6 @@ def test_ctrl_c_still_delivers() -> None:
         assert "KeyboardInterrupt" in result.stderr
         assert result.returncode == untraced.returncode != 0
         assert len(server.posts()) == WAITING
-
-
-def test_ctrl_c_reaches_what_the_tests_start_in_the_background() -> None:
-    """Programs started by the tests receive Ctrl-C, even if a shell without job control made the tests ignore it."""
-    code = f"""
-    import runpy, signal, subprocess, sys
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    runpy.run_path({str(Path(__file__).parents[1] / "conftest.py")!r})
-    subprocess.run([sys.executable, "-c", "import signal; signal.raise_signal(signal.SIGINT)"])
-    """
-    result = run_python(code, environment(), set_up=False)
-
-    assert "KeyboardInterrupt" in result.stderr
 
 
 FROM_OUTSIDE: Final = "signal.pthread_kill(threading.get_ident(), signal.SIGTERM)"

@@ -141,25 +141,6 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
         assert names(server) == ["child", "parent"]
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_children_of_a_process_pool_deliver_at_its_end(method: str, tmp_path: Path) -> None:
-    """Children of a process pool deliver at its end, with the start methods of Python 3.13 and of 3.14."""
-    with StrictPandaProbe() as server:
-        program = f"""
-import multiprocessing, sys, warnings
-from concurrent.futures import ProcessPoolExecutor
-warnings.simplefilter("ignore", DeprecationWarning)
-import child_work
-if __name__ == "__main__":
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("{method}")) as pool:
-        [future.result() for future in [pool.submit(child_work.work) for _ in range(4)]]
-"""
-        result = _run_with_module(tmp_path, program, environment(server.url))
-
-        assert result == (0, "")
-        assert names(server) == ["in child"] * 4
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool_whose_initializer_is_init_traces_however_its_processes_start(method: str, tmp_path: Path) -> None:
     """A pool with `init` as its initializer traces in forked and in spawned processes."""
@@ -212,3 +193,72 @@ def _run_with_module(folder: Path, program: str, env: dict[str, str]) -> tuple[i
         [sys.executable, "main.py"], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stderr
+
+
+# -- descriptors that the app closes by number --
+
+
+APP = """
+import os, socket, sys, warnings
+warnings.simplefilter("ignore")
+OURS = b"of the app" * 1000
+def close_and_open(round):
+    os.closerange(3, 256)
+    files = [open(f"app {round} {n}", "w+b", buffering=0) for n in range(12)]
+    for file in files:
+        file.write(OURS)
+    pairs = [socket.socketpair() for _ in range(12)]
+    for pair in pairs:
+        pair[1].setblocking(False)
+    return files, pairs
+def check(files, pairs):
+    for file in files:
+        file.seek(0)
+        assert file.read() == OURS, file.name
+    for one_end, other_end in pairs:
+        one_end.send(b"x")
+        assert other_end.recv(100) == b"x"
+    for one_end, other_end in pairs:
+        other_end.send(b"y")
+        assert one_end.recv(100) == b"y"
+"""
+
+
+@pytest.mark.parametrize("forks", [False, True], ids=["same process", "daemon"])
+@pytest.mark.parametrize("has_spool", [False, True], ids=["memory", "spool"])
+def test_numbers_that_the_app_has_closed_stay_the_apps(has_spool: bool, forks: bool, tmp_path: Path) -> None:
+    """Nothing of ours is written to, read from or closed in the app's files and sockets; every trace arrives once."""
+    with StrictPandaProbe() as server:
+        code = f"""
+one("before")
+assert handle.flush(60)
+if {forks} and os.fork():
+    os.wait(); handle.shutdown()
+    os._exit(0)
+files, pairs = [], []
+for round in range(2):
+    one(f"waiting {{round}}")
+    for each in [*files, *(end for pair in pairs for end in pair)]:
+        each.close()
+    files, pairs = close_and_open(round)
+    for n in range(3):
+        one(f"after {{round}} {{n}}")
+        assert handle.flush(60)
+        check(files, pairs)
+handle.shutdown()
+check(files, pairs)
+counts = handle.status()
+assert counts.spans_delivered == counts.spans_ended and not counts.spans_dropped, counts
+"""
+        env = environment(server.url, **{"PANDAPROBE_SPOOL_DIR": str(tmp_path / "spool")} if has_spool else {})
+        result = run_python(f"import os; os.chdir({str(tmp_path)!r})" + APP + code, env)
+
+        assert result.returncode == 0, result.stderr
+        # If they were closed in the middle of a transaction, it is written again a second later, with a warning.
+        assert all("the app has closed its descriptors" in line for line in result.stderr.splitlines()), result.stderr
+        names = sorted(post.body["name"] for post in server.posts())
+        rounds = [[f"after {n} 0", f"after {n} 1", f"after {n} 2", f"waiting {n}"] for n in range(2)]
+        assert names == sorted(["before", *rounds[0], *rounds[1]])
+    contents = {file.read_bytes() for file in tmp_path.glob("app *")}
+    assert contents == {b"of the app" * 1000}
+    assert not list(tmp_path.glob("spool/*.sqlite*"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from fleet_runs import UnixConnection
 from redis_server import RedisServer, require_redis
 from rings import IN_FULL
 from strict_pandaprobe import StrictPandaProbe
@@ -28,16 +27,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 REQUESTS, TASKS = 24, 4
 ROUNDS: Final = 20
 
-WEB_APP = f"""{SET_UP}
-one("preload")
-boot = tracer.start_span("boot", attributes=CHAT)  # open in the master while it forks
-def app(environ, start_response):
-    one("request " + environ["PATH_INFO"].strip("/"))
-    start_response("200 OK", [])
-    return [b"ok"]
-def on_exit(server):
-    boot.end()
-"""
 ASYNC_APP = f"""{SET_UP}
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -93,20 +82,6 @@ def send(**_):
     for number in range({TASKS}):
         work.delay(number)
 """
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's file."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(60)
-        self.sock.connect(str(self._path))
 
 
 @contextmanager
@@ -199,30 +174,6 @@ def test_no_trace_is_missing_in_twenty_rounds(name: str, tmp_path: Path) -> None
                 missing[number] = lost
 
     assert not missing
-
-
-@pytest.mark.outer
-def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp_path: Path) -> None:
-    """Preloaded workers and their successors send each trace once.
-
-    They are forked while a request of this library is under way and a span is open.
-    """
-    (tmp_path / "web.py").write_text(WEB_APP, encoding="utf-8")
-    listens = tmp_path / "socket"
-    options = ("--preload", "--workers=4", f"--bind=unix:{listens}", "--max-requests=4", "--config=python:web")
-    with StrictPandaProbe(limit=10_000, delay=lambda: 0.05) as server:
-        env = environment(server.url, PYTHONPATH=str(tmp_path))
-        with running(tmp_path, env, "gunicorn", "web:app", *options, "--log-level=warning") as master:
-            wait_until(listens.exists, what="gunicorn listens")
-            with ThreadPoolExecutor(4) as pool:
-                statuses = list(pool.map(lambda number: ask(listens, number), range(REQUESTS)))
-            master.send_signal(signal.SIGTERM)
-            said, _ = master.communicate(timeout=PATIENCE_S)
-        expected = {"preload", "boot", *(f"request {number}" for number in range(REQUESTS))}
-
-        assert statuses == [200] * REQUESTS
-        assert master.returncode == 0, said
-        assert names(server) == Counter(expected), said
 
 
 def ask(path: Path, number: int) -> int:

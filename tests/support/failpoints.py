@@ -92,11 +92,11 @@ def live(folder: Path, report: Any) -> None:
     run.outbox.leave()
 
 
-def examine(folder: Path, said: list[list[Any]]) -> list[str]:
+def examine(folder: Path, events: list[list[Any]]) -> list[str]:
     """Return the violations in the spool of a dead process that reported these events."""
-    kept = {number for kind, number in said if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
-    leaving = {number for kind, number in said if kind == "leaving"}
-    gone = {number for kind, number in said if kind == "gone"}
+    kept = {number for kind, number in events if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
+    leaving = {number for kind, number in events if kind == "leaving"}
+    gone = {number for kind, number in events if kind == "gone"}
     heir = Run(folder)
     found = [int(request.trace_id[-12:]) for request in heir.contents() if request.step is Step.CREATE]
     problems = [f"lost: {number}" for number in kept - leaving - set(found)]
@@ -147,25 +147,25 @@ def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int,
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        said = [json.loads(line) for line in pipe]
+        events = [json.loads(line) for line in pipe]
     os.waitpid(child, 0)
-    return next((number for kind, number in said if kind == "lines"), 0), said
+    return next((number for kind, number in events if kind == "lines"), 0), events
 
 
 def main() -> int:
     """Try this many points, spread over all lines of `live`."""
     logging.disable(logging.WARNING)
     folder, points, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    lines, said = life(folder, None)
-    violations = {"end": problems} if (problems := examine(folder, said)) else {}
+    lines, events = life(folder, None)
+    violations = {"end": problems} if (problems := examine(folder, events)) else {}
     tried = random.Random(seed).sample(range(1, lines), min(points, lines - 1))
     for at in tried:
-        _, said = life(folder, at)
-        if problems := examine(folder, said):
+        _, events = life(folder, at)
+        if problems := examine(folder, events):
             violations[str(at)] = problems
     for largest in random.Random(seed).sample(range(1, _LARGEST), min(points, 3000) // 3):
-        _, said = life(folder, None, largest)
-        if problems := examine(folder, said):
+        _, events = life(folder, None, largest)
+        if problems := examine(folder, events):
             violations[f"{largest} bytes"] = problems
     sys.stdout.write(json.dumps({"tried": len(tried), "lines": lines, "violations": violations}))
     return 0

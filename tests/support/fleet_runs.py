@@ -143,12 +143,15 @@ def _ask_all(path: Path, plan: Plan) -> None:
             list(pool.map(lambda each: _ask(path, each), range(number * PROCESSES, (number + 1) * PROCESSES)))
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection over a Unix socket."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket's file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(60)
         self.sock.connect(str(self._path))
@@ -158,7 +161,7 @@ def _ask(path: Path, number: int) -> None:
     """Send one request, and repeat it until gunicorn listens."""
     deadline = time.monotonic() + 60
     while True:
-        connection = _UnixConnection(path)
+        connection = UnixConnection(path)
         try:
             connection.request("GET", f"/{number}")
             assert connection.getresponse().status == 200

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pandaprobe_otel.delivery.budget import MARGIN_S
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment
 from waiting import PATIENCE_S, wait_until
@@ -23,7 +24,10 @@ from waiting import PATIENCE_S, wait_until
 WINDOW_S = 2
 LIMIT = 100
 
-_PIPELINE = f"""
+
+def pipeline_code(*, capacity: int, window_s: float, margin_s: float, request_timeout_s: float) -> str:
+    """Return the code that makes `pipeline`, `provider` and `tracer` with a spool and this shared budget."""
+    return f"""
 import os, sys, time
 from pathlib import Path
 from opentelemetry import trace
@@ -35,14 +39,18 @@ from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.mapping.ids import span_uuid
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 config = Config.resolve()
+times = {{"window_s": {window_s}, "margin_s": {margin_s}}}
 def bucket():
-    tokens = FileTokens(Path(config.spool) / "leases", window_s={WINDOW_S}, request_timeout_s=1.0)
-    return LeasedBucket(window_s={WINDOW_S}, tokens=tokens)
+    tokens = FileTokens(Path(config.spool) / "leases", request_timeout_s={request_timeout_s}, **times)
+    return LeasedBucket(capacity={capacity}, tokens=tokens, **times)
 pipeline = ExportPipeline(config, counts_starts=True, bucket=bucket)
 provider = TracerProvider(shutdown_on_exit=False)
 provider.add_span_processor(PandaProbeSpanProcessor(pipeline=pipeline))
-tracer = provider.get_tracer("kill")
+tracer = provider.get_tracer("scaled")
 """
+
+
+_PIPELINE = pipeline_code(capacity=LIMIT, window_s=WINDOW_S, margin_s=MARGIN_S, request_timeout_s=1.0)
 WORKER = (
     _PIPELINE
     + """

@@ -1,11 +1,21 @@
-"""A server on bare sockets, for answers in forms that no HTTP library writes."""
+"""Every transport, and a server on bare sockets for answers in forms that no HTTP library writes."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.request_outcome import Outcome, Request
+from pandaprobe_otel.transport.socket_transport import SocketTransport
+
+Send = Callable[..., Outcome]
+Kind = type[SocketTransport] | type[HttpTransport]
 
 
 @contextmanager
@@ -28,3 +38,35 @@ def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) ->
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread.join(60)
+
+
+def by(kind: Kind, url: str, *requests: Request, key: str = "sk_pp_x") -> Outcome:
+    """Send requests with a transport; return the last outcome."""
+    transport = kind(url, api_key_headers(key, "shop"))
+    try:
+        return [transport.send(request) for request in requests][-1]
+    finally:
+        transport.close()
+
+
+def by_socket(url: str, *requests: Request, key: str = "sk_pp_x") -> Outcome:
+    """Send requests over a socket."""
+    return by(SocketTransport, url, *requests, key=key)
+
+
+def by_httpx(url: str, *requests: Request, key: str = "sk_pp_x") -> Outcome:
+    """Send requests with httpx."""
+    return by(HttpTransport, url, *requests, key=key)
+
+
+def by_asyncio(url: str, *requests: Request, key: str = "sk_pp_x") -> Outcome:
+    """Send requests with httpx in an event loop."""
+
+    async def send() -> Outcome:
+        transport = AsyncHttpTransport(url, api_key_headers(key, "shop"))
+        try:
+            return [await transport.send(request) for request in requests][-1]
+        finally:
+            await transport.close()
+
+    return asyncio.run(send())

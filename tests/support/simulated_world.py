@@ -470,7 +470,7 @@ def trace_request(
     name: str = "t",
     is_error: bool = False,
     is_remote: bool = False,
-    is_slow: bool = False,
+    duration_s: float = 1.0,
     size: int = 0,
     batch: int = 0,
     trace_id: str | None = None,
@@ -490,7 +490,7 @@ def trace_request(
         name=name,
         is_error=is_error,
         is_remote=is_remote,
-        is_slow=is_slow,
+        duration_s=duration_s,
     )
 
 

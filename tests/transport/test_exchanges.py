@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
@@ -23,55 +21,21 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_async import AsyncHttpTransport
 from pandaprobe_otel.transport.http_connection import Connection
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, NotHttpError, Outcome, Request
 from pandaprobe_otel.transport.socket_transport import SocketTransport, delivery_transport
-from raw_answers import answering
+from raw_answers import Kind, Send, answering, by, by_asyncio, by_httpx, by_socket
 from strict_pandaprobe import Reply, StrictPandaProbe
 
-Send = Callable[..., Outcome]
 BODY = b'{"trace_id":"a","name":"n","spans":[]}'
 HEADERS = api_key_headers("sk_pp_x", "shop")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def by(kind: type[SocketTransport] | type[HttpTransport], url: str, *requests: Request) -> Outcome:
-    """Send requests with a transport; return the last outcome."""
-    transport = kind(url, HEADERS)
-    try:
-        return [transport.send(request) for request in requests][-1]
-    finally:
-        transport.close()
-
-
 def post(url: str, *, send: Send | None = None, timeout_s: float = 60.0, body: bytes = BODY) -> Outcome:
     """Send one POST /traces."""
     return (send or by_socket)(url, Request(method="POST", path="/traces", body=body, timeout_s=timeout_s))
-
-
-def by_socket(url: str, *requests: Request) -> Outcome:
-    """Send requests over a socket."""
-    return by(SocketTransport, url, *requests)
-
-
-def by_httpx(url: str, *requests: Request) -> Outcome:
-    """Send requests with httpx."""
-    return by(HttpTransport, url, *requests)
-
-
-def by_asyncio(url: str, *requests: Request) -> Outcome:
-    """Send requests with httpx in an event loop."""
-
-    async def send() -> Outcome:
-        transport = AsyncHttpTransport(url, HEADERS)
-        try:
-            return [await transport.send(request) for request in requests][-1]
-        finally:
-            await transport.close()
-
-    return asyncio.run(send())
 
 
 every_way = pytest.mark.parametrize("send", [by_socket, by_httpx, by_asyncio])
@@ -197,7 +161,7 @@ def test_with_another_version_of_httpx_alone_the_reason_names_it(monkeypatch: py
 
 @both_kinds
 def test_only_the_first_answer_of_a_connection_is_surely_about_its_request(
-    kind: type[SocketTransport] | type[HttpTransport],
+    kind: Kind,
 ) -> None:
     """One connection carries many requests, and answers after the first one are marked."""
     with StrictPandaProbe() as server:
@@ -212,7 +176,7 @@ def test_only_the_first_answer_of_a_connection_is_surely_about_its_request(
 
 
 @both_kinds
-def test_a_request_that_is_late_is_not_sent(kind: type[SocketTransport] | type[HttpTransport]) -> None:
+def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
     """A request without time left is not sent; the time is checked after connecting, right before the first byte."""
     accepted: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -246,9 +210,7 @@ def test_the_connection_of_a_request_that_is_late_is_kept() -> None:
 
 @both_kinds
 @pytest.mark.parametrize(("most_read", "sent"), [(50_000, 100_000), (None, (64 << 20) + 1)])
-def test_an_answer_is_read_as_far_as_it_is_of_use(
-    kind: type[SocketTransport] | type[HttpTransport], most_read: int | None, sent: int
-) -> None:
+def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind, most_read: int | None, sent: int) -> None:
     """Only the needed part of an answer is read; an answer larger than the bound of memory makes the request fail."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * sent
     with answering(endless, hang_up=False) as url:
@@ -263,7 +225,7 @@ def test_an_answer_is_read_as_far_as_it_is_of_use(
 
 
 @both_kinds
-def test_a_connection_that_the_server_closed_is_replaced(kind: type[SocketTransport] | type[HttpTransport]) -> None:
+def test_a_connection_that_the_server_closed_is_replaced(kind: Kind) -> None:
     """A closed connection is noticed before the next request, whose outcome would be unknown over it."""
     with answering(ACCEPTED) as url:
         transport = kind(url, {})

@@ -26,19 +26,19 @@ def wrong_key(method: str, path: str) -> Reply:
     return Reply(status=401, body={"detail": "Invalid or revoked API key."})
 
 
-@pytest.mark.parametrize("transport", [SocketTransport, HttpTransport])
+@pytest.mark.parametrize("kind", [SocketTransport, HttpTransport])
 def test_another_key_is_sent_after_a_refusal_and_only_then(
-    transport: Callable[[str, dict[str, str]], KeyedTransport],
+    kind: Callable[[str, dict[str, str]], KeyedTransport],
 ) -> None:
     """The function is called again only after a refusal, and the new key is sent over the same connection."""
     keys = iter(["sk_pp_1", "sk_pp_2"])
     with StrictPandaProbe() as server:
-        asked = KeyFunctionTransport(transport(server.url, {}), ask=lambda: next(keys), project_name="shop")
-        asked.send(LOOK)
+        transport = KeyFunctionTransport(kind(server.url, {}), ask=lambda: next(keys), project_name="shop")
+        transport.send(LOOK)
         server.answer = wrong_key
-        asked.send(LOOK)
-        asked.send(LOOK)
-        asked.close()
+        transport.send(LOOK)
+        transport.send(LOOK)
+        transport.close()
 
         sent = [(each.headers["x-api-key"], each.headers["x-project-name"]) for each in server.log]
     assert sent == [("sk_pp_1", "shop"), ("sk_pp_1", "shop"), ("sk_pp_2", "shop")]
@@ -49,8 +49,8 @@ def test_a_value_that_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCa
     """A value that is not a key is not sent: the request fails, and the fault is logged at most once."""
     with StrictPandaProbe() as server:
         inner = SocketTransport(server.url, {})
-        asked = KeyFunctionTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
-        outcomes = [asked.send(LOOK), asked.send(LOOK)]
+        transport = KeyFunctionTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
+        outcomes = [transport.send(LOOK), transport.send(LOOK)]
 
         assert all(isinstance(each, NoAnswer) and not each.may_have_arrived for each in outcomes)
         assert server.log == []
@@ -61,10 +61,12 @@ def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
     """If the function raises, the last key is sent again, since a blocked account may become valid again."""
     answers: list[Callable[[], str]] = [lambda: "sk_pp_1", lambda: str(1 // 0), lambda: "sk_pp_1"]
     with StrictPandaProbe() as server:
-        asked = KeyFunctionTransport(SocketTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop")
+        transport = KeyFunctionTransport(
+            SocketTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop"
+        )
         server.answer = wrong_key
-        refusals = [asked.send(LOOK), asked.send(LOOK)]
-        asked.close()
+        refusals = [transport.send(LOOK), transport.send(LOOK)]
+        transport.close()
 
         assert [each.status for each in refusals if isinstance(each, Answer)] == [401, 401]
         assert [each.headers["x-api-key"] for each in server.log] == ["sk_pp_1", "sk_pp_1"]
@@ -76,16 +78,16 @@ def test_the_app_gives_a_function_instead_of_a_key(tmp_path: Path) -> None:
     code = """
     import threading, pandaprobe_otel
     from opentelemetry import trace
-    asked = []
+    threads = []
     def key():
-        asked.append(threading.current_thread().name)
+        threads.append(threading.current_thread().name)
         return "sk_pp_asked"
     handle = pandaprobe_otel.init(api_key=key, instrument=False)
-    assert asked == []
+    assert threads == []
     with trace.get_tracer("test").start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         pass
     assert handle.flush(60)
-    assert len(asked) == 1 and asked[0].startswith("pandaprobe-sender"), asked
+    assert len(threads) == 1 and threads[0].startswith("pandaprobe-sender"), threads
     assert handle.status().settings["api_key"][0] == "***"
     """
     with StrictPandaProbe() as server:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import json
 import re
@@ -15,17 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.headers import bearer_headers
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.server_text import SHOWN, Redaction
-from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.verdict import judge
-from raw_answers import answering
+from raw_answers import Send, answering, by_asyncio, by_httpx, by_socket
 
 KEY = "sk_pp_" + "0123456789abcdef" * 4
-ASKED = Request(method="POST", path="/traces", body=b"{}", timeout_s=20.0)
 
 ECHOES: dict[str, Callable[[str], str]] = {
     "plain": str,
@@ -55,7 +50,7 @@ def gives_away(text: str, key: str) -> bool:
     return any(part in each.lower() for each in texts for part in parts)
 
 
-def told(outcome: Outcome) -> str:
+def shown_by(outcome: Outcome) -> str:
     """Return everything in an unsuccessful outcome that is logged or shown."""
     verdict = judge(outcome)
     shown = [verdict.message, *map(repr, verdict.errors)]
@@ -96,7 +91,7 @@ def test_no_form_of_the_key_comes_back(
     redaction.learn({"X-API-Key": key, "X-Project-Name": "shop"})
 
     if encoding == "utf-8" or place != "page" or status >= 300:
-        assert not gives_away(told(redaction.applied_to(outcome)), key)
+        assert not gives_away(shown_by(redaction.applied_to(outcome)), key)
 
 
 @pytest.mark.parametrize("key", [KEY, "\\" * 60 + "x", "&" * 60 + "x"])
@@ -124,36 +119,12 @@ def test_a_key_that_was_replaced_is_known_for_the_answers_that_are_still_to_come
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     redaction.learn(bearer_headers("another-token-of-the-app"))
-    said = redaction.applied_to(NoAnswer(reason=f"{KEY} another-token-of-the-app", may_have_arrived=False))
+    shown = redaction.applied_to(NoAnswer(reason=f"{KEY} another-token-of-the-app", may_have_arrived=False))
 
-    assert said == NoAnswer(reason=f"{SHOWN} {SHOWN}", may_have_arrived=False)
-
-
-def _asynchronously(url: str) -> Outcome:
-    async def ask() -> Outcome:
-        transport = AsyncHttpTransport(url, api_key_headers(KEY, "shop"))
-        try:
-            return await transport.send(ASKED)
-        finally:
-            await transport.close()
-
-    return asyncio.run(ask())
+    assert shown == NoAnswer(reason=f"{SHOWN} {SHOWN}", may_have_arrived=False)
 
 
-def _by(kind: type[SocketTransport] | type[HttpTransport]) -> Callable[[str], Outcome]:
-    def ask(url: str) -> Outcome:
-        transport = kind(url, api_key_headers(KEY, "shop"))
-        try:
-            return transport.send(ASKED)
-        finally:
-            transport.close()
-
-    return ask
-
-
-@pytest.mark.parametrize(
-    "ask", [_by(SocketTransport), _by(HttpTransport), _asynchronously], ids=["direct", "httpx", "httpx, asyncio"]
-)
+@pytest.mark.parametrize("send", [by_socket, by_httpx, by_asyncio])
 @pytest.mark.parametrize(
     "raw",
     [
@@ -167,9 +138,9 @@ def _by(kind: type[SocketTransport] | type[HttpTransport]) -> Callable[[str], Ou
     ],
     ids=["body and header", "reason phrase", "no HTTP", "status", "header", "length", "chunk"],
 )
-def test_every_transport_keeps_the_key_to_itself(ask: Callable[[str], Outcome], raw: str) -> None:
+def test_every_transport_keeps_the_key_to_itself(send: Send, raw: str) -> None:
     """No transport shows the key, even if a library quotes an invalid answer."""
     with answering(raw.encode()) as url:
-        outcome = ask(url)
+        outcome = send(url, Request(method="POST", path="/traces", body=b"{}", timeout_s=20.0), key=KEY)
 
-    assert not gives_away(told(outcome) + repr(outcome), KEY)
+    assert not gives_away(shown_by(outcome) + repr(outcome), KEY)

@@ -1,14 +1,21 @@
-"""The verdict on each answer, as measured."""
+"""The verdict on each answer, as measured, and on absurd ones."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+from hypothesis import example, given, settings
 
+from hostile_answers import answers
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer
+from pandaprobe_otel.transport.retry_after import LONGEST_S, SHORTEST_S
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
+
+NOW = "Wed, 25 Nov 2026 10:00:00 GMT"
+SOON = "Wed, 25 Nov 2026 10:00:30 GMT"
+PAST = "Wed, 25 Nov 2026 09:00:00 GMT"
 
 
 @pytest.mark.parametrize(
@@ -42,10 +49,11 @@ def test_status_and_body_decide(status: int, body: object, kind: VerdictKind) ->
     assert judge(Answer(status=status, body=json.dumps(body).encode())).kind is kind
 
 
-def test_a_page_in_place_of_an_answer_is_an_unknown_outcome() -> None:
-    """A page with status 200, such as a network's sign-in page, is an unknown outcome."""
+@pytest.mark.parametrize("body", [b"", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_a_body_that_is_no_json_object_is_judged_by_its_status(body: bytes) -> None:
+    """A body that is not a JSON object is no problem; a page with status 200 is an unknown outcome."""
+    assert judge(Answer(status=503, body=body)).kind is VerdictKind.UNAVAILABLE
     page = b"\n<!DOCTYPE html><html>Welcome to our hotel</html>"
-
     assert judge(Answer(status=200, body=page)).kind is VerdictKind.UNKNOWN
 
 
@@ -64,7 +72,57 @@ def test_whether_a_lost_request_may_have_arrived_decides() -> None:
     assert judge(NoAnswer(reason="r", may_have_arrived=False)).kind is VerdictKind.UNAVAILABLE
 
 
-def test_a_body_that_is_no_json_object_is_no_problem() -> None:
-    """A body that is not a JSON object is judged by its status."""
-    for body in (b"", b"[1]", b"\xff\xfe", b"[" * 100_000):
-        assert judge(Answer(status=503, body=body)).kind is VerdictKind.UNAVAILABLE
+def test_a_page_is_shown_by_its_title_or_its_first_words() -> None:
+    """The message for an HTML page is its title, or the beginning of its visible words."""
+    page = b"<!DOCTYPE html>\n<html><style>b {}</style><title>502 Bad\n Gateway</title><body>" + b"x" * 9999
+    untitled = b"<html><head><script>var a = 1;</script></head><body><h1>Service <b>unavailable</b></h1>" + b"x" * 9999
+    message = judge(Answer(status=503, body=untitled)).message
+
+    assert judge(Answer(status=502, body=page)).message == "502 Bad Gateway"
+    assert message.startswith("503 Service unavailable x")
+    assert len(message) <= 210
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected", "is_for_all"),
+    [
+        *(({"retry-after": value}, float(value), True) for value in ("7", "1.5")),
+        *(({"retry-after": value}, None, True) for value in (" 0 ", "-0", "0.4", "-1", "abc", "", "nan", "inf")),
+        ({"retry-after": "1000000000"}, 600.0, True),
+        ({"retry-after": SOON, "date": NOW}, 30.0, True),
+        ({"retry-after": SOON}, None, True),  # without the server's own date: the local clock may be wrong
+        *(({"retry-after": value, "date": NOW}, None, True) for value in (NOW, PAST)),
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0, False),
+        ({"ratelimit-reset": "12"}, 12.0, False),
+        ({"x-ratelimit-reset": "9"}, 9.0, False),
+        ({"x-ratelimit-reset": "1795600845", "date": "Tue, 25 Nov 2026 10:00:00 GMT"}, 45.0, False),
+        ({"retry-after": "3", "ratelimit-reset": "12"}, 3.0, True),
+        ({"x-ratelimit-reset": "soon"}, None, True),
+        ({}, None, True),
+    ],
+)
+def test_seconds_until_the_next_try(headers: dict[str, str], expected: float | None, is_for_all: bool) -> None:
+    """Seconds, fractions and dates are read, up to ten minutes; other headers of rate limits count for a 429 only.
+
+    Invalid values count as none, as do waits of less than a second, so that our own longer schedule is used.
+    """
+    assert judge(Answer(status=429, headers=headers)).retry_after_s == expected
+    for status in (408, 500, 503):
+        assert judge(Answer(status=status, headers=headers)).retry_after_s == (expected if is_for_all else None)
+
+
+@settings(max_examples=400)
+@given(answer=answers)
+@example(
+    answer=Answer(status=503, headers={"retry-after": "Mon, 27 Nov 2026 10:00:00 +99999999999999999999", "date": NOW})
+)
+@example(answer=Answer(status=429, headers={"x-ratelimit-reset": "1e300", "date": "Mon, 1 Jan 0001 00:00:00 +2300"}))
+def test_every_answer_has_a_verdict_that_can_be_waited_for_and_logged(answer: Answer) -> None:
+    """A verdict's wait is absent or from a second to ten minutes, and its message is one line of printable text."""
+    verdict = judge(answer)
+
+    assert verdict.retry_after_s is None or SHORTEST_S <= verdict.retry_after_s <= LONGEST_S
+    for text in (verdict.message, *(part for error in verdict.errors for part in (error.field, error.message))):
+        assert len(text) <= 500
+        assert text.isprintable()
+        text.encode()

@@ -1,8 +1,11 @@
-"""The scripts in a real Redis: how many tokens are lent, for how long, and what follows after Redis lost its data."""
+"""A fleet with a real Redis: how many tokens are lent, for how long, and what follows after Redis lost its data."""
 
 from __future__ import annotations
 
 import random
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, UNANSWERED_EXTRA_S
+from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases
+from pandaprobe_otel.delivery.spool.destination import Destination
 from redis_model import ModelLeases, ModelRedis
 from redis_server import RedisServer, require_redis
-from waiting import PATIENCE_S
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import SET_UP, environment
+from waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -95,57 +101,6 @@ def take(place: RedisLeases, most: int = 3) -> int:
     return token
 
 
-def test_processes_take_from_the_same_tokens(fleet: Fleet) -> None:
-    """Two processes share three tokens; the fourth request gets the time to wait instead of a token."""
-    one, other = fleet.process(), fleet.process()
-    assert len({take(one), take(other), take(one)}) == 3
-    reply = other.take(3, 0)
-    assert reply.token is None
-    assert reply.wait_s == 60.0  # the first request may be answered at once; its token comes back a window later
-    assert fleet.process(key="another").take(3, 0).token is not None
-
-
-def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
-    """A token is free again once the time given at its return has passed."""
-    place = fleet.process()
-    token = take(place, 1)
-    fleet.clock.now += 0.1
-    place.put_back(token, 0.2)
-    fleet.clock.now += 0.15
-    reply = place.take(1, 0)
-    assert reply.token is None
-    assert reply.wait_s == pytest.approx(0.05)
-    fleet.clock.now += 0.051
-    assert take(place, 1) != token
-
-
-def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
-    """The token of a dead process comes back by itself, after the longest request and a window."""
-    place = fleet.process(window_s=60.0, request_timeout_s=30.0)
-    take(place, 1)
-    fleet.clock.now += 30.0 + UNANSWERED_EXTRA_S + 59.9
-    assert place.take(1, 0).token is None
-    fleet.clock.now += 0.2
-    take(place, 1)
-
-
-def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
-    """While two tokens are lent, a process that allows only one lent token waits until both come back."""
-    place = fleet.process()
-    for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
-        place.put_back(token, wait_s)
-    assert place.take(2, 0).wait_s == 10.0
-    assert place.take(1, 0).wait_s == 20.0
-
-
-def test_leases_lent_without_redis_are_counted(fleet: Fleet) -> None:
-    """A process that returns to Redis reports what it lent without Redis."""
-    place = fleet.process()
-    place.look(0, [5.0, 7.0])
-    take(place)
-    assert place.take(3, 0).wait_s == 5.0
-
-
 def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisServer) -> None:
     """A Redis that lost its data lends nothing for a window after an earlier lease holder has asked."""
     holder, newcomer = fleet.process(), fleet.process()
@@ -156,15 +111,6 @@ def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisS
     fleet.clock.now += 1.0
     assert newcomer.take(3, 0).wait_s == 59.0
     assert holder.take(3, 0).wait_s == 59.0  # a second holder does not restart the window
-
-
-def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A Redis that lost its data lends at once to a process whose leases are over."""
-    idle = fleet.process()
-    take(idle)
-    begin_anew(redis, "two")
-    fleet.clock.now += 96.0
-    take(idle)
 
 
 def test_a_redis_that_knows_nothing_lends_nothing_yet(fleet: Fleet, redis: RedisServer) -> None:
@@ -221,8 +167,6 @@ def test_a_redis_that_is_not_there(url: str) -> None:
 
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
     """A silent server, a full memory and keys of another type all raise `FleetUnreachableError`."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = RedisLeases(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "k")
         with pytest.raises(FleetUnreachableError):
@@ -317,3 +261,47 @@ def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, se
         assert one.wait_s == pytest.approx(other.wait_s, abs=0.01)
         parts[number] = one.part
     assert any(parts)
+
+
+WORKER = (
+    "from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases\n"
+    "RedisLeases.__init__.__kwdefaults__['answer_within_s'] = 60.0  # of a busy machine\n"
+    + SET_UP
+    + """
+for _ in range(60):
+    one("busy")
+handle.flush(60)
+"""
+)
+
+
+def test_four_processes_share_one_hundred() -> None:
+    """Four processes with 60 traces each send 100 before any token comes back; none is refused."""
+    require_redis()
+    with RedisServer() as redis, StrictPandaProbe() as server:
+        env = environment(server.url, PANDAPROBE_REDIS_URL=redis.url)
+        key = Destination(endpoint=server.url, project="any", api_key=env["PANDAPROBE_API_KEY"]).key_digest
+        with redis.client() as client:  # as if a fleet had used Redis before: an empty Redis lends no tokens at first
+            client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", "one")
+        workers = [
+            subprocess.Popen([sys.executable, "-c", WORKER], env=env, stderr=subprocess.DEVNULL) for _ in range(4)
+        ]
+        wait_until(lambda: len(server.accepted_at) >= 100)
+        in_time = sorted(server.accepted_at)[99] - server.accepted_at[0] < WINDOW_S
+        for worker in workers:
+            worker.kill()
+            worker.wait(60)
+        assert {post.status for post in server.posts()} == {202}
+        assert in_time
+
+
+def test_a_redis_that_is_not_there_stops_nobody() -> None:
+    """A process without its Redis sends nothing; its flush returns False, and the process still ends."""
+    with StrictPandaProbe() as server:
+        env = environment(server.url, PANDAPROBE_REDIS_URL="redis://127.0.0.1:1/0", PANDAPROBE_SHUTDOWN_TIMEOUT="1")
+        code = SET_UP + '\none("lonely")\nprint(handle.flush(1.0), handle.status().spans_pending)'
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        assert server.posts() == []
+    assert done.returncode == 0
+    assert done.stdout.split() == ["False", "2"]  # a trace of two spans
+    assert "Traceback" not in done.stderr

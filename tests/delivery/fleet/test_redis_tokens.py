@@ -82,14 +82,6 @@ class Fleet:
             self.buckets[entry[1]].release(entry[2], self.now * self._rates[entry[1]])
             self._due[entry[1]] = self.now
 
-    def most_in_a_window(self) -> int:
-        most, first = 0, 0
-        for last, at in enumerate(self.hits):
-            while self.hits[first] <= at - 60.0:
-                first += 1
-            most = max(most, last - first + 1)
-        return most
-
     def per_minute(self, begin: float, end: float) -> float:
         return sum(begin <= at < end for at in self.hits) * 60 / (end - begin)
 
@@ -98,14 +90,14 @@ def test_the_whole_limit_and_no_more() -> None:
     """Eight busy processes send at least 98.5 requests a minute after the first minute."""
     fleet = Fleet(8)
     fleet.run(600)
-    assert fleet.most_in_a_window() <= 100
+    assert most_in_a_window(fleet.hits) <= 100
     assert fleet.per_minute(66, 600) >= 98.5
     assert fleet.redis.calls < 10 * len(fleet.hits)
 
 
 @pytest.mark.parametrize("forgets", [True, False], ids=["comes back empty", "remembers"])
-@pytest.mark.parametrize("away_s", [1.0, 20.0, 64.0, 70.0, 180.0, 1200.0])
-@pytest.mark.parametrize("processes", [1, 8, 32])
+@pytest.mark.parametrize("away_s", [1.0, 64.0, 70.0, 1200.0])
+@pytest.mark.parametrize("processes", [1, 32])
 def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool) -> None:
     """No 60 s hold more than 100 requests; after its first window without Redis, each process sends its share."""
     fleet = Fleet(processes)
@@ -117,26 +109,13 @@ def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool)
     if forgets:
         fleet.redis.forget()
     fleet.run(400)
-    assert fleet.most_in_a_window() <= 100
+    assert most_in_a_window(fleet.hits) <= 100
     if away_s >= 180:
         assert fleet.per_minute(gone - away_s, gone) >= 60
         share = 100 // processes * processes
         assert fleet.per_minute(gone - away_s + 96, gone) >= 0.95 * share
         assert fleet.per_minute(gone + 20, gone + 20 + 5 * CYCLE_S) >= 95
     assert fleet.per_minute(gone + 150, gone + 150 + 4 * CYCLE_S) >= 97
-
-
-def test_a_short_absence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -> None:
-    """A Redis that restarts within a second and keeps its data costs one second of sending, and no log line."""
-    fleet = Fleet(4)
-    fleet.run(120)
-    fleet.redis.away = True
-    fleet.run(1)
-    fleet.redis.away = False
-    before = len(fleet.hits)
-    fleet.run(120)
-    assert len(fleet.hits) - before >= 195
-    assert caplog.records == []
 
 
 def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +142,7 @@ def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture
     assert fleet.redis.calls <= 4 * 600 / 5 + 40
     fleet.redis.away = False
     fleet.run(120)
-    assert fleet.most_in_a_window() <= 100
+    assert most_in_a_window(fleet.hits) <= 100
     assert fleet.per_minute(660, 720) >= 95
 
 
@@ -180,7 +159,7 @@ def test_a_newcomer_waits_until_the_others_have_less() -> None:
     assert fleet.redis.promised == 100
     fleet.redis.away = True
     fleet.run(180)
-    assert fleet.most_in_a_window() == 100
+    assert most_in_a_window(fleet.hits) == 100
     assert fleet.per_minute(fleet.now - 65, fleet.now - 5) >= 95
 
 
@@ -198,7 +177,7 @@ def test_the_part_of_one_who_ended_goes_to_the_other(leaves: bool, after_s: floa
     assert fleet.redis.promised == 100
     fleet.redis.away = True
     fleet.run(165)
-    assert fleet.most_in_a_window() == 100
+    assert most_in_a_window(fleet.hits) == 100
 
 
 events = st.tuples(
@@ -231,7 +210,7 @@ def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, fl
             if what.endswith("empty"):
                 fleet.redis.forget()
         fleet.run(seconds)
-    assert fleet.most_in_a_window() <= 100
+    assert most_in_a_window(fleet.hits) <= 100
 
 
 @settings(max_examples=15)
@@ -269,43 +248,16 @@ def test_who_may_take_more_asks_although_others_wait() -> None:
     assert tokens.take(100, 7.0) is not None
 
 
-class TestStaticShare:
-    """The share of one process among many."""
-
-    def test_so_many_tokens(self) -> None:
-        """A share of twelve gives twelve tokens, and a returned token is free again after its wait."""
-        share = StaticShare(12)
-        assert sum(share.take(100, 0.0) is not None for _ in range(200)) == 12
-        assert share.next_free(100, 0.0) == math.inf
-        share.put_back(0, 60.1, 1.0)
-        assert share.next_free(100, 1.0) == 61.1
-        assert share.take(100, 61.1) is not None
-
-    def test_none(self) -> None:
-        """A share of zero gives no token; a process that forfeits its share still counts its tokens under way."""
-        assert StaticShare(0).take(100, 0.0) is None
-        assert StaticShare(0).next_free(100, 0.0) == math.inf
-        share = StaticShare(5)
-        assert share.take(100, 0.0) is not None
-        share.put_back(0, 60.0, 1.0)
-        share.forfeit()
-        assert share.next_free(100, 2.0) == math.inf
-        assert share.outstanding_s(2.0, 95.0) == [59.0]
-        assert share.take(100, 100.0) is None
-
-    def test_a_fleet_that_claims_less_lends_less(self) -> None:
-        """If the fleet may use half of the limit, each process uses half of its share."""
-        share = StaticShare(10)
-        assert sum(share.take(50, 0.0) is not None for _ in range(20)) == 5
-
-    def test_a_token_counts_as_long_as_a_request_may_take(self) -> None:
-        """The token of a request under way counts for as long as a request may take."""
-        share = StaticShare(2)
-        assert share.take(100, 0.0) is not None
-        assert share.take(100, 0.0) is not None
-        share.put_back(0, 60.0, 1.0)
-        assert share.outstanding_s(2.0, 95.0) == [59.0, 95.0]
-        assert share.outstanding_s(70.0, 95.0) == [95.0]
+def test_leases_lent_without_redis_count_as_long_as_a_request_may_take() -> None:
+    """A share gives its tokens, less if the fleet claims less; a token under way counts for the longest request."""
+    share = StaticShare(2)
+    assert [share.take(50, 0.0), share.take(100, 0.0), share.take(100, 0.0), share.take(100, 0.0)].count(None) == 2
+    assert share.next_free(100, 0.0) == math.inf
+    share.put_back(0, 60.0, 1.0)
+    assert share.outstanding_s(2.0, 95.0) == [59.0, 95.0]
+    assert share.outstanding_s(70.0, 95.0) == [95.0]
+    share.forfeit()
+    assert share.take(100, 200.0) is None
 
 
 def test_the_highest_cutoff_applies_to_all_while_redis_is_there() -> None:

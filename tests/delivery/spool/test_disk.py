@@ -115,39 +115,6 @@ print(handle.flush(60), handle.status().spans_delivered)
         assert len(server.posts()) == 3
 
 
-def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
-    """If every write fails with EROFS, or on /proc, one warning is logged and everything is still sent."""
-    with StrictPandaProbe() as server:
-        code = "one('a')\nprint(handle.flush(60), handle.status().spans_delivered)"
-        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR="/proc/pandaprobe-spool"))
-
-        assert (result.returncode, result.stdout) == (0, "True 2\n")
-        assert result.stderr.count("cannot be written") == 1
-
-
-def test_a_directory_that_is_deleted_while_the_process_runs(tmp_path: Path) -> None:
-    """The next check notices the deleted directory; waiting requests are written again and survive the process."""
-    folder = tmp_path / "spool"
-    with StrictPandaProbe() as server:
-        server.answer = lambda method, path: Reply(status=503)
-        code = """
-        import os, shutil, time
-        folder = os.environ["PANDAPROBE_SPOOL_DIR"]
-        one("a")
-        while not handle.flush(0.05): pass
-        shutil.rmtree(folder, ignore_errors=True)  # its worker may make or delete a file there at this moment
-        while not (os.path.isdir(folder) and any(n.endswith(".sqlite") for n in os.listdir(folder))):
-            time.sleep(0.01)
-        while not handle.flush(0.05): pass
-        os.kill(os.getpid(), 9)
-        """
-        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
-        result = run_python(code, env)
-        assert (result.returncode, result.stderr.count("has lost a file")) == (-9, 1), result.stderr
-        server.answer = lambda method, path: None
-        assert inherit(server, folder) == 2
-
-
 def test_nothing_stays_of_a_refusal_that_was_being_kept_when_the_process_died(tmp_path: Path) -> None:
     """The journal of a process that was killed while it kept a refused request is gone after the next look."""
     letters = DeadLetters(tmp_path, DESTINATION)

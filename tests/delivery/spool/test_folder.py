@@ -23,7 +23,7 @@ OWNERS = (os.geteuid(), 12345) if os.geteuid() == 0 else (os.geteuid(),)
 
 
 @pytest.fixture(scope="module")
-def heard() -> Iterator[list[str]]:
+def logged() -> Iterator[list[str]]:
     """Return the log lines, as they come."""
     lines: list[str] = []
     handler = logging.Handler()
@@ -57,10 +57,10 @@ def make(path: Path, kind: str, *, mode: int, owner: int) -> None:
     is_made_late=st.booleans(),
 )
 def test_a_directory_is_safe_or_named_once(
-    heard: list[str], kind: str, mode: int, owner: int, is_made_late: bool
+    logged: list[str], kind: str, mode: int, owner: int, is_made_late: bool
 ) -> None:
     """A link, or a directory that others own or may write to, is used, since the user chose it, and is logged once."""
-    heard.clear()
+    logged.clear()
     with TemporaryDirectory(dir=MEMORY_DISK) as scratch:
         path = Path(scratch) / "spool"
         run = Run(path)
@@ -76,12 +76,12 @@ def test_a_directory_is_safe_or_named_once(
         run.outbox.leave()
         left = [each.stat().st_mode & 0o777 for each in path.glob("*")] if is_usable and is_directory else []
 
-    about_others = [line for line in heard if "other user" in line or "another user" in line or "is a link" in line]
+    about_others = [line for line in logged if "other user" in line or "another user" in line or "is a link" in line]
     is_of_others = bool(mode & 0o022) or owner != os.geteuid()
     is_named = kind == "link" or (kind == "directory" and is_of_others)
     assert len(about_others) == is_named
     assert is_kept == (is_directory and is_usable)
-    assert is_kept == (not [line for line in heard if "cannot be" in line])
+    assert is_kept == (not [line for line in logged if "cannot be" in line])
     assert not left or set(left) == {0o600}
 
 

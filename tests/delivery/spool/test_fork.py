@@ -21,31 +21,6 @@ def names(server: StrictPandaProbe) -> list[str]:
     return sorted(post.body["name"] for post in server.posts())
 
 
-def test_parent_and_child_each_deliver_their_own_once(tmp_path: Path) -> None:
-    """Parent and child each send their own traces once: the parent keeps its file, and the child has another."""
-    with StrictPandaProbe() as server:
-        code = QUIET + (
-            """
-one("before")
-handle.flush(0.1)
-pid = os.fork()
-if pid == 0:
-    one("child")
-    ok = handle.flush(60)
-    counts = handle.status()
-    os._exit(0 if ok and counts.spans_ended == 2 == counts.spans_delivered else 9)
-one("parent")
-status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-assert status == 0, status
-assert handle.flush(60)
-"""
-        )
-        result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert names(server) == ["before", "child", "parent"]
-
-
 def test_a_child_that_ends_at_once_leaves_everything_in_the_spool(tmp_path: Path) -> None:
     """os._exit runs no handler: the child's traces stay on disk, and the parent sends them."""
     with StrictPandaProbe() as server:
@@ -207,16 +182,16 @@ def test_a_child_in_which_sqlite_hangs_sends_from_memory(tmp_path: Path) -> None
 def child():
     SpoolFolder.try_out = lambda self: threading.Event().wait()
     one("child")
-    while "forked while its parent" not in open("said").read(): time.sleep(0.01)
+    while "forked while its parent" not in open("lines").read(): time.sleep(0.01)
     ok = handle.flush(60)
     handle.shutdown()
     os._exit(0 if ok and handle.status().spans_delivered == 2 else 9)
 import logging, os
 os.chdir(os.environ["PANDAPROBE_SPOOL_DIR"])
-logging.getLogger("pandaprobe_otel").addHandler(logging.FileHandler("said"))
+logging.getLogger("pandaprobe_otel").addHandler(logging.FileHandler("lines"))
 """
         result = run_python(code + FORK_IN_A_WRITE, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
 
         assert result.returncode == 0, result.stderr
-        assert (tmp_path / "said").read_text().count("forked while its parent wrote to it") == 1
+        assert (tmp_path / "lines").read_text().count("forked while its parent wrote to it") == 1
         assert names(server) == ["child", "parent", "slow"]

@@ -54,16 +54,6 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "spool" / "leases")
 
 
-def test_two_processes_take_from_the_same_hundred(machine: Machine) -> None:
-    """A token that one process has taken is not available to the other."""
-    first, second = machine.bucket(), machine.bucket()
-    for _ in range(30):
-        assert first.acquire(machine.now) is not None
-
-    assert len(machine.take_all(second)) == 70
-    assert first.acquire(machine.now) is None
-
-
 def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None:
     """A restarted process waits for the tokens of the last one, which come back 60.1 s after the answers."""
     last = machine.bucket()
@@ -143,26 +133,6 @@ def test_a_deleted_file_does_not_double_the_budget_of_the_process(machine: Machi
         bucket.release(lease, machine.now)
     machine.now += 60.2
     assert len(machine.take_all(bucket)) == 100
-
-
-def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> None:
-    """Without a usable file, the process counts its own tokens: here the file's parent is not a directory."""
-    (tmp_path / "file").write_text("")
-    machine = Machine(tmp_path / "file" / "leases")
-    bucket = machine.bucket()
-    leases = machine.take_all(bucket)
-    bucket.release(leases[0], machine.now)
-
-    assert len(leases) == 100
-    assert bucket.next_free(machine.now) == pytest.approx(machine.now + 60.1)
-
-
-def test_the_file_is_private(machine: Machine) -> None:
-    """Only its owner may read the file, and the directory that is made for it."""
-    machine.bucket().acquire(machine.now)
-
-    assert machine.path.stat().st_mode & 0o777 == 0o600
-    assert machine.path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(machine: Machine) -> None:

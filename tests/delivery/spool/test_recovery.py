@@ -1,32 +1,29 @@
-"""The files that a process leaves, and what the next one recovers."""
+"""Files that a process leaves, and the requests that the next one recovers and sends."""
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 import os
-import random
 import sqlite3
-import time
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job, Place
-from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
-from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
-from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.process.descriptors import descriptors_of
-from spools import DESTINATION, Run, create
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from spools import DESTINATION, Run, Service, create
+from waiting import wait_until
 
 
 def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:
@@ -60,28 +57,11 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
     second = Run(tmp_path)
     second.look_around()
     assert {job.request.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
-    turn = second.outbox.schedule.next_create(0.0)
-    assert turn is not None
-    assert turn.request.trace_id[-1] == "2"
-    second.start(turn)
-    assert second.outbox.schedule.next_create(4.9) is None
-    late = second.outbox.schedule.next_create(5.0)
-    assert late is not None
-    assert late.request.trace_id[-1] == "1"
-
-
-def test_a_delivered_request_is_gone(tmp_path: Path) -> None:
-    """A delivered request is not found again, and an empty file is deleted."""
-    run = Run(tmp_path)
-    _, delivered = run.put(create(1), create(2))
-    run.done(delivered)
-    run.die()
-    second = Run(tmp_path)
-    assert numbers(second.contents()) == ["1"]
-
-    second.done(*second.outbox)
-    second.outbox.leave()
-    assert list(tmp_path.iterdir()) == []
+    (other,) = (job for job in second.outbox if not job.in_doubt)
+    assert second.outbox.schedule.next_create(0.0) is other
+    second.start(other)
+    turns = [second.outbox.schedule.next_create(now) for now in (4.9, 5.0)]
+    assert [None if turn is None else turn.request.trace_id[-1] for turn in turns] == [None, "1"]
 
 
 def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
@@ -93,20 +73,6 @@ def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
     assert job.request == create(1, size=50_000)
     run.outbox.retry(job, 9.0)
     assert run.outbox.bytes < 1_000
-
-
-def test_a_divided_request_is_kept_in_pieces(tmp_path: Path) -> None:
-    """The first piece replaces the request on disk, and each other piece is stored as well."""
-    run = Run(tmp_path)
-    whole = create(1, spans=4)
-    (job,) = run.put(whole)
-    run.start(job)
-    pieces = (replace(whole, spans=whole.spans[:2]), replace(whole, step=Step.APPEND, spans=whole.spans[2:]))
-    run.outbox.replace(job, pieces, 0.0)
-    run.outbox.save()
-    run.die()
-
-    assert Run(tmp_path).contents() == list(pieces)
 
 
 def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp_path: Path) -> None:
@@ -177,44 +143,6 @@ def test_requests_for_other_settings_are_left_alone(tmp_path: Path) -> None:
     assert not any(b"sk_pp_1" in path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_the_files_are_private(tmp_path: Path) -> None:
-    """Files and the database's log have mode 0600, and the directory has 0700."""
-    folder = tmp_path / "a" / "b"
-    run = Run(folder)
-    run.put(create(1))
-
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert len(list(folder.iterdir())) == 3
-
-
-def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
-    """A full spool drops no more requests than needed, oldest first, those with errors last, and counts their spans."""
-    run = Run(tmp_path, max_bytes=56_000)
-    for number in range(8):
-        run.now += 31.0
-        run.put(create(number, size=10_000, is_error=number == 0))
-    run.look_around()
-
-    assert run.gone["spool_full"] == 3
-    assert numbers(run.contents()) == ["0", "4", "5", "6", "7"]
-    assert run.outbox.fill <= 1.0
-
-
-@pytest.mark.parametrize("sent_at_once", [1, 4])
-def test_requests_that_are_being_sent_cost_none_that_wait_on_disk(tmp_path: Path, sent_at_once: int) -> None:
-    """The bound on memory drops no request on disk to make room for contents that are loaded for sending."""
-    bare = create(1, size=10_000).bare().size
-    run = Run(tmp_path, max_memory=20 * bare + 10_000)
-    jobs = run.put(*(create(number, size=10_000) for number in range(20)))
-    for job in jobs[:sent_at_once]:
-        run.start(job)
-    run.look_around()
-
-    assert run.gone.total() == 0
-    assert len(run.contents()) == 20
-
-
 def test_a_request_that_waited_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
     """A request that has waited for a week is dropped and counted, unless it is being sent."""
     run = Run(tmp_path)
@@ -231,44 +159,6 @@ def test_a_request_that_waited_a_week_is_given_up_and_counted(tmp_path: Path) ->
     assert old not in list(run.outbox)
     run.die()
     assert numbers(Run(tmp_path).contents()) == ["2", "3"]
-
-
-def test_a_damaged_and_too_old_request_is_counted_once(tmp_path: Path) -> None:
-    """A request that is damaged and too old is counted once; else the ledger would count more spans than ended."""
-    run = Run(tmp_path)
-    (job,) = run.put(create(1))
-    own = run.folder.own
-    assert own is not None
-    own.open().execute("DELETE FROM body")
-    assert not run.outbox.open(job, run.now)
-    run.now = MAX_AGE_S + 60
-    run.look_around()
-
-    assert run.gone.total() == job.request.span_count
-
-
-def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
-    """The learned size limit is valid for a week and one destination; a value that is not a number is ignored."""
-    first = Run(tmp_path)
-    first.outbox.remember_cap(131_072)
-    first.put(create(1))
-    first.die()
-
-    def known(destination: Destination = DESTINATION) -> int | None:
-        run = Run(tmp_path, destination=destination)
-        run.look_around()
-        run.die()
-        return run.body_cap
-
-    assert known() == 131_072
-    assert known(replace(DESTINATION, endpoint="http://127.0.0.1:2")) is None
-    (file,) = tmp_path.glob("body-cap-*")
-    assert file.stat().st_mode & 0o777 == 0o600
-    last_week = time.time() - MAX_AGE_S - 60
-    os.utime(file, (last_week, last_week))
-    assert known() is None
-    file.write_text("much", "ascii")
-    assert known() is None
 
 
 def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
@@ -293,35 +183,6 @@ def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -
     assert len(run.outbox) + run.gone["spool_full"] == 300
     assert run.gone.keys() == {"spool_full", "spool_damaged"}
     assert not run.gone["spool_damaged"]
-
-
-@pytest.mark.parametrize("is_full", [False, True])
-def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(is_full: bool, tmp_path: Path) -> None:
-    """The journal drops spans that became requests, also on a full disk, and keeps open roots of running traces."""
-    run = Run(tmp_path)
-    rows = [
-        JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
-        JournalRow(trace_id="aa", span_id="2", is_open=True, data=b"open"),
-        JournalRow(trace_id="aa", span_id="4", is_open=True, data=b"open"),
-        JournalRow(trace_id="bb", span_id="3", is_open=False, data=b"other"),
-    ]
-    run.write(JournalChange(rows=rows, states=[TraceState(trace_id="aa"), TraceState(trace_id="bb")]))
-    own = run.folder.own
-    assert own is not None
-    if is_full:
-        own.open().execute("PRAGMA query_only = ON")
-    run.write(JournalChange(rows=[JournalRow(trace_id="aa", span_id="4", is_open=False, data=b"ended")]))
-    running = TraceState(trace_id="aa", posted=True, running=True, tags=("x",))
-    run.write(JournalChange(cleared="bb"), JournalChange(cleared="aa", states=[running], open_roots=["2"]))
-    run.now = 5.0
-    run.look_around()
-    run.die()
-
-    second = Run(tmp_path)
-    second.look_around()
-    assert second.journal == [rows[1]]
-    assert second.states == [running]
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
@@ -404,121 +265,17 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
     assert len(Run(blocker).contents()) == 2
 
 
-def test_a_failed_removal_is_repeated_later(tmp_path: Path) -> None:
-    """If the removal of a delivered request fails on disk, a later write removes it."""
-    run = Run(tmp_path)
-    (job,) = run.put(create(1))
-    own = run.folder.own
-    assert own is not None
-    own.open().execute("PRAGMA query_only = ON")
-    run.done(job)
-    run.now = 5.0
+def test_requests_that_are_being_sent_cost_none_that_wait_on_disk(tmp_path: Path) -> None:
+    """The bound on memory drops no request on disk to make room for contents that are loaded for sending."""
+    bare = create(1, size=10_000).bare().size
+    run = Run(tmp_path, max_memory=20 * bare + 10_000)
+    jobs = run.put(*(create(number, size=10_000) for number in range(20)))
+    for job in jobs[:4]:
+        run.start(job)
     run.look_around()
-    run.die()
 
-    assert Run(tmp_path).contents() == []
-
-
-def test_a_change_that_the_disk_refused_stays(tmp_path: Path) -> None:
-    """If the disk fails while a refused request is divided, the divided request is sent, not the one on disk."""
-    run = Run(tmp_path)
-    (job,) = run.put(create(1, spans=2))
-    run.start(job)
-    own = run.folder.own
-    assert own is not None
-    own.open().execute("PRAGMA query_only = ON")
-    run.outbox.replace(job, (create(1, spans=1),), 1.0)
-    run.outbox.save()
-
-    assert run.outbox.open(job, 1.0)
-    assert job.request == create(1, spans=1)
-
-
-def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_path: Path) -> None:
-    """With a failed disk and a full memory, every remaining request can still be read."""
-    run = Run(tmp_path, max_memory=25_000)
-    policy = DeliveryPolicy(
-        outbox=run.outbox,
-        bucket=LeasedBucket(),
-        ledger=Ledger(),
-        notices=Notices(lambda: 0.0),
-        project="shop",
-    )
-    policy.offer(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
-    policy.outbox.save()
-    own = run.folder.own
-    assert own is not None
-    own.open().execute("PRAGMA query_only = ON")
-    for number in (2, 3):
-        policy.offer(create(number, size=10_000), 0.0)
-        policy.outbox.save()
-        under_way = run.outbox.schedule.next_create(0.0)
-        assert under_way is not None
-        run.outbox.start(under_way, 0.0)
-    policy.offer(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
-
-    assert len(run.outbox) > 0
-    assert [job for job in run.outbox if job.request.is_bare and job.place is None] == []
-
-
-def test_a_fault_with_a_request_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
-    """A fault of this library with an unreadable request turns the spool off."""
-    run = Run(tmp_path)
-    run.put(create(1))
-    assert run.store.read(Place(OWN, 1, 1, 1)) is None
-
-    def jobs() -> Iterable[Job]:
-        raise ZeroDivisionError
-
-    run.store.tend(jobs, 0.0)
-    assert run.store.tend_at == math.inf
-
-
-def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) -> None:
-    """At exit, only requests in memory alone can be dropped; the others are on disk with their state."""
-    run = Run(tmp_path)
-    tried, _ = run.put(create(1), create(2))
-    run.start(tried)
-    run.outbox.retry(tried, 5.0)
-    assert run.outbox.unsaved == []
-    run.outbox.leave()
-
-    heir = Run(tmp_path)
-    heir.look_around()
-    assert {job.request.trace_id[-1]: job.in_doubt for job in heir.outbox} == {"1": True, "2": False}
-
-
-def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
-    """After puts, sends, retries, removals and deaths in any order, the disk holds exactly the expected requests."""
-    rng = random.Random(11)
-    expected: dict[str, OutgoingRequest] = {}
-    run = Run(tmp_path)
-    for number in range(400):
-        action = rng.random()
-        jobs = list(run.outbox)
-        if action < 0.5 or not jobs:
-            request = create(number, size=rng.randrange(5_000), is_error=rng.random() < 0.2)
-            expected[request.trace_id] = request
-            run.put(request)
-        elif action < 0.7:
-            job = rng.choice(jobs)
-            del expected[job.request.trace_id]
-            run.done(job)
-        elif action < 0.9:
-            job = rng.choice(jobs)
-            run.start(job)
-            assert job.request == expected[job.request.trace_id]
-            run.outbox.retry(job, run.now)
-        else:
-            run.die()
-            run = Run(tmp_path)
-            run.look_around()
-    run.die()
-
-    last = Run(tmp_path)
-    assert {request.trace_id: request for request in last.contents()} == expected
-    assert not last.gone.total()
-    assert os.listdir(tmp_path)
+    assert run.gone.total() == 0
+    assert len(run.contents()) == 20
 
 
 def test_a_file_whose_lock_the_app_has_closed_may_belong_to_another_process(tmp_path: Path) -> None:
@@ -546,3 +303,175 @@ def _take_descriptor(path: Path) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, descriptor.number)
     os.close(null)
+
+
+# -- with senders and a server --
+
+
+class Store:
+    """A server that stores traces, and answers only while `up` is True."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.traces: dict[str, int] = {}
+        self.posted: list[str] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Outcome:
+        if not self.up:
+            return NoAnswer(reason="ConnectError", may_have_arrived=False)
+        with self._lock:
+            body: Any = json.loads(request.body) if request.body else None
+            if request.path == "/traces":
+                self.posted.append(body["trace_id"])
+                self.traces[body["trace_id"]] = self.traces.get(body["trace_id"], 0) + len(body["spans"])
+                return Answer(status=202)
+            trace_id = request.path.split("/")[2]
+            if trace_id not in self.traces:
+                return Answer(status=404, body=b'{"detail":"Trace not found."}')
+            if request.method == "POST":
+                self.traces[trace_id] += len(body)
+            return Answer(status=200)
+
+
+def is_balanced(service: Service, *, pending: int = 0) -> bool:
+    """Return whether the ledger adds up, with this many spans waiting."""
+    counts = service.ledger.read()
+    return counts.ended == counts.delivered + sum(counts.dropped.values()) + pending
+
+
+def databases(folder: Path) -> list[Path]:
+    """Return the spool's databases."""
+    return list(folder.glob("*.sqlite"))
+
+
+def test_over_the_bound_of_the_spool_the_oldest_go_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full spool drops its oldest traces, counts them, and keeps those with errors."""
+    store = Store()
+    store.up = False
+    service = Service(tmp_path, store, max_bytes=50_000, max_spool_bytes=500_000)
+    with caplog.at_level(logging.WARNING):
+        for number in range(100):
+            service.put(create(number, size=10_000, is_error=number % 20 == 0))
+        wait_until(lambda: service.ledger.read().dropped.get("spool_full", 0) >= 45)
+    wait_until(lambda: any("spool is full" in record.message for record in caplog.records))
+    store.up = True
+    assert service.flush()
+    service.close()
+
+    assert sum("spool is full" in record.message for record in caplog.records) == 1
+    assert service.ledger.read().dropped["spool_full"] <= 55
+    assert {create(number).trace_id for number in range(0, 100, 20)} <= set(store.posted)
+    assert is_balanced(service)
+
+
+def test_the_pieces_of_a_body_that_was_too_large_survive_a_crash(tmp_path: Path) -> None:
+    """After a crash between two pieces of a request, the next process sends the remaining pieces."""
+    store = Store()
+
+    def proxy(request: Request) -> Outcome:
+        if request.body and len(request.body) > 120_000:
+            return Answer(status=413, body=b"too large")
+        if request.path.endswith("/spans") and store.up:
+            return Answer(status=503, body=b"")
+        return store(request)
+
+    service = Service(tmp_path, proxy)
+    service.put(create(1, spans=40, size=10_000))
+    wait_until(lambda: service.ledger.read().delivered)
+    service.save()
+    service.close(0.2)
+    delivered = service.ledger.read().delivered
+    assert 0 < delivered < 40
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    heir.close()
+
+    assert store.traces == {create(1).trace_id: 40}
+    assert len(store.posted) == 1
+
+
+def test_a_refused_trace_is_kept_with_all_its_parts(tmp_path: Path) -> None:
+    """All spans of a trace whose create is given up are kept as refused requests, also those of later parts."""
+
+    def proxy(request: Request) -> Outcome:
+        return Answer(status=413 if request.method == "POST" else 404, body=b"too large")
+
+    service = Service(tmp_path, proxy)
+    service.put(create(1, spans=40, size=10_000))
+    assert service.flush()
+    counts = service.ledger.read()
+    service.close()
+    letters = [letter.request for letter in DeadLetters(tmp_path).all()]
+
+    assert (counts.pending, counts.dropped) == (0, {"too_large": 40})
+    assert sum(len(request.spans) for request in letters if request) == 40
+
+
+def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
+    """A size limit learned from one refusal applies to all processes that use the directory."""
+    refused: list[int] = []
+    store = Store()
+
+    def proxy(request: Request) -> Outcome:
+        if request.body and len(request.body) > 256 * 1024:
+            refused.append(len(request.body))
+            return Answer(status=413, body=b"too large")
+        return store(request)
+
+    first = Service(tmp_path, proxy)
+    first.put(create(1, spans=40, size=10_000))
+    assert first.flush()
+    first.close()
+    assert len(refused) == 1
+
+    second = Service(tmp_path, proxy)
+    second.delivery.begin()
+    assert second.flush()  # flush returns after a sender has read the directory
+    second.put(create(2, spans=40, size=10_000))
+    assert second.flush()
+    second.close()
+    assert len(refused) == 1
+    assert store.traces == {create(1).trace_id: 40, create(2).trace_id: 40}
+
+
+def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
+    """Requests that eight threads put while the senders take them are all kept."""
+    store = Store()
+    service = Service(tmp_path, store, max_bytes=300_000)
+    requests: list[list[OutgoingRequest]] = [
+        [create(thread * 100 + number, size=2_000) for number in range(50)] for thread in range(8)
+    ]
+    threads = [threading.Thread(target=service.put, args=own) for own in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.flush()
+    service.close()
+
+    assert len(store.traces) == len(store.posted) == 400
+    assert is_balanced(service)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
+    """Files beyond the number that may be open are opened in turn, and a flush waits for all of them."""
+    store = Store()
+    store.up = False
+    services = [Service(tmp_path, store) for _ in range(12)]
+    for number, service in enumerate(services):
+        service.put(create(number))
+        service.save()
+    assert len(databases(tmp_path)) == 12
+    for service in services:  # one after the other: each soon releases its file
+        service.close(0.1)
+    store.up = True
+    heir = Service(tmp_path, store)
+    assert heir.flush()
+    heir.close()
+
+    assert len(store.posted) == 12
+    assert list(tmp_path.iterdir()) == []
