@@ -15,13 +15,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
-from pandaprobe_otel.capture.tracers import use_tracer_provider
-from pandaprobe_otel.replay.cassette import load
+from pandaprobe_otel import Divergence, context_executor
 from provider_server import ProviderServer, Received, Reply, json_reply
-from span_recorder import SpanRecorder
+from span_recorder import recording as spans_recorded
 
 REPLAYS = 20
 
@@ -48,15 +47,15 @@ class Bench:
         """Ask the model."""
         await self.pause()
         async with httpx.AsyncClient(verify=False, trust_env=False) as client:
-            return self._said(await client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
+            return self._text_of(await client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
 
     def ask_now(self, text: str) -> str:
         """Ask the model in a thread."""
         with httpx.Client(verify=False, trust_env=False) as client:
-            return self._said(client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
+            return self._text_of(client.post(f"{self.url}/v1/chat/completions", json=_body(text)))
 
     @staticmethod
-    def _said(response: httpx.Response) -> str:
+    def _text_of(response: httpx.Response) -> str:
         return str(response.json()["choices"][0]["message"]["content"])
 
 
@@ -68,41 +67,6 @@ async def steps(bench: Bench, number: int) -> str:
     """Make two calls that do not depend on each other's answers."""
     await bench.ask(f"job {number} step 1")
     return await bench.ask(f"job {number} step 2")
-
-
-def semaphore(bench: Bench) -> Any:
-    """Five jobs, of which two run at a time."""
-
-    async def main() -> Any:
-        free = asyncio.Semaphore(2)
-
-        async def limited(number: int) -> str:
-            async with free:
-                return await steps(bench, number)
-
-        return await asyncio.gather(*map(limited, range(5)))
-
-    return asyncio.run(main())
-
-
-def queue_workers(bench: Bench) -> Any:
-    """Two workers that take five jobs from a queue."""
-
-    async def main() -> Any:
-        waiting: asyncio.Queue[int] = asyncio.Queue()
-        for number in range(5):
-            waiting.put_nowait(number)
-        found: dict[int, str] = {}
-
-        async def worker() -> None:
-            while not waiting.empty():
-                number = waiting.get_nowait()
-                found[number] = await steps(bench, number)
-
-        await asyncio.gather(worker(), worker())
-        return [found[number] for number in range(5)]
-
-    return asyncio.run(main())
 
 
 def gathered(bench: Bench) -> Any:
@@ -123,7 +87,7 @@ def gathered(bench: Bench) -> Any:
 
 
 def task_group(bench: Bench) -> Any:
-    """Tasks of a group, each of which starts tasks of its own, beside a call of their creator."""
+    """Tasks of a group, each of which starts tasks of its own, while their creator makes a call."""
 
     async def leaf(name: str) -> str:
         return await steps(bench, int(name.replace(".", "")))
@@ -169,17 +133,16 @@ def threads(bench: Bench) -> Any:
 
 def one_loop_after_the_other(bench: Bench) -> Any:
     """Two phases, each with an event loop of its own."""
-    return [semaphore(bench), gathered(bench)]
+    return [task_group(bench), gathered(bench)]
 
 
-PROGRAMS = [semaphore, queue_workers, gathered, task_group, as_they_come, threads, one_loop_after_the_other]
+PROGRAMS = [gathered, task_group, as_they_come, threads, one_loop_after_the_other]
 
 
 def _decorated(program: Callable[[Bench], Any]) -> Callable[[Bench], Any]:
     def run(bench: Bench) -> Any:
-        asked, now = bench.ask, bench.ask_now
-        bench.ask = pandaprobe_otel.agent(name="asks")(asked)  # type: ignore[method-assign]
-        bench.ask_now = pandaprobe_otel.agent(name="asks")(now)  # type: ignore[method-assign]
+        bench.ask = pandaprobe_otel.agent(name="asks")(bench.ask)  # type: ignore[method-assign]
+        bench.ask_now = pandaprobe_otel.agent(name="asks")(bench.ask_now)  # type: ignore[method-assign]
         with pandaprobe_otel.agent("program"):
             return program(bench)
 
@@ -194,8 +157,10 @@ def model() -> Callable[[Received], Reply]:
         text = received.json["messages"][-1]["content"]
         with lock:
             number = next(numbers) if text.startswith("unique") else 0
-        said = f"kind {number}" if number else f"<answer to {text}>"
-        return json_reply({"choices": [{"message": {"content": said}}]}, waits_s=chance.choice((0, 0.005, 0.02, 0.05)))
+        answer = f"kind {number}" if number else f"<answer to {text}>"
+        return json_reply(
+            {"choices": [{"message": {"content": answer}}]}, waits_s=chance.choice((0, 0.005, 0.02, 0.05))
+        )
 
     return script
 
@@ -291,18 +256,24 @@ EDITS = ["a word", "the last question", "a question gone", "another question", "
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda one: one.__name__)
 def test_edits_of_programs_are_named(way: Any, server: ProviderServer, tmp_path: Path) -> None:
-    """Each edit of one of several concurrent jobs raises a divergence that names the edited call."""
+    """The unchanged jobs replay, and each edit of one of them raises a divergence that names the edited call."""
     server.script = model()
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path, mode="all"):
         asyncio.run(way(Bench(server.url), JOBS))
-    numbers = {json.loads(one.request.body)["messages"][0]["content"]: one.call for one in load(path).interactions}
+    numbers = {
+        json.loads(one["request"]["body"])["messages"][0]["content"]: one["pandaprobe"]["call"]
+        for one in yaml.safe_load(path.read_text())["interactions"]
+    }
+    for _ in range(REPLAYS):
+        with pandaprobe_otel.recording(path, mode="none"):
+            asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
     for job, edit in product((0, 2), EDITS):
-        jobs, question, told = _edited(JOBS, job, edit)
+        jobs, question, named = _edited(JOBS, job, edit)
         with pytest.raises(Divergence) as caught, pandaprobe_otel.recording(path, mode="none"):
             asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
         assert caught.value.call == numbers[question], f"{edit}: {caught.value}"
-        assert told in str(caught.value), edit
+        assert named in str(caught.value), edit
 
 
 async def _waited_for(bench: Bench, jobs: Jobs) -> None:
@@ -341,7 +312,7 @@ async def _passed_through_a_queue(bench: Bench, jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("way", [_waited_for, _passed_through_a_queue], ids=lambda one: one.__name__)
-def test_calls_in_tasks_that_are_waited_for_keep_their_order(way: Any, server: ProviderServer, tmp_path: Path) -> None:
+def test_calls_that_the_program_waits_for_keep_their_order(way: Any, server: ProviderServer, tmp_path: Path) -> None:
     """A program that waits for each task before it creates the next one replays, and its edited order is named."""
     server.script = model()
     path = tmp_path / "one.yaml"
@@ -350,8 +321,8 @@ def test_calls_in_tasks_that_are_waited_for_keep_their_order(way: Any, server: P
     for _ in range(REPLAYS):
         with pandaprobe_otel.recording(path, mode="none"):
             asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
-    jobs, _, told = _edited(JOBS, 2, "another order")
-    with pytest.raises(Divergence, match=told), pandaprobe_otel.recording(path, mode="none"):
+    jobs, _, named = _edited(JOBS, 2, "another order")
+    with pytest.raises(Divergence, match=named), pandaprobe_otel.recording(path, mode="none"):
         asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
 
 
@@ -382,24 +353,33 @@ async def _one_task_after_the_other(bench: Bench, jobs: Jobs) -> None:
         await task
 
 
+async def _one_pool_after_the_other(bench: Bench, jobs: Jobs) -> None:
+    for questions in jobs:
+        with pandaprobe_otel.agent("run"), ThreadPoolExecutor(2) as pool:
+            list(context_executor(pool).map(bench.ask_now, questions))
+
+
 async def _runs_at_once(bench: Bench, jobs: Jobs) -> None:
     await asyncio.gather(*(_in_its_own_task(bench, questions) for questions in jobs[:2]))
 
 
 @pytest.mark.parametrize(
     ("way", "is_ordered"),
-    [(_one_run_after_the_other, True), (_one_task_after_the_other, True), (_runs_at_once, False)],
+    [
+        (_one_run_after_the_other, True),
+        (_one_task_after_the_other, True),
+        (_one_pool_after_the_other, True),
+        (_runs_at_once, False),
+    ],
     ids=lambda one: getattr(one, "__name__", None),
 )
 def test_runs_that_the_program_waits_for_keep_their_order(
     way: Any, is_ordered: bool, server: ProviderServer, tmp_path: Path
 ) -> None:
     """Runs of an agent that are made one after the other keep their order, whatever tasks the agent works in."""
-    recorder = SpanRecorder()
-    use_tracer_provider(recorder.provider)
-    try:
-        server.script = model()
-        path = tmp_path / "one.yaml"
+    server.script = model()
+    path = tmp_path / "one.yaml"
+    with spans_recorded():
         with pandaprobe_otel.recording(path, mode="all"):
             asyncio.run(way(Bench(server.url), JOBS))
         for _ in range(REPLAYS):
@@ -410,5 +390,3 @@ def test_runs_that_the_program_waits_for_keep_their_order(
             pandaprobe_otel.recording(path, mode="none"),
         ):
             asyncio.run(way(Bench("http://127.0.0.1:9"), [JOBS[1], JOBS[0], *JOBS[2:]]))
-    finally:
-        use_tracer_provider(None)

@@ -8,17 +8,27 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.replay.cassette_script import Script
-from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.request_keys import read_request
-from recorded_conversations import PLACE, PROTOCOLS, Body, Conversation, Protocol, cassette_of, request_of, shop_talk
+import pandaprobe_otel
+from pandaprobe_otel import Divergence
+from provider_server import ProviderServer, json_reply
+from recorded_conversations import (
+    PROTOCOLS,
+    Body,
+    Conversation,
+    Protocol,
+    Sent,
+    request_of,
+    requests_of,
+    send,
+    shop_talk,
+)
 
 _NOT_CONTENT = {"id", "tool_call_id", "call_id", "tool_use_id", "toolUseId", "role", "type"}
 _WORDS = st.text("abcdefghij ", min_size=1, max_size=30).filter(str.strip)
@@ -108,54 +118,35 @@ def a_field(body: Body, protocol: Protocol, draw: random.Random) -> str:
 
 
 EDITS = (a_text, a_schema, a_tool, a_turn, one_more_turn, a_field)
+EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.outer)])
 
 
-def played(talk: Conversation, protocol: Protocol, before: int) -> Script:
-    """Return the script of a conversation after its first calls."""
-    cassette = cassette_of(talk, protocol)
-    script = Script(cassette)
-    for interaction in cassette.interactions[:before]:
-        assert script.take(interaction.request, at=PLACE) == interaction
-    return script
+@pytest.fixture(scope="module")
+def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of the cassettes that are recorded one after the other."""
+    return tmp_path_factory.mktemp("cassettes") / "shop.yaml"
 
 
-def check_an_edit(talk: Conversation, protocol: Protocol, call: int, draw: random.Random) -> None:
-    """Check that after the edit of one request, the divergence names its call and the path of the edit."""
-    number = call % (len(talk.rounds) + 1)
-    body = deepcopy(protocol.body(talk, number))
-    path = draw.choice(EDITS)(body, protocol, draw)
-    script = played(talk, protocol, number)
-
-    with pytest.raises(Divergence) as caught:
-        script.take(request_of(protocol, body, talk.model), at=PLACE)
-
-    assert (caught.value.call, caught.value.path) == (number + 1, path)
-    assert f"call {number + 1} of {len(talk.rounds) + 1}" in str(caught.value)
-    assert caught.value.recorded != caught.value.asked
+@pytest.fixture
+def url(server: ProviderServer) -> str:
+    """Return the URL of a model."""
+    server.replies(json_reply({"answer": 1}))
+    return server.url
 
 
-def check_another_model(talk: Conversation, protocol: Protocol, call: int) -> None:
-    """Check that after a change of the model, the divergence names it, wherever the protocol has it."""
-    number = call % (len(talk.rounds) + 1)
-    other = replace(talk, model="model-2")
-    script = played(talk, protocol, number)
-
-    with pytest.raises(Divergence) as caught:
-        script.take(request_of(protocol, protocol.body(other, number), "model-2"), at=PLACE)
-
-    assert (caught.value.call, caught.value.path) == (number + 1, "model")
-    assert "model-2" in str(caught.value)
+def record(talk: Conversation, protocol: Protocol, cassette: Path, url: str) -> list[Sent]:
+    """Record a conversation, and return its requests."""
+    requests = requests_of(talk, protocol)
+    with pandaprobe_otel.recording(cassette, mode="all"):
+        send(url, *requests)
+    return requests
 
 
-def check_an_order(talk: Conversation, protocol: Protocol, call: int) -> None:
-    """Check that after the removal of a call, the divergence names the next one as too early."""
-    number = call % len(talk.rounds)
-    script = played(talk, protocol, number)
-
-    with pytest.raises(Divergence, match=f"call {number + 2} came before {number + 1}") as caught:
-        script.take(request_of(protocol, protocol.body(talk, number + 1), talk.model), at=PLACE)
-
-    assert (caught.value.call, caught.value.path) == (number + 2, "")
+def divergence(cassette: Path, *requests: Sent) -> Divergence:
+    """Return the divergence of requests in a replay; nothing listens at their URL."""
+    with pytest.raises(Divergence) as caught, pandaprobe_otel.recording(cassette, mode="none"):
+        send("http://other.example:9", *requests)
+    return caught.value
 
 
 def _shuffled(value: Any, draw: random.Random) -> Any:
@@ -171,7 +162,7 @@ def _shuffled(value: Any, draw: random.Random) -> Any:
     return value
 
 
-def same_request(protocol: Protocol, body: Body, model: str, names: str, draw: random.Random) -> RecordedRequest:
+def same_request(protocol: Protocol, body: Body, model: str, names: str, draw: random.Random) -> Sent:
     """Return a request with the same meaning, with everything changed that may differ between two runs."""
     other = _shuffled(body, draw)
     protocol.tools(other).reverse()
@@ -181,72 +172,60 @@ def same_request(protocol: Protocol, body: Body, model: str, names: str, draw: r
     text = re.sub(rb"call_(\d+[ab])", rb"toolu_" + names.encode() + rb"\1", text)
     headers = [("content-type", "application/json"), ("user-agent", names), ("x-request-id", names)]
     draw.shuffle(headers)
-    uri = request.uri.replace("models.example", f"{names}.example:8443")
-    return replace(request, uri=uri, headers=dict(headers), body=text)
+    return replace(request, headers=dict(headers), body=text)
 
 
-def check_nothing(talk: Conversation, protocol: Protocol, names: str, draw: random.Random) -> None:
-    """Check that a conversation with other ids, hosts, headers, white space and orders gets the recorded answers."""
-    cassette = cassette_of(talk, protocol)
-    script = Script(cassette)
-
-    for number, interaction in enumerate(cassette.interactions):
-        request = same_request(protocol, protocol.body(talk, number), talk.model, names, draw)
-        assert read_request(request).key == read_request(interaction.request).key
-        assert script.take(request, at="renamed > program") == interaction
-
-    assert script.never_made() is None
-    assert script.divergence is None
-
-
-a_few = settings(max_examples=25)
-a_hundred = settings(max_examples=400)
 _names = st.text("abcdef0123456789", min_size=8, max_size=24)
 
 
-@a_few
-@given(cases)
-def test_an_edit_is_told_at_its_call_and_path(case: tuple[Conversation, Protocol, int, random.Random]) -> None:
+@EXAMPLES
+def test_an_edit_is_named_at_its_call_and_path(examples: int, cassette: Path, url: str) -> None:
     """The divergence names call and path of a changed text or schema, a missing tool or turn, a new turn or field."""
-    check_an_edit(*case)
 
+    @settings(max_examples=examples)
+    @given(cases)
+    def check(case: tuple[Conversation, Protocol, int, random.Random]) -> None:
+        talk, protocol, call, draw = case
+        requests = record(talk, protocol, cassette, url)
+        number = call % len(requests)
+        body = deepcopy(protocol.body(talk, number))
+        path = draw.choice(EDITS)(body, protocol, draw)
+        found = divergence(cassette, *requests[:number], request_of(protocol, body, talk.model))
+        assert (found.call, found.path) == (number + 1, path)
+        assert f"call {number + 1} of {len(requests)}" in str(found)
+        assert found.recorded != found.asked
 
-@pytest.mark.outer
-@a_hundred
-@given(cases)
-def test_hundreds_of_edits_are_told(case: tuple[Conversation, Protocol, int, random.Random]) -> None:
-    """For many more random edits, the divergence names call and path."""
-    check_an_edit(*case)
+    check()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
-@pytest.mark.parametrize("call", range(3))
-def test_another_model_is_told(protocol: Protocol, call: int) -> None:
-    """A changed model is named, in the body or in the path of Gemini and Bedrock."""
-    check_another_model(shop_talk(), protocol, call)
+def test_another_model_and_a_missing_call_are_named(protocol: Protocol, cassette: Path, url: str) -> None:
+    """A changed model is named wherever a protocol has it; after a missing call, the next one came too early."""
+    talk = shop_talk()
+    requests = record(talk, protocol, cassette, url)
+    others = requests_of(replace(talk, model="model-2"), protocol)
+    for number in range(3):
+        found = divergence(cassette, *requests[:number], others[number])
+        assert (found.call, found.path) == (number + 1, "model")
+        assert "model-2" in str(found)
+        found = divergence(cassette, *requests[:number], requests[number + 1])
+        assert (found.call, found.path) == (number + 2, "")
+        assert f"call {number + 2} came before {number + 1}" in str(found)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
-@pytest.mark.parametrize("call", range(3))
-def test_a_call_that_is_left_out_is_told(protocol: Protocol, call: int) -> None:
-    """If a call is left out, the divergence is that the next call came before the missing one."""
-    check_an_order(shop_talk(), protocol, call)
+@EXAMPLES
+def test_changes_without_meaning_cause_no_divergence(examples: int, cassette: Path, url: str) -> None:
+    """Other ids, hosts, headers, white space, and orders of keys and of tools get the recorded answers."""
 
+    @settings(max_examples=examples)
+    @given(conversations, st.sampled_from(PROTOCOLS), _names, _random)
+    def check(talk: Conversation, protocol: Protocol, names: str, draw: random.Random) -> None:
+        requests = record(talk, protocol, cassette, url)
+        bodies = [protocol.body(talk, rounds) for rounds in range(len(requests))]
+        with pandaprobe_otel.recording(cassette, mode="none") as replayed:
+            send(
+                "http://other.example:8443", *(same_request(protocol, body, talk.model, names, draw) for body in bodies)
+            )
+        assert [call.number for call in replayed.calls] == [*range(1, len(requests) + 1)]
 
-@a_few
-@given(conversations, st.sampled_from(PROTOCOLS), _names, _random)
-def test_meaningless_changes_are_not_reported(
-    talk: Conversation, protocol: Protocol, names: str, draw: random.Random
-) -> None:
-    """Changed ids, hosts, headers, white space, and orders of keys and of tools cause no divergence."""
-    check_nothing(talk, protocol, names, draw)
-
-
-@pytest.mark.outer
-@a_hundred
-@given(conversations, st.sampled_from(PROTOCOLS), _names, _random)
-def test_hundreds_of_changes_that_mean_nothing(
-    talk: Conversation, protocol: Protocol, names: str, draw: random.Random
-) -> None:
-    """Many more random irrelevant changes cause no divergence."""
-    check_nothing(talk, protocol, names, draw)
+    check()

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import forked_shop
 import pandaprobe_otel
 import pandaprobe_otel.mapping.assemble  # not later: two threads that compile it confuse CPython 3.11
 from command_line import clean_environment, run_here
+from conformance.libraries import bedrock as bedrock_wire
 from pandaprobe_otel import bootstrap
-from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.evals.task_runs import TaskRun
 from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
-from pandaprobe_otel.replay.capture.ordered_trace import traces_in
-from pandaprobe_otel.replay.cassette import load
-from pandaprobe_otel.replay.fork.fork_report import fork_text
-from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
-from pandaprobe_otel.replay.fork.recording_cut import cut_from
-from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, rerun
-from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
-from provider_server import ProviderServer
+from provider_server import ProviderServer, Reply, json_reply
+from recorded_conversations import BY_NAME, shop_talk
 
 QUESTION = {"question": "Where are A-1 and A-2?"}
+ALL = ["You plan.", "You check orders.", "You check orders.", "You sum up.", "You thank."]
+Fork = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -66,247 +62,292 @@ def recorded(shop: ProviderServer, tmp_path: Path) -> Path:
     return path
 
 
-def fork(path: Path, metrics: Any = (), **options: Any) -> Forks:
-    """Fork the recorded run."""
-    wanted = RerunOptions(arguments=QUESTION, **options)
-    return rerun(path, load(path), forked_shop.shop, wanted, metrics=metrics, say=lambda _: None)
+@pytest.fixture
+def fork(shop: ProviderServer, tmp_path: Path) -> Fork:
+    """Return a function that runs `pandaprobe-otel rerun` with a recording, by default of the shop."""
+
+    def run(
+        path: Path, *options: str, entry: str = "forked_shop:shop", arguments: Any = QUESTION
+    ) -> subprocess.CompletedProcess[str]:
+        given = ("--entry", entry, "--arguments", json.dumps(arguments))
+        environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
+        return run_here("rerun", str(path), *given, *options, environment=environment)
+
+    return run
 
 
-def asked(shop: ProviderServer) -> list[tuple[str, str]]:
+def sent(shop: ProviderServer) -> list[tuple[str, str]]:
     """Return the requested models with their prompts, in order."""
     return [(one.json["model"], one.json["messages"][0]["content"]) for one in shop.received]
-
-
-def failed(forks: Forks) -> str:
-    """Return why the fork failed."""
-    return forks.after.cases[0].error or ""
 
 
 @pytest.mark.parametrize(
     ("span", "expected"),
     [
         ("thank", ["You thank."]),
+        ("5", ["You thank."]),
         ("sum up", ["You sum up.", "You thank."]),
         ("check A-1", ["You check orders.", "You sum up.", "You thank."]),
-        ("shop > plan", ["You plan.", "You check orders.", "You check orders.", "You sum up.", "You thank."]),
-        (None, ["You plan.", "You check orders.", "You check orders.", "You sum up.", "You thank."]),
+        ("shop > plan", ALL),
+        ("shop", ALL),
+        (None, ALL),
     ],
 )
-def test_exactly_what_comes_after_the_cut_is_sent(
-    shop: ProviderServer, recorded: Path, span: str | None, expected: list[str]
+def test_only_calls_after_the_cut_are_sent(
+    shop: ProviderServer, recorded: Path, fork: Fork, span: str | None, expected: list[str]
 ) -> None:
     """Only calls after the cut are sent; a parallel branch is replayed, and no tool runs if its calls are unchanged."""
-    forks = fork(recorded, span=span)
+    done = fork(recorded, *([] if span is None else ["--from", span]), "--format", "json")
 
-    assert [prompt for _, prompt in asked(shop)] == expected
-    assert forks.after.cases[0].error is None
+    assert done.returncode == 0, done.stderr
+    assert [prompt for _, prompt in sent(shop)] == expected
     assert forked_shop.ran == []
-    assert len(forks.cut.gone) == len(expected)
-    assert [sum(not one.played for one in calls) for calls in forks.calls] == [len(expected)]
+    found = json.loads(done.stdout)
+    assert (len(found["not_played"]), found["sent"]) == (len(expected), [len(expected)])
 
 
-def test_another_model_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
-    """From the cut on, the override replaces the model at the cut, but not other models of the program."""
-    forks = fork(recorded, span="check A-1", model="tiny", live_tools=["refund"])
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        ("chat big", "several spans: shop > plan > chat big (1st); "),
+        ("9", "no call 9"),
+        ("nowhere", "Spans with calls: "),
+    ],
+)
+def test_an_unclear_span_is_refused(shop: ProviderServer, recorded: Path, fork: Fork, span: str, message: str) -> None:
+    """An unknown or ambiguous span is refused, with the possible choices."""
+    done = fork(recorded, "--from", span)
 
-    assert asked(shop) == [("tiny", "You check orders."), ("big", "You sum up."), ("big", "You thank.")]
-    assert forks.after.cases[0].error is None
-    text = fork_text(forks)
-    assert "first difference: LLM" in text, text
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert shop.received == []
 
 
-def test_another_prompt_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
-    """From the cut on, the override replaces the prompt at the cut; the program's other prompts stay."""
-    fork(recorded, span="sum up", prompt="You are brief.", live_tools=["refund"])
+def test_model_and_prompt_are_replaced_from_the_cut_on(
+    shop: ProviderServer, recorded: Path, fork: Fork, tmp_path: Path
+) -> None:
+    """From the cut on, the model or prompt of the call at the cut is replaced, but no other of the program."""
+    assert fork(recorded, "--from", "check A-1", "--model", "tiny", "--live-tools", "refund").returncode == 0
+    assert sent(shop) == [("tiny", "You check orders."), ("big", "You sum up."), ("big", "You thank.")]
 
-    assert asked(shop) == [("big", "You are brief."), ("big", "You thank.")]
-    assert [what.partition("/")[0] for what in forked_shop.ran] == ["refund big"]
+    shop.received.clear()
+    forked_shop.ran.clear()
+    prompt, page = tmp_path / "prompt.txt", tmp_path / "fork.html"
+    prompt.write_text("You are brief.", encoding="utf-8")
+    options = ("--prompt", str(prompt), "--live-tools", "refund", "--html", str(page))
+    assert fork(recorded, "--from", "sum up", *options).returncode == 0
+    assert sent(shop) == [("big", "You are brief."), ("big", "You thank.")]
+    assert [name.partition("/")[0] for name in forked_shop.ran] == ["refund big"]
+    assert "del" in page.read_text(encoding="utf-8")
 
 
-def test_a_tool_that_was_not_recorded_so_does_not_run(shop: ProviderServer, recorded: Path) -> None:
+def test_a_tool_with_other_arguments_does_not_run(shop: ProviderServer, recorded: Path, fork: Fork) -> None:
     """An unrecorded tool call does not run, nothing more is sent, and the error names the option to allow the tool."""
-    forks = fork(recorded, span="sum up", model="tiny")
+    done = fork(recorded, "--from", "sum up", "--model", "tiny", "--format", "json")
 
-    assert "--live-tools=refund lets it run" in failed(forks)
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert "--live-tools=refund lets it run" in found["forks"][0]["error"]
+    assert (found["sent"], found["not_played"], found["kept_in"]) == ([1], [4, 5], [])
     assert forked_shop.ran == []
     assert len(shop.received) == 1
-    assert forks.kept_in == []
 
 
-def test_a_fork_is_a_cassette_of_its_own(shop: ProviderServer, recorded: Path) -> None:
+def test_a_fork_is_a_cassette_of_its_own(shop: ProviderServer, recorded: Path, fork: Fork) -> None:
     """A fork is saved as a cassette with a new name, which can be replayed without a network."""
     before = recorded.read_bytes()
-    forks = fork(recorded, span="thank", repeat=2)
+    found = json.loads(fork(recorded, "--from", "thank", "--repeat", "2", "--format", "json").stdout)
 
-    assert [path.name for path in forks.kept_in] == ["shop.fork-1.yaml", "shop.fork-2.yaml"]
+    kept = [recorded.with_name(f"shop.fork-{number}.yaml") for number in (1, 2)]
+    assert found["kept_in"] == list(map(str, kept))
     assert recorded.read_bytes() == before
     shop.received.clear()
-    with pandaprobe_otel.recording(forks.kept_in[1], mode="none", tools=True):
-        assert forked_shop.shop(**QUESTION) == forks.after.cases[1].output
+    with pandaprobe_otel.recording(kept[1], mode="none", tools=True):
+        assert forked_shop.shop(**QUESTION) == found["forks"][1]["output"]
     assert shop.received == []
 
 
-def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderServer, recorded: Path) -> None:
+def test_a_changed_program_is_not_forked(shop: ProviderServer, recorded: Path, fork: Fork) -> None:
     """If the program behaves differently before the cut, the error has the difference, and nothing is sent."""
-    options = RerunOptions(arguments={"question": "Where is B-9?"}, span="thank")
+    done = fork(recorded, "--from", "thank", arguments={"question": "Where is B-9?"})
 
-    with pytest.raises(RecordingError, match=r"(?s)no longer behaves as in the recording.*messages\[1\]"):
-        rerun(recorded, load(recorded), forked_shop.shop, options)
-
+    assert done.returncode == 1
+    assert "no longer behaves as in the recording. Divergence at call 1" in done.stderr
+    assert "messages[1]" in done.stderr
     assert shop.received == []
 
 
-def test_an_override_that_changes_nothing_is_told(shop: ProviderServer, recorded: Path) -> None:
-    """An override with a model of another protocol is refused, and nothing is sent."""
-    assert "needs the protocol anthropic" in failed(fork(recorded, span="thank", model="claude-5"))
+def test_a_model_of_another_protocol_is_refused(shop: ProviderServer, recorded: Path, fork: Fork) -> None:
+    """A model of another protocol is refused, because the program could not read its answers; nothing is sent."""
+    done = fork(recorded, "--from", "thank", "--model", "claude-5")
+
+    assert done.returncode == 1
+    assert "needs the protocol anthropic" in done.stdout
     assert shop.received == []
 
 
-def test_the_trace_of_a_fork_names_its_origin(recorded: Path) -> None:
-    """The trace of a fork names the recorded trace in an attribute and a link."""
-    forks = fork(recorded, span="thank")
-
-    origin = forks.before.cases[0].records[0].trace_id
-    root = next(span for span in forks.after.cases[0].records[0].spans if span.body.get("parent_span_id") is None)
-    assert root.body["metadata"]["attributes"]["pandaprobe.forked_from"] == origin
-    assert [link["trace_id"] for link in root.body["metadata"]["links"]] == [origin.replace("-", "")]
-
-
-def test_forks_are_judged_as_the_recorded_run_is(recorded: Path) -> None:
+def test_forks_are_judged_as_the_recorded_run_is(recorded: Path, fork: Fork, tmp_path: Path) -> None:
     """Forks are scored like the recorded run; several have a pass rate, which is compared with the recorded run."""
-
-    def brief(run: TaskRun) -> bool:
-        return len(run.output) < 16
-
-    forks = fork(recorded, span="thank", prompt="You thank them very politely.", repeat=6, metrics=[brief])
-    text = fork_text(forks)
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("You thank them very politely.", encoding="utf-8")
+    options = ("--prompt", str(prompt), "--repeat", "6", "--scorer", "forked_shop:is_brief")
+    text = fork(recorded, "--from", "thank", *options).stdout
 
     assert "forks: 0/6 passed (0%, 95 % CI 0–39)" in text
-    assert "brief: 1.00 → 0.00 over 6 cases, regression" in text
+    assert "is_brief: 1.00 → 0.00 over 6 cases, regression" in text
     assert "a single sample" in text
 
 
-def test_the_text_of_a_fork(recorded: Path) -> None:
-    """The report has the cut, the sent requests, the differing spans, the sums, the verdicts and the file."""
-    text = fork_text(fork(recorded, span="thank", model="tiny"))
+def test_the_text_and_the_trace_of_a_fork(recorded: Path, fork: Fork, tmp_path: Path) -> None:
+    """The report has the cut, the sent requests, the difference, the sums and the file; the trace names its origin."""
+    text = fork(recorded, "--from", "thank", "--model", "tiny").stdout
 
     assert text.startswith(
         "fork of shop from thank, model tiny\n  recorded from there on: call 5\n  4 calls played, 1 sent\n"
     )
-    assert "first difference: LLM chat big\n  input\n" not in text
+    assert "first difference: LLM chat big" in text
     assert "-   " in text
     assert "tokens: " in text
     assert "\nrecorded: ran to the end\nfork: ran to the end\nkept in " in text
-
-
-def interaction(call: int, at: str, *after: int) -> Interaction:
-    """Return a recorded call without content."""
-    return Interaction(call, RecordedRequest("POST", "https://x.example"), RecordedAnswer(200), at, after)
-
-
-NAMED = Cassette(
-    interactions=(
-        interaction(1, "a > search"),
-        interaction(2, "a > search (2nd)", 1),
-        interaction(3, "a > search (2nd) > chat", 2),
-        interaction(4, "b > sum", 3),
-    )
-)
-
-
-@pytest.mark.parametrize(
-    ("span", "gone", "before"),
-    [
-        ("search (1st)", (1, 2, 3, 4), set[int]()),
-        ("a > search (2nd)", (2, 3, 4), {1}),
-        ("chat", (3, 4), {1, 2}),
-        ("2", (2, 3, 4), {1}),
-        ("sum", (4,), {1, 2, 3}),
-        ("a", (1, 2, 3, 4), set[int]()),
-    ],
-)
-def test_a_span_is_named_by_its_name_its_place_or_a_call(span: str, gone: tuple[int, ...], before: set[int]) -> None:
-    """The cut is named by a span, its place or a call's number; all calls of the span are sent again."""
-    cut = cut_from(NAMED, span)
-
-    assert cut.gone == gone
-    assert cut.before == before
-
-
-@pytest.mark.parametrize(
-    ("span", "said"),
-    [
-        ("search", r"several spans: a > search \(1st\); a > search \(2nd\)"),
-        ("9", "no call 9"),
-        ("x", "Spans with calls: a > s"),
-    ],
-)
-def test_a_span_that_cannot_be_meant_is_refused(span: str, said: str) -> None:
-    """An unknown or ambiguous span is refused, with the possible choices."""
-    with pytest.raises(RecordingError, match=said):
-        cut_from(NAMED, span)
-
-
-def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> None:
-    """The command prints text or JSON and writes a page; its exit code is 0 only if the fork ran to the end."""
-    environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
-    page, prompt = tmp_path / "fork.html", tmp_path / "prompt.txt"
-    prompt.write_text("You thank a lot.", encoding="utf-8")
-    common = ("rerun", str(recorded), "--entry", "forked_shop:shop", "--arguments", json.dumps(QUESTION))
-
-    told = run_here(*common, "--from", "thank", "--prompt", str(prompt), "--html", str(page), environment=environment)
-    refused = run_here(*common, "--from", "sum up", "--model", "tiny", "--format", "json", environment=environment)
-    wrong = run_here(*common, "--from", "nowhere", environment=environment)
-    other = run_here(*common[:-1], '{"question": "?"}', environment=environment)
-
-    assert told.returncode == 0, told.stderr
-    assert (told.returncode, refused.returncode, wrong.returncode, other.returncode) == (0, 1, 1, 1)
-    assert "4 calls played, 1 sent" in told.stdout
-    assert "del" in page.read_text(encoding="utf-8")
-    found = json.loads(refused.stdout)
-    assert (found["sent"], found["not_played"], found["kept_in"]) == ([1], [4, 5], [])
-    assert "Spans with calls:" in wrong.stderr
-    assert "Divergence at call 1" in other.stderr
+    assert pandaprobe_otel.flush()
+    assert "pandaprobe.forked_from" in (tmp_path / "traces.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace, which names its arguments, can be forked like a recording; the fork's trace names this trace."""
+    """A trace, which names its arguments, can be forked like a recording; the fork names this trace."""
     forked_shop.shop(**QUESTION)
     assert pandaprobe_otel.flush()
     assert len(shop.received) == 5
     shop.received.clear()
     forked_shop.ran.clear()
     monkeypatch.chdir(tmp_path)
-    (trace,) = traces_in(tmp_path / "traces.jsonl")
-    (tmp_path / "trace.jsonl").write_bytes((tmp_path / "traces.jsonl").read_bytes())
+    lines = Path("traces.jsonl").read_text(encoding="utf-8")
+    Path("trace.jsonl").write_text(lines, encoding="utf-8")
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
+    options = ("--entry", "forked_shop:shop", "--from", "thank > chat big", "--model", "tiny")
+    done = run_here("rerun", "trace.jsonl", *options, environment=environment)
 
-    told = run_here(
-        "rerun",
-        "trace.jsonl",
-        "--entry",
-        "forked_shop:shop",
-        "--from",
-        "thank > chat big",
-        "--model",
-        "tiny",
-        environment=environment,
-    )
-
-    assert told.returncode == 0, told.stderr
-    assert asked(shop) == [("tiny", "You thank.")]
+    assert done.returncode == 0, done.stderr
+    assert sent(shop) == [("tiny", "You thank.")]
     assert forked_shop.ran == []
-    assert "4 calls played, 1 sent" in told.stdout
+    assert "4 calls played, 1 sent" in done.stdout
     (kept,) = tmp_path.glob("shop_*.fork-1.yaml")
-    assert load(kept).made_from == trace.trace_id
+    assert json.loads(lines)["trace_id"] in kept.read_text(encoding="utf-8")
 
 
-def test_an_invented_signature_is_not_sent(shop: ProviderServer, tmp_path: Path) -> None:
-    """A request with an invented signature is refused before it is sent, with a clearer error than the service's."""
-    body = {"model": "m", "messages": [{"role": "user", "content": INVENTED_SIGNATURE}]}
-    cut = cut_from(NAMED, None)
+TALK = shop_talk(1)
+BRIEF = replace(TALK, system="Be brief.", model="model-9")
 
-    with pytest.raises(RecordingError, match="replayable=True"), ForkedRecording(tmp_path / "f", ForkOptions(cut=cut)):
-        httpx.post(f"{shop.url}/v1/messages", json=body)
 
-    assert shop.received == []
+def talk_of(name: str, library: str, path: str | None = None) -> Any:
+    """Return a case: a library, the path and body of a recorded request, and of the request that the fork sends."""
+    protocol = BY_NAME[name]
+    recorded, fork = (
+        (path.format(one.model) if path else protocol.path(one.model), protocol.body(one, 1)) for one in (TALK, BRIEF)
+    )
+    return pytest.param(library, recorded, fork, id=f"{name} {library}{' ' if path else ''}{path or ''}")
+
+
+def prompt_of(path: str, body: dict[str, Any], with_prompt: dict[str, Any]) -> Any:
+    """Return a case of a request without a prompt."""
+    sent = {**body, **with_prompt, "model": "model-9"} if "model" in body else {**body, **with_prompt}
+    return pytest.param("httpx", (path, body), (path.replace("model-1", "model-9"), sent), id=f"no prompt {path}")
+
+
+@pytest.mark.parametrize(
+    ("library", "recorded_request", "forked_request"),
+    [
+        talk_of("chat", "httpx"),
+        talk_of("responses", "httpx async"),
+        talk_of("anthropic", "httpx2"),
+        talk_of("gemini", "requests"),
+        talk_of("ollama", "aiohttp"),
+        talk_of("cohere", "aiohttp with text"),
+        talk_of("converse", "boto3"),
+        talk_of("converse", "boto3", "/model/{}%3A0/converse-stream"),
+        talk_of("chat", "httpx", "/openai/deployments/{}/chat/completions?v=1"),
+        prompt_of(
+            "/v1/chat/completions",
+            {"model": "model-1", "messages": [{"role": "user", "content": "Hi"}]},
+            {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]},
+        ),
+        prompt_of("/v1/responses", {"model": "model-1", "input": "Hi"}, {"instructions": "Be brief."}),
+        prompt_of("/v1/messages", {"model": "model-1", "messages": []}, {"system": "Be brief."}),
+        prompt_of(
+            "/v1beta/models/model-1:generateContent",
+            {"contents": []},
+            {"systemInstruction": {"parts": [{"text": "Be brief."}]}},
+        ),
+    ],
+)
+def test_each_library_sends_the_request_of_the_fork(
+    library: str,
+    recorded_request: tuple[str, Any],
+    forked_request: tuple[str, Any],
+    shop: ProviderServer,
+    fork: Fork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each protocol, by each library, model and prompt are replaced at their places, and everything else stays."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "key")  # signs nothing
+    path, body = recorded_request
+    wire = bedrock_wire.ADAPTERS[0].answer
+    streamed = path.endswith("-stream")
+    shop.replies(
+        Reply(chunks=wire.chunks, content_type=wire.stream_type)
+        if streamed
+        else Reply(chunks=(wire.whole,), content_type="application/json")
+        if library == "boto3"
+        else json_reply({"answer": 1})
+    )
+    arguments = [library, path, body]
+    cassette, prompt = tmp_path / "one.yaml", tmp_path / "prompt.txt"
+    with pandaprobe_otel.recording(cassette, tools=True):
+        live = forked_shop.post(library, path, body)
+    prompt.write_text("Be brief.", encoding="utf-8")
+    model = "model-9:0" if library == "boto3" else "model-9"
+    options = ("--model", model, "--prompt", str(prompt), "--format", "json")
+    done = fork(cassette, *options, entry="forked_shop:post", arguments=arguments)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, last = shop.received
+    assert (first.path, first.json) == (path, body)
+    assert (last.path, last.json) == forked_request
+    assert last.headers["content-type"] == first.headers["content-type"]
+    assert last.headers.get("authorization") == first.headers.get("authorization")
+    assert json.loads(done.stdout)["forks"][0]["output"] == live
+
+
+@pytest.mark.parametrize(
+    ("library", "request_of", "message"),
+    [
+        ("boto3", ("/model/model-1%3A0/converse", BY_NAME["converse"].body(TALK, 0)), "signed"),
+        (
+            "httpx",
+            ("/v1/messages", {"model": "m", "messages": [{"role": "user", "content": INVENTED_SIGNATURE}]}),
+            "replayable=True",
+        ),
+    ],
+    ids=["signed", "invented signature"],
+)
+def test_a_request_that_cannot_be_changed_is_refused(
+    library: str,
+    request_of: tuple[str, Any],
+    message: str,
+    shop: ProviderServer,
+    fork: Fork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signed request and one with an invented signature are refused before they are sent, with the reason."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    shop.replies(Reply(chunks=(bedrock_wire.ADAPTERS[0].answer.whole,)))
+    with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+        forked_shop.post(library, *request_of)
+    done = fork(tmp_path / "one.yaml", "--model", "model-9", entry="forked_shop:post", arguments=[library, *request_of])
+
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert len(shop.received) == 1

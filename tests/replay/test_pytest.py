@@ -81,12 +81,15 @@ def test_recorded_and_played(run_suite: RunSuite, server: ProviderServer, tmp_pa
 
 
 @pytest.mark.outer
-def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
-    """A marker's path is relative to the test file, or to the folder given by the option or its variable."""
+def test_places_modes_and_workers(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
+    """A marker's path is relative to the test file, or to the folder given by the option or its variable.
+
+    Workers of xdist record like one process.
+    """
     one = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask()\n"
     other = PROGRAM + "@pytest.mark.pandaprobe_cassette(mode='none')\ndef test_x():\n    ask()\n"
     assert run_suite(one).code == 0
-    assert run_suite(one, "--pandaprobe-cassettes=kept").code == 0
+    assert run_suite(one, "--pandaprobe-cassettes=kept", "-n", "2", plugins=("xdist",)).code == 0
     refused = run_suite(other, PANDAPROBE_PYTEST_CASSETTES="kept")
     assert "the cassette does not exist, and mode='none' only plays" in refused.out
     assert run_suite(other, "--pandaprobe-record=all", PANDAPROBE_PYTEST_CASSETTES="kept").code == 0
@@ -95,22 +98,25 @@ def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "marker", "said"),
+    ("option", "message"),
     [
-        (["--pandaprobe-record=often"], "", "--pandaprobe-record=often must be one of none, once, new, all"),
-        (["--pandaprobe-diverge=no"], "", "--pandaprobe-diverge=no must be one of fail, accept, rerecord, live"),
-        ([], "(speed=3)", "the marker pandaprobe_cassette does not accept speed"),
-        ([], "('a', 'b')", "the marker pandaprobe_cassette does not accept a second argument"),
+        ("--pandaprobe-record=often", "--pandaprobe-record=often must be one of none, once, new, all"),
+        ("--pandaprobe-diverge=no", "--pandaprobe-diverge=no must be one of fail, accept, rerecord, live"),
     ],
 )
-def test_an_invalid_option_or_marker_is_an_error(
-    arguments: list[str], marker: str, said: str, run_suite: RunSuite
-) -> None:
+def test_an_invalid_option_or_marker_is_an_error(option: str, message: str, run_suite: RunSuite) -> None:
     """An invalid option or marker is an error, and the test does not run."""
-    code = f"@pytest.mark.pandaprobe_cassette{marker}\ndef test_x():\n    assert False, 'it ran'\n"
-    outcome = run_suite(code, *arguments)
+    markers = ("", "(speed=3)", "('a', 'b')")
+    code = "".join(
+        f"@pytest.mark.pandaprobe_cassette{marker}\ndef test_{number}():\n    assert False, 'it ran'\n"
+        for number, marker in enumerate(markers)
+    )
+    outcome = run_suite(code, option)
     assert outcome.code != 0
-    assert said in outcome.out
+    assert message in outcome.out
+    outcome = run_suite(code.partition("\n    assert")[2].partition("\n")[2])
+    assert "the marker pandaprobe_cassette does not accept speed" in outcome.out
+    assert "the marker pandaprobe_cassette does not accept a second argument" in outcome.out
     assert "it ran" not in outcome.out
 
 
@@ -128,7 +134,7 @@ def test_x():
 )
 
 
-def test_a_divergence_that_the_app_swallows_fails_the_test(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_a_swallowed_divergence_fails_the_test(run_suite: RunSuite, tmp_path: Path) -> None:
     """An unknown request and a missing call fail the test, even if the app catches the error."""
     assert run_suite("QUESTIONS = ['one', 'two']" + SWALLOWS).code == 0
     before = (tmp_path / "own.yaml").read_bytes()
@@ -143,13 +149,6 @@ def test_a_divergence_that_the_app_swallows_fails_the_test(run_suite: RunSuite, 
     accepted = run_suite("QUESTIONS = ['one', 'changed']" + SWALLOWS, "--pandaprobe-diverge=accept")
     assert accepted.code == 0
     assert b"changed" in (tmp_path / "own.yaml").read_bytes()
-
-
-def test_a_failed_test_leaves_the_old_file(run_suite: RunSuite, tmp_path: Path) -> None:
-    """A failed test saves no recording."""
-    code = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    assert ask() == 'two'\n"
-    assert run_suite(code).cases == {"test_x": "failure"}
-    assert cassettes(tmp_path) == []
 
 
 def test_the_end_of_a_recording(run_suite: RunSuite) -> None:
@@ -176,16 +175,6 @@ def test_y():
     assert outcome.cases == {"test_x": "failure", "test_y": "failure"}
     assert "the assertion ran" in outcome.out
     assert "with pandaprobe_recording.to_the_end():" in outcome.out
-
-
-@pytest.mark.outer
-def test_with_xdist(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
-    """xdist workers record and replay like one process."""
-    code = MARKED.replace('"elsewhere/own.yaml", ', "")
-    for _ in ("recorded", "played"):
-        outcome = run_suite(code, "-n", "2", plugins=("xdist",))
-        assert outcome.code == 0, outcome.out
-    assert (len(server.received), len(cassettes(tmp_path))) == (4, 4)
 
 
 def test_together_with_the_probe(run_suite: RunSuite, server: ProviderServer) -> None:

@@ -9,23 +9,20 @@ import logging
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import requests
+import yaml
 
 import pandaprobe_otel
 from pandaprobe_otel import Divergence
-from pandaprobe_otel.bootstrap import settings_in_use
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mapping.masks import MASKED
-from pandaprobe_otel.mapping.secrets_in_texts import SHOWN
-from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
-from pandaprobe_otel.replay.scrubbing import Scrubber
-from provider_server import ProviderServer, Received, Reply, sse
+from provider_server import ProviderServer, Reply, sse
+
+MASKED, SHOWN = "[masked]", "[scrubbed]"
 
 PLANTED = "pl4nted-S3cret/Value+77"
 KEY = "sk-proj-abcdefghijklmnopqrstuvwx1234567890"
@@ -54,32 +51,25 @@ def stream(text: str, size: int) -> list[bytes]:
     return [sse({"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in pieces]
 
 
-def answer_of(pieces: list[bytes]) -> RecordedAnswer:
-    """Return a streamed answer."""
-    chunks = tuple((1.0, len(piece)) for piece in pieces)
-    return RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), chunks)
-
-
 def compressed(data: bytes) -> bytes:
     """Compress without a time stamp, so that the result is always the same."""
     return gzip.compress(data, mtime=0)
 
 
 JSON = {"Content-Type": "application/json"}
-SAID = f"The secret is {PLANTED}, and the key {KEY}."
+SECRETS = f"The secret is {PLANTED}, and the key {KEY}."
+DOCUMENT = json.dumps({"text": SECRETS}).encode()
 ANSWERS = {
-    "plain": Reply(chunks=(json.dumps({"text": SAID}).encode(),)),
-    "text": Reply(chunks=(SAID.encode(),), content_type="text/plain"),
-    "two chunks": Reply(chunks=(json.dumps({"text": SAID}).encode()[:28], json.dumps({"text": SAID}).encode()[28:])),
-    "gzip": Reply(chunks=(compressed(json.dumps({"text": SAID}).encode()),), headers={"Content-Encoding": "gzip"}),
-    "deflate": Reply(
-        chunks=(zlib.compress(json.dumps({"text": SAID}).encode()),), headers={"Content-Encoding": "deflate"}
-    ),
-    "base64": Reply(chunks=(json.dumps({"data": base64.b64encode(SAID.encode()).decode()}).encode(),)),
-    "events": Reply(chunks=stream(SAID, 200), content_type="text/event-stream"),
-    "events that split it": Reply(chunks=stream(SAID, 5), content_type="text/event-stream"),
+    "plain": Reply(chunks=(DOCUMENT,)),
+    "text": Reply(chunks=(SECRETS.encode(),), content_type="text/plain"),
+    "two chunks": Reply(chunks=(DOCUMENT[:28], DOCUMENT[28:])),
+    "gzip": Reply(chunks=(compressed(DOCUMENT),), headers={"Content-Encoding": "gzip"}),
+    "deflate": Reply(chunks=(zlib.compress(DOCUMENT),), headers={"Content-Encoding": "deflate"}),
+    "base64": Reply(chunks=(json.dumps({"data": base64.b64encode(SECRETS.encode()).decode()}).encode(),)),
+    "events": Reply(chunks=stream(SECRETS, 200), content_type="text/event-stream"),
+    "events that split it": Reply(chunks=stream(SECRETS, 5), content_type="text/event-stream"),
     "gzipped events": Reply(
-        chunks=(compressed(b"".join(stream(SAID, 5))),),
+        chunks=(compressed(b"".join(stream(SECRETS, 5))),),
         content_type="text/event-stream",
         headers={"Content-Encoding": "gzip"},
     ),
@@ -108,7 +98,7 @@ def test_planted_secrets_do_not_stay(
     headers = {"Authorization": f"Bearer {KEY}", "Cookie": f"session={COOKIE}", "X-Other": PLANTED}
 
     def ask(more: str = "") -> Any:
-        body = {"model": "m", "messages": [{"role": "user", "content": f"{SAID} {COOKIE}{more}"}]}
+        body = {"model": "m", "messages": [{"role": "user", "content": f"{SECRETS} {COOKIE}{more}"}]}
         url = f"{server.url}/v1?key={KEY}&page=2"
         return library.post(url, json=body, headers=headers)
 
@@ -125,28 +115,47 @@ def test_planted_secrets_do_not_stay(
     failing = pandaprobe_otel.recording(path)
     with pytest.raises(Divergence) as caught, failing:
         ask(f"{PLANTED} and more")
-    said = f"{caught.value}{failing.calls}{failing.divergence}".encode() + caplog.text.encode()
-    assert not any(holds(said, secret) for secret in (PLANTED, KEY, COOKIE))
+    messages = f"{caught.value}{failing.calls}{failing.divergence}".encode() + caplog.text.encode()
+    assert not any(holds(messages, secret) for secret in (PLANTED, KEY, COOKIE))
 
 
-def test_secrets_across_events_leave_the_rest_as_it_was() -> None:
+@pytest.fixture
+def saved(server: ProviderServer, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that records a request and returns its body as it stands in the file."""
+
+    def body_in_file(body: bytes, headers: dict[str, str] = JSON, **options: Any) -> Any:
+        server.replies(Reply(chunks=(b"{}",)))
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", mode="all", **options):
+            httpx.post(server.url, content=body, headers=headers)
+        (call,) = yaml.safe_load((tmp_path / "one.yaml").read_text())["interactions"]
+        return call["request"]["body"]
+
+    return body_in_file
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["events", "one piece"])
+@pytest.mark.parametrize("size", [6, 200])
+def test_a_secret_across_events_leaves_the_rest(
+    size: int, together: bool, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If a secret spans several events of a stream, only its pieces are replaced, and each chunk stays one event."""
-    scrubber = Scrubber(environ={"A_TOKEN": PLANTED})
-    chunks = stream(f"before {PLANTED} after", 6)
-    answer = RecordedAnswer(
-        200, "OK", {"content-type": "text/event-stream"}, b"".join(chunks), tuple((1.0, len(c)) for c in chunks)
-    )
-    kept = scrubber.answer(answer)
-    begin = 0
-    texts: list[str] = []
-    for _, length in kept.chunks:
-        data = kept.body[begin : begin + length]
-        begin += length
-        texts.append(json.loads(data.removeprefix(b"data: "))["choices"][0]["delta"]["content"])
-    assert begin == len(kept.body)
+    monkeypatch.setenv("A_TOKEN", PLANTED)
+    sent = stream(f"before {PLANTED} after", size)
+    server.replies(Reply(chunks=[b"".join(sent)] if together else sent, content_type="text/event-stream"))
+
+    def read() -> list[bytes]:
+        with httpx.stream("POST", server.url, json={}) as response:
+            return list(response.iter_raw())
+
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        assert b"".join(read()) == b"".join(sent)
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        pieces = read()
+    events = [json.loads(line.removeprefix(b"data: ")) for line in b"".join(pieces).splitlines() if line]
+    texts = [event["choices"][0]["delta"]["content"] for event in events]
     assert "".join(texts) == f"before {SHOWN} after"
-    assert (texts[0], texts[-1]) == ("before", " after")
-    assert scrubber.answer(kept) == kept
+    assert together or size == 200 or (texts[0], texts[-1]) == ("before", " after")
+    assert together or all(piece.startswith(b"data: ") and piece.endswith(b"\n\n") for piece in pieces)
 
 
 def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +166,7 @@ def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeyp
 
     def run() -> None:
         text = httpx.post(f"{server.url}/v1", json={"model": "m", "text": "which?"}).json()["text"]
-        httpx.post(f"{server.url}/v1", json={"model": "m", "text": f"you said: {text}; it is {PLANTED}"})
+        httpx.post(f"{server.url}/v1", json={"model": "m", "text": f"your answer: {text}; it is {PLANTED}"})
 
     for _ in ("recorded", "played"):
         with pandaprobe_otel.recording(path):
@@ -180,7 +189,6 @@ def test_the_configured_mask_acts_on_cassettes(server: ProviderServer, tmp_path:
     kept = files(tmp_path)
     assert b"1234567" not in kept
     assert b"my number is [masked]" in kept
-    assert settings_in_use() is not None
 
 
 def test_a_function_of_the_app_scrubs(server: ProviderServer, tmp_path: Path) -> None:
@@ -226,10 +234,9 @@ def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "is_secret"),
     [
-        ("OPENAI_API_KEY", KEY, True),
+        ("OPENAI_API_KEY", KEY[3:], True),
         ("AWS_SECRET_ACCESS_KEY", PLANTED, True),
-        ("AWS_ACCESS_KEY_ID", "AKIAABCDEFGHIJKLMNOP", True),
-        ("DATABASE_DSN", "postgres://a:b@c/d", True),
+        ("DATABASE_DSN", "mysql~a:b@c/d", True),
         ("OPENAI_API_KEY", "not-needed", False),
         ("OPENAI_API_KEY", "short", False),
         ("PWD", "/home/somebody/project", False),
@@ -238,11 +245,13 @@ def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
         ("PRIMARY_KEY_COLUMN", "customer_number_1", False),
     ],
 )
-def test_which_variables_are_secrets(name: str, value: str, is_secret: bool) -> None:
-    """Variables with a secret last word in their names are secrets, if their values can be."""
-    scrubber = Scrubber(environ={name: value})
-    text = f"it is {value}!"
-    assert (scrubber.text(text) != text) == is_secret
+def test_variables_with_secret_names_are_secrets(
+    name: str, value: str, is_secret: bool, saved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values of variables with a secret last word in their names are removed, if they can be secrets."""
+    monkeypatch.setenv(name, value)
+    text = json.loads(saved(json.dumps({"text": f"it is {value}!"}).encode()))["text"]
+    assert text == f"it is {SHOWN if is_secret else value}!"
 
 
 @pytest.mark.parametrize(
@@ -253,15 +262,30 @@ def test_which_variables_are_secrets(name: str, value: str, is_secret: bool) -> 
         ({"arguments": '{"access_token": "abc", "n": 1}'}, {"arguments": f'{{"access_token": "{SHOWN}", "n": 1}}'}),
         ({"properties": {"password": {"type": "string"}}}, {"properties": {"password": {"type": "string"}}}),
         ({"max_tokens": 5, "token": "the"}, {"max_tokens": 5, "token": "the"}),
+        (
+            {"logprobs": [{"token": "considerably", "logprob": -0.1}], "login": {"token": "considerably"}},
+            {"logprobs": [{"token": "considerably", "logprob": -0.1}], "login": {"token": SHOWN}},
+        ),
         ({"text": "see https://user:secret77@host/x"}, {"text": f"see https://{SHOWN}@host/x"}),
         ({"text": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"}, {"text": SHOWN}),
+        *(
+            ({"text": text}, {"text": text})
+            for text in (
+                'client = OpenAI(api_key=os.environ["OPENAI_API_KEY"])',
+                "token = config.auth.token1",
+                "def login(password: str, token=None): ...",
+                "f'password={password}'",
+                "Enter your password: please",
+                "a basic understanding of keys: they open doors",
+                "the secret is: practice",
+                "https://example.org/?code=DE&page_token=abc123def456",
+            )
+        ),
     ],
 )
-def test_fields_and_patterns(body: Any, kept: Any) -> None:
-    """Fields with secret names, and texts with the form of a secret, are scrubbed."""
-    scrubber = Scrubber(environ={})
-    request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
-    assert json.loads(scrubber.request(request).body) == kept
+def test_fields_and_patterns(body: Any, kept: Any, saved: Callable[..., Any]) -> None:
+    """Fields with secret names, and texts with the form of a secret, are scrubbed; code and prose about them stay."""
+    assert json.loads(saved(json.dumps(body).encode())) == kept
 
 
 @pytest.mark.parametrize(
@@ -278,11 +302,11 @@ def test_fields_and_patterns(body: Any, kept: Any) -> None:
         '{"pass\\u0077ord": "' + KEY[3:] + '"}',
     ],
 )
-def test_escapes_hide_nothing(body: str) -> None:
+def test_escapes_hide_nothing(body: str, saved: Callable[..., Any]) -> None:
     """Secrets are found in JSON with any escapes, also directly after an escaped line break."""
-    kept = Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body.encode())).body
-    assert KEY[3:] not in kept.decode().replace("\\u002d", "-")
-    assert SHOWN in kept.decode()
+    kept = saved(body.encode())
+    assert KEY[3:] not in kept.replace("\\u002d", "-")
+    assert SHOWN in kept
 
 
 NAMES = (
@@ -317,7 +341,7 @@ PLACES: dict[str, Callable[[str, dict[str, str]], httpx.Response]] = {
 
 
 @pytest.mark.parametrize("place", [*PLACES, "answer", "events", "tool"])
-def test_names_tell_which_values_are_secrets(place: str, server: ProviderServer, tmp_path: Path) -> None:
+def test_values_of_secret_names_are_removed(place: str, server: ProviderServer, tmp_path: Path) -> None:
     """Values of secret names are removed wherever they stand, and those of names that only sound alike stay."""
     secrets = {name: f"Qz{number:02}leak81k" for number, name in enumerate(NAMES)}
     others = {name: f"Qz{number:02}kept81k" for number, name in enumerate(HARMLESS)}
@@ -348,14 +372,6 @@ def test_names_tell_which_values_are_secrets(place: str, server: ProviderServer,
     assert [name for name, value in others.items() if value not in kept] == []
 
 
-def test_a_token_of_a_text_is_no_secret() -> None:
-    """The pieces of a text that an answer lists with their probabilities stay, and the credential `token` does not."""
-    body = {"logprobs": [{"token": " considerably"[1:], "logprob": -0.1}], "login": {"token": "considerably"}}
-    request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
-    kept = json.loads(Scrubber(environ={}).request(request).body)
-    assert kept == {**body, "login": {"token": SHOWN}}
-
-
 RANDOM = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY" * 2
 KEYS = {
     "OpenAI": f"sk-proj-{RANDOM}", "Together": f"tgp_v1_{RANDOM}", "Perplexity": f"pplx-{RANDOM}",
@@ -368,81 +384,43 @@ KEYS = {
 
 
 @pytest.mark.parametrize("service", KEYS)
-def test_keys_of_services_are_recognised(service: str) -> None:
-    """The key of a service is removed from a text, and the words around it stay."""
+def test_keys_of_services_are_recognised(service: str, saved: Callable[..., Any]) -> None:
+    """The key of a service is removed from a text, also after a line break, and the words around it stay."""
     key = KEYS[service]
-    text = f"It failed with {key}, sorry."
-    kept = Scrubber(environ={}).text(text)
-    assert key[-16:] not in kept
-    assert kept.startswith("It failed with ")
-    assert kept.endswith(f"{SHOWN}, sorry.")
-    body = json.dumps({"text": f"keys:\n{key}"}).encode()
-    assert key[-16:].encode() not in Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body)).body
+    body = {"text": f"It failed with {key}, sorry.", "other": f"keys:\n{key}"}
+    kept = json.loads(saved(json.dumps(body).encode()))
+    assert key[-16:] not in str(kept)
+    assert kept["text"].startswith("It failed with ")
+    assert kept["text"].endswith(f"{SHOWN}, sorry.")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        'client = OpenAI(api_key=os.environ["OPENAI_API_KEY"])',
-        "token = config.auth.token1",
-        "def login(password: str, token=None): ...",
-        "f'password={password}'",
-        "Enter your password: please",
-        "a basic understanding of keys: they open doors",
-        "the secret is: practice",
-        "https://example.org/?code=DE&page_token=abc123def456",
-    ],
-)
-def test_code_and_prose_stay(text: str) -> None:
-    """Code that reads a secret, and prose about secrets, are unchanged."""
-    assert Scrubber(environ={}).text(text) == text
-
-
-def test_a_form_with_a_file_is_scrubbed() -> None:
-    """Text fields of a form with a file are scrubbed, and the file's bytes are unchanged."""
+def test_a_form_with_a_file_is_scrubbed(saved: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text fields of a form with a file are scrubbed, also by a function of the app; the file's bytes are unchanged."""
+    monkeypatch.setenv("A_TOKEN", PLANTED)
     field = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n%s\r\n'
     sound = b"\xff\xfe\x00 word \x80\r\n--x--\r\n"
-    scrubber = Scrubber(environ={"A_TOKEN": PLANTED}, mask=lambda: "word")
-    sent = RecordedRequest("POST", "http://x/", {"content-type": "multipart/form-data"}, field % SAID.encode() + sound)
-    kept = scrubber.request(sent).body
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    kept = saved(field % SECRETS.encode() + sound, headers)
     assert kept == field % f"The secret is {SHOWN}, and the key {SHOWN}.".encode() + sound
-    masked = replace(sent, body=field % b"a word" + sound)
-    assert scrubber.request(masked).body == field % f"a {MASKED}".encode() + sound
+    handle = pandaprobe_otel.init(enabled=False, instrument=False, mask="word")
+    try:
+        assert saved(field % b"a word" + sound, headers) == field % f"a {MASKED}".encode() + sound
+    finally:
+        handle.shutdown()
 
 
-@pytest.mark.parametrize("size", [5, 200])
-def test_events_that_came_in_one_piece_are_scrubbed(size: int) -> None:
-    """Events that arrived in one chunk are scrubbed, even if a text spans several of them."""
-    body = b"".join(stream(f"before {PLANTED} after", size))
-    answer = RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, body, ((1.0, len(body)),))
-    kept = Scrubber(environ={"A_TOKEN": PLANTED}).answer(answer).body
-    events = [json.loads(line.removeprefix(b"data: ")) for line in kept.splitlines() if line]
-    assert "".join(one["choices"][0]["delta"]["content"] for one in events) == f"before {SHOWN} after"
-
-
-def test_bodies_without_a_secret_stay_byte_for_byte() -> None:
-    """Bodies without a secret are saved byte for byte."""
-    scrubber = Scrubber(environ={"A_KEY": PLANTED})
+def test_bodies_without_a_secret_are_unchanged(
+    server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers without a secret are replayed byte for byte, and the provider gets the app's request unscrubbed."""
+    monkeypatch.setenv("A_KEY", PLANTED)
     body = b'{ "model" : "m", "tools": [{"name": "get_access_token"}],  "text": "\\u00e4 a password key" }'
-    assert scrubber.request(RecordedRequest("POST", "http://x/y?b=1&a=2", {}, body)).body == body
-    assert scrubber.request(RecordedRequest("POST", "http://x/y?b=1&a=2", {}, body)).uri == "http://x/y?b=1&a=2"
-    pieces = stream("nothing at all", 3)
-    answer = RecordedAnswer(
-        200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), tuple((1.0, len(p)) for p in pieces)
-    )
-    assert scrubber.answer(answer) == answer
-
-
-def test_received_headers_are_the_apps_own(server: ProviderServer, tmp_path: Path) -> None:
-    """The provider gets the app's request unscrubbed; only the file is scrubbed."""
-    heard: list[Received] = []
-
-    def script(received: Received) -> Reply:
-        heard.append(received)
-        return Reply(chunks=(b"{}",))
-
-    server.script = script
-    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
-        httpx.post(server.url, json={"text": KEY}, headers={"Authorization": f"Bearer {KEY}"})
-    assert heard[0].headers["authorization"] == f"Bearer {KEY}"
-    assert heard[0].json == {"text": KEY}
+    server.received.clear()
+    server.replies(Reply(chunks=(body,)))
+    sent: dict[str, Any] = {"json": {"text": KEY}, "headers": {"Authorization": f"Bearer {KEY}"}}
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+            assert httpx.post(f"{server.url}/y?b=1&a=2", **sent).content == body
+    (received,) = server.received
+    assert (received.headers["authorization"], received.json) == (f"Bearer {KEY}", {"text": KEY})
+    assert b"/y?b=1&a=2" in files(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class OddError(Exception):
 def look_up(number: str, *, key: str = "") -> Any:
     """Note that the tool has run."""
     RAN.append(number)
-    return {"order": number, "lines": [1, 2.5, None, True]}
+    return {"order": number, "lines": [1, 2.5, None, True], "pair": ("a", [1], {"b": (2,)})}
 
 
 @pandaprobe_otel.tool(name="refund", ignore=("token",))
@@ -63,6 +64,13 @@ def private(number: str) -> Any:
 @pandaprobe_otel.tool
 def pieces(number: str) -> Iterator[str]:
     """Note that the generator has run."""
+    RAN.append(number)
+    yield number
+
+
+@pandaprobe_otel.tool
+async def letters(number: str) -> AsyncIterator[str]:
+    """Note that the asynchronous generator has run."""
     RAN.append(number)
     yield number
 
@@ -100,7 +108,10 @@ def twice(path: Path, program: Callable[[], Any], **options: Any) -> tuple[Any, 
 
 
 def test_a_tool_does_not_run_again(tmp_path: Path) -> None:
-    """Functions, coroutine functions and methods are replayed with the same results and spans, without running."""
+    """Functions, coroutine functions and methods are replayed with the same results and spans, without running.
+
+    Tuples are replayed as lists, because JSON has no tuples.
+    """
 
     def program() -> Any:
         return look_up("A", key="k"), asyncio.run(pay_back("B", "t0ken")), Shop().price("C"), Shop.rate("D")
@@ -108,14 +119,14 @@ def test_a_tool_does_not_run_again(tmp_path: Path) -> None:
     with spans_recorded() as recorder:
         live, played = twice(tmp_path / "one.yaml", program)
         names = recorder.names
-    assert played == live
+    assert list(played) == json.loads(json.dumps(live))
     assert RAN == ["A", "B", "C", "D"]
     assert names == ["look_up", "refund", "price", "rate"] * 2
     assert recorder.output_of(recorder.spans[4]) == recorder.output_of(recorder.spans[0])
     assert "t0ken" not in (tmp_path / "one.yaml").read_text()
 
 
-def test_tools_run_unless_they_are_asked_for(tmp_path: Path) -> None:
+def test_tools_run_unless_the_recording_includes_them(tmp_path: Path) -> None:
     """By default all tools run; of several, only the named ones are replayed."""
 
     def program() -> Any:
@@ -150,17 +161,50 @@ def test_errors_are_raised_again(kind: str, played: type[Exception], tmp_path: P
 
 def test_other_arguments_are_a_divergence(tmp_path: Path) -> None:
     """Other arguments of a recorded tool are a divergence, even if a framework catches it; the tool does not run."""
-    with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
-        look_up("A")
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path, tools=True):
+        look_up("A-1")
 
-    @pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True)
-    def program() -> None:
+    @pandaprobe_otel.recording(path, tools=True)
+    def program(*numbers: str) -> None:
+        for number in numbers[:-1]:
+            look_up(number)
         with pytest.raises(Divergence):
-            look_up("B")
+            look_up(numbers[-1])
 
-    with pytest.raises(Divergence, match="look_up"):
-        program()
-    assert RAN == ["A"]
+    with pytest.raises(Divergence, match=r"tool look_up, 1st call: .*look_up\n  arguments\.number\n") as caught:
+        program("A-9")
+    assert (caught.value.path, caught.value.recorded, caught.value.asked) == ("arguments.number", "A-1", "A-9")
+    with pytest.raises(Divergence, match="tool look_up, 2nd call"):
+        program("A-1", "A-1")
+    assert RAN == ["A-1"]
+    for ignore in (["arguments.number"], [re.compile(r"A-\d+")]):
+        with pandaprobe_otel.recording(path, tools=True, ignore=ignore):
+            look_up("A-77")
+
+
+def test_tools_answer_by_place_and_order(tmp_path: Path) -> None:
+    """Of equal calls, the one recorded in the same span comes first, then the others in order; keys have no order."""
+    counts = iter(range(9))
+
+    @pandaprobe_otel.tool
+    def count(**given: Any) -> int:
+        return next(counts)
+
+    def program(*places: str) -> list[int]:
+        found: list[int] = []
+        for place in places:
+            with pandaprobe_otel.span(place):
+                found.append(count(a=1, deep={"b": 1.0, "a": [1]}))
+        return found
+
+    with spans_recorded():
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+            assert program("one", "two") == [0, 1]
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+            with pandaprobe_otel.span("two"):
+                assert count(deep={"a": (1,), "b": 1}, a=1) == 1
+            assert program("two") == [0]
 
 
 def test_new_records_tools_too(tmp_path: Path) -> None:
@@ -193,23 +237,15 @@ def test_generators_and_uncaptured_tools_run(tmp_path: Path) -> None:
     """Generators, and tools whose arguments are not captured, run in a replay."""
 
     def program() -> Any:
-        return private("A"), list(pieces("B"))
+        async def listed() -> list[str]:
+            return [letter async for letter in letters("C")]
+
+        return private("A"), list(pieces("B")), asyncio.run(listed())
 
     live, played = twice(tmp_path / "one.yaml", program)
     assert live == played
-    assert RAN == ["A", "B"] * 2
+    assert RAN == ["A", "B", "C"] * 2
     assert "tools:" not in (tmp_path / "one.yaml").read_text()
-
-
-def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
-    """Tuples are replayed as lists, because JSON has no tuples."""
-
-    @pandaprobe_otel.tool
-    def pair() -> Any:
-        return ("a", [1], {"b": (2,)})
-
-    live, played = twice(tmp_path / "one.yaml", pair)
-    assert played == json.loads(json.dumps(live))
 
 
 def test_an_interrupted_tool_is_not_kept(tmp_path: Path) -> None:
@@ -231,18 +267,7 @@ def test_an_interrupted_tool_is_not_kept(tmp_path: Path) -> None:
     assert "waits" not in (tmp_path / "one.yaml").read_text()
 
 
-async def test_async_generators_run(tmp_path: Path) -> None:
-    """Async generators run in a replay."""
-
-    @pandaprobe_otel.tool
-    async def letters() -> AsyncIterator[str]:
-        yield "a"
-
-    async with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
-        assert [letter async for letter in letters()] == ["a"]
-
-
-def test_a_tool_within_a_tool_is_not_asked_for(tmp_path: Path) -> None:
+def test_a_tool_within_a_tool_is_not_called(tmp_path: Path) -> None:
     """A tool within a replayed tool is not called."""
 
     @pandaprobe_otel.tool
@@ -259,7 +284,7 @@ def test_a_tool_within_a_tool_is_not_asked_for(tmp_path: Path) -> None:
     assert [call.name for call in load(tmp_path / "one.yaml").tools] == ["outer"]
 
 
-def test_a_tool_that_asks_a_model_runs(tmp_path: Path) -> None:
+def test_a_tool_that_calls_a_model_runs(tmp_path: Path) -> None:
     """A tool that calls a model always runs, with its model and its inner tools replayed."""
 
     @pandaprobe_otel.tool
@@ -268,17 +293,17 @@ def test_a_tool_that_asks_a_model_runs(tmp_path: Path) -> None:
         if question == "easy":
             return "yes"
         answer = httpx.post(f"{server.url}/v1/chat/completions", json={"model": "m", "messages": []})
-        return f"{answer.json()['said']} {look_up('A')['order']}"
+        return f"{answer.json()['text']} {look_up('A')['order']}"
 
     with ProviderServer() as server:
-        server.script = lambda _: json_reply({"said": "no"})
+        server.script = lambda _: json_reply({"text": "no"})
         live, played = twice(tmp_path / "one.yaml", lambda: [expert("hard"), expert("easy")])
         assert len(server.received) == 1
     assert live == played == ["no A", "yes"]
     assert RAN == ["hard", "A", "easy", "hard", "easy"]
 
 
-def test_a_tool_that_is_called_no_more_is_told(tmp_path: Path) -> None:
+def test_a_tool_that_is_called_no_more_is_named(tmp_path: Path) -> None:
     """Recorded tool calls that were not made are a failure, unless unused calls or an early end are allowed."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path, tools=True):

@@ -1,17 +1,26 @@
-"""A program to record and fork: it plans, looks up two orders in parallel, sums up, refunds, and thanks."""
+"""Programs to record and fork: a shop that plans, looks up two orders, sums up, refunds and thanks; one request."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
 
+import aiohttp
+import boto3
+import httpx
+import httpx2
 import openai
+import requests
 
 from pandaprobe_otel import agent, span, tool
+from pandaprobe_otel.evals import TaskRun
 from provider_server import Received, Reply, json_reply
 
 URL = "SHOP_URL"
@@ -83,3 +92,54 @@ def answer(received: Received) -> Reply:
             "usage": usage,
         }
     )
+
+
+def is_brief(run: TaskRun) -> bool:
+    """Return whether the shop has thanked in few words."""
+    return len(run.output) < 16
+
+
+def _httpx_async(url: str, body: Any) -> Any:
+    async def ask() -> Any:
+        async with httpx.AsyncClient() as client:
+            return (await client.post(url, json=body)).json()
+
+    return asyncio.run(ask())
+
+
+def _aiohttp(url: str, **content: Any) -> Any:
+    async def ask() -> Any:
+        async with aiohttp.ClientSession() as session, session.post(url, **content) as answer:
+            return await answer.json()
+
+    return asyncio.run(ask())
+
+
+def _boto3(url: str, body: Any) -> Any:
+    address, _, rest = url.partition("/model/")
+    model, _, operation = rest.partition("/")
+    client: Any = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=address)
+    try:
+        if operation == "converse":
+            return client.converse(modelId=unquote(model), **body)["output"]
+        return len(list(client.converse_stream(modelId=unquote(model), **body)["stream"]))
+    finally:
+        client.close()
+
+
+LIBRARIES: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "httpx": lambda url, body: httpx.post(url, json=body).json(),
+    "httpx async": _httpx_async,
+    "httpx2": lambda url, body: httpx2.post(url, json=body).json(),
+    "requests": lambda url, body: requests.post(url, json=body, timeout=20).json(),
+    "aiohttp": lambda url, body: _aiohttp(url, json=body),
+    "aiohttp with text": lambda url, body: _aiohttp(
+        url, data=json.dumps(body), headers={"content-type": "application/json"}
+    ),
+    "boto3": _boto3,
+}
+
+
+def post(library: str, path: str, body: dict[str, Any]) -> Any:
+    """Send one request with an HTTP library, and return the content of the answer."""
+    return LIBRARIES[library](f"{os.environ[URL]}{path}", body)

@@ -1,16 +1,15 @@
-"""Conversations with tools, as requests of each protocol's clients, from which tests make cassettes."""
+"""Conversations with tools, as requests of each protocol's clients, which tests record and replay."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
+import httpx
 
 Body = dict[str, Any]
-PLACE = "shop_assistant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +157,16 @@ def _ollama(spoken: Conversation, rounds: int) -> Body:
     return {"model": spoken.model, "messages": messages, "tools": _chat(spoken, 0)["tools"], "stream": False}
 
 
-def _cohere(spoken: Conversation, rounds: int) -> Body:
-    return _chat(spoken, rounds)
-
-
-def _listed(body: Body) -> list[Body]:
-    tools: list[Body] = body["tools"]
-    return tools
-
-
-def _function(tool: Body) -> Body:
-    found: Body = tool["function"]
-    return found
+def _protocol(name: str, path: str, body: Callable[[Conversation, int], Body], **other: Any) -> Protocol:
+    """Return a protocol that is like OpenAI's chat completions, but for these fields."""
+    like = {
+        "turns": "messages",
+        "tools_path": "tools",
+        "schema": "parameters",
+        "tools": lambda sent: sent["tools"],
+        "definition": lambda tool: tool["function"],
+    }
+    return Protocol(name=name, path=lambda model: path.format(model), body=body, **{**like, **other})
 
 
 def _itself(tool: Body) -> Body:
@@ -177,100 +174,59 @@ def _itself(tool: Body) -> Body:
 
 
 PROTOCOLS = (
-    Protocol(
-        name="chat",
-        path=lambda _: "/v1/chat/completions",
-        body=_chat,
-        turns="messages",
-        tools_path="tools",
-        schema="parameters",
-        tools=_listed,
-        definition=_function,
-    ),
-    Protocol(
-        name="responses",
-        path=lambda _: "/v1/responses",
-        body=_responses,
-        turns="input",
-        tools_path="tools",
-        schema="parameters",
-        tools=_listed,
-        definition=_itself,
-    ),
-    Protocol(
-        name="anthropic",
-        path=lambda _: "/v1/messages",
-        body=_anthropic,
-        turns="messages",
-        tools_path="tools",
-        schema="input_schema",
-        tools=_listed,
-        definition=_itself,
-    ),
-    Protocol(
-        name="gemini",
-        path=lambda model: f"/v1beta/models/{model}:generateContent",
-        body=_gemini,
+    _protocol("chat", "/v1/chat/completions", _chat),
+    _protocol("responses", "/v1/responses", _responses, turns="input", definition=_itself),
+    _protocol("anthropic", "/v1/messages", _anthropic, schema="input_schema", definition=_itself),
+    _protocol(
+        "gemini",
+        "/v1beta/models/{}:generateContent",
+        _gemini,
         turns="contents",
-        tools_path="tools",
-        schema="parameters",
-        tools=lambda body: body["tools"][0]["functionDeclarations"],
+        tools=lambda sent: sent["tools"][0]["functionDeclarations"],
         definition=_itself,
     ),
-    Protocol(
-        name="converse",
-        path=lambda model: f"/model/{model}%3A0/converse",
-        body=_converse,
-        turns="messages",
+    _protocol(
+        "converse",
+        "/model/{}%3A0/converse",
+        _converse,
         tools_path="toolConfig.tools",
         schema="inputSchema.json",
-        tools=lambda body: body["toolConfig"]["tools"],
+        tools=lambda sent: sent["toolConfig"]["tools"],
         definition=lambda tool: tool["toolSpec"],
     ),
-    Protocol(
-        name="ollama",
-        path=lambda _: "/api/chat",
-        body=_ollama,
-        turns="messages",
-        tools_path="tools",
-        schema="parameters",
-        tools=_listed,
-        definition=_function,
-    ),
-    Protocol(
-        name="cohere",
-        path=lambda _: "/v2/chat",
-        body=_cohere,
-        turns="messages",
-        tools_path="tools",
-        schema="parameters",
-        tools=_listed,
-        definition=_function,
-    ),
+    _protocol("ollama", "/api/chat", _ollama),
+    _protocol("cohere", "/v2/chat", _chat),
 )
 BY_NAME = {protocol.name: protocol for protocol in PROTOCOLS}
 
 
-def request_of(protocol: Protocol, body: Body, model: str = "model-1") -> RecordedRequest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A request as a client sends it."""
+
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+    method: str = "POST"
+
+
+def send(url: str, *requests: Sent) -> None:
+    """Send requests one after the other."""
+    with httpx.Client() as client:
+        for one in requests:
+            client.request(one.method, f"{url}{one.path}", content=one.body, headers=dict(one.headers))
+
+
+def request_of(protocol: Protocol, body: Body, model: str = "model-1") -> Sent:
     """Return a request with this body."""
-    uri = f"https://models.example{protocol.path(model)}"
-    return RecordedRequest("POST", uri, {"content-type": "application/json"}, json.dumps(body).encode())
+    return Sent(path=protocol.path(model), body=json.dumps(body).encode())
 
 
-def cassette_of(spoken: Conversation, protocol: Protocol) -> Cassette:
-    """Return the recording of a conversation in which each call waits for the call before it."""
-    interactions = [
-        Interaction(
-            call=number,
-            request=request_of(protocol, protocol.body(spoken, number - 1), spoken.model),
-            answer=RecordedAnswer(200, body=b'{"answer": %d}' % number),
-            at=PLACE,
-            after=(number - 1,) if number > 1 else (),
-            source=f"cassettes/shop.yaml:{number * 20}",
-        )
-        for number in range(1, len(spoken.rounds) + 2)
+def requests_of(spoken: Conversation, protocol: Protocol) -> list[Sent]:
+    """Return the requests of a conversation, each of which comes after the answer to the one before it."""
+    return [
+        request_of(protocol, protocol.body(spoken, rounds), spoken.model) for rounds in range(len(spoken.rounds) + 1)
     ]
-    return Cassette(interactions=tuple(interactions))
 
 
 def shop_talk(rounds: int = 3) -> Conversation:
