@@ -27,7 +27,6 @@ from agent_traces import AgentTrace, SentTraces, tokens_of
 from example_runs import Example
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
-from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from planting import Planted
 from span_recorder import SpanRecorder
@@ -160,21 +159,6 @@ def in_threads(run: Callable[[str], object]) -> None:
     """Run the function for each of `CITIES`, each in its own thread."""
     with ThreadPoolExecutor(len(CITIES)) as pool:
         list(pool.map(run, CITIES))
-
-
-def is_silent_beside_another_vendor(
-    framework: str, traces: SentTraces, server: LocalServer, endpoint: ScriptedEndpoint
-) -> AgentTrace:
-    """Assert that our integration reports why it makes no spans beside OpenInference, and that tokens count once.
-
-    Return the trace.
-    """
-    done = run_beside_another_vendor(framework, server.url, server.api_key, endpoint.base_url)
-    assert done.stdout.startswith("skipped: OpenInference records these calls")
-    trace = traces.one()
-    assert f"pandaprobe_otel.{framework}" not in {span["metadata"]["scope"] for span in trace.spans}
-    assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges) > 0
-    return trace
 
 
 def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
