@@ -10,8 +10,7 @@ import pytest
 import improvable_shop
 from command_line import clean_environment, run_here
 from improvements import PROMPT, traced
-from mcp_answers import text_of
-from mcp_calls import everything_allowed
+from mcp_calls import everything_allowed, text_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,9 +18,7 @@ from mcp.types import ElicitResult
 
 from command_line import COMMAND, clean_environment, run_here
 from hosted_answers import GIVES, SESSION, TRACE
-from mcp_answers import text_of
-from mcp_calls import EVERY, arguments_of, everything_allowed
-from mcp_command import serving
+from mcp_calls import EVERY, arguments_of, everything_allowed, text_of
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.search.language import parse
@@ -249,3 +251,24 @@ async def test_a_person_decides_where_the_client_can_ask(
     assert (len(sent_requests.writes), done.is_error or False) == (1, False) if approved else (0, True)
     if not approved:
         assert "did not approve" in text_of(done)
+
+
+@contextmanager
+def serving(environment: Mapping[str, str], *options: str, folder: Path | None = None) -> Iterator[str]:
+    """Run the command and yield its address."""
+    process = subprocess.Popen(
+        [COMMAND, "mcp", "--http", "--port", "0", *options],
+        env=environment,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = re.match(r"(http://\S+)", process.stderr.readline())
+        assert address is not None
+        yield address[1]
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stderr.close()

@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from command_line import COMMAND, clean_environment
 from failing_programs import PROGRAMS, Program
-from mcp_answers import text_of
+from mcp_calls import text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 

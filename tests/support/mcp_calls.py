@@ -1,11 +1,14 @@
-"""Arguments for each tool of the MCP server, so that tests cover every tool."""
+"""Arguments for each tool of the MCP server, so that tests cover every tool, and the text of an answer."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
 
 READERS: Final = (
     "find_failures",
@@ -53,3 +56,10 @@ def everything_allowed(folder: Path) -> dict[str, Any]:
         "max_calls": 9,
         "command": (sys.executable, "-m", "pandaprobe_otel.cli"),
     }
+
+
+def text_of(result: CallToolResult) -> str:
+    """Return the text of an answer."""
+    first = result.content[0]
+    assert first.type == "text"
+    return first.text
