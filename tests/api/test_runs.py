@@ -58,7 +58,7 @@ def result_of(*scores: TraceScore, **fields: Any) -> RunResult:
     return RunResult(run=EvalRun.model_validate(run_in("COMPLETED", **fields)), scores=scores)
 
 
-def test_a_result_says_what_is_wrong_with_it() -> None:
+def test_a_result_has_its_failed_missing_and_vacuous_pairs() -> None:
     """A result lists failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
     there, gone = uuid4(), uuid4()
     scores = (

@@ -65,7 +65,7 @@ def test_the_whole_tree_is_read_by_its_cursors() -> None:
         ("x", "no part 'x'"),
     ],
 )
-def test_a_part_that_is_none_says_what_there_is(part: str, words: str) -> None:
+def test_an_invalid_part_is_refused_with_the_valid_ones(part: str, words: str) -> None:
     """The error for an invalid part names the valid ones."""
     with pytest.raises(NoPart, match=re.escape(words)):
         part_of(trace_of(4), part, 1500, FENCE)

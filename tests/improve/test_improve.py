@@ -125,8 +125,8 @@ def test_the_evidence_has_the_shown_cases_only(shop: Shop) -> None:
     """A proposer sees the shown cases, but no unseen or protected case and no threshold."""
     seen: list[Request] = []
 
-    def look(asked: Request) -> Response:
-        seen.append(asked)
+    def look(request: Request) -> Response:
+        seen.append(request)
         return Response(files={}, declines="nothing to say")
 
     with pytest.raises(NoCandidate, match="declines"):

@@ -26,13 +26,13 @@ async def _step(mcp: Any, step: str, **more: Any) -> tuple[dict[str, Any], str]:
 async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
     """Propose a prompt, test it within the limit of calls, and return the verdict."""
     await _step(mcp, "propose", files={PROMPT: f"You refund orders.\n{text}\n"}, rationale="Commas.")
-    bill, told = await _step(mcp, "test")
-    assert f"at most {bill['calls']} model calls would be sent" in told
-    state, told = await _step(mcp, "test", confirm=bill["confirm"])
+    bill, answer = await _step(mcp, "test")
+    assert f"at most {bill['calls']} model calls would be sent" in answer
+    state, answer = await _step(mcp, "test", confirm=bill["confirm"])
     while state["state"] == "testing":
-        state, told = await _step(mcp, "report")
+        state, answer = await _step(mcp, "report")
     assert state["calls"] <= 500
-    return state, told
+    return state, answer
 
 
 @pytest.mark.timeout(3600)
@@ -48,20 +48,20 @@ async def test_a_change_is_proven_and_not_applied(
         assert done.returncode == 0, done.stderr
         options = {**everything_allowed(project), "entry": "app:support", "live_tools": ("refund_order",)}
         async with connect(**{**options, "max_calls": 500}) as mcp:
-            state, told = await _step(mcp, "start", query="")
-            assert state == {"run": "a1", "state": "started", "calls": 0}, told
-            assert "12 failures, 3 to look at; the others decide" in told
-            assert "failed: ValueError in refund_order" in told.partition("<<data ")[2].partition("<<end ")[0]
+            state, answer = await _step(mcp, "start", query="")
+            assert state == {"run": "a1", "state": "started", "calls": 0}, answer
+            assert "12 failures, 3 to look at; the others decide" in answer
+            assert "failed: ValueError in refund_order" in answer.partition("<<data ")[2].partition("<<end ")[0]
             again, _ = await _step(mcp, "start", query="")
             assert again["code"] == "refused"
 
-            state, told = await _tested(mcp, "Be polite.")
-            assert (state["state"], "no effect" in told) == ("rejected", True), told
-            refused, told = await _step(mcp, "propose", files={"tests/test_app.py": "x = 1\n"})
-            assert (refused["code"], "changes a file that judges runs" in told) == ("refused", True)
-            state, told = await _tested(mcp, "Write amounts with a decimal point.")
-            assert state["state"] == "accepted", told
-            assert "pandaprobe-otel improve apply --folder .pandaprobe/improve/a1" in told
+            state, answer = await _tested(mcp, "Be polite.")
+            assert (state["state"], "no effect" in answer) == ("rejected", True), answer
+            refused, answer = await _step(mcp, "propose", files={"tests/test_app.py": "x = 1\n"})
+            assert (refused["code"], "changes a file that judges runs" in answer) == ("refused", True)
+            state, answer = await _tested(mcp, "Write amounts with a decimal point.")
+            assert state["state"] == "accepted", answer
+            assert "pandaprobe-otel improve apply --folder .pandaprobe/improve/a1" in answer
             doctor = (await mcp.call_tool("doctor", {})).structured_content
             assert doctor is not None
             assert doctor["budget_left"]["calls"] == 500 - state["calls"]

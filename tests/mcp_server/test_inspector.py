@@ -33,9 +33,9 @@ def inspector() -> None:
 
 def names(server: list[str], *options: str) -> set[str]:
     """Return the names of the tools; `--strict` fails if a schema is not portable to other clients."""
-    code, told = inspected(server, "--method", "tools/list", "--strict", *options)
-    assert code == 0, told
-    return {tool["name"] for tool in told["result"]["tools"]}
+    code, output = inspected(server, "--method", "tools/list", "--strict", *options)
+    assert code == 0, output
+    return {tool["name"] for tool in output["result"]["tools"]}
 
 
 def results(server: list[str], calls: Mapping[str, Mapping[str, Any]], *options: str) -> dict[str, Any]:

@@ -114,8 +114,8 @@ async def test_a_prompt_is_tried_from_a_call_on(tmp_path: Path, pandaprobe: Loca
             assert "1 calls sent, 0 left" in text_of(done)
             again = text_of(await mcp.call_tool("replay", wanted))
             assert again.startswith("refused: at least 1 model calls would be sent, but only 0 are left")
-        asked = [exchange.request for exchange in endpoint.exchanges]
+        sent = [exchange.request for exchange in endpoint.exchanges]
 
-    assert len(asked) == 1
-    assert "You help, briefly." in str(asked[0])
+    assert len(sent) == 1
+    assert "You help, briefly." in str(sent[0])
     assert _forks(tmp_path) == ["cassettes"]
