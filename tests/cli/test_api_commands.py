@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import click
 import pytest
 
-from endpoints import not_asked
-from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.cli import app as app_module
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request
 
-GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
 TRACE = {
     "name": "agent run",
     "started_at": "2026-05-06T07:08:09Z",
@@ -35,9 +29,6 @@ TRACE = {
     "spans": [{"name": "gpt", "kind": "LLM", "started_at": "2026-05-06T07:08:09Z", "model": "m"}],
 }
 WINDOW = ("--since", "2026-05-01T00:00:00Z", "--until", "2026-06-01")
-
-_called: set[str] = set()
-_asked: set[tuple[str, str]] = set()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,6 @@ class Command:
 
     def table(self, *arguments: str, code: int = 0) -> str:
         """Run a command, check its exit code, and return its standard output."""
-        _called.add(_command_of(arguments))
         self._capsys.readouterr()
         result = app_module.run(list(arguments))
         printed = self._capsys.readouterr()
@@ -74,14 +64,7 @@ class Command:
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: LocalServer, tmp_path: Path
 ) -> Command:
-    """A runner of commands in a new project, which records the requests."""
-    send = HttpTransport.send
-
-    def noted(transport: HttpTransport, request: Request) -> Outcome:
-        _asked.add((request.method, request.path.partition("?")[0]))
-        return send(transport, request)
-
-    monkeypatch.setattr(HttpTransport, "send", noted)
+    """A runner of commands in a new project."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PANDAPROBE_ENDPOINT", server.url)
     monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_commands")
@@ -139,8 +122,10 @@ def test_traces_within_a_budget(command: Command, trace: str) -> None:
 
 def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
     """Traces can be updated, cleared, tagged and deleted, and spans added and changed."""
+    file = tmp_path / "metadata.json"
+    file.write_text('{"k": 1}', encoding="utf-8")
     changed = command.json(
-        "traces", "update", trace, "--status", "error", "--output", '{"n": 1}', "--metadata", '{"k": 1}',
+        "traces", "update", trace, "--status", "error", "--output", '{"n": 1}', "--metadata", f"@{file}",
         "--clear", "session_id", "--tag", "x", "--tag", "y",
     )  # fmt: skip
     command.table("traces", "tag", trace, "--add", "z", "--remove", "x")
@@ -306,87 +291,29 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
     [
         (("traces", "list", "--since", "yesterday"), "neither a time such as"),
         (("traces", "list", "--since", "2026-01-02T03:04:05"), "has no time zone"),
-        (("traces", "list", "--limit", "0"), "limit: Input should be greater than or equal to 1"),
         (("traces", "list", "--status", "done"), "'done' is not one of"),
         (("traces", "export", "--json", "--md", str(uuid4())), "--json and --md exclude each other"),
         (("traces", "export", str(uuid4()), "--name", "n"), "ids or filters, not both"),
-        (("traces", "create", "nope.json"), "nope.json cannot be read"),
         (("traces", "update", str(uuid4()), "--metadata", "{"), "the value is not JSON"),
-        (
-            (
-                "traces",
-                "analytics",
-            ),
-            "Missing option '--since'",
-        ),
+        (("traces", "analytics"), "Missing option '--since'"),
         (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
         (("evals", "run", "-m", "nope", "--all"), "nope unknown; metrics of traces:"),
         (("evals", "run", "-m", "coherence"), "nothing to evaluate: pass --trace, --session"),
-        (("evals", "run", "-m", "coherence", "--all", "--sampling-rate", "0"), "not in the range"),
-        (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
-        (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
         (("sessions", "get", "a/b"), "has a slash"),
-        (("sessions", "delete", "a/b"), "has a slash"),
         (("sessions", "get", "\udcff"), "not Unicode"),
         (("traces", "list", "--since", "99999999999w"), "before the first year of the calendar"),
-        (("traces", "list", "--limit", "201"), "limit: Input should be less than or equal to 200"),
         (("traces", "list", "--project", "a/b"), "is not a project name"),
         (("traces", "tag", str(uuid4())), "no tags are given"),
         (("traces", "create", "/dev/null"), "/dev/null is not JSON"),
         (("traces", "export", "-o", "/nope/x"), "/nope/x cannot be written"),
         (("traces", "update", str(uuid4()), "--clear", "nope"), "nope: there is no such argument"),
-        (("scores", "submit", str(uuid4()), "n", "1.5"), "value 1.5 is not between 0 and 1"),
-        (("scores", "submit", "nope", "n", "0.5"), "trace_id: must be a UUID"),
         (("scores", "submit", str(uuid4()), "n", "0.5", "--metadata", "[]"), "must be a JSON object"),
-        (("scores", "distribution", "m", "--buckets", "0"), "buckets: Input should be greater"),
-        (("evals", "template", "nope"), "Unknown metric: nope"),
-        (("monitors", "update", str(uuid4()), "--cadence", "hourly"), "must be one of every_6h, daily, weekly"),
-        (("monitors", "update", str(uuid4()), "--filters", '{"x": 1}'), "filters -> x: there is no such argument"),
     ],
 )
 def test_bad_input(command: Command, arguments: tuple[str, ...], words: str) -> None:
     """Bad input ends with exit code 4, no standard output, and a message that names the mistake."""
     assert command.table(*arguments, code=ExitCode.VALIDATION) == ""
     assert words in command.error_output
-
-
-ASK_NO_SERVER = {"evals agreement"}
-"""Commands of these groups that send no request to a server; tests/evals runs them."""
-
-
-def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
-    """The tests above ran every command of these groups, and called every endpoint that an API key may call."""
-    tests = {name for name in globals() if name.startswith("test_")}
-    selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
-    if selected != tests:
-        pytest.skip("meaningful only if every test of this module runs")
-
-    assert set(_leaves()) - _called - ASK_NO_SERVER == set()
-    assert {str(endpoint) for endpoint in not_asked(_asked) if endpoint.scope is Scope.PROJECT} == set()
-
-
-def _leaves() -> Iterator[str]:
-    context = click.Context(app_module.app)
-    for name in GROUPS:
-        group = app_module.app.get_command(context, name)
-        assert isinstance(group, click.Group)
-        yield from _below(group, name, context)
-
-
-def _below(group: click.Group, path: str, context: click.Context) -> Iterator[str]:
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        if isinstance(found, click.Group):
-            if name in GROUPS and path == "evals":
-                continue  # PandaProbe's own command has these groups under `evals` too
-            yield from _below(found, f"{path} {name}", context)
-        else:
-            yield f"{path} {name}"
-
-
-def _command_of(arguments: tuple[str, ...]) -> str:
-    known = set(_leaves())
-    return next((path for length in (3, 2) if (path := " ".join(arguments[:length])) in known), "")

@@ -52,31 +52,19 @@ def _run(*arguments: str, folder: Path, **variables: str) -> Any:
 
 
 def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
-    """A file with one trace needs no key or server; the output has the test, the finding and the command to run it."""
-    done = _run(_file(tmp_path, _body(1)), "--to", "tests/test_order.py", "--entry", "shop:answer", folder=tmp_path)
+    """A file with one trace needs no key or server; people get the finding and the command, programs JSON."""
+    file = _file(tmp_path, _body(1))
+    done = _run(file, "--to", "tests/test_order.py", "--entry", "shop:answer", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tests/test_order.py: 1 model call, 1 tool call in tests/cassettes/test_order.yaml" in done.stdout
     assert 'to fix: the model asked for look_up(number="A-17"); the trace had look_up(number="17")' in done.stdout
     assert "python -m pytest tests/test_order.py" in done.stdout
     assert 'answer("Where?")' in Path("tests/test_order.py").read_text(encoding="utf-8")
-
-
-def test_the_result_is_json_for_programs(tmp_path: Path) -> None:
-    """With `--format json`, the output has the files and the findings."""
-    done = _run(_file(tmp_path, _body(1)), "--format", "json", folder=tmp_path)
-    (made,) = json.loads(done.stdout)
-    assert (made["calls"], made["tools"]) == (1, 1)
-    assert Path(made["test"]).name == "test_answer_0f0c0000.py"
+    shown = _run(file, "--format", "json", "--live-tools", "other", folder=tmp_path)
+    (made,) = json.loads(shown.stdout)
+    assert (made["calls"], made["tools"], Path(made["test"]).name) == (1, 1, "test_answer_0f0c0000.py")
     assert made["to_mend"] == ['the model asked for look_up(number="A-17"); the trace had look_up(number="17")']
-
-
-def test_tools_may_run(tmp_path: Path) -> None:
-    """`--live-tools` lets all tools run, or only the named ones."""
-    file = _file(tmp_path, _body(1))
-    assert _run(file, "--to", "test_a.py", "--live-tools", "all", folder=tmp_path).returncode == 0
-    assert "tools=False" in Path("test_a.py").read_text(encoding="utf-8")
-    assert _run(file, "--to", "test_b.py", "--live-tools", "other", folder=tmp_path).returncode == 0
-    assert 'tools=["look_up"]' in Path("test_b.py").read_text(encoding="utf-8")
+    assert 'tools=["look_up"]' in Path(made["test"]).read_text(encoding="utf-8")
 
 
 def test_many_traces_become_a_test_for_each_failure(tmp_path: Path) -> None:
@@ -100,7 +88,7 @@ def test_rows_of_a_dataset(tmp_path: Path) -> None:
 
 
 def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
-    """Traces are read from the server by id, by session or by filter."""
+    """Traces are read from the server by id or by session."""
     variables = server.environment("captures")
     with Client(server.api_key, "captures", server.url) as client:
         for number in (1, 2):
@@ -116,9 +104,6 @@ def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
     text = Path("test_two.py").read_text(encoding="utf-8")
     assert "Question 1" in text
     assert "Question 2" in text
-    query = _run("--session-id", "s-1", "--to", "found", folder=tmp_path, **variables)
-    assert query.returncode == 0, query.stderr
-    assert len(list(Path("found").glob("*.py"))) == 1
 
 
 def test_traces_that_a_monitor_has_scored_low(tmp_path: Path, server: LocalServer) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from command_line import clean_environment, run_command_line, run_here
-from pandaprobe_otel.cli.doctor import masked
-from pandaprobe_otel.cli.inventory import installed_version
+from command_line import clean_environment, run_here
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.local import LocalServer
 from scripted_api import Asked, ScriptedApi, Told
@@ -42,21 +41,19 @@ def test_it_shows_every_setting_with_its_source(tmp_path: Path) -> None:
     assert rows["capture"]["source"] == "default"
 
 
-def test_versions_are_those_of_the_library_and_not_of_its_neighbours(tmp_path: Path) -> None:
-    """Each library is shown with its own version, even if distributions share a module such as `google`."""
-    _, report = doctor("--offline", home=tmp_path)
+def test_libraries_have_versions_and_states(tmp_path: Path) -> None:
+    """Each library has its own version, also where distributions share a module such as `google`, and its state."""
+    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="anthropic")
+    listed = {library["name"]: library for library in report["libraries"]}
 
-    assert {library["name"]: library["installed"] for library in report["libraries"]}["mcp"] == installed_version("mcp")
-    for library in report["libraries"]:
-        distribution = {"google_genai": "google-genai", "google_adk": "google-adk", "openai": "openai"}.get(
-            library["name"]
-        )
-        if distribution:
-            assert library["installed"] == installed_version(distribution), library["name"]
+    for name, distribution in {"google_genai": "google-genai", "openai": "openai", "mcp": "mcp"}.items():
+        assert listed[name]["installed"] == version(distribution)
+    assert (listed["openai"]["instrumentor"], listed["openai"]["state"]) == ("pandaprobe_openai", "hooked")
+    assert (listed["anthropic"]["state"], listed["anthropic"]["reason"]) == ("skipped", "excluded")
 
 
 def test_it_never_shows_a_secret(tmp_path: Path) -> None:
-    """Neither the key nor a password in a URL is printed, in either format."""
+    """Neither the key nor a password in a URL is printed, in either format; the table has the problem and remedy."""
     environment = clean_environment(
         tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_REDIS_URL="redis://user:hunter2@cache:6379/0"
     )
@@ -66,46 +63,32 @@ def test_it_never_shows_a_secret(tmp_path: Path) -> None:
         assert "hunter2" not in done.stdout
         assert "sk_pp_…cdef" in done.stdout
         assert "redis://***@cache:6379/0" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("secret", "shown"),
-    [("short", "*** (5 characters)"), ("redis://cache/0", "redis://cache/0"), ("sk_pp_" + "a" * 30, "sk_pp_…aaaa")],
-)
-def test_a_secret_is_masked(secret: str, shown: str) -> None:
-    """A masked secret shows only what its owner can recognise."""
-    assert masked(secret) == shown
-
-
-def test_a_good_key_is_recognised_without_naming_a_project(tmp_path: Path) -> None:
-    """The check sends the key without a project, so that the server creates none; the answer 422 means a good key."""
-    with ScriptedApi() as server:
-        server.tell("GET /traces", Told(status=422, body=SCOPE))
-        code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
-
-    (asked,) = server.asked
-    assert (asked.method, asked.path) == ("GET", "/traces")
-    assert asked.headers["x-api-key"] == KEY
-    assert "x-project-name" not in asked.headers
-    assert (code, report["key"]["state"]) == (0, "good")
+    short = run_here("doctor", "--offline", environment=clean_environment(tmp_path, PANDAPROBE_API_KEY="hunter2"))
+    assert "hunter2" not in short.stdout
+    without = run_here("doctor", "--offline", environment=clean_environment(tmp_path, PANDAPROBE_PROJECT_NAME="shop"))
+    assert without.returncode == 2
+    for words in ("PANDAPROBE_PROJECT_NAME", "shop", "Problem (api_key)", "pandaprobe-otel local", "openai"):
+        assert words in without.stdout
 
 
 def test_the_check_of_a_key_creates_no_project(tmp_path: Path) -> None:
-    """Checking a good or a bad key creates no project on the server."""
-    with LocalServer(auth=True) as server:
-        before = _projects(server)
-        good, _ = doctor(home=tmp_path, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_ENDPOINT=server.url)
-        bad, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
-        after = _projects(server)
+    """Checking no key, a good or a bad key creates no project; `--send` sends nothing with a bad key."""
+    with LocalServer(auth=True) as server, LocalServer() as unlocked:
+        before = _projects(server), _projects(unlocked)
+        good, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_ENDPOINT=server.url)
+        bad, refused = doctor("--send", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=server.url)
+        none, needless = doctor(home=tmp_path, PANDAPROBE_ENDPOINT=unlocked.url)
+        after = _projects(server), _projects(unlocked)
 
-    assert (good, bad) == (0, 2)
-    assert "Invalid or revoked API key" in report["key"]["message"]
+    assert (good, report["key"]["state"]) == (0, "good")
+    assert (bad, refused["round_trip"], "Invalid or revoked API key" in refused["key"]["message"]) == (2, None, True)
+    assert (none, needless["key"]["message"]) == (0, "the endpoint needs no key")
     assert after == before
 
 
 def _projects(server: LocalServer) -> list[str]:
     with httpx.Client(
-        base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, trust_env=False
+        base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, trust_env=False, timeout=60
     ) as client:
         (organization,) = client.get("/organizations").json()
         return [project["name"] for project in client.get(f"/organizations/{organization['id']}/projects").json()]
@@ -114,7 +97,6 @@ def _projects(server: LocalServer) -> list[str]:
 @pytest.mark.parametrize(
     ("status", "body", "exit_code", "state", "words"),
     [
-        (401, '{"detail":"Invalid or revoked API key."}', 2, "refused", "Invalid or revoked"),
         (401, '{"detail":"API key has expired. Please generate a new one."}', 2, "refused", "expired"),
         (429, '{"error":"Rate limit exceeded: 200 per 1 minute"}', 5, "unclear", "in a minute"),
         (404, '{"detail":"Not Found"}', 5, "unclear", "base URL"),
@@ -133,17 +115,6 @@ def test_other_answers_have_their_exit_code(
     assert words in report["key"]["message"]
 
 
-def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """An endpoint without a server ends with code 5 and a reason."""
-    with ScriptedApi() as server:
-        closed = server.url
-    code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_ENDPOINT=closed)
-
-    assert (code, report["key"]["state"]) == (5, "unreachable")
-    assert "refused" in report["key"]["message"].lower()
-    assert closed in report["key"]["message"]
-
-
 @pytest.mark.parametrize(
     ("status", "detail"), [(401, "Missing credentials. Provide X-API-Key header."), (422, SCOPE["detail"])]
 )
@@ -157,19 +128,8 @@ def test_a_server_on_this_machine_that_requires_a_key(tmp_path: Path, status: in
     assert "set PANDAPROBE_API_KEY" in report["key"]["message"]
 
 
-def test_an_open_server_is_recognised_without_creating_a_project(tmp_path: Path) -> None:
-    """Without a key, an open local server is reported as one, and gets no new project."""
-    with LocalServer() as server:
-        before = _projects(server)
-        code, report = doctor(home=tmp_path, PANDAPROBE_ENDPOINT=server.url)
-        after = _projects(server)
-
-    assert (code, report["key"]["state"], report["key"]["message"]) == (0, "good", "the endpoint needs no key")
-    assert after == before
-
-
-@pytest.mark.parametrize("key", ["", "your-api-key", "<key>"])
-def test_without_a_key_it_says_which_variable_to_set(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "your-api-key"])
+def test_without_a_key_the_variable_is_named(tmp_path: Path, key: str) -> None:
     """A missing or placeholder key ends with code 2, without a request, and the message names the variable to set."""
     code, report = doctor(home=tmp_path, PANDAPROBE_API_KEY=key)
 
@@ -212,34 +172,11 @@ def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
     assert "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=4095 makes OpenTelemetry truncate" in notes
 
 
-def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:
-    """Each library is listed with its version, its instrumentor and its state, with the reason if it is skipped."""
-    from importlib.metadata import version
-
-    _, report = doctor("--offline", home=tmp_path, PANDAPROBE_API_KEY=KEY, PANDAPROBE_EXCLUDE="anthropic")
-    listed = {library["name"]: library for library in report["libraries"]}
-
-    assert listed["openai"]["installed"] == version("openai")
-    assert listed["openai"]["instrumentor"] == "pandaprobe_openai"
-    assert listed["openai"]["state"] == "hooked"
-    assert (listed["anthropic"]["state"], listed["anthropic"]["reason"]) == ("skipped", "excluded")
-
-
-def test_the_table_says_the_same(tmp_path: Path) -> None:
-    """The table for people has the settings, the problem and the remedy."""
-    environment = clean_environment(tmp_path, PANDAPROBE_PROJECT_NAME="shop")
-    done = run_command_line("doctor", "--offline", environment=environment)
-
-    assert done.returncode == 2
-    for words in ("PANDAPROBE_PROJECT_NAME", "shop", "Problem (api_key)", "pandaprobe-otel local", "openai"):
-        assert words in done.stdout
-
-
-def test_send_tells_whether_a_trace_really_arrives(tmp_path: Path) -> None:
+def test_send_shows_whether_a_trace_arrives(tmp_path: Path) -> None:
     """`--send` sends a trace as an app would, reads it back, and compares the clocks."""
     with LocalServer() as server:
         environment = clean_environment(tmp_path, **server.environment("shop"))
-        done = run_command_line("doctor", "--send", "--format", "json", environment=environment)
+        done = run_here("doctor", "--send", "--format", "json", environment=environment)
         listed = httpx.get(
             f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}, timeout=60
         ).json()
@@ -262,8 +199,8 @@ class AnyTrace(ScriptedApi):
         return Told(body={})
 
 
-@pytest.mark.parametrize(("ahead_s", "found_s"), [(0, 0), (-4, 0), (600, -600), (-600, 595)])
-def test_the_difference_of_the_clocks_is_what_the_headers_prove(tmp_path: Path, ahead_s: float, found_s: float) -> None:
+@pytest.mark.parametrize(("ahead_s", "found_s"), [(-4, 0), (600, -600)])
+def test_the_difference_of_the_clocks_follows_from_the_headers(tmp_path: Path, ahead_s: float, found_s: float) -> None:
     """A Date header has whole seconds and may be seconds old, which is no difference of the clocks."""
     with AnyTrace() as server:
         server.clock_ahead_s = ahead_s
@@ -272,15 +209,6 @@ def test_the_difference_of_the_clocks_is_what_the_headers_prove(tmp_path: Path, 
 
     found = report["round_trip"]["clock_ahead_s"]
     assert found == 0 if found_s == 0 else abs(found - found_s) <= 2
-
-
-def test_send_is_not_tried_with_a_key_that_is_refused(tmp_path: Path) -> None:
-    """With a refused key, `--send` sends no trace."""
-    with LocalServer(auth=True) as server:
-        variables = {**server.environment("shop"), "PANDAPROBE_API_KEY": KEY}
-        code, report = doctor("--send", home=tmp_path, **variables)
-
-    assert (code, report["round_trip"]) == (2, None)
 
 
 def test_traces_that_go_to_a_file_need_no_key(tmp_path: Path) -> None:

@@ -44,12 +44,6 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
     assert app_module.run([*arguments, "--help"]) == ExitCode.OK
 
 
-def test_the_hint_for_a_request_of_no_command_names_none() -> None:
-    """For a request that the command line never sends, the hint names neither a command nor a method of the client."""
-    for error in (lost("POST", "/organizations", {"name": "o"}), OutcomeUnknown("No answer came.")):
-        assert with_look_up_hint(error) == "No answer came. Check whether it was carried out before you repeat it."
-
-
 @pytest.mark.parametrize(
     ("arguments", "route", "found_at"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,62 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from command_line import COMMAND, clean_environment, run_command_line, run_here
-from pandaprobe_otel.cli.run import environment, find_command
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.demo.shop_script import shop_script
 from pandaprobe_otel.local import LocalServer
-
-
-def test_exporters_default_to_none(tmp_path: Path) -> None:
-    """OpenTelemetry's exporters default to none, since the usual ones may not be installed."""
-    variables = environment({}, cwd=tmp_path)
-
-    assert {name: variables[f"OTEL_{name}_EXPORTER"] for name in ("TRACES", "METRICS", "LOGS")} == {
-        "TRACES": "none",
-        "METRICS": "none",
-        "LOGS": "none",
-    }
-
-
-def test_the_users_variables_stay(tmp_path: Path) -> None:
-    """Variables that the user has set stay; an empty one counts as unset, as OpenTelemetry specifies."""
-    variables = environment(
-        {"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "", "PANDAPROBE_SPANS": "all", "EMPTY": ""},
-        cwd=tmp_path,
-    )
-
-    assert variables["OTEL_TRACES_EXPORTER"] == "console"
-    assert variables["OTEL_LOGS_EXPORTER"] == "none"
-    assert variables["PANDAPROBE_SPANS"] == "all"
-    assert variables["EMPTY"] == ""
-
-
-@pytest.mark.parametrize(("given", "left"), [("pandaprobe", "none"), ("console, pandaprobe", "console")])
-def test_our_exporter_gives_way_to_our_instrumentor(tmp_path: Path, given: str, left: str) -> None:
-    """Our exporter is removed from OTEL_TRACES_EXPORTER, since our instrumentor sends the traces."""
-    assert environment({"OTEL_TRACES_EXPORTER": given}, cwd=tmp_path)["OTEL_TRACES_EXPORTER"] == left
-
-
-def test_the_hook_comes_first_on_the_path(tmp_path: Path) -> None:
-    """OpenTelemetry's sitecustomize is first on PYTHONPATH, once, and the user's entries keep their order."""
-    once = environment({"PYTHONPATH": os.pathsep.join(["/one", "/two"])}, cwd=tmp_path)
-    twice = environment(once, cwd=tmp_path)
-
-    hook, *others = once["PYTHONPATH"].split(os.pathsep)
-    assert (Path(hook) / "sitecustomize.py").is_file()
-    assert others == [str(tmp_path), "/one", "/two"]
-    assert twice["PYTHONPATH"] == once["PYTHONPATH"]
-
-
-def test_commands_of_this_python_come_first() -> None:
-    """`python` is the interpreter that has this library, whatever PATH contains."""
-    found = find_command("python", {"PATH": os.defpath})
-
-    assert found is not None
-    assert Path(found).parent == Path(sys.executable).parent
 
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
@@ -75,20 +25,38 @@ def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
     assert done.stderr == "pandaprobe-otel: no-such-program-here: command not found.\n"
 
 
-@pytest.mark.parametrize("dashes", [["--"], []])
-def test_the_program_takes_the_place_of_the_command(tmp_path: Path, dashes: list[str]) -> None:
-    """The program gets all arguments after its name, standard input and output, and its exit code is returned."""
-    program = "import sys; print(sys.argv[1:], input()); sys.exit(7)"
+SHOWN = """
+import json, os, sys
+print(json.dumps([sys.executable, sys.argv[1:], input(), dict(os.environ)]))
+sys.exit(7)
+"""
+
+
+def test_the_program_takes_the_place_of_the_command(tmp_path: Path) -> None:
+    """The program runs in this Python with its arguments, standard input and exit code, and the user's variables.
+
+    OpenTelemetry's exporters default to none, and its hook is first on the path. Our exporter gives way to our
+    instrumentor.
+    """
+    given = {"OTEL_TRACES_EXPORTER": "console, pandaprobe", "OTEL_LOGS_EXPORTER": "", "PYTHONPATH": "/one", "EMPTY": ""}
     done = subprocess.run(
-        [COMMAND, "run", *dashes, "python", "-c", program, "-h", "--format=x"],
+        [COMMAND, "run", COMMAND, "run", "--", "python", "-c", SHOWN, "-h", "--format=x"],
         input="hello\n",
-        env=clean_environment(tmp_path),
+        env=clean_environment(tmp_path, **given),
+        cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
+    assert done.returncode == 7, done.stderr
+    python, arguments, line, variables = json.loads(done.stdout)
 
-    assert (done.returncode, done.stdout) == (7, "['-h', '--format=x'] hello\n")
+    assert (Path(python).parent, arguments, line) == (Path(sys.executable).parent, ["-h", "--format=x"], "hello")
+    exporters = [variables[f"OTEL_{name}_EXPORTER"] for name in ("TRACES", "METRICS", "LOGS")]
+    assert (exporters, variables["EMPTY"]) == (["console", "none", "none"], "")
+    hook, *others = variables["PYTHONPATH"].split(os.pathsep)
+    assert (Path(hook) / "sitecustomize.py").is_file()
+    assert others == [str(tmp_path), "/one"]
 
 
 APP = """

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from command_line import clean_environment, run_command_line, run_here
+from command_line import clean_environment, run_here
 from pandaprobe_otel.delivery.spool.destination import Destination
-from spools import DESTINATION, Run, Service, create, inherit
+from spools import DESTINATION, Run, create, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
 
 def spool(*arguments: str, home: Path, **variables: str) -> tuple[int, str, str]:
     """Run the command; return its exit code, standard output and standard error."""
-    done = run_command_line("spool", *arguments, environment=clean_environment(home, **variables))
+    done = run_here("spool", *arguments, environment=clean_environment(home, **variables))
     return done.returncode, done.stdout, done.stderr
 
 
@@ -41,7 +41,7 @@ def refused(tmp_path: Path) -> Path:
     return folder
 
 
-def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
+def test_ls_shows_the_state_of_each_file(tmp_path: Path) -> None:
     """`ls` lists the files of a living process, of a dead one, and damaged ones, as a table and as JSON."""
     folder = tmp_path / "spool"
     dead = Run(folder)
@@ -63,19 +63,6 @@ def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
     living.die()
 
 
-def test_show_gives_the_words_of_the_server_and_the_body(refused: Path, tmp_path: Path) -> None:
-    """`show` prints a refused request's body, and `ls` the server's reason."""
-    rows = listing(refused, tmp_path)["refused"]
-    assert {row["name"] for row in rows} == {"first", "second"}
-    assert {row["server"] for row in rows} == {"422 session_id: too odd"}
-    code, output, _ = spool("show", str(rows[0]["number"]), "--spool", str(refused), home=tmp_path)
-    letter = json.loads(output)
-
-    assert code == 0
-    assert letter["request"] == "POST /traces"
-    assert {span["name"] for span in letter["body"]["spans"]} == {rows[0]["name"], "chat"}
-
-
 def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
     """`retry` returns a refused request to the spool, and the next process sends it."""
     folder = tmp_path / "spool"
@@ -95,7 +82,7 @@ def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
         assert [trace.fields["name"] for trace in server.traces.values()] == [chosen["name"]]
 
 
-def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path) -> None:
+def test_retry_other_keys_moves_requests_of_an_old_key(tmp_path: Path) -> None:
     """`retry --other-keys` moves requests of the same endpoint and project to the current key."""
     folder = tmp_path / "spool"
     old = Run(folder)
@@ -118,8 +105,14 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
 
 
 def test_purge_deletes_only_the_named_requests(refused: Path, tmp_path: Path) -> None:
-    """`purge` deletes one refused request or all, but no files of living processes."""
-    numbers = [row["number"] for row in listing(refused, tmp_path)["refused"]]
+    """`ls` and `show` have the server's words and the body; `purge` deletes nothing of living processes."""
+    rows = listing(refused, tmp_path)["refused"]
+    assert {row["name"] for row in rows} == {"first", "second"}
+    assert {row["server"] for row in rows} == {"422 session_id: too odd"}
+    numbers = [row["number"] for row in rows]
+    letter = json.loads(spool("show", str(numbers[0]), "--spool", str(refused), home=tmp_path)[1])
+    assert letter["request"] == "POST /traces"
+    assert {span["name"] for span in letter["body"]["spans"]} == {rows[0]["name"], "chat"}
     assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0
     assert [row["number"] for row in listing(refused, tmp_path)["refused"]] == numbers[1:]
     dead = Run(refused)
@@ -154,25 +147,3 @@ def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: st
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:
-    """Repeated `ls` does not disturb a process that writes and sends."""
-    folder = tmp_path / "spool"
-    with StrictPandaProbe(limit=1000) as server:
-        service = Service(folder, lambda request: _ok())
-        for number in range(60):
-            service.put(create(number))
-            if number % 20 == 0:
-                listing(folder, tmp_path)
-        assert service.flush()
-        assert service.close() == 0
-        assert server.log == []
-
-    assert service.ledger.read().delivered == 60
-
-
-def _ok() -> Any:
-    from pandaprobe_otel.transport.request_outcome import Answer
-
-    return Answer(status=202)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from command_line import clean_environment, run_command_line
+from command_line import COMMAND, clean_environment, run_command_line, run_here
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.quickstart_run import quickstart_environment, quickstart_path, run_quickstart
@@ -21,9 +21,9 @@ from pandaprobe_otel.local import LocalServer
 
 
 def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> None:
-    """The demo exits with 0 and shows the conversation, a tree with kinds, tokens and the error, and passed checks.
+    """`demo --keep` shows the conversation, a tree with kinds, tokens and the error, and passed checks.
 
-    It ignores variables that turn tracing off, redirect it or set a proxy.
+    It ignores variables that turn tracing off, redirect it or set a proxy, and serves the pages until an interrupt.
     """
     environment = clean_environment(
         tmp_path,
@@ -35,9 +35,27 @@ def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> Non
         HTTP_PROXY="http://127.0.0.1:9",
         NO_PROXY="",
     )
-    done = run_command_line("demo", environment=environment)
+    with subprocess.Popen(
+        [COMMAND, "demo", "--keep"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        shown, urls = "", list[str]()
+        for line in process.stdout:
+            shown += line
+            urls += re.findall(r"^  (http://\S+)$", line)
+            if len(urls) == 2:
+                break
+        try:
+            pages = [httpx.get(url, trust_env=False, timeout=60) for url in urls]
+        finally:
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (process.returncode, errors.strip()) == (0, "Ctrl-C ends it.")
     for words in (
         "Customer:  Where is my order 17?",
         "AGENT  shop_assistant",
@@ -46,10 +64,11 @@ def test_the_demonstration_succeeds_whatever_the_settings(tmp_path: Path) -> Non
         "TOOL   look_up_order",
         "ERROR no order '17'",
         "tokens  gpt-4o-mini",
-        "pandaprobe-otel demo --keep",
     ):
-        assert words in done.stdout
-    assert "WRONG" not in done.stdout
+        assert words in shown
+    assert "WRONG" not in shown
+    assert [page.status_code for page in pages] == [200, 200]
+    assert "look_up_order" in pages[0].text
 
 
 def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
@@ -69,63 +88,19 @@ def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
     assert "Customer:" in done.stderr
 
 
-def test_cloud_without_a_key_says_what_is_missing(tmp_path: Path) -> None:
-    """`demo --cloud` without a key exits with 4 and names the variable; nothing is started."""
-    done = run_command_line("demo", "--cloud", environment=clean_environment(tmp_path))
-
-    assert (done.returncode, done.stdout) == (4, "")
-    assert "PANDAPROBE_API_KEY" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_cloud_with_a_refused_key_fails(tmp_path: Path) -> None:
-    """`demo --cloud` with a refused key exits with 2 before the example runs, with the server's message."""
+    """`demo --cloud` with no key or a refused one exits before the example runs, with a message."""
+    without = run_here("demo", "--cloud", environment=clean_environment(tmp_path))
+    assert (without.returncode, without.stdout, "PANDAPROBE_API_KEY" in without.stderr) == (4, "", True)
     with LocalServer(auth=True) as server:
         environment = clean_environment(
             tmp_path, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
         )
-        done = run_command_line("demo", "--cloud", environment=environment)
+        done = run_here("demo", "--cloud", environment=environment)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "Invalid or revoked API key" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
-    """`demo --cloud` exits with 5 before the example runs, if the endpoint does not listen."""
-    environment = clean_environment(
-        tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9", PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
-    )
-    done = run_command_line("demo", "--cloud", environment=environment)
-
-    assert (done.returncode, done.stdout) == (5, "")
-
-
-def test_keep_leaves_the_pages_until_ctrl_c(tmp_path: Path) -> None:
-    """`demo --keep` serves the pages of the traces until an interrupt, and exits with 0."""
-    command = str(Path(sys.executable).with_name("pandaprobe-otel"))
-    with subprocess.Popen(
-        [command, "demo", "--keep"],
-        env=clean_environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout is not None
-        urls: list[str] = []
-        for line in process.stdout:
-            urls += re.findall(r"^  (http://\S+)$", line)
-            if len(urls) == 2:
-                break
-        try:
-            pages = [httpx.get(url, trust_env=False, timeout=60) for url in urls]
-        finally:
-            process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-
-    assert [page.status_code for page in pages] == [200, 200]
-    assert "look_up_order" in pages[0].text
-    assert (process.returncode, "Traceback" in errors) == (0, False)
 
 
 def test_the_example_is_the_one_that_is_shown() -> None:
@@ -142,13 +117,13 @@ def test_the_example_runs_without_any_key(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    told = re.search(
+    last = re.search(
         r"\nTraces: 2 in session (quickstart-\w+)\nLook at them: pandaprobe-otel local --db (\S+)\n$", done.stdout
     )
-    assert told is not None, done.stdout
-    with LocalServer(told[2]) as server, Client(server.api_key, endpoint=server.url) as client:
+    assert last is not None, done.stdout
+    with LocalServer(last[2]) as server, Client(server.api_key, endpoint=server.url) as client:
         seen = [(trace.session_id, trace.name) for trace in client.traces.iter()]
-    assert sorted(seen) == [(told[1], "note_writer"), (told[1], "shop_assistant")]
+    assert sorted(seen) == [(last[1], "note_writer"), (last[1], "shop_assistant")]
 
 
 def test_a_failing_example_is_reported() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from command_line import clean_environment
-from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, name_of, not_run, pages, steps
+from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, name_of, pages, steps
 from doc_programs import Forks, Reader
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
@@ -92,32 +92,3 @@ def test_the_block_is_of_a_known_kind(block: Block) -> None:
         assert len(block.not_run) > 10
     if block.language == "python" and not block.is_example:
         compile(block.text, str(block), "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-
-
-def test_few_blocks_are_not_run() -> None:
-    """Exactly the listed blocks are not run."""
-    assert not_run() == {
-        "README.md": 1,
-        "docs/client.md": 1,
-        "docs/collector.md": 1,
-        "docs/delivery.md": 1,
-        "docs/evaluation.md": 1,
-        "docs/fleets.md": 1,
-        "docs/from-failure-to-test.md": 1,
-        "docs/improve.md": 1,
-        "docs/log-correlation.md": 1,
-        "docs/metrics.md": 1,
-        "docs/migration/langfuse.md": 1,
-        "docs/migration/langsmith.md": 1,
-        "docs/migration/logfire.md": 1,
-        "docs/migration/official-sdk.md": 3,
-        "docs/migration/openllmetry.md": 1,
-        "docs/migration/phoenix.md": 1,
-        "docs/simulated-users.md": 1,
-        "docs/web-frameworks.md": 2,
-    }
-
-
-def test_nothing_of_ours_is_needed_from_the_environment() -> None:
-    """The environment of the pages has no variable of this library except those that the tests set."""
-    assert not [name for name in clean_environment(Path(os.devnull)) if name.startswith("PANDAPROBE_")]

@@ -11,13 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-import click
 import pytest
+import yaml
 
 import pandaprobe_otel
 from doc_blocks import DOCS, ROOT, blocks
 from pandaprobe_otel import errors, evals, local, registry
-from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.mapping.switches import SWITCHES
 
 REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
@@ -47,28 +46,6 @@ def test_generated_pages_in_the_repository_are_up_to_date(write_docs: ModuleType
     assert write_docs.stale() == []
 
 
-def test_every_command_and_option_is_documented(scripts: None) -> None:
-    """The command line's pages have a heading for each command, and each option below it or at the page's top."""
-    pages = [path.read_text(encoding="utf-8") for path in (DOCS / "command-line").glob("*.md")]
-    sections = {
-        name: page.partition("\n## ")[0] + text
-        for page in pages
-        for name, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
-    }
-    for command, context in import_module("docs_pages.command_line_page").commands():
-        section = sections[context.command_path.partition(" ")[2]]
-        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-        assert [each.opts[0] for each in options if each.opts[-1] not in section] == []
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_is_documented(setting: object) -> None:
-    """The table of settings has each setting, by its variable or its name."""
-    name, variable = getattr(setting, "name", ""), getattr(setting, "env", None)
-    page = (DOCS / "settings.md").read_text(encoding="utf-8")
-    assert f"`{variable or name}`" in page
-
-
 @pytest.mark.parametrize("name", [name for name in pandaprobe_otel.__all__ if name not in ("PandaProbeError",)])
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     """The reference has each public name, as a directive or in the text."""
@@ -96,7 +73,7 @@ def test_every_name_of_a_public_module_is_in_the_reference(module: ModuleType, n
     assert f"::: {module.__name__}.{name}\n" in f"{REFERENCE}\n"
 
 
-def test_the_reference_names_what_there_is() -> None:
+def test_the_directives_of_the_reference_can_be_imported() -> None:
     """Each directive of the reference is an object that can be imported."""
     for path in re.findall(r"^::: ([\w.]+)", REFERENCE, re.MULTILINE):
         home, _, name = path.rpartition(".")
@@ -108,12 +85,6 @@ def test_every_error_is_explained_in_prose() -> None:
     """The client page has each error that clients raise."""
     raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
     assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
-
-
-def test_every_integration_has_a_page() -> None:
-    """The overview of the integrations links to the page of each."""
-    overview = (DOCS / "integrations.md").read_text(encoding="utf-8")
-    assert [name for name in registry.INTEGRATIONS if f"(integrations/{name}.md)" not in overview] == []
 
 
 @pytest.mark.parametrize("name", registry.INTEGRATIONS)
@@ -128,8 +99,8 @@ def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
 def test_every_foreign_switch_is_documented() -> None:
     """The privacy page lists the variables of other libraries that we obey, and no others."""
     page = (DOCS / "privacy.md").read_text(encoding="utf-8")
-    told = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
-    assert set(re.findall(r"`(\w+)`", told)) == {switch.name for switch in SWITCHES}
+    listed = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == {switch.name for switch in SWITCHES}
 
 
 def test_every_option_of_pytest_is_documented() -> None:
@@ -151,6 +122,24 @@ def test_every_room_is_in_the_architecture() -> None:
     ]
     beside = ("docs/", "examples/", "benchmarks/", "scripts/", "tests/")
     assert [room for room in (*rooms, *beside) if f"`{room}" not in text] == []
+
+
+WRITTEN_TABLES: Final = frozenset({"dialects.md", "providers.md"})
+"""Reference tables that scripts write, with one row for each attribute or case, too long to read from end to end."""
+
+
+def test_pages_are_short() -> None:
+    """A page has at most 1,500 words."""
+    pages = (path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).as_posix() not in WRITTEN_TABLES)
+    lengths = {path.relative_to(DOCS).as_posix(): len(path.read_text(encoding="utf-8").split()) for path in pages}
+    assert {path: length for path, length in lengths.items() if length > 1500} == {}
+
+
+def test_the_documentation_has_four_groups() -> None:
+    """The navigation has the start page and the groups of tutorials, guides, reference and explanation."""
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    groups = [next(iter(group)) for group in config["nav"]]
+    assert groups == ["Start", "Tutorials", "Guides", "Reference", "Explanation"]
 
 
 IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"

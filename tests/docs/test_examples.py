@@ -92,7 +92,7 @@ def test_every_example_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     "example", run_as_reader.programs_of_examples().values(), ids=lambda example: str(example.path)
 )
-def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
+def test_every_program_names_its_package_and_command(example: Example) -> None:
     """Each program's docstring has the package and the command that `nox -s examples` uses."""
     assert re.match(r'"?pandaprobe-otel\b', example.needs)
     assert run_as_reader.command_of(example).split()[-1] == example.path

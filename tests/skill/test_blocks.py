@@ -78,7 +78,7 @@ def _run(folder: Path, text: str, pandaprobe: LocalServer, project: str) -> str:
 
 @pytest.mark.outer
 @pytest.mark.exhaustive
-def test_the_commands_do_what_the_skill_says(tmp_path: Path) -> None:
+def test_the_commands_of_the_skill_work(tmp_path: Path) -> None:
     """Each command exits with the expected code and prints the expected text, with the ids of real traces."""
     project = f"skill-{uuid4()}"
     with LocalServer(limit=None, scripted_judge=True) as pandaprobe, ScriptedEndpoint(PROGRAM.script) as endpoint:

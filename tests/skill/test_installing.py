@@ -17,7 +17,7 @@ def _all(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_the_head_is_what_agents_read() -> None:
+def test_the_head_of_the_skill() -> None:
     """The skill's head has the name, a description within the standard's length, the version and the hash."""
     head = yaml.safe_load(skill_text().split("---\n")[1])
 

@@ -23,7 +23,7 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def run_command_line(
-    *arguments: str, environment: Mapping[str, str], timeout_s: float = PATIENCE_S, cwd: Path | None = None
+    *arguments: str, environment: Mapping[str, str], timeout_s: float = 2 * PATIENCE_S, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `pandaprobe-otel` to its end and return its output."""
     return subprocess.run(

@@ -21,7 +21,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -144,9 +143,3 @@ def steps(page: Path) -> Iterator[Step]:
             yield block
     if program:
         yield Program(blocks=program)
-
-
-def not_run() -> dict[str, int]:
-    """Return the number of blocks that are not run, by page."""
-    skipped = [block for page in pages() for block in blocks(page) if block.not_run is not None]
-    return {page: len(list(found)) for page, found in groupby(skipped, lambda block: block.page)}

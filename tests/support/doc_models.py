@@ -52,12 +52,12 @@ _BY_ENDING: Final[dict[str, Any]] = {
 }
 
 
-def _say(_: Any) -> Reply:
+def _answer_any(_: Any) -> Reply:
     return Reply(text=ANSWER)
 
 
 @contextmanager
-def models(script: Script = _say) -> Generator[dict[str, str]]:
+def models(script: Script = _answer_any) -> Generator[dict[str, str]]:
     """Yield environment variables with which the client of every provider finds the model.
 
     The OpenAI, Anthropic and Google variables lead to an endpoint that answers with the result of `script`.

@@ -56,7 +56,7 @@ class Terminal:
         """Press keys; `\\x03` is Ctrl-C."""
         os.write(self._screen, keys.encode())
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 60.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, *, timeout_s: float = 240.0) -> re.Match[str]:
         """Read the screen until a regular expression matches text that comes after the previous match."""
         deadline = time.monotonic() + timeout_s
         while (found := re.compile(pattern).search(self.text, self._read_up_to)) is None:
@@ -65,7 +65,7 @@ class Terminal:
         self._read_up_to = found.end()
         return found
 
-    def end(self, *, timeout_s: float = 60.0) -> int:
+    def end(self, *, timeout_s: float = 240.0) -> int:
         """Wait for the program to end and return its exit code."""
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:
