@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Generator
 from itertools import count
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.store.accounts import Project
 
 PROJECTS = ("first", "second", "third")
 START = "2026-01-01T00:00:00Z"
@@ -133,25 +131,3 @@ def state(http: httpx.Client, ending: str) -> dict[str, Any]:
         "traces": {name: sorted(item["trace_id"] for item in page["items"]) for name, page in listed.items()},
         "used": {key: value for key, value in used.items() if "period" not in key},
     }
-
-
-def test_names_of_projects_that_were_refused_take_no_memory() -> None:
-    """A project is held in memory only once a request in it has succeeded."""
-    with LocalServer(limit=None) as server, client(server) as http:
-        for number in range(50):
-            BAD["too deep"](http, f"refused {number}", number)
-
-        gc.collect()
-        held = [found.name for found in gc.get_objects() if isinstance(found, Project) and "refused" in found.name]
-    assert len(held) <= 1  # the last request may still hold its project
-
-
-@pytest.mark.parametrize("kind", [kind for kind in BAD if "trace" in kind or "deep" in kind or "stored" in kind])
-def test_a_project_whose_first_request_is_refused_takes_the_next(kind: str) -> None:
-    """A refusal rolls back what the first request of a project stored, so that later requests succeed."""
-    with LocalServer(limit=None) as server, client(server) as http:
-        refused = BAD[kind](http, "new", 1)
-        taken = [trace(http, "new", number) for number in range(3)]
-
-    assert refused.is_client_error
-    assert [answer.status_code for answer in taken] == [202] * 3

@@ -1,98 +1,24 @@
-"""Groups of failures in the local store: sealing finds them, people mute, resolve, rename and merge them."""
+"""Groups of failures: the API and the pages show them; people name, mute, resolve, merge and separate them."""
 
 from __future__ import annotations
 
-import random
+import re
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from failed_traces import FAILURES, body, failed_tool, said
-from pandaprobe_otel.failures.states import DAY, OPEN, Handling, State
+from failed_traces import body, failed_tool, said
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.models.traces import TraceCreate, TraceUpdate
-from pandaprobe_otel.local.sealing.sealer import Sealer
-from pandaprobe_otel.local.sealing.seals import Seals
-from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.failure_groups import FailureGroup, FailureGroups
-from pandaprobe_otel.local.store.trace_filter import TraceFilter
-from pandaprobe_otel.local.store.traces import TraceStore
-from pandaprobe_otel.local.times import iso
 from stored_traces import tool
 
-START = 20_000 * DAY
-ALL = frozenset(State)
-
-
-class Store:
-    """A store of one project, whose traces are sealed at once."""
-
-    def __init__(self) -> None:
-        self.database = Database()
-        with self.database.write() as connection:
-            connection.execute("INSERT INTO organizations VALUES ('o', 'o', 'free', 0, 's', 0, 0, 0, 0, 0)")
-            connection.execute("INSERT INTO projects VALUES ('p', 'o', 'p', '', 0)")
-        self.seals = Seals(self.database)
-        self.traces = TraceStore(self.database, self.seals)
-        self.sealer = Sealer(self.database, self.seals, monotonic=lambda: 0.0)
-        self.groups = FailureGroups(self.database)
-        self._ids = random.Random(7)
-
-    def post(self, trace: dict[str, Any], day: float, release: str | None = None) -> str:
-        """Store a trace that started on a given day, and return its id."""
-        fresh: dict[str, str] = {}
-
-        def identity(old: str) -> str:
-            return fresh.setdefault(old, str(UUID(int=self._ids.getrandbits(128))))
-
-        spans = [
-            {
-                **one,
-                "span_id": identity(one["span_id"]),
-                "parent_span_id": one["parent_span_id"] and identity(one["parent_span_id"]),
-            }
-            for one in trace["spans"]
-        ]
-        sent = {
-            **trace,
-            "trace_id": identity("trace"),
-            "started_at": iso(START + int(day * DAY)),
-            "ended_at": iso(START + int(day * DAY) + 1),
-            "spans": spans,
-            "release": release,
-        }
-        with self.database.write() as connection:
-            self.traces.save(connection, "p", TraceCreate.model_validate(sent), now=0)
-        self.sealer.seal_now()
-        return fresh["trace"]
-
-    def find(self, day: float = 0, states: frozenset[State] = ALL, **wanted: Any) -> list[FailureGroup]:
-        """Return the groups in their state on a given day."""
-        found = self.groups.find("p", TraceFilter(**wanted), states, now=START + int(day * DAY), limit=200, offset=0)
-        return list(found.groups)
-
-    def state(self, day: float) -> State:
-        """Return the state of the only group."""
-        (group,) = self.find(day)
-        return group.state
-
-    def handle(self, action: State, day: float, **more: Any) -> None:
-        """Mute or resolve the only group on a given day."""
-        (group,) = self.find(day)
-        handling = Handling(action=action, at=START + int(day * DAY), **more)
-        assert self.groups.handle("p", group.fingerprint, handling)
-
-
-@pytest.fixture
-def store() -> Generator[Store]:
-    """Yield an empty store."""
-    made = Store()
-    yield made
-    made.sealer.stop(10)
-    made.database.close()
+START = datetime(2026, 1, 1, tzinfo=UTC)
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+LOOK_UP, REFUND = "LookupError in look_up", "PermissionError in refund"
 
 
 def failing(order: int = 17) -> dict[str, Any]:
@@ -105,195 +31,250 @@ def other() -> dict[str, Any]:
     return body(failed_tool("refund", "PermissionError: not yours"), status="ERROR")
 
 
-def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
-    """A group has a count, first and last times, releases, a trend and examples; groups with most traces come first."""
-    store.post(other(), 0, "1")
-    store.post(failing(17), 1, "1")
-    newest = store.post(failing(99), 3, "2")
-    store.post(body(said("Hello.")), 3, "2")
-    first, second = store.find(4)
-    assert [(one.name, one.count) for one in (first, second)] == [
-        ("LookupError in look_up", 2),
-        ("PermissionError in refund", 1),
-    ]
-    assert (first.first_at, first.last_at) == (START + DAY, START + 3 * DAY)
-    assert store.groups.releases("p", [first, second])[first.fingerprint] == ["1", "2"]
-    trend = store.groups.trends("p", [first], START, START + 4 * DAY)[first.fingerprint]
-    assert [(at, count) for at, count in enumerate(trend) if count] == [(6, 1), (18, 1)]
-    (example,) = store.groups.examples("p", first, limit=1)
-    (older,) = store.groups.examples("p", first, limit=5, offset=1)
-    assert older["text"] == "LookupError: order 17 not found"
-    assert (example["trace_id"], example["text"]) == (newest, "LookupError: order 99 not found")
+class Shop:
+    """A project of a server on a given day; traces start at the present."""
 
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_each_kind_is_kept(name: str, store: Store) -> None:
-    """Traces that have the same kind of failure, by the rules of this kind, are one group in the store."""
-    alike = [one for one in FAILURES[name].alike if isinstance(one, dict)]
-    for trace in alike:
-        store.post(trace, 0)
-    assert not alike or store.find(1)[0].count == len(alike)
-
-
-def test_a_filter_chooses_the_traces(store: Store) -> None:
-    """A time filter counts only its traces; groups without such a trace are left out."""
-    store.post(failing(), 0)
-    store.post(failing(), 10)
-    store.post(other(), 0)
-    (group,) = store.find(10, after=START + 5 * DAY)
-    assert (group.name, group.count, group.first_at) == ("LookupError in look_up", 1, START)
-
-
-def test_a_change_of_a_trace_changes_its_groups(store: Store) -> None:
-    """Patching, merging or deleting a trace updates its groups; only a group's name is kept."""
-    mended = store.post(body(said("Hello."), status="ERROR"), 0)
-    assert [one.name for one in store.find(1)] == ["answer failed"]
-    store.traces.patch("p", mended, TraceUpdate.model_validate({"status": "COMPLETED"}))
-    store.sealer.seal_now()
-    assert store.find(1) == []
-    gone = store.post(failing(), 0)
-    (group,) = store.find(1)
-    assert store.groups.rename("p", group.fingerprint, "No such order")
-    store.traces.delete("p", [gone])
-    assert store.find(1) == []
-    store.post(failing(), 2)
-    assert [one.name for one in store.find(3)] == ["No such order"]
-
-
-def test_a_recovered_failure_makes_no_group(store: Store) -> None:
-    """A trace that recovered from a failure makes no group; it is counted in the group as recovered."""
-    retried = body(failed_tool("look_up", "LookupError: order 3 not found"), tool("look_up", 5, 6, {}))
-    store.post(retried, 0)
-    assert store.find(1) == []
-    store.post(failing(), 0)
-    (group,) = store.find(1)
-    assert (group.count, group.recovered) == (1, 1)
-
-
-def test_a_group_is_new_for_a_week(store: Store) -> None:
-    """A group is new for a week, then ongoing."""
-    store.post(failing(), 0)
-    assert [store.state(day) for day in (1, 6.9, 7, 30)] == [State.NEW, State.NEW, State.ONGOING, State.ONGOING]
-
-
-def test_a_muted_group_comes_back_as_it_was_asked_to(store: Store) -> None:
-    """A muted group reopens at a given time, after a given number of further traces, or never."""
-    store.post(failing(), 0)
-    store.handle(State.MUTED, 1)
-    assert store.find(100, OPEN) == []
-    store.handle(State.MUTED, 1, until=START + 9 * DAY)
-    assert [store.state(day) for day in (8, 9)] == [State.MUTED, State.ONGOING]
-    store.handle(State.MUTED, 10, until_count=2)
-    store.post(failing(), 5)
-    store.post(failing(), 11)
-    assert store.state(12) is State.MUTED
-    store.post(failing(), 12)
-    assert store.state(12) is State.ONGOING
-
-
-def test_a_resolved_group_comes_back_when_a_later_trace_fails(store: Store) -> None:
-    """A late trace that started before the group was resolved does not reopen the group."""
-    store.post(failing(), 0)
-    store.handle(State.RESOLVED, 1)
-    store.post(failing(), 0.5)
-    assert store.state(2) is State.RESOLVED
-    store.post(failing(), 1.5)
-    assert store.state(2) is State.REGRESSED
-    store.handle(State.RESOLVED, 3)
-    assert store.state(4) is State.RESOLVED
-
-
-def test_an_old_release_does_not_reopen_what_a_new_one_resolved(store: Store) -> None:
-    """A failure reopens the group only if its release is no older than the one with the fix, or unknown."""
-    store.post(failing(), 0, "1.0")
-    store.handle(State.RESOLVED, 1, release="1.1")
-    store.post(failing(), 2, "1.0")
-    assert store.state(3) is State.RESOLVED
-    store.post(body(said("Hello.")), 3, "1.1")
-    store.post(failing(), 4, "1.0")
-    assert store.state(5) is State.RESOLVED
-    store.post(failing(), 6, "1.2")
-    assert store.state(7) is State.REGRESSED
-    store.handle(State.RESOLVED, 8, release="1.1")
-    assert store.state(9) is State.RESOLVED
-    store.post(failing(), 10)
-    assert store.state(11) is State.REGRESSED
-
-
-def test_a_merge_sticks(store: Store) -> None:
-    """Later traces count for the merged group, also after a second merge, until the groups are separated."""
-    both = body(
-        failed_tool("look_up", "LookupError: order 3 not found"),
-        failed_tool("refund", "PermissionError: not yours", 6),
-        status="ERROR",
-    )
-    for trace in (failing(), other(), both):
-        store.post(trace, 0)
-    one, two = store.find(1)
-    assert store.groups.merge("p", two.fingerprint, one.fingerprint)
-    assert not store.groups.merge("p", one.fingerprint, two.fingerprint)
-    (merged,) = store.find(1)
-    assert (merged.fingerprint, merged.count) == (one.fingerprint, 3)
-    moved = store.post(other(), 2)
-    third = FAILURES["loop"].alike[0]
-    store.post(third, 2)
-    (found, loop) = store.find(3)
-    assert (found.count, len(store.groups.examples("p", found, limit=10))) == (4, 4)
-    assert store.groups.merge("p", one.fingerprint, loop.fingerprint)
-    (found,) = store.find(3)
-    assert (found.fingerprint, found.count) == (loop.fingerprint, 5)
-    assert [name for _, name in store.groups.of_trace("p", moved)] == ["Loop of search"]
-    by_old = store.groups.get("p", two.fingerprint, now=START)
-    assert by_old is not None
-    assert by_old.fingerprint == loop.fingerprint
-    assert store.groups.separate("p", two.fingerprint)
-    assert sorted(group.count for group in store.find(3)) == [3, 3]
-
-
-@pytest.fixture(scope="module")
-def http() -> Generator[httpx.Client]:
-    """Yield a client of a server."""
-    with LocalServer(limit=None) as server:
+    def __init__(self, server: LocalServer, now: list[datetime]) -> None:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
-            yield client
+        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+        self._now = now
+        self._sent = 0
+
+    def day(self, number: float) -> None:
+        """Set the day."""
+        self._now[0] = START + timedelta(days=number)
+
+    def post(self, trace: dict[str, Any], day: float | None = None, release: str | None = None) -> str:
+        """Store a trace that starts on a day, and return its id."""
+        self._sent += 1
+        started = self._now[0] if day is None else START + timedelta(days=day)
+        ids: dict[str, str] = {}
+
+        def fresh(old: str) -> str:
+            return ids.setdefault(old, str(UUID(int=1000 * self._sent + len(ids))))
+
+        spans = [
+            {
+                **span,
+                "span_id": fresh(span["span_id"]),
+                "parent_span_id": span["parent_span_id"] and fresh(span["parent_span_id"]),
+            }
+            for span in trace["spans"]
+        ]
+        moments = {"started_at": started.isoformat(), "ended_at": (started + timedelta(seconds=1)).isoformat()}
+        sent = {**trace, **moments, "trace_id": fresh("trace"), "spans": spans, "release": release}
+        self.http.post("/traces", json=sent).raise_for_status()
+        return ids["trace"]
+
+    def groups(self, **query: Any) -> list[dict[str, Any]]:
+        """Return the groups in any state."""
+        answer = self.http.get("/local/failures", params={"state": "all", **query}).raise_for_status().json()
+        assert answer["unread_traces"] == 0
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    def state(self, day: float) -> str:
+        """Return the state of the only group on a day."""
+        self.day(day)
+        (group,) = self.groups()
+        state: str = group["state"]
+        return state
+
+    def act(self, action: str, fingerprint: str = "", **form: str) -> httpx.Response:
+        """Send a form for a group, or for the first one."""
+        fingerprint = fingerprint or self.groups()[0]["fingerprint"]
+        return self.http.post(
+            f"/ui/failures/{fingerprint}/{action}", data=form, headers={"Origin": str(self.http.base_url).rstrip("/")}
+        )
+
+    def page(self, path: str = "") -> str:
+        """Return the text of a page of failures."""
+        return unescape(self.http.get(f"/ui/failures{path}").raise_for_status().text)
 
 
-def _get(http: httpx.Client, path: str = "", **query: Any) -> Any:
-    return http.get(f"/local/failures{path}", params=query).raise_for_status().json()
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Generator[Shop]:
+    """Yield an empty project."""
+    now = [START]
+    monkeypatch.setattr("pandaprobe_otel.local.services.now_micros", lambda: round(now[0].timestamp() * 1e6))
+    with LocalServer(limit=None) as server:
+        made = Shop(server, now)
+        with made.http:
+            yield made
 
 
-def test_a_program_reads_the_groups(http: httpx.Client) -> None:
-    """The API returns a new failure with example and reason; a low score is a failure until it is raised or deleted."""
-    sent = failing()
-    http.post("/traces", json=sent).raise_for_status()
-    answer = _get(http)
-    (group,) = answer["items"]
-    assert (answer["total"], answer["unread_traces"]) == (1, 0)
-    assert (group["name"], group["count"], sum(group["trend"])) == ("LookupError in look_up", 1, 1)
-    assert group["example"] == {"trace_id": sent["trace_id"], "text": "LookupError: order 17 not found"}
-    assert group["parts"]["message"] == "order <value> not found"
-    assert "ids, numbers" in group["why"]
-    whole = _get(http, f"/{group['fingerprint']}")
-    assert [one["trace_id"] for one in whole["examples"]] == [sent["trace_id"]]
+def test_traces_that_failed_alike_are_one_group(shop: Shop) -> None:
+    """A group has a count, times, releases, a trend, examples and a reason; groups with most traces come first."""
+    shop.post(other(), 0, "1")
+    old, new = shop.post(failing(17), 1, "1"), shop.post(failing(99), 3, "2")
+    shop.post(body(said("Hello.")), 3, "2")
+    shop.day(4)
+    first, second = shop.groups()
+    whole = shop.http.get(f"/local/failures/{first['fingerprint']}").json()
 
-    score = {"trace_id": sent["trace_id"], "name": "task_completion", "value": "0.2", "data_type": "NUMERIC"}
-    made = http.post("/evaluations/trace-scores", json={**score, "reason": "look_up failed"}).raise_for_status().json()
-    assert {one["kind"] for one in _get(http)["items"]} == {"exception", "judged"}
-    http.patch(f"/evaluations/trace-scores/{made['id']}", json={"value": "0.9"}).raise_for_status()
-    assert {one["kind"] for one in _get(http)["items"]} == {"exception"}
-    http.patch(f"/evaluations/trace-scores/{made['id']}", json={"value": "0.1"}).raise_for_status()
-    http.delete(f"/evaluations/trace-scores/{made['id']}").raise_for_status()
-    assert {one["kind"] for one in _get(http)["items"]} == {"exception"}
+    assert [(one["name"], one["count"]) for one in (first, second)] == [(LOOK_UP, 2), (REFUND, 1)]
+    assert [datetime.fromisoformat(first[at]) for at in ("first_seen", "last_seen")] == [
+        START + timedelta(days=1),
+        START + timedelta(days=3),
+    ]
+    assert (first["releases"], sum(first["trend"]), sum(map(bool, first["trend"]))) == (["1", "2"], 2, 2)
+    assert first["example"] == {"trace_id": new, "text": "LookupError: order 99 not found"}
+    assert [one["trace_id"] for one in whole["examples"]] == [new, old]
+    assert first["parts"]["message"] == "order <value> not found"
+    assert "ids, numbers" in first["why"]
 
 
-def test_a_program_asks_for_some_groups(http: httpx.Client) -> None:
-    """The API filters groups by search, time and state; an invalid filter gets status 422."""
-    assert _get(http, query="tool:look_up", since="2030-01-01")["items"] == []
-    assert len(_get(http, query="tool:look_up status:error")["items"]) == 1
-    assert _get(http, query="tool:refund")["items"] == []
-    assert _get(http, state="resolved")["other_states"] == 1
-    refused = http.get("/local/failures", params={"query": "latency>5x"})
-    assert (refused.status_code, "latency has no unit" in refused.text) == (422, True)
-    assert http.get("/local/failures", params={"since": "soon"}).status_code == 422
-    assert http.get("/local/failures/0123456789abcdef").status_code == 404
+def test_filters_choose_traces_and_groups(shop: Shop) -> None:
+    """A search and a time count only their traces; a state chooses groups; an invalid filter gets status 422."""
+    for day in (0, 10):
+        shop.post(failing(), day)
+    shop.post(other(), 0)
+    shop.day(10)
+    (late,) = shop.groups(since="5d")
+    assert (late["name"], late["count"]) == (LOOK_UP, 1)
+    assert [one["name"] for one in shop.groups(query="tool:refund status:error")] == [REFUND]
+    assert shop.groups(query="tool:search") == []
+    assert shop.http.get("/local/failures", params={"state": "resolved"}).json()["other_states"] == 2
+    assert shop.http.get("/local/failures", params={"since": "soon"}).status_code == 422
+    assert "latency has no unit" in shop.page("?q=latency%3E5x")
+
+
+def test_a_change_of_a_trace_changes_its_groups(shop: Shop) -> None:
+    """Patching, judging or deleting a trace updates its groups; only a group's name is kept."""
+    mended = shop.post(body(said("Hello."), status="ERROR"))
+    assert [one["name"] for one in shop.groups()] == ["answer failed"]
+    shop.http.patch(f"/traces/{mended}", json={"status": "COMPLETED"}).raise_for_status()
+    assert shop.groups() == []
+    score = {"trace_id": mended, "name": "task_completion", "value": "0.2", "reason": "look_up failed"}
+    made = shop.http.post("/evaluations/trace-scores", json=score).raise_for_status().json()
+    assert [one["kind"] for one in shop.groups()] == ["judged"]
+    shop.http.patch(f"/evaluations/trace-scores/{made['id']}", json={"value": "0.9"}).raise_for_status()
+    assert shop.groups() == []
+    gone = shop.post(failing())
+    shop.act("name", name="  No such order ")
+    shop.http.delete(f"/traces/{gone}").raise_for_status()
+    assert shop.groups() == []
+    shop.post(failing())
+    assert [one["name"] for one in shop.groups()] == ["No such order"]
+    shop.act("name", name="")
+    assert [one["name"] for one in shop.groups()] == [LOOK_UP]
+
+
+def test_a_recovered_failure_makes_no_group(shop: Shop) -> None:
+    """A trace that recovered from a failure makes no group; it is counted in the group as recovered."""
+    shop.post(body(failed_tool("look_up", "LookupError: order 3 not found"), tool("look_up", 5, 6, {})))
+    assert shop.groups() == []
+    shop.post(failing())
+    (group,) = shop.groups()
+    assert (group["count"], group["recovered"]) == (1, 1)
+
+
+def test_a_muted_group_comes_back(shop: Shop) -> None:
+    """A group is new for a week; a muted one reopens after a time, after further traces, or never."""
+    shop.post(failing())
+    assert [shop.state(day) for day in (1, 6.9, 7)] == ["new", "new", "ongoing"]
+    shop.act("mute")
+    assert shop.state(100) == "muted"
+    shop.day(10)
+    shop.act("mute", **{"for": "week"})
+    assert [shop.state(day) for day in (16, 17.1)] == ["muted", "ongoing"]
+    shop.act("mute", **{"for": "10"})
+    for number in range(10):
+        assert shop.state(18) == "muted"
+        shop.post(failing(), 18 + number / 100)
+    assert shop.state(19) == "ongoing"
+
+
+def test_a_resolved_group_comes_back_when_a_later_trace_fails(shop: Shop) -> None:
+    """A late trace that started before does not reopen the group; nor does a release older than that with the fix."""
+    shop.post(failing(), 0, "1.0")
+    shop.day(1)
+    shop.act("resolve")
+    shop.post(failing(), 0.5, "1.0")
+    assert shop.state(2) == "resolved"
+    shop.post(failing(), 1.5, "1.0")
+    assert shop.state(2) == "regressed"
+    shop.act("resolve", release="1.1")
+    shop.post(failing(), 3, "1.0")
+    assert shop.state(4) == "resolved"
+    shop.post(body(said("Hello.")), 4, "1.1")
+    shop.post(failing(), 5, "1.0")
+    assert shop.state(6) == "resolved"
+    shop.post(failing(), 7, "1.2")
+    assert shop.state(8) == "regressed"
+    shop.act("resolve", release="1.1")
+    shop.post(failing(), 9)
+    assert shop.state(10) == "regressed"
+    shop.act("open")
+    assert shop.state(10) == "ongoing"
+
+
+def test_a_merge_sticks(shop: Shop) -> None:
+    """Later traces count for the merged group, also after a second merge, until the groups are separated."""
+    both = failed_tool("refund", "PermissionError: not yours", 6)
+    for trace in (
+        failing(),
+        other(),
+        body(failed_tool("look_up", "LookupError: order 3 not found"), both, status="ERROR"),
+    ):
+        shop.post(trace)
+    one, two = (group["fingerprint"] for group in shop.groups())
+    assert shop.act("merge", two, into=one).headers["location"].split("?")[0].endswith(one)
+    assert shop.act("merge", one, into=two).status_code == 404
+    (merged,) = shop.groups()
+    assert (merged["fingerprint"], merged["count"]) == (one, 3)
+    moved = shop.post(other())
+    shop.post(body(*(tool("search", at, at + 0.5, {"query": "a"}) for at in (1, 2, 3))))
+    found, loop = shop.groups()
+    assert found["count"] == 4
+    shop.act("merge", one, into=loop["fingerprint"])
+    (found,) = shop.groups()
+    assert (found["fingerprint"], found["count"]) == (loop["fingerprint"], 5)
+    assert f"/ui/failures/{loop['fingerprint']}" in shop.http.get(f"/ui/traces/{moved}").text
+    assert "<b>5</b><span>traces</span>" in shop.page(f"/{two}")
+    shop.act("separate", two)
+    assert sorted(group["count"] for group in shop.groups()) == [3, 3]
+
+
+def test_the_pages_lead_to_the_traces_and_run_no_name(shop: Shop) -> None:
+    """A group shows the reason, the newest trace at the failed span, and commands; a hostile name is shown as text."""
+    newest = [shop.post(failing(number)) for number in (1, 2)][-1]
+    shop.post(body(failed_tool(HOSTILE, f"LookupError: {HOSTILE}"), status="ERROR"))
+    shown = shop.page("?state=all")
+    first, second = dict.fromkeys(re.findall(r"/ui/failures/([0-9a-f]{16})", shown))
+    group = shop.page(f"/{first}")
+    address = str(shop.http.base_url).rstrip("/")
+
+    assert shown.index(LOOK_UP) < shown.index("LookupError in <script")
+    assert "without variable parts" in group
+    assert f"/ui/traces/{newest}?span=" in group
+    assert f"pandaprobe-otel capture {newest} --to=tests/ --project=shop --endpoint={address}" in group
+    assert 'probe.spans.tool("look_up").errors.not_called()' in group
+    assert f"/ui/failures/{first}" in shop.http.get(f"/ui/traces/{newest}").text
+    for path in ("", f"/{first}", f"/{second}"):
+        raw = shop.http.get(f"/ui/failures{path}").text
+        assert "<script>alert" not in raw
+        assert "<img" not in raw.replace('<img src="/ui/static/', "")
+
+
+def test_the_list_has_open_groups_and_counts_the_others(shop: Shop) -> None:
+    """The page of a handled group shows the terms; another site and unknown groups or actions change nothing."""
+    shop.post(failing())
+    (group,) = shop.groups()
+    fingerprint = group["fingerprint"]
+    shop.act("mute", **{"for": "10"})
+    assert LOOK_UP not in shop.page()
+    assert "1 in <a" in shop.page()
+    assert "for 10 traces" in shop.page(f"/{fingerprint}")
+    shop.act("resolve", release="2.4")
+    assert "in 2.4" in shop.page(f"/{fingerprint}")
+
+    for origin in ("https://evil.example", "null"):
+        address = f"/ui/failures/{fingerprint}/name"
+        assert shop.http.post(address, data={"name": "Owned"}, headers={"Origin": origin}).status_code == 403
+    assert shop.http.get(address, params={"name": "Owned"}).status_code == 405
+    unknown = "0123456789abcdef"
+    refused = [shop.act("open", unknown), shop.act("merge", into=unknown), shop.act("explode")]
+    assert [answer.status_code for answer in refused] == [404, 404, 422]
+    assert shop.http.get(f"/ui/failures/{unknown}").status_code == 404
+    assert "Owned" not in shop.page("?state=all")

@@ -1,122 +1,203 @@
-"""Lists over many traces: for any query plan of SQLite, the same traces come in the same order."""
+"""Lists of traces and sessions: for any history of the traces, they agree with sorting and sums over all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Generator
+from itertools import count
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
-from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.queries import Queries, Slice
-from pandaprobe_otel.local.store.trace_filter import TraceFilter
+from pandaprobe_otel.local import LocalServer
 
-TRACES = 1500
-"""A number of traces that is too large for fetching each trace by itself."""
-START = 1_767_000_000_000_000
+Trace = dict[str, Any]
+TAGS = ("all", "half", "few")
+
+
+def moment(seconds: int) -> str:
+    """Return a time."""
+    return f"2026-01-02T03:04:{seconds:02}.000000+00:00"
+
+
+def latency(trace: Trace) -> int | None:
+    """Return the seconds that a trace took; None while it runs."""
+    return None if trace["ended"] is None else trace["ended"] - trace["started"]
+
+
+KEYS: dict[str, Callable[[list[Trace]], Any]] = {
+    "recent": lambda traces: max(trace["number"] for trace in traces),
+    "trace_count": len,
+    "latency": lambda traces: sum(latency(trace) or 0 for trace in traces),
+    "cost": lambda traces: sum(round(trace["cost"] * 1e9) for trace in traces),
+}
+fields: dict[str, st.SearchStrategy[Any]] = {
+    "session_id": st.sampled_from([None, "a", "a", "Bc", "Bc"]),
+    "status": st.sampled_from(["COMPLETED", "ERROR"]),
+    "started": st.integers(0, 9),
+    "ended": st.none() | st.integers(0, 9),
+    "cost": st.sampled_from([0.0, 0.1, 0.2, 0.3, 5e-9, 1e6, 1e300]),
+    "tags": st.lists(st.sampled_from(TAGS), unique=True),
+}
+added = st.tuples(st.just("add"), st.integers(0, 9), st.fixed_dictionaries(fields))
+changed = st.one_of(
+    added,
+    st.tuples(st.just("change"), st.integers(0, 9), st.fixed_dictionaries(fields)),
+    st.tuples(st.just("delete"), st.integers(0, 9), st.none()),
+)
+
+
+class Lists:
+    """A project of a server, with all its traces in order of arrival."""
+
+    def __init__(self, server: LocalServer, number: int) -> None:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": f"p{number}"}
+        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+        self._first = 1 + 1000 * number
+        self.traces: list[Trace] = []
+
+    def add(self, **given: Any) -> None:
+        """Add a trace."""
+        number = len(self.traces) and self.traces[-1]["number"] + 1
+        trace = {"number": number, **given}
+        self.traces.append(trace)
+        span = {"name": "m", "kind": "LLM", "started_at": moment(0), "cost": {"total": given["cost"]}}
+        body = {"trace_id": self._id(trace), "name": "n", "spans": [span], **_sent(given)}
+        self.http.post("/traces", json=body).raise_for_status()
+
+    def step(self, kind: str, number: int, given: Any) -> None:
+        """Add, change or delete a trace."""
+        if kind == "add" or not self.traces:
+            if given is not None:
+                self.add(**given)
+            return
+        trace = self.traces[number % len(self.traces)]
+        if kind == "delete":
+            self.traces.remove(trace)
+            self.http.delete(f"/traces/{self._id(trace)}").raise_for_status()
+        else:
+            given = {**given, "cost": trace["cost"], "started": trace["started"]}
+            trace.update(given)
+            sent = _sent(given)
+            self.http.patch(f"/traces/{self._id(trace)}", json={**sent, "started_at": None}).raise_for_status()
+
+    def _id(self, trace: Trace) -> str:
+        return str(UUID(int=self._first + trace["number"]))
+
+    def sessions(self, sort_by: str, text: str, has_error: bool | None) -> list[str]:
+        """Return the ids of the sessions in descending order, from their traces."""
+        found: list[tuple[bool, Any, int, str]] = []
+        known = sorted((one for one in self.traces if one["session_id"]), key=lambda one: str(one["session_id"]))
+        for session, group in itertools.groupby(known, lambda trace: str(trace["session_id"])):
+            members = [*group]
+            failed = any(trace["status"] == "ERROR" for trace in members)
+            unknown = sort_by == "latency" and all(trace["ended"] is None for trace in members)
+            if text in session.lower() and has_error in (None, failed):
+                last = max(trace["number"] for trace in members)
+                found.append((unknown, KEYS[sort_by](members), last, session))
+        return [session for *_, session in sorted(found, reverse=True)]
+
+    def listed(self, path: str, **query: Any) -> tuple[list[dict[str, Any]], int]:
+        """Return the items of two pages, the second of which is empty, and the total."""
+        pages = [self.http.get(path, params={**query, "limit": 50, "offset": offset}).json() for offset in (0, 50)]
+        assert pages[1]["items"] == []
+        return pages[0]["items"], pages[0]["total"]
+
+
+def _sent(given: Trace) -> dict[str, Any]:
+    moments = {"started_at": moment(given["started"]), "ended_at": given["ended"] and moment(given["ended"])}
+    if given["ended"] == 0:
+        moments["ended_at"] = moment(0)
+    return {**moments, **{name: given[name] for name in ("session_id", "status", "tags")}}
 
 
 @pytest.fixture(scope="module")
-def queries() -> Iterator[Queries]:
-    """Yield queries of traces, where trace n started n microseconds before the first.
-
-    Every trace has the tag `all`, each 500th trace the tag `few`, and each second trace the tag `half`.
-    """
-    database = Database()
-    with database.write() as connection:
-        connection.execute("INSERT INTO organizations VALUES ('o', 'o', 'free', 0, 's', 0, 0, 0, 0, 0)")
-        connection.executemany("INSERT INTO projects VALUES (?, 'o', ?, '', 0)", [("p", "p"), ("other", "other")])
-        for number in range(TRACES):
-            project = "other" if number % 3 == 2 else "p"
-            seq = connection.execute(
-                "INSERT INTO traces (trace_id, project_id, status, started_at, ended_at, created_at, session_id,"
-                " user_id, name, folded_name, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'n', 'n', '[]')",
-                (
-                    str(UUID(int=number)),
-                    project,
-                    "ERROR" if number % 7 == 0 else "COMPLETED",
-                    START - number,
-                    START,
-                    number,
-                    f"session-{number * 31 % 101}",
-                    f"user-{number % 5}",
-                ),
-            ).lastrowid
-            tags = ["all", *(["few"] if number % 500 == 0 else []), *(["half"] if number % 2 else [])]
-            connection.executemany("INSERT INTO trace_tags VALUES (?, ?, ?)", [(project, tag, seq) for tag in tags])
-    yield Queries(database)
-    database.close()
+def server() -> Generator[LocalServer]:
+    """Yield a server, in which each example has its own project."""
+    with LocalServer(limit=None) as running:
+        yield running
 
 
-def numbers(queries: Queries, wanted: TraceFilter, limit: int = TRACES, offset: int = 0) -> tuple[list[int], int]:
-    """Return the numbers of the listed traces, and the total."""
-    rows, total = queries.traces("p", wanted, Slice(limit=limit, offset=offset), TraceSortBy.STARTED_AT, SortOrder.DESC)
-    return [UUID(row["trace_id"]).int for row in rows], total
+_runs = count()
 
 
-@pytest.mark.parametrize(
-    ("tags", "matching"),
-    [
-        (("all",), [n for n in range(TRACES) if n % 3 != 2]),
-        (("few",), [n for n in range(TRACES) if n % 3 != 2 and n % 500 == 0]),
-        (("few", "half"), [n for n in range(TRACES) if n % 3 != 2 and (n % 500 == 0 or n % 2)]),
-        (("all", "few", "all"), [n for n in range(TRACES) if n % 3 != 2]),
-        (("none",), []),
-    ],
-    ids=["all", "few", "two", "repeated", "none"],
-)
-def test_traces_with_any_of_the_tags_are_listed_and_counted_once(
-    queries: Queries, tags: tuple[str, ...], matching: list[int]
-) -> None:
-    """A trace with several of the tags is listed and counted once, whichever index SQLite uses."""
-    assert numbers(queries, TraceFilter(tags=tags)) == (matching, len(matching))
-    assert numbers(queries, TraceFilter(tags=tags), limit=3, offset=1) == (matching[1:4], len(matching))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(added, min_size=4, max_size=6), st.lists(changed, max_size=10))
+def test_lists_agree_with_their_traces(server: LocalServer, first: list[Any], later: list[Any]) -> None:
+    """After any changes, each order and filter gives the traces and sessions in order, and their number."""
+    lists = Lists(server, next(_runs))
+    with lists.http:
+        for change in (*first, *later):
+            lists.step(*change)
+        for sort_by, text, has_error in itertools.product(KEYS, ("", "b"), (None, True, False)):
+            query = {"sort_by": sort_by, "sort_order": "desc", "query": text, "has_error": has_error}
+            found, total = lists.listed(
+                "/sessions", **{name: one for name, one in query.items() if one not in (None, "")}
+            )
+            expected = lists.sessions(sort_by, text, has_error)
+            assert ([one["session_id"] for one in found], total) == (expected, len(expected)), query
+        for tags, status in itertools.product((("all",), ("few", "half"), ()), (None, "ERROR")):
+            query = {"tags": tags, **({"status": status} if status else {})}
+            fitting = [
+                one
+                for one in lists.traces
+                if (not tags or {*tags} & {*one["tags"]}) and status in (None, one["status"])
+            ]
+            found, total = lists.listed("/traces", sort_by="latency", sort_order="asc", **query)
+            ordered = sorted(fitting, key=lambda one: (latency(one) is None, latency(one) or 0, one["number"]))
+            assert ([one["trace_id"] for one in found], total) == ([lists._id(one) for one in ordered], len(ordered))
 
 
-def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
-    """A list can be limited to traces that have a tag, a user and a status."""
-    for tag in ("all", "few"):
-        matching = [
-            n for n in range(TRACES) if n % 3 != 2 and n % 7 == 0 and n % 5 == 0 and (tag == "all" or n % 500 == 0)
-        ]
-        wanted = TraceFilter(tags=(tag,), status="ERROR", user_id="user-0")
-        assert numbers(queries, wanted) == (matching, len(matching))
+def test_other_projects_cost_nothing() -> None:
+    """A large, newer project in the same store costs a search or list in a small one few more steps of SQLite."""
+    paths = [f"/ui?q={query}" for query in ("question", '"step 7"', "zebra", "")]
+    paths += ["/traces?tags=t", "/sessions", "/sessions/s7"]
+    with LocalServer(limit=None) as alone, LocalServer(limit=None) as shared:
+        costs: list[list[int]] = []
+        for server, many in ((alone, 0), (shared, 1500)):
+            server.services.sealer.stop(60)
+            _fill(server, "small", 20)
+            server.services.sealer.seal_now()
+            _fill(server, "large", many)
+            costs.append([_steps(server, path) for path in paths])
+    for path, small, large in zip(paths, *costs, strict=True):
+        assert 0 < large <= small * 1.1 + 20, (path, small, large)
 
 
-@pytest.mark.parametrize("order", SortOrder)
-@pytest.mark.parametrize("wanted", [TraceFilter(), TraceFilter(status="COMPLETED"), TraceFilter(user_id="u")])
-def test_traces_are_listed_by_latency(order: SortOrder, wanted: TraceFilter) -> None:
-    """Pages follow each other by latency, then by arrival. Running traces come first in descending order."""
-    database = Database()
-    with database.write() as connection:
-        connection.execute("INSERT INTO organizations VALUES ('o', 'o', 'free', 0, 's', 0, 0, 0, 0, 0)")
-        connection.execute("INSERT INTO projects VALUES ('p', 'o', 'p', '', 0)")
-        took = [None if number % 5 == 0 else number * 7 % 11 - 2 for number in range(40)]
-        connection.executemany(
-            "INSERT INTO traces (trace_id, project_id, status, started_at, ended_at, created_at, user_id, name,"
-            " folded_name, tags) VALUES (?, 'p', 'COMPLETED', 100, 100 + ?, 0, 'u', 'n', 'n', '[]')",
-            [(str(UUID(int=number)), one) for number, one in enumerate(took)],
-        )
-    by_latency = sorted(range(40), key=lambda number: (took[number] is None, took[number] or 0, number))
-    expected = by_latency if order is SortOrder.ASC else by_latency[::-1]
-    listed: list[int] = []
-    for offset in range(0, 44, 4):
-        rows, total = Queries(database).traces("p", wanted, Slice(limit=4, offset=offset), TraceSortBy.LATENCY, order)
-        listed += [UUID(row["trace_id"]).int for row in rows]
-        assert total == 40
-    database.close()
-    assert listed == expected
+def _fill(server: LocalServer, project: str, traces: int) -> None:
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+        for number in range(traces):
+            span = {"name": f"step {number}", "started_at": moment(0)}
+            body = {
+                "name": "run",
+                "started_at": moment(0),
+                "session_id": f"s{number}",
+                "tags": ["t"],
+                "input": "question",
+            }
+            http.post("/traces", json={**body, "spans": [span]}).raise_for_status()
 
 
-def test_the_newest_sessions_are_those_whose_last_trace_came_last(queries: Queries) -> None:
-    """Sessions are ordered by their latest trace; a filter that excludes nothing returns the same page."""
-    newest = list(dict.fromkeys(f"session-{n * 31 % 101}" for n in reversed(range(TRACES)) if n % 3 != 2))
-    for wanted in (TraceFilter(), TraceFilter(tags=("all",)), TraceFilter(after=0)):
-        found, total = queries.sessions("p", wanted, Slice(limit=7, offset=3), SessionSortBy.RECENT, SortOrder.DESC)
-        assert ([session["session_id"] for session in found], total) == (newest[3:10], 101)
-    found, total = queries.sessions(
-        "p", TraceFilter(), Slice(limit=7, offset=200), SessionSortBy.RECENT, SortOrder.DESC
-    )
-    assert (found, total) == ([], 101)
+def _steps(server: LocalServer, path: str) -> int:
+    """Return the number of SQLite's instructions for a request in the small project, in hundreds."""
+    accounts = server.services.accounts
+    project = next(one.id for one in accounts.projects(accounts.home.id) if one.name == "small")
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "small"}
+    counted = [0]
+
+    def tick() -> int:
+        counted[0] += 1
+        return 0
+
+    with server.services.database.read() as connection:
+        connection.set_progress_handler(tick, 100)
+    separator = "&" if "?" in path else "?"
+    httpx.get(f"{server.url}{path}{separator}project={project}", headers=headers, trust_env=False, timeout=60)
+    with server.services.database.read() as connection:
+        connection.set_progress_handler(None, 0)
+    return counted[0]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,9 +17,6 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.live_traces import MOST_SPANS, MOST_TRACES, SILENT_FOR, LiveTraces
-from pandaprobe_otel.local.models.live import LiveEvent
-from pandaprobe_otel.local.pages.live_pages import changes, stepped
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from spans import CHAT, provider_with
@@ -120,15 +115,15 @@ def test_another_pandaprobe_receives_no_live_request() -> None:
     """A PandaProbe server on this machine that is not a local server gets one request to /health and no live events."""
     with StrictPandaProbe() as hosted:
 
-        def until_asked(trace_id: str, step: int) -> None:
+        def until_known(trace_id: str, step: int) -> None:
             wait_until(lambda: hosted.requests("GET", "/health"))
 
         with app(hosted.url) as (tracer, processor):
-            run_of(tracer, until_asked)
+            run_of(tracer, until_known)
             assert processor.pipeline.flush(60)
-        asked = [(request.method, request.path) for request in hosted.requests()]
+        requests = [(request.method, request.path) for request in hosted.requests()]
 
-    assert asked == [("GET", "/health"), ("POST", "/traces")]
+    assert requests == [("GET", "/health"), ("POST", "/traces")]
 
 
 def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None:
@@ -166,130 +161,120 @@ def without_moments(trace: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-# -- memory -----------------------------------------------------------------------------------------------------------
+# -- events over HTTP -------------------------------------------------------------------------------------------------
 
 
-def event(kind: Literal["b", "e", "t", "i"], trace: int, span: int = 1, **fields: Any) -> LiveEvent:
+class Sender:
+    """A sender of live events to one project of a server."""
+
+    def __init__(self, server: LocalServer, project: str = "shop") -> None:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
+        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+
+    def send(self, *events: dict[str, Any]) -> None:
+        """Send events."""
+        self.http.post("/local/live", json=events).raise_for_status()
+
+    def page(self, trace: int = 1) -> str:
+        """Return the page of a running trace, or an empty text."""
+        answer = self.http.get(f"/ui/traces/{UUID(int=trace)}")
+        return answer.text if answer.status_code == 200 else ""
+
+    def names(self, trace: int = 1) -> list[str]:
+        """Return the names of a running trace's spans."""
+        nodes = self.page(trace).partition('class="nodes"')[2].partition("Where the time went")[0]
+        return list(dict.fromkeys(re.findall(r'class="name">(s\d+)<', nodes)))
+
+
+@pytest.fixture
+def sender(server: LocalServer) -> Generator[Sender]:
+    """Yield a sender of the project `shop`."""
+    made = Sender(server)
+    yield made
+    made.http.close()
+
+
+def event(kind: Literal["b", "e", "t", "i"], span: int = 1, trace: int = 1, **fields: Any) -> dict[str, Any]:
     """Return a live event of a span."""
-    body: dict[str, Any] = {"k": kind, "trace_id": UUID(int=trace)}
-    if kind in "be":
-        end = {"ended_at": ENDED} if kind == "e" else {}
-        body["span"] = {"span_id": UUID(int=span), "name": f"s{span}", "started_at": STARTED, **end, **fields}
-    elif kind == "t":
-        body |= {"span_id": UUID(int=span), **fields}
-    return LiveEvent.model_validate(body)
+    body: dict[str, Any] = {"k": kind, "trace_id": str(UUID(int=trace))}
+    identity = str(UUID(int=span))
+    if kind == "t":
+        return {**body, "span_id": identity, **fields}
+    end = {"ended_at": ENDED} if kind == "e" else {}
+    one = {"span_id": identity, "name": f"s{span}", "started_at": STARTED, "metadata": {}, **end, **fields}
+    return {**body, "span": one} if kind in "be" else body
 
 
-def names_in(live: LiveTraces, trace: int) -> list[str]:
-    """Return the names of a running trace's spans."""
-    found = live.get(str(UUID(int=trace)))
-    return [] if found is None else [span["name"] for span in found.spans]
+def test_late_events_change_nothing(sender: Sender) -> None:
+    """Until a span ends, its output is the latest text; begins and texts that arrive after its end change nothing."""
+    sender.send(event("b"), event("t", text="Sun"), event("t", text="Sunny"), event("t", 9, text="Unknown"))
+    running = sender.page()
+    sender.send(event("e", output="Rain"), event("b"), event("t", text="Sunny"))
+    ended = sender.page()
+
+    assert ("Sunny" in running, "Unknown" in running) == (True, False)
+    assert ("Rain" in ended, "Sunny" in ended) == (True, False)
 
 
-def test_a_begin_that_is_overtaken_changes_nothing() -> None:
-    """The begin and the text of a span change nothing if they arrive after its end."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("e", 1, output="done"), event("b", 1), event("t", 1, text="do")])
-    [span] = live.get(str(UUID(int=1))).spans  # type: ignore[union-attr]
+def test_stored_spans_leave_the_memory_and_do_not_come_back(sender: Sender, server: LocalServer) -> None:
+    """A stored trace replaces the running one as a whole; late events and other projects do not change it."""
+    sender.send(event("b", 1), event("b", 2))
+    other = Sender(server, "other")
+    with other.http:
+        other.send(event("b", 3))
+    assert sender.names() == ["s1", "s2"]
+    span = {"span_id": str(UUID(int=1)), "name": "s1", "started_at": STARTED, "ended_at": ENDED}
+    body = {"trace_id": str(UUID(int=1)), "name": "run", "started_at": STARTED, "ended_at": ENDED, "spans": [span]}
+    sender.http.post("/traces", json=body).raise_for_status()
+    sender.send(event("e", 1), event("b", 4))
 
-    assert (span["output"], span["ended_at"], span["latency_ms"]) == ("done", "2026-01-02T03:04:06+00:00", 1000.0)
-
-
-def test_text_so_far_is_the_output_of_its_span() -> None:
-    """Until a span ends, its output is the latest text so far."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("b", 1), event("t", 1, text="Sun"), event("t", 1, text="Sunny"), event("t", 1, 9, text="?")])
-
-    assert [span["output"] for span in live.get(str(UUID(int=1))).spans] == ["Sunny"]  # type: ignore[union-attr]
+    assert sender.names() == ["s1"]
 
 
-def test_stored_spans_leave_the_memory_and_do_not_come_back() -> None:
-    """A stored span leaves the memory at once, and a stored trace as a whole; late events do not bring them back."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("b", 1, 1), event("b", 1, 2), event("b", 1, 3)])
-    live.stored(str(UUID(int=1)), [str(UUID(int=2))], is_whole=False)
-    live.take("p", [event("e", 1, 2), event("e", 1, 3)])
-    assert names_in(live, 1) == ["s1", "s3"]
-    live.stored(str(UUID(int=1)), [], is_whole=True)
-    live.take("p", [event("e", 1, 1)])
-    assert live.get(str(UUID(int=1))) is None
+def test_memory_is_bounded(sender: Sender) -> None:
+    """The oldest traces are dropped; a trace with too much content is marked as incomplete."""
+    sender.send(*(event("b", trace=number) for number in range(1, 211)))
+    assert [sender.names(trace) for trace in (10, 11)] == [[], ["s1"]]
+    for span in range(1, 8):
+        sender.send(event("b", span, 1000, input="x" * 3_000_000))
+    assert "xxxx" not in sender.page(1000)
+    assert "Live view incomplete" in sender.page(1000)
 
 
-def test_another_project_cannot_write_into_a_trace() -> None:
-    """Events from another project for a running trace are ignored."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("b", 1, 1)])
-    live.take("q", [event("b", 1, 2)])
+def test_a_silent_trace_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After fifteen minutes without an event, a trace counts as interrupted."""
+    now = [1_767_323_045_000_000]  # the time of STARTED
+    monkeypatch.setattr("pandaprobe_otel.local.services.now_micros", lambda: now[0])
+    with LocalServer(limit=None) as server:
+        sender = Sender(server)
+        with sender.http:
+            sender.send(event("b"))
+            pages = []
+            for passed in (899_000_000, 1_000_000):
+                now[0] += passed
+                pages.append(sender.page())
 
-    assert names_in(live, 1) == ["s1"]
-    assert [trace.trace_id for trace in live.of_project("q")] == []
-
-
-def test_memory_is_bounded() -> None:
-    """The oldest traces are dropped; a trace with too many spans or too much content is marked as incomplete."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("b", number) for number in range(1, MOST_TRACES + 11)])
-    assert names_in(live, 10) == []
-    assert names_in(live, 11) == ["s1"]
-    live.take("p", [event("b", 999, span) for span in range(1, MOST_SPANS + 2)])
-    many = live.get(str(UUID(int=999)))
-    assert many is not None
-    assert (len(many.spans), many.is_incomplete) == (MOST_SPANS, True)
-    large = "x" * 3_000_000
-    live.take("p", [event("b", 1000, span, input=large) for span in range(1, 8)])
-    heavy = live.get(str(UUID(int=1000)))
-    assert heavy is not None
-    assert ([span["input"] for span in heavy.spans], heavy.is_incomplete) == ([None] * 7, True)
-    assert live.get(str(UUID(int=999))) is None
+    assert ["Interrupted and never delivered" in page for page in pages] == [False, True]
 
 
-def test_a_trace_of_which_nothing_is_heard_is_interrupted() -> None:
-    """After fifteen minutes without an event, a trace counts as interrupted; its spans end at the last event."""
-    now = 1_767_323_045_000_000  # the time of STARTED
-    live = LiveTraces(lambda: now)
-    live.take("p", [event("b", 1), event("i", 1)])
-    now += SILENT_FOR - 1
-    before = live.get(str(UUID(int=1)))
-    now += 1
-    after = live.get(str(UUID(int=1)))
+def test_the_stream_has_an_event_for_each_change(sender: Sender, server: LocalServer) -> None:
+    """The stream has an event for each change of the trace, and ends with `settled` once the trace is stored."""
+    sender.send(event("b"))
+    seen: list[str] = []
+    with sender.http.stream("GET", "/ui/live/stream", params={"trace": str(UUID(int=1))}) as stream:
+        for line in stream.iter_lines():
+            if not line.startswith("event: "):
+                continue
+            seen.append(line.removeprefix("event: "))
+            if len(seen) == 1:
+                sender.send(event("b", 2))
+            elif seen[-1] != "settled":
+                body = {"trace_id": str(UUID(int=1)), "name": "run", "started_at": STARTED, "ended_at": ENDED}
+                sender.http.post("/traces", json=body).raise_for_status()
+            else:
+                break
 
-    assert before is not None
-    assert after is not None
-    assert (before.is_interrupted, after.is_interrupted, after.is_incomplete) == (False, True, True)
-    assert after.spans[0]["latency_ms"] == 0.0
-
-
-def test_the_stream_tells_changes_until_the_trace_is_settled() -> None:
-    """The stream has an event for each change of the trace, then the event `settled`."""
-    live = LiveTraces(lambda: 0)
-    live.take("p", [event("b", 1)])
-    steps: Iterator[Callable[[], object]] = iter(
-        (
-            lambda: None,
-            lambda: live.take("p", [event("e", 1), event("b", 1, 2)]),
-            lambda: live.stored(str(UUID(int=1)), [], is_whole=True),
-        )
-    )
-
-    async def gone() -> bool:
-        return False
-
-    async def sleep(_seconds: float) -> None:
-        next(steps)()
-
-    async def read() -> list[str]:
-        return [text.partition("\n")[0] async for text in changes(live, str(UUID(int=1)), gone=gone, sleep=sleep)]
-
-    assert asyncio.run(read()) == ["event: span", "event: span", "event: settled"]
-
-
-@pytest.mark.parametrize(("length", "axis"), [(0.4, 1), (1, 1), (1.5, 2), (3, 5), (6, 10), (12, 20), (999, 1000)])
-def test_the_axis_grows_in_steps(length: float, axis: float) -> None:
-    """The time axis grows in steps, so that bars rarely move while spans run."""
-    assert stepped(length) == axis
-
-
-# -- over HTTP --------------------------------------------------------------------------------------------------------
+    assert (seen[0], seen[-1]) == ("span", "settled")
 
 
 def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
@@ -304,57 +289,3 @@ def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
             many = http.post("/local/live", json=body * 501).status_code
 
     assert (answers, wrong, many) == ({204}, 422, 422)
-
-
-def test_a_running_trace_is_as_long_as_its_spans(server: LocalServer) -> None:
-    """The time of a running trace is not the length of its axis, which grows in steps."""
-    started = (datetime.now(UTC) - timedelta(seconds=1030)).isoformat()
-    events = [{"k": "b", "trace_id": str(UUID(int=1)), "span": {"name": "run", "started_at": started}}]
-    http = httpx.Client(base_url=server.url, headers={"X-Project-Name": "shop"}, trust_env=False, timeout=60)
-    with http:
-        http.post("/local/live", json=events).raise_for_status()
-        page = http.get(f"/ui/traces/{UUID(int=1)}").text
-
-    lengths = re.findall(r'class="num">(?:<small>[^<]*</small> )?(\d+) min', page)
-    assert lengths == ["17", "17"]
-    assert "33 min" not in page  # the axis has 2,000 s
-
-
-@pytest.mark.outer
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-def test_rows_grow_and_stay_in_a_browser(server: LocalServer, theme: Literal["light", "dark"], width: int) -> None:
-    """A MutationObserver sees no row removed, even when the trace is stored; the selection stays; axe finds nothing."""
-    from playwright.sync_api import expect
-
-    from chromium import chromium
-    from watched_tabs import found_by_axe
-
-    with chromium() as browser, app(server.url) as (tracer, processor):
-        page = browser.new_page(base_url=server.url, color_scheme=theme, viewport={"width": width, "height": 900})
-        found: list[str] = []
-
-        def look(trace_id: str, step: int) -> None:
-            if step == 1:
-                wait_until(lambda: server.services.live.get(trace_id))
-                page.goto(f"/ui/traces/{trace_id}")
-                page.evaluate(
-                    "window.removed = 0; new MutationObserver((all) => all.forEach((one) => one.removedNodes.forEach("
-                    "(node) => { if (node.matches && node.matches('.node')) window.removed++; })))"
-                    ".observe(document.querySelector('.nodes'), {childList: true})"
-                )
-                page.get_by_role("treeitem", name="chat m").click()
-            else:
-                expect(page.get_by_role("treeitem", name="look_up")).to_be_visible()
-                found.extend(found_by_axe(page))
-
-        run_of(tracer, look)
-        assert processor.pipeline.flush(60)
-        expect(page.locator("#live[data-settled]")).to_be_attached()
-        expect(page.locator(".live-note")).to_have_count(0)
-        assert page.evaluate("window.removed") == 0
-        expect(page.locator(".node.selected")).to_contain_text("chat m")
-        expect(page.locator(".node")).to_have_count(4)
-
-    assert found == []

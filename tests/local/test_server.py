@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
-from pandaprobe_otel.local.injected_faults import Faults
-from pandaprobe_otel.local.middleware import OuterLayer
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
@@ -31,35 +27,37 @@ def client(server: LocalServer, **headers: str) -> httpx.Client:
         base_url=server.url,
         headers={"X-API-Key": server.api_key, "X-Project-Name": "p", **headers},
         trust_env=False,
+        timeout=60,
     )
 
 
-def test_a_trace_is_readable_as_soon_as_it_was_accepted() -> None:
-    """The answer 202 means that the trace can be read."""
-    with LocalServer() as server, client(server) as http:
-        accepted = http.post("/traces", json=TRACE)
-        read = http.get(f"/traces/{accepted.json()['trace_id']}")
-    assert (accepted.status_code, read.status_code) == (202, 200)
-    assert read.json()["started_at"] == STARTED
-
-
-def test_start_and_stop_may_be_repeated() -> None:
-    """Start and stop can be repeated, and a stopped server's error explains what to do."""
-    server = LocalServer()
+def test_start_and_stop_may_be_repeated(tmp_path: Path) -> None:
+    """A stopped server's error explains what to do; a file belongs to one server at a time; nothing stays open."""
+    db = tmp_path / "p.db"
+    server = LocalServer(db)
     url = server.start().url
     assert server.start().url == url
+    with pytest.raises(DatabaseInUseError, match="another process"):
+        LocalServer(db).start()
     server.stop()
     server.stop()
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.url
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/health", trust_env=False, timeout=60)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with LocalServer(db) as again:
+            httpx.get(again.url + "/health", trust_env=False, timeout=60)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_an_address_other_machines_reach_needs_auth() -> None:
-    """A server without auth refuses an address that other machines can reach."""
+    """A server without auth refuses an address that other machines can reach, before it prints anything."""
+    out = io.StringIO()
     with pytest.raises(ConfigError, match="auth=True"):
-        LocalServer(host="0.0.0.0")
+        serve(host="0.0.0.0", port=0, out=out)
+    assert out.getvalue() == ""
 
 
 def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path) -> None:
@@ -71,15 +69,6 @@ def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path
             LocalServer(db, port=port).start()
     with LocalServer(db) as server:
         assert httpx.get(server.url + "/health", trust_env=False, timeout=60).status_code == 200
-
-
-def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
-    """A second server on the same file gets an error until the first has stopped."""
-    db = tmp_path / "p.db"
-    with LocalServer(db), pytest.raises(DatabaseInUseError, match="another process"):
-        LocalServer(db).start()
-    with LocalServer(db) as server:
-        assert server.alive
 
 
 def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
@@ -123,14 +112,6 @@ def test_serve_prints_how_to_use_it_and_ends_on_sigterm(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 0
 
 
-def test_serve_refuses_an_open_address() -> None:
-    """`serve` refuses an open address before it prints anything."""
-    out = io.StringIO()
-    with pytest.raises(ConfigError):
-        serve(host="0.0.0.0", port=0, out=out)
-    assert out.getvalue() == ""
-
-
 def test_a_foreign_host_header_is_refused() -> None:
     """A host name that a web page could point at this machine is refused; localhost and loopback names are served."""
     with LocalServer() as server:
@@ -153,29 +134,6 @@ FOREIGN_HOSTS = (
 )
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
-def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> None:
-    """Requests that change data are refused if the browser names another origin."""
-    with LocalServer() as server:
-        for path in ("/organizations", "/traces", "/ui/sign-in", "/evaluations/monitors/1"):
-            answer = httpx.request(method, server.url + path, headers={"Origin": origin}, trust_env=False, timeout=60)
-            assert answer.status_code == 403, path
-            assert "another site" in answer.text
-
-
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_page_of_our_own_may(name: str) -> None:
-    """A request whose origin is the server's own address is accepted."""
-    with LocalServer() as server:
-        url = server.url.replace("127.0.0.1", name)
-        made = httpx.post(
-            url + "/organizations", json={"name": "own"}, headers={"Origin": url}, trust_env=False, timeout=60
-        )
-
-    assert made.status_code == 201
-
-
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
@@ -190,75 +148,59 @@ def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> Non
     assert "sent" not in names
 
 
-def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
-    """The outer layer sets a content type on a body without one, before FastAPI reads the request."""
-    seen: list[Any] = []
-
-    async def inner(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(dict(scope["headers"]).get(b"content-type"))
-
-    layer = OuterLayer(inner, faults=Faults(), allowed_hosts=frozenset({"localhost"}))
-    for method, headers in (("POST", []), ("POST", [(b"content-type", b"application/json")]), ("GET", [])):
-        scope = {"type": "http", "method": method, "path": "/traces", "headers": [(b"host", b"localhost"), *headers]}
-        asyncio.run(layer(scope, None, None))  # type: ignore[arg-type]
-
-    assert seen == [b"application/octet-stream", b"application/json", None]
-
-
-def test_unknown_keys_are_good_until_one_is_made() -> None:
-    """Without auth any key is valid until the first key is made; then only known keys and `sk_pp_local` are."""
-    with LocalServer() as server:
-        statuses = [httpx.Client(base_url=server.url, trust_env=False, timeout=60)]
-        with statuses[0] as http:
-
-            def status(key: str) -> int:
-                return http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
-
-            before = status("anything")
-            made = server.make_key()
-            after = [status(key) for key in ("anything", made, "sk_pp_local")]
-    assert before == 200
-    assert after == [401, 200, 200]
-
-
-def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
-    """With auth the local key is refused, and management routes require the server's token."""
-    with (
-        LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server,
-        httpx.Client(base_url=server.url, timeout=60) as http,
-    ):
-        keys = [
-            http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
-            for key in ("sk_pp_mine", "sk_pp_local")
-        ]
-        tokens = [
-            http.get("/organizations", headers={"Authorization": f"Bearer {token}"}).status_code
-            for token in (server.token, "guess", "sk_pp_mine")
-        ]
-        none = http.get("/organizations")
-        assert server.api_key == "sk_pp_mine"
-    assert keys == [200, 401]
-    assert tokens == [200, 401, 401]
-    assert none.json() == {"detail": "Bearer token required. Provide Authorization: Bearer <token>."}
-
-
-def test_queued_faults_hit_the_next_requests_in_order() -> None:
-    """Queued faults apply to the next requests in order; `drop_after` processes its request before the failure."""
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
+def test_a_page_of_another_site_changes_nothing(origin: str) -> None:
+    """Requests that change data are refused if the browser names another origin than the server's own."""
     with LocalServer() as server, client(server) as http:
+        for method, path in itertools.product(("POST", "PUT", "PATCH", "DELETE"), ("/organizations", "/traces", "/ui")):
+            answer = http.request(method, path, headers={"Origin": origin})
+            assert (answer.status_code, "another site" in answer.text) == (403, True), path
+        for name in ("127.0.0.1", "localhost"):
+            url = server.url.replace("127.0.0.1", name)
+            assert http.post(f"{url}/traces", json=TRACE, headers={"Origin": url}).status_code == 202
+
+
+def test_keys_and_tokens() -> None:
+    """Any key is good until the first is made; with auth only known keys are, and management needs the token."""
+    with (
+        LocalServer() as unlocked,
+        LocalServer(auth=True, api_keys=["sk_pp_mine"]) as server,
+        httpx.Client(timeout=60, trust_env=False) as http,
+    ):
+
+        def status(url: str, key: str) -> int:
+            return http.get(f"{url}/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
+
+        assert status(unlocked.url, "anything") == 200
+        made = unlocked.make_key()
+        assert [status(unlocked.url, key) for key in ("anything", made, "sk_pp_local")] == [401, 200, 200]
+        assert server.api_key == "sk_pp_mine"
+        assert [status(server.url, key) for key in ("sk_pp_mine", "sk_pp_local")] == [200, 401]
+        path = f"{server.url}/organizations"
+        tokens = [{"Authorization": f"Bearer {token}"} for token in (server.token, "guess", "sk_pp_mine")]
+        assert [http.get(path, headers=headers).status_code for headers in (*tokens, {})] == [200, 401, 401, 401]
+
+
+def test_faults_can_be_injected() -> None:
+    """Queued faults apply to the next requests in order; `drop_after` processes its request before the failure.
+
+    With one seed the same share of requests fails. `slow_s` delays answers. A used-up quota is no rate limit.
+    """
+    with LocalServer(slow_s=0.15) as server, client(server) as http:
         server.faults.next(500, 503, "drop", "drop_after")
-        plain = http.post("/traces", json=TRACE)
-        other = http.post("/traces", json=TRACE)
+        begun = time.monotonic()
+        plain, other = (http.post("/traces", json=TRACE) for _ in range(2))
         for _ in range(2):
             with pytest.raises(httpx.TransportError):
                 http.post("/traces", json=TRACE)
-        total = http.get("/traces").json()["total"]
+        assert http.get("/traces").json()["total"] == 1
+        assert time.monotonic() - begun >= 0.15
+        server.faults.quota_used_up = True
+        refused = http.post("/traces", json=TRACE)
+        assert (refused.status_code, "traces limit (100)" in refused.json()["detail"]) == (429, True)
+        assert http.get("/traces").status_code == 200
     assert (plain.status_code, plain.text, other.status_code) == (500, "Internal Server Error", 503)
     assert "x-request-id" not in plain.headers
-    assert total == 1
-
-
-def test_the_share_of_failing_requests_is_repeatable() -> None:
-    """With one seed the same requests fail, and about the wanted share of them."""
     outcomes: list[list[int]] = []
     for _ in range(2):
         with LocalServer(fail=0.3, limit=None) as server, client(server) as http:
@@ -267,60 +209,36 @@ def test_the_share_of_failing_requests_is_repeatable() -> None:
     assert 8 <= outcomes[0].count(500) <= 30
 
 
-def test_a_slow_server_is_slow() -> None:
-    """`slow_s` delays every API answer."""
-    with LocalServer(slow_s=0.15) as server, client(server) as http:
+def test_the_window_of_a_limit() -> None:
+    """A window opens at the first request of a key and path, refusals do not extend it, and Retry-After suffices."""
+    with LocalServer(limit=2, window_s=2) as server, client(server) as http:
         begun = time.monotonic()
-        http.get("/traces")
-        assert time.monotonic() - begun >= 0.15
+        statuses = [http.post("/traces", json=TRACE).status_code for _ in range(2)]
+        answers = [http.post("/traces", json=TRACE)]
+        assert http.post("/traces", json=TRACE, headers={"X-API-Key": "other"}).status_code == 202
+        while answers[-1].status_code == 429 and time.monotonic() - begun < 60:
+            time.sleep(0.1)
+            answers.append(http.post("/traces", json=TRACE))
+    assert statuses == [202, 202]
+    assert answers[0].json()["error"].startswith("Rate limit exceeded: 2 per ")
+    assert 1 <= int(answers[0].headers["retry-after"]) <= 2
+    assert answers[-1].status_code == 202
+    with LocalServer(limit=None) as server, client(server) as http:
+        assert {http.get("/traces").status_code for _ in range(210)} == {200}
 
 
-def test_a_used_up_quota_is_no_rate_limit() -> None:
-    """With `quota_used_up` the server answers 429 with `detail`, and reading still works."""
-    with LocalServer() as server, client(server) as http:
-        server.faults.quota_used_up = True
-        refused = http.post("/traces", json=TRACE)
-        assert http.get("/traces").status_code == 200
-    assert refused.status_code == 429
-    assert refused.json() == {
-        "detail": "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."
-    }
-
-
-def test_a_hobby_key_runs_out() -> None:
-    """A key of a HOBBY organization is refused once its quota of traces is used up; repeated ids count too."""
-    with LocalServer() as server:
-        key = server.make_key(plan="HOBBY", used_traces=99)
-        with client(server, **{"X-API-Key": key}) as http:
-            body = {**TRACE, "trace_id": "00000000-0000-4000-8000-000000000001"}
-            assert [http.post("/traces", json=body).status_code for _ in range(2)] == [202, 429]
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts open files through /proc")
-def test_servers_leave_no_open_files() -> None:
-    """Starting and stopping servers leaves no socket or database file open."""
-    with LocalServer():
-        pass
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        with LocalServer() as server:
-            httpx.get(server.url + "/health", trust_env=False, timeout=60)
-    assert len(os.listdir("/proc/self/fd")) <= before
-
-
-def test_the_environment_leads_a_program_to_the_server(tmp_path: Path) -> None:
-    """`environment` returns the variables that the exporter reads."""
-    with LocalServer() as server:
-        config = Config.resolve(environ=server.environment("shop"), file=tmp_path / "none.yaml")
-        assert (config.endpoint, config.api_key, config.project_name) == (server.url, server.api_key, "shop")
-
-
-def test_the_documentation_it_announces_exists() -> None:
-    """`/` names two pages of documentation, and both lead to the API description."""
+def test_the_description_has_every_published_operation() -> None:
+    """Each of the 58 operations that PandaProbe documents is served under the same path and method, pages are not."""
+    published = (Path(__file__).parent / "data" / "operations.txt").read_text(encoding="utf-8").splitlines()
     with LocalServer() as server, client(server) as http:
         announced = http.get("/").json()
-        pages = [http.get(announced[name], follow_redirects=True) for name in ("docs", "scalar")]
-    assert [page.json()["info"]["title"] for page in pages] == ["PandaProbe", "PandaProbe"]
+        pages = [http.get(announced[name], follow_redirects=True).json() for name in ("docs", "scalar")]
+    paths = pages[0]["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert pages[0] == pages[1]
+    assert len(published) == 58
+    assert set(published) - served == set()
+    assert not [path for path in paths if path.startswith("/ui")]
 
 
 _TRACED_PROCESS = """
@@ -338,11 +256,12 @@ trace.set_tracer_provider(provider)
 with LocalServer() as server:
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
     httpx.get(server.url + "/traces", headers=headers, trust_env=False, timeout=60)
+    assert server.environment("shop")["PANDAPROBE_ENDPOINT"] == server.url
 print([span.name for span in exporter.get_finished_spans()])
 """
 
 
 def test_the_server_does_not_trace_itself() -> None:
     """Requests to the server create no spans, even if its process has a tracer provider."""
-    told = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
-    assert told.stdout.strip() == "[]", told.stderr
+    done = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -159,12 +159,12 @@ def shop_trace(
 
     recalls: the agent first searches for similar chats with embeddings; no test can be captured from such a trace.
     """
-    told = CONVERSATIONS[conversation % len(CONVERSATIONS)]
-    question, uses, answer = told.turns[turn]
+    talk = CONVERSATIONS[conversation % len(CONVERSATIONS)]
+    question, uses, answer = talk.turns[turn]
     writer = _Writer(number, started, random.Random(number))
-    root = writer.open("support agent", "AGENT", None, input=_said("user", question), metadata={"version": "2.3"})
+    root = writer.open("support agent", "AGENT", None, input=_messages("user", question), metadata={"version": "2.3"})
     history = [{"role": "system", "content": SYSTEM}]
-    for earlier, _, reply in told.turns[:turn]:
+    for earlier, _, reply in talk.turns[:turn]:
         history += [{"role": "user", "content": earlier}, {"role": "assistant", "content": reply}]
     history.append({"role": "user", "content": question})
     if recalls:
@@ -175,7 +175,7 @@ def shop_trace(
     else:
         failed = False
     _call_model(writer, root["span_id"], history, answer, ())
-    root["output"] = _said("assistant", answer)
+    root["output"] = _messages("assistant", answer)
     writer.close(root, 0.004)
     return {
         "trace_id": trace_id(number),
@@ -184,53 +184,15 @@ def shop_trace(
         "ended_at": root["ended_at"],
         "status": "ERROR" if failed else "COMPLETED",
         "session_id": session,
-        "user_id": told.user,
+        "user_id": talk.user,
         "tags": ["web", "german"] if conversation == 0 else ["web"],
         "environment": "production",
         "release": "2.3.1",
         "metadata": {"channel": "web chat", "experiment": {"prompt": "short-answers", "arm": "B"}},
-        "input": _said("user", question),
-        "output": _said("assistant", answer),
+        "input": _messages("user", question),
+        "output": _messages("assistant", answer),
         "spans": writer.spans,
         **fields,
-    }
-
-
-def send_long_trace(http: httpx.Client, spans: int = 2000) -> str:
-    """Send one trace of many spans, with at most 500 spans per request, and return its id."""
-    body = long_trace(spans)
-    http.post("/traces", json={**body, "spans": body["spans"][:500]}).raise_for_status()
-    for first in range(500, spans, 500):
-        http.post(f"/traces/{body['trace_id']}/spans", json=body["spans"][first : first + 500]).raise_for_status()
-    return str(body["trace_id"])
-
-
-def long_trace(spans: int) -> dict[str, Any]:
-    """Return an agent's trace whose steps are one model call and three tools each."""
-    started = dt.datetime(2026, 11, 20, 9, tzinfo=dt.UTC)
-    writer = _Writer(60_000, started, random.Random(7))
-    root = writer.open("nightly audit of all orders", "AGENT", None)
-    parent = root
-    for number in range(spans - 1):
-        if number % 5 == 0:
-            parent = writer.open(f"step {number // 5 + 1}", "CHAIN", root["span_id"])
-            parent["ended_at"] = writer.time(writer.at + 0.4)
-        elif number % 5 == 1:
-            usage = {"prompt_tokens": 900 + number, "completion_tokens": 40}
-            span = writer.open(f"chat {MODEL}", "LLM", parent["span_id"], model=MODEL, token_usage=usage)
-            writer.close(span, 0.25)
-        else:
-            span = writer.open("look_up_order", "TOOL", parent["span_id"], input={"number": number}, output=_FOUND)
-            writer.close(span, 0.05)
-    writer.close(root, 0.1)
-    return {
-        "trace_id": trace_id(60_000),
-        "name": "nightly audit",
-        "started_at": writer.time(0),
-        "ended_at": root["ended_at"],
-        "input": "Audit all orders of yesterday.",
-        "output": "3 of 1,200 orders look wrong.",
-        "spans": writer.spans,
     }
 
 
@@ -357,5 +319,5 @@ def _run_tools(
     return failed
 
 
-def _said(role: str, text: str) -> dict[str, Any]:
+def _messages(role: str, text: str) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": text}]}

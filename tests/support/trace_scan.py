@@ -1,22 +1,19 @@
-"""Traces of many kinds, and an independent implementation of searches that inspects each of them."""
+"""Traces of many kinds, and searches with predicates, so that a scan of the traces shows what a search must find."""
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from hypothesis import strategies as st
 
-from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.searchable_fields import Comparison
-
 Record: TypeAlias = dict[str, Any]
-Scores: TypeAlias = Mapping[str, float]
-"""Latest score `task_completion` by trace id, for traces that have one."""
+"""A trace in the form of the API, with its latest score `task_completion` as `score`."""
+Predicate: TypeAlias = Callable[[Record], bool]
+Search: TypeAlias = tuple[str, Predicate]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -70,153 +67,112 @@ def record(number: int) -> Record:
     }
 
 
-def seconds(moment: str | None) -> float | None:
-    """Return a time in seconds; None for None."""
-    return None if moment is None else datetime.fromisoformat(moment).timestamp()
-
-
-def texts(each: Record, key: str, name: str) -> list[str]:
-    """Return the texts in a field of a trace."""
-    by_kind = {"tool": "TOOL", "agent": "AGENT", "retriever": "RETRIEVER"}
-    if key in by_kind:
-        return [span["name"] for span in each["spans"] if span["kind"] == by_kind[key]]
-    if key == "failed":
-        return [span["name"] for span in each["spans"] if span["status"] == "ERROR"]
-    if key == "model":
-        return [span["model"] for span in each["spans"] if span["model"]]
-    if key == "error_type":
-        return [span["error"].split(":")[0] for span in each["spans"] if span["error"]]
-    if key == "tag":
-        return list(each["tags"])
-    if key == "meta":
-        value = each["metadata"].get(name)
-        return [] if value is None else [str(value).lower() if isinstance(value, bool) else str(value)]
-    column = {"session": "session_id", "user": "user_id", "env": "environment"}.get(key, key)
-    return [each[column]] if each[column] is not None else []
-
-
-def numbers(each: Record, key: str, name: str, scores: Scores) -> list[float]:
-    """Return the numbers in a field of a trace."""
-    llms = [span for span in each["spans"] if span["kind"] == "LLM"]
-    if key == "latency":
-        ended = seconds(each["ended_at"])
-        return [] if ended is None else [(ended - (seconds(each["started_at"]) or 0)) * 1e6]
-    if key == "ttft":
-        return [
-            (first - (seconds(span["started_at"]) or 0)) * 1e6
-            for span in llms
-            if (first := seconds(span["completion_start_time"])) is not None
-        ]
-    if key == "score":
-        score = scores.get(each["trace_id"]) if name == "task_completion" else None
-        return [] if score is None else [score]
-    return [
-        {
-            "tokens": sum(sum((span["token_usage"] or {}).values()) for span in llms),
-            "cost": sum((span["cost"] or {}).get("total", 0) for span in llms),
-            "spans": len(each["spans"]),
-        }[key]
-    ]
-
-
-COMPARED: dict[Comparison, Callable[[float, float], bool]] = {
-    Comparison.EQUAL: lambda left, right: abs(left - right) < 1e-9,
-    Comparison.LESS: lambda left, right: left < right - 1e-9,
-    Comparison.AT_MOST: lambda left, right: left <= right + 1e-9,
-    Comparison.MORE: lambda left, right: left > right + 1e-9,
-    Comparison.AT_LEAST: lambda left, right: left >= right - 1e-9,
-}
-
-
-def like(text: str, pattern: str) -> bool:
-    """Match a text with a pattern in which `*` stands for any text, ignoring case."""
-    parts = [re.escape(part) for part in pattern.split("*")]
-    return re.fullmatch(".*".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
-
-
-def words(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     """Return the words of a text, which are its sequences of letters and digits."""
     return ["".join(signs) for is_word, signs in itertools.groupby(text.lower(), str.isalnum) if is_word]
 
 
-def follow(text: list[str], wanted: list[str], *, is_prefix: bool) -> bool:
-    """Return whether the wanted words follow each other in a text; with `is_prefix`, the last one may be incomplete."""
-    for at in range(len(text) - len(wanted) + 1):
-        part = text[at : at + len(wanted)]
-        if is_prefix and part and part[-1].startswith(wanted[-1]):
-            part[-1] = wanted[-1]
-        if part == wanted:
-            return True
-    return False
+def _text(query: str) -> Predicate:
+    """Return a predicate: words follow each other in a text of the trace; before `*`, the last may be incomplete."""
+    *first, last = _words(query)
+
+    def matches(trace: Record) -> bool:
+        texts = [trace["name"], trace["input"], trace["output"]]
+        texts += [span[field] for span in trace["spans"] for field in ("name", "error", "input", "output")]
+        found = (_words(text)[begin:] for text in texts if text for begin in range(len(_words(text))))
+        return any(
+            words[: len(first)] == first
+            and (words[len(first) :] or [""])[0].startswith(last)
+            and ("*" in query or words[len(first)] == last)
+            for words in found
+        )
+
+    return matches
 
 
-def strings(each: Record) -> Iterator[str]:
-    """Yield every text and number of a trace in which searches look for words."""
-    waiting = [each["name"], each["input"], each["output"]]
-    for span in each["spans"]:
-        waiting += [span["name"], span.get("error"), span.get("input"), span.get("output")]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-        elif value is not None and not isinstance(value, bool):
-            yield str(value)
+def _span(field: str, value: str, **wanted: str) -> Predicate:
+    """Return a predicate: the field of a span begins with the value before `*`, or equals it."""
+
+    def matches(span: Record) -> bool:
+        text = span[field] or ""
+        fits = text.startswith(value[:-1]) if value.endswith("*") else text == value
+        return fits and all(span[name] == one for name, one in wanted.items())
+
+    return lambda trace: any(map(matches, trace["spans"]))
 
 
-def matches(each: Record, query: Query, scores: Scores) -> bool:
-    """Return whether a trace matches a query."""
-    match query:
-        case All(parts):
-            return all(matches(each, part, scores) for part in parts)
-        case AnyOf(parts):
-            return any(matches(each, part, scores) for part in parts)
-        case Not(part):
-            return not matches(each, part, scores)
-        case Text(text, is_prefix):
-            wanted = words(text)
-            return any(follow(words(found), wanted, is_prefix=is_prefix) for found in strings(each))
-        case Flag("error"):
-            return each["status"] == "ERROR" or any(span["status"] == "ERROR" for span in each["spans"])
-        case Flag("running"):
-            return bool(each["status"] == "RUNNING")
-        case Flag():
-            return each["trace_id"] in scores
-        case Field(key, comparison, operands, name):
-            return any(_field(each, key, comparison, operand, name, scores) for operand in operands)
+def _seconds(trace: Record, begin: str, end: str) -> float:
+    """Return the time between two moments, or NaN, which no comparison holds for."""
+    if trace[end] is None:
+        return float("nan")
+    return (datetime.fromisoformat(trace[end]) - datetime.fromisoformat(trace[begin])).total_seconds()
 
 
-def _field(each: Record, key: str, comparison: Comparison, operand: str | float, name: str, scores: Scores) -> bool:
-    if isinstance(operand, str):
-        pattern = f"{operand}*" if key == "error_type" else operand
-        return any(like(text, pattern) for text in texts(each, key, name))
-    return any(COMPARED[comparison](number, operand) for number in numbers(each, key, name, scores))
+def _tokens(trace: Record) -> int:
+    return sum(sum(span["token_usage"].values()) for span in trace["spans"] if span["token_usage"])
 
 
-TERMS = [
-    *("blend*", "orde*", '"is on its way"', '"order 3"', "chat", "no", "7"),
-    *("error", "running", "scored", "blender", "order", '"blender is"', "nothing", "100%_", "it's"),
-    *("status:error", "status:completed,running", "name:shop*", "name:100%_sure", "name:1*", "session:s-1,s-2"),
-    *(
-        "user:u-3",
-        "tag:beta",
-        "tag:vip",
-        "env:production",
-        "release:2.3*",
-        "tool:refund",
-        "failed:refund",
-        "agent:pl*r",
+def _score(trace: Record) -> float:
+    return float("nan") if trace["score"] is None else float(trace["score"])
+
+
+TERMS: dict[str, Predicate] = {
+    **{text: _text(text) for text in ("blend*", "orde*", '"is on its way"', '"order 3"', "chat", "no", "7", "blender")},
+    **{text: _text(text) for text in ("order", '"blender is"', "nothing", "100%_", "it's")},
+    "error": lambda trace: trace["status"] == "ERROR" or any(span["status"] == "ERROR" for span in trace["spans"]),
+    "running": lambda trace: bool(trace["status"] == "RUNNING"),
+    "scored": lambda trace: trace["score"] is not None,
+    "status:completed,running": lambda trace: trace["status"] in ("COMPLETED", "RUNNING"),
+    "name:shop*": lambda trace: bool(trace["name"].lower().startswith("shop")),
+    "name:100%_sure": lambda trace: bool(trace["name"] == "100%_sure"),
+    "session:s-1,s-2": lambda trace: trace["session_id"] in ("s-1", "s-2"),
+    "user:u-3": lambda trace: bool(trace["user_id"] == "u-3"),
+    "tag:beta": lambda trace: "beta" in trace["tags"],
+    "tag:vip": lambda trace: "vip" in trace["tags"],
+    "env:production": lambda trace: bool(trace["environment"] == "production"),
+    "release:2.3*": lambda trace: bool(trace["release"].startswith("2.3")),
+    "tool:refund": _span("name", "refund", kind="TOOL"),
+    "failed:refund": _span("name", "refund", status="ERROR"),
+    "agent:pl*r": _span("name", "planner", kind="AGENT"),
+    "model:gpt-5": _span("model", "gpt-5"),
+    "model:gpt-5*": _span("model", "gpt-5*"),
+    "retriever:kb": _span("name", "kb", kind="RETRIEVER"),
+    "error_type:TimeoutError": _span("error", "TimeoutError*"),
+    "meta.tier:gold": lambda trace: bool(trace["metadata"]["tier"] == "gold"),
+    "meta.retries:2": lambda trace: bool(trace["metadata"]["retries"] == 2),
+    "meta.eu:true": lambda trace: trace["metadata"]["eu"] is True,
+    "meta.none:x": lambda trace: False,
+    "latency>5s": lambda trace: _seconds(trace, "started_at", "ended_at") > 5,
+    "latency<=12s": lambda trace: _seconds(trace, "started_at", "ended_at") <= 12,
+    "ttft>=500ms": lambda trace: any(
+        _seconds(span, "started_at", "completion_start_time") >= 0.5 for span in trace["spans"]
     ),
-    *("model:gpt-5", "model:gpt-5*", "retriever:kb", "error_type:TimeoutError", "meta.tier:gold", "meta.retries:2"),
-    *("meta.eu:true", "meta.none:x", "latency>5s", "latency<=12s", "ttft>=500ms", "tokens>10k", "tokens<=1001"),
-    *("cost>0.05", "spans:3", "spans>3", "score:task_completion<0.5", "score:task_completion>=0.8", "score:other>0"),
-]
+    "tokens>10k": lambda trace: _tokens(trace) > 10_000,
+    "tokens<=1001": lambda trace: _tokens(trace) <= 1001,
+    "cost>0.05": lambda trace: sum((span["cost"] or {}).get("total", 0) for span in trace["spans"]) > 0.05 + 1e-9,
+    "spans:3": lambda trace: len(trace["spans"]) == 3,
+    "spans>3": lambda trace: len(trace["spans"]) > 3,
+    "score:task_completion<0.5": lambda trace: _score(trace) < 0.5,
+    "score:task_completion>=0.8": lambda trace: _score(trace) >= 0.8,
+    "score:other>0": lambda trace: False,
+}
 
 
-def queries() -> st.SearchStrategy[str]:
+def _negated(search: Search) -> Search:
+    text, matches = search
+    return f"-{text}", lambda trace: not matches(trace)
+
+
+def _joined(parts: tuple[Search, str, Search]) -> Search:
+    (left, fits_left), sign, (right, fits_right) = parts
+    either = any if sign == " OR " else all
+    return f"{left}{sign}{right}", lambda trace: either((fits_left(trace), fits_right(trace)))
+
+
+def searches() -> st.SearchStrategy[Search]:
     """Return searches of one to three terms, joined, negated and in brackets."""
-    term = st.sampled_from(TERMS)
-    inner = st.one_of(term, term.map(lambda text: f"-{text}"))
-    pair = st.tuples(inner, st.sampled_from([" ", " AND ", " OR "]), inner).map("".join)
-    return st.one_of(inner, pair, st.tuples(pair, inner).map(lambda two: f"({two[0]}) {two[1]}"))
+    term = st.sampled_from([*TERMS.items()])
+    inner = st.one_of(term, term.map(_negated))
+    pair = st.tuples(inner, st.sampled_from([" ", " AND ", " OR "]), inner).map(_joined)
+    bracketed = pair.map(lambda two: (f"({two[0]})", two[1]))
+    return st.one_of(inner, pair, st.tuples(bracketed, st.just(" "), inner).map(_joined))

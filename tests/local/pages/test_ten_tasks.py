@@ -146,20 +146,16 @@ def find_the_slow_tool(tab: Page, shop: Shop) -> None:
 
 
 def compare_two_releases(tab: Page, shop: Shop) -> None:
-    """The overview shows traces, errors, times, tokens and cost of both releases, equal to those of their traces."""
+    """The overview shows traces and errors of both releases; `test_overview.py` has the other columns."""
     menu(tab, "Overview")
     rows = rows_below(tab, "By release")
     assert rows.keys() == set(RELEASES)
     traces = shop.items("/traces")
     for release in RELEASES:
         own = [trace for trace in traces if trace["release"] == release]
-        ended = sorted(float(trace["latency_ms"]) for trace in own)
-        count, errors, _, p95, tokens, cost = rows[release]
+        count, errors, *_ = rows[release]
         assert int(count) == len(own)
         assert int(errors) == sum(trace["status"] == "ERROR" for trace in own)
-        assert _milliseconds(p95) == pytest.approx(ended[math.ceil(0.95 * len(ended)) - 1], abs=5)
-        assert float(tokens.rstrip("k")) == pytest.approx(sum(trace["total_tokens"] for trace in own) / 1000, abs=0.1)
-        assert float(cost.lstrip("$")) == pytest.approx(sum(trace["total_cost"] for trace in own), rel=0.01)
 
 
 def annotate_a_trace(tab: Page, shop: Shop) -> None:
@@ -193,7 +189,7 @@ def make_a_test_of_a_failure(tab: Page, shop: Shop) -> None:
     assert "def test_" in test.read_text(encoding="utf-8")
 
 
-def find_what_a_customer_said(tab: Page, shop: Shop) -> None:
+def find_a_phrase_of_a_customer(tab: Page, shop: Shop) -> None:
     """A search for a phrase lists the traces whose spans contain it, and no others."""
     said = [trace["trace_id"] for trace in shop.traces() if "birthday present" in json.dumps(trace)]
     tab.keyboard.press("/")
@@ -281,18 +277,13 @@ TASKS: Final[tuple[Callable[[Page, Shop], None], ...]] = (
     compare_two_releases,
     annotate_a_trace,
     make_a_test_of_a_failure,
-    find_what_a_customer_said,
+    find_a_phrase_of_a_customer,
     see_why_a_trace_failed,
     read_a_whole_conversation,
     evaluate_two_traces,
     watch_production,
     give_a_trace_to_a_colleague,
 )
-
-
-def test_there_are_ten() -> None:
-    """The list has ten different tasks."""
-    assert len({task.__name__ for task in TASKS}) == 10
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
@@ -305,23 +296,6 @@ def test_a_task_takes_five_clicks_or_one_search(
     clicks, searches = counts["click"], counts["search"]
     assert clicks + searches > 0, "nothing was counted"
     assert (searches == 0 and clicks <= MOST_CLICKS) or (searches == 1 and clicks == 0), dict(counts)
-
-
-def test_the_browser_counts(tab: Page, counts: Counter[str]) -> None:
-    """Clicks, searches and Enter elsewhere are counted across pages; clicks by a script are not."""
-    menu(tab, "Overview")
-    menu(tab, "Sessions")
-    tab.get_by_role("navigation", name="Main").get_by_role("link", name="Traces").focus()
-    tab.keyboard.press("Enter")
-    tab.wait_for_url("**/ui?*")
-    tab.evaluate("document.querySelector('[data-help]').click()")
-    tab.keyboard.press("Escape")
-    tab.keyboard.press("/")
-    tab.keyboard.type("refund")
-    tab.keyboard.press("Enter")
-    expect(tab.locator("[data-search]")).to_have_value("refund")
-
-    assert counts == {"click": 3, "search": 1}
 
 
 def _milliseconds(text: str) -> float:

@@ -1,0 +1,391 @@
+"""Searches: after any changes of traces, a search finds the same traces as a scan, and errors name the invalid part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.sealing import derivations
+from trace_scan import NOW, TERMS, Predicate, Record, Search, record, searches
+
+COUNT = 24
+TEXT = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=80) | st.just("a" * 60)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+BIT_SEARCH = "pandaprobe_otel.local.search.bit_search"
+
+
+class Store:
+    """A server with one project, whose traces are sealed only when a test says so."""
+
+    def __init__(self, path: str | Path = ":memory:") -> None:
+        self.server = LocalServer(path, limit=None).start()
+        self.server.services.sealer.stop(60)
+        headers = {"X-API-Key": self.server.api_key, "X-Project-Name": "search"}
+        self.http = httpx.Client(base_url=self.server.url, headers=headers, trust_env=False, timeout=60)
+
+    def close(self) -> None:
+        """Stop the server."""
+        self.http.close()
+        self.server.stop()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def post(self, number: int, kind: int, **fields: Any) -> None:
+        """Store the trace that `record` makes for a kind, or merge it with the stored one."""
+        body = {**record(kind), "trace_id": str(UUID(int=number + 1)), **fields}
+        spans = [{**span, "span_id": str(UUID(int=1000 * number + at))} for at, span in enumerate(body["spans"], 1)]
+        self.http.post("/traces", json={**body, "spans": spans}).raise_for_status()
+
+    def patch(self, number: int, kind: int) -> None:
+        """Change fields of a trace and the name of one of its spans, if it exists."""
+        changed = {name: record(kind)[name] for name in ("status", "metadata")}
+        path = f"/traces/{UUID(int=number + 1)}"
+        self.http.patch(path, json={**changed, "output": f"a blender {kind}"})
+        self.http.patch(f"{path}/spans/{UUID(int=1000 * number + 3)}", json={"name": f"refund {kind}"})
+
+    def tag(self, number: int, kind: int) -> None:
+        """Add and remove tags of a trace."""
+        added = {"add_tags": ["vip"]} if kind % 2 else {}
+        body = {"trace_ids": [str(UUID(int=number + 1))], **added, "remove_tags": ["beta"]}
+        self.http.post("/traces/batch/tags", json=body).raise_for_status()
+
+    def delete(self, number: int, kind: int = 0) -> None:
+        """Delete a trace, if it exists."""
+        self.http.delete(f"/traces/{UUID(int=number + 1)}")
+
+    def score(self, number: int, kind: int) -> None:
+        """Add a score to a trace, change its latest one, or delete it."""
+        target = str(UUID(int=number + 1))
+        latest = _latest(self.http.get(f"/evaluations/trace-scores/{target}").json())
+        if kind % 3 == 0 or latest is None:
+            body = {"trace_id": target, "name": "task_completion", "value": str(kind / 24), "data_type": "NUMERIC"}
+            self.http.post("/evaluations/trace-scores", json=body)
+        elif kind % 3 == 1:
+            self.http.patch(f"/evaluations/trace-scores/{latest['id']}", json={"value": str(1 - kind / 24)})
+        else:
+            self.http.delete(f"/evaluations/trace-scores/{latest['id']}")
+
+    def seal(self, number: int = 0, kind: int = 0) -> None:
+        """Put all traces into the index."""
+        self.server.services.sealer.seal_now()
+
+    def leave_numbers_out(self, number: int, kind: int = 0) -> None:
+        """Continue with later numbers, so that the next trace may be in another part of the index."""
+        with self.server.services.database.write() as connection:
+            connection.execute(
+                "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'traces'", (max(number - 4, 0) * 1000,)
+            )
+
+    def records(self) -> list[Record]:
+        """Return all traces in the form of the API, with their latest scores."""
+        ids = [one["trace_id"] for one in self.http.get("/traces", params={"limit": 100}).json()["items"]]
+        scores = {one: _latest(self.http.get(f"/evaluations/trace-scores/{one}").json()) for one in ids}
+        return [{**self.http.get(f"/traces/{one}").json(), "score": (scores[one] or {}).get("value")} for one in ids]
+
+    def found(self, query: str, **page: Any) -> list[str]:
+        """Return the ids of the traces that the page lists for a query, in order."""
+        text = self.http.get("/ui", params={"q": query, **page}).raise_for_status().text
+        assert "The search could not be read." not in text
+        return re.findall(r'data-row data-id="([0-9a-f-]{36})"', text)
+
+    def agrees(self, query: str, matches: Predicate) -> None:
+        """Check that a search finds what a scan finds."""
+        expected = [each["trace_id"] for each in self.records() if matches(each)]
+        assert sorted(self.found(query)) == sorted(expected), query
+
+
+def _latest(scores: Any) -> Record | None:
+    return max(scores, key=lambda score: str(score["created_at"]), default=None) if isinstance(scores, list) else None
+
+
+STEPS: dict[str, Callable[[Store, int, int], Any]] = {
+    "post": Store.post,
+    "patch": Store.patch,
+    "tag": Store.tag,
+    "delete": Store.delete,
+    "score": Store.score,
+    "seal": Store.seal,
+    "leave numbers out": Store.leave_numbers_out,
+}
+STEP = st.tuples(
+    st.sampled_from([*STEPS, "post", "post", "restart", "search", "search"]), st.integers(0, 9), st.integers(0, 23)
+)
+
+
+@given(st.lists(STEP, min_size=3, max_size=24), st.lists(searches(), min_size=6, max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_a_search_finds_the_traces_of_a_scan(steps: list[tuple[str, int, int]], asked: list[Search]) -> None:
+    """After and between posts, patches, deletions, scores, seals and restarts, a search finds the traces of a scan."""
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "p.db")
+        try:
+            for step, number, kind in steps:
+                if step == "restart":
+                    store.close()
+                    store = Store(Path(folder) / "p.db")
+                elif step == "search":
+                    store.agrees(*asked[number % len(asked)])
+                else:
+                    STEPS[step](store, number, kind)
+            for search in asked:
+                store.agrees(*search)
+        finally:
+            store.close()
+
+
+@pytest.fixture(scope="module")
+def many() -> Generator[Store]:
+    """Yield a store of traces, half of them in the index."""
+    with Store() as store:
+        for number in range(COUNT):
+            store.post(number, number)
+            if number % 3:
+                store.score(number, 3 * (number % 8))
+            if number == COUNT // 2:
+                store.seal()
+        yield store
+
+
+@pytest.mark.parametrize("patches", [{}, {f"{BIT_SEARCH}.has_full_text": lambda: False}], ids=["indexed", "no FTS5"])
+def test_every_term_and_its_negation(many: Store, monkeypatch: pytest.MonkeyPatch, patches: dict[str, Any]) -> None:
+    """A term finds the traces of a scan, and its negation all others, also with an SQLite without FTS5."""
+    for name, patch in patches.items():
+        monkeypatch.setattr(name, patch)
+    records = many.records()
+    for term, matches in TERMS.items():
+        expected = {each["trace_id"] for each in records if matches(each)}
+        assert set(many.found(term)) == expected, term
+        assert set(many.found(f"-{term}")) == {each["trace_id"] for each in records} - expected, term
+
+
+def test_a_key_with_many_values_is_searched_for_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with too many values for the index, such as ids, is found all the same."""
+    monkeypatch.setattr("pandaprobe_otel.local.sealing.facets.MOST_VALUES", 2)
+    with Store() as store:
+        for number in range(12):
+            store.post(number, number)
+        store.seal()
+        for term in ("name:shop*", "meta.retries:2", "release:2.3*"):
+            store.agrees(term, TERMS[term])
+
+
+@pytest.mark.parametrize("sort", ["started_at", "latency", "name"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pages_of_found_traces_follow_each_other(
+    many: Store, monkeypatch: pytest.MonkeyPatch, sort: str, order: str
+) -> None:
+    """Pages are parts of the whole list, whether the found traces are sorted or read in order."""
+    whole = many.found("order", sort=sort, order=order)
+    monkeypatch.setattr("pandaprobe_otel.local.pages.trace_pages.PAGE_SIZE", 7)
+    for few in (2000, 0):
+        monkeypatch.setattr("pandaprobe_otel.local.store.searched_traces._FEW", few)
+        pages = [many.found("order", sort=sort, order=order, offset=offset) for offset in range(0, 35, 7)]
+        assert [one for page in pages for one in page] == whole
+    assert len(whole) == COUNT
+
+
+def test_indexes_of_two_files_are_not_mixed_up() -> None:
+    """Two servers in one process, with the same numbers for different facets, each find their own traces."""
+    with Store() as one, Store() as other:
+        for store, kinds in ((one, (1, 2, 3)), (other, (3, 4, 5))):
+            for number, kind in enumerate(kinds):
+                store.post(number, kind)
+            store.seal()
+        for term in ("error", "name:shop*", "model:gpt-5", "cost>0.05"):
+            for store in (one, other, one):
+                store.agrees(term, TERMS[term])
+
+
+def test_a_trace_that_fails_or_changes_while_it_is_indexed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A trace that cannot be indexed, or that changes meanwhile, stops no other, and is found in its current state."""
+    derive, changes = derivations.derive, [3]
+
+    def odd(trace: Any, *given: Any) -> Any:
+        if trace.row["name"] == "bad":
+            raise ValueError("bad")
+        if changes and trace.row["name"] == "changing":
+            store.patch(2, changes.pop())
+        return derive(trace, *given)
+
+    monkeypatch.setattr("pandaprobe_otel.local.sealing.sealer.derive", odd)
+    with Store() as store:
+        for number, name in enumerate(("good", "bad", "changing")):
+            store.post(number, number, name=name)
+        store.server.services.sealer.seal_now()
+        assert "trace 2 cannot be indexed" in caplog.text
+        for again in (False, True):
+            for term in ("blender", "order", "failed:refund", "meta.tier:gold"):
+                store.agrees(term, TERMS[term])
+            assert [len(store.found(f"name:{name}")) for name in ("good", "bad", "changing")] == [1, 1, 1]
+            if not again:
+                changes.append(5)
+                store.post(2, 2, name="changing")
+                store.server.services.sealer.seal_now()
+
+
+@given(JSON, JSON)
+@settings(max_examples=20, deadline=None)
+def test_a_sealed_trace_is_answered_as_before(many: Store, given_json: Any, other: Any) -> None:
+    """The API returns the same bytes before and after sealing, and after a change of a sealed trace."""
+    trace, span = UUID(int=900), UUID(int=901)
+    body = {"trace_id": str(trace), "name": "odd", "started_at": "2020-01-01T00:00:00Z", "input": given_json}
+    spans = [{"span_id": str(UUID(int=901 + at)), "name": "s", "started_at": body["started_at"]} for at in range(3)]
+    sent = {**body, "spans": [{**each, "input": given_json, "output": other} for each in spans]}
+    many.http.delete(f"/traces/{trace}")
+    many.http.post("/traces", json=sent).raise_for_status()
+    before = many.http.get(f"/traces/{trace}").content
+    many.seal()
+    assert many.http.get(f"/traces/{trace}").content == before
+    many.http.patch(f"/traces/{trace}/spans/{span}", json={"output": "other"}).raise_for_status()
+    changed = many.http.get(f"/traces/{trace}").content
+    many.seal()
+    assert many.http.get(f"/traces/{trace}").content == changed != before
+    many.http.delete(f"/traces/{trace}")
+
+
+_UNDO = """
+DROP TRIGGER session_of_new_trace;
+DROP TRIGGER session_of_changed_trace;
+DROP TRIGGER session_of_moved_trace;
+DROP TRIGGER session_of_deleted_trace;
+DROP TABLE sessions;
+CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id);
+DROP INDEX traces_by_latency;
+DROP TABLE facet_chunks;
+PRAGMA user_version = 8;
+"""
+
+
+def test_an_older_file_finds_its_traces_and_sessions(tmp_path: Path) -> None:
+    """A file from before the sums of sessions and the versions of the index gets both when it is opened."""
+    with Store(tmp_path / "p.db") as store:
+        for number in range(5):
+            store.post(number, number)
+            store.leave_numbers_out(7)
+        store.seal()
+        sessions = store.http.get("/sessions").json()
+        with store.server.services.database.write() as connection:
+            for statement in _UNDO.strip().splitlines():
+                connection.execute(statement)
+    with Store(tmp_path / "p.db") as store:
+        assert store.http.get("/sessions").json() == sessions
+        store.agrees("name:shop*", TERMS["name:shop*"])
+        assert len(store.found("name:shop*")) == 4
+
+
+def test_words_are_forgotten_with_their_trace() -> None:
+    """A deleted trace leaves no word in the index."""
+    with Store() as store:
+        for number in range(6):
+            store.post(number, number)
+        store.seal()
+        for number in range(6):
+            store.delete(number)
+        with store.server.services.database.write() as connection:
+            connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words_1, row)")
+            left = connection.execute("SELECT term, doc FROM vocabulary").fetchall()
+
+    assert [tuple(row) for row in left] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "asked", "is_found"),
+    [
+        ("Größe XL", "größe", True),
+        ("Gro\u0308ße", "größe", True),
+        ("我的订单在哪里", "订单", True),
+        ("我的订单在哪里", "单订", False),
+        ("refund_order(7431)", '"refund order"', True),
+        ("refund_order(7431)", '"order(743"', False),
+        ("a\ue000b", '"a b"', True),
+        ('say "hi" to C:\\ and \\d', r'"say \"hi\" to C:\\ and \d"', True),
+        *(({"order": number}, f'"{abs(number)}"', True) for number in (2**63, -(2**80), 10**30 + 7)),
+        ({"order": 2**64}, f'"{2**64 + 1}"', False),
+    ],
+)
+def test_words_and_numbers_of_any_kind(content: Any, asked: str, is_found: bool) -> None:
+    """Accents, scripts without spaces, marks and large numbers are found by words, before and after sealing."""
+    with Store() as store:
+        store.post(1, 1, spans=[{**record(1)["spans"][0], "input": content}])
+        for _ in range(2):
+            assert (store.found(asked) != []) is is_found
+            store.seal()
+
+
+def test_moments_are_ages_and_dates(many: Store) -> None:
+    """`after:2026-02-28` is a date; `after:2d` counts back from now."""
+
+    def numbers(query: str) -> set[int]:
+        return {UUID(one).int - 1 for one in many.found(query)}
+
+    assert numbers("after:2026-02-28") == {0, 1, 2}
+    assert numbers("before:2026-02-28") == set(range(3, COUNT))
+    assert numbers("after:2026-02-28 before:2026-02-28T18:00:00Z") == {1, 2}
+    age = (datetime.now(UTC) - NOW).total_seconds() + 3600
+    assert numbers(f"after:{age:.0f}s") == {0}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("error latency>5x", "latency has no unit “x”: try latency>5s"),
+        ("latency:5s", "latency needs a comparison: latency>5s"),
+        ("tokens>many", "tokens has no value “many”"),
+        ("name>shop", "name cannot be compared with < or >"),
+        ("score:task_completion", "score:task_completion<0.5"),
+        ("name:a,,b", "a value is missing"),
+        ("after:someday", "after cannot read “someday” as a time"),
+        ("(error", "a bracket is not closed"),
+        ("error)", "a closing bracket without an opening one"),
+        ('"blender', "a quotation mark is not closed"),
+        ("error NOT", "nothing follows the negation"),
+        ("latency>1s,2s", "compared with only one value"),
+        ("(" * 30 + "a" + ")" * 30, "at most 20 times"),
+        ("a " * 41, "at most 40 terms"),
+        ("a" * 2001, "at most 2,000 characters"),
+    ],
+)
+def test_an_error_shows_the_correction(many: Store, query: str, words: str) -> None:
+    """The page shows the error and the correction instead of a list, and the API refuses the search."""
+    page = many.http.get("/ui", params={"q": query})
+    refused = many.http.get("/local/failures", params={"query": query})
+
+    assert page.status_code == 200
+    assert "The search could not be read." in page.text
+    assert (refused.status_code, words in refused.text) == (422, True), refused.text
+
+
+@pytest.mark.parametrize("query", ["https://x.test/a", "foo:bar", "a:b:c", "meta.:x", "Error:", "x>y", "-", "e-mail"])
+def test_a_text_with_a_colon_is_no_field(many: Store, query: str) -> None:
+    """Addresses, code and times can be searched for without quotation marks; a note names what looks like a field."""
+    assert many.found(query) == [] or query == "-"
+    note = "foo is not a field" in many.http.get("/ui", params={"q": query}).text
+    assert note is (query == "foo:bar")
+
+
+@given(st.text(alphabet="ab:\"()<>=-*,. \\%_\n'0k5sOR", max_size=60) | st.text(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_any_text_is_a_query_or_refused(many: Store, text: str) -> None:
+    """No text breaks the parser, the database or the page."""
+    assert many.http.get("/ui", params={"q": text}).status_code == 200
