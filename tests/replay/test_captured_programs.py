@@ -136,7 +136,7 @@ def test_a_rebuilt_answer_is_the_same_to_the_program(
                 raised.append(type(error).__name__)
 
     server.replies(_reply(adapter, "answer" if kind == "thoughts" else kind, streamed=shape != "plain"))
-    traced = trace(adapter.integration, *adapter.beside)
+    traced = trace(adapter.integration, *adapter.also)
     live = traced.run(ask)
     if kind == "thoughts":
         live["metadata"]["reasoning_summary"] = THOUGHT
