@@ -54,127 +54,127 @@ class Output(HTMLParser):
         self.words += data
 
 
-def span_body(number: int, said: str, **fields: Any) -> dict[str, Any]:
+def span_body(number: int, content: str, **fields: Any) -> dict[str, Any]:
     """Return a span; the first is the parent of all others."""
     return {
         "span_id": str(UUID(int=number)),
         "trace_id": str(SOME_ID),
         "parent_span_id": None if number == 1 else str(UUID(int=1)),
-        "name": said,
+        "name": content,
         "kind": "TOOL",
         "status": "ERROR",
-        "error": said,
-        "input": {said: said},
-        "output": said,
-        "model": said,
-        "metadata": {said: said},
+        "error": content,
+        "input": {content: content},
+        "output": content,
+        "model": content,
+        "metadata": {content: content},
         "started_at": NOW,
         "ended_at": "2026-01-02T03:04:06.500000+00:00",
         **fields,
     }
 
 
-def trace_body(said: str, spans: int = 2) -> dict[str, Any]:
+def trace_body(content: str, spans: int = 2) -> dict[str, Any]:
     """Return a trace with this text in every field."""
     return {
         "trace_id": str(SOME_ID),
         "project_id": str(SOME_ID),
-        "name": said,
+        "name": content,
         "status": "ERROR",
-        "input": said,
-        "output": said,
-        "metadata": {said: said},
-        "session_id": said,
-        "user_id": said,
-        "tags": [said],
-        "release": said,
-        "environment": said,
+        "input": content,
+        "output": content,
+        "metadata": {content: content},
+        "session_id": content,
+        "user_id": content,
+        "tags": [content],
+        "release": content,
+        "environment": content,
         "started_at": NOW,
         "ended_at": "2026-01-02T03:04:06.500000+00:00",
-        "spans": [span_body(number + 1, said) for number in range(spans)],
+        "spans": [span_body(number + 1, content) for number in range(spans)],
     }
 
 
-def session_of(said: str) -> Session:
+def session_of(content: str) -> Session:
     """Return a session with one trace."""
     return Session.model_validate(
         {
-            "session_id": said,
+            "session_id": content,
             "trace_count": 1,
             "first_trace_at": NOW,
             "has_error": True,
-            "user_id": said,
-            "traces": [trace_body(said)],
+            "user_id": content,
+            "traces": [trace_body(content)],
         }
     )
 
 
-def result_of(said: str, **fields: Any) -> RunResult:
+def result_of(content: str, **fields: Any) -> RunResult:
     """Return the result of an evaluation run with one score; three scores are missing."""
     run = {
-        "id": SOME_ID, "name": said, "status": "COMPLETED", "metric_names": ["tone", said], "total_targets": 2,
+        "id": SOME_ID, "name": content, "status": "COMPLETED", "metric_names": ["tone", content], "total_targets": 2,
         "evaluated_count": 2, "failed_count": 1, "created_at": NOW, "project_id": SOME_ID, "target_type": "TRACE",
         "filters": {"trace_ids": [str(SOME_ID)]},
     }  # fmt: skip
     score = {
-        "id": SOME_ID, "trace_id": SOME_ID, "name": "tone", "value": "0.9", "status": "SUCCESS", "reason": said,
+        "id": SOME_ID, "trace_id": SOME_ID, "name": "tone", "value": "0.9", "status": "SUCCESS", "reason": content,
         "source": "AUTOMATED", "data_type": "NUMERIC", "project_id": SOME_ID, "created_at": NOW, "updated_at": NOW,
         **fields,
     }  # fmt: skip
     return RunResult(run=EvalRun.model_validate(run), scores=(TraceScore.model_validate(score),))
 
 
-def report_of(said: str) -> Report:
+def report_of(content: str) -> Report:
     """Return a report with a case that failed and one that passed."""
     failed = MetricResult(
-        metric=said, finding="scored", value=0.2, threshold=0.5, outcome=Outcome.FAILED, text=f"{said}: 0.20"
+        metric=content, finding="scored", value=0.2, threshold=0.5, outcome=Outcome.FAILED, text=f"{content}: 0.20"
     )
     passed = replace(failed, value=0.9, outcome=Outcome.PASSED)
     cases = (
-        CaseResult(id=said, input=said, output=said, expected=said, results=(failed,)),
-        CaseResult(id="good", input=said, results=(passed,)),
+        CaseResult(id=content, input=content, output=content, expected=content, results=(failed,)),
+        CaseResult(id="good", input=content, results=(passed,)),
     )
-    return Report(name=said, created_at=NOW, cases=cases, notes=(said,))
+    return Report(name=content, created_at=NOW, cases=cases, notes=(content,))
 
 
-def status_of(said: str) -> Status:
+def status_of(content: str) -> Status:
     """Return a status with a problem and an error."""
     return Status(
         enabled=True,
-        endpoint=said,
-        project_name=said,
-        spans_dropped={said: 1},
-        last_error=said,
-        problems=(said,),
-        settings={said: (said, said)},
-        instrumented={said: said},
+        endpoint=content,
+        project_name=content,
+        spans_dropped={content: 1},
+        last_error=content,
+        problems=(content,),
+        settings={content: (content, content)},
+        instrumented={content: content},
     )
 
 
-def quality_of(said: str) -> JudgeQuality:
+def quality_of(content: str) -> JudgeQuality:
     """Return the quality of a judge that was wrong about one case and did not answer another."""
-    answer = LabelledAnswers(id=said, label=True, values=(0.1,), reason=said, threshold=0.5)
-    return JudgeQuality(metric=said, threshold=0.5, repeat=1, answers=(answer,), unanswered={said: said})
+    answer = LabelledAnswers(id=content, label=True, values=(0.1,), reason=content, threshold=0.5)
+    return JudgeQuality(metric=content, threshold=0.5, repeat=1, answers=(answer,), unanswered={content: content})
 
 
-def page_of(said: str) -> Page[TraceListItem]:
+def page_of(content: str) -> Page[TraceListItem]:
     """Return a page with one of two traces."""
-    item = TraceListItem.model_validate({**trace_body(said), "spans": None, "span_count": 2})
+    item = TraceListItem.model_validate({**trace_body(content), "spans": None, "span_count": 2})
     return Page[TraceListItem](items=[item], total=2, limit=1, offset=0)
 
 
 EVERY: Final[dict[str, Callable[[str], Any]]] = {
-    "trace": lambda said: Trace.model_validate(trace_body(said)),
-    "span": lambda said: Span.model_validate(span_body(1, said)),
+    "trace": lambda content: Trace.model_validate(trace_body(content)),
+    "span": lambda content: Span.model_validate(span_body(1, content)),
     "session": session_of,
     "page": page_of,
     "result": result_of,
     "status": status_of,
     "report": report_of,
-    "comparison": lambda said: report_of(said).compare(report_of(said)),
+    "comparison": lambda content: report_of(content).compare(report_of(content)),
     "judge": quality_of,
-    "record": lambda said: TraceRecord(trace_body(said)),
-    "spans": lambda said: SpanSet.of([TraceRecord(trace_body(said))]),
+    "record": lambda content: TraceRecord(trace_body(content)),
+    "spans": lambda content: SpanSet.of([TraceRecord(trace_body(content))]),
 }
 
 

@@ -178,17 +178,17 @@ def test_the_command_shows_the_hits(endpoint: ProviderServer, run_command: RunCo
 
 def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: Any) -> TraceRecord:
     """Return a trace of a model call, a tool and a second model call, with ids wherever model providers put them."""
-    said = {"query": "kettle", "answer": "39.00", "tool": "look_up", "model": "gpt"} | changed
-    asked = [
-        {"role": "user", "content": said["query"]},
+    parts = {"query": "kettle", "answer": "39.00", "tool": "look_up", "model": "gpt"} | changed
+    posed = [
+        {"role": "user", "content": parts["query"]},
         {
             "role": "assistant",
             "id": response,
             "content": None,
-            "tool_calls": [{"id": call, "type": "function", "function": {"name": said["tool"], "arguments": {}}}],
+            "tool_calls": [{"id": call, "type": "function", "function": {"name": parts["tool"], "arguments": {}}}],
         },
     ]
-    answered = [{"role": "tool", "tool_call_id": call, "content": said["answer"]}]
+    answered = [{"role": "tool", "tool_call_id": call, "content": parts["answer"]}]
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens}
 
     def span(number: int, kind: str, **fields: Any) -> dict[str, Any]:
@@ -196,12 +196,12 @@ def trace(*, call: str, response: str, at: int = 0, tokens: int = 7, **changed: 
         return {"span_id": f"{response}{number}", "name": kind, "kind": kind, "metadata": {}, **times, **fields}
 
     spans = [
-        span(1, "LLM", model=said["model"], output={"messages": asked[1:]}, token_usage=usage, cost={"total": tokens}),
-        span(2, "TOOL", name=said["tool"], output=said["answer"], metadata={"tool_call_id": call}),
+        span(1, "LLM", model=parts["model"], output={"messages": posed[1:]}, token_usage=usage, cost={"total": tokens}),
+        span(2, "TOOL", name=parts["tool"], output=parts["answer"], metadata={"tool_call_id": call}),
         span(
             3,
             "LLM",
-            input={"messages": asked + answered},
+            input={"messages": posed + answered},
             metadata={"response_id": response, "attributes": {"openai.response.system_fingerprint": response}},
             output=f"done (see {call})" if len(call) > 7 else "done",
         ),
@@ -275,14 +275,14 @@ def test_a_busy_server_is_waited_for_up_to_the_timeout(
     project_client: Client, timeout_s: float, finding: Finding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trace that becomes readable after 45 s is judged, unless the timeout is shorter."""
-    asked = question(project_client, "task_completion")
-    project_client.traces.wait_visible(asked.target)
+    posed = question(project_client, "task_completion")
+    project_client.traces.wait_visible(posed.target)
     clock, readable = Waited(), project_client.traces.iter
     monkeypatch.setattr("pandaprobe_otel.evals.server_judge.time", clock)
     monkeypatch.setattr(
         project_client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(())
     )
-    judgement = ServerBench(project_client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
+    judgement = ServerBench(project_client, timeout_s=timeout_s).judge([posed])[posed.target, "task_completion"]
     assert judgement.finding is finding, judgement.reason
 
 
@@ -290,10 +290,10 @@ def test_a_session_is_judged_when_all_of_it_is_there(project_client: Client) -> 
     """A session with a missing trace is not judged, because the judgement would cover only a part."""
     here = project_client.traces.create(name="t", started_at=NOW, input="a", output="b", session_id="whole")
     traces = (str(here.trace_id), str(uuid.uuid4()))
-    asked = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
+    posed = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
     bench = ServerBench(project_client, visible_within_s=0.5)
-    assert "PandaProbe does not have" in bench.judge([asked])["whole", "agent_reliability"].reason
-    whole = replace(asked, traces=traces[:1])
+    assert "PandaProbe does not have" in bench.judge([posed])["whole", "agent_reliability"].reason
+    whole = replace(posed, traces=traces[:1])
     assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
 
 
@@ -304,9 +304,9 @@ def test_unchanged_content_is_judged_once(project_client: Client, server: LocalS
     first = question(project_client, "task_completion", content="same")
     lines: list[str] = []
 
-    def judged(asked: Question, judge: str = "here") -> tuple[float | None, bool]:
+    def judged(posed: Question, judge: str = "here") -> tuple[float | None, bool]:
         bench = ServerBench(project_client, cache=JudgementCache(file, judge=judge), say=lines.append)
-        judgement = bench.judge([asked])[asked.target, "task_completion"]
+        judgement = bench.judge([posed])[posed.target, "task_completion"]
         return judgement.value, judgement.cached
 
     assert judged(first) == (0.3, False)

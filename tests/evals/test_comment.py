@@ -162,7 +162,7 @@ def test_there_is_one_comment_and_it_is_updated(github: GitHubApi, token: str) -
     first = put(github, f"{MARK}\nfirst", token)
     github.add("thanks", ANNA)
     assert put(github, f"{MARK}\nsecond", token) == first == github.comments[205]["html_url"]
-    assert sum(asked.startswith("GET /repos") for asked in github.asked) == 6
+    assert sum(sent.startswith("GET /repos") for sent in github.asked) == 6
     put(github, f"{marker('other')}\nanother run", token)
     assert ours(github) == [f"{MARK}\nsecond"]
 
@@ -217,7 +217,7 @@ def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]
 
 
 @pytest.mark.parametrize(
-    ("token", "more", "code", "said"),
+    ("token", "more", "code", "words"),
     [
         (FORK, {}, 0, "has no permission `pull-requests: write`, as in every pull request from a fork"),
         ("", {}, 4, "GITHUB_TOKEN is not set"),
@@ -228,11 +228,11 @@ def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]
     ],
 )
 def test_where_no_comment_can_be_written_the_summary_has_it(
-    tmp_path: Path, github: GitHubApi, runs: list[str], token: str, more: dict[str, str], code: int, said: str
+    tmp_path: Path, github: GitHubApi, runs: list[str], token: str, more: dict[str, str], code: int, words: str
 ) -> None:
     """A comment that cannot be written goes to the job's summary; from a fork, this is not an error."""
     done = run_here(*runs, environment=job(tmp_path, github, token) | more)
-    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert done.stderr.strip().endswith("; it is in the summary of the job")
     assert (tmp_path / "summary.md").read_text().startswith(f"{MARK}\n### ✘ `shop`: failed")
     assert ours(github) == []

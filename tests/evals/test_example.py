@@ -25,7 +25,7 @@ def test_two_of_its_eight_tests_are_expected_to_fail(run_suite: RunSuite, tmp_pa
     assert [("--runxfail shows the trace" in line) for line in expected] == [True, True], outcome.out
 
 
-def test_the_two_say_why_they_fail(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_the_two_failures_have_reasons(run_suite: RunSuite, tmp_path: Path) -> None:
     """The output has the failed expectation and the tree of spans that shows the fault."""
     shutil.copy(EXAMPLE, tmp_path)
     outcome = run_suite("", "--runxfail", EXAMPLE.name)
@@ -93,13 +93,13 @@ def test_refunds(probe):
 def judge() -> Generator[ProviderServer]:
     """Yield a model that gives good scores to shipped orders."""
 
-    def says(request: Received) -> Reply:
+    def answer_as_judge(request: Received) -> Reply:
         score = 0.9 if "DHL" in str(request.json["messages"]) else 0.1
         found = {"reason": "seen", "score": score, "task": "t", "outcome": "o"}
         return json_reply({"choices": [{"message": {"role": "assistant", "content": json.dumps(found)}}]})
 
     with ProviderServer() as server:
-        server.script = says
+        server.script = answer_as_judge
         yield server
 
 

@@ -133,7 +133,7 @@ def test_thresholds_that_cannot_be_meant(thresholds: dict[str, float] | float) -
         evaluate([1], work, metrics=[is_small], thresholds=thresholds)
 
 
-def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
+def test_without_a_key_the_judge_cannot_be_called(tmp_path: Path) -> None:
     """A missing key is an error before the task runs."""
     code = """
     from pandaprobe_otel.evals import evaluate
@@ -174,7 +174,7 @@ def test_a_row_of_csv_is_a_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "words"),
     [
         ("x.jsonl", '{"input": 1}\n{oops', "line 2, is not JSON"),
         ("x.jsonl", "", "has no cases"),
@@ -185,10 +185,10 @@ def test_a_row_of_csv_is_a_case(tmp_path: Path) -> None:
         ("x.csv", "question,expected\na,1\n", "case 1 has no 'input'; it has 'question', 'expected'"),
     ],
 )
-def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_dataset_that_cannot_be_used(tmp_path: Path, name: str, text: str, words: str) -> None:
     """Each mistake in a dataset has its own message."""
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=words):
         load_cases(tmp_path / name)
 
 
@@ -198,7 +198,7 @@ def test_one_of_several_mappings_has_no_input() -> None:
         load_cases([{"input": 1}, {"inptu": 2}])
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     """A missing file is an error; a path is not taken for an iterable."""
     missing: Any = tmp_path / "no.csv"
     with pytest.raises(ValueError, match="cannot be read"):

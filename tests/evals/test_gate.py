@@ -120,21 +120,6 @@ def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, .
     assert not (run / "ran").exists()
 
 
-def test_the_command_compares_saves_and_tells(run: Path, run_command: RunCommand) -> None:
-    """The command compares, prints, saves and writes GitHub's summary like `eval`; saved reports can be gated again."""
-    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(run / "summary.md")}
-    done = run_command(
-        *("report", "gate", "run.json", "--metric", "score=0.7", "--baseline", "run.json"),
-        *("--report", "strict.json", "--format", "json"),
-        **env,
-    )
-    assert done.returncode == 1, done.stderr
-    assert [case["outcome"] for case in json.loads(done.stdout)["cases"]] == ["failed", "failed", "failed", "passed"]
-    assert "::error title=answer%3A c0::score 0.20 < 0.70" in done.stderr
-    assert "## answer: failed" in (run / "summary.md").read_text()
-    assert run_command("report", "gate", "strict.json", "--threshold", "0.2").returncode == 0
-
-
 def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
     """Without judgements the exit code is 6 for any threshold, unless missing evidence is allowed."""
     (run / "scorers.py").write_text("def unknown(run): raise LookupError('no provider')\n")

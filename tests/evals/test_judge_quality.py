@@ -228,7 +228,7 @@ def test_the_command(
     assert (done.returncode, words in done.stdout) == (code, True), done.stdout + done.stderr
 
 
-def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
+def test_the_command_prints_all_as_json(endpoint: ProviderServer, run_command: RunCommand, tmp_path: Path) -> None:
     """The command prints all results as JSON, and the spread as text."""
     write(tmp_path / "labelled.jsonl", cases((9, True, "0.9 0.7"), (1, True, "0.4 0.6"), (9, False, "0.2")))
     command = ("evals", "agreement", "labelled.jsonl", "-m", "task_completion", "--repeat", "2", "--judge", "m")

@@ -130,7 +130,7 @@ def test_both_metrics_of_a_session_need_its_signals_once(endpoint: ProviderServe
     ("model", "words"),
     [("gpt-4o", "is none of openai/…, anthropic/…, google_genai/…"), ("anthropic/claude", "set ANTHROPIC_API_KEY or")],
 )
-def test_a_judge_that_cannot_be_asked_is_refused(model: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_cannot_be_called_is_refused(model: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge that cannot be called and an unknown metric are refused before anything runs, with the remedy."""
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with pytest.raises(ValueError, match=words):

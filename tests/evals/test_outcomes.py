@@ -76,12 +76,12 @@ def worst(found: list[str]) -> str:
     )
 
 
-def agrees(report: Report, said: Mapping[str, str], baseline: Report | None = None) -> None:
+def agrees(report: Report, expected: Mapping[str, str], baseline: Report | None = None) -> None:
     """Check that all forms of a report agree with the expected outcomes of its cases and of the whole."""
     held = [] if baseline is None else [report.compare(baseline).outcome]
     report = report if baseline is None else report.against(baseline)
-    assert {case.id: case.outcome for case in report.cases} == said
-    rate = wanted([[outcome] for outcome in said.values()], math.ceil(report.pass_rate * len(said) - 1e-9))
+    assert {case.id: case.outcome for case in report.cases} == expected
+    rate = wanted([[outcome] for outcome in expected.values()], math.ceil(report.pass_rate * len(expected) - 1e-9))
     whole = worst([rate, *([] if report.complete else ["no evidence"]), *held])
     assert report.outcome == whole
     assert report.passed == (whole == "passed")
@@ -93,31 +93,31 @@ def agrees(report: Report, said: Mapping[str, str], baseline: Report | None = No
     assert report.to_markdown().startswith(f"## {report.name}: {whole}\n")
     page = html_page(report)
     assert re.findall(r"<h1>[^<]*<span class=[a-z-]+>([^<]*)</span></h1>", page) == [whole]
-    assert re.findall(r"<h2>([^<]*) <span class=[a-z-]+>([^<]*)</span></h2>", page) == list(said.items())
+    assert re.findall(r"<h2>([^<]*) <span class=[a-z-]+>([^<]*)</span></h2>", page) == list(expected.items())
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["outcome"] == whole
-    assert {case["id"]: case["outcome"] for case in plain["cases"]} == said
+    assert {case["id"]: case["outcome"] for case in plain["cases"]} == expected
     read = Report.from_dict(plain)
     assert (read if baseline is None else read.against(baseline)).outcome == whole
     rows = dict(re.findall(r"^(c\d) +(passed|failed|no evidence)", str(report), re.MULTILINE))
-    assert rows == said
+    assert rows == expected
     screen = on_screen(report)
     assert re.findall(r"^(?:✘|\?) (c\d): (.*)$", screen, re.MULTILINE) == [
-        (name, outcome) for name, outcome in said.items() if outcome != "passed"
+        (name, outcome) for name, outcome in expected.items() if outcome != "passed"
     ]
-    assert {name for name, outcome in said.items() if outcome == "passed"} == set(re.findall(r"✔ (c\d)", screen))
+    assert {name for name, outcome in expected.items() if outcome == "passed"} == set(re.findall(r"✔ (c\d)", screen))
     assert f"\n{whole}: " in screen
-    assert ("%" in str(report.rate)) == bool(set(said.values()) - {"no evidence"})
+    assert ("%" in str(report.rate)) == bool(set(expected.values()) - {"no evidence"})
     for allowed in (False, True):
         code = {"passed": 0, "failed": 1, "no evidence": 0 if allowed else 6}[whole]
         assert exit_code_of_outcome(report.outcome, allow_no_evidence=allowed) == code
-        told = {
+        reported = {
             re.sub(r".*%3A (c\d)::.*", r"\1", line)
             for line in error_commands(report, allow_no_evidence=allowed)
             if line.startswith("::error") and "%3A baseline::" not in line
         }
-        assert told == {
-            name for name, outcome in said.items() if outcome == "failed" or (outcome != "passed" and not allowed)
+        assert reported == {
+            name for name, outcome in expected.items() if outcome == "failed" or (outcome != "passed" and not allowed)
         }
         blamed = [line for line in error_commands(report, allow_no_evidence=allowed) if "%3A baseline::" in line]
         levels = {"failed": "::error", "no evidence": "::warning" if allowed else "::error"}
@@ -135,7 +135,7 @@ def on_screen(report: Report) -> str:
 @given(TESTS, st.sampled_from([0.0, 0.5, 1.0]))
 def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
     """Terminal, JSON, Markdown, HTML, annotations and exit codes agree, for `evaluate()` and `pandaprobe-otel eval`."""
-    results, said = [], {}
+    results, expected = [], {}
     for number, (repetition, vacuous, count, made) in enumerate(cases):
         metrics, made = METRICS[:count], made[: repetition.repeat]
         runs = [
@@ -171,8 +171,8 @@ def test_of_a_task(cases: list[Any], pass_rate: float) -> None:
             )
             for n in range(count)
         ]
-        said[f"c{number}"] = "failed" if sum(broken) > repetition.repeat - repetition.needed else worst(by_metric)
-    agrees(Report(name="shop", created_at="now", cases=tuple(results), pass_rate=pass_rate), said)
+        expected[f"c{number}"] = "failed" if sum(broken) > repetition.repeat - repetition.needed else worst(by_metric)
+    agrees(Report(name="shop", created_at="now", cases=tuple(results), pass_rate=pass_rate), expected)
 
 
 @settings(max_examples=150)
@@ -197,8 +197,8 @@ def test_of_a_task_with_a_baseline(values: list[Any], in_common: bool) -> None:
 
     report = of([now for now, _ in values], 0)
     outcomes = {None: "no evidence", 0.1: "failed", 0.6: "passed", 0.9: "passed"}
-    said = {f"c{number}": outcomes[now] for number, (now, _) in enumerate(values)}
-    agrees(report, said, of([before for _, before in values], 0 if in_common else len(values)))
+    expected = {f"c{number}": outcomes[now] for number, (now, _) in enumerate(values)}
+    agrees(report, expected, of([before for _, before in values], 0 if in_common else len(values)))
 
 
 @settings(max_examples=150)
@@ -239,20 +239,22 @@ def test_of_a_suite(tests: list[Any], complete: bool, allowed: bool) -> None:
         else "failed"
         for n, (repetition, _, _, made) in enumerate(tests)
     }
-    said = {
+    expected = {
         name: worst([outcome, *(verdict.outcome for verdict in verdicts if verdict.nodeid == name)])
         for name, outcome in own.items()
     }
-    agrees(report, said)
+    agrees(report, expected)
 
-    told = dict(own)
+    reported = dict(own)
     for verdict in verdicts:
         for phase in outcome_reports(verdict, allow_no_evidence=allowed):
             if phase.failed:
-                told[verdict.nodeid] = worst(
-                    [told[verdict.nodeid], "no evidence" if phase.when == "setup" else "failed"]
+                reported[verdict.nodeid] = worst(
+                    [reported[verdict.nodeid], "no evidence" if phase.when == "setup" else "failed"]
                 )
-    assert all(told[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in said.items())
+    assert all(
+        reported[name] == outcome or (allowed and outcome == "no evidence") for name, outcome in expected.items()
+    )
     annotated = report_to_github(report, runs, verdicts, {"GITHUB_ACTIONS": "true"}, allow_no_evidence=allowed)
     red = {re.sub(r".*title=(c\d).*", r"\1", line) for line in annotated if line.startswith("::error")}
-    assert red == {name for name, outcome in told.items() if outcome != "passed"}
+    assert red == {name for name, outcome in reported.items() if outcome != "passed"}

@@ -85,7 +85,7 @@ def test_in_place_on_a_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
 )
-def test_a_suite_tells_how_far_it_is(judged: RunSuite, tmp_path: Path, workers: tuple[str, ...]) -> None:
+def test_a_suite_shows_its_progress(judged: RunSuite, tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Progress counts the tests of all xdist workers, and then the judge's evaluations."""
     (tmp_path / "conftest.py").write_text("from pandaprobe_otel.evals import progress\nprogress.EVERY_S = 0.0\n")
     code = """
@@ -125,12 +125,12 @@ def answer(question):
     ],
     ids=" ".join,
 )
-def test_a_judge_of_ones_own_tells_how_far_it_is(
+def test_a_judge_of_ones_own_shows_its_progress(
     run_command: RunCommand, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """A local judge's progress counts evaluations, including those without an answer."""
 
-    def says(request: Received) -> Reply:
+    def answer_as_judge(request: Received) -> Reply:
         if "second" in str(request.json["messages"]):
             return Reply(status=401, chunks=(b"no key",))
         found = {"reason": "seen", "score": 0.9, "task": "t", "outcome": "o"}
@@ -140,7 +140,7 @@ def test_a_judge_of_ones_own_tells_how_far_it_is(
     cases = ({"input": what, "output": "a", "label": "yes"} for what in ("first", "second", "third"))
     (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
     with ProviderServer() as server:
-        server.script = says
+        server.script = answer_as_judge
         done = run_command(*command, "--scorer", "shop:is_right", "--judge", "m", "--judge-url", server.url)
     assert "3 of 3 judged (task_completion), 1 failed" in done.stderr
     assert ("3 of 3 judged (is_right)" in done.stderr) == (command[0] == "evals")

@@ -29,7 +29,7 @@ class Scripted:
         return found
 
 
-def says_yes(run: TaskRun) -> bool:
+def is_yes(run: TaskRun) -> bool:
     """Return whether the output is "y", as a scorer."""
     return bool(run.output == "y")
 
@@ -40,7 +40,7 @@ def test_stopping_early_never_changes_the_outcome() -> None:
     for min_pass in (0.0, 0.5, 0.75, 1.0):
         task, wanted = Scripted(), ceil(min_pass * 4)
         with recording():
-            report = evaluate(scripts, task, [says_yes], repeat=4, min_pass=min_pass)
+            report = evaluate(scripts, task, [is_yes], repeat=4, min_pass=min_pass)
         for script, case in zip(scripts, report.cases, strict=True):
             assert case.passed == (script.count("y") >= wanted), (script, str(case))
             made = task.made[script]
@@ -134,7 +134,7 @@ def test_after(probe, pandaprobe_repetition):
 """
 
 
-def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_skips_and_broken_fixtures_are_reported_once(run_suite: RunSuite, tmp_path: Path) -> None:
     """A skip or a fixture error is reported once, as in an unrepeated test, and the next test is not affected."""
     outcome = run_suite(TROUBLE, "--pandaprobe-report=r.json")
     assert outcome.cases == {
@@ -155,7 +155,7 @@ def test_skips_and_broken_fixtures_are_what_they_are(run_suite: RunSuite, tmp_pa
     assert "RuntimeError: no" in str(cases["test_setup"][1])
 
 
-def test_a_failed_assertion_is_told_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
+def test_a_failed_assertion_is_reported_with_its_text(run_suite: RunSuite, tmp_path: Path) -> None:
     """A failed assertion is a failure, not an error, and the report has its message."""
     code = """
 @pytest.mark.pandaprobe
