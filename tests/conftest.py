@@ -53,7 +53,6 @@ OUTER_FILES: Final = frozenset(
         "compat/test_reflect.py",  # needs bashkit, in which Reflect works
         "delivery/fleet/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
         "evals/test_report_in_browser.py",
-        "evals/test_statistics_against_scipy.py",
         "integrations/conformance/test_forgotten_streams.py",  # scans every object of the process
         "integrations/test_surface.py",  # calls every method of every client
         "local/pages/test_browser.py",
@@ -66,10 +65,7 @@ OUTER_FILES: Final = frozenset(
         "mcp_server/test_improving.py",  # runs a program some fifty times
         "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
-        "mcp_server/test_readers.py",
-        "mcp_server/test_recorded.py",
         "mcp_server/test_scripted_agent.py",
-        "mcp_server/test_writers.py",
         "migration/test_official_examples.py",  # runs the official SDK's examples, each twice
         "typing/test_types.py",  # needs mypy and pyright
     )
