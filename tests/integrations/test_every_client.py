@@ -228,3 +228,35 @@ def test_parameters(title: str, method: str, server: ProviderServer, recorder: S
     for name, value in expected.items():
         found = attributes.get(name, attributes.get(f"gen_ai.request.{name}"))
         assert (found, type(found)) == (value, type(value)), name
+
+
+CACHED = {"cache_read.input_tokens": 64}
+REASONED = {**CACHED, "reasoning.output_tokens": 12}
+DETAILS: dict[str, Mapping[str, int]] = {
+    "openai": REASONED,
+    "openai responses": REASONED,
+    "groq": CACHED,
+    "together": CACHED,
+    "google-genai": REASONED,
+    "anthropic": {**CACHED, "cache_creation.input_tokens": 20},
+}
+"""Counts that are part of the input or output tokens, by adapter."""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("title", DETAILS)
+def test_details_of_counts(title: str, streamed: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Cached and reasoning tokens are recorded as parts of the input and output tokens, streamed or not."""
+    adapter = ADAPTERS[title]
+    stream = Reply(chunks=adapter.answer.chunks, content_type=adapter.answer.stream_type)
+    server.replies(stream if streamed else _whole(adapter))
+    instrument(adapter.integration, tracer_provider=recorder.provider)
+    with adapter.client(server.url, 20.0) as client:
+        if streamed:
+            sighted(adapter.forms["stream"], client)
+        else:
+            look_at_call(adapter.calls["plain"], client)
+    attributes = recorder.attributes()
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (120, 34)
+    assert {name: attributes.get(f"gen_ai.usage.{name}") for name in DETAILS[title]} == DETAILS[title]
+    assert ("gen_ai.response.time_to_first_chunk" in attributes) == streamed
