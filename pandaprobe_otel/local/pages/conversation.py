@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
-from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.payloads import encode
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")
 _MESSAGE_KEYS: Final = frozenset(
@@ -166,7 +166,7 @@ def preview(payload: Any, length: int = 160) -> str:
         found = messages_in(payload, "user")
         said = next((message for message in reversed(found) if message.text or message.calls), None)
         if said is None:
-            text = dumps(payload).decode()
+            text = encode(payload) or ""
         else:
             text = said.text or ", ".join(f"{call.name}()" for call in said.calls)
     line = " ".join(text[: length * 4].split())
@@ -185,7 +185,7 @@ def _is_message(item: Any) -> bool:
 def _message(item: Any, default_role: str) -> Message:
     record = object_in(item)
     if record is None:
-        return Message(role=default_role, text=item if isinstance(item, str) else dumps(item).decode())
+        return Message(role=default_role, text=item if isinstance(item, str) else encode(item) or "")
     record = object_in(record.get("message")) or record
     draft = _Draft()
     draft.calls += [_call(call) for call in list_in(record.get("tool_calls")) or ()]

@@ -153,6 +153,13 @@ def test_a_large_value_is_cut_with_a_count(http: httpx.Client, value: Any) -> No
     assert re.search(r"… [\d,]+ more (characters|items|keys)", html)
 
 
+def test_integers_beyond_64_bits_are_shown_whole(http: httpx.Client) -> None:
+    """The page of the trace and the list show such an integer with all its digits."""
+    pages = shown(http, {"kind": "TOOL", "output": {"n": 2**70}}, input={"n": 2**70}, view=f"?span={UUID(int=1)}")
+    for page in (pages, http.get("/ui").text):
+        assert str(2**70) in page
+
+
 CALLS = [
     {"role": "user", "content": "Where are my orders?"},
     {
