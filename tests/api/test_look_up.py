@@ -155,7 +155,7 @@ async def test_a_request_whose_answer_was_lost_is_looked_up(
     wanted: dict[str, Any],
     others: list[dict[str, Any]],
 ) -> None:
-    """What the request would have made matches if it has the same content and was made since the request."""
+    """A resource counts as made by the request if it has the same content and was made since the request."""
     right, wrong = make(**wanted), [make(**{**wanted, **other}) for other in others]
     with ScriptedApi() as api:
         api.tell(f"POST {route}", RESET)

@@ -40,7 +40,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "status": st.sampled_from(["COMPLETED", "ERROR"]),
     "started": st.integers(0, 9),
     "ended": st.none() | st.integers(0, 9),
-    "cost": st.sampled_from([0.0, 0.1, 0.2, 0.3, 5e-9, 1e6, 1e300]),
+    "cost": st.sampled_from([0.0, 0.1, 0.2, 0.3, 5e-9, 1e6]),
     "tags": st.lists(st.sampled_from(TAGS), unique=True),
 }
 added = st.tuples(st.just("add"), st.integers(0, 9), st.fixed_dictionaries(fields))
