@@ -186,7 +186,7 @@ def test_background_response(
 ) -> None:
     """The first fetch that finds a background response complete has its tokens, in the trace that began it."""
     skip_without(client, "responses.retrieve")
-    made = f"resp_background_{id(recorder)}"
+    made = f"resp_{uuid4().hex}"
     queued = response(status="queued", usage=None, output=[], background=True, id=made)
     done = response(background=True, id=made)
     event = {"type": "response.completed", "sequence_number": 9, "response": done}
@@ -217,7 +217,7 @@ def test_recorded_response_is_not_recorded_again(
 ) -> None:
     """Reading a finished response again makes no span, since the call that created it recorded its end."""
     skip_without(client, "responses.retrieve")
-    server.replies(json_reply(response(id=f"resp_whole_{id(recorder)}")))
+    server.replies(json_reply(response(id=f"resp_{uuid4().hex}")))
     client.responses.retrieve(client.responses.create(**RESPONSE).id)
     assert recorder.names == [f"chat {MODEL}"]
 

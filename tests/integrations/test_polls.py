@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import anthropic
 import openai
@@ -52,7 +53,7 @@ def test_background_response(
     is_sent_before: bool, server: ProviderServer, provider: TracerProvider, pandaprobe: StrictPandaProbe
 ) -> None:
     """One trace has the answer and its tokens once, even if its beginning was sent while the app waited."""
-    made = f"resp_background_{id(provider)}"
+    made = f"resp_{uuid4().hex}"
     queued = response(status="queued", usage=None, output=[], background=True, id=made)
     waits = [json_reply({**queued, "status": "in_progress"})] * POLLS
     done = json_reply(response(background=True, id=made))
