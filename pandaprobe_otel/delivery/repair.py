@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -72,8 +72,8 @@ def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> OutgoingRe
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
     """Return the object with a mark and without the refused fields; None if one of them is required."""
-    metadata: Any = value.get("metadata")
-    earlier: Any = metadata.get(MARK) if isinstance(metadata, dict) else None
+    metadata = value.get("metadata")
+    earlier = cast("dict[str, Any]", metadata).get(MARK) if isinstance(metadata, dict) else None
     for name in names:
         if name == "name":
             value["name"] = str(value.get("name") or "unnamed")[:_MAX_NAME]
@@ -81,7 +81,8 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
             value.pop(name, None)
         else:
             return None
-    add_metadata(value, MARK, sorted({*earlier, *names} if isinstance(earlier, list) else names))
+    before = cast("list[Any]", earlier) if isinstance(earlier, list) else []
+    add_metadata(value, MARK, [*before, *sorted(names)])
     return orjson.dumps(value)
 
 
