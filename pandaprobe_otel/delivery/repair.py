@@ -73,7 +73,7 @@ def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> OutgoingRe
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
     """Return the object with a mark and without the refused fields; None if one of them is required."""
     metadata = value.get("metadata")
-    earlier = cast("dict[str, Any]", metadata).get(MARK) if isinstance(metadata, dict) else None
+    earlier = cast("dict[str, object]", metadata).get(MARK) if isinstance(metadata, dict) else None
     for name in names:
         if name == "name":
             value["name"] = str(value.get("name") or "unnamed")[:_MAX_NAME]
@@ -81,7 +81,7 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
             value.pop(name, None)
         else:
             return None
-    before = cast("list[Any]", earlier) if isinstance(earlier, list) else []
+    before = cast("list[object]", earlier) if isinstance(earlier, list) else []
     add_metadata(value, MARK, [*before, *sorted(names)])
     return orjson.dumps(value)
 
