@@ -56,7 +56,7 @@ LIBRARY: Final = Library(
             "wait",
         ),
         "Texts become tokens, or texts again; it costs nothing.": ("detokenize", "tokenize"),
-        "Nothing is request: the client says that they are gone.": (
+        "Nothing is asked: the client says that they are gone.": (
             "batch_*",
             "cancel_embed_job",
             "check_api_key",
