@@ -173,7 +173,7 @@ def test_two_at_once():
     ]
     assert (names(), switches()) == (set(), {})
 
-def test_what_was_there_stays(monkeypatch):
+def test_earlier_instrumentation_stays(monkeypatch):
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "mine")
     instrument("openai")
     evaluate([1], lambda value: value)
