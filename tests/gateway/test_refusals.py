@@ -98,6 +98,7 @@ def test_a_sender_that_goes_away_in_the_middle(gateway: Gateway) -> None:
     with socket.create_connection(("127.0.0.1", gateway.http_port or 0)) as sender:
         head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n"
         sender.sendall(head.encode() + b"Content-Type: application/x-protobuf\r\n\r\n" + BODY[:40])
+    assert post(gateway.url, BODY).status_code == 200
 
 
 def test_a_full_gateway_makes_senders_wait(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
