@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -34,10 +34,11 @@ def begin(gateway: Gateway, size: int = 1) -> socket.socket:
 
 
 def answer_of(sender: socket.socket) -> bytes:
-    """Return all bytes until the gateway closes the connection."""
+    """Return all bytes until the gateway closes the connection, also with bytes of ours unread (a reset)."""
     received = bytearray()
-    while chunk := sender.recv(65_536):
-        received += chunk
+    with suppress(ConnectionResetError):
+        while chunk := sender.recv(65_536):
+            received += chunk
     return bytes(received)
 
 
