@@ -61,7 +61,6 @@ def short_collections() -> None:
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
     """Drop clients between files, so that they are not found in another file's tests."""
-    gc.unfreeze()
     drop_clients()
     with _models_made_once():
         yield
