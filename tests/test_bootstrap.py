@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,53 +13,75 @@ import pytest
 
 from pandaprobe_otel import Client, connections
 from pandaprobe_otel.local import LocalServer
-from strict_pandaprobe import StrictPandaProbe
+from strict_pandaprobe import Logged, StrictPandaProbe
 from subprocesses import environment, run_python
 
 CHAT = '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}'
 REFUSED = "Overriding of current TracerProvider is not allowed\n"
 
 
-def test_one_line_exports_traces() -> None:
-    """With `init()` alone, a trace made with OpenTelemetry's API arrives at the end of the process."""
+def delivered(code: str, **variables: str) -> list[Logged]:
+    """Run a program, which must succeed in silence, and return the traces that it has posted."""
     with StrictPandaProbe() as server:
-        code = f"""
-        import pandaprobe_otel
-        pandaprobe_otel.init()
-        from opentelemetry import trace
-        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+        result = run_python(code, environment(server.url, **variables), set_up=False)
+
+        assert (result.returncode, result.stderr.replace(REFUSED, "")) == (0, "")
+        return server.posts()
+
+
+def test_init_joins_a_provider_that_keeps_its_own_exporter() -> None:
+    """The provider stays the same object, with its processors, also Phoenix's, which would replace its default one."""
+    code = f"""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    memory = InMemorySpanExporter()
+
+    class OfPhoenix(TracerProvider):
+        def add_span_processor(self, *args, replace_default_processor=True, **kwargs):
+            if replace_default_processor:
+                self._active_span_processor = SynchronousMultiSpanProcessor()
+            super().add_span_processor(*args, **kwargs)
+
+    mine = OfPhoenix()
+    mine.add_span_processor(SimpleSpanProcessor(memory))
+    trace.set_tracer_provider(mine)
+    import pandaprobe_otel
+    handle = pandaprobe_otel.init()
+    assert trace.get_tracer_provider() is mine
+    assert pandaprobe_otel.init() is handle
+    with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+        pass
+    assert len(memory.get_finished_spans()) == 1
+    """
+    assert [post.body["name"] for post in delivered(code)] == ["hello"]
+
+
+def test_a_given_provider_is_used_and_no_other() -> None:
+    """Spans and decorators use the provider given to `init()`; a global one is neither set nor joined later."""
+    code = f"""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    import pandaprobe_otel
+    mine = TracerProvider()
+    handle = pandaprobe_otel.init(tracer_provider=mine)
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    @pandaprobe_otel.agent
+    def answer(question): return question.upper()
+    answer("why?")
+    with mine.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+        pass
+    for _ in range(2):
+        other = TracerProvider()
+        trace.set_tracer_provider(other)
+        with other.get_tracer("tool").start_as_current_span("unseen", attributes={CHAT}):
             pass
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert [post.body["name"] for post in server.posts()] == ["hello"]
-
-
-def test_it_joins_a_provider_and_never_replaces_it() -> None:
-    """Existing processors keep working, and the provider stays the same object."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-        mine, memory = TracerProvider(), InMemorySpanExporter()
-        mine.add_span_processor(SimpleSpanProcessor(memory))
-        trace.set_tracer_provider(mine)
-        import pandaprobe_otel
-        handle = pandaprobe_otel.init()
-        assert trace.get_tracer_provider() is mine
-        assert pandaprobe_otel.init() is handle
-        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-            pass
-        assert len(memory.get_finished_spans()) == 1
-        assert handle.flush(60)
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert len(server.posts()) == 1
+    assert pandaprobe_otel.flush(60)
+    assert pandaprobe_otel.status().spans_delivered == 2
+    """
+    names = [(post.body["name"], post.body["spans"][0]["kind"]) for post in delivered(code)]
+    assert names == [("answer", "AGENT"), ("hello", "LLM")]
 
 
 REPLACEABLE = """
@@ -87,8 +111,7 @@ def test_a_tool_with_a_provider_is_joined_in_either_order(theirs: str, first: st
     set_up = ["import pandaprobe_otel; pandaprobe_otel.init()", f"mine = {theirs}; trace.set_tracer_provider(mine)"]
     lines = "\n".join(set_up if first == "ours" else reversed(set_up))
     again = "configure(mine)" if theirs == "Replaceable()" else ""
-    with StrictPandaProbe() as server:
-        code = f"""
+    code = f"""
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 {REPLACEABLE}
@@ -101,83 +124,8 @@ with trace.get_tracer("app").start_as_current_span("outer", attributes={CHAT}):
 with trace.get_tracer("app").start_as_current_span("later", attributes={CHAT}):
     pass
 """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr.replace(REFUSED, "")) == (0, "")
-        names = [(post.body["name"], [span["name"] for span in post.body["spans"]]) for post in server.posts()]
+    names = [(post.body["name"], [span["name"] for span in post.body["spans"]]) for post in delivered(code)]
     assert names == [("outer", ["outer", "inner"]), ("later", ["later"])]
-
-
-def test_a_provider_that_was_not_chosen_is_left_alone() -> None:
-    """If `init()` was given a provider, a provider that the app sets later is not joined."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider
-        import pandaprobe_otel
-        pandaprobe_otel.init(tracer_provider=TracerProvider())
-        for _ in range(2):
-            mine = TracerProvider()
-            trace.set_tracer_provider(mine)
-            with mine.get_tracer("tool").start_as_current_span("hello", attributes={CHAT}):
-                pass
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr.replace(REFUSED, "")) == (0, "")
-        assert server.posts() == []
-
-
-def test_a_provider_keeps_the_exporter_that_it_came_with() -> None:
-    """`init()` passes `replace_default_processor=False`, so that Phoenix's provider keeps its own exporter."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
-        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-        memory = InMemorySpanExporter()
-
-        class OfPhoenix(TracerProvider):
-            def add_span_processor(self, *args, replace_default_processor=True, **kwargs):
-                if replace_default_processor:
-                    self._active_span_processor = SynchronousMultiSpanProcessor()
-                super().add_span_processor(*args, **kwargs)
-
-        mine = OfPhoenix()
-        mine.add_span_processor(SimpleSpanProcessor(memory))
-        trace.set_tracer_provider(mine)
-        import pandaprobe_otel
-        handle = pandaprobe_otel.init()
-        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-            pass
-        assert len(memory.get_finished_spans()) == 1
-        assert handle.flush(60)
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert len(server.posts()) == 1
-
-
-def test_a_given_provider_is_used() -> None:
-    """The spans of a provider given to `init()` are delivered, and the global provider is left alone."""
-    with StrictPandaProbe() as server:
-        code = f"""
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider
-        import pandaprobe_otel
-        mine = TracerProvider()
-        handle = pandaprobe_otel.init(tracer_provider=mine)
-        assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-        with mine.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
-            pass
-        assert pandaprobe_otel.flush(60)
-        assert pandaprobe_otel.status().spans_delivered == 1
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -302,11 +250,7 @@ def test_instrumented_libraries_are_recorded_after_a_restart(provider: str, end:
     with pp.agent("around"): ask()
     assert pp.flush(60) and pp.status().spans_ended == 3
     """
-    with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert sorted(len(post.body["spans"]) for post in server.posts()) == [1, 1, 2]
+    assert sorted(len(post.body["spans"]) for post in delivered(code)) == [1, 1, 2]
 
 
 def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on() -> None:
@@ -324,11 +268,7 @@ def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on()
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": name}])
     assert set(pp.status().instrumented) == {"openai"}
     """
-    with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        (post,) = server.posts()
+    (post,) = delivered(code)
     assert post.body["input"] == {"messages": [{"role": "user", "content": "mine"}]}
 
 
@@ -342,54 +282,6 @@ def test_a_suite_that_switches_off_first_stays_off_in_silence() -> None:
     for settings in ({}, {"PANDAPROBE_API_KEY": "sk_pp_1"}):
         result = run_python(code, environment(**settings), set_up=False)
         assert (result.returncode, result.stdout, result.stderr) == (0, "<PandaProbe: not sending>\n", "")
-
-
-def test_printed_status_is_short() -> None:
-    """The printed status shows the counts and the problems; the thirty settings are only in the object."""
-    code = """
-    import pandaprobe_otel
-    from opentelemetry import trace
-    print(pandaprobe_otel.status())
-    pandaprobe_otel.init()
-    with pandaprobe_otel.agent("hello"):
-        pass
-    with trace.get_tracer("shop").start_as_current_span("GET /orders"):
-        pass
-    pandaprobe_otel.flush(60)
-    print(pandaprobe_otel.status())
-    """
-    with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
-
-    assert result.stdout.splitlines() == [
-        "PandaProbe: not sending",
-        "spans: 0 ended, 0 delivered, 0 waiting",
-        "traces: 0 delivered",
-        "problem: init() was not called",
-        f"PandaProbe: project 'shop' at {server.url}",
-        "spans: 2 ended, 1 delivered, 0 waiting, 1 filtered",
-        "traces: 1 delivered",
-    ]
-
-
-def test_init_starts_no_thread_and_opens_no_connection() -> None:
-    """Nothing is started before the first span; a default for official instrumentations overrides no user's value."""
-    code = """
-    import socket, threading
-    def refuse(*arguments, **named): raise AssertionError("a connection")
-    socket.socket.connect = refuse
-    socket.getaddrinfo = refuse
-    import os, sys
-    import pandaprobe_otel
-    pandaprobe_otel.init()
-    assert threading.active_count() == 1, threading.enumerate()
-    assert "httpx" not in sys.modules
-    print(os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"])
-    """
-    name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-    for given, found in (({}, "SPAN_ONLY\n"), ({name: "NO_CONTENT"}, "NO_CONTENT\n")):
-        result = run_python(code, environment("http://127.0.0.1:9", **given), set_up=False)
-        assert (result.returncode, result.stdout, result.stderr) == (0, found, "")
 
 
 def test_warnings_of_opentelemetrys_events_api_stay_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,51 +301,6 @@ def test_warnings_of_opentelemetrys_events_api_stay_hidden(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk._events", sdk)
     connections._forward_events("logs")
     assert given == [("events", "logs")]
-
-
-def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
-    """The decorators' spans go to the provider of `init(tracer_provider=...)`."""
-    with StrictPandaProbe() as server:
-        code = """
-        from opentelemetry.sdk.trace import TracerProvider
-        import pandaprobe_otel
-        handle = pandaprobe_otel.init(tracer_provider=TracerProvider())
-        @pandaprobe_otel.agent
-        def answer(question): return question.upper()
-        answer("why?")
-        assert handle.flush(60)
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        (post,) = server.posts()
-        assert (post.body["name"], post.body["spans"][0]["kind"]) == ("answer", "AGENT")
-
-
-def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> None:
-    """Sync and async handlers return after delivery, with their results and exceptions unchanged."""
-    with StrictPandaProbe() as server:
-        code = """
-        import asyncio, pandaprobe_otel
-        handle = pandaprobe_otel.init()
-        class Context:
-            def get_remaining_time_in_millis(self): return 61000
-        @pandaprobe_otel.flush_on_return(timeout=60)
-        @pandaprobe_otel.agent
-        def handler(event, context): return event["n"] + 1
-        @pandaprobe_otel.flush_on_return(timeout=60)
-        @pandaprobe_otel.agent
-        async def later(event): raise LookupError(event)
-        assert handler({"n": 1}, Context()) == 2
-        assert handle.status().traces_delivered == 1, handle.status()
-        try: asyncio.run(later("e"))
-        except LookupError as error: assert error.args == ("e",)
-        assert handle.status().traces_delivered == 2
-        assert asyncio.run(pandaprobe_otel.aflush(60))
-        """
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_handle_has_the_methods_of_the_official_client() -> None:
@@ -477,20 +324,161 @@ def test_the_handle_has_the_methods_of_the_official_client() -> None:
     assert (score.name, score.parsed, score.reason) == ("good", 0.5, "half right")
 
 
-def test_console_also_prints_what_is_sent() -> None:
-    """`console=True` prints each trace as a tree on standard error."""
+def test_init_opens_no_connection_and_a_handler_flushes_when_it_returns() -> None:
+    """Nothing starts before the first span; handlers return after delivery, with results and exceptions unchanged."""
+    code = """
+    import socket, threading
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    def refuse(*arguments, **named): raise AssertionError("a connection")
+    socket.socket.connect = socket.getaddrinfo = refuse
+    import os, sys
+    import pandaprobe_otel
+    handle = pandaprobe_otel.init()
+    assert threading.active_count() == 1, threading.enumerate()
+    assert "httpx" not in sys.modules
+    assert os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] == os.environ.get("WANTED", "SPAN_ONLY")
+    socket.socket.connect, socket.getaddrinfo = connect, look_up
+    import asyncio
+    class Context:
+        def get_remaining_time_in_millis(self): return 61000
+    @pandaprobe_otel.flush_on_return(timeout=60)
+    @pandaprobe_otel.agent
+    def handler(event, context): return event["n"] + 1
+    @pandaprobe_otel.flush_on_return(timeout=60)
+    @pandaprobe_otel.agent
+    async def later(event): raise LookupError(event)
+    assert handler({"n": 1}, Context()) == 2
+    assert handle.status().traces_delivered == 1, handle.status()
+    try: asyncio.run(later("e"))
+    except LookupError as error: assert error.args == ("e",)
+    assert handle.status().traces_delivered == 2
+    assert asyncio.run(pandaprobe_otel.aflush(60))
+    """
+    switch = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+    for given in ({}, {switch: "NO_CONTENT", "WANTED": "NO_CONTENT"}):  # the user's value stays
+        assert len(delivered(code, **given)) == 2
+
+
+def test_printed_status_is_short_and_a_console_shows_traces() -> None:
+    """The printed status shows counts and problems; `console=True` prints each trace as a tree on standard error."""
+    code = """
+    import pandaprobe_otel
+    from opentelemetry import trace
+    print(pandaprobe_otel.status())
+    pandaprobe_otel.init(console=True)
+    @pandaprobe_otel.tool
+    def look_up(number): return number
+    @pandaprobe_otel.agent
+    def answer(question): return look_up(17)
+    answer("why?")
+    with trace.get_tracer("shop").start_as_current_span("GET /orders"):
+        pass
+    pandaprobe_otel.flush(60)
+    print(pandaprobe_otel.status())
+    """
     with StrictPandaProbe() as server:
-        code = """
-        import pandaprobe_otel
-        pandaprobe_otel.init(console=True)
-        @pandaprobe_otel.tool
-        def look_up(number): return number
-        @pandaprobe_otel.agent
-        def answer(question): return look_up(17)
-        answer("why?")
-        """
         result = run_python(code, environment(server.url), set_up=False)
 
-    assert result.stdout == ""
+    assert result.stdout.splitlines() == [
+        "PandaProbe: not sending",
+        "spans: 0 ended, 0 delivered, 0 waiting",
+        "traces: 0 delivered",
+        "problem: init() was not called",
+        f"PandaProbe: project 'shop' at {server.url}",
+        "spans: 3 ended, 2 delivered, 0 waiting, 1 filtered",
+        "traces: 1 delivered",
+    ]
     assert "AGENT  answer" in result.stderr
     assert "└── TOOL   look_up" in result.stderr
+
+
+def test_an_agent_below_an_unsampled_parent_is_counted_and_named(tmp_path: Path) -> None:
+    """Each span that the caller's decision leaves out counts as `sampled_by_parent`; one line names the remedy."""
+    code = """
+    from opentelemetry import context, propagate
+    from pandaprobe_otel import agent, tool
+    @tool
+    def one(): return 1
+    @agent
+    def run(): return one()
+    run()
+    header = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}
+    token = context.attach(propagate.extract(header))
+    run()
+    run()
+    context.detach(token)
+    handle.shutdown()
+    status = handle.status()
+    print(status.spans_ended, status.spans_delivered, status.spans_dropped)
+    """
+    result = run_python(code, environment(PANDAPROBE_LOCAL=str(tmp_path / "t.jsonl")))
+    assert result.stdout == "6 2 {'sampled_by_parent': 4}\n", result.stderr[-2000:]
+    assert result.stderr.count("OTEL_TRACES_SAMPLER=always_on") == 1
+
+
+def test_evicted_attributes_are_named_once_and_our_provider_evicts_none(tmp_path: Path) -> None:
+    """The provider of `init()` keeps every attribute; another provider's limit is named with its variable, once."""
+    code = """
+    from opentelemetry.sdk.trace import TracerProvider
+    from pandaprobe_otel import PandaProbeSpanProcessor
+    def chat(tracer):
+        with tracer.start_as_current_span("chat", attributes=CHAT) as span:
+            for n in range(5000):
+                span.set_attribute(f"llm.input_messages.{n}.message.content", "m")
+        return span.attributes
+    print(len(chat(tracer)))
+    handle.shutdown()
+    mine = TracerProvider()
+    mine.add_span_processor(PandaProbeSpanProcessor())
+    for _ in range(2):
+        print(len(chat(mine.get_tracer("test"))))
+    mine.shutdown()
+    """
+    result = run_python(code, environment(PANDAPROBE_LOCAL=str(tmp_path / "t.jsonl")))
+    assert result.stdout == "5002\n128\n128\n", result.stderr[-2000:]
+    assert result.stderr.count("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT") == 1
+
+
+APP = f"""
+from opentelemetry import trace
+with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+    pass
+"""
+CONFIGURED = """
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+_OTelSDKConfigurator().configure(auto_instrumentation_version="x")
+"""
+LAUNCHED = """
+from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
+from opentelemetry.instrumentation.distro import DefaultDistro
+_load_instrumentors(DefaultDistro())
+"""
+"""Steps of OpenTelemetry's launcher: its configuration, and the instrumentor entry points."""
+SWITCHES = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+
+
+def launch(program: str, env: dict[str, str], exporter: str) -> str:
+    """Run a program of the launcher, and return its standard error."""
+    command = [sys.executable, "-c", program]
+    variables = {**env, **SWITCHES, "OTEL_TRACES_EXPORTER": exporter}
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(("set_up", "exporter"), [(CONFIGURED, "none"), (CONFIGURED, "pandaprobe"), ("", "pandaprobe")])
+def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(set_up: str, exporter: str) -> None:
+    """The instrumentor entry point sends a trace once, with our exporter and without, configured or not."""
+    with StrictPandaProbe() as server:
+        launch(set_up + LAUNCHED + APP, environment(server.url), exporter)
+
+        assert [post.body["name"] for post in server.posts()] == ["hello"]
+
+
+@pytest.mark.parametrize("exporter", ["none", pytest.param("pandaprobe", marks=pytest.mark.outer)])
+def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
+    """Unusable settings are logged, since an exception in a constructor would stop all of the app's telemetry."""
+    shown = launch(CONFIGURED + LAUNCHED + APP, environment(), exporter)
+
+    assert "PANDAPROBE_API_KEY" in shown
+    assert "Traceback" not in shown

@@ -151,14 +151,9 @@ def shop_trace(
     turn: int,
     started: dt.datetime,
     session: str,
-    *,
-    recalls: bool = True,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Return one turn of a conversation as the body of `POST /traces`.
-
-    recalls: the agent first searches for similar chats with embeddings; no test can be captured from such a trace.
-    """
+    """Return one turn of a conversation as the body of `POST /traces`; the agent first searches for similar chats."""
     talk = CONVERSATIONS[conversation % len(CONVERSATIONS)]
     question, uses, answer = talk.turns[turn]
     writer = _Writer(number, started, random.Random(number))
@@ -167,8 +162,7 @@ def shop_trace(
     for earlier, _, reply in talk.turns[:turn]:
         history += [{"role": "user", "content": earlier}, {"role": "assistant", "content": reply}]
     history.append({"role": "user", "content": question})
-    if recalls:
-        _retrieve(writer, root["span_id"], question)
+    _retrieve(writer, root["span_id"], question)
     if uses:
         _call_model(writer, root["span_id"], history, None, [(name, arguments) for name, arguments, _ in uses])
         failed = _run_tools(writer, root["span_id"], history, uses)
@@ -202,12 +196,10 @@ def fill(
     days: int = 14,
     now: dt.datetime | None = None,
     releases: Sequence[str] = ("2.3.1",),
-    recalls: bool = True,
 ) -> None:
     """Send a server the conversations of some days, and scores for each trace; the newest trace is two minutes old.
 
     releases: releases of the app, each for an equal part of the time.
-    recalls: as for `shop_trace`.
     """
     end = now or dt.datetime.now(dt.UTC)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
@@ -219,7 +211,7 @@ def fill(
                 for turn in range(len(CONVERSATIONS[conversation].turns)):
                     begun = end - dt.timedelta(days=day, minutes=62 - 20 * conversation - 4 * turn)
                     session = f"chat-{4100 + 3 * (days - day) + conversation}"
-                    body = shop_trace(number, conversation, turn, begun, session, release=release, recalls=recalls)
+                    body = shop_trace(number, conversation, turn, begun, session, release=release)
                     http.post("/traces", json=body).raise_for_status()
                     _score(http, body, number, days - day)
                     number += 1
