@@ -3,17 +3,20 @@
 python scripts/build_docs.py    exits with 1 for a warning, or for a page that loads a file from another host
 
 Each `page.html` has a `page.md` beside it: its source, with the text of the API reference in place of its directives.
-`llms.txt` lists the copies with their first sentences, and `llms-full.txt` has their full texts.
+`llms.txt` lists the copies, and `llms-full.txt` has their full texts.
 """
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 import yaml
@@ -21,7 +24,6 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
 
-from docs_pages import reference_text  # noqa: E402
 from write_docs import write_tree  # noqa: E402
 
 TREE: Final = ROOT / "build" / "site-source"
@@ -44,7 +46,7 @@ def main() -> int:
     for path, text in copies.items():
         (SITE / path).parent.mkdir(parents=True, exist_ok=True)
         (SITE / path).write_text(text, encoding="utf-8")
-    (SITE / "llms.txt").write_text(index(config, copies), encoding="utf-8")
+    (SITE / "llms.txt").write_text(index(config), encoding="utf-8")
     whole = "\n\n".join(f"<!-- {path} -->\n\n{text}" for path, text in copies.items())
     (SITE / "llms-full.txt").write_text(whole, encoding="utf-8")
     found = [*loaded_from_elsewhere(), *(f"{path} has no place in the navigation" for path in without_place(copies))]
@@ -55,7 +57,22 @@ def main() -> int:
 def plain(path: str) -> str:
     """Return a page's source, with the API reference in place of the names of its objects."""
     text = (DOCS / path).read_text(encoding="utf-8")
-    return _DIRECTIVE.sub(lambda found: reference_text.described(found[1]), text)
+    return _DIRECTIVE.sub(lambda found: described(found[1].rpartition(".")[2], pydoc.locate(found[1])), text)
+
+
+def described(name: str, found: Any, level: int = 2) -> str:
+    """Return signature and docstring of an object, and of the public members of a class, as Markdown."""
+    if inspect.isclass(found):
+        ours = [base for base in found.__mro__[::-1] if base.__module__.startswith("pandaprobe_otel")]
+        names = dict.fromkeys(each for base in ours for each in vars(base) if not each.startswith("_"))
+        members = [(each, getattr(found, each)) for each in names if hasattr(found, each)]
+        parts = [described(each, one, level + 1) for each, one in members if hasattr(one, "__get__") and one.__doc__]
+        return "\n\n".join([f"{'#' * level} {name}", inspect.getdoc(found) or "", *parts])
+    found = getattr(found, "method", found)  # of an operation of a client
+    signature = (
+        f"```text\n{name}{inspect.signature(found)}\n```\n\n" if isinstance(found, FunctionType | MethodType) else ""
+    )
+    return f"{'#' * level} {name}\n\n{signature}{inspect.getdoc(found) or ''}"
 
 
 def entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -68,22 +85,13 @@ def entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield from entries(each)
 
 
-def index(config: Mapping[str, Any], copies: Mapping[str, str]) -> str:
+def index(config: Mapping[str, Any]) -> str:
     """Return `llms.txt`: https://llmstxt.org."""
     lines = [f"# {config['site_name']}", "", f"> {config['site_description']}"]
     for section in config["nav"]:
         lines += ["", f"## {next(iter(section))}", ""]
-        lines += [f"- [{title}]({path}): {first_sentence(copies[path])}" for title, path in entries(section)]
+        lines += [f"- [{title}]({path})" for title, path in entries(section)]
     return "\n".join(lines) + "\n"
-
-
-def first_sentence(text: str) -> str:
-    """Return the first sentence of prose, without links and comments."""
-    prose = re.sub(r"<!--.*?-->|^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    paragraphs = (each.strip() for each in prose.split("\n\n"))
-    paragraph = next((each for each in paragraphs if each and each[0] not in "#|!"), "")
-    flat = " ".join(re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", paragraph).split())
-    return re.split(r"(?<=\.)\s", flat)[0]
 
 
 def loaded_from_elsewhere() -> Iterator[str]:

@@ -22,8 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
-CORE: Final = "always"
+NOT_FOR_USERS: Final = ("dev", "docs", "lint", "outer")
 # Licences that allow use, change and redistribution. The Mozilla licence covers only its own files.
 COMPATIBLE: Final = re.compile(
     r"\b(Apache|MIT|0?BSD|ISC|PSF|Python Software Foundation|Unlicense|MPL|Mozilla Public|HPND|CNRI)\b", re.IGNORECASE
@@ -56,15 +55,13 @@ class Dependency:
 def declared(text: str) -> Iterator[Dependency]:
     """Yield the requirements of the library and of its extras for users, in the order of pyproject.toml (`text`)."""
     project: dict[str, Any] = tomllib.loads(text)["project"]
-    parts: dict[str, list[str]] = {CORE: project["dependencies"], **project["optional-dependencies"]}
-    for extra, requirements in parts.items():
+    for extra, requirements in {"always": project["dependencies"], **project["optional-dependencies"]}.items():
         for requirement in requirements if extra not in NOT_FOR_USERS else ():
             name = Requirement(requirement).name
-            if name == project["name"]:
-                continue
-            comment = re.search(rf'{re.escape(requirement)}",?[ \]]*# (.*)$', text, re.MULTILINE)
-            reason = str(comment[1]) if comment else f"the client library that `{extra}` instruments"
-            yield Dependency(extra=extra, name=name, versions=requirement.removeprefix(name), reason=reason)
+            if name != project["name"]:
+                comment = re.search(rf'{re.escape(requirement)}",?[ \]]*# (.*)$', text, re.MULTILINE)
+                reason = comment[1] if comment else f"the client library that `{extra}` instruments"
+                yield Dependency(extra=extra, name=name, versions=requirement.removeprefix(name), reason=reason)
 
 
 def licence(name: str) -> str | None:
@@ -73,70 +70,54 @@ def licence(name: str) -> str | None:
         described = metadata.metadata(name).json
     except metadata.PackageNotFoundError:
         return None
-    if expression := described.get("license_expression"):
-        return str(expression)
     classes = [each.rpartition(" :: ")[2] for each in described.get("classifier", ()) if "License ::" in each]
-    if named := [each for each in classes if each != "OSI Approved"]:
-        return ", ".join(named)
-    return str(described.get("license") or licence_file(name)).strip().split("\n")[0][:60] or "not stated"
-
-
-def licence_file(name: str) -> str:
-    """Return the title of a distribution's first licence file; empty if it has none."""
+    named = described.get("license_expression") or ", ".join(each for each in classes if each != "OSI Approved")
     files = [each for each in metadata.files(name) or [] if each.name.upper().startswith("LICEN")]
-    return files[0].read_text().strip() if files else ""
+    text = named or described.get("license") or (files[0].read_text() if files else "")
+    return str(text).strip().split("\n")[0][:60] or "not stated"
 
 
-def needed_by(names: Iterable[str]) -> set[str]:
+def needed_by(*names: str) -> set[str]:
     """Return these packages and all their dependencies, by the installed metadata."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
         name = canonicalize_name(waiting.pop())
-        if name in found or licence(name) is None:
-            continue
-        found.add(name)
-        waiting += [Requirement(each).name for each in metadata.requires(name) or [] if "extra ==" not in each]
+        if name not in found and licence(name) is not None:
+            found.add(name)
+            waiting += [Requirement(each).name for each in metadata.requires(name) or [] if "extra ==" not in each]
     return found
 
 
 def core() -> set[str]:
     """Return the packages that come with the library without any extra."""
-    return needed_by(["pandaprobe-otel"]) - {"pandaprobe-otel"}
-
-
-def megabytes(names: Iterable[str]) -> float:
-    """Return the size of the packages' installed files in MB, without bytecode."""
-    files = (path.locate() for name in names for path in metadata.files(name) or [] if path.suffix != ".pyc")
-    return sum(path.stat().st_size for each in files if (path := Path(str(each))).exists()) / 1e6
+    return needed_by("pandaprobe-otel") - {"pandaprobe-otel"}
 
 
 def page(dependencies: Iterable[Dependency]) -> str:
     """Return the whole page as Markdown."""
-    header = HEADER.format(packages=len(core()), megabytes=round(megabytes(core())))
-    return header + "".join(
-        f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
+    files = [
+        Path(str(each.locate())) for name in core() for each in metadata.files(name) or [] if each.suffix != ".pyc"
+    ]
+    size = sum(path.stat().st_size for path in files if path.exists())
+    return HEADER.format(packages=len(core()), megabytes=round(size / 1e6)) + "".join(
+        f"| {each.extra} | `{each.name}` | `{each.versions}` | {found} | {each.reason} |\n"
         for each in dependencies
-        if (said := licence(each.name))  # Frameworks have no licence here: each has its own environment.
+        if (found := licence(each.name))  # Frameworks have no licence here: each has its own environment.
     )
 
 
-def main() -> int:
+def main(target: str) -> int:
     """Write or check the page."""
-    if len(sys.argv) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
     dependencies = list(declared((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
-    if sys.argv[1] != "--check":
-        Path(sys.argv[1]).write_text(page(dependencies), encoding="utf-8")
+    if target != "--check":
+        Path(target).write_text(page(dependencies), encoding="utf-8")
         return 0
-    everything = sorted(needed_by(each.name for each in dependencies))
-    unknown = [(name, said) for name in everything if not COMPATIBLE.search(said := licence(name) or "")]
-    print(f"{len(everything)} packages, {len(unknown)} with a licence that needs a review")
-    for name, said in unknown:
-        print(f"{name}: {said}", file=sys.stderr)
+    found = {name: licence(name) or "" for name in sorted(needed_by(*(each.name for each in dependencies)))}
+    unknown = {name: text for name, text in found.items() if not COMPATIBLE.search(text)}
+    print(f"{len(found)} packages, {len(unknown)} with a licence that needs a review", unknown)
     return 1 if unknown else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

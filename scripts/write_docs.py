@@ -40,7 +40,7 @@ def written() -> Mapping[str, str]:
         "docs/settings.md": settings_page.page(),
         "docs/integrations.md": integration_pages.overview(),
         "docs/command-line.md": command_line_page.overview(),
-        "examples/README.md": examples_page.readme(),
+        "examples/README.md": examples_page.overview(),
     }
 
 
@@ -54,7 +54,7 @@ def write_tree(target: Path) -> None:
     shutil.rmtree(target / "docs", ignore_errors=True)
     shutil.copytree(ROOT / "docs", target / "docs", ignore=shutil.ignore_patterns("snippets"))
     pages = {
-        "examples.md": examples_page.overview(),
+        "examples.md": examples_page.overview(linked=True),
         "dialects.md": dialects_page.page(),
         "command-line.md": command_line_page.overview(linked=True),
         **examples_page.pages(),

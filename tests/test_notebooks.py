@@ -18,10 +18,11 @@ from pandaprobe_otel.evals import CaseResult, JudgeQuality, MetricResult, Outcom
 from pandaprobe_otel.evals.judge_quality import LabelledAnswers
 from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.reporting.delivery_status import Status
-from pandaprobe_otel.reporting.trace_tree import duration, trace_tree
+from pandaprobe_otel.reporting.trace_tree import trace_tree
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
 NOW: Final = "2026-01-02T03:04:05+00:00"
+MOMENTS: Final = {"started_at": NOW, "ended_at": "2026-01-02T03:04:06.500000+00:00"}
 SOME_ID: Final = UUID(int=1)
 ALLOWED: Final = frozenset({
     "style", "div", "h3", "p", "span", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre",
@@ -55,21 +56,17 @@ class Output(HTMLParser):
 
 
 def span_body(number: int, content: str, **fields: Any) -> dict[str, Any]:
-    """Return a span; the first is the parent of all others."""
+    """Return a span with this text in every field; the first is the parent of all others."""
     return {
+        **dict.fromkeys(("name", "error", "output", "model"), content),
         "span_id": str(UUID(int=number)),
         "trace_id": str(SOME_ID),
         "parent_span_id": None if number == 1 else str(UUID(int=1)),
-        "name": content,
         "kind": "TOOL",
         "status": "ERROR",
-        "error": content,
         "input": {content: content},
-        "output": content,
-        "model": content,
         "metadata": {content: content},
-        "started_at": NOW,
-        "ended_at": "2026-01-02T03:04:06.500000+00:00",
+        **MOMENTS,
         **fields,
     }
 
@@ -77,49 +74,35 @@ def span_body(number: int, content: str, **fields: Any) -> dict[str, Any]:
 def trace_body(content: str, spans: int = 2) -> dict[str, Any]:
     """Return a trace with this text in every field."""
     return {
-        "trace_id": str(SOME_ID),
-        "project_id": str(SOME_ID),
-        "name": content,
+        **dict.fromkeys(("name", "input", "output", "session_id", "user_id", "release", "environment"), content),
+        **dict.fromkeys(("trace_id", "project_id"), str(SOME_ID)),
         "status": "ERROR",
-        "input": content,
-        "output": content,
         "metadata": {content: content},
-        "session_id": content,
-        "user_id": content,
         "tags": [content],
-        "release": content,
-        "environment": content,
-        "started_at": NOW,
-        "ended_at": "2026-01-02T03:04:06.500000+00:00",
+        **MOMENTS,
         "spans": [span_body(number + 1, content) for number in range(spans)],
     }
 
 
 def session_of(content: str) -> Session:
     """Return a session with one trace."""
-    return Session.model_validate(
-        {
-            "session_id": content,
-            "trace_count": 1,
-            "first_trace_at": NOW,
-            "has_error": True,
-            "user_id": content,
-            "traces": [trace_body(content)],
-        }
-    )
+    about = {"session_id": content, "user_id": content, "trace_count": 1, "first_trace_at": NOW, "has_error": True}
+    return Session.model_validate({**about, "traces": [trace_body(content)]})
 
 
 def result_of(content: str, **fields: Any) -> RunResult:
     """Return the result of an evaluation run with one score; three scores are missing."""
+    ids, moments = (
+        dict.fromkeys(("id", "project_id", "trace_id"), SOME_ID),
+        dict.fromkeys(("created_at", "updated_at"), NOW),
+    )
     run = {
-        "id": SOME_ID, "name": content, "status": "COMPLETED", "metric_names": ["tone", content], "total_targets": 2,
-        "evaluated_count": 2, "failed_count": 1, "created_at": NOW, "project_id": SOME_ID, "target_type": "TRACE",
-        "filters": {"trace_ids": [str(SOME_ID)]},
+        **ids, **moments, "name": content, "status": "COMPLETED", "metric_names": ["tone", content], "total_targets": 2,
+        "evaluated_count": 2, "failed_count": 1, "target_type": "TRACE", "filters": {"trace_ids": [str(SOME_ID)]},
     }  # fmt: skip
     score = {
-        "id": SOME_ID, "trace_id": SOME_ID, "name": "tone", "value": "0.9", "status": "SUCCESS", "reason": content,
-        "source": "AUTOMATED", "data_type": "NUMERIC", "project_id": SOME_ID, "created_at": NOW, "updated_at": NOW,
-        **fields,
+        **ids, **moments, "name": "tone", "value": "0.9", "status": "SUCCESS", "reason": content,
+        "source": "AUTOMATED", "data_type": "NUMERIC", **fields,
     }  # fmt: skip
     return RunResult(run=EvalRun.model_validate(run), scores=(TraceScore.model_validate(score),))
 
@@ -274,75 +257,50 @@ def test_outputs_are_accessible_in_a_browser(theme: Literal["light", "dark"], wi
 
 def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str, Any]:
     """Return a span of half a second whose id is its name."""
+    moments = {"started_at": f"2026-01-01T00:00:{second:02}+00:00", "ended_at": f"2026-01-01T00:00:{second:02}.5+00:00"}
     return {
         "span_id": name,
         "parent_span_id": parent,
         "name": name,
         "kind": "OTHER",
         "status": "OK",
-        "started_at": f"2026-01-01T00:00:{second:02}+00:00",
-        "ended_at": f"2026-01-01T00:00:{second:02}.5+00:00",
+        **moments,
         **fields,
     }
 
 
-def lines(*spans: dict[str, Any]) -> list[str]:
+def lines(*spans: dict[str, Any], **fields: Any) -> list[str]:
     """Return the printed tree of a trace with these spans."""
-    trace = {"trace_id": "t-1", "status": "COMPLETED", "spans": list(spans)}
-    out = Console(file=io.StringIO(), width=200)
-    out.print(trace_tree(trace))
-    text: str = out.file.getvalue()  # type: ignore[attr-defined]
-    return text.splitlines()
+    out = io.StringIO()
+    tree = trace_tree({"trace_id": "t-1", "status": "COMPLETED", "spans": list(spans), **fields})
+    Console(file=out, width=200).print(tree)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_it_shows_kind_name_time_tokens_and_errors() -> None:
-    """Each span has one line under its parent; siblings are in the order of their starts."""
+def test_a_tree_shows_kind_name_time_tokens_errors_and_outcomes() -> None:
+    """Each span has one line under its parent, in the order of their starts; "timed out" and "cancelled" are shown."""
     tool = span("find", "root", 2, kind="TOOL", status="ERROR", error="LookupError: no [bold]order[/bold]")
     model = span("chat", "root", 1, kind="LLM", model="m-1", token_usage={"prompt_tokens": 7, "completion_tokens": 3})
+    cut = span("chat", "root", 3, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
+    late = span("later", "root", 4, ended_at="2026-01-01T00:00:05.250+00:00")
+    running = span("running", "root", 5, ended_at=None)
 
-    printed = lines(tool, model, span("root", None, 0, kind="AGENT"))
-
-    assert [line.rstrip() for line in printed] == [
-        "trace t-1  COMPLETED",
+    assert lines(
+        tool, model, cut, late, running, span("root", None, 0, kind="AGENT"), metadata={"outcome": "cancelled"}
+    ) == [
+        "trace t-1  COMPLETED  cancelled",
         "└── AGENT  root  500 ms",
         "    ├── LLM    chat  500 ms  7 → 3 tokens  m-1",
-        "    └── TOOL   find  500 ms  ERROR LookupError: no [bold]order[/bold]",
+        "    ├── TOOL   find  500 ms  ERROR LookupError: no [bold]order[/bold]",
+        "    ├── LLM    chat  500 ms  timed out",
+        "    ├── OTHER  later  1.25 s",
+        "    └── OTHER  running  running",
     ]
 
 
-def test_it_shows_what_neither_succeeded_nor_failed() -> None:
-    """The outcomes "cancelled" and "timed out" are shown for the trace and for each span."""
-    cut = span("chat", None, 0, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
-    out = Console(file=io.StringIO(), width=200)
-    trace = {"trace_id": "t-1", "status": "ERROR", "metadata": {"outcome": "cancelled"}, "spans": [cut]}
-    out.print(trace_tree(trace))
-    printed = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line.rstrip() for line in printed] == [
-        "trace t-1  ERROR  cancelled",
-        "└── LLM    chat  500 ms  timed out",
-    ]
-
-
-def test_a_span_without_its_parent_stands_at_the_top() -> None:
-    """A parent in another process is not in the trace; its child is still shown."""
-    assert any("orphan" in line for line in lines(span("orphan", "elsewhere", 0)))
-
-
-def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
-    """The server accepts cycles of parents; the tree shows each span of a cycle once."""
-    shown = lines(span("root", None, 0), span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
+def test_a_span_without_its_parent_or_that_is_its_own_ancestor_is_shown_once() -> None:
+    """A parent may be in another process, and the server accepts cycles of parents."""
+    circles = (span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
+    shown = lines(span("root", None, 0), *circles, span("orphan", "elsewhere", 0))
     assert shown[0] == "trace t-1  COMPLETED"
-    assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "root", "there"]
-
-
-@pytest.mark.parametrize(
-    ("ended_at", "shown"),
-    [
-        (None, "running"),
-        ("2026-01-01T00:00:00.012+00:00", "12 ms"),
-        ("2026-01-01T00:00:01.250+00:00", "1.25 s"),
-    ],
-)
-def test_durations(ended_at: str | None, shown: str) -> None:
-    """Times below a second are in milliseconds, others in seconds."""
-    assert duration({"started_at": "2026-01-01T00:00:00+00:00", "ended_at": ended_at}) == shown
+    assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "orphan", "root", "there"]

@@ -1,12 +1,14 @@
-"""Order of the rooms (the subpackages that ARCHITECTURE.md explains): no module imports from a higher room."""
+"""Order of the rooms (the subpackages that ARCHITECTURE.md explains), and consistent words."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandaprobe_otel
+import pandaprobe_otel_integrations
 
 PACKAGE = Path(pandaprobe_otel.__file__).parent
 ORDER = (
@@ -84,3 +86,34 @@ def test_no_package_imports_its_own_modules() -> None:
     ]
 
     assert eager == ["pandaprobe_otel imports pandaprobe_otel.process.lazy_names"]
+
+
+ROOT = Path(__file__).parents[1]
+EVERYTHING = (
+    PACKAGE,
+    Path(pandaprobe_otel_integrations.__path__[0]),
+    *(ROOT / name for name in ("scripts", "benchmarks", "examples", "tests")),
+)
+_QUESTION = re.compile(r'^\s*r?"""(?:What|Whether|How|Where|Who|Which|When|There)\b.*', re.MULTILINE)
+
+
+def test_no_docstring_begins_with_a_question() -> None:
+    """A docstring begins with a verb (functions) or a noun (values, classes, modules)."""
+    found = [
+        f"{path}: {match.group().strip()}"
+        for root in EVERYTHING
+        for path in sorted(root.rglob("*.py"))
+        for match in _QUESTION.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_the_glossary_has_one_meaning_for_each_word() -> None:
+    """CONTRIBUTING.md explains at least thirty words, in alphabetical order, each once and in at most forty words."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    glossary = text.partition("## Words\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| \*\*([^*]+)\*\* \| (.+) \|$", glossary, re.MULTILINE)
+    words = [word for word, _ in rows]
+    assert len(words) >= 30
+    assert words == sorted(set(words))
+    assert [meaning for _, meaning in rows if len(meaning.split()) > 40] == []

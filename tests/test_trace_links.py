@@ -58,9 +58,6 @@ def test_a_server_without_pages_is_looked_up_again_after_a_while() -> None:
     assert asked == [("GET", "/health")] * 2
 
 
-def test_a_named_address_asks_nobody() -> None:
-    """With PANDAPROBE_TRACE_URL, the URL is made without a request to the server."""
-    assert TracePages("http://127.0.0.1:9", named=NAMED).page("1") == "https://pages.example/t/1"
 
 
 def test_pages_are_those_of_a_local_server_or_are_named() -> None:

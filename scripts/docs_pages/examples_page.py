@@ -45,15 +45,17 @@ def examples() -> list[Example]:
     return sorted((_read(path) for path in found), key=lambda each: (each.path != "quickstart.py", each.path))
 
 
-def readme() -> str:
-    """Return `examples/README.md`."""
-    rows = [_row(each, f"[{each.path}]({each.path})") for each in examples()]
-    return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
-
-
-def overview() -> str:
-    """Return the site's table of the examples."""
-    rows = [_row(each, f"[{each.path}]({each.page})") for each in examples()]
+def overview(*, linked: bool = False) -> str:
+    """Return `examples/README.md`; with links to the site's pages if they are wanted, the site's table."""
+    rows = [
+        (
+            f"[{each.path}]({each.page if linked else each.path})",
+            each.shows,
+            f"`{each.needs}`" if each.needs else "",
+            ", ".join(f"`{key}`" for key in each.keys),
+        )
+        for each in examples()
+    ]
     return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
 
 
@@ -66,11 +68,6 @@ def _page(example: Example) -> str:
     back = f"{'../' * example.page.count('/')}examples.md"
     about = f"{example.shows.rstrip('.')}. [All examples]({back})"
     return f"{WRITTEN}\n\n# {example.path}\n\n{about}\n\n{_source(example)}\n"
-
-
-def _row(example: Example, name: str) -> tuple[str, ...]:
-    keys = ", ".join(f"`{key}`" for key in example.keys)
-    return name, example.shows, f"`{example.needs}`" if example.needs else "", keys
 
 
 def _source(example: Example) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import pandaprobe_otel
 from docs_pages.examples_page import Example, examples
 from docs_pages.markdown import WRITTEN, code, table
 from pandaprobe_otel import registry
@@ -18,7 +18,14 @@ SNIPPETS: Final = ROOT / "docs" / "snippets"
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
 """Frameworks without their own integration, and the integration that records them."""
 
+_WRAPPED: Final = {"google_genai": "gemini", "mistralai": "mistral"}
+"""Integrations whose function for one client has the official SDK's name."""
+
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
+
+_RIVALS: Final = (
+    "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
+)
 
 _INTRODUCTION: Final = """\
 `init()` records the calls of every installed library below, whether your code imports the library before or after.
@@ -61,8 +68,8 @@ def overview() -> str:
     rows = [
         (
             f'<a id="{name}"></a>[{name}](snippets/{name}.py)',
-            _first_sentence(name),
-            f"`{_requirement(name)}`",
+            _recorded(name).partition("\n\n")[0].partition(". ")[0].rstrip("."),
+            f"`{', '.join(_instrumentor(name).requirements)}`",
             ", ".join(f"[{each.path}](../examples/{each.path})" for each in _examples_of(name)),
         )
         for name in sorted(registry.INTEGRATIONS)
@@ -72,62 +79,39 @@ def overview() -> str:
 
 
 def _page(name: str) -> str:
-    extra = f"[{name}]" if name in _extras() else ""
+    instrumentor = _instrumentor(name)
+    module = import_module(instrumentor.__module__)
+    recorded = _recorded(name)
     parts = [
         WRITTEN,
         f"# {name}",
-        _about(name),
-        code("sh", f'pip install "pandaprobe-otel{extra}"'),
-        _in_code(name),
-        *_rivals(name),
-        *_official(name),
-        _TURNING_OFF.format(name=name),
+        inspect.cleandoc(module.__doc__ or ""),
+        f"Recorded: {recorded[0].lower()}{recorded[1:]}",
+        code("sh", f'pip install "pandaprobe-otel[{name}]"'),
+        "Set `PANDAPROBE_API_KEY` and the program's own keys in the environment:",
+        code("python", (SNIPPETS / f"{name}.py").read_text(encoding="utf-8")),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _about(name: str) -> str:
-    module = inspect.cleandoc(import_module(_instrumentor(name).__module__).__doc__ or "")
-    said = inspect.cleandoc(_instrumentor(name).__doc__ or "")
-    recorded = _flat(said).removesuffix(_OPTIONS).strip()
-    return f"{module}\n\nRecorded: {recorded[0].lower()}{recorded[1:]}"
-
-
-def _in_code(name: str) -> str:
-    parts: list[str] = []
-    snippet = SNIPPETS / f"{name}.py"
-    if snippet.exists():
-        parts.append("Set `PANDAPROBE_API_KEY` and the program's own keys in the environment:")
-        parts.append(code("python", snippet.read_text(encoding="utf-8")))
-    if (wrap := _wrapper(name)) is not None:
-        parts.append(f"To record only one client, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
+    if hasattr(registry, wrap := f"wrap_{_WRAPPED.get(name, name)}"):
+        home = "pandaprobe_otel" if wrap in pandaprobe_otel.__all__ else "pandaprobe_otel.registry"
+        parts.append(f"To record only one client, leave `{name}` out of `instrument` and call `{home}.{wrap}(client)`.")
     if found := _examples_of(name):
         listed = "\n".join(f"- [{each.path}](../{each.page}): {each.shows}" for each in found)
         parts.append(f"Complete programs, which run without a key:\n\n{listed}")
-    return "\n\n".join(parts)
+    if rivals := getattr(instrumentor, "rivals", ()):
+        listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
+        parts.append(f"## Alongside others\n\n{_RIVALS}\n\n{listed}")
+    if repeaters := " and ".join(f"`{each}`" for each in getattr(instrumentor, "repeated_by", ())):
+        parts.append(f"Our integration stays enabled beside {repeaters}, whose spans PandaProbe leaves out.")
+    if names := [each for each in module.__all__ if not each.endswith("Instrumentor")]:
+        imported = f"from {module.__name__} import {', '.join(names)}"
+        parts.append(f"## Coming from the official SDK\n\nIts names are available: `{imported}`.")
+    return "\n\n".join([*parts, _TURNING_OFF.format(name=name)]) + "\n"
 
 
-def _rivals(name: str) -> list[str]:
-    rivals = getattr(_instrumentor(name), "rivals", ())
-    if not rivals:
-        return []
-    listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
-    about = "While one of these is active, our integration is disabled, and PandaProbe gets the other vendor's spans:"
-    beside = getattr(_instrumentor(name), "repeated_by", ())
-    return [
-        f"## Alongside others\n\n{about}\n\n{listed}",
-        *(f"Our integration stays enabled beside `{each}`, whose spans PandaProbe leaves out." for each in beside),
-    ]
-
-
-def _official(name: str) -> list[str]:
-    """Return the names that apps import from the official SDK: all public ones except the instrumentor."""
-    module = import_module(_instrumentor(name).__module__)
-    names = [each for each in module.__all__ if not each.endswith("Instrumentor")]
-    if not names:
-        return []
-    imported = f"from {module.__name__} import {', '.join(names)}"
-    return [f"## Coming from the official SDK\n\nIts names are available: `{imported}`."]
+def _recorded(name: str) -> str:
+    """Return the docstring of an instrumentor, each paragraph in one line, without the hint at its options."""
+    paragraphs = inspect.cleandoc(_instrumentor(name).__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs).removesuffix(_OPTIONS).strip()
 
 
 def _instrumentor(name: str) -> Any:
@@ -135,41 +119,12 @@ def _instrumentor(name: str) -> Any:
     return getattr(import_module(module), class_name)
 
 
-def _requirement(name: str) -> str:
-    return ", ".join(_instrumentor(name).requirements)
-
-
-def _first_sentence(name: str) -> str:
-    return (
-        _flat(inspect.cleandoc(_instrumentor(name).__doc__ or "").partition("\n\n")[0]).partition(". ")[0].rstrip(".")
-    )
-
-
-def _wrapper(name: str) -> str | None:
-    import pandaprobe_otel
-
-    for wrap in (each for each in dir(registry) if each.startswith("wrap_")):
-        if f'_wrap("{name}",' in inspect.getsource(getattr(registry, wrap)):
-            public = wrap in pandaprobe_otel.__all__
-            return f"pandaprobe_otel.{wrap}" if public else f"pandaprobe_otel.registry.{wrap}"
-    return None
-
-
 def _examples_of(name: str) -> list[Example]:
-    return [each for each in examples() if _integration_of(each) == name]
-
-
-def _integration_of(example: Example) -> str | None:
+    """Return the examples of an integration: the longest name with which a file's name starts is that of its own."""
     known = {**{name: name for name in registry.INTEGRATIONS}, **_BUILT_ON}
-    fitting = [name for name in known if example.path.startswith((f"{name}_", f"{name}."))]
-    return known[max(fitting, key=len)] if fitting else None
 
+    def integration(example: Example) -> str:
+        fitting = [one for one in known if example.path.startswith((f"{one}_", f"{one}."))]
+        return known[max(fitting, key=len)] if fitting else ""
 
-def _extras() -> Mapping[str, Any]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras: Mapping[str, Any] = project["optional-dependencies"]
-    return extras
-
-
-def _flat(text: str) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return [each for each in examples() if integration(each) == name]

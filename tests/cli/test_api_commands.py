@@ -97,8 +97,7 @@ def test_reading_traces(command: Command, trace: str) -> None:
     assert "s-1" in tree
     assert trace in table
     assert (nothing, command.error_output) == ("", "nothing found\n")
-    assert command.json("traces", "users")["items"][0]["user_id"] == "u-1"
-    assert command.json("traces", "users", "--all")["total"] == 1
+    assert command.json("traces", "users", "--all")["items"][0]["user_id"] == "u-1"
     assert command.json("traces", "analytics", "--metric", "models", *WINDOW)[0]["model"] == "m"
 
 
@@ -169,8 +168,7 @@ def test_exporting(command: Command, trace: str, tmp_path: Path, form: str) -> N
 
 def test_sessions(command: Command, trace: str) -> None:
     """Sessions can be listed, read, analysed over time and deleted."""
-    assert command.json("sessions", "list")["items"][0]["session_id"] == "s-1"
-    assert command.json("sessions", "list", "--no-has-error", "--all")["total"] == 1
+    assert command.json("sessions", "list", "--no-has-error", "--all")["items"][0]["session_id"] == "s-1"
     assert [each["trace_id"] for each in command.json("sessions", "get", "s-1")["traces"]] == [trace]
     assert trace in command.table("sessions", "get", "s-1")
     assert command.json("sessions", "analytics", "--granularity", "week", *WINDOW)[0]["session_count"] == 1
@@ -205,7 +203,6 @@ def test_evaluations(command: Command, trace: str) -> None:
     """Evaluation runs can be started, waited for, retried, read and deleted."""
     assert "agent_reliability" in command.table("evals", "metrics")
     assert "openai" in command.table("evals", "providers")
-    assert "threshold 0.5" in command.table("evals", "template", "confidence")
     assert command.json("evals", "template", "confidence")["metric"]["name"] == "confidence"
 
     started = command.json("evals", "run", "-m", "confidence", "--trace", trace, "--name", "n")
@@ -218,7 +215,6 @@ def test_evaluations(command: Command, trace: str) -> None:
     assert (waited["ok"], waited["run"]["status"], len(waited["failed"])) == (False, "COMPLETED", 1)
     assert [each["status"] for each in command.json("evals", "runs", "scores", started["id"])] == ["FAILED"]
     assert command.json("evals", "runs", "get", repeated["id"])["filters"]["retry_of"] == started["id"]
-    assert command.json("evals", "runs", "list", "--limit", "2")["total"] == 3
     assert command.json("evals", "runs", "list", "--all")["total"] == 3
     assert "deleted run" in command.table("evals", "runs", "delete", started["id"], "--delete-scores")
     command.table("evals", "runs", "create", "-m", "confidence", "--all")
@@ -239,18 +235,16 @@ def test_evaluations_of_sessions(command: Command, trace: str) -> None:
     assert (refused["ok"], refused["outcome"], refused["below"]) == (False, "no evidence", [])
 
     scores = ("scores", "sessions")
-    (first, *_) = command.json(*scores, "list")["items"]
-    assert command.json(*scores, "list", "--session-id", "s-1", "--all")["total"] == 2
+    first, _ = command.json(*scores, "list", "--session-id", "s-1", "--all")["items"]
     assert {each["name"] for each in command.json(*scores, "get", "s-1")} == {"agent_reliability"}
     assert command.json(*scores, "summary")[0]["metric_name"] == "agent_reliability"
     assert command.json(*scores, "trend", "agent_reliability")[0]["count"] == 2
     assert command.json(*scores, "distribution", "agent_reliability")[0]["count"] == 2
     assert len(command.json(*scores, "history", "s-1")) == 2
-    assert command.json(*scores, "comparison", "agent_reliability")["items"][0]["session_id"] == "s-1"
-    assert command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")["total"] == 1
+    compared = command.json(*scores, "comparison", "agent_reliability", "--sort-order", "desc", "--all")
+    assert [each["session_id"] for each in compared["items"]] == ["s-1"]
     command.table(*scores, "delete", first["id"])
     by_filter = command.json("evals", "run", "-m", "agent_reliability", "--min-trace-count", "1", "--no-has-error")
-    assert command.json("evals", "runs", "list", "--sessions")["total"] == 3
     command.table("evals", "runs", "retry", by_filter["id"], code=ExitCode.VALIDATION)
     assert "No failed scores to retry" in command.error_output
     command.table("evals", "runs", "delete", by_filter["id"])
@@ -269,8 +263,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
     assert command.json("monitors", "update", identity, "--cadence", "weekly")["cadence"] == "weekly"
     assert command.json("monitors", "pause", identity)["status"] == "PAUSED"
     assert command.json("monitors", "resume", identity)["status"] == "ACTIVE"
-    assert command.json("monitors", "list", "--status", "active")["total"] == 1
-    assert command.json("monitors", "list", "--all")["total"] == 1
+    assert command.json("monitors", "list", "--status", "active", "--all")["total"] == 1
     run = command.json("monitors", "trigger", identity)
     command.table("monitors", "trigger", identity, "--wait", code=ExitCode.NO_EVIDENCE)
     assert run["id"] in {each["id"] for each in command.json("monitors", "runs", identity)["items"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,15 @@ def listing(folder: Path, home: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def refused(tmp_path: Path) -> Path:
-    """A directory with two refused requests, from a process that has ended."""
-    folder = tmp_path / "spool"
+@contextmanager
+def refusing(folder: Path) -> Iterator[tuple[StrictPandaProbe, Path]]:
+    """Yield a server, and a directory with two requests that it has refused, from a process that has ended."""
     errors = {"detail": "Validation error", "errors": [{"field": "session_id", "message": "too odd"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body=errors)
         code = "one('first')\none('second')\nassert handle.flush(60)"
         assert run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))).returncode == 0
-    return folder
+        yield server, folder
 
 
 def test_ls_shows_the_state_of_each_file(tmp_path: Path) -> None:
@@ -65,11 +66,7 @@ def test_ls_shows_the_state_of_each_file(tmp_path: Path) -> None:
 
 def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
     """`retry` returns a refused request to the spool, and the next process sends it."""
-    folder = tmp_path / "spool"
-    with StrictPandaProbe() as server:
-        server.answer = lambda method, path: Reply(status=422, body={"errors": [{"field": "x", "message": "no"}]})
-        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(folder))
-        assert run_python("one('first')\none('second')\nassert handle.flush(60)", env).returncode == 0
+    with refusing(tmp_path / "spool") as (server, folder):
         server.answer = lambda method, path: None
         chosen = listing(folder, tmp_path)["refused"][1]
         code, output, _ = spool("retry", str(chosen["number"]), "--spool", str(folder), home=tmp_path)
@@ -104,8 +101,10 @@ def test_retry_other_keys_moves_requests_of_an_old_key(tmp_path: Path) -> None:
     assert len(new.contents()) == 2
 
 
-def test_purge_deletes_only_the_named_requests(refused: Path, tmp_path: Path) -> None:
+def test_purge_deletes_only_the_named_requests(tmp_path: Path) -> None:
     """`ls` and `show` have the server's words and the body; `purge` deletes nothing of living processes."""
+    with refusing(tmp_path / "spool") as (_, refused):
+        pass
     rows = listing(refused, tmp_path)["refused"]
     assert {row["name"] for row in rows} == {"first", "second"}
     assert {row["server"] for row in rows} == {"422 session_id: too odd"}

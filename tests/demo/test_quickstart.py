@@ -1,4 +1,4 @@
-"""`examples/quickstart.py` run by itself, and by `pandaprobe-otel demo`."""
+"""`examples/quickstart.py` run by itself and by `pandaprobe-otel demo`, whose checks accept exactly its traces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +18,10 @@ from command_line import COMMAND, clean_environment, run_command_line, run_here
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.quickstart_run import quickstart_environment, quickstart_path, run_quickstart
+from pandaprobe_otel.demo.record_comparison import check_session
+from pandaprobe_otel.demo.recorded_turns import turns_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.shop_script import shop_script
 from pandaprobe_otel.local import LocalServer
 
 
@@ -126,26 +131,147 @@ def test_the_example_runs_without_any_key(tmp_path: Path) -> None:
     assert sorted(seen) == [(last[1], "note_writer"), (last[1], "shop_assistant")]
 
 
+def run_here_with(script: Any, pandaprobe: dict[str, str], current: dict[str, str]) -> tuple[Any, Any]:
+    """Run the example, and return the finished run and the requests that the model has answered."""
+    with ScriptedEndpoint(script) as model:
+        environment = quickstart_environment(current, model_url=model.base_url, pandaprobe=pandaprobe)
+        run = run_quickstart({**environment, "PYTHONWARNINGS": "ignore"}, show=lambda text: None)
+        return run, model.exchanges
+
+
 def test_a_failing_example_is_reported() -> None:
-    """A failing example is reported with its exit code and without a session."""
+    """A failing example is reported with its exit code and without a session; hosts in NO_PROXY stay there."""
 
     def silent(_: object) -> Reply:
         raise LookupError("nothing to say")
 
-    shown: list[str] = []
-    with ScriptedEndpoint(silent) as endpoint:
-        environment = quickstart_environment(
-            {}, model_url=endpoint.base_url, pandaprobe={"PANDAPROBE_ENABLED": "false"}
-        )
-        run = run_quickstart({**environment, "PYTHONWARNINGS": "ignore"}, show=shown.append)
-
+    run, _ = run_here_with(silent, {"PANDAPROBE_ENABLED": "false"}, {})
     assert (run.exit_code, run.session_id) == (1, None)
-    assert "".join(shown) == ""
+    for name in ("NO_PROXY", "no_proxy"):
+        environment = quickstart_environment({name: "intern.example"}, model_url="http://m", pandaprobe={})
+        assert environment[name] == "intern.example,127.0.0.1,localhost"
 
 
-@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-def test_proxies_of_the_user_are_kept(name: str) -> None:
-    """Hosts in NO_PROXY stay there, and loopback is added."""
-    environment = quickstart_environment({name: "intern.example"}, model_url="http://m", pandaprobe={})
+TOKENS = {"prompt_tokens": 1, "completion_tokens": 1}
+COMPARED = {
+    "AGENT": ("kind",),
+    "LLM": ("kind", "parent_span_id", "model", "input", "output", "token_usage", "completion_start_time"),
+    "TOOL": ("parent_span_id", "kind", "name", "input", "output", "status", "error"),
+}
+"""Fields of spans that the comparison covers, by kind."""
 
-    assert environment[name] == "intern.example,127.0.0.1,localhost"
+
+def changed(traces: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the traces with one trace or span missing or doubled, or with one field changed."""
+    yield "a missing trace", traces[1:]
+    yield "a doubled trace", [*traces, traces[0]]
+    for at, trace in enumerate(traces):
+        for name in ("session_id", "status", "input", "output"):
+            yield name, [*traces[:at], {**trace, name: _wrong(trace[name])}, *traces[at + 1 :]]
+        for position, span in enumerate(trace["spans"]):
+            before, after = trace["spans"][:position], trace["spans"][position + 1 :]
+            known = [name for name in COMPARED[span["kind"]] if span.get(name) is not None]
+            others = [{**span, name: _wrong(span[name])} for name in known]
+            others += [{**span, "token_usage": TOKENS}] if span["kind"] == "AGENT" else []
+            for spans in ([], *([other] for other in others)):
+                whole = {**trace, "spans": [*before, *spans, *after]}
+                yield f"{spans} for {span}", [*traces[:at], whole, *traces[at + 1 :]]
+
+
+def _wrong(value: Any) -> Any:
+    """Return another value of a field."""
+    if value in ("OK", "ERROR"):
+        return "ERROR" if value == "OK" else "OK"
+    return "other" if isinstance(value, str) and not value.startswith("2026") else None
+
+
+def test_the_checks_accept_these_traces_and_no_others(tmp_path: Path) -> None:
+    """The traces of a run pass every check, even if values are JSON text; with any other value, or none, one fails."""
+    with LocalServer() as server:
+        run, exchanges = run_here_with(shop_script, server.environment("shop"), clean_environment(tmp_path))
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+            rows = http.get("/traces", params={"sort_by": "started_at", "sort_order": "asc"}).json()["items"]
+            traces = [http.get(f"/traces/{row['trace_id']}").json() for row in rows]
+    turns, session = turns_of(exchanges), run.session_id
+    as_text = [
+        {
+            **trace,
+            "spans": [
+                {**one, "input": json.dumps(one["input"])} if one["kind"] == "TOOL" else one for one in trace["spans"]
+            ],
+        }
+        for trace in traces
+    ]
+
+    assert [check.wrong for check in check_session(turns, as_text, session)] == [()] * 6
+    for change, others in changed(traces):
+        assert not all(check.ok for check in check_session(turns, others, session)), change
+    (check,) = check_session(turns, [], session)
+    assert check.wrong == ("0 traces came back",)
+
+
+WRONG_KEY = "sk_pp_" + "0" * 64
+LOST = f"{2 + 5 + 3} spans were not delivered"
+"""The quickstart has two agents, five model calls and three tool calls."""
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_lost_traces_are_logged_with_the_remedy(tmp_path: Path, listens: bool) -> None:
+    """With wrong settings, the log has the reason, the variable to check and the number of lost spans, in two lines."""
+    program = f"import runpy; runpy.run_path({str(quickstart_path())!r})['main']()"
+    with LocalServer(auth=True) as pandaprobe, ScriptedEndpoint(shop_script) as model:
+        environment = clean_environment(
+            tmp_path,
+            OPENAI_BASE_URL=model.base_url,
+            OPENAI_API_KEY="any",
+            PANDAPROBE_API_KEY=WRONG_KEY,
+            PANDAPROBE_ENDPOINT=pandaprobe.url if listens else "http://127.0.0.1:9",
+            PANDAPROBE_SHUTDOWN_TIMEOUT="6",
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+
+    assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
+    for words in ("Invalid or revoked API key", "PANDAPROBE_API_KEY") if listens else ("refused",):
+        assert words in done.stderr
+    assert LOST in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+PROGRAM = """
+import pandaprobe_otel
+from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.offline import offline
+
+with offline(lambda messages: Reply(text="")):
+    pandaprobe_otel.init()
+    BODY
+"""
+
+
+def test_the_last_lines_list_every_trace_unless_the_program_fails(tmp_path: Path) -> None:
+    """The last lines list traces by session, the oldest first, and the command; a failure ends with its error alone."""
+    body = """
+    for name in ("one", None, "one", "two"):
+        with pandaprobe_otel.session(name) if name else pandaprobe_otel.context(), pandaprobe_otel.agent("shop"):
+            pass
+"""
+    done, failed = (
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM.replace("BODY", text)],
+            env=clean_environment(tmp_path, TMPDIR=str(tmp_path)),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        for text in (body, "raise LookupError('no parcel')")
+    )
+    assert done.returncode == 0, done.stderr
+    *_, file = re.split(r"--db ", done.stdout.strip())
+    listed = "2 in session one, 1 without a session, 1 in session two"
+    assert done.stdout == f"\nTraces: {listed}\nLook at them: pandaprobe-otel local --db {file}\n"
+    assert Path(file).is_file()
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.endswith("LookupError: no parcel\n")

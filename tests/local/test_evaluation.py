@@ -86,14 +86,19 @@ def test_the_scripted_judge_can_be_set(server: LocalServer, http: httpx.Client) 
         server.judge.set("task_compeltion", 0.1)
 
 
-def test_setting_a_score_makes_the_judge_active() -> None:
-    """Without a configured judge, the first `set` makes the scripted judge the server's judge."""
+def test_a_score_is_failed_without_a_judge_and_a_run_with_a_word_for_a_number() -> None:
+    """The first `set` makes the scripted judge the server's; `PASS` under a signal's name fails a session's run."""
     with LocalServer(limit=None) as server, _client(server) as http:
-        _post_trace(http)
+        _post_trace(http, session_id="s")
         before = _run(http, "confidence")["confidence"]["status"]
         server.judge.set("confidence", 0.7)
         after = _run(http, "confidence")["confidence"]["status"]
+        score = {"trace_id": ONE, "name": "confidence", "value": "PASS", "data_type": "CATEGORICAL"}
+        http.post("/evaluations/trace-scores", json=score)
+        body = {"session_ids": ["s"], "metrics": ["agent_reliability"]}
+        run = _finished(http, http.post("/evaluations/session-runs/batch", json=body).json())
     assert (before, after) == ("FAILED", "SUCCESS")
+    assert (run["status"], run["error_message"]) == ("FAILED", "could not convert string to float: 'PASS'")
 
 
 def test_a_repeated_answer_in_a_session_is_a_loop(http: httpx.Client) -> None:
@@ -110,16 +115,6 @@ def test_a_repeated_answer_in_a_session_is_a_loop(http: httpx.Client) -> None:
     session = http.get("/evaluations/session-scores/s").json()[0]
     assert session["value"] == "0.0"
     assert session["metadata"]["flagged_traces"] == [second]
-
-
-def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Client) -> None:
-    """A session run that would use `PASS` as a number is FAILED with the error message of the real server."""
-    _post_trace(http, session_id="s")
-    score = {"trace_id": ONE, "name": "confidence", "value": "PASS", "data_type": "CATEGORICAL"}
-    http.post("/evaluations/trace-scores", json=score)
-    body = {"session_ids": ["s"], "metrics": ["agent_reliability"]}
-    run = _finished(http, http.post("/evaluations/session-runs/batch", json=body).json())
-    assert (run["status"], run["error_message"]) == ("FAILED", "could not convert string to float: 'PASS'")
 
 
 def test_a_session_metric_that_raises_is_a_failed_score(server: LocalServer, http: httpx.Client) -> None:
@@ -241,6 +236,7 @@ def test_an_invalid_cron_expression_is_refused(http: httpx.Client, expression: s
     assert _monitor(http, f"cron:{expression}").status_code == 422
 
 
+VERDICTS = [{"tool": "t", "verdict": verdict, "reason": None} for verdict in ("yes", "no", "yes", "yes")]
 GOOD = {"reason": "done", "score": 0.75, "task": "refund", "outcome": "refunded"}
 
 
@@ -302,26 +298,19 @@ def test_coherence_is_the_cosine_of_embeddings(endpoint: ProviderServer) -> None
 
 
 @pytest.mark.parametrize(
-    ("metric", "answer", "words"),
+    ("metric", "answer", "value", "words"),
     [
-        ("argument_correctness", {"user_input": "q", "verdicts": [], "reason": "none"}, "nothing to evaluate"),
-        ("plan_adherence", {"task": "q", "plan": [], "reason": "none", "score": 0.2}, "No plan"),
-        ("coherence", {}, "coherence assumed"),
+        ("argument_correctness", {"user_input": "q", "verdicts": [], "reason": "none"}, 1.0, "nothing to evaluate"),
+        ("argument_correctness", {"user_input": "q", "verdicts": VERDICTS, "reason": "one was wrong"}, 0.75, "wrong"),
+        ("plan_adherence", {"task": "q", "plan": [], "reason": "none", "score": 0.2}, 1.0, "No plan"),
+        ("coherence", {}, 1.0, "coherence assumed"),
     ],
 )
-def test_nothing_to_judge_scores_one_with_its_reason(
-    endpoint: ProviderServer, metric: str, answer: dict[str, Any], words: str
+def test_the_share_of_right_calls_is_the_score_or_one_with_a_reason(
+    endpoint: ProviderServer, metric: str, answer: dict[str, Any], value: float, words: str
 ) -> None:
-    """Metrics with nothing to judge score 1.0, with the reason that clients look for."""
+    """Three right calls of four score 0.75; metrics with nothing to judge 1.0, with the reason that clients seek."""
     endpoint.replies(completion(answer))
     score = _judged(endpoint, metric, output=None, settings={"embedding_model": "e"})
 
-    assert (float(score["value"]), words in score["reason"]) == (1.0, True), score
-
-
-def test_the_share_of_right_calls_is_the_score_of_arguments(endpoint: ProviderServer) -> None:
-    """Three correct calls of four score 0.75."""
-    verdicts = [{"tool": "t", "verdict": verdict, "reason": None} for verdict in ("yes", "no", "yes", "yes")]
-    endpoint.replies(completion({"user_input": "q", "verdicts": verdicts, "reason": "one was wrong"}))
-
-    assert _judged(endpoint, "argument_correctness")["value"] == "0.75"
+    assert (float(score["value"]), words in score["reason"]) == (value, True), score

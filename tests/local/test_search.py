@@ -1,10 +1,11 @@
-"""Searches: after any changes of traces, a search finds the same traces as a scan, and errors name the invalid part."""
+"""Searches, facets and completion: after any changes of traces, they agree with a scan, and errors name the mistake."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -389,3 +390,69 @@ def test_a_text_with_a_colon_is_no_field(many: Store, query: str) -> None:
 def test_any_text_is_a_query_or_refused(many: Store, text: str) -> None:
     """No text breaks the parser, the database or the page."""
     assert many.http.get("/ui", params={"q": text}).status_code == 200
+
+
+FACET = re.compile(
+    r'<li><a href="(?P<link>[^"]+)" data-facet="(?P<without>[^"]+)"(?P<chosen>[^>]*)>'
+    r'<span>(?P<value>[^<]*)</span> <b class="num">(?P<count>\d+)</b>'
+)
+
+
+def page(many: Store, link: str) -> tuple[int, dict[str, re.Match[str]]]:
+    """Return the number of traces of a list, and its facets by key and value."""
+    text = many.http.get(unescape(link)).raise_for_status().text
+    total = re.search(r'<h1>Traces <span class="count">(\d+)', text)
+    assert total is not None
+    found: dict[str, re.Match[str]] = {}
+    for key, values in re.findall(r'<section data-key="(\w+)">(.*?)</section>', text, re.DOTALL):
+        found |= {f"{key}:{unescape(each['value'])}": each for each in FACET.finditer(values)}
+    return int(total[1]), found
+
+
+@pytest.mark.parametrize("query", ["", "error", "order model:gpt-5", "latency>5s -tool:refund"])
+def test_each_facet_counts_the_traces_that_it_leads_to(many: Store, query: str) -> None:
+    """A facet's count is the length of the list that its link opens; Alt-click excludes these traces."""
+    total, facets = page(many, str(httpx.URL("/ui", params={"q": query})))
+
+    assert len(facets) > 10
+    for name in sorted(facets)[::4]:
+        count, _ = page(many, facets[name]["link"])
+        without, _ = page(many, facets[name]["without"])
+        assert count == int(facets[name]["count"]), name
+        assert without == total - count, name
+
+
+def test_a_chosen_facet_is_marked_and_given_up(many: Store) -> None:
+    """A chosen facet is marked, and a second click removes it from the search."""
+    total, facets = page(many, "/ui")
+    _, chosen = page(many, facets["name:Shop assistant"]["link"])
+
+    assert "aria-current" in chosen["name:Shop assistant"]["chosen"]
+    assert page(many, chosen["name:Shop assistant"]["link"])[0] == total
+
+
+@pytest.mark.parametrize(
+    ("term", "proposed"),
+    [
+        ("mod", ["model:"]),
+        ("model:", ["model:claude", "model:gpt-5", "model:gpt-5-mini"]),
+        ("-model:gpt-5-", ["-model:gpt-5-mini"]),
+        ('name:"sHop a', ['name:"Shop assistant"']),
+        ("meta.tier:g", ["meta.tier:gold"]),
+        ("err", ["error", "error_type:"]),
+        ("latency>", []),
+        ('"a phrase', []),
+    ],
+)
+def test_a_term_is_completed(many: Store, term: str, proposed: list[str]) -> None:
+    """Names of fields are proposed first, then the values of the field."""
+    found = many.http.get("/ui/complete", params={"term": term}).raise_for_status().json()
+
+    assert sorted(one["text"] for one in found) == proposed
+
+
+@pytest.mark.parametrize("term", ["model:gpt-5", "tool:", "release:2"])
+def test_a_proposal_has_the_count_of_its_list(many: Store, term: str) -> None:
+    """The count beside a proposal is the length of the list that it opens."""
+    for one in many.http.get("/ui/complete", params={"term": term}).json():
+        assert page(many, str(httpx.URL("/ui", params={"q": one["text"]})))[0] == one["count"]

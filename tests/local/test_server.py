@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -265,3 +266,45 @@ def test_the_server_does_not_trace_itself() -> None:
     """Requests to the server create no spans, even if its process has a tracer provider."""
     done = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_keys_are_rotated_and_nobody_is_invited() -> None:
+    """The old key stays valid; an expired key can be rotated; a key without expiry or a revoked one stays unchanged."""
+    with LocalServer(limit=None) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        http.headers["Authorization"] = "Bearer any"
+        organization = f"/organizations/{server.services.accounts.home.id}"
+
+        def use(key: str) -> int:
+            return http.get("/traces", headers={"X-API-Key": key, "X-Project-Name": "p"}).status_code
+
+        old = http.post(f"{organization}/api-keys", json={"name": "k", "expiration": "90d"}).json()
+        new = http.post(f"{organization}/api-keys/{old['id']}/rotate").json()
+        assert (new["name"], new["expires_at"] >= old["expires_at"]) == ("k", True)
+        assert new["raw_key"] not in (None, old["raw_key"])
+        assert [use(key["raw_key"]) for key in (old, new)] == [200, 200]
+
+        accounts = server.services.accounts
+        late, secret = accounts.add_key(accounts.home.id, "late", expires_at=server.services.now() - 1)
+        assert http.get(f"{organization}/api-keys/{late.id}").json()["is_active"] is False
+        assert use(secret) == 401
+        assert use(http.post(f"{organization}/api-keys/{late.id}/rotate").json()["raw_key"]) == 200
+
+        never = http.post(f"{organization}/api-keys", json={"name": "k", "expiration": "never"}).json()
+        http.delete(f"{organization}/api-keys/{old['id']}")
+        for key, words, status in ((never, "Only keys with an expiration", 200), (old, "Cannot rotate a revoked", 401)):
+            answer = http.post(f"{organization}/api-keys/{key['id']}/rotate")
+            assert (answer.status_code, answer.json()["detail"].startswith(words)) == (422, True)
+            assert use(key["raw_key"]) == status
+
+        unknown = http.delete(f"{organization}/invitations/{uuid4()}")
+        assert (unknown.status_code, unknown.json()) == (404, {"detail": "Invitation not found."})
+        for body, status, words in INVITATIONS:
+            refused = http.post(f"{organization}/invitations", json=body)
+            assert (refused.status_code, refused.json()) == (status, {"detail": words})
+
+
+INVITATIONS = (
+    ({"email": "a@b.c"}, 429, "Your DEVELOPMENT plan allows up to 1 member(s). Please upgrade to invite more."),
+    ({"email": "a@b.c", "role": "OWNER"}, 403, "Cannot invite a user as OWNER."),
+    ({"email": " DEV@localhost "}, 409, "You cannot invite yourself."),
+)

@@ -1,4 +1,4 @@
-"""Every tool, called by the command line of the MCP inspector, on a local PandaProbe and on recorded answers."""
+"""The server of MCP, seen by the command line of the MCP inspector."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +19,6 @@ from mcp_calls import EVERY, READERS, arguments_of, everything_allowed
 from pandaprobe_otel.local import LocalServer
 
 from .conftest import SentRequests
-
-AT_ONCE = 3
-"""Inspectors that run at once; each takes a second of CPU to start."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +34,17 @@ def names(server: list[str], *options: str) -> set[str]:
     return {tool["name"] for tool in output["result"]["tools"]}
 
 
-def results(server: list[str], calls: Mapping[str, Mapping[str, Any]], *options: str) -> dict[str, Any]:
-    """Call the tools in parallel, and return the result of each."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        running = {tool: pool.submit(called, server, tool, given, *options) for tool, given in calls.items()}
-        return {tool: each.result()["result"] for tool, each in running.items()}
-
-
-def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed: SentRequests, tmp_path: Path) -> None:
-    """Every tool reads recorded answers over the newest protocol, and the only write is one score."""
-    server = [serve(**everything_allowed(tmp_path))]
-    assert names(server, "--protocol-era", "modern") == {*EVERY}
-    given = {tool: arguments_of(tool, TRACE, SESSION) for tool in EVERY}
-    for tool, result in results(server, given, "--protocol-era", "modern").items():
-        assert GIVES[tool](result["structuredContent"]), (tool, result)
-    assert replayed.writes == [("POST", "/evaluations/trace-scores")]
+def test_the_inspector_reads_a_trace_over_the_newest_protocol(
+    serve: Callable[..., str], replayed: SentRequests, tmp_path: Path
+) -> None:
+    """Every tool has a portable schema over HTTP, and one of them reads a recorded answer; nothing is written."""
+    server, era = [serve(**everything_allowed(tmp_path))], ("--protocol-era", "modern")
+    assert names(server, *era) == {*EVERY}
+    given = json.dumps(arguments_of("get_trace", TRACE, SESSION))
+    call = ("--method", "tools/call", "--tool-name", "get_trace", "--tool-args-json", given)
+    result = inspected(server, *call, *era)[1]["result"]
+    assert GIVES["get_trace"](result["structuredContent"]), result
+    assert replayed.writes == []
 
 
 def test_a_server_that_reads_is_started_by_the_inspector(pandaprobe: LocalServer, tmp_path: Path) -> None:
@@ -93,9 +85,3 @@ def inspected(server: Sequence[str], *options: str) -> tuple[int, Any]:
         return done.returncode, json.loads(done.stdout)
     except ValueError:
         raise AssertionError(f"the inspector ended with {done.returncode}: {done.stdout}{done.stderr}") from None
-
-
-def called(server: Sequence[str], tool: str, arguments: Mapping[str, Any], *options: str) -> Any:
-    """Call a tool; return its result."""
-    given = ("--method", "tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments))
-    return inspected(server, *given, *options)[1]
