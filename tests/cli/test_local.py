@@ -31,8 +31,15 @@ def local(*arguments: str, environment: Mapping[str, str]) -> Iterator[tuple[str
     ) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            assert found, "the server printed no URL"
+            printed = ""
+            while "Ctrl-C" not in printed:
+                line = process.stdout.readline()
+                assert line, "the server ended"
+                printed += line
+            found = re.search(r"http://\S+", printed)
+            assert found, printed
+            for setting in (f"ENDPOINT={found[0]}", f"API_KEY={'any' if '--auth' in arguments else 'sk_pp_local'}"):
+                assert f"export PANDAPROBE_{setting}" in printed
             yield found[0], process
         finally:
             process.send_signal(signal.SIGINT)

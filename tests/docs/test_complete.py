@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Final
 
 import pytest
-import yaml
 
 import pandaprobe_otel
 from doc_blocks import DOCS, ROOT, blocks
@@ -133,13 +132,6 @@ def test_pages_are_short() -> None:
     pages = (path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).as_posix() not in WRITTEN_TABLES)
     lengths = {path.relative_to(DOCS).as_posix(): len(path.read_text(encoding="utf-8").split()) for path in pages}
     assert {path: length for path, length in lengths.items() if length > 1500} == {}
-
-
-def test_the_documentation_has_four_groups() -> None:
-    """The navigation has the start page and the groups of tutorials, guides, reference and explanation."""
-    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    groups = [next(iter(group)) for group in config["nav"]]
-    assert groups == ["Start", "Tutorials", "Guides", "Reference", "Explanation"]
 
 
 IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"

@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.util.types import AttributeValue
 
-from node_programs import require_node, run_node
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.ids import trace_uuid
 
@@ -52,15 +51,6 @@ def send(server: LocalServer, **headers: str) -> str:
         tracer.start_span("chat gpt-5", attributes=attributes).end()
     provider.shutdown()
     return str(trace_uuid(root.get_span_context().trace_id))
-
-
-@pytest.mark.parametrize("sender", ["http/json", "http/protobuf"])
-def test_a_program_in_node_sends_by_its_own_exporter(server: LocalServer, sender: str) -> None:
-    """The exporters of Node.js work in both encodings."""
-    require_node()
-    trace_id = run_node("send.cjs", sender, f"{server.url}/v1/traces").strip()
-
-    assert stored(server, str(trace_uuid(int(trace_id, 16))))["spans"]
 
 
 def test_stopping_delivers_the_traces_that_have_arrived(tmp_path: Path) -> None:

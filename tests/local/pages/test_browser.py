@@ -168,15 +168,6 @@ def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
         expect(tab.get_by_role("dialog")).to_be_hidden()
 
 
-def test_without_scripts(browser: Browser, server: LocalServer) -> None:
-    """Without scripts, links and forms still do everything essential."""
-    with Watched(browser.new_context(base_url=server.url, java_script_enabled=False)) as tab:
-        tab.goto("/ui?status=ERROR")
-        tab.get_by_role("link", name="support agent").first.click()
-        tab.get_by_role("treeitem", name="refund_order").click()
-        expect(tab.locator("#detail .error-box")).to_contain_text("timed out")
-
-
 def test_traces_arrive_while_one_looks(browser: Browser) -> None:
     """The first trace turns the empty page into a list, more traces extend it, and a running trace gains spans."""
     with (
@@ -196,18 +187,6 @@ def test_traces_arrive_while_one_looks(browser: Browser) -> None:
         expect(tab.locator(".node")).to_have_count(3)
         http.post("/traces", json=body).raise_for_status()
         expect(tab.locator(".node")).to_have_count(1 + len(body["spans"]))
-
-
-def test_with_a_token_the_pages_open_after_signing_in(browser: Browser) -> None:
-    """A server with auth asks for its token in a form, then shows the pages."""
-    with (
-        LocalServer(auth=True, token="open sesame") as server,
-        Watched(browser.new_context(base_url=server.url)) as tab,
-    ):
-        tab.goto("/ui/evaluations")
-        tab.get_by_label("Token").fill("open sesame")
-        tab.keyboard.press("Enter")
-        expect(tab.locator("main")).to_contain_text("No traces yet")
 
 
 def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
