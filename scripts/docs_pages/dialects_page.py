@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from docs_pages.markdown import table
-from pandaprobe_otel.mapping.dialect_table import MERGED_FIELDS, RANKED_FIELDS, EventRow
+from pandaprobe_otel.mapping.dialect_table import MERGED_FIELDS, RANKED_FIELDS, Dialect, EventRow, Row
 from pandaprobe_otel.mapping.precedence import DIALECTS
 
 _INTRODUCTION: Final = """\
@@ -64,7 +64,10 @@ def page() -> str:
 
 def _fields() -> str:
     """Return the table of all fields, with their attributes from the best one to the last resort."""
-    found = [(row, dialect) for dialect in DIALECTS for row in (*dialect.rows, *dialect.events)]
+    found: list[tuple[Row | EventRow, Dialect]] = []
+    for dialect in DIALECTS:
+        found += [(row, dialect) for row in dialect.rows]
+        found += [(event, dialect) for event in dialect.events]
     rows: list[tuple[str, str, str, str]] = []
     for field in dict.fromkeys(row.field for row, _ in found):
         how = " (merged)" if field in MERGED_FIELDS else " (ranked)" if field in RANKED_FIELDS else ""

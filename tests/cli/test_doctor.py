@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from command_line import clean_environment, run_here
+from local_http import traces_of
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.local import LocalServer
 from scripted_api import Asked, ScriptedApi, Told
@@ -170,16 +171,14 @@ def test_send_shows_whether_a_trace_arrives(tmp_path: Path) -> None:
     with LocalServer() as server:
         environment = clean_environment(tmp_path, **server.environment("shop"))
         done = run_here("doctor", "--send", "--format", "json", environment=environment)
-        listed = httpx.get(
-            f"{server.url}/traces", headers={"X-API-Key": "k", "X-Project-Name": "shop"}, timeout=60
-        ).json()
+        listed = traces_of(server)
 
     trip = json.loads(done.stdout)["round_trip"]
     assert done.returncode == 0
     assert trip["arrived"]
     assert trip["clock_ahead_s"] == 0  # the server has the same clock
     assert "no traces before" in trip["message"]
-    assert [trace["trace_id"] for trace in listed["items"]] == [trip["trace_id"]]
+    assert [trace["trace_id"] for trace in listed] == [trip["trace_id"]]
 
 
 class AnyTrace(ScriptedApi):

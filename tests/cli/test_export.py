@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as ProtoStatus
 
 from command_line import clean_environment, run_here
+from local_http import http_of, traces_of
 from pandaprobe_otel.local import LocalServer
 
 AGENT, CALL, TOOL = (str(UUID(int=(number << 32) + number)) for number in (1, 2, 3))
@@ -76,20 +76,12 @@ def server() -> Iterator[LocalServer]:
 
 def exported(server: LocalServer, form: str, home: Path, body: dict[str, Any]) -> str:
     """Store a trace and return its export."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    httpx.post(f"{server.url}/traces", json=body, headers=headers, trust_env=False, timeout=60).raise_for_status()
-    environment = clean_environment(home, **server.environment("p"))
+    with http_of(server) as http:
+        http.post("/traces", json=body).raise_for_status()
+    environment = clean_environment(home, **server.environment("shop"))
     done = run_here("traces", "export", form, body["trace_id"], environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def stored(server: LocalServer) -> dict[str, Any]:
-    """Return the trace as a server has stored it."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    answer = httpx.get(f"{server.url}/traces/{TRACE['trace_id']}", headers=headers, trust_env=False, timeout=60)
-    found: dict[str, Any] = answer.raise_for_status().json()
-    return found
 
 
 def read_by_opentelemetry(text: str) -> list[ProtoSpan]:
@@ -107,12 +99,10 @@ def test_opentelemetry_reads_an_export_and_a_pandaprobe_restores_it(server: Loca
     text = exported(server, "--otlp", tmp_path, TRACE)
     agent, call, tool = read_by_opentelemetry(text)
     with LocalServer(limit=None) as other:
-        headers = {"Content-Type": "application/json", "X-Project-Name": "p"}
-        httpx.post(
-            f"{other.url}/v1/traces", content=text, headers=headers, trust_env=False, timeout=60
-        ).raise_for_status()
+        with http_of(other, **{"Content-Type": "application/json"}) as http:
+            http.post("/v1/traces", content=text).raise_for_status()
         other.services.otlp.close()  # closing the receivers delivers what has arrived
-        restored = stored(other)
+        (restored,) = traces_of(other)
 
     assert agent.end_time_unix_nano - agent.start_time_unix_nano == 1_000_000_000
     assert str(agent.start_time_unix_nano).endswith("678901000")
@@ -125,7 +115,7 @@ def test_opentelemetry_reads_an_export_and_a_pandaprobe_restores_it(server: Loca
     values = {each.key: each.value for each in call.attributes}
     assert values["gen_ai.request.model"].string_value == "gpt-x"
     assert values["gen_ai.usage.input_tokens"].int_value == 3
-    original = stored(server)
+    (original,) = (one for one in traces_of(server) if one["trace_id"] == TRACE["trace_id"])
     for field in ("name", "status", "input", "output", "session_id", "user_id", "environment", "release", "started_at"):
         assert restored[field] == original[field], field
     assert (sorted(restored["tags"]), restored["metadata"]["plan"]) == (["a", "b"], "pro")

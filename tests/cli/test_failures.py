@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from command_line import clean_environment, run_here
 from failed_traces import FAILURES, body, failed_tool
+from local_http import http_of
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.local import LocalServer
@@ -37,10 +37,9 @@ TRACES = [_failing(1), _failing(2), _failing(3, "PermissionError: not yours")]
 def server() -> Iterator[LocalServer]:
     """A local PandaProbe with two groups of failures."""
     with LocalServer(limit=None) as running:
-        headers = {"X-API-Key": running.api_key, "X-Project-Name": "shop"}
-        for one in [*TRACES, FAILURES["loop"].alike[0]]:
-            sent = httpx.post(f"{running.url}/traces", json=one, headers=headers, trust_env=False, timeout=60)
-            sent.raise_for_status()
+        with http_of(running) as http:
+            for one in [*TRACES, FAILURES["loop"].alike[0]]:
+                http.post("/traces", json=one).raise_for_status()
         yield running
 
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from command_line import clean_environment, run_here
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 
 APP = """
@@ -50,11 +50,6 @@ def server() -> Generator[LocalServer]:
         yield running
 
 
-def _get(server: LocalServer, path: str) -> httpx.Response:
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "sent-later"}
-    return httpx.get(server.url + path, headers=headers, trust_env=False, timeout=60)
-
-
 def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Path) -> None:
     """`send` delivers traces, late spans and scores, skips a cut line, and counts a refused score."""
     whole = file.read_text(encoding="utf-8")
@@ -71,11 +66,10 @@ def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Pat
     assert re.fullmatch(rf"4 traces, 6\d\d spans sent to {server.url}, project sent-later\n", result.stdout)
     assert "skipped: no JSON" in result.stderr
     assert "1 score not sent: refused (" in result.stderr
-    traces = _get(server, "/traces").json()["items"]
+    with http_of(server, "sent-later") as http:
+        traces, scores = (http.get(path).json()["items"] for path in ("/traces", "/evaluations/trace-scores"))
     assert sorted(trace["span_count"] for trace in traces) == [2, 2, 2, 601]
-    assert [score["reason"] for score in _get(server, "/evaluations/trace-scores").json()["items"]] == [
-        "half right"
-    ] * 3
+    assert [score["reason"] for score in scores] == ["half right"] * 3
 
 
 def test_send_names_the_line_to_continue_from(file: Path, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from command_line import clean_environment, run_here
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 
 ID = "7a8008fe-8018-4a7f-9a53-f0eac657ad53"
@@ -34,8 +34,7 @@ def test_a_table_fits_its_width(
     """Name, status, latency and id always stay, a narrow terminal cuts the id; a long reason displaces no value."""
     monkeypatch.setattr("pandaprobe_otel.cli.options._WIDTH_OF_PIPES", width)
     with LocalServer(limit=None) as server:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+        with http_of(server, "p") as http:
             http.post("/traces", json=TRACE).raise_for_status()
             http.post("/evaluations/trace-scores", json=LONG).raise_for_status()
         environment = clean_environment(tmp_path, **server.environment("p"))

@@ -7,11 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from command_line import COMMAND, clean_environment, run_command_line, run_here
+from local_http import traces_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.demo.shop_script import shop_script
 from pandaprobe_otel.local import LocalServer
@@ -81,7 +79,7 @@ def test_a_program_without_any_set_up_is_traced(tmp_path: Path) -> None:
             OPENAI_API_KEY="any",
         )
         done = run_command_line("run", "--", "python", str(app), environment=environment)
-        traces = _traces(server)
+        traces = traces_of(server, "p")
         (exchange,) = model.exchanges
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "look_up_order\n", "")
@@ -89,10 +87,3 @@ def test_a_program_without_any_set_up_is_traced(tmp_path: Path) -> None:
     assert (span["kind"], span["model"]) == ("LLM", "m-1")
     assert span["token_usage"]["prompt_tokens"] == exchange.usage.prompt_tokens
     assert span["input"]["messages"][0]["content"] == "Where is my order 17?"
-
-
-def _traces(server: LocalServer) -> list[dict[str, Any]]:
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
-        listed: list[dict[str, Any]] = client.get("/traces").json()["items"]
-        return [client.get(f"/traces/{trace['trace_id']}").json() for trace in listed]

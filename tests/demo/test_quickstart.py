@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from command_line import COMMAND, clean_environment, run_command_line, run_here
+from local_http import traces_of
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.quickstart_run import quickstart_environment, quickstart_path, run_quickstart
@@ -189,10 +190,7 @@ def test_the_checks_accept_these_traces_and_no_others(tmp_path: Path) -> None:
     """The traces of a run pass every check, even if values are JSON text; with any other value, or none, one fails."""
     with LocalServer() as server:
         run, exchanges = run_here_with(shop_script, server.environment("shop"), clean_environment(tmp_path))
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
-            rows = http.get("/traces", params={"sort_by": "started_at", "sort_order": "asc"}).json()["items"]
-            traces = [http.get(f"/traces/{row['trace_id']}").json() for row in rows]
+        traces = traces_of(server)
     turns, session = turns_of(exchanges), run.session_id
     as_text = [
         {

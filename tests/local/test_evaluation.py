@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Reply, json_reply
 from waiting import wait_until
@@ -26,15 +27,10 @@ def server() -> Generator[LocalServer]:
         yield running
 
 
-def _client(server: LocalServer) -> httpx.Client:
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
-
-
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
     """Yield a client of project `p`."""
-    with _client(server) as client:
+    with http_of(server, "p") as client:
         yield client
 
 
@@ -88,7 +84,7 @@ def test_the_scripted_judge_can_be_set(server: LocalServer, http: httpx.Client) 
 
 def test_a_score_is_failed_without_a_judge_and_a_run_with_a_word_for_a_number() -> None:
     """The first `set` makes the scripted judge the server's; `PASS` under a signal's name fails a session's run."""
-    with LocalServer(limit=None) as server, _client(server) as http:
+    with LocalServer(limit=None) as server, http_of(server, "p") as http:
         _post_trace(http, session_id="s")
         before = _run(http, "confidence")["confidence"]["status"]
         server.judge.set("confidence", 0.7)
@@ -136,13 +132,13 @@ def test_a_session_metric_that_raises_is_a_failed_score(server: LocalServer, htt
 def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
     """A run that was RUNNING when the process ended is evaluated by the next process, once for each metric."""
     db = tmp_path / "p.db"
-    with LocalServer(db, scripted_judge=True, limit=None) as server, _client(server) as http:
+    with LocalServer(db, scripted_judge=True, limit=None) as server, http_of(server, "p") as http:
         _post_trace(http)
         body = {"trace_ids": [ONE], "metrics": ["confidence"]}
         run = _finished(http, http.post("/evaluations/trace-runs/batch", json=body).json())
         with server.services.database.write() as connection:
             connection.execute("UPDATE eval_runs SET status = 'RUNNING', evaluated_count = 0")
-    with LocalServer(db, scripted_judge=True, limit=None) as server, _client(server) as http:
+    with LocalServer(db, scripted_judge=True, limit=None) as server, http_of(server, "p") as http:
         again = _finished(http, run)
         scores = http.get(f"/evaluations/trace-runs/{run['id']}/scores").json()
     assert (again["status"], again["evaluated_count"], len(scores)) == ("COMPLETED", 1, 1)
@@ -182,18 +178,18 @@ def test_monitors_run_when_due_and_only_if_something_changed(clock: list[datetim
     def running() -> LocalServer:
         return LocalServer(tmp_path / "p.db", scripted_judge=True, limit=None)
 
-    with running() as server, _client(server) as http:
+    with running() as server, http_of(server, "p") as http:
         monitor, paused = (_monitor(http, "every_6h").json()["id"] for _ in range(2))
         http.post(f"/evaluations/monitors/{paused}/pause").raise_for_status()
     for new_trace in (1, None, 2):
         if new_trace:
-            with running() as server, _client(server) as http:
+            with running() as server, http_of(server, "p") as http:
                 _post_trace(http, new_trace, started_at=clock[0].isoformat())
         clock[0] += timedelta(hours=6)
-        with running() as server, _client(server) as http:
+        with running() as server, http_of(server, "p") as http:
             path = f"/evaluations/monitors/{monitor}"
             wait_until(lambda: datetime.fromisoformat(http.get(path).json()["next_run_at"]) > clock[0])  # noqa: B023
-        with running() as server, _client(server) as http:
+        with running() as server, http_of(server, "p") as http:
             runs = http.get(f"/evaluations/monitors/{monitor}/runs").json()["items"]
             assert all(_finished(http, run)["status"] == "COMPLETED" for run in runs)
             counts.append(len(runs))
@@ -250,7 +246,7 @@ def endpoint() -> Generator[ProviderServer]:
 def _judged(endpoint: ProviderServer, metric: str, times: int = 1, model: str | None = None, **given: Any) -> Any:
     """Evaluate a metric of a trace on a server whose judge is the endpoint, and return the last score."""
     settings = {"judge_url": endpoint.url, "judge_model": "m", **given.pop("settings", {})}
-    with LocalServer(**settings, limit=None) as server, _client(server) as http:
+    with LocalServer(**settings, limit=None) as server, http_of(server, "p") as http:
         _post_trace(http, **{"input": "refund order 17", "output": "order 17 is refunded", **given})
         for _ in range(times):
             body = {"trace_ids": [ONE], "metrics": [metric], **({"model": model} if model else {})}

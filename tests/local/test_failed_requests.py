@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 
 PROJECTS = ("first", "second", "third")
@@ -90,8 +91,8 @@ def pair() -> Generator[tuple[httpx.Client, httpx.Client]]:
     with (
         LocalServer(limit=None) as every,
         LocalServer(limit=None) as only_good,
-        client(every) as all_of_them,
-        client(only_good) as good_ones,
+        http_of(every, Authorization="Bearer any") as all_of_them,
+        http_of(only_good, Authorization="Bearer any") as good_ones,
     ):
         yield all_of_them, good_ones
 
@@ -116,12 +117,6 @@ def test_after_any_requests_the_server_is_as_if_the_failed_ones_had_not_been(
     assert state(all_of_them, f" {run}") == state(good_ones, f" {run}")
 
 
-def client(server: LocalServer) -> httpx.Client:
-    """Return a client with access to everything."""
-    headers = {"X-API-Key": server.api_key, "Authorization": "Bearer any"}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
-
-
 def state(http: httpx.Client, ending: str) -> dict[str, Any]:
     """Return the data of projects whose names have this ending, without generated ids and times."""
     organization = http.get("/organizations").json()[0]["id"]
@@ -137,13 +132,13 @@ def state(http: httpx.Client, ending: str) -> dict[str, Any]:
 
 
 ONE, SPAN = str(UUID(int=1)), str(UUID(int=11))
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
 def http() -> Generator[httpx.Client]:
     """Yield a client of a new server."""
-    with LocalServer(limit=None) as server, client(server) as made:
-        made.headers.update({"X-Project-Name": "p", "Content-Type": "application/json"})
+    with LocalServer(limit=None) as server, http_of(server, **JSON) as made:
         yield made
 
 
@@ -249,7 +244,6 @@ def test_requests_on_which_the_real_server_fails_are_refused(http: httpx.Client)
 
 def test_failures_as_they_were_measured() -> None:
     """Without `retry_after` the local server behaves as server 0.5.0 does, including its failures."""
-    with LocalServer(limit=None, retry_after=False) as server, client(server) as http:
-        http.headers.update({"X-Project-Name": "p", "Content-Type": "application/json"})
+    with LocalServer(limit=None, retry_after=False) as server, http_of(server, **JSON) as http:
         answers = _answers_to_failing_requests(http)
     assert [(answer.status_code, answer.text) for answer in answers] == [(500, "Internal Server Error")] * 3

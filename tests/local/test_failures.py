@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from failed_traces import body, failed_tool, said
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from stored_traces import tool
 
@@ -35,8 +36,7 @@ class Shop:
     """A project of a server on a given day; traces start at the present."""
 
     def __init__(self, server: LocalServer, now: list[datetime]) -> None:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+        self.http = http_of(server)
         self._now = now
         self._sent = 0
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx
 import pytest
 
 from aws_events import stream_reply
 from bedrock_traffic import ANSWER, MODEL, USAGE, converse_events, conversed
+from local_http import traces_of
 from node_programs import require_node, run_node
 from pandaprobe_otel.demo.parcel_script import parcel_script
 from pandaprobe_otel.demo.scripted_endpoint import Exchange, ScriptedEndpoint
@@ -32,10 +32,7 @@ def server() -> Iterator[LocalServer]:
 def all_traces(server: LocalServer) -> list[dict[str, Any]]:
     """Return the traces with their spans in the form of the API, oldest first."""
     server.services.otlp.close()  # closing the receivers delivers what has arrived
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
-        listed = http.get("/traces", params={"sort_order": "asc"}).raise_for_status().json()["items"]
-        return [http.get(f"/traces/{one['trace_id']}").raise_for_status().json() for one in listed]
+    return traces_of(server, "default")
 
 
 def other_model(request: Received) -> Reply:

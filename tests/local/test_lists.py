@@ -8,11 +8,11 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 
 Trace = dict[str, Any]
@@ -55,8 +55,7 @@ class Lists:
     """A project of a server, with all its traces in order of arrival."""
 
     def __init__(self, server: LocalServer, number: int) -> None:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": f"p{number}"}
-        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+        self.http = http_of(server, f"p{number}")
         self._first = 1 + 1000 * number
         self.traces: list[Trace] = []
 

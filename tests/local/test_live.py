@@ -13,6 +13,7 @@ import httpx
 import pytest
 from opentelemetry.trace import Tracer, format_trace_id, set_span_in_context
 
+from local_http import http_of, traces_of
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
@@ -76,11 +77,9 @@ def test_the_tree_of_a_running_agent_grows_on_its_page(server: LocalServer) -> N
     def look(trace_id: str, step: int) -> None:
         names = ["run", "run", "chat m"] if step == 1 else ["run", "run", "chat m", "look_up"]
         wait_until(lambda: tree_of(server, trace_id) == names, what=f"{names} on the page")
-        page = httpx.get(f"{server.url}/ui", trust_env=False, timeout=60).text
-        seen.append(page.count("<h2>Running now"))
-        headers = {"X-Project-Name": "shop"}
-        stored = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, trust_env=False, timeout=60)
-        assert stored.status_code == 404  # as on the real server, until the trace is delivered
+        with http_of(server) as http:
+            seen.append(http.get("/ui").text.count("<h2>Running now"))
+            assert http.get(f"/traces/{trace_id}").status_code == 404  # until the trace is delivered
 
     with app(server.url) as (tracer, processor):
         trace_id = run_of(tracer, look)
@@ -145,10 +144,10 @@ def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None
         with app(first.url, live=live) as (tracer, processor):
             trace_id = run_of(tracer, die)
             assert processor.pipeline.flush(60)
-        headers = {"X-Project-Name": "shop"}
-        answer = httpx.get(f"{following.url}/traces/{trace_id}", headers=headers, trust_env=False, timeout=60)
+        (stored,) = traces_of(following)
         following.stop()
-        bodies.append(without_moments(answer.raise_for_status().json()))
+        assert stored["trace_id"] == trace_id
+        bodies.append(without_moments(stored))
 
     assert bodies[0] == bodies[1]
 
@@ -168,8 +167,7 @@ class Sender:
     """A sender of live events to one project of a server."""
 
     def __init__(self, server: LocalServer, project: str = "shop") -> None:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
-        self.http = httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+        self.http = http_of(server, project)
 
     def send(self, *events: dict[str, Any]) -> None:
         """Send events."""
@@ -282,8 +280,7 @@ def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
     with LocalServer(limit=1) as server:
         server.faults.next(500)
         body = [{"k": "b", "trace_id": str(UUID(int=1)), "span": {"name": "run", "started_at": STARTED}}]
-        headers = {"X-Project-Name": "shop"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+        with http_of(server) as http:
             answers = {http.post("/local/live", json=body).status_code for _ in range(201)}
             wrong = http.post("/local/live", json=[{"k": "x"}]).status_code
             many = http.post("/local/live", json=body * 501).status_code

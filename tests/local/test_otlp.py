@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.util.types import AttributeValue
 
+from local_http import traces_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.ids import trace_uuid
 
@@ -29,10 +30,7 @@ def server() -> Iterator[LocalServer]:
 def stored(server: LocalServer, trace_id: str, project: str = "default") -> dict[str, Any]:
     """Stop the OTLP receivers, which delivers what has arrived, and return the trace."""
     server.services.otlp.close()
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
-    found: dict[str, Any] = (
-        httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, timeout=60).raise_for_status().json()
-    )
+    (found,) = (one for one in traces_of(server, project) if one["trace_id"] == trace_id)
     return found
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.sealing import derivations
 from trace_scan import NOW, TERMS, Predicate, Record, Search, record, searches
@@ -36,8 +37,7 @@ class Store:
     def __init__(self, path: str | Path = ":memory:") -> None:
         self.server = LocalServer(path, limit=None).start()
         self.server.services.sealer.stop(60)
-        headers = {"X-API-Key": self.server.api_key, "X-Project-Name": "search"}
-        self.http = httpx.Client(base_url=self.server.url, headers=headers, trust_env=False, timeout=60)
+        self.http = http_of(self.server, "search")
 
     def close(self) -> None:
         """Stop the server."""

@@ -14,21 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from local_http import http_of
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
-
-
-def client(server: LocalServer, **headers: str) -> httpx.Client:
-    """Return an HTTP client of project `p` with the server's key."""
-    return httpx.Client(
-        base_url=server.url,
-        headers={"X-API-Key": server.api_key, "X-Project-Name": "p", **headers},
-        trust_env=False,
-        timeout=60,
-    )
 
 
 def test_start_and_stop_may_be_repeated(tmp_path: Path) -> None:
@@ -82,7 +73,7 @@ def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": "p"}
+        headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": "shop"}
         with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
             accepted = [http.post("/traces", json=TRACE).json()["trace_id"] for _ in range(20)]
     finally:
@@ -90,7 +81,7 @@ def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
-    with LocalServer(db) as server, client(server) as http:
+    with LocalServer(db) as server, http_of(server) as http:
         stored = {item["trace_id"] for item in http.get("/traces").json()["items"]}
     assert stored == set(accepted)
 
@@ -134,7 +125,7 @@ def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> Non
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
 def test_a_page_of_another_site_changes_nothing(origin: str) -> None:
     """Requests that change data are refused if the browser names another origin than the server's own."""
-    with LocalServer() as server, client(server) as http:
+    with LocalServer() as server, http_of(server) as http:
         for method, path in itertools.product(("POST", "PUT", "PATCH", "DELETE"), ("/organizations", "/traces", "/ui")):
             answer = http.request(method, path, headers={"Origin": origin})
             assert (answer.status_code, "another site" in answer.text) == (403, True), path
@@ -169,7 +160,7 @@ def test_faults_can_be_injected() -> None:
 
     With one seed the same share of requests fails. `slow_s` delays answers. A used-up quota is no rate limit.
     """
-    with LocalServer(slow_s=0.15) as server, client(server) as http:
+    with LocalServer(slow_s=0.15) as server, http_of(server) as http:
         server.faults.next(500, 503, "drop", "drop_after")
         begun = time.monotonic()
         plain, other = (http.post("/traces", json=TRACE) for _ in range(2))
@@ -186,7 +177,7 @@ def test_faults_can_be_injected() -> None:
     assert "x-request-id" not in plain.headers
     outcomes: list[list[int]] = []
     for _ in range(2):
-        with LocalServer(fail=0.3, limit=None) as server, client(server) as http:
+        with LocalServer(fail=0.3, limit=None) as server, http_of(server) as http:
             outcomes.append([http.get("/traces").status_code for _ in range(60)])
     assert outcomes[0] == outcomes[1]
     assert 8 <= outcomes[0].count(500) <= 30
@@ -194,7 +185,7 @@ def test_faults_can_be_injected() -> None:
 
 def test_the_window_of_a_limit() -> None:
     """A window opens at the first request of a key and path, refusals do not extend it, and Retry-After suffices."""
-    with LocalServer(limit=2, window_s=2) as server, client(server) as http:
+    with LocalServer(limit=2, window_s=2) as server, http_of(server) as http:
         begun = time.monotonic()
         statuses = [http.post("/traces", json=TRACE).status_code for _ in range(2)]
         answers = [http.post("/traces", json=TRACE)]
@@ -206,14 +197,14 @@ def test_the_window_of_a_limit() -> None:
     assert answers[0].json()["error"].startswith("Rate limit exceeded: 2 per ")
     assert 1 <= int(answers[0].headers["retry-after"]) <= 2
     assert answers[-1].status_code == 202
-    with LocalServer(limit=None) as server, client(server) as http:
+    with LocalServer(limit=None) as server, http_of(server) as http:
         assert {http.get("/traces").status_code for _ in range(210)} == {200}
 
 
 def test_the_description_has_every_published_operation() -> None:
     """Each of the 58 operations that PandaProbe documents is served under the same path and method, pages are not."""
     published = (Path(__file__).parent / "data" / "operations.txt").read_text(encoding="utf-8").splitlines()
-    with LocalServer() as server, client(server) as http:
+    with LocalServer() as server, http_of(server) as http:
         announced = http.get("/").json()
         pages = [http.get(announced[name], follow_redirects=True).json() for name in ("docs", "scalar")]
     paths = pages[0]["paths"]

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from uuid import UUID
 
 import shop_traces as shop
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
-from shop_pages import http_of
 
 SCRIPT: Final = "window.ran=1"
 ELSEWHERE: Final = "http://elsewhere.test/x"

@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 
 import shop_traces as shop
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from waiting import wait_until
 
@@ -54,12 +55,6 @@ def open_shop() -> Generator[LocalServer]:
             monitor = {"name": "production", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
             http.post("/evaluations/monitors", json=monitor).raise_for_status()
         yield server
-
-
-def http_of(server: LocalServer, project: str = shop.PROJECT) -> httpx.Client:
-    """Return a client of the project that the pages show."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
 
 
 def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:

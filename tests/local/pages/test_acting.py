@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from command_line import clean_environment, run_here
+from local_http import http_of
 from pandaprobe_otel import Client
 from pandaprobe_otel.local import LocalServer
 from waiting import wait_until
@@ -33,8 +34,7 @@ def server() -> Generator[LocalServer]:
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
     """Yield a client of the project, in which the test stores three new traces."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
+    with http_of(server, PROJECT) as client:
         reset(client)
         yield client
 

@@ -17,8 +17,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 import shop_traces as shop
 from chromium import chromium
 from command_line import clean_environment, run_here
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
-from shop_pages import DAYS, PER_DAY, http_of, newest, open_shop
+from shop_pages import DAYS, PER_DAY, newest, open_shop
 from watched_tabs import PHONE_WIDTH, Watched, found_by_axe
 
 

@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile_markdown import HOSTILE, OTHER, PLACES, TRACE, addresses, trace_of
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.pages.json_view import json_tree
 from pandaprobe_otel.local.pages.tree import Node, build_tree
-from shop_pages import http_of
 
 STARTED = "2026-01-02T03:04:05Z"
 ONE = str(UUID(int=1))

@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 
 from chromium import chromium
 from hostile_markdown import HOSTILE, OTHER, PLACES, TRACE, addresses, as_markdown, as_pictures, trace_of
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from rings import IN_FULL
-from shop_pages import http_of
 from watched_tabs import Watched
 
 pytestmark = pytest.mark.outer

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_http import http_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.pages.charts import line_of
 
@@ -26,8 +27,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def server() -> Iterator[LocalServer]:
     """Yield a server with two hundred traces over ten days."""
     with LocalServer(limit=None) as running:
-        headers = {"X-API-Key": running.api_key, "X-Project-Name": "overview"}
-        with httpx.Client(base_url=running.url, headers=headers, timeout=60) as http:
+        with http_of(running, "overview") as http:
             for number in range(200):
                 http.post("/traces", json=_trace(number)).raise_for_status()
                 for score in _scores(number):
@@ -73,6 +73,11 @@ def _scores(number: int) -> list[dict[str, Any]]:
     ]
 
 
+def _overview(server: LocalServer, query: dict[str, str] | None = None) -> str:
+    """Return the page of the overview."""
+    return httpx.get(f"{server.url}/ui/overview", params=query, timeout=60).raise_for_status().text
+
+
 def _listed(server: LocalServer, link: str) -> int:
     page = httpx.get(f"{server.url}{unescape(link)}", timeout=60).raise_for_status().text
     found = re.search(r'<h1>Traces <span class="count">([^<]*)</span>', page)
@@ -82,13 +87,9 @@ def _listed(server: LocalServer, link: str) -> int:
 
 def test_the_figures_of_a_release_are_those_of_a_count(server: LocalServer) -> None:
     """A row has the number of traces and errors, the percentiles of their times, and their tokens."""
-    page = httpx.get(f"{server.url}/ui/overview", timeout=60).raise_for_status().text
-    headers = {"X-Project-Name": "overview"}
-    traces = (
-        httpx.get(f"{server.url}/traces", params={"limit": 200}, headers=headers, timeout=60)
-        .raise_for_status()
-        .json()["items"]
-    )
+    page = _overview(server)
+    with http_of(server, "overview") as http:
+        traces = http.get("/traces", params={"limit": 200}).raise_for_status().json()["items"]
     for release in ("2.3", "2.4"):
         own = [trace for trace in traces if trace["release"] == release]
         times = sorted(trace["latency_ms"] / 1000 for trace in own)
@@ -100,7 +101,7 @@ def test_the_figures_of_a_release_are_those_of_a_count(server: LocalServer) -> N
 
 def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> None:
     """A click on a point of a plot lists exactly the traces that the point counts."""
-    page = httpx.get(f"{server.url}/ui/overview", timeout=60).raise_for_status().text
+    page = _overview(server)
     columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: (\d+) traces">', page)
 
     assert sum(int(count) for _, count in columns) == 200
@@ -111,7 +112,7 @@ def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> 
 
 def test_each_column_of_scores_links_to_the_scored_traces(server: LocalServer) -> None:
     """A column shows the mean of the score that most traces have; its link lists the traces with this score."""
-    page = httpx.get(f"{server.url}/ui/overview", timeout=60).raise_for_status().text
+    page = _overview(server)
     columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: odd score 0.9 \((\d+) traces\)">', page)
 
     assert sum(int(count) for _, count in columns) == 40
@@ -132,7 +133,7 @@ ROWS_OF_PAGE = [
 @pytest.mark.parametrize(("query", "name", "traces"), ROWS_OF_PAGE)
 def test_each_row_links_to_its_traces(server: LocalServer, query: dict[str, str], name: str, traces: int) -> None:
     """Each name links to the traces behind its figures, with any characters in the name and any search on the page."""
-    page = httpx.get(f"{server.url}/ui/overview", params=query, timeout=60).raise_for_status().text
+    page = _overview(server, query)
     link = next(href for href, text in re.findall(r'<td><a href="([^"]+)">([^<]*)</a>', page) if unescape(text) == name)
 
     assert _listed(server, link) == traces
@@ -156,12 +157,11 @@ def test_models_have_their_own_tokens_and_cost(sealed: bool) -> None:
         for number, (model, tokens, cost) in enumerate(calls)
     ]
     with LocalServer(limit=None) as server:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": "models"}
-        body = {"trace_id": str(UUID(int=1)), "name": "a", "started_at": started, "spans": spans}
-        httpx.post(f"{server.url}/traces", json=body, headers=headers, timeout=60).raise_for_status()
+        with http_of(server, "models") as http:
+            http.post("/traces", json={"name": "a", "started_at": started, "spans": spans}).raise_for_status()
         if sealed:
             server.services.sealer.seal_now()
-        page = httpx.get(f"{server.url}/ui/overview", timeout=60).raise_for_status().text
+        page = _overview(server)
 
     cells = {name: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-2:] for name, row in _rows(page, "model").items()}
     assert cells == {"large": ["1\u202f000", "$3.00"], "small": ["250", "$0.75"]}
@@ -185,8 +185,8 @@ def test_every_value_of_a_line_is_drawn(values: list[float | None]) -> None:
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:
     """One search applies to every figure, and an invalid search is reported."""
-    page = httpx.get(f"{server.url}/ui/overview", params={"q": "release:2.4 error"}, timeout=60).raise_for_status().text
-    wrong = httpx.get(f"{server.url}/ui/overview", params={"q": "latency>x"}, timeout=60).raise_for_status().text
+    page = _overview(server, {"q": "release:2.4 error"})
+    wrong = _overview(server, {"q": "latency>x"})
 
     assert "<b>10</b><span>traces</span>" in page
     assert "<b>100.0 %</b><span>errors</span>" in page

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from local_http import http_of
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.local import LocalServer
 from waiting import wait_until
@@ -60,8 +61,7 @@ def server() -> Generator[LocalServer]:
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
     """Yield a client of project `shop`."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-    with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
+    with http_of(server) as client:
         yield client
 
 

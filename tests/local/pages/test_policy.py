@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from local_http import http_of
 from page_routes import page_routes
 from pandaprobe_otel.local import LocalServer
 
@@ -32,12 +33,10 @@ UNKNOWN = dict.fromkeys([*KNOWN, "run_id", "monitor_id"], str(UUID(int=9)))
 def http() -> Generator[httpx.Client]:
     """Yield a client of a server with one trace."""
     span = {"span_id": SPAN, "name": "chat", "kind": "LLM", "started_at": STARTED}
-    with LocalServer(limit=None) as server:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
-            body = {"trace_id": TRACE, "name": "shop", "started_at": STARTED, "spans": [span]}
-            client.post("/traces", json=body).raise_for_status()
-            yield client
+    with LocalServer(limit=None) as server, http_of(server) as client:
+        body = {"trace_id": TRACE, "name": "shop", "started_at": STARTED, "spans": [span]}
+        client.post("/traces", json=body).raise_for_status()
+        yield client
 
 
 def assert_strict(answer: httpx.Response) -> None:
