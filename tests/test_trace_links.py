@@ -58,8 +58,6 @@ def test_a_server_without_pages_is_looked_up_again_after_a_while() -> None:
     assert asked == [("GET", "/health")] * 2
 
 
-
-
 def test_pages_are_those_of_a_local_server_or_are_named() -> None:
     """Traces link to a local server's pages or to a named address; remote servers and unsafe addresses have none."""
     named = "https://example.com/t/{trace_id}"
