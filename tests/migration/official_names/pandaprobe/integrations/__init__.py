@@ -1,1 +1,0 @@
-"""`pandaprobe.integrations`."""

@@ -1,3 +1,0 @@
-"""`pandaprobe.integrations.deepagents`."""
-
-from pandaprobe_otel_integrations.langchain import DeepAgentsCallbackHandler as DeepAgentsCallbackHandler

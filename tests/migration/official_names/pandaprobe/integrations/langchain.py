@@ -1,3 +1,0 @@
-"""`pandaprobe.integrations.langchain`."""
-
-from pandaprobe_otel_integrations.langchain import LangChainCallbackHandler as LangChainCallbackHandler
