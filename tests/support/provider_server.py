@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import select
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +45,8 @@ class Reply:
     """Seconds of silence before the status line."""
     hangs_s: float = 0.0
     """Seconds of silence after the last chunk, before the end of the body."""
+    reset: bool = False
+    """True if the connection is reset after the request was read, instead of an answer."""
 
 
 Script = Callable[[Received], Reply]
@@ -168,6 +172,15 @@ class _Handler(BaseHTTPRequestHandler):
         owner.received.append(received)
         reply = owner.script(received)
         self._stay_silent(reply.waits_s)
+        if reply.reset:
+            # SO_LINGER with zero seconds makes close() a reset instead of an orderly end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        if reply.status == 204:  # has no body
+            self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            return
         head = [f"HTTP/1.1 {reply.status} Whatever", f"Content-Type: {reply.content_type}"]
         head += [f"{name}: {value}" for name, value in reply.headers.items()]
         self.wfile.write("\r\n".join([*head, "Transfer-Encoding: chunked", "", ""]).encode())
