@@ -27,8 +27,8 @@ from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, fields_of, span_of
+from rings import UNSHRUNK
 from spans import SpanMaker
-from unshrunk import UNSHRUNK
 
 MIB = 1 << 20
 

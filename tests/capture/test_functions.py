@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 import pandaprobe_otel as pp
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder, recording
-from task_order import turns
+from waiting import turns
 
 
 def test_function_without_parentheses_makes_one_span(recorder: SpanRecorder) -> None:

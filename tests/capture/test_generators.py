@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 
 import pandaprobe_otel as pp
 from span_recorder import SpanRecorder
-from task_order import turns
+from waiting import turns
 
 
 @pp.tool

@@ -21,7 +21,7 @@ from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
 from subprocesses import environment, run_python
-from task_order import turns
+from waiting import turns
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,9 @@ from opentelemetry.trace import StatusCode
 
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
-from rings import IN_FULL
+from rings import IN_FULL, UNSHRUNK
 from simulated_app import SimulatedApp, stored_id, trace_id_of
 from simulated_world import Fate, Process, Server, World
-from unshrunk import UNSHRUNK
 
 STEPS_A_SEGMENT = 20
 MUCH, LITTLE = 32 << 20, 40_000

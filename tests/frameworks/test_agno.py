@@ -36,7 +36,7 @@ from framework_cases import (
     in_threads,
     recorded_apart,
 )
-from old_versions import needs
+from library_members import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.mapping import map_trace

@@ -33,7 +33,7 @@ from framework_cases import (
     off,
     run_beside_another_vendor,
 )
-from old_versions import has
+from library_members import has
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer

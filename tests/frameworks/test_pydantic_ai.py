@@ -43,7 +43,7 @@ import pandaprobe_otel
 import replayed_frameworks as replays
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, EMBEDDING_MODEL, AgentApp, StartModel, embeddings_answer, holds
-from old_versions import needs
+from library_members import needs
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from planting import Planted

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from opentelemetry.context import get_current
 
-from left_clients import drop_clients
+from library_members import drop_clients
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder

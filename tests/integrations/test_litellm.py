@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.trace import StatusCode
 
-from conformance.libraries.litellm import Target
-from litellm_library import litellm
+from conformance.libraries.litellm import Target, litellm
 from openai_traffic import (
     ANSWER,
     ANSWERED_BY,

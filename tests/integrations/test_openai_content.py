@@ -12,8 +12,8 @@ import openai
 import pytest
 from opentelemetry.trace import StatusCode
 
+from conformance.libraries.openai import HTTP
 from library_members import skip_without
-from openai_library import HTTP
 from openai_traffic import (
     CHAT_USAGE,
     MODEL,

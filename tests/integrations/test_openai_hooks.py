@@ -18,7 +18,7 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from openai_library import HTTP
+from conformance.libraries.openai import HTTP
 from openai_traffic import ANSWER, MODEL, QUESTION, chat_chunks, completion
 from pandaprobe_otel.registry import instrument, uninstrument
 from pandaprobe_otel_integrations._llm_span import llm_span, with_llm_span, without_llm_span

@@ -10,9 +10,10 @@ from typing import Final
 
 import pytest
 
+from client_surfaces import all_libraries
 from conformance.providers_page import PATH
 from pages import section, with_section
-from surface.census import Found, Library, all_libraries, census
+from surface_census import Found, Library, census
 
 HEADING: Final = "What is traced, and what is not"
 INTRODUCTION: Final = """\

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from conformance.adapter import Adapter
-from left_clients import drop_clients
+from library_members import drop_clients
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 

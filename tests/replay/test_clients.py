@@ -18,7 +18,7 @@ import pandaprobe_otel
 from conformance import cases
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, Case
-from conformance.recording import await_span, recorded
+from conformance.sides import await_span, recorded
 from conformance.span_check import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply

@@ -1,7 +1,8 @@
-"""A wait for a condition, so that no test waits for a fixed time."""
+"""Waits for a condition or for rounds of an event loop, so that no test waits for a fixed time."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -17,3 +18,9 @@ def wait_until(condition: Callable[[], object], *, what: str = "") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what or condition}"
         time.sleep(_LOOK_EVERY_S)
+
+
+async def turns(count: int) -> None:
+    """Run the event loop for this many rounds, in which other tasks run."""
+    for _ in range(count):
+        await asyncio.sleep(0)

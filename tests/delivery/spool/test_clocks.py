@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.process.guard import failures
 from pandaprobe_otel.transport.request_outcome import Outcome
-from rings import IN_FULL
+from rings import IN_FULL, UNSHRUNK
 from simulated_spool import SCANS_EVERY_S, SpooledProcess
 from simulated_world import LIMIT, Server, World, most_in_a_window, trace_request
-from unshrunk import UNSHRUNK
 
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 MINUTE, DAY = 60.0, 86_400.0

@@ -16,11 +16,11 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from rings import UNSHRUNK
 from simulated_app import SimulatedApp
 from simulated_spool import SpooledProcess
 from simulated_world import Fate, Server, World
 from spools import DESTINATION, FunctionTransport
-from unshrunk import UNSHRUNK
 from waiting import wait_until
 
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None

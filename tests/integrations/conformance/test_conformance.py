@@ -18,8 +18,7 @@ import pytest
 from conformance.adapter import Adapter, adapters, cloud_adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
 from conformance.providers_page import PATH, Row, page
-from conformance.recording import await_span, recorded
-from conformance.sides import Side
+from conformance.sides import Side, await_span, recorded
 from conformance.span_check import check, steady
 from provider_server import ProviderServer
 from rings import IN_FULL

@@ -16,9 +16,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters, cloud_adapters
-from conformance.recording import recorded
 from conformance.short_bodies import shortened, wires
-from conformance.sides import SIDES, Side
+from conformance.sides import SIDES, Side, recorded
 from conformance.span_check import check_end, check_text, check_tools, steady
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL

@@ -17,9 +17,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters
 from conformance.cases import SILENCE_S
-from conformance.recording import await_span, recorded
-from conformance.sides import SIDES, Side
-from conformance.wire_events import event_in
+from conformance.short_bodies import event_in
+from conformance.sides import SIDES, Side, await_span, recorded
 from provider_server import ProviderServer, Reply
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting

@@ -25,8 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, Case
-from conformance.recording import recorded
-from conformance.sides import Side
+from conformance.sides import Side, recorded
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from rings import IN_FULL

@@ -15,11 +15,9 @@ from typing import Any, Final
 import pytest
 
 from conformance.adapter import Adapter, Wire, adapters
-from conformance.recording import recorded
-from conformance.short_bodies import SUNNY, shortened
-from conformance.sides import SIDES, Side
+from conformance.short_bodies import SUNNY, WireEvent, event_in, shortened
+from conformance.sides import SIDES, Side, recorded
 from conformance.span_check import steady
-from conformance.wire_events import WireEvent, event_in
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
 from span_recorder import SpanRecorder

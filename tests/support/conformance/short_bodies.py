@@ -5,14 +5,18 @@ Only parts of an event that no client reads are left out, so each kind of event,
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from botocore.eventstream import EventStreamBuffer
+
+import aws_events
+
 from .adapter import Adapter, Wire
-from .wire_events import event_in
 
 _EACH: Final = 2
 _ALL: Final = frozenset({"google-genai", "Bedrock InvokeModel"})
@@ -105,3 +109,37 @@ def _read(value: Any) -> Any:
         }
         return {key: _read(member) for key, member in read.items()}
     return [_read(member) for member in value] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class WireEvent:
+    """A chunk's document, and a function that writes the chunk with other JSON text."""
+
+    document: Any
+    written: Callable[[str], bytes]
+
+
+def event_in(chunk: bytes, stream_type: str) -> WireEvent | None:
+    """Return the event of a chunk; None if the chunk has no document, such as the end marker."""
+    if stream_type == aws_events.CONTENT_TYPE:
+        return _frame(chunk)
+    before, brace, rest = chunk.decode().partition("{")
+    if not brace:
+        return None
+    document, end = json.JSONDecoder().raw_decode(brace + rest)
+    after = (brace + rest)[end:]
+    return WireEvent(document, lambda text: f"{before}{text}{after}".encode())
+
+
+def _frame(chunk: bytes) -> WireEvent:
+    buffer = EventStreamBuffer()
+    buffer.add_data(chunk)
+    message = next(iter(buffer))
+    name, data = message.headers[":event-type"], json.loads(message.payload)
+    headers = dict(message.headers.items())
+
+    def carried(text: str) -> bytes:
+        payload = text if name != "chunk" else json.dumps({"bytes": base64.b64encode(text.encode()).decode()})
+        return aws_events.message(headers, payload.encode())
+
+    return WireEvent(data if name != "chunk" else json.loads(base64.b64decode(data["bytes"])), carried)

@@ -1,9 +1,10 @@
-"""The synchronous and the asynchronous client of an adapter, with the same methods, so that one test uses both."""
+"""The clients of an adapter with the same methods, so that one test uses both, and a context that records calls."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from library_members import skip_without
+from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 from streamed_forms import AsyncOpened, Opened, Sighting, sighted, sighted_async
@@ -21,6 +23,7 @@ from .adapter import Adapter
 from .cases import Case
 
 TURNS: Final = 20
+PATIENCE_S: Final = 60.0
 SIDES: Final = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
@@ -105,3 +108,24 @@ class Side:
             await opened.leave()
 
         return Opened(items(), lambda: self.runner.run(leave()), opened.reads)
+
+
+@contextmanager
+def recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
+    """Record the calls of the library, and of the libraries that it calls, within the block."""
+    names = (adapter.integration, *adapter.also)
+    try:
+        for name in names:
+            assert instrument(name, tracer_provider=recorder.provider).state == "hooked"
+        yield
+    finally:
+        for name in names:
+            uninstrument(name)
+
+
+def await_span(recorder: SpanRecorder) -> None:
+    """Wait for a span: the threads of a library may hold a forgotten stream a moment longer than the app."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not recorder.spans and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.005)

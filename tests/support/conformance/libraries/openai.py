@@ -8,11 +8,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 import openai
+from openai import _base_client
 
 from conformance import openai_wire, stainless
 from conformance.adapter import Adapter, Wire, calls
 from openai_traffic import MODEL, QUESTION, message_item, response, response_events
 
+HTTP: Final[Any] = getattr(_base_client, "httpx2", None) or _base_client.httpx  # type: ignore[attr-defined]
+"""The HTTP library that this version of the client uses."""
 CHAT: Final[dict[str, Any]] = {"model": MODEL, "messages": openai_wire.REQUEST["messages"]}
 RESPONSE: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
 

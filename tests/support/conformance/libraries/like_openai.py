@@ -1,0 +1,17 @@
+"""The groq client, and the together client from version 2 on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import Final
+
+from conformance import stainless
+from conformance.adapter import Adapter
+
+ADAPTERS: Final[list[Adapter]] = []
+for _name, _class, _provider in (("groq", "Groq", "groq"), ("together", "Together", "together_ai")):
+    with suppress(ImportError):
+        _module = import_module(_name)
+        _clients = getattr(_module, _class), getattr(_module, f"Async{_class}")
+        ADAPTERS.append(stainless.like_openai(*_clients, _name, _provider))
