@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -22,16 +21,3 @@ def all_endpoints() -> Iterator[Endpoint[Any]]:
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
                 parts = (getattr(value, field.name) for field in dataclasses.fields(value))
                 yield from (part for part in parts if isinstance(part, Endpoint))
-
-
-def not_asked(requests: Iterable[tuple[str, str]]) -> Iterator[Endpoint[Any]]:
-    """Yield the endpoints to which none of these requests (method and path) went."""
-    asked = set(requests)
-    fixed = {endpoint.path for endpoint in all_endpoints() if not endpoint.parameters}
-    for endpoint in all_endpoints():
-        pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", endpoint.path))
-        if not any(
-            method == endpoint.method and pattern.fullmatch(path) and (path == endpoint.path or path not in fixed)
-            for method, path in asked
-        ):
-            yield endpoint
