@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.context import get_current
 
 from library_members import drop_clients
+from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
@@ -100,6 +101,14 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert open_bodies.open_count() == open_before
     logged = [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING and not _is_theirs(one)]
     assert [record.getMessage() for record in logged] == []
+
+
+@pytest.fixture(autouse=True)
+def off_again(nothing_left_behind: None) -> Iterator[None]:
+    """Uninstrument all libraries after each test; openai also where its class was used."""
+    yield
+    for library in {"openai", *(one.name for one in instrumented())}:
+        uninstrument(library)
 
 
 def _is_theirs(record: logging.LogRecord) -> bool:

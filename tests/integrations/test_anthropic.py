@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -25,13 +24,6 @@ from provider_server import ProviderServer, events_reply, json_reply
 from span_recorder import SpanRecorder
 
 HAS_OWN_SPANS = hasattr(_base_client.BaseClient, "_tracer")
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("anthropic")
 
 
 @pytest.fixture(autouse=True)

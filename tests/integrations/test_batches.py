@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -13,17 +12,9 @@ import pytest
 from anthropic_traffic import ANSWER, REQUEST, USAGE, message
 from library_members import skip_without
 from openai_traffic import RESPONSE_USAGE
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, json_reply
 from span_recorder import SpanRecorder
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
-    uninstrument("anthropic")
 
 
 def _need(kind: Any, path: str) -> None:

@@ -28,7 +28,7 @@ from bedrock_traffic import (
     Family,
     conversed,
 )
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, json_reply
 from span_recorder import SpanRecorder, answer_text
 
@@ -42,13 +42,6 @@ SESSION = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region
 AIO_SESSION = get_session()
 AIO_CONFIG = AioConfig(retries={"max_attempts": 0}, read_timeout=5)
 CONFIG = Config(retries={"max_attempts": 0}, read_timeout=5)
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("bedrock")
 
 
 _clients: dict[tuple[str, Config], Any] = {}

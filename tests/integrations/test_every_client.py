@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -27,14 +27,6 @@ WRAPPED = {"google_genai": "gemini", "mistralai": "mistral"}
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning", "ignore:.*experimental"
 )
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    for library in FIRST:
-        uninstrument(library)
 
 
 def _whole(adapter: Adapter) -> Reply:

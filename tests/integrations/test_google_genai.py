@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from gemini_traffic import (
     interaction_events,
 )
 from library_members import skip_without
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder, answer_text
 from streamed_forms import (
@@ -49,12 +49,10 @@ NAME = f"generate_content {MODEL}"
 
 
 @pytest.fixture(autouse=True)
-def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Uninstrument after each test, and stop the client's one-time advice about tools."""
+def no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the client's one-time advice about tools."""
     monkeypatch.setattr(models.Models, "_logged_afc_warning", True, raising=False)
     monkeypatch.setattr(models.AsyncModels, "_logged_afc_warning", True, raising=False)
-    yield
-    uninstrument("google_genai")
 
 
 def _client(server: ProviderServer) -> genai.Client:

@@ -7,7 +7,7 @@ import base64
 import gc
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -20,7 +20,7 @@ from websockets.asyncio.server import serve
 
 from gemini_traffic import ANSWER, MODEL, QUESTION, WORDS
 from pandaprobe_otel.mapping import map_trace
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from planted.rows import Plants
 from span_recorder import SpanRecorder
 
@@ -79,13 +79,6 @@ CALL: Sequence[Any] = (
     {"toolCall": {"functionCalls": [{"id": "c1", "name": "get_weather", "args": {"place": "Paris"}}]}},
 )
 CONTENT: Any = {"role": "user", "parts": [{"text": QUESTION}]}
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("google_genai")
 
 
 async def _ask(session: Any) -> None:

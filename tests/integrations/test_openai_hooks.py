@@ -30,13 +30,6 @@ from span_recorder import SpanRecorder
 MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
-
-
 @pytest.fixture
 def client(server: ProviderServer) -> Iterator[openai.OpenAI]:
     """Yield a client of the scripted provider, which gives the same answer to every request."""

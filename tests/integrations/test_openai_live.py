@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import openai
@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 from library_members import skip_without
 from openai_sockets import socket_server
 from openai_traffic import ANSWER, ANSWERED_BY, QUESTION, RESPONSE_USAGE, WORDS, response_events
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from span_recorder import SpanRecorder
 
 websockets = pytest.importorskip("websockets.exceptions")
@@ -26,13 +26,6 @@ TRANSCRIPT += [{"type": "session.input_transcript.delta", "delta": QUESTION[4:]}
 SOUND = {"type": "session.output_audio.delta", "delta": "UklGRg" * 100}
 CLOSE: Any = {"type": "session.close"}
 KINDS = ("live", "live.forks", "live.sideband")
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
 
 
 def _task(name: str = "d1", response_id: str = "resp_1") -> list[Any]:

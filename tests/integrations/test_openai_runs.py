@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -12,7 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from library_members import skip_without
 from openai_traffic import ANSWER, MODEL, QUESTION, RESPONSE_USAGE, WORDS
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, json_reply
 from span_recorder import SpanRecorder
 
@@ -20,13 +19,6 @@ from span_recorder import SpanRecorder
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 USAGE = {"prompt_tokens": 120, "completion_tokens": 34, "total_tokens": 154}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
 
 
 def _run(run_id: str, status: str, **more: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import openai
@@ -15,7 +15,7 @@ from library_members import skip_without
 from openai_sockets import socket_server
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS, response_events
 from pandaprobe_otel.mapping import map_trace
-from pandaprobe_otel.registry import instrument, uninstrument, wrap_openai
+from pandaprobe_otel.registry import instrument, wrap_openai
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from planted.rows import Plants
 from span_recorder import SpanRecorder
@@ -38,13 +38,6 @@ ITEM: Any = {
 }
 LIMITS = ("max_lanes", "max_events_per_lane", "max_events", "max_bytes_per_lane", "max_bytes")
 SPEAK: Any = {"type": "input_audio_buffer.append", "audio": SOUND}
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
 
 
 def _done(*items: Any, status: str = "completed", **more: Any) -> dict[str, Any]:

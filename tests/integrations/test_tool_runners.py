@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -16,7 +15,7 @@ from anthropic_traffic import ANSWER, message
 from anthropic_traffic import MODEL as CLAUDE
 from anthropic_traffic import QUESTION as CLAUDES_QUESTION
 from openai_traffic import MODEL, QUESTION, TOOL, response
-from pandaprobe_otel.registry import instrument, uninstrument
+from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, json_reply
 from span_recorder import SpanRecorder
 
@@ -36,14 +35,6 @@ ASK: Any = {"model": MODEL, "input": QUESTION}
 FUNCTION: Any = {"type": "function", "strict": True, **TOOL["function"]}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"place": "Paris"}}
 ANTHROPIC_ASK: Any = {"model": CLAUDE, "max_tokens": 300, "messages": [{"role": "user", "content": CLAUDES_QUESTION}]}
-
-
-@pytest.fixture(autouse=True)
-def off_again() -> Iterator[None]:
-    """Uninstrument after each test."""
-    yield
-    uninstrument("openai")
-    uninstrument("anthropic")
 
 
 def _openai_client(server: ProviderServer, kind: Any) -> Any:
