@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Generator, Mapping, Sequence
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from openai import AsyncOpenAI, OpenAI
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from pandaprobe_otel import agent, retriever, tool
-from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals import (
     Case,
     Criterion,
@@ -32,12 +30,9 @@ from pandaprobe_otel.evals import (
     evaluate,
 )
 from pandaprobe_otel.evals.traces import TraceRecord
-from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
-from subprocesses import environment, run_python
 from suites import RunSuite
-from waiting import wait_until
 
 
 def run_of(output: Any, *, expected: Any = None, calls: Sequence[tuple[str, Any]] = (), **metadata: Any) -> TaskRun:
@@ -337,23 +332,3 @@ def test_metrics_can_be_checked_in_a_test(endpoint: ProviderServer, run_suite: R
     assert "is_polite 0.75 < 0.80: seen" in outcome.out
     assert "exact_match is inconclusive: there was nothing to judge: the case has no expected output" in outcome.out
     assert "tool_use is inconclusive: there was nothing to judge: no trace was made" in outcome.out
-
-
-def test_opinions_are_sent_where_traces_are(endpoint: ProviderServer, server: LocalServer, tmp_path: Path) -> None:
-    """Scores given by models are sent with the traces; scores of plain functions stay in the report."""
-    endpoint.replies(completion({"reason": "seen", "score": 0.75}))
-    code = f"""
-    import pandaprobe_otel
-    from pandaprobe_otel.evals import Criterion, ExactMatch, LocalJudge, evaluate
-    pandaprobe_otel.init()
-    polite = Criterion("is_polite", "It is polite.", LocalJudge("m", url={endpoint.url!r}))
-    cases = [{{"input": "a", "expected": "A"}}]
-    assert evaluate(cases, pandaprobe_otel.agent(str.upper), [polite, ExactMatch()]).passed
-    """
-    env = environment(server.url, PANDAPROBE_PROJECT_NAME=f"opinions-{tmp_path.name}")
-    done = run_python(code, env, set_up=False)
-    assert done.returncode == 0, done.stderr
-    with Client(env["PANDAPROBE_API_KEY"], env["PANDAPROBE_PROJECT_NAME"], server.url) as client:
-        wait_until(lambda: [score.name for score in client.scores.iter()] == ["is_polite"])
-        (score,) = client.scores.iter()
-    assert (score.parsed, score.reason) == (0.75, "seen")

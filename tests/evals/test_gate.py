@@ -225,23 +225,6 @@ def test_exit_codes(
         assert Report.load(shop / "r.json").outcome == {0: "passed", 1: "failed", 6: "no evidence"}[code]
 
 
-def test_a_case_without_judgements_is_no_evidence(
-    shop: Path, run_command: RunCommand, project: dict[str, str], server: LocalServer
-) -> None:
-    """Without judgements, exit code, terminal and report say "no evidence", with and without a baseline."""
-    assert run_command(*COMMAND, *BY_JUDGE, "--report", "base.json", **project).returncode == 0
-    server.judge.fail("task_completion", "the provider is on strike")
-    for baseline in ((), ("--baseline", "base.json")):
-        done = run_command(*COMMAND, *BY_JUDGE, *baseline, "--report", "r.json", "--report", "r.html", **project)
-        assert done.returncode == 6, done.stdout
-        assert "nothing was judged: 4 without evidence" in done.stdout
-        assert "%" not in done.stdout
-        assert json.loads((shop / "r.json").read_text())["outcome"] == "no evidence"
-        assert "no evidence</span></h1>" in (shop / "r.html").read_text()
-        allowed = run_command(*COMMAND, *BY_JUDGE, *baseline, "--allow-no-evidence", **project)
-        assert allowed.returncode == 0, allowed.stdout
-
-
 def test_a_threshold_for_all_is_one_of_scorers_too(shop: Path, run_command: RunCommand) -> None:
     """`--threshold` applies to all metrics, including scorers, or to one metric by name."""
     command = (*COMMAND, "--scorer", "shop:half")

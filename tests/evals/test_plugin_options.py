@@ -186,18 +186,6 @@ def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalSe
     assert re.search(r"WaitTimeout: Evaluation run \S+ is RUNNING after 1 s, with 0 of 1", outcome.out), outcome.out
 
 
-def test_a_report_in_the_mode_off(run_suite: RunSuite, tmp_path: Path) -> None:
-    """In mode `off` the report has the tests and their traces, without judgements."""
-    assert run_suite(UNNAMED, "--pandaprobe-report=deep/r.json", "--pandaprobe-metrics=coherence").code == 0
-    (case,) = Report.load(tmp_path / "deep" / "r.json").cases
-    assert (case.outcome, case.results, case.output) == ("passed", (), "refunded: x")
-    assert [span["name"] for span in case.traces[0]["spans"]] == ["assistant", "look_up", "refund"]
-    (tmp_path / "deep").rename(tmp_path / "other")
-    (tmp_path / "deep").write_text("in the way")
-    blocked = run_suite(UNNAMED, "--pandaprobe-report=deep/r.json")
-    assert (blocked.code, "--pandaprobe-report: " in blocked.out) == (4, True)
-
-
 PROBED = """
 def test_unmarked_passes(probe):
     assistant("x")

@@ -311,21 +311,6 @@ async def _passed_through_a_queue(bench: Bench, jobs: Jobs) -> None:
         await producer
 
 
-@pytest.mark.parametrize("way", [_waited_for, _passed_through_a_queue], ids=lambda one: one.__name__)
-def test_calls_that_the_program_waits_for_keep_their_order(way: Any, server: ProviderServer, tmp_path: Path) -> None:
-    """A program that waits for each task before it creates the next one replays, and its edited order is named."""
-    server.script = model()
-    path = tmp_path / "one.yaml"
-    with pandaprobe_otel.recording(path, mode="all"):
-        asyncio.run(way(Bench(server.url), JOBS))
-    for _ in range(REPLAYS):
-        with pandaprobe_otel.recording(path, mode="none"):
-            asyncio.run(way(Bench("http://127.0.0.1:9"), JOBS))
-    jobs, _, named = _edited(JOBS, 2, "another order")
-    with pytest.raises(Divergence, match=named), pandaprobe_otel.recording(path, mode="none"):
-        asyncio.run(way(Bench("http://127.0.0.1:9"), jobs))
-
-
 async def _in_its_own_task(bench: Bench, questions: list[str]) -> None:
     """Run an agent that asks everything at once, in tasks, while another task runs."""
     with pandaprobe_otel.agent("run"):
@@ -366,6 +351,8 @@ async def _runs_at_once(bench: Bench, jobs: Jobs) -> None:
 @pytest.mark.parametrize(
     ("way", "is_ordered"),
     [
+        (_waited_for, True),
+        (_passed_through_a_queue, True),
         (_one_run_after_the_other, True),
         (_one_task_after_the_other, True),
         (_one_pool_after_the_other, True),
@@ -373,10 +360,10 @@ async def _runs_at_once(bench: Bench, jobs: Jobs) -> None:
     ],
     ids=lambda one: getattr(one, "__name__", None),
 )
-def test_runs_that_the_program_waits_for_keep_their_order(
+def test_work_that_the_program_waits_for_keeps_its_order(
     way: Any, is_ordered: bool, server: ProviderServer, tmp_path: Path
 ) -> None:
-    """Runs of an agent that are made one after the other keep their order, whatever tasks the agent works in."""
+    """Calls and runs that the program waits for keep their order, whatever tasks they are made in; others have none."""
     server.script = model()
     path = tmp_path / "one.yaml"
     with spans_recorded():

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from command_line import clean_environment, run_here
 from stored_traces import call, identity, span, tool, trace
-from waiting import PATIENCE_S
 
 GOOD = call(1, 2, said="Here.")
 TEST = Path("test_it.py")
@@ -360,22 +358,3 @@ def test_only_functions_of_the_project_are_called(function: str, is_called: bool
         TEST.unlink()
         text, _ = captured(made, options=("--entry", f"{module}:{name}"))
         assert f"from {module} import {name}" in text
-
-
-@pytest.mark.outer
-def test_a_test_without_a_failed_step_fails_until_it_is_filled_in(tmp_path: Path) -> None:
-    """Nobody can take the test of a run in which no step failed for the test of its failure."""
-    Path("shop.py").write_text("def answer(question): ...\n")
-    captured(
-        trace(
-            tool("look_up", 1, 2, {"a": 1}),
-            input={"question": "Where?"},
-            metadata={"code.function.name": "shop.answer"},
-        )
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(TEST)],
-        env=clean_environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "Assert here what the program should have done" in done.stdout
