@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from exchanges import ANSWER, Exchange, Usage
+from model_endpoint import ANSWER, Exchange, Usage
 
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "openai": (
@@ -84,7 +84,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrumentor:
-    """One instrumentor: its program, and the parts of an exchange that it does not record (see `live_check.PARTS`)."""
+    """One instrumentor: its program, and the parts of an exchange that it does not record (see `live_runs.PARTS`)."""
 
     environment: str
     program: str
@@ -139,7 +139,7 @@ def _anthropic(name: str, environment: str = "anthropic", without: str = "", **v
 
 
 def _pydantic(command: str, environment: str = "pydantic_ai", without: str = "") -> Instrumentor:
-    return _run(f"pydantic_agent {command}", environment, without)
+    return _run(f"framework_agents pydantic_ai {command}", environment, without)
 
 
 INSTRUMENTORS: dict[str, Instrumentor] = {
@@ -188,47 +188,55 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
     "pydantic_ai_1_0_18_v3_openai": _pydantic("3 spans openai run broken", "pydantic_ai_1", "cache"),
     "pydantic_ai_1_0_18_v3_responses": _pydantic("3 spans responses run", "pydantic_ai_1", "cache"),
     "pydantic_ai_1_0_18_v3_anthropic": _pydantic("3 spans anthropic run", "pydantic_ai_1"),
-    "adk_native": _run("adk_agent native tool stream broken sequential", "adk", "content arguments", **_OLD),
-    "adk_native_latest": _run("adk_agent native tool sequential", "adk", **{_CAPTURE: "SPAN_ONLY"}, **_LATEST),
+    "adk_native": _run("framework_agents adk native tool stream broken sequential", "adk", "content arguments", **_OLD),
+    "adk_native_latest": _run(
+        "framework_agents adk native tool sequential", "adk", **{_CAPTURE: "SPAN_ONLY"}, **_LATEST
+    ),
     "adk_native_schema1": _run(
-        "adk_agent native tool stream broken sequential",
+        "framework_agents adk native tool stream broken sequential",
         "adk",
         ADK_TELEMETRY_SCHEMA_VERSION_OPT_IN="1",
         **_OLD,
         **_ADK_CONTENT,
     ),
-    "openinference_adk": _run("adk_agent openinference tool stream broken", "adk", "first_calls"),
-    "adk_native_1_14": _run("adk_agent native tool stream broken sequential", "adk_1", **_ADK_CONTENT),
+    "openinference_adk": _run("framework_agents adk openinference tool stream broken", "adk", "first_calls"),
+    "adk_native_1_14": _run("framework_agents adk native tool stream broken sequential", "adk_1", **_ADK_CONTENT),
     "openinference_langchain": _run(
-        "langchain_agent openinference agent chain stream busy", "langchain", "stream_model"
+        "framework_agents langchain openinference agent chain stream busy", "langchain", "stream_model"
     ),
     "openinference_langchain_plus_openai": _run(
-        "langchain_agent openinference_plus_openai agent busy", "langchain", "beside"
+        "framework_agents langchain openinference_plus_openai agent busy", "langchain", "beside"
     ),
-    "traceloop_langchain": _run("langchain_agent traceloop agent chain stream", "langchain", "reasoning stream_model"),
+    "traceloop_langchain": _run(
+        "framework_agents langchain traceloop agent chain stream", "langchain", "reasoning stream_model"
+    ),
     "langsmith_otel": _run(
-        "langchain_agent langsmith agent chain busy", "langchain", "model", LANGSMITH_API_KEY="none", **_LANGSMITH
+        "framework_agents langchain langsmith agent chain busy",
+        "langchain",
+        "model",
+        LANGSMITH_API_KEY="none",
+        **_LANGSMITH,
     ),
-    "otel_genai_langchain": _run("langchain_agent otel_genai agent chain", "langchain_otel"),
-    "openinference_openai_agents": _run("openai_agents openinference responses", "openai_agents"),
-    "traceloop_openai_agents": _run("openai_agents traceloop responses", "openai_agents"),
-    "otel_genai_openai_agents": _run("openai_agents otel_genai responses", "openai_agents", "calls"),
-    "strands_default": _run("strands_agent run", "strands", "model reasoning", **_OLD),
-    "strands_latest": _run("strands_agent run", "strands", "model reasoning", **_LATEST),
+    "otel_genai_langchain": _run("framework_agents langchain otel_genai agent chain", "langchain_otel"),
+    "openinference_openai_agents": _run("framework_agents openai_agents openinference responses", "openai_agents"),
+    "traceloop_openai_agents": _run("framework_agents openai_agents traceloop responses", "openai_agents"),
+    "otel_genai_openai_agents": _run("framework_agents openai_agents otel_genai responses", "openai_agents", "calls"),
+    "strands_default": _run("framework_agents strands", "strands", "model reasoning", **_OLD),
+    "strands_latest": _run("framework_agents strands", "strands", "model reasoning", **_LATEST),
     "strands_latest_spanattrs": _run(
-        "strands_agent run", "strands", "model reasoning", OTEL_SEMCONV_STABILITY_OPT_IN=_STRANDS_ON_SPANS
+        "framework_agents strands", "strands", "model reasoning", OTEL_SEMCONV_STABILITY_OPT_IN=_STRANDS_ON_SPANS
     ),
-    "smolagents_openinference": _run("smolagents_agent", "smolagents", "model cache reasoning question"),
-    "agent_framework": _run("microsoft_agents agent_framework OpenAIChatClient", "agent_framework"),
+    "smolagents_openinference": _run("framework_agents smolagents", "smolagents", "model cache reasoning question"),
+    "agent_framework": _run("framework_agents agent_framework OpenAIChatClient", "agent_framework"),
     "semantic_kernel": _run(
-        "microsoft_agents semantic_kernel",
+        "framework_agents semantic_kernel",
         "semantic_kernel",
         "model cache reasoning",
         SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS_SENSITIVE="true",
     ),
-    "autogen_native": _run("microsoft_agents autogen", "autogen", "calls arguments"),
-    "haystack_native": _run("haystack_pipeline native", "haystack"),
-    "haystack_openinference": _run("haystack_pipeline openinference", "haystack", "cache reasoning"),
+    "autogen_native": _run("framework_agents autogen", "autogen", "calls arguments"),
+    "haystack_native": _run("framework_agents haystack native", "haystack"),
+    "haystack_openinference": _run("framework_agents haystack openinference", "haystack", "cache reasoning"),
     "langfuse_sdk": replace(_run("by_hand langfuse", "langfuse"), told=(_BY_HAND,)),
     "mlflow": replace(
         _run(
