@@ -13,7 +13,6 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.propagate import extract, inject
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
@@ -22,9 +21,6 @@ from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.ids import trace_uuid
-
-RANKING = {**CHAT, "gen_ai.usage.output_tokens": 5}
-"""Attributes of another call than CHAT: two spans of one call would be one."""
 
 
 def over_http(gateway: Gateway) -> SpanExporter:
@@ -98,34 +94,6 @@ def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None
     assert answer.headers["content-type"] == "application/x-protobuf"
     flush(gateway)
     assert len(arrived(shared_server, spans)["spans"]) == 20
-
-
-def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Spans of three services with the root last become one trace."""
-    kept: list[ReadableSpan] = []
-
-    class Keeping(HttpExporter):
-        def export(self, spans: Any) -> SpanExportResult:
-            kept.extend(spans)
-            return super().export(spans)
-
-    front, middle, back = (
-        tracer_of(name, Keeping(endpoint=f"{gateway.url}/v1/traces")) for name in ("front", "middle", "back")
-    )
-    with front.start_as_current_span("agent", attributes=AGENT):
-        headers: dict[str, str] = {}
-        inject(headers)
-        with middle.start_as_current_span("search", context=extract(headers), attributes=CHAT):
-            inject(headers)
-            with back.start_as_current_span("rank", context=extract(headers), attributes=RANKING):
-                pass
-    assert len(kept) == 3
-    flush(gateway)
-    trace = arrived(shared_server, kept)
-    assert trace["name"] == "agent"
-    by_name = {span["name"]: span for span in trace["spans"]}
-    assert by_name["rank"]["parent_span_id"] == by_name["search"]["span_id"]
-    assert by_name["search"]["parent_span_id"] == by_name["agent"]["span_id"]
 
 
 def test_a_service_whose_spans_come_first_has_a_parent(gateway: Gateway, shared_server: LocalServer) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import secrets
+import signal
 import socket
+import subprocess
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,12 +21,16 @@ import httpx
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otlp_senders import agent_trace, body_of, post
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment
+from waiting import wait_until
 
 BODY = body_of(agent_trace(3))
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -145,20 +154,58 @@ def test_every_acknowledged_trace_is_delivered_after_an_outage(monkeypatch: pyte
         assert server.traces.keys() == acknowledged
 
 
-def test_grpc_names_unreadable_requests(gateway: Gateway) -> None:
-    """Invalid bytes over gRPC get INVALID_ARGUMENT, and too many bytes get RESOURCE_EXHAUSTED."""
-    with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
-        export = channel.unary_unary(EXPORT)
-        for body, code in ((b"\xff" * 50, "INVALID_ARGUMENT"), (bytes(2_000_000), "RESOURCE_EXHAUSTED")):
-            with pytest.raises(grpc.RpcError) as caught:
-                export(body, timeout=60)
-            error: Any = caught.value
-            assert error.code().name == code
-
-
 def test_settings_that_cannot_work(shared_server: LocalServer, gateway: Gateway) -> None:
     """`start` raises without an API key or if the port is in use, and leaves nothing open."""
     with pytest.raises(ConfigError, match="API key"):
         Gateway(endpoint="https://pandaprobe.example").start()
     with pytest.raises(OSError, match="in use"):
         Gateway(endpoint=shared_server.url, http_port=gateway.http_port).start()
+
+
+# -- kill -9 -----------------------------------------------------------------------------------------------------------
+
+
+def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """Start a gateway by its command, and return the process and its URL."""
+    command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--no-grpc"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "PandaProbe gateway" in process.stdout.readline()
+    return process, process.stdout.readline().split()[-1].removesuffix("/v1/traces")
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    """Terminate the gateway, and return its exit code."""
+    process.terminate()
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    """Spans acknowledged by a killed gateway, some without their root, are all delivered by the next one."""
+    with StrictPandaProbe(limit=1000) as server:
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
+        server.stop()  # stopped until the first gateway is dead, so that no request has an unknown outcome
+        first, url = start(env)
+        expected: set[tuple[str, str]] = set()
+        for number in range(20):
+            spans = agent_trace(5)
+            sent = spans if number % 2 else spans[:-1]  # the root ends last
+            assert post(url, body_of(sent)).status_code == 200
+            expected |= set(map(_ids, sent))
+        os.kill(first.pid, signal.SIGKILL)
+        first.communicate(timeout=60)
+        server.start()
+        second, url = start(env)
+        assert httpx.get(f"{url}/health", timeout=60).json()["status"] == "ok"
+        wait_until(lambda: expected <= _stored(server))
+        assert end(second) == 0
+
+
+def _ids(span: ReadableSpan) -> tuple[str, str]:
+    assert span.context is not None
+    return trace_uuid(span.context.trace_id), span_uuid(span.context.trace_id, span.context.span_id)
+
+
+def _stored(server: StrictPandaProbe) -> set[tuple[str, str]]:
+    return {(trace_id, span_id) for trace_id, trace in list(server.traces.items()) for span_id in list(trace.spans)}
