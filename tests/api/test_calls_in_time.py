@@ -26,7 +26,7 @@ from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of
 from pandaprobe_otel.api.resources import monitors, traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.waiting import wait_for_run
-from pandaprobe_otel.errors import InvalidRequest, OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
+from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from scripted_api import ScriptedApi
@@ -452,13 +452,6 @@ def test_the_memory_of_a_walk_is_bounded() -> None:
 
     assert count == size
     assert len(found._seen) <= 10_000  # pyright: ignore[reportPrivateUsage]
-
-
-@pytest.mark.parametrize("page_size", [0, 201, -1])
-def test_a_page_size_that_cannot_be_is_refused_at_once(page_size: int) -> None:
-    """An invalid page size raises at the call, not at the first row."""
-    with pytest.raises(InvalidRequest, match="page_size"):
-        walk(ChangingList([], lambda numbers, request: None), page_size=page_size)
 
 
 def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[EvalRun, Simulation]:

@@ -127,6 +127,7 @@ async def test_ids_and_times_are_checked_before_anything_is_sent(connect: Connec
         client = connect(api.url)
         wrong: list[tuple[Any, str]] = [
             (lambda: client.traces.list(limit=0), "limit"),
+            (lambda: client.traces.iter(page_size=201), "limit"),
             (lambda: client.traces.list(name="\udcff"), ""),
             (lambda: client.traces.list(started_after=datetime(2026, 1, 1)), "started_after"),
             (lambda: client.traces.list(status="completed"), "status"),

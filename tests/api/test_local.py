@@ -16,7 +16,6 @@ from both_clients import Connect, operations_of, rows_of, settled, unblocked
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.errors import InvalidRequest, NotFound, PandaProbeError, PermissionDenied
 from pandaprobe_otel.local import LocalServer
-from scripted_api import ScriptedApi, Told
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 WINDOW = {"started_after": NOW - timedelta(days=1), "started_before": NOW + timedelta(days=1)}
@@ -92,17 +91,21 @@ async def test_analytics(client: Any) -> None:
 
 
 async def test_sessions(client: Any) -> None:
-    """A session has the sums of its traces."""
+    """A session has the sums of its traces, and is a table with one row for each, indexed by id."""
     for second in range(3):
-        await make_trace(client, session_id="s-1", started_at=NOW + timedelta(seconds=second))
+        at = NOW + timedelta(seconds=second)
+        await make_trace(client, session_id="s-1", started_at=at, ended_at=at + timedelta(seconds=2))
     session = await settled(client.sessions.get("s-1"))
     page = await settled(client.sessions.get("s-1", limit=2, offset=1))
     listed = await settled(client.sessions.list(query="S-"))
     walked = await rows_of(client.sessions.iter())
     deleted = await settled(client.sessions.delete("s-1"))
+    table = session.to_pandas()
 
     starts = [NOW + timedelta(seconds=second) for second in range(3)]
     assert [trace.started_at for trace in session.traces] == starts
+    assert list(table.index) == [trace.trace_id for trace in session.traces]
+    assert table[["latency_ms", "span_count"]].to_numpy().tolist() == [[2000.0, 1]] * 3
     assert ([trace.started_at for trace in page.traces], page.trace_count) == (starts[1:], 3)
     assert [each.session_id for each in listed.items] == [each.session_id for each in walked] == ["s-1"]
     assert deleted.deleted == 3
@@ -324,60 +327,3 @@ def test_no_operation_was_left_out(kind: str, server: LocalServer, request: pyte
 
 def _scenarios() -> list[str]:
     return [name for name in globals() if name.startswith("test_")]
-
-
-ORGANIZATION, PERSON, INVITATION = uuid4(), uuid4(), uuid4()
-TIME = "2026-01-02T03:04:05.678901+00:00"
-INVITED = {
-    "id": str(INVITATION),
-    "org_id": str(ORGANIZATION),
-    "org_name": "o",
-    "email": "a@example.org",
-    "role": "MEMBER",
-    "status": "PENDING",
-    "invited_by": str(PERSON),
-    "inviter_display_name": "P",
-    "inviter_email": "p@example.org",
-    "created_at": TIME,
-    "expires_at": TIME,
-}
-MEMBER = {
-    "id": str(uuid4()),
-    "user_id": str(PERSON),
-    "org_id": str(ORGANIZATION),
-    "role": "ADMIN",
-    "display_name": "P",
-    "email": "p@example.org",
-    "created_at": TIME,
-}
-
-
-async def test_invitations_and_members(connect: Connect) -> None:
-    """Invitations are made, listed, revoked, accepted and declined; members change and leave."""
-    base, done = f"/organizations/{ORGANIZATION}", Told(status=204)
-    with ScriptedApi() as api:
-        api.tell(f"POST {base}/invitations", Told(status=201, body=INVITED))
-        api.tell(f"GET {base}/invitations", [INVITED])
-        api.tell(f"DELETE {base}/invitations/{INVITATION}", done)
-        api.tell(f"PATCH {base}/members/{PERSON}", MEMBER)
-        api.tell(f"DELETE {base}/members/{PERSON}", done)
-        api.tell(f"POST /me/invitations/{INVITATION}/accept", MEMBER)
-        api.tell(f"POST /me/invitations/{INVITATION}/decline", done)
-        client = connect(api.url, token="secret", organization_id=ORGANIZATION)
-        members = client.organizations.members
-
-        invitation = await settled(members.invite("a@example.org"))
-        listed = await settled(members.invitations())
-        revoked = await settled(members.revoke_invitation(INVITATION))
-        changed = await settled(members.set_role(PERSON, "ADMIN"))
-        removed = await settled(members.remove(PERSON))
-        accepted = await settled(client.me.accept_invitation(INVITATION))
-        declined = await settled(client.me.decline_invitation(str(INVITATION)))
-
-    assert (invitation.id, invitation.status, listed) == (INVITATION, "PENDING", [invitation])
-    assert (revoked, removed, declined) == (None, None, None)
-    assert (changed.role, accepted.org_id) == ("ADMIN", ORGANIZATION)
-    assert [asked.body for asked in api.asked if asked.body] == [
-        {"email": "a@example.org", "role": "MEMBER"},
-        {"role": "ADMIN"},
-    ]

@@ -21,8 +21,6 @@ from endpoints import all_endpoints
 from pandaprobe_otel.errors import (
     InsufficientEvidence,
     InvalidRequest,
-    PermissionDenied,
-    QuotaExceeded,
     ServerError,
 )
 
@@ -137,26 +135,6 @@ async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failur
     assert failed.value.status == 500
 
 
-async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
-    """A run is started and polled to its end; its scores come by target and metric."""
-    client = connect(RECORDED_AT)
-    metrics = ["confidence", "task_completion", "coherence"]
-    states: list[str] = []
-    with recorded("eval_run_judge"):
-        run = await settled(client.evaluations.run(metrics, traces=[trace_id(1)], name="nightly"))
-        providers = await settled(client.evaluations.providers())
-        result = await settled(run.wait(progress=lambda state: states.append(state.status)))
-        latest = await settled(client.scores.of_trace(trace_id(1)))
-
-    assert states == ["RUNNING", "RUNNING", "COMPLETED"]
-    assert [provider.key for provider in providers if provider.available] == ["openai"]
-    assert (result.ok, result.run.total_targets, result.run.name) == (True, 1, "nightly")
-    values = {metric: score.parsed for metric, score in result.by_target[str(trace_id(1))].items()}
-    assert values == {"coherence": 0.9877, "task_completion": 0.9, "confidence": 0.95}
-    assert [score.name for score in result.below({"task_completion": 0.95, "confidence": 0.5})] == ["task_completion"]
-    assert {score.name for score in latest} >= set(metrics)
-
-
 async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) -> None:
     """The `wait` of the official SDK raises unless every pair of trace and metric has a number."""
     client = connect(RECORDED_AT)
@@ -186,21 +164,6 @@ async def test_a_failed_metric_of_a_run_is_tried_again(connect: Connect) -> None
     assert (result.run.status, result.ok, len(result.failed)) == ("COMPLETED", False, 1)
     assert "LLM call to openai/fake-judge failed" in str(result.failed[0].reason)
     assert (repeated.ok, repeated.values("confidence"), repeated.missing) == (True, (0.95,), ())
-
-
-async def test_an_exhausted_quota(connect: Connect) -> None:
-    """A 429 with `detail`, for a quota or a feature of other plans, is not retried, and reads still work."""
-    client = connect(RECORDED_AT)
-    with recorded("quota", all_played=False):
-        with pytest.raises(QuotaExceeded, match=r"traces limit \(100\) for your HOBBY plan"):
-            await settled(client.traces.create(trace_id=trace_id(7), name="trace 7", started_at=at(7), ended_at=at(9)))
-        with pytest.raises(PermissionDenied, match="Monitoring is not available"):
-            await settled(
-                client.monitors.create(name="m", target_type="TRACE", metrics=["confidence"], cadence="daily")
-            )
-        page = await settled(client.traces.list())
-
-    assert page.total == 0
 
 
 async def test_a_poisoned_project_recovers(connect: Connect) -> None:

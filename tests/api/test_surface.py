@@ -10,14 +10,13 @@ import json
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
 from both_clients import operations_of
 from endpoints import all_endpoints
-from json_shapes import operation_shape, shape_of
+from json_shapes import shape_of
 from pandaprobe_otel.api import AsyncClient, AsyncRun, Client, Run
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.operation import iteration, operation
@@ -74,7 +73,6 @@ def test_every_part_of_the_client_is_documented() -> None:
 DESCRIBED: dict[str, dict[str, dict[str, list[str]]]] = json.loads(
     (Path(__file__).parent / "data" / "described.json").read_text()
 )
-DESCRIPTIONS = Path(__file__).resolve().parents[3] / "shared"
 
 NOT_IN_THE_CLIENT = {
     "GET /": "says the server's name",
@@ -145,23 +143,3 @@ def test_management_is_what_needs_a_token() -> None:
     for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
-
-
-def test_the_short_form_is_that_of_the_descriptions() -> None:
-    """`data/described.json` omits nothing of the full descriptions, where these are available."""
-    files = [DESCRIPTIONS / "openapi.json", DESCRIPTIONS / "openapi.server.json"]
-    if not all(file.exists() for file in files):
-        pytest.skip("the API's descriptions are not beside this checkout")
-    published, server = (_operations(json.loads(file.read_text())) for file in files)
-
-    assert DESCRIBED["published"] == published
-    assert DESCRIBED["only_on_the_server"] == {name: shape for name, shape in server.items() if name not in published}
-
-
-def _operations(description: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
-    schemas = description["components"]["schemas"]
-    return {
-        f"{method.upper()} {path}": operation_shape(operation, schemas)
-        for path, methods in description["paths"].items()
-        for method, operation in methods.items()
-    }

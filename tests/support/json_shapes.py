@@ -13,28 +13,6 @@ def shape_of(schema: Schema, definitions: Mapping[str, Schema]) -> set[str]:
     return set(_walk(schema, definitions, "", ()))
 
 
-def operation_shape(operation: Schema, definitions: Mapping[str, Schema]) -> dict[str, list[str]]:
-    """Return the shapes of an OpenAPI operation's inputs and answers, sorted and without empty ones."""
-    query = [row for row in operation.get("parameters", ()) if row["in"] == "query"]
-    shapes = {
-        "query": {text for row in query for text in _walk(row["schema"], definitions, row["name"], ())}
-        | {row["name"] for row in query},
-        "body": _content_shape(operation.get("requestBody", {}), definitions),
-        "answer": {
-            text
-            for status, answer in operation["responses"].items()
-            if status.startswith("2")
-            for text in _content_shape(answer, definitions)
-        },
-    }
-    return {part: sorted(shape) for part, shape in shapes.items() if shape}
-
-
-def _content_shape(holder: Schema, definitions: Mapping[str, Schema]) -> set[str]:
-    schema = holder.get("content", {}).get("application/json", {}).get("schema")
-    return set() if schema is None else shape_of(schema, definitions)
-
-
 def _walk(schema: Schema, definitions: Mapping[str, Schema], path: str, inside: tuple[str, ...]) -> Iterator[str]:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
