@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +19,6 @@ from pandaprobe_otel.mapping import (
     LogView,
     MappingOptions,
     SpanView,
-    map_trace,
     map_views,
     read_span,
 )
@@ -307,18 +305,6 @@ def test_a_recorded_span_with_odd_values_still_becomes_a_trace(recorded: tuple[s
     if trace.spans:
         assert_storable(orjson.loads(trace.encoded()))
         assert not [span for span in trace.spans if "unreadable" in span["metadata"]]
-
-
-@pytest.mark.parametrize("name", captures.names())
-def test_every_recording_becomes_traces_that_can_be_stored(name: str) -> None:
-    """Every recording becomes traces that the server can store. Spans of the same call are named in one."""
-    recording = captures.capture(name)
-    for spans in recording.traces:
-        body = map_trace(spans, recording.logs)
-        assert_storable(body)
-        same_calls = [name for span in body["spans"] for name in span["metadata"].get("also_recorded_as", ())]
-        assert len(body["spans"]) + len(same_calls) == len(spans)
-        json.dumps(body, allow_nan=False)
 
 
 class Odd:

@@ -16,6 +16,7 @@ import captures
 from captures import DATA, log_record, readable_span, span_number
 from outlines import outline, written
 from pandaprobe_otel.mapping import map_trace
+from storable import assert_storable
 
 OUTLINES = written(captures.DATA / "outlines.txt")
 
@@ -33,9 +34,16 @@ def requests_and_thoughts(trace: Mapping[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", captures.names())
 def test_a_recording_has_its_outline(name: str) -> None:
-    """Tree, kinds, names, models, messages, tool calls, tokens, reasoning, errors and the trace's fields are stored."""
+    """Tree, kinds, names, models, messages, tool calls, tokens, reasoning, errors and the trace's fields are stored.
+
+    The server can store the traces, and spans of the same call are named in one.
+    """
     recording = captures.capture(name)
     traces = [map_trace(spans, recording.logs) for spans in recording.traces]
+    for trace, spans in zip(traces, recording.traces, strict=True):
+        assert_storable(trace)
+        same_calls = [one for span in trace["spans"] for one in span["metadata"].get("also_recorded_as", ())]
+        assert len(trace["spans"]) + len(same_calls) == len(spans)
     seen = "\n".join([outline(traces), *(line for trace in traces for line in requests_and_thoughts(trace))])
     if " session * |" in OUTLINES[name]:  # the recording has a random number
         seen = re.sub(r"session [0-9a-f-]{36} ", "session * ", seen)

@@ -113,10 +113,6 @@ def test_attribute_values_become_plain(value: Any, expected: Any) -> None:
     assert type(seen["key"]) is type(expected)
 
 
-class Name(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
-    OPERATION = "gen_ai.operation.name"
-
-
 def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_is_known() -> None:
     """The cached shape of a span has attribute names as text, even if a span's names are members of an enum."""
 
