@@ -82,19 +82,6 @@ def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
     assert scene.due(100) == []
 
 
-def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
-    """A trace waits for a child that starts just after the root's end."""
-    scene = Scene()
-    root = scene.start("root")
-    scene.end(root, at=1)
-    late = scene.start("late", root, at=1.3)
-
-    assert scene.due(2) == []
-    scene.end(late, at=3)
-    (segment,) = scene.due(3.6)
-    assert names(segment.ended) == ["root", "late"]
-
-
 @pytest.mark.parametrize("children", [1, 600])
 def test_the_end_of_a_root_may_still_be_in_the_queue(children: int) -> None:
     """A root that the app ended and forgot before the worker saw its end is neither given up nor sent without."""

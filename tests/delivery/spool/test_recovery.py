@@ -437,26 +437,6 @@ def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Pa
     assert store.traces == {create(1).trace_id: 40, create(2).trace_id: 40}
 
 
-def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
-    """Requests that eight threads put while the senders take them are all kept."""
-    store = Store()
-    service = Service(tmp_path, store, max_bytes=300_000)
-    requests: list[list[OutgoingRequest]] = [
-        [create(thread * 100 + number, size=2_000) for number in range(50)] for thread in range(8)
-    ]
-    threads = [threading.Thread(target=service.put, args=own) for own in requests]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert service.flush()
-    service.close()
-
-    assert len(store.traces) == len(store.posted) == 400
-    assert is_balanced(service)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
     """Files beyond the number that may be open are opened in turn, and a flush waits for all of them."""
     store = Store()
