@@ -26,7 +26,7 @@ from pandaprobe_otel.mapping import (
 from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.span_view import read_log
 from pandaprobe_otel.mapping.unread_attributes import left_out
-from views import mapped, only_span, view
+from views import mapped, mapped_span, only_span, view
 
 SOURCES = sorted({(dialect.name, source) for dialect in DIALECTS for row in dialect.rows for source in row.sources})
 EVENTS = sorted({name for dialect in DIALECTS for row in dialect.events for name in row.names})
@@ -84,7 +84,7 @@ def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
 def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
     """An unknown attribute is kept, even with a known prefix, and at any length."""
     for name in ("order.note", "gen_ai.future.thing", "llm.new_field", "langfuse.unheard", "bare"):
-        metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))["metadata"]
+        metadata = mapped_span("work", {"gen_ai.operation.name": "chat", name: value})["metadata"]
         assert metadata["attributes"] == {name: value}
 
 
@@ -101,7 +101,7 @@ def test_numbers_and_words_that_mean_something_else_are_kept() -> None:
         "gen_ai.usage.text.input_tokens": 20,
         "llm.token_count.prompt": 20,
     }
-    span = only_span(mapped(view("work", attributes)))
+    span = mapped_span("work", attributes)
     assert span["model_parameters"] == {"seed": 7, "max_tokens": 2, "service_tier": "auto"}
     assert span["metadata"]["attributes"] == {
         "llm.invocation_parameters": {"n_images": 2, "retry": 1, "tool_choice": "auto"},
@@ -119,7 +119,7 @@ def test_the_rest_of_a_request_has_no_secrets() -> None:
         "user": "u-1",
     }
     attributes = {"openinference.span.kind": "LLM", "llm.invocation_parameters": json.dumps(request)}
-    metadata = only_span(mapped(view("chat", {**attributes, "llm.model_name": "m"})))["metadata"]
+    metadata = mapped_span("chat", {**attributes, "llm.model_name": "m"})["metadata"]
     left = {"api_key": "[left out: by its name it is a secret]", "user": "u-1"}
     assert metadata["attributes"] == {"llm.invocation_parameters": left}
 
@@ -154,9 +154,9 @@ def test_the_page_names_what_is_left_out() -> None:
 def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
     """A handled exception is an event, and the one that failed the span is its error."""
     first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
-    handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
+    handled = mapped_span("work", {"gen_ai.operation.name": "chat"}, events=[first])
     assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]
-    failed = only_span(mapped(view("work", {"error.type": "E"}, events=[first, last])))
+    failed = mapped_span("work", {"error.type": "E"}, events=[first, last])
     assert failed["error"] == "gave up"
     assert failed["metadata"]["events"] == handled["metadata"]["events"]
 
@@ -175,7 +175,7 @@ def test_metadata_of_the_app_is_not_overwritten() -> None:
         "gen_ai.aggregated_usage.input_tokens": 7,
         "pandaprobe.outcome": "partial",
     }
-    metadata = only_span(mapped(view("work", attributes, scope_name="theirs")))["metadata"]
+    metadata = mapped_span("work", attributes, scope_name="theirs")["metadata"]
     told = (*(metadata[key] for key in keys[:-1]), metadata["aggregated_token_usage"]["prompt_tokens"])
     assert told == ("m", "Hm.", "partial", "theirs", 7)
     assert metadata["attributes"] == {f"metadata.{key}": f"own {key}" for key in keys}
@@ -299,7 +299,7 @@ def test_contradicting_sessions_stay_on_their_spans() -> None:
 def test_an_empty_value_of_the_app_is_a_value(kind: str, value: Any) -> None:
     """A result of the app is kept, also if it is what emitters write for an absent value."""
     text = json.dumps(value)
-    span = only_span(mapped(view("x", {"pandaprobe.span.kind": kind, "pandaprobe.output": text})))
+    span = mapped_span("x", {"pandaprobe.span.kind": kind, "pandaprobe.output": text})
     assert span["output"] == value
 
 
@@ -325,7 +325,7 @@ def test_types_and_roles_that_are_data_are_kept() -> None:
     request = {"messages": [{"role": "user", "content": "hello"}], "customer": customer}
     told = {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "hello"}
     attributes = {"openinference.span.kind": "LLM", "input.value": json.dumps(request), **told}
-    assert only_span(mapped(view("x", attributes)))["metadata"]["attributes"]["input.value"] == {"customer": customer}
+    assert mapped_span("x", attributes)["metadata"]["attributes"]["input.value"] == {"customer": customer}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_types_and_roles_that_are_data_are_kept() -> None:
 )
 def test_unmapped_values_are_kept_once_and_in_plain_form(attributes: dict[str, Any], left: Any) -> None:
     """Text in the quotes of JSON is its content, and of long equal values, the first stays; a short one is a fact."""
-    span = only_span(mapped(view("work", {"openinference.span.kind": "AGENT", **attributes})))
+    span = mapped_span("work", {"openinference.span.kind": "AGENT", **attributes})
     assert span["metadata"].get("attributes", {}) == (attributes if left is None else left)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.mapping import EventView
-from views import mapped, only_span, view
+from views import mapped, mapped_span, only_span, view
 
 GENAI, INFERENCE = "gen_ai.operation.name", "openinference.span.kind"
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -140,7 +140,7 @@ def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
 )  # fmt: skip
 def test_names_and_forms_of_one_emitter(attributes: dict[str, Any], expected: dict[str, Any]) -> None:
     """Names and forms of one emitter, or of the newest conventions, are in fields of PandaProbe."""
-    span = only_span(mapped(view("x", attributes)))
+    span = mapped_span("x", attributes)
     assert {name: span.get(name, span["metadata"].get(name)) for name in expected} == expected
 
 
@@ -155,7 +155,7 @@ def test_the_question_is_the_users() -> None:
 def test_the_message_of_a_developer_is_the_first_of_the_input() -> None:
     """A `gen_ai.developer.message` event is a message of the input."""
     events = [EventView(f"gen_ai.{role}.message", 1, {}, {"content": role}) for role in ("developer", "user")]
-    span = only_span(mapped(view("chat", {GENAI: "chat", "gen_ai.request.model": "m"}, events=events)))
+    span = mapped_span("chat", {GENAI: "chat", "gen_ai.request.model": "m"}, events=events)
     assert [(one["role"], one["content"]) for one in span["input"]["messages"]] == [
         ("developer", "developer"),
         ("user", "user"),
@@ -199,7 +199,7 @@ def test_bedrock_s_counts_exclude_cached_tokens(scope: str, cached: int) -> None
 def test_gemini_s_thoughts_are_part_of_the_output(scope: str, usage: tuple[int, int | None]) -> None:
     """Thoughts that only the total includes are added to the output, for instrumentations of Gemini."""
     counts = {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 10, "gen_ai.usage.total_tokens": 30}
-    found = only_span(mapped(view("chat", {GENAI: "chat", "gen_ai.request.model": "m", **counts}, scope_name=scope)))
+    found = mapped_span("chat", {GENAI: "chat", "gen_ai.request.model": "m", **counts}, scope_name=scope)
     assert (found["token_usage"]["completion_tokens"], found["token_usage"].get("reasoning_tokens")) == usage
 
 
@@ -249,7 +249,7 @@ def test_a_call_of_the_responses_api_has_the_id_that_its_result_names() -> None:
         {"type": "function_call", "id": "fc_0", "call_id": "call_0", "name": "weather", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "call_0", "output": "windy"},
     ]
-    span = only_span(mapped(view("x", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})))
+    span = mapped_span("x", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(items)})
     _, called, answered = span["input"]["messages"]
     assert called["tool_calls"][0]["id"] == answered["tool_call_id"] == "call_0"
 
@@ -257,10 +257,10 @@ def test_a_call_of_the_responses_api_has_the_id_that_its_result_names() -> None:
 def test_an_embedding_of_pydantic_ai_has_its_texts_and_no_vectors() -> None:
     """The texts that it embedded are the input; its vectors leave a marker."""
     attributes = {"inputs": '["pandas eat bamboo"]', "inputs_count": 1, "embeddings": "[[0.1, 0.2, 0.3]]"}
-    span = only_span(mapped(view("embeddings m", {"gen_ai.operation.name": "embeddings", **attributes})))
+    span = mapped_span("embeddings m", {"gen_ai.operation.name": "embeddings", **attributes})
     assert span["input"] == ["pandas eat bamboo"]
     assert span["metadata"]["attributes"] == {"inputs_count": 1, "embeddings": ["[vector of 3 numbers]"]}
-    agent = only_span(mapped(view("run", {"gen_ai.operation.name": "invoke_agent", **attributes})))
+    agent = mapped_span("run", {"gen_ai.operation.name": "invoke_agent", **attributes})
     assert agent["metadata"]["attributes"] == {**attributes, "inputs": ["pandas eat bamboo"]}
 
 

@@ -15,7 +15,7 @@ from pandaprobe_otel.mapping import read_span
 from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 from pandaprobe_otel.mapping.kinds import is_genai, is_plumbing
 from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
-from views import mapped, only_span, view
+from views import mapped, mapped_span, view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [
     # name, attributes, scope, kind
@@ -54,14 +54,14 @@ KINDS: list[tuple[str, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("name", "attributes", "scope", "kind"), KINDS)
 def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, Any], scope: str, kind: str) -> None:
     """A stated kind overrides an operation, an operation overrides a name, and a name overrides other attributes."""
-    assert only_span(mapped(view(name, attributes, scope_name=scope)))["kind"] == kind
+    assert mapped_span(name, attributes, scope_name=scope)["kind"] == kind
 
 
 @pytest.mark.parametrize("value", [None, 7, True, b"LLM", ["LLM"], {"LLM": 1}, "", "\x00"], ids=repr)
 def test_odd_values_state_no_kind(value: Any) -> None:
     """An invalid value in an attribute of a kind is ignored."""
     for attribute in ("pandaprobe.span.kind", "openinference.span.kind", "gen_ai.operation.name", "ai.operationId"):
-        assert only_span(mapped(view("x", {attribute: value})))["kind"] == "OTHER"
+        assert mapped_span("x", {attribute: value})["kind"] == "OTHER"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.mapping import EventView, SpanView
-from views import mapped, only_span, view
+from views import mapped, mapped_span, only_span, view
 
 
 def _raised(kind: str, *, status: str = "ERROR", **more: Any) -> SpanView:
@@ -62,7 +62,7 @@ def test_the_class_of_an_error_without_an_event() -> None:
     cancelled = {"gen_ai.operation.name": "chat", "error.type": "CancelledError"}
     body = mapped(view("chat", cancelled))
     assert (only_span(body)["status"], body["metadata"]["outcome"]) == ("UNSET", "cancelled")
-    assert only_span(mapped(view("chat", {**cancelled, "pandaprobe.error": "no"})))["error"] == "no"
+    assert mapped_span("chat", {**cancelled, "pandaprobe.error": "no"})["error"] == "no"
 
 
 @pytest.mark.parametrize(("is_resumed", "outcome"), [(False, "interrupted"), (True, None)])

@@ -19,7 +19,7 @@ from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.switches import SWITCHES, Hidden, Switch, hidden_by
 from subprocesses import environment, run_python
-from views import TRACE_ID, mapped, only_span, view
+from views import TRACE_ID, mapped, mapped_span, only_span, view
 
 SECRET = "s3cr3t"
 EXCEPTION = EventView(
@@ -187,7 +187,7 @@ def test_masks_see_whole_texts_before_anything_is_cut() -> None:
     """A text is masked before it is cut, so that no cut divides a secret."""
     text = "x" * 990 + SECRET + "y" * 5000
     options = MappingOptions(masks=(lambda text: text.replace(SECRET, "[masked]"),), max_field_bytes=1000)
-    span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)}), options=options))
+    span = mapped_span("a", {"pandaprobe.output": json.dumps(text)}, options=options)
     assert "s3c" not in json.dumps(span)
     assert "[cut" in span["output"]
 
@@ -273,7 +273,7 @@ def test_switches_of_other_emitters_are_obeyed(
 ) -> None:
     """If a switch of another instrumentation turns content off, content of any span is not sent."""
     options = MappingOptions.from_config(settings(), environ)
-    span = only_span(mapped(view("chat", attributes), options=options))
+    span = mapped_span("chat", attributes, options=options)
     assert {"input", "output"} & set(span) == left
     assert (SECRET in json.dumps(span)) == bool(left)
     assert (span["kind"], span["model"]) == ("LLM", "gpt-4o")
@@ -305,7 +305,7 @@ def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
     options = MappingOptions.from_config(settings(capture=given), NO_CONTENT | {"OPENINFERENCE_HIDE_INPUTS": "true"})
     assert options.problems == ()
     for attributes in (OPENINFERENCE, SEMCONV, TRACELOOP):
-        span = only_span(mapped(view("chat", attributes), options=options))
+        span = mapped_span("chat", attributes, options=options)
         assert {"input", "output"} <= set(span)
 
 
@@ -321,7 +321,7 @@ def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
     """If `input.value` repeats hidden messages, it is hidden too; a tool's arguments are not messages."""
     options = MappingOptions.from_config(settings(), {"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"})
     attributes = {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": "windy"}
-    assert only_span(mapped(view("get", attributes), options=options))["input"] == "Lisbon"
+    assert mapped_span("get", attributes, options=options)["input"] == "Lisbon"
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)

@@ -13,7 +13,7 @@ import pytest
 
 from pandaprobe_otel.mapping import EventView, LinkView, MappingOptions, map_views
 from pandaprobe_otel.mapping.shrink import shrink
-from views import mapped, only_span, view
+from views import mapped, mapped_span, only_span, view
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 DIGEST = {"mime_type": "image/png", "bytes": len(PNG), "sha256": hashlib.sha256(PNG).hexdigest()}
@@ -39,7 +39,7 @@ def size(value: Any) -> int:
 def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
     """The marker has the omitted and total bytes, and a SHA-256 that shows if two texts were equal."""
     text = "ü" + "x" * 400_000
-    span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)})))
+    span = mapped_span("a", {"pandaprobe.output": json.dumps(text)})
     kept, _, marker = span["output"].partition("…")
     total = len(text.encode())
     assert size(span["output"]) <= 262_144
@@ -64,9 +64,7 @@ def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> Non
 def test_a_conversation_of_many_messages_keeps_its_ends() -> None:
     """If cutting texts is not enough, messages in the middle are dropped, and a marker counts them."""
     messages = [{"role": "user", "content": f"message {n:05}"} for n in range(20_000)]
-    span = only_span(
-        mapped(view("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)}))
-    )
+    span = mapped_span("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)})
     kept = span["input"]["messages"]
     assert size(span["input"]) <= 262_144
     assert (kept[0]["content"], kept[-1]["content"]) == ("message 00000", "message 19999")
@@ -160,7 +158,7 @@ def test_links_and_events() -> None:
     """The first links and events are kept, with the number of the others."""
     links = tuple(LinkView(number, number) for number in range(1, 41))
     events = [EventView(f"step {number}", 5, {}) for number in range(200)]
-    metadata = only_span(mapped(view("work", CHAT, links=links, events=events)))["metadata"]
+    metadata = mapped_span("work", CHAT, links=links, events=events)["metadata"]
     assert (len(metadata["links"]), metadata["left_out_links"]) == (32, 8)
     assert (len(metadata["events"]), metadata["events"][-1]) == (129, {"name": "[72 more of 200 events]"})
 
@@ -170,9 +168,9 @@ def test_ids() -> None:
     long = {"session.id": "s" * 300, "user.id": "u" * 300, "gen_ai.request.model": "m" * 300}
     body = mapped(view("n" * 600, {**CHAT, **long}))
     span = only_span(body)
-    other = only_span(mapped(view("n" * 599 + "m", CHAT)))
+    other = mapped_span("n" * 599 + "m", CHAT)
     assert span["name"] != other["name"]
-    assert "full_name" not in only_span(mapped(view("n" * 512, CHAT)))["metadata"]
+    assert "full_name" not in mapped_span("n" * 512, CHAT)["metadata"]
     assert [len(text) for text in (body["name"], body["session_id"], body["user_id"])] == [512, 255, 255]
     assert (len(span["name"]), len(span["model"])) == (512, 255)
     assert (span["metadata"]["full_name"], span["metadata"]["full_model"]) == ("n" * 600, "m" * 300)
@@ -181,7 +179,7 @@ def test_ids() -> None:
 
 def test_queries_of_databases() -> None:
     """Database queries are metadata, with a limit for long texts."""
-    metadata = only_span(mapped(view("SELECT", {"db.system": "postgresql", "db.query.text": "q" * 5000})))["metadata"]
+    metadata = mapped_span("SELECT", {"db.system": "postgresql", "db.query.text": "q" * 5000})["metadata"]
     assert metadata["db.query.text"] == f"{'q' * 2048}…[cut 2952 of 5000 characters]"
 
 
@@ -189,8 +187,8 @@ def test_queries_of_databases() -> None:
 def test_nan_and_lone_surrogates_do_not_break_json(name: str) -> None:
     """NaN in JSON from Python, and lone surrogates in JSON from JavaScript, do not break the structure."""
     value = {"score": math.nan, "best": -math.inf, "text": "cut \ud83d", "n": 1}
-    span = only_span(mapped(view("work", {"pandaprobe.span.kind": "TOOL", name: json.dumps(value)})))
+    span = mapped_span("work", {"pandaprobe.span.kind": "TOOL", name: json.dumps(value)})
     assert span["output"] == {"score": None, "best": None, "text": "cut \ufffd", "n": 1}
     for plain in ("NaN is no number", "[NaN", '{"a": NaN'):
-        span = only_span(mapped(view("work", {"pandaprobe.span.kind": "TOOL", "gen_ai.tool.call.result": plain})))
+        span = mapped_span("work", {"pandaprobe.span.kind": "TOOL", "gen_ai.tool.call.result": plain})
         assert span["output"] == plain

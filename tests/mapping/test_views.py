@@ -21,7 +21,7 @@ from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_trace, map
 from pandaprobe_otel.mapping.span_view import plain, plain_attributes
 from pandaprobe_otel.mapping.table_rows import MAX_COMBINATIONS, known
 from spans import SpanMaker
-from views import mapped, only_span, view
+from views import mapped, mapped_span, view
 
 
 class Finish(str, Enum):  # noqa: UP042 - as emitters write it
@@ -280,7 +280,7 @@ CALL: dict[str, Any] = {
 def span_of(**changed: Any) -> dict[str, Any]:
     """Map one call with some attributes changed; names have underscores for dots."""
     changes = {name.replace("__", "."): value for name, value in changed.items()}
-    return only_span(mapped(view("call", {**CALL, **changes})))
+    return mapped_span("call", {**CALL, **changes})
 
 
 @pytest.mark.parametrize("value", [1, 1.0, True])
@@ -306,7 +306,7 @@ def test_one_span_does_not_change_the_metadata_of_the_next() -> None:
 def test_shapes_do_not_share_results() -> None:
     """Equal values of different attributes are different combinations."""
     answered, planned = (
-        only_span(mapped(view("call", {"gen_ai.operation.name": "chat", attribute: "x"})))
+        mapped_span("call", {"gen_ai.operation.name": "chat", attribute: "x"})
         for attribute in ("gen_ai.response.model", "gen_ai.agent.name")
     )
     assert (answered["model"], "agent_name" in answered["metadata"]) == ("x", False)

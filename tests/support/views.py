@@ -47,3 +47,14 @@ def only_span(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the one span of a trace's body."""
     (span,) = body["spans"]
     return dict(span)
+
+
+def mapped_span(
+    name: str = "span",
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    options: MappingOptions | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the span of a trace's body that has this span alone."""
+    return only_span(mapped(view(name, attributes, **fields), options=options))
