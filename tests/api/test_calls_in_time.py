@@ -29,7 +29,7 @@ from pandaprobe_otel.api.runs.waiting import wait_for_run
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from scripted_api import ScriptedApi
+from scripted_api import ScriptedApi, served_run
 
 T = TypeVar("T")
 
@@ -108,17 +108,7 @@ def in_turn(*outcomes: Outcome) -> Callable[[Request], Outcome]:
 EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})
 RATE_LIMITED = answer(429, LIMITED_BODY)
 RUN = {"metrics": ["m"], "trace_ids": [str(uuid4())]}
-STARTED: dict[str, Any] = {
-    "id": str(uuid4()),
-    "status": "PENDING",
-    "metric_names": ["m"],
-    "total_targets": 1,
-    "evaluated_count": 0,
-    "failed_count": 0,
-    "created_at": "2026-01-02T03:04:05+00:00",
-    "project_id": str(uuid4()),
-    "target_type": "TRACE",
-}
+STARTED = served_run()
 
 
 def listed(simulation: Simulation) -> Any:

@@ -13,20 +13,10 @@ import pytest
 from both_clients import Connect, settled, unblocked
 from pandaprobe_otel.api import AsyncClient, Client
 from pandaprobe_otel.local import LocalServer
-from scripted_api import ScriptedApi, Told
+from scripted_api import ScriptedApi, Told, served_run
 from subprocesses import environment, run_python
 
-RUN = {
-    "id": str(uuid4()),
-    "status": "RUNNING",
-    "metric_names": ["m"],
-    "total_targets": 1,
-    "evaluated_count": 0,
-    "failed_count": 0,
-    "created_at": "2026-01-02T03:04:05+00:00",
-    "project_id": str(uuid4()),
-    "target_type": "TRACE",
-}
+RUN = served_run(status="RUNNING")
 EMPTY = {"items": [], "total": 0, "limit": 50, "offset": 0}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InvalidRequest, OutcomeUnknown
-from scripted_api import FAILED, RESET, ScriptedApi, Told
+from scripted_api import FAILED, RESET, ScriptedApi, Told, served_monitor, served_run, served_score
 
 TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
 
@@ -22,53 +22,18 @@ def moment(*, minutes_ago: float = 0.0) -> str:
 
 
 def run(**fields: Any) -> dict[str, Any]:
-    """Return a run as the server describes it."""
-    return {
-        "id": str(uuid4()),
-        "name": None,
-        "status": "PENDING",
-        "metric_names": ["coherence"],
-        "total_targets": 1,
-        "evaluated_count": 0,
-        "failed_count": 0,
-        "created_at": moment(),
-        "project_id": str(uuid4()),
-        "target_type": "TRACE",
-        "filters": {"trace_ids": [TRACE]},
-        **fields,
-    }
+    """Return a run that was just started."""
+    return served_run(**{"created_at": moment(), "filters": {"trace_ids": [TRACE]}, **fields})
 
 
 def score(**fields: Any) -> dict[str, Any]:
-    """Return a score as the server describes it."""
-    return {
-        "id": str(uuid4()),
-        "trace_id": TRACE,
-        "name": "good",
-        "value": "0.5",
-        "status": "SUCCESS",
-        "source": "PROGRAMMATIC",
-        "data_type": "NUMERIC",
-        "project_id": str(uuid4()),
-        "created_at": moment(),
-        "updated_at": moment(),
-        **fields,
-    }
+    """Return a score that was just given."""
+    return served_score(**{"trace_id": TRACE, "created_at": moment(), **fields})
 
 
 def monitor(**fields: Any) -> dict[str, Any]:
-    """Return a monitor as the server describes it."""
-    return {
-        **score(),
-        "name": "m",
-        "target_type": "TRACE",
-        "metric_names": ["coherence"],
-        "sampling_rate": 1.0,
-        "cadence": "daily",
-        "only_if_changed": True,
-        "status": "ACTIVE",
-        **fields,
-    }
+    """Return a monitor that was just made."""
+    return served_monitor(created_at=moment(), **fields)
 
 
 def page(*items: dict[str, Any]) -> dict[str, Any]:

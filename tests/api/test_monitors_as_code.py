@@ -13,6 +13,7 @@ from pandaprobe_otel.api.models import Monitor
 from pandaprobe_otel.api.monitors_as_code import plan_changes, read_declarations
 from pandaprobe_otel.errors import ConfigError, InvalidRequest
 from pandaprobe_otel.local import LocalServer
+from scripted_api import served_monitor
 
 FILE = """
 [[monitor]]
@@ -34,24 +35,8 @@ paused = true
 
 
 def monitor(name: str, **fields: Any) -> Monitor:
-    """Return a monitor as the server describes it."""
-    return Monitor.model_validate(
-        {
-            "id": uuid4(),
-            "project_id": uuid4(),
-            "name": name,
-            "target_type": "TRACE",
-            "metric_names": ["coherence"],
-            "filters": {},
-            "sampling_rate": 1.0,
-            "cadence": "daily",
-            "only_if_changed": True,
-            "status": "ACTIVE",
-            "created_at": "2026-01-02T03:04:05+00:00",
-            "updated_at": "2026-01-02T03:04:05+00:00",
-            **fields,
-        }
-    )
+    """Return a monitor of the server."""
+    return Monitor.model_validate(served_monitor(name=name, **fields))
 
 
 def declared(**fields: Any) -> dict[str, Any]:

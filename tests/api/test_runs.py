@@ -11,18 +11,9 @@ from both_clients import Connect, settled
 from pandaprobe_otel.api import Pair, RunResult, vacuous_reason
 from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, RunFailed
-from scripted_api import ScriptedApi
+from scripted_api import ScriptedApi, served_run, served_score
 
-RUN: dict[str, Any] = {
-    "id": str(uuid4()),
-    "name": None,
-    "metric_names": ["coherence", "confidence"],
-    "evaluated_count": 0,
-    "failed_count": 0,
-    "created_at": "2026-01-02T03:04:05+00:00",
-    "project_id": str(uuid4()),
-    "target_type": "TRACE",
-}
+RUN = served_run(metric_names=["coherence", "confidence"])
 METRICS = [
     {"name": name, "description": "d", "category": "trace"} for name in ("coherence", "confidence", "plan_quality")
 ]
@@ -31,26 +22,13 @@ SESSION_METRICS = [{"name": "agent_reliability", "description": "d", "category":
 
 def run_in(status: str, **fields: Any) -> dict[str, Any]:
     """Return a run as the server describes it."""
-    return {**RUN, "status": status, "total_targets": 1, **fields}
+    return {**RUN, "status": status, **fields}
 
 
 def score(name: str, value: float | None, **fields: Any) -> TraceScore:
-    """Return a score as the server describes it."""
-    return TraceScore.model_validate(
-        {
-            "id": uuid4(),
-            "trace_id": fields.pop("trace_id", uuid4()),
-            "name": name,
-            "value": None if value is None else str(value),
-            "status": "FAILED" if value is None else "SUCCESS",
-            "source": "AUTOMATED",
-            "data_type": "NUMERIC",
-            "project_id": uuid4(),
-            "created_at": "2026-01-02T03:04:05+00:00",
-            "updated_at": "2026-01-02T03:04:05+00:00",
-            **fields,
-        }
-    )
+    """Return a score that a run gave, or a failed one."""
+    state = {"value": None, "status": "FAILED"} if value is None else {"value": str(value)}
+    return TraceScore.model_validate(served_score(name=name, source="AUTOMATED", **{**state, **fields}))
 
 
 def result_of(*scores: TraceScore, **fields: Any) -> RunResult:

@@ -102,7 +102,7 @@ def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> Non
 def test_exporters_with_token_and_tls(
     guarded: Gateway, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenTelemetry's exporters with token and TLS, set up as in an app, reach the gateway; any case of Bearer counts."""
+    """OpenTelemetry's exporters with token and TLS reach the gateway, with any case of the word Bearer."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)  # either would override the exporter's arguments
     headers, lower = ({"authorization": f"{scheme} {TOKEN}"} for scheme in ("Bearer", "bearer"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Final, Self
+from uuid import uuid4
 
 from provider_server import ProviderServer, Received, Reply
 
@@ -104,3 +105,31 @@ class ScriptedApi(ProviderServer):
             headers=headers,
             reset=told.reset,
         )
+
+
+# -- what the server describes -----------------------------------------------------------------------------------------
+
+_TIME: Final = "2026-01-02T03:04:05+00:00"
+_SERVED: Final[dict[str, Any]] = {"created_at": _TIME, "project_id": str(uuid4())}
+
+
+def served_run(**fields: Any) -> dict[str, Any]:
+    """Return a run over one trace as the server describes it."""
+    counts = {"total_targets": 1, "evaluated_count": 0, "failed_count": 0}
+    run = {"id": str(uuid4()), "name": None, "status": "PENDING", "metric_names": ["coherence"], "target_type": "TRACE"}
+    return {**_SERVED, **run, **counts, **fields}
+
+
+def served_score(**fields: Any) -> dict[str, Any]:
+    """Return a score as the server describes it."""
+    score = {"id": str(uuid4()), "trace_id": str(uuid4()), "name": "good", "value": "0.5", "status": "SUCCESS"}
+    return {**_SERVED, "updated_at": _TIME, **score, "source": "PROGRAMMATIC", "data_type": "NUMERIC", **fields}
+
+
+def served_monitor(**fields: Any) -> dict[str, Any]:
+    """Return a monitor as the server describes it."""
+    monitor = {"id": str(uuid4()), "name": "m", "target_type": "TRACE", "metric_names": ["coherence"], "filters": {}}
+    return {
+        **_SERVED, "updated_at": _TIME, **monitor, "sampling_rate": 1.0, "cadence": "daily", "only_if_changed": True,
+        "status": "ACTIVE", **fields,
+    }  # fmt: skip
