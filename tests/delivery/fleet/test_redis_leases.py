@@ -9,12 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet_runs import PROCESSES, Budget, Plan, Way, run_fleet
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, WINDOW_S
 from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases
 from pandaprobe_otel.delivery.spool.destination import Destination
@@ -307,26 +305,3 @@ def test_a_redis_that_is_not_there_stops_nobody() -> None:
     assert done.returncode == 0
     assert done.stdout.split() == ["False", "2"]  # a trace of two spans
     assert "Traceback" not in done.stderr
-
-
-# -- eight real processes with a window of seconds ---------------------------------------------------------------------
-
-LIMIT, SHORT_WINDOW_S = 16, 2
-
-
-@pytest.mark.outer
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("way", "budget"),
-    [(Way.PRELOADED, Budget.RESTARTED), (Way.PRELOADED, Budget.FILE), (Way.SPAWNED, Budget.REDIS)],
-)
-def test_eight_processes_share_a_limit(tmp_path: Path, way: Way, budget: Budget) -> None:
-    """The server refuses no process and every trace arrives, even if Redis dies and loses its data."""
-    if budget is not Budget.FILE:
-        require_redis()
-    plan = Plan(rounds=6, every_s=0.5, within_s=300, limit=LIMIT, window_s=SHORT_WINDOW_S, away=(1.0, 1.5))
-    result = run_fleet(way, budget, plan, tmp_path)
-
-    assert result.refused == 0
-    assert result.stored == result.offered == 6 * PROCESSES
-    assert result.processes == PROCESSES
