@@ -58,7 +58,6 @@ OUTER_FILES: Final = frozenset(
         "local/pages/test_browser.py",
         "local/pages/test_every_page.py",
         "local/pages/test_hostile_content.py",
-        "local/pages/test_ten_tasks.py",
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
