@@ -92,18 +92,25 @@ async def ask(endpoint: ScriptedEndpoint, question: str, tool: Any, config: RunC
 
 async def leave(endpoint: ScriptedEndpoint) -> None:
     """Stop reading a streamed run after its first event."""
-    runner = await runner_of(forecaster(endpoint.url))
-    events = runner.run_async(user_id="ada", session_id="s-1", new_message=content("Hi you"), run_config=STREAMED)
+    await leave_at(lambda event: True, forecaster(endpoint.url), "Hi you")
+
+
+async def leave_at(is_last: Callable[[Any], object], agent: Any, question: str) -> None:
+    """Stop reading a streamed run after the first event for which `is_last` is true."""
+    runner = await runner_of(agent)
+    events = runner.run_async(user_id="ada", session_id="s-1", new_message=content(question), run_config=STREAMED)
     async with aclosing(events):
-        async for _ in events:
-            break
+        async for event in events:
+            if is_last(event):
+                break
+        else:
+            pytest.fail("no event was the last one")
     await runner.close()
 
 
 APP = AgentApp(
     run=ask,
     leave=leave,
-    reads_on=True,
     name="google_adk",
     package="google.adk",
     kinds=("CHAIN", "AGENT", "LLM", "TOOL", "LLM"),
@@ -123,6 +130,51 @@ def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
 def test_a_streamed_run_that_is_cut_short(cut: Any, traces: SentTraces, model: StartModel) -> None:
     """A streamed run that is cancelled or refused is one trace with the true status and outcome."""
     cut(replace(APP, run=partial(ask, config=STREAMED)), traces, model)
+
+
+def first_text(event: Any) -> bool:
+    """Return whether an event is a piece of text."""
+    return bool(event.partial and event.content.parts[0].text)
+
+
+def skip_summary(city: str, tool_context: ToolContext) -> str:
+    """Tell the weather in a city, as the agent's answer."""
+    tool_context.actions.skip_summarization = True
+    return weather(city)
+
+
+skip_summary.__name__ = "weather"
+
+
+@pytest.mark.parametrize(
+    ("is_last", "tool", "outcome"),
+    [
+        (lambda event: event.get_function_calls(), weather, "partial"),
+        (lambda event: event.get_function_responses(), weather, "partial"),
+        (first_text, weather, "partial"),
+        (lambda event: event.is_final_response(), weather, None),
+        (lambda event: event.is_final_response(), skip_summary, None),
+    ],
+    ids=["call", "result", "text", "answer", "answer of a tool"],
+)
+def test_a_run_that_the_app_leaves(
+    is_last: Callable[[Any], object], tool: Any, outcome: str | None, traces: SentTraces, model: StartModel
+) -> None:
+    """A run is partial exactly if the app leaves it before the final answer, also after an answer that calls a tool."""
+    endpoint = model(weather_model, seconds_per_chunk=0.02)
+    asyncio.run(leave_at(is_last, forecaster(endpoint.url, tools=[tool]), "Weather in Oslo?"))
+    trace = traces.one()
+    found = (trace.body["status"], trace.body["metadata"].get("outcome"), trace.root["metadata"].get("outcome"))
+    assert found == ("COMPLETED", outcome, outcome), str(trace)
+
+
+def test_a_run_that_the_app_leaves_at_its_second_agent(traces: SentTraces, model: StartModel) -> None:
+    """The whole answer of an agent does not make a run complete whose next agent is left."""
+    url = model(weather_model, seconds_per_chunk=0.02).url
+    both = SequentialAgent(name="both", sub_agents=[forecaster(url, name, tools=[]) for name in ("first", "second")])
+    asyncio.run(leave_at(lambda event: event.author == "second", both, "Hi you"))
+    trace = traces.one()
+    assert trace.body["metadata"].get("outcome") == trace.root["metadata"].get("outcome") == "partial", str(trace)
 
 
 def whole(agent: Any, question: str) -> None:

@@ -76,7 +76,6 @@ async def leave(endpoint: ScriptedEndpoint) -> None:
 APP = AgentApp(
     run=ask,
     leave=leave,
-    reads_on=True,
     name="haystack",
     hides_errors=True,
     kinds=("AGENT", "LLM", "TOOL", "LLM"),

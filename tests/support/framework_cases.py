@@ -248,7 +248,6 @@ class AgentApp:
         script: A model like `weather_model`.
         adapt: Turns a script like `weather_model` into one for this framework's prompts.
         sees_calls: False if a program of the framework's own calls the model, and reports its answers only.
-        reads_on: True if the framework may end a run by itself although the app has left; it is then not partial.
         is_awaited: False if the framework's runs block, so that they cannot be cancelled.
         passes_stops: False if the framework runs tools where only an `Exception` gets out of them.
         passes_refusals: False if a run whose model refuses returns.
@@ -269,7 +268,6 @@ class AgentApp:
     script: Script = weather_model
     adapt: Callable[[Script], Script] = lambda script: script
     sees_calls: bool = True
-    reads_on: bool = False
     is_awaited: bool = True
     passes_stops: bool = True
     passes_refusals: bool = True
@@ -308,7 +306,7 @@ def _left(app: AgentApp, traces: SentTraces, model: StartModel) -> None:
         pytest.skip("it has no streams")
     left_after_a_word(model, app.leave)
     outcomes = (PARTIAL, CANCELLED)  # frameworks cancel the work that nobody waits for
-    _is_cut_short(traces.one(), "LLM", *outcomes, *([None] if app.reads_on else []))
+    _is_cut_short(traces.one(), "LLM", *outcomes)
 
 
 def _refused(app: AgentApp, traces: SentTraces, model: StartModel) -> None:

@@ -17,13 +17,15 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
 from .answered_tools import TOOLS, hook_tools
-from .span_hooks import SCOPE, SpanHooks
+from .span_hooks import SCOPE, SpanHooks, Unanswered
 from .tracer import TracerSwap
 
 __all__ = ["GoogleADKAdapter", "GoogleADKInstrumentor"]
 
 _MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
 """The module that describes messages; the module of the spans loads it."""
+_BLOCKS: Final = "google.adk.telemetry._instrumentation"
+"""The module with the blocks in which agents and runs work."""
 
 
 class GoogleADKInstrumentor(Integration):
@@ -38,7 +40,7 @@ class GoogleADKInstrumentor(Integration):
     library = "google_adk"
     makes_own_spans = True
     requirements = ("google-adk >= 2.13",)
-    hooked_modules = ("google.adk.telemetry.tracing", TOOLS)
+    hooked_modules = ("google.adk.telemetry.tracing", _BLOCKS, TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -48,10 +50,14 @@ class GoogleADKInstrumentor(Integration):
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
+    _unanswered = Unanswered()
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == TOOLS:
             yield from hook_tools(module)
+            return
+        if module.__name__ == _BLOCKS:
+            yield patch(module, "_recording_span", self._unanswered.recording)
             return
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
@@ -60,6 +66,7 @@ class GoogleADKInstrumentor(Integration):
             is_on=self._is_on,
             values=lambda: self.values,
             content_of=lambda context: module._telemetry_config_from_invocation_context(context),
+            unanswered=self._unanswered,
         )
         yield patch(module, "trace_agent_invocation", hooks.agent_begins)
         yield patch(module, "use_inference_span", hooks.model_call)

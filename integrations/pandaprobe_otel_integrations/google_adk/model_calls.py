@@ -55,6 +55,16 @@ def answer_content(response: Any) -> Content:
     return {RESPONSE: {"response": left}} if left else {}
 
 
+def calls_tools(response: Any) -> bool:
+    """Return whether an answer, or a chunk of one, calls a tool."""
+    return any(each.function_call for each in getattr(response.content, "parts", None) or ())
+
+
+def is_last(response: Any) -> bool:
+    """Return whether this is a whole answer, or the last chunk of one."""
+    return not response.partial or response.finish_reason is not None
+
+
 def failure(response: Any) -> tuple[str, str] | None:
     """Return code and message of a failed answer. A finish reason is not a failure."""
     code = string(getattr(response, "error_code", None))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, with_values
-from pandaprobe_otel.mapping.attributes import INTERRUPTED, KIND, OUTCOME, USER_ID
+from pandaprobe_otel.mapping.attributes import INTERRUPTED, KIND, OUTCOME, PARTIAL, USER_ID
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
@@ -32,6 +32,31 @@ Arguments = tuple[Any, ...]
 Named = Mapping[str, Any]
 
 
+class Unanswered:
+    """Spans of runs whose latest model call has no final answer yet, and of model calls whose answer calls tools.
+
+    An app that leaves such a run leaves it too early: its output is that of an earlier call, or a part of an answer.
+    Agents in a run are not here, because ADK itself leaves one that has transferred the run to another.
+    """
+
+    def __init__(self) -> None:
+        self.spans: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def recording(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
+        """Wrap `_recording_span(span)`, the block at whose end ADK ends the span of a run or an agent."""
+        return self._until_left(wrapped(*args, **kwargs))
+
+    @contextmanager
+    def _until_left(self, block: AbstractContextManager[Any]) -> Generator[Any]:
+        with block as span:
+            try:
+                yield span
+            except GeneratorExit:
+                if span in self.spans:
+                    guarded(span.set_attribute, OUTCOME, PARTIAL)
+                raise
+
+
 class SpanHooks:
     """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
 
@@ -44,10 +69,12 @@ class SpanHooks:
         is_on: Callable[[], bool],
         values: Callable[[], TraceValues | None],
         content_of: Callable[[Any], Any],
+        unanswered: Unanswered,
     ) -> None:
         self._is_on = is_on
         self._values = values
         self._content_of = content_of
+        self._unanswered = unanswered
         self._open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
         """Open spans of agents and of the spans around them, by trace and span id.
 
@@ -71,7 +98,9 @@ class SpanHooks:
         guarded(_make_a_step_of, get_current_span())
         request = args[0] if args else kwargs.get("llm_request")
         context = args[1] if len(args) > 1 else kwargs.get("invocation_context")
-        return ModelCallBlock(block, self._record_agents, request, with_content=guarded(self._says, context) is True)
+        return ModelCallBlock(
+            block, self._asks, self._record_agents, request, with_content=guarded(self._says, context) is True
+        )
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
         """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
@@ -94,6 +123,10 @@ class SpanHooks:
         recorded = getattr(span, "span", None)
         if recorded is None or not recorded.is_recording():
             return
+        if model_calls.calls_tools(llm_response):
+            self._unanswered.spans.add(recorded)  # for the chunks that follow
+        elif model_calls.is_last(llm_response) and recorded not in self._unanswered.spans:
+            self._answers(recorded)
         recorded.set_attributes(present(model_calls.answer_attributes(llm_response)))
         says = self._says(invocation_context)
         if says:
@@ -117,6 +150,8 @@ class SpanHooks:
         del tool, args
         span = span or more.get("span") or get_current_span()
         event = event or more.get("function_response_event")
+        if getattr(getattr(event, "actions", None), "skip_summarization", None):  # the result is the agent's answer
+            self._answers(span)
         if not self._says(more.get("invocation_context")):
             return
         kept = obj(getattr(getattr(event, "actions", None), "state_delta", None))
@@ -150,20 +185,26 @@ class SpanHooks:
     def _record_agents(self, span: Any) -> None:
         """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         attributes: Mapping[str, Any] = span.attributes
-        above = self._above(span)
-        while above is not None:
+        for above in self._all_above(span):
             if names.INPUT_MESSAGES in attributes and names.INPUT_MESSAGES not in above.attributes:
                 above.set_attribute(names.INPUT_MESSAGES, attributes[names.INPUT_MESSAGES])
             if names.OUTPUT_MESSAGES in attributes:
                 above.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
-            above = self._above(above)
 
-    def _above(self, span: Any) -> Any:
-        return None if span.parent is None else self._open.get(_key(span.parent))
+    def _asks(self, span: Any) -> None:
+        self._unanswered.spans.update([*self._all_above(span)][-1:])
+
+    def _answers(self, span: Any) -> None:
+        self._unanswered.spans.difference_update(self._all_above(span))
+
+    def _all_above(self, span: Any) -> Iterator[Any]:
+        """Return the open spans of agents and runs around this one."""
+        while span.parent is not None and (span := self._open.get(_key(span.parent))) is not None:
+            yield span
 
 
 class ModelCallBlock:
-    """ADK's block, which reports when its span is complete.
+    """ADK's block, which reports when its span has started and when it is complete.
 
     It ends the span itself, possibly before the block is left.
     """
@@ -171,13 +212,15 @@ class ModelCallBlock:
     def __init__(
         self,
         block: AbstractAsyncContextManager[Any, bool | None],
-        tell: Callable[[Any], None],
+        begins: Callable[[Any], None],
+        record: Callable[[Any], None],
         request: Any,
         *,
         with_content: bool,
     ) -> None:
         self._block = block
-        self._record = tell
+        self._begins = begins
+        self._record = record
         self._request = request
         self._with_content = with_content
         self._span: Any = None
@@ -186,6 +229,7 @@ class ModelCallBlock:
         entered = await self._block.__aenter__()
         self._span = getattr(entered, "span", None)
         if self._span is not None and self._span.is_recording():
+            guarded(self._begins, self._span)
             guarded(self._record_parameters)
         return entered
 
