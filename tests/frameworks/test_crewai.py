@@ -47,7 +47,6 @@ APP = AgentApp(
     run=ask,
     leave=leave,
     name="crewai",
-    hides_errors=True,
     package="crewai",
     kinds=("CHAIN", "CHAIN", "AGENT", "LLM", "TOOL", "LLM"),
     adapter=CrewAIAdapter,

@@ -78,7 +78,6 @@ APP = AgentApp(
     script=program_model,
     adapt=adapted,
     name="dspy",
-    hides_errors=True,
     package="dspy",
     kinds=("AGENT", "CHAIN", "LLM", "TOOL", "CHAIN", "LLM", "TOOL", "CHAIN", "CHAIN", "LLM"),
     rivals={"openinference.instrumentation.dspy:DSPyInstrumentor": "skipped: OpenInference records"},

@@ -77,7 +77,6 @@ APP = AgentApp(
     run=ask,
     leave=leave,
     name="haystack",
-    hides_errors=True,
     kinds=("AGENT", "LLM", "TOOL", "LLM"),
     rivals={"openinference.instrumentation.haystack:HaystackInstrumentor": "skipped: OpenInference records"},
     rivals_count=False,

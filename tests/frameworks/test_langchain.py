@@ -122,7 +122,7 @@ def app_of(chat_model: ChatModel) -> AgentApp:
                 break
 
     kinds = ("AGENT", "CHAIN", "LLM", "CHAIN", "TOOL", "CHAIN", "LLM")
-    return AgentApp(run=run, leave=leave, name="langchain", package="langchain_core", kinds=kinds, hides_errors=True)
+    return AgentApp(run=run, leave=leave, name="langchain", package="langchain_core", kinds=kinds)
 
 
 @CONFORMANCE

@@ -96,7 +96,6 @@ APP = AgentApp(
     leave=leave,
     script=weather_model,
     name="semantic_kernel",
-    hides_errors=True,
     package="semantic_kernel",
     kinds=("AGENT", "LLM", "TOOL", "LLM"),
     tool="Station-weather",

@@ -65,12 +65,21 @@ class NativeSpans:
 
     @contextmanager
     def watched(self, block: SpanBlock) -> Generator[Span]:
-        """Yield the block, and record cancellation on its span; AutoGen records exceptions itself."""
+        """Yield the block, and record on its span what AutoGen does not record itself: cancellation.
+
+        AutoGen records exceptions with their texts. Without content, they pass by its block, with their types only.
+        """
+        passed: Exception | None = None
         with block as span:
             try:
                 yield span
-            except Exception:
-                raise
+            except Exception as error:
+                if self.with_content:
+                    raise
+                guarded(record_raised, span, error, with_content=False)
+                passed = error
             except BaseException as error:
                 guarded(record_raised, span, error, with_content=self.with_content)
                 raise
+        if passed is not None:
+            raise passed
