@@ -133,7 +133,8 @@ def question(endpoint: ScriptedEndpoint) -> Any:
     pipeline = Pipeline()
     pipeline.add_component("retriever", InMemoryBM25Retriever(store, top_k=1))
     template = [ChatMessage.from_user("{{ documents[0].content }} {{ question }}")]
-    pipeline.add_component("prompt", ChatPromptBuilder(template=template, required_variables="*"))
+    names = ["documents", "question"]  # Haystack would read them into a set, whose order differs from run to run
+    pipeline.add_component("prompt", ChatPromptBuilder(template=template, required_variables="*", variables=names))
     pipeline.add_component("llm", generator(endpoint))
     pipeline.connect("retriever.documents", "prompt.documents")
     pipeline.connect("prompt.prompt", "llm.messages")
