@@ -61,7 +61,7 @@ def _used(
     ways: Mapping[str, Way],
 ) -> Any:
     """Call a method in its way, or with these arguments: `known` by their names, `given` by the method's name."""
-    way = ways.get(name, lambda method: method(**{**arguments_for(method, known), **given.get(name, {})}))
+    way: Way = ways.get(name, lambda method: method(**{**arguments_for(method, known), **given.get(name, {})}))
     result = way(method)
     return next(result, None) if hasattr(result, "__next__") else result
 
