@@ -12,7 +12,7 @@ from opentelemetry.trace import use_span
 
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._native_spans import Adoption, adopt
-from pandaprobe_otel_integrations.google_adk.span_hooks import SCOPE, SpanHooks
+from pandaprobe_otel_integrations.google_adk.span_hooks import SCOPE, SpanHooks, Unanswered
 from span_recorder import SpanRecorder
 
 
@@ -93,7 +93,7 @@ def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> Non
 
 def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
     """ADK's span `call_llm`, around the model call before 2.13, is a step; the app's span of that name is unchanged."""
-    hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None)
+    hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None, unanswered=Unanswered())
     for scope in (SCOPE, "an.app"):
         with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
             hooks.model_call(lambda: nullcontext(), None, (), {})
