@@ -81,5 +81,8 @@ class NativeSpans:
             except BaseException as error:
                 guarded(record_raised, span, error, with_content=self.with_content)
                 raise
-        if passed is not None:
-            raise passed
+        try:
+            if passed is not None:
+                raise passed
+        finally:
+            passed = None  # its traceback has this frame: together they would wait for the garbage collector
