@@ -49,7 +49,7 @@ def open_shop() -> Generator[LocalServer]:
     with LocalServer(limit=None, scripted_judge=True) as server:
         shop.fill(server, days=DAYS)
         server.services.sealer.seal_now()
-        with http_of(server) as http:
+        with http_of(server, shop.PROJECT) as http:
             body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
             wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
             monitor = {"name": "production", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
@@ -76,7 +76,7 @@ def span_of(number: int, position: int) -> str:
 
 def all_pages(server: LocalServer) -> dict[str, str]:
     """Return the URL of every page, by name."""
-    with http_of(server) as http:
+    with http_of(server, shop.PROJECT) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
         failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
@@ -105,7 +105,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
 
 def stock(server: LocalServer) -> None:
     """Add what the conversations lack: content of every kind, a running agent, a failed evaluation run."""
-    with http_of(server) as http:
+    with http_of(server, shop.PROJECT) as http:
         http.post("/traces", json=_rich_trace()).raise_for_status()
         events = [{"k": "b", "trace_id": RUNNING, "span": span} for span in _rich_trace()["spans"][:2]]
         events.append({"k": "t", "trace_id": RUNNING, "span_id": events[1]["span"]["span_id"], "text": "So **far**"})
@@ -123,7 +123,7 @@ def stock(server: LocalServer) -> None:
 
 def more_states(server: LocalServer) -> dict[str, str]:
     """Return the URLs of further states of a stocked server's pages, by name, such as empty, refused or full."""
-    with http_of(server) as http:
+    with http_of(server, shop.PROJECT) as http:
         runs = http.get("/evaluations/trace-runs").json()["items"]
         failed = next(run["id"] for run in runs if run["failed_count"] or run["status"] == "FAILED")
         kinds = {one["kind"]: one["fingerprint"] for one in http.get("/local/failures?state=all").json()["items"]}
