@@ -98,9 +98,8 @@ class SpanHooks:
         guarded(_make_a_step_of, get_current_span())
         request = args[0] if args else kwargs.get("llm_request")
         context = args[1] if len(args) > 1 else kwargs.get("invocation_context")
-        return ModelCallBlock(
-            block, self._asks, self._record_agents, request, with_content=guarded(self._says, context) is True
-        )
+        says = guarded(self._says, context) is True
+        return ModelCallBlock(block, self._mark_unanswered, self._record_agents, request, with_content=says)
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
         """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
@@ -126,7 +125,7 @@ class SpanHooks:
         if model_calls.calls_tools(llm_response):
             self._unanswered.spans.add(recorded)  # for the chunks that follow
         elif model_calls.is_last(llm_response) and recorded not in self._unanswered.spans:
-            self._answers(recorded)
+            self._mark_answered(recorded)
         recorded.set_attributes(present(model_calls.answer_attributes(llm_response)))
         says = self._says(invocation_context)
         if says:
@@ -151,7 +150,7 @@ class SpanHooks:
         span = span or more.get("span") or get_current_span()
         event = event or more.get("function_response_event")
         if getattr(getattr(event, "actions", None), "skip_summarization", None):  # the result is the agent's answer
-            self._answers(span)
+            self._mark_answered(span)
         if not self._says(more.get("invocation_context")):
             return
         kept = obj(getattr(getattr(event, "actions", None), "state_delta", None))
@@ -191,10 +190,10 @@ class SpanHooks:
             if names.OUTPUT_MESSAGES in attributes:
                 above.set_attribute(names.OUTPUT_MESSAGES, attributes[names.OUTPUT_MESSAGES])
 
-    def _asks(self, span: Any) -> None:
+    def _mark_unanswered(self, span: Any) -> None:
         self._unanswered.spans.update([*self._all_above(span)][-1:])
 
-    def _answers(self, span: Any) -> None:
+    def _mark_answered(self, span: Any) -> None:
         self._unanswered.spans.difference_update(self._all_above(span))
 
     def _all_above(self, span: Any) -> Iterator[Any]:
