@@ -84,10 +84,8 @@ def _print(result: Sent, config: Config) -> None:
     if len(result.bad_lines) > 10:
         click.echo(f"and {counted(len(result.bad_lines) - 10, 'more line')} skipped", err=True)
     if result.stopped_at is not None:
-        click.echo(
-            f"Stopped: {result.last_error}. Fix that, then continue with --from-line {result.stopped_at}.",
-            err=True,
-        )
+        why = str(result.last_error).removesuffix(".")
+        click.echo(f"Stopped: {why}. Fix that, then continue with --from-line {result.stopped_at}.", err=True)
 
 
 def _send_by_its_old_name(**options: Any) -> Any:

@@ -76,7 +76,10 @@ class OutcomeEffects:
         self.closing = False
         """True while the process ends: what otherwise waits for another process is then decided at once."""
         self.last_error: str | None = None
-        """Newest failure until a delivery succeeds. A failure that has cost something stays until the next."""
+        """Newest failure until a delivery succeeds. A failure that has cost something stays until the next.
+
+        A look-up that does not find a trace replaces no failure: the trace may be missing because of it.
+        """
         self._has_cost_spans = False
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -89,12 +92,13 @@ class OutcomeEffects:
                 self._bucket.release(attempt.lease, now, answered=isinstance(outcome, Answer))
             verdict = _judged(outcome, attempt)
             is_delivered = verdict.kind is VerdictKind.DELIVERED
-            self._ledger.answered(verdict.kind)
             if self.blockage.may_block or not is_delivered:
                 self.blockage.answered(verdict, now, attempt)
-            if not is_delivered:
+            is_in_vain = attempt.is_check and verdict.kind is VerdictKind.NOT_FOUND
+            if not is_delivered and not (is_in_vain and self.last_error):
                 self.last_error = f"{attempt.target}: {verdict.message}"
                 self._has_cost_spans = False
+            self._ledger.answered(verdict.kind)  # after the error, which is read once the count shows
             if not attempt.job.in_flight:
                 self._after_the_end(attempt, now, is_delivered=is_delivered)
             elif attempt.is_check:

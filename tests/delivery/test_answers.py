@@ -213,6 +213,17 @@ def test_the_last_error_is_over_with_the_next_delivery() -> None:
     assert process.policy.last_error is None
 
 
+def test_a_trace_that_is_looked_up_in_vain_hides_no_failure() -> None:
+    """The look-ups of a score whose trace is not there do not replace the failure of a request."""
+    process = simulated(lambda request, now: (422, {"detail": "too long"}) if request.method == "POST" else None)
+    process.put(trace_request(2, step="score"))
+    process.put(trace_request(1))
+    process.world.run(30)
+
+    assert [each.status for each in process.server.seen if each.method == "GET"][:2] == [404, 404]
+    assert process.policy.last_error == "POST /traces: 422 too long"
+
+
 def test_each_outage_and_each_recovery_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Lines alternate, and promise no more than holds: traces in memory are lost with the process."""
     caplog.set_level(logging.INFO)
