@@ -262,3 +262,27 @@ assert counts.spans_delivered == counts.spans_ended and not counts.spans_dropped
     contents = {file.read_bytes() for file in tmp_path.glob("app *")}
     assert contents == {b"of the app" * 1000}
     assert not list(tmp_path.glob("spool/*.sqlite*"))
+
+
+def test_numbers_closed_in_the_middle_of_a_transaction_are_named(tmp_path: Path) -> None:
+    """The warning names what the app did, not the error of SQLite, and the trace arrives once."""
+    code = """
+from contextlib import contextmanager
+from pandaprobe_otel.delivery.spool import spool_file
+transaction = spool_file.transaction
+@contextmanager
+def closed_before_its_end(db):
+    spool_file.transaction = transaction
+    with transaction(db):
+        yield
+        os.closerange(3, 256)
+spool_file.transaction = closed_before_its_end
+one("a trace")
+handle.shutdown()
+"""
+    with StrictPandaProbe() as server:
+        result = run_python(APP + code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
+
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("cannot be written (the app has closed its descriptors)") == 1, result.stderr
+        assert [post.body["name"] for post in server.posts()] == ["a trace"]

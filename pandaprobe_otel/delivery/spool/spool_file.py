@@ -6,8 +6,8 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,6 +29,7 @@ from pandaprobe_otel.delivery.spool.rows import (
 from pandaprobe_otel.delivery.spool.schema import connect, transaction
 from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
 
+_CLOSED: Final = "the app has closed its descriptors"
 _UNREADABLE: Final = (sqlite3.Error, TypeError, ValueError)
 _Item = TypeVar("_Item")
 
@@ -114,7 +115,7 @@ class SpoolFile:
             was_busy = self._connection.in_transaction
             self.close()
             if was_busy:
-                raise OSError("the app has closed its descriptors")
+                raise OSError(_CLOSED)
         if self._connection is None:
             if not self.lock.is_held:
                 self.lock.hold_again()
@@ -184,9 +185,16 @@ class SpoolFile:
         except OSError:
             return 0
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Return a context manager that runs a block in a transaction."""
-        return transaction(self.open())
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Run a block in a transaction."""
+        try:
+            with transaction(self.open()):
+                yield
+        except sqlite3.Error as error:
+            if self._is_intact:
+                raise
+            raise OSError(_CLOSED) from error
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
