@@ -79,7 +79,11 @@ def run_as(ask: Ask) -> Any:
     """Return the runs of an agent with this tool."""
 
     async def run(endpoint: ScriptedEndpoint, question: str, function: Any) -> None:
-        await ask(forecaster(endpoint, function), question)
+        agent = forecaster(endpoint, function)
+        try:
+            await ask(agent, question)
+        finally:  # a client that the garbage collector finds is closed in the thread of the local server, unsafely
+            await agent.service.client.close()
 
     return run
 

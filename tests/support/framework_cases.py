@@ -508,8 +508,10 @@ def _hooks_in(package: str) -> set[str]:
 
 
 def _is_ours(value: Any, *, home: str) -> bool:
-    if type(value) is FunctionWrapper:
-        return bool(value.__module__ == home)
+    if type(value) is FunctionWrapper:  # LlamaIndex wraps its own functions so too
+        wrapper = value._self_wrapper
+        made_by = getattr(wrapper, "__module__", None) or type(wrapper).__module__
+        return bool(value.__module__ == home) and made_by.startswith("pandaprobe_otel")
     if type(value) is property:
         value = value.fget
     if type(value) is FunctionType and value.__module__ not in (home, value.__globals__["__name__"]):
