@@ -12,7 +12,6 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
-from . import _names as names
 from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
@@ -21,7 +20,6 @@ from ._guard import guarded
 from ._llm_span import with_llm_span
 from ._other_members import RESPONSE
 from ._replayable import asked, kept
-from ._shape import objects, string
 from ._span_writing import fail, present
 
 _OPERATION: Final = "gen_ai.operation.name"
@@ -108,14 +106,6 @@ class ModelCall:
             BEGUN.add(answer.goes_on, self.span)
         if answer.failure is not None:
             self._note_failure(answer.failure)
-
-    def text_of(self, body: Body) -> str | None:
-        """Return the text of an answer, if content is recorded."""
-        if not self._recorder.with_content:
-            return None
-        said: Any = self.endpoint.answer(body, with_content=True).content.get(names.OUTPUT_MESSAGES)
-        parts = [part for message in objects(said) for part in objects(message.get("parts"))]
-        return "".join(text for part in parts if part.get("type") == "text" and (text := string(part.get("content"))))
 
     def raised(self, error: BaseException) -> None:
         """Record that the call ended with an exception.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue, text_event
+from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
 from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
@@ -23,9 +23,7 @@ from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.mapping.sdk_span import EndedSpan
-from pandaprobe_otel.mapping.text import clean_text
-from pandaprobe_otel.process import open_streams
-from pandaprobe_otel.process.guard import counted, failed
+from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.local_server import abilities_in
 from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
@@ -42,9 +40,6 @@ MOST_TRACES: Final = 200
 MOST_SPANS: Final = 2_000
 """Bound on the open or held spans of one trace."""
 _PREVIEW_BYTES: Final = 4_096
-_MOST_TEXTS: Final = 20
-_LONGEST_TEXT: Final = 8_192
-"""Bound on the characters of a stream's text that are sent; its end is kept."""
 _FIRST_BREAK_S: Final = 30.0
 _LONGEST_BREAK_S: Final = 600.0
 _FIELDS: Final = (
@@ -87,8 +82,6 @@ class LiveSpans:
         self._selects_all = selects_all
         self._options = dataclasses.replace(options, max_field_bytes=_PREVIEW_BYTES, price=None)
         self._least_randomness = 1.0 - sample_rate
-        # A mask must see a whole text, and switches depend on attributes, so such streams are shown after their end.
-        self._shows_text = options.captures_all and not options.masks and not options.hidden
         self._monotonic = monotonic
         self._start_empty()
 
@@ -102,8 +95,6 @@ class LiveSpans:
         self._waits_since: float | None = None
         self._has_failed = False
         self._thread: threading.Thread | None = None
-        self._texts: dict[tuple[int, int], int] = {}
-        """Length of the text of each open stream when its text was last sent."""
 
     @property
     def is_off(self) -> bool:
@@ -195,8 +186,6 @@ class LiveSpans:
         if self._has_failed:
             self._has_failed = False
             self._pause()
-        if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
-            self._waits_since = self._monotonic()
         if self._is_closed or self._waits_since is None or self.is_off:
             return None
         # The server is asked at once, since spans are kept for it until then.
@@ -210,11 +199,7 @@ class LiveSpans:
             self._add_events(trace_id, trace)
         body = self._queue.take()
         self._waits_since = self._monotonic() if len(self._queue) else None
-        told = {(trace_id, span_id) for trace_id, trace in self._traces.items() for span_id in trace.views}
-        if not self._shows_text or not open_streams.any_open():
-            told.clear()
-            self._texts.clear()
-        return partial(self._post, self._transport, body, told) if told or body != b"[]" else None
+        return partial(self._post, self._transport, body) if body != b"[]" else None
 
     def _ask(self, transport: Transport) -> None:
         answer = self._sent(
@@ -233,36 +218,13 @@ class LiveSpans:
             transport.close()
         return answer if isinstance(answer, Answer) else None
 
-    def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:
-        """Send events, and the texts so far of streams whose spans were sent."""
-        texts = self._texts_of(told) if told else []
-        if texts:
-            body = b"[" + b",".join([*([body[1:-1]] if body != b"[]" else []), *texts]) + b"]"
-        if body == b"[]":
-            return
+    def _post(self, transport: Transport, body: bytes) -> None:
         request = Request(method="POST", path="/local/live", body=body, timeout_s=self._timeout_s, most_read=256)
         answer = self._sent(transport, request)
         if isinstance(answer, Answer) and answer.status < 300:
             self._break_s = _FIRST_BREAK_S
         else:
             self._has_failed = True
-
-    def _texts_of(self, told: Collection[tuple[int, int]]) -> list[bytes]:
-        events: list[bytes] = []
-        for stream in open_streams.open_streams():
-            ids = stream.span_ids()
-            if ids not in told or len(events) >= _MOST_TEXTS:
-                continue
-            try:
-                text = stream.text_so_far()
-            except Exception as error:  # noqa: BLE001 - an answer that is cut anywhere; shown when it is whole
-                counted("the text of a stream so far", error)
-                continue
-            if text and self._texts.get(ids) != len(text):
-                self._texts[ids] = len(text)
-                shown = clean_text(text[-_LONGEST_TEXT:])
-                events.append(text_event(trace_uuid(ids[0]), span_uuid(*ids), shown))
-        return events
 
     def _pause(self) -> None:
         """Send nothing for a while, longer each time. The traces themselves will contain everything omitted now."""

@@ -133,8 +133,6 @@ class LiveTraces:
         self._running.move_to_end(trace_id)
         if event.k == "i":
             running.is_incomplete = True
-        elif event.k == "t":
-            self._add_text(running, event)
         elif event.span is not None:
             self._put(running, _record(event.span, trace_id))
         self._changed(running)
@@ -152,14 +150,6 @@ class LiveTraces:
         size = _SPAN_BYTES + len(dumps(span))
         self._bytes += size - running.sizes.get(span_id, 0)
         running.spans[span_id], running.sizes[span_id] = span, size
-
-    def _add_text(self, running: _Running, event: LiveEvent) -> None:
-        span = running.spans.get(str(event.span_id))
-        if span is None or span["ended_at"] is not None or event.text is None:
-            return
-        running.sizes[span["span_id"]] += len(event.text) - len(span["output"] or "")
-        self._bytes += len(event.text) - len(span["output"] or "")
-        running.spans[span["span_id"]] = {**span, "output": event.text}
 
     def _make_room(self) -> None:
         while len(self._running) > 1 and (len(self._running) > MOST_TRACES or self._bytes > MOST_BYTES):

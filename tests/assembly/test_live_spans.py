@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -15,9 +15,7 @@ from pandaprobe_otel.assembly.live_spans import LiveSpans
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions
-from pandaprobe_otel.mapping.ids import span_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
-from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
 
@@ -192,56 +190,18 @@ def test_a_trace_that_is_not_sent_makes_no_events(spans: str, sample_rate: float
     ids=["metadata", "off", "mask"],
 )
 def test_capture_and_mask_apply_to_live_events(options: MappingOptions) -> None:
-    """`capture` and `mask` apply to all live events, even to the text of a stream."""
+    """`capture` and `mask` apply to all live events."""
     server = Server()
     run = Run(server, options=options)
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": SECRET}]}])
     chat = run.start("chat m", attributes={**CHAT, "gen_ai.input.messages": messages})
-    stream = Stream(chat, lambda: SECRET)
-    open_streams.register(stream)
-    run.wait()
     run.wait()
     chat.set_attribute("gen_ai.output.messages", messages)
     run.end(chat)
     run.wait()
-    open_streams.remove(stream)
 
     assert [kind for kind, _ in server.spans_shown()] == ["b", "e"]
     assert SECRET not in json.dumps(server.events)
-
-
-class Stream:
-    """A stream that the app reads."""
-
-    def __init__(self, span: Span, read: Callable[[], str]) -> None:
-        context = span.get_span_context()
-        self._ids = context.trace_id, context.span_id
-        self.text_so_far = read
-
-    def span_ids(self) -> tuple[int, int]:
-        """Return the ids of the stream's span."""
-        return self._ids
-
-
-def test_the_text_of_a_stream_is_sent_as_it_grows() -> None:
-    """Each state of a stream's text is one event; repeated states and failed readings make no event."""
-    server = Server()
-    run = Run(server)
-    chat = run.start("chat m", attributes=CHAT)
-    run.wait()
-    states = ["Sunny", "Sunny", "Sunny and mild"]
-    stream = Stream(chat, lambda: states.pop(0))
-    open_streams.register(stream)
-    while states:
-        run.now += LOOK_S
-        if (errand := run.live.errand()) is not None:
-            errand()
-    open_streams.remove(stream)
-
-    texts = [event for event in server.events if event["k"] == "t"]
-    assert [event["text"] for event in texts] == ["Sunny", "Sunny and mild"]
-    context = chat.get_span_context()
-    assert {event["span_id"] for event in texts} == {span_uuid(context.trace_id, context.span_id)}
 
 
 def test_long_content_is_a_preview() -> None:

@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context, get_value, set_value
 
-from pandaprobe_otel.process import open_streams
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, SPAN_KEY
@@ -18,8 +17,6 @@ from pandaprobe_otel_integrations._streams.tee import observed
 from .response import BodyFormat, content_along, content_in_memory, is_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
-_MOST_SHOWN: Final = 256 << 10
-"""Size in bytes above which a body is not parsed while it arrives: each look parses the whole body."""
 ERROR_STATUS: Final = 400
 """Lowest status of a refused request."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
@@ -31,7 +28,6 @@ class HttpCall:
     """A model call, opened before the request and ended once, by the first of its possible ends."""
 
     __slots__ = (
-        "__weakref__",
         "_answer",
         "_answered_ns",
         "_body",
@@ -95,21 +91,7 @@ class HttpCall:
         body = kind(self._body_ended, last=self._model_call.endpoint.last_event)
         body.watch(owner)
         self._body = body
-        open_streams.register(self)
         return body
-
-    def span_ids(self) -> tuple[int, int]:
-        """Return the ids of the trace and the span."""
-        context = self._model_call.span.get_span_context()
-        return context.trace_id, context.span_id
-
-    def text_so_far(self) -> str | None:
-        """Return the text of the answer so far, for a reader in another thread; None for a long answer."""
-        body = self._body
-        if body is None or body.size > _MOST_SHOWN:
-            return None
-        said = content_along(body.so_far(), self._written, self._model_call.endpoint).body
-        return None if said is None else self._model_call.text_of(said)
 
     def returned(self) -> None:
         """End the span when the call has returned, unless the app still reads the body."""
@@ -148,7 +130,6 @@ class HttpCall:
         body.watch(response)
         response.stream = stream
         self._body = body
-        open_streams.register(self)
 
     def _body_ended(self, record: BodyRecord) -> None:
         """Add the content of the body to the span, and end the span at the time of the last chunk.
@@ -156,7 +137,6 @@ class HttpCall:
         The body holds this call, so nothing here may hold the response, which must stay collectable.
         """
         span = self._model_call.span
-        open_streams.remove(self)
         try:
             if record.error is not None and not isinstance(record.error, GeneratorExit):
                 self._model_call.raised(record.error)

@@ -118,16 +118,6 @@ class ObservedBody:
         if last is not None and (self._in_last_event or chunk.partition(last.hint)[1]):
             self._look_for_end(last, chunk)
 
-    def so_far(self) -> BodyRecord:
-        """Return the body so far, for a reader in another thread."""
-        chunks = self._chunks.copy()
-        return BodyRecord(chunks, self._times_ns[: len(chunks)], "closed", None)
-
-    @property
-    def size(self) -> int:
-        """Number of bytes kept so far."""
-        return self._size
-
     def _look_for_end(self, last: LastEvent, chunk: bytes) -> None:
         if self._in_last_event or last.begins_in(chunk, self._chunks):
             self._in_last_event = True

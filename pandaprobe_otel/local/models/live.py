@@ -14,15 +14,12 @@ MOST_EVENTS = 500
 
 
 class LiveEvent(RequestBody):
-    """An event. `b`: a span began. `t`: its text so far. `e`: it ended. `i`: some events of the sender are missing."""
+    """An event. `b`: a span began. `e`: it ended. `i`: some events of the sender are missing."""
 
-    k: Literal["b", "t", "e", "i"]
+    k: Literal["b", "e", "i"]
     trace_id: UUID
     span: SpanCreate | None = None
     """For `b` and `e`: the span as far as it is known."""
-    span_id: UUID | None = None
-    text: str | None = Field(default=None, max_length=65_536)
-    """For `t`: the text."""
 
 
 class LiveEvents(RootModel[list[LiveEvent]]):
