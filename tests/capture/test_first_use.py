@@ -69,7 +69,7 @@ def test_every_setting_that_makes_sending_possible_starts_it(variables: dict[str
     assert (result.returncode, result.stdout) == (0, "True\n")
 
 
-@pytest.mark.parametrize("first", ["coroutine", "block", "session"])
+@pytest.mark.parametrize("first", ["coroutine", "session"])
 def test_without_a_key_one_line_is_logged(first: str) -> None:
     """Without a key, one line is logged per process, whichever function comes first and in however many threads."""
     code = f"""{SET_UP}
@@ -209,19 +209,6 @@ print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
     assert "WARNING" not in result.stderr
     assert sorted(names) == ["across", "early", "late"]
     assert environments == {"early": None, "across": "production", "late": "production"}
-
-
-def test_an_init_with_the_same_settings_changes_nothing() -> None:
-    """An `init()` with the same settings keeps the pipeline that an earlier first use started."""
-    code = f"""{SET_UP}{USES["decorator"]}
-handle = pp.get_client()
-assert handle.enabled and pp.init() is handle and pp.init(strict=True) is handle
-"""
-    with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
-
-        assert (result.returncode, result.stderr) == (0, "")
-        assert len(server.posts()) == 1
 
 
 def test_a_bad_setting_in_the_environment_is_logged_and_the_call_goes_on() -> None:

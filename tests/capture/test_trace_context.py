@@ -267,12 +267,6 @@ def test_foreign_spans_get_the_values(foreign: Callable[..., dict[str, Any]]) ->
         assert foreign() == expected
 
 
-def test_imperative_values_reach_foreign_spans(foreign: Callable[..., dict[str, Any]]) -> None:
-    """`set_session` reaches spans of any instrumentation."""
-    pp.set_session("s")
-    assert foreign() == {"session.id": "s"}
-
-
 def test_a_foreign_span_keeps_its_own_values(foreign: Callable[..., dict[str, Any]]) -> None:
     """The context that a span was started with counts, and an attribute from its start is not overwritten."""
     with pp.context(session="given", user="given"):

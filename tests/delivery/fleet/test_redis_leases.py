@@ -154,17 +154,6 @@ def test_never_more_than_there_are(redis: RedisServer) -> None:
         assert sum(start <= begun < end for start, end in out) <= 5
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid/0", "unix:///nowhere/redis.sock"])
-def test_a_redis_that_is_not_there(url: str) -> None:
-    """An absent Redis raises `FleetUnreachableError` soon."""
-    place = RedisLeases(url, "k")
-    with pytest.raises(FleetUnreachableError):
-        place.take(1, 0)
-    with pytest.raises(FleetUnreachableError):
-        place.put_back(1, 60.0)
-    place.close()
-
-
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
     """A silent server, a full memory and keys of another type all raise `FleetUnreachableError`."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

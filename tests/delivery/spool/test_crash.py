@@ -90,32 +90,18 @@ def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen
     return subprocess.Popen([sys.executable, "-c", SCALED, str(traces), str(seconds)], env=env)
 
 
-@pytest.mark.parametrize("processes", [2, 8])
-def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, processes: int) -> None:
+def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path) -> None:
     """Processes that together create three times the limit use all of it, never exceed it, and deliver everything."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
-        children = [scaled(env, 60 // processes, 60) for _ in range(processes)]
+        children = [scaled(env, 30, 60) for _ in range(2)]
         codes = [child.wait(60) for child in children]
         statuses = [post.status for post in server.posts()]
         took = server.accepted_at[-1] - server.accepted_at[0]
 
-    assert codes == [0] * processes
-    assert statuses == [202] * (60 // processes * processes)
+    assert codes == [0] * 2
+    assert statuses == [202] * 60
     assert 2.0 <= took <= 30.0  # 60 s if each process had waited for the one before it
-
-
-def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
-    """A restarted process uses only the budget that the last process left; together they use the whole limit."""
-    with StrictPandaProbe(limit=20, window_s=1) as server:
-        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
-        runs = 0
-        while runs < 4 or len(server.posts()) < 20:
-            assert scaled(env, 30, 0.1).wait(60) == 0
-            runs += 1
-        statuses = [post.status for post in server.posts()]
-
-    assert set(statuses) == {202}
 
 
 def test_the_end_of_the_process_leaves_the_rest_and_logs_it(tmp_path: Path) -> None:
