@@ -16,6 +16,7 @@ from command_line import clean_environment, run_here
 from pandaprobe_otel.api import AsyncClient, Client
 from pandaprobe_otel.errors import AuthError, ConfigError
 from pandaprobe_otel.local import LocalServer
+from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
 TRACED = """
@@ -43,6 +44,17 @@ def test_an_open_local_server_takes_traces_without_a_key() -> None:
 
     assert (result.returncode, result.stdout, result.stderr) == (0, "True\n", "")
     assert stored == ["answer"]
+
+
+def test_no_key_is_sent_that_nobody_has_set() -> None:
+    """Without a key, requests have no header for a key or token."""
+    with StrictPandaProbe() as server:
+        run_without_key(server.url)
+
+    assert server.log
+    for entry in server.log:
+        assert "x-api-key" not in entry.headers
+        assert "authorization" not in entry.headers
 
 
 def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
