@@ -51,7 +51,7 @@ OUTER_FILES: Final = frozenset(
     for name in (
         "api/test_tables.py",  # needs pandas
         "compat/test_reflect.py",  # needs bashkit, in which Reflect works
-        "delivery/fleet/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
+        "delivery/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "integrations/conformance/test_forgotten_streams.py",  # scans every object of the process
         "integrations/test_surface.py",  # calls every method of every client
@@ -74,7 +74,7 @@ OF_OUTER: Final = re.compile("mark.outer|IN_FULL")
 NIGHT_FILES: Final = frozenset(
     HERE / name
     for name in (
-        "delivery/fleet/test_eight_processes.py",
+        "delivery/test_eight_processes.py",
         "mcp_server/test_improving.py",
         "migration/test_official_examples.py",
         "replay/capture/test_ten_failures.py",

@@ -2,7 +2,7 @@
 
     python benchmarks/fleet/model.py            prints the table in docs/fleets.md
 
-The bucket, the fixed shares and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on
+The bucket and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on
 loopback and over a network) and the apps are simulated. Traces start at random in any process, with 300 names
 distributed by Zipf's law, and 2 % have an error. Each process has room for 3000 traces and sends errors first, then the
 newest. The model runs for forty minutes, of which the last twenty-five count.
@@ -24,8 +24,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
-from pandaprobe_otel.delivery.budget import CAPACITY, Lease, LeasedBucket
-from pandaprobe_otel.delivery.fleet.redis_tokens import StaticShare
+from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from simulated_world import simulated_id
@@ -34,11 +33,9 @@ OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)
 MINUTES, FROM_MINUTE, ROOM, NAMES, ERRORS = 40, 15, 3000, 300, 0.02
 WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, NAMES + 1)))
 SETUPS: Final = {
-    "shared budget, 1 process or a gateway": (1, True),
-    "shared budget, 100 processes": (100, True),
-    "shared budget, 10,000 processes": (10_000, True),
-    "Redis away, 100 processes": (100, False),
-    "Redis away, 10,000 processes": (10_000, False),
+    "shared budget, 1 process or a gateway": 1,
+    "shared budget, 100 processes": 100,
+    "shared budget, 10,000 processes": 10_000,
 }
 
 
@@ -49,7 +46,6 @@ class Worker:
     sampler: TailSampler = field(default_factory=TailSampler)
     errors: deque[float] = field(default_factory=deque[float])
     others: deque[float] = field(default_factory=deque[float])
-    share: StaticShare | None = None
 
     @property
     def waiting(self) -> int:
@@ -74,8 +70,8 @@ class Worker:
 class Fleet:
     """Processes, and the events in their simulated time."""
 
-    def __init__(self, processes: int, *, shared: bool, offered: float) -> None:
-        self.rng = random.Random(f"{processes} {shared} {offered}")
+    def __init__(self, processes: int, *, offered: float) -> None:
+        self.rng = random.Random(f"{processes} {offered}")
         self.now = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -84,9 +80,6 @@ class Fleet:
         self._ready: dict[int, None] = {}
         self._offered = offered
         self.sent: list[tuple[float, float]] = []
-        if not shared:
-            for index, worker in enumerate(self.workers):
-                worker.share = StaticShare(max(CAPACITY // processes, 1) if index < CAPACITY else 0)
 
     def run(self) -> tuple[float, float]:
         """Run the simulation; return the traces delivered per minute, and the 95th percentile of their delays."""
@@ -108,9 +101,7 @@ class Fleet:
         trace_id = simulated_id(self.rng.getrandbits(60))
         request = OutgoingRequest(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
         worker.offer(request, self.now)
-        if worker.share is not None:
-            self._serve_alone(worker, worker.share)
-        elif worker.waiting:
+        if worker.waiting:
             self._ready[index] = None
             self._serve()
 
@@ -135,17 +126,6 @@ class Fleet:
         self.bucket.release(lease, self.now)
         self._after(60.1, self._serve)
 
-    def _serve_alone(self, worker: Worker, share: StaticShare) -> None:
-        while worker.waiting and share.take(100, self.now) is not None:
-            self._send(worker)
-            self._after(self._request_s(), lambda: self._answered_alone(worker, share))
-        if worker.waiting and (at := share.next_free(100, self.now)) < math.inf and at > self.now:
-            self._after(at - self.now + 1e-6, lambda: self._serve_alone(worker, share))
-
-    def _answered_alone(self, worker: Worker, share: StaticShare) -> None:
-        share.put_back(0, 60.1, self.now)
-        self._serve_alone(worker, share)
-
     def _send(self, worker: Worker) -> None:
         self.sent.append((self.now, self.now - worker.take()))
 
@@ -156,8 +136,8 @@ class Fleet:
 def main() -> None:
     """Run the model, and print its table."""
     print("| offered a minute | " + " | ".join(map(str, OFFERED)) + " |\n| --- |" + " ---: |" * len(OFFERED))
-    for name, (processes, shared) in SETUPS.items():
-        outcomes = (Fleet(processes, shared=shared, offered=offered).run() for offered in OFFERED)
+    for name, processes in SETUPS.items():
+        outcomes = (Fleet(processes, offered=offered).run() for offered in OFFERED)
         cells = (f"{delivered:.0f}, {p95_s:.0f} s" for delivered, p95_s in outcomes)
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 

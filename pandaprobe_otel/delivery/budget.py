@@ -104,9 +104,6 @@ class Tokens(Protocol):
         """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
         return math.inf
 
-    def leave(self) -> None:
-        """Announce that this process takes no more tokens."""
-
 
 class MemoryTokens(Tokens):
     """Tokens of this process alone."""
@@ -132,9 +129,6 @@ class MemoryTokens(Tokens):
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
-
-    def leave(self) -> None:
-        """Do nothing, because no other process shares the tokens."""
 
     def _taken(self, now: float) -> int:
         while self._returning and self._returning[0] <= now:

@@ -112,8 +112,7 @@ def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[]
         return LeasedBucket
     key_digest = destination_of(config).key_digest
     if url is not None:
-        from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
-        from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
+        from pandaprobe_otel.delivery.redis_tokens import RedisLeases, RedisTokens
 
         return lambda: LeasedBucket(tokens=RedisTokens(RedisLeases(url, key_digest), notices), clock=boot_clock)
     from pandaprobe_otel.delivery.spool.lease_file import FileTokens

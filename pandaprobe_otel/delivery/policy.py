@@ -34,8 +34,7 @@ class DeliveryPolicy(OutcomeEffects):
         return self.kept_share < 1.0 and not self._admission.is_blocked(now)
 
     def leave(self) -> None:
-        """Tell the processes that share the budget, and the store, that this process sends nothing more."""
-        self._bucket.tokens.leave()
+        """Tell the store that this process sends nothing more."""
         self.outbox.leave()
 
     def next(self, now: float) -> Attempt | float:

@@ -35,9 +35,8 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
     from pandaprobe_otel import PandaProbeSpanProcessor
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket, Tokens
-    from pandaprobe_otel.delivery.fleet.redis_leases import RedisLeases
-    from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
     from pandaprobe_otel.delivery.notices import Notices
+    from pandaprobe_otel.delivery.redis_tokens import RedisLeases, RedisTokens
     from pandaprobe_otel.delivery.spool.lease_file import FileTokens
     from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 

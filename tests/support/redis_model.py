@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from pandaprobe_otel.delivery.budget import MARGIN_S
-from pandaprobe_otel.delivery.fleet.redis_leases import FleetUnreachableError, RedisLeases, Reply
+from pandaprobe_otel.delivery.redis_tokens import FleetUnreachableError, RedisLeases, Reply
 
 LIFE_S, HOLD_S, GRACE_S = 95.1, 60.1, 35.0
-
-
-@dataclass(slots=True)
-class _Member:
-    seen: float
-    part: int = 0
-    counts_until: float | None = None
-    withheld: bool = False
 
 
 class ModelRedis:
@@ -33,49 +24,38 @@ class ModelRedis:
     def forget(self) -> None:
         """Lose all data, as after a restart."""
         self._leases: dict[int, float] = {}
-        self._members: dict[int, _Member] = {}
-        self._guard = self._settled = 0.0
+        self._guard = self._cut = 0.0
         self._last = 0
-        self._cut = 0.0
         self._forgot = False
         self.epoch = 0
 
-    @property
-    def promised(self) -> int:
-        """The sum of the shares of all processes."""
-        return sum(member.part for member in self._members.values())
-
-    def take(self, name: int, known: int, part: int, most: int) -> Reply:
-        """See `redis_scripts.TAKE`."""
-        part, withheld = self._begin(name, known, part)
+    def take(self, known: int, most: int) -> Reply:
+        """See `redis_tokens.TAKE`."""
+        self._begin(known)
         if self._guard > self.now:
-            return Reply(None, self._guard - self.now, part)
-        over = len(self._leases) - most + withheld
+            return Reply(None, self._guard - self.now)
+        over = len(self._leases) - most
         if over >= 0:
             back = sorted(self._leases.values())
-            return Reply(None, back[over] - self.now if over < len(back) else 6.0, part)
-        return Reply(self._keep(LIFE_S), 0.0, part)
+            return Reply(None, back[over] - self.now if over < len(back) else 6.0)
+        return Reply(self._keep(LIFE_S), 0.0)
 
-    def look(self, name: int, known: int, part: int, outstanding_s: Sequence[float]) -> Reply:
-        """See `redis_scripts.LOOK`."""
-        part, _ = self._begin(name, known, part)
-        for wait_s in outstanding_s:
+    def report(self, known: int, outstanding_s: Sequence[float] | None) -> None:
+        """See `redis_tokens.REPORT`."""
+        self._begin(known)
+        if outstanding_s is not None:
+            self._guard = max(self._guard, self.now + 6.0)
+        for wait_s in outstanding_s or ():
             self._keep(wait_s)
-        return Reply(None, 0.0, part)
-
-    def leave(self, name: int) -> None:
-        """See `redis_scripts.LEAVE`."""
-        self._answer()
-        self._members.pop(name, None)
 
     def put_back(self, token: int, wait_s: float) -> None:
-        """See `redis_scripts.PUT_BACK`."""
+        """See `redis_tokens.PUT_BACK`."""
         self._answer()
         if token in self._leases:
             self._leases[token] = self.now + wait_s
 
     def publish_cutoff(self, cut: float) -> float:
-        """See `redis_scripts.AGREE`."""
+        """See `redis_tokens.AGREE`."""
         self._answer()
         self._cut = max(self._cut, cut)
         return self._cut
@@ -85,30 +65,15 @@ class ModelRedis:
         if self.away:
             raise FleetUnreachableError("connection refused")
 
-    def _begin(self, name: int, known: int, part: int) -> tuple[int, int]:
+    def _begin(self, known: int) -> None:
         self._answer()
         if not self.epoch:
             self._epochs += 1
             self.epoch = self._epochs
-            self._guard, self._settled = self.now + 6.0, self.now + 30.0
+            self._guard = self.now + 6.0
         if known not in (0, self.epoch) and not self._forgot:
             self._forgot, self._guard = True, max(self._guard, self.now + LIFE_S)
-        caller = self._members.setdefault(name, _Member(self.now))
-        caller.seen, caller.part, caller.counts_until, caller.withheld = self.now, part, None, False
         self._leases = {token: until for token, until in self._leases.items() if until > self.now}
-        for other, member in list(self._members.items()):
-            silent_s = self.now - member.seen
-            if silent_s < 30.0:
-                continue
-            if member.counts_until is None:
-                member.withheld = silent_s >= 90.0
-                member.counts_until = self.now + (65.0 if member.withheld else 30.0)
-            if member.counts_until <= self.now:
-                del self._members[other]
-        target = max(100 // len(self._members), 1)
-        if part < target and self._settled <= self.now:
-            part = caller.part = part + max(min(target - part, 100 - self.promised), 0)
-        return min(part, target), sum(member.part for member in self._members.values() if member.withheld)
 
     def _keep(self, wait_s: float) -> int:
         self._last += 1
@@ -119,32 +84,29 @@ class ModelRedis:
 class ModelLeases(RedisLeases):
     """One process's connection to the model."""
 
-    def __init__(self, redis: ModelRedis, member: int, clock: Callable[[], float] | None = None) -> None:
-        self._redis, self._number = redis, member
+    def __init__(self, redis: ModelRedis, clock: Callable[[], float] | None = None) -> None:
+        self._redis = redis
         self._clock = clock or (lambda: redis.now)
         self._known_epoch = 0
         self.life_s, self.margin_s = LIFE_S, MARGIN_S
         self._lent_at = -math.inf
 
-    def take(self, most: int, part: int) -> Reply:
+    def take(self, most: int) -> Reply:
         """Take a token."""
-        reply = self._redis.take(self._number, self._known(), part, most)
+        reply = self._redis.take(self._known(), most)
         self._known_epoch = self._redis.epoch
         if reply.token is not None:
             self._lent_at = self._clock()
         elif reply.wait_s > HOLD_S + 5.0:
-            return Reply(None, reply.wait_s - GRACE_S, reply.part)
+            return Reply(None, reply.wait_s - GRACE_S)
         return reply
 
-    def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the share of this process."""
-        reply = self._redis.look(self._number, self._known(), part, outstanding_s)
+    def report(self, outstanding_s: Sequence[float] | None = None) -> None:
+        """Report tokens lent without Redis."""
+        self._redis.report(self._known(), outstanding_s)
         self._known_epoch = self._redis.epoch
-        return reply
-
-    def leave(self) -> None:
-        """Give the share of this process back."""
-        self._redis.leave(self._number)
+        if outstanding_s:
+            self._lent_at = self._clock()
 
     def publish_cutoff(self, cut: float) -> float:
         """Publish a cutoff, and return the highest published one."""

@@ -1,1 +1,0 @@
-"""One budget for processes on many machines, with its tokens in Redis."""
