@@ -110,16 +110,16 @@ FIELDS, FRAMES = (400, "1 spans have more than 200000 fields"), (413, "more than
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        *((lambda field=field: empty_parts(field), *FIELDS) for field in (9, 11, 13, 100)),
+        *((lambda field=field: empty_parts(field), *FIELDS) for field in (9, 100)),
         *((lambda levels=levels: empty_frames(levels), *FRAMES) for levels in range(3)),
         *((lambda path=path: elements(path), *FIELDS) for path in ((5, 1), (6, 1, 2))),
         (lambda: repeated(b"{}", b'{"x":[', b"]}"), 413, "too many objects and values"),
         (lambda: repeated(b"{}", SCOPES + b'"x":[', b'],"spans":[{}]}]}]}'), 400, "1 spans have more"),
-        *((lambda one=one: repeated(one, *OF_A_SPAN), 400, "1 spans have more") for one in (b"{}", b"[]", b'"ab"')),
+        (lambda: repeated(b"{}", *OF_A_SPAN), 400, "1 spans have more"),
         (lambda: repeated(b"{}", *SPANS), 413, "more than 100000 spans"),
         (lambda: repeated(b"[]", *SPANS), 400, "not an object"),
     ],
-    ids=range(16),
+    ids=range(12),
 )
 def test_millions_of_parts_do_not_become_objects(large: Gateway, body: Any, status: int, message: str) -> None:
     """Empty attributes, events, links, frames, elements and JSON values are counted before they are parsed."""
@@ -143,10 +143,9 @@ TEXT: Final = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
     [
         ({"x": ["ab"] * 400_000}, 1),
         ({"attributes": [{"key": "k", "value": {"arrayValue": {"values": [{"doubleValue": 1.5}] * 80_000}}}]}, 2),
-        ({"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}, 30),
         ({"attributes": [{"key": "k", "value": {"stringValue": TEXT}}]}, 1),
     ],
-    ids=["texts", "elements", "attributes", "a text with JSON"],
+    ids=["texts", "elements", "a text with JSON"],
 )
 def test_as_many_values_in_json_as_may_be(
     large: Gateway, accepted: list[Any], fields: dict[str, Any], count: int

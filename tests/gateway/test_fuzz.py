@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import gzip
-import json
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otlp_mutations import Mutations
-from otlp_senders import agent_trace, body_of, resident_kb, varint
+from otlp_senders import agent_trace, body_of, resident_kb
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.gateway import Gateway
@@ -77,31 +76,6 @@ def by_grpc(channel: Any, body: bytes, compression: Any = None) -> str:
     return "OK"
 
 
-@few
-@given(depth=st.integers(1, 5000), inner=st.sampled_from(["arrayValue", "kvlistValue"]))
-def test_deep(http: httpx.Client, channel: Any, depth: int, inner: str) -> None:
-    """Deeply nested values are accepted up to the limit on depth and refused beyond it, in both encodings."""
-    ways = {"arrayValue": '{"arrayValue":{"values":[', "kvlistValue": '{"kvlistValue":{"values":[{"key":"k","value":'}
-    ends = {"arrayValue": "]}}", "kvlistValue": "}]}}"}
-    value = ways[inner] * depth + '{"stringValue":"x"}' + ends[inner] * depth
-    attributes = '{"attributes":[{"key":"k","value":' + value + "}]}"
-    span = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "n"}
-    spans = json.dumps([{"spans": [span]}])
-    body = f'{{"resourceSpans":[{{"resource":{attributes},"scopeSpans":{spans}}}]}}'
-    status = by_http(http, body.encode(), JSON)
-    assert 20 <= depth < 100 or status == (200 if depth < 20 else 400)
-    by_grpc(channel, nested(min(depth, 200)))
-    by_http(http, nested(min(depth, 200)), PROTOBUF)
-
-
-def nested(depth: int) -> bytes:
-    """Return an ExportTraceServiceRequest with this many nested lists, encoded by hand."""
-    value = b""
-    for field in (*([0x0A, 0x2A] * depth), 0x12, 0x0A, 0x0A, 0x0A):  # ArrayValue, AnyValue; KeyValue, Resource, ...
-        value = bytes([field]) + varint(len(value)) + value
-    return value
-
-
 @settings(few, max_examples=4)
 @given(megabytes=st.integers(2, 200), filler=st.sampled_from([b"\0", b"[", b'{"a":', b"\x0a\x80\x01"]))
 def test_bombs(http: httpx.Client, channel: Any, megabytes: int, filler: bytes) -> None:
@@ -119,9 +93,9 @@ def test_bombs_of_grpc(channel: Any) -> None:
     assert by_grpc(channel, bytes(50_000_000), grpc.Compression.Gzip) == "RESOURCE_EXHAUSTED"
 
 
-@pytest.mark.parametrize("size", [MAX_BODY + 1, 20_000_000])
-def test_huge(http: httpx.Client, channel: Any, size: int) -> None:
+def test_huge(http: httpx.Client, channel: Any) -> None:
     """A body over the bound is refused with or without a declared length; a single attribute may be almost as large."""
+    size = 20_000_000
     assert by_http(http, bytes(size), PROTOBUF) == 413
     chunks = (bytes(100_000) for _ in range(size // 100_000 + 1))
     assert http.post("/v1/traces", content=chunks, headers=PROTOBUF).status_code == 413

@@ -15,6 +15,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +62,7 @@ class Target:
     org_id: str
     bearer: str
     make_key: Callable[[], str]
+    http: httpx.Client
     quota_key: str | None = None
 
 
@@ -76,10 +78,10 @@ def load_cases(folder: Path) -> list[Case]:
 class Replay:
     """One case against one server; `run` returns the differences, step by step."""
 
-    def __init__(self, case: Case, target: Target, http: httpx.Client) -> None:
+    def __init__(self, case: Case, target: Target) -> None:
         self._case = case
         self._target = target
-        self._http = http
+        self._http = target.http
         digest = hashlib.sha256(case.id.encode()).hexdigest()
         self._salt = digest[:8]
         self._tag = digest[8:18]
@@ -311,13 +313,14 @@ ADDED = {"traces_read/health": ["step 1 GET /health: /: unexpected 'local'"]}
 AS_THERE = {"sessions/id_with_slash", "sessions/id_analytics"}
 
 
-def _target(server: LocalServer, quota_key: str | None = None) -> Target:
+def _target(server: LocalServer, clients: ExitStack, quota_key: str | None = None) -> Target:
     org_id = server.services.accounts.home.id
     return Target(
         base_url=server.url,
         org_id=org_id,
         bearer=server.token or "anything",
         make_key=server.make_key,
+        http=clients.enter_context(httpx.Client(base_url=server.url, trust_env=False, timeout=30)),
         quota_key=quota_key,
     )
 
@@ -330,12 +333,13 @@ def targets() -> Generator[dict[str, Target]]:
         LocalServer(retry_after=False, scripted_judge=True) as judged,
         LocalServer(retry_after=False) as poor,
         LocalServer(retry_after=False, auth=True) as strict,
+        ExitStack() as clients,
     ):
         yield {
-            "plain": _target(plain),
-            "judge": _target(judged),
-            "quota_key": _target(poor, poor.make_key(plan="HOBBY", used_traces=100)),
-            "auth_enabled": _target(strict),
+            "plain": _target(plain, clients),
+            "judge": _target(judged, clients),
+            "quota_key": _target(poor, clients, poor.make_key(plan="HOBBY", used_traces=100)),
+            "auth_enabled": _target(strict, clients),
         }
 
 
@@ -343,17 +347,13 @@ def targets() -> Generator[dict[str, Target]]:
 def test_answers_are_those_of_the_real_server(case: Case, targets: dict[str, Target]) -> None:
     """Each step of a recorded case gets the recorded answer."""
     need = next((need for need in ("judge", "quota_key", "auth_enabled") if need in case.needs), "plain")
-    target = targets[need]
-    with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
-        assert Replay(case, target, http).run() == ADDED.get(case.id, [])
+    assert Replay(case, targets[need]).run() == ADDED.get(case.id, [])
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
 def test_a_failure_of_the_real_server_is_a_refusal_here(case: Case, targets: dict[str, Target]) -> None:
     """The first answer that differs is a refusal with the reason, not a failure; docs/local.md lists the refusals."""
-    target = targets["plain"]
-    with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
-        different = Replay(case, target, http).run()
+    different = Replay(case, targets["plain"]).run()
 
     if case.id in AS_THERE:
         assert different == []

@@ -222,14 +222,21 @@ CADENCES = (
 )
 
 
+@pytest.fixture(scope="module")
+def shared() -> Generator[httpx.Client]:
+    """Yield a client of a server that the tests of cron expressions share."""
+    with LocalServer(limit=None) as running, http_of(running, "p") as client:
+        yield client
+
+
 @pytest.mark.parametrize(
     "expression",
     ["", "zz", "* * * *", "60 * * * *", "* * 0 * *", "* * * * 8", "5-1 * * * *", "*/0 * * * *", "* * * * * *",
      "-1 * * * *", "mon * * * *", "1- * * * *", "1,,2 * * * *", "0 0 30 2 *"],
 )  # fmt: skip
-def test_an_invalid_cron_expression_is_refused(http: httpx.Client, expression: str) -> None:
+def test_an_invalid_cron_expression_is_refused(shared: httpx.Client, expression: str) -> None:
     """Values out of range, incomplete parts and days that never come are refused when the monitor is created."""
-    assert _monitor(http, f"cron:{expression}").status_code == 422
+    assert _monitor(shared, f"cron:{expression}").status_code == 422
 
 
 VERDICTS = [{"tool": "t", "verdict": verdict, "reason": None} for verdict in ("yes", "no", "yes", "yes")]

@@ -135,11 +135,19 @@ ONE, SPAN = str(UUID(int=1)), str(UUID(int=11))
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.fixture(scope="module")
+def server() -> Generator[LocalServer]:
+    """Yield a server."""
+    with LocalServer(limit=None) as running:
+        yield running
+
+
 @pytest.fixture
-def http() -> Generator[httpx.Client]:
-    """Yield a client of a new server."""
-    with LocalServer(limit=None) as server, http_of(server, **JSON) as made:
+def http(server: LocalServer) -> Generator[httpx.Client]:
+    """Yield a client of a project without traces."""
+    with http_of(server, **JSON) as made:
         yield made
+        made.delete(f"/traces/{ONE}")
 
 
 def _trace(**fields: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,13 @@ from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Generator[LocalServer]:
+    """Yield a server of the tests that need none of their own."""
+    with LocalServer() as running:
+        yield running
 
 
 def test_start_and_stop_may_be_repeated(tmp_path: Path) -> None:
@@ -111,10 +119,10 @@ FOREIGN_HOSTS = (
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
-def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> None:
+def test_a_body_that_is_not_called_json_is_none(shared: LocalServer, content_type: str | None) -> None:
     """A body without a JSON content type is refused: any site may send one, and FastAPI before 0.132 parses it."""
     headers = {} if content_type is None else {"Content-Type": content_type}
-    with LocalServer() as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+    with httpx.Client(base_url=shared.url, trust_env=False, timeout=60) as http:
         answer = http.post("/organizations", content=b'{"name": "sent"}', headers=headers)
         names = [one["name"] for one in http.get("/organizations").json()]
 
@@ -123,14 +131,14 @@ def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> Non
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
-def test_a_page_of_another_site_changes_nothing(origin: str) -> None:
+def test_a_page_of_another_site_changes_nothing(shared: LocalServer, origin: str) -> None:
     """Requests that change data are refused if the browser names another origin than the server's own."""
-    with LocalServer() as server, http_of(server) as http:
+    with http_of(shared) as http:
         for method, path in itertools.product(("POST", "PUT", "PATCH", "DELETE"), ("/organizations", "/traces", "/ui")):
             answer = http.request(method, path, headers={"Origin": origin})
             assert (answer.status_code, "another site" in answer.text) == (403, True), path
         for name in ("127.0.0.1", "localhost"):
-            url = server.url.replace("127.0.0.1", name)
+            url = shared.url.replace("127.0.0.1", name)
             assert http.post(f"{url}/traces", json=TRACE, headers={"Origin": url}).status_code == 202
 
 
