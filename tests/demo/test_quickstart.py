@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from command_line import COMMAND, clean_environment, run_command_line, run_here
+from command_line import COMMAND, clean_environment, run_here
 from local_http import traces_of
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.demo.completions import Reply
@@ -84,7 +83,7 @@ def test_the_settings_decide_with_cloud(tmp_path: Path) -> None:
         environment = clean_environment(
             tmp_path, PANDAPROBE_ENDPOINT=url, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_PROJECT_NAME="shop"
         )
-        done = run_command_line("demo", "--cloud", "--format", "json", environment=environment)
+        done = run_here("demo", "--cloud", "--format", "json", environment=environment)
 
     result = json.loads(done.stdout)
     assert (done.returncode, result["ok"]) == (0, True)
@@ -207,69 +206,3 @@ def test_the_checks_accept_these_traces_and_no_others(tmp_path: Path) -> None:
         assert not all(check.ok for check in check_session(turns, others, session)), change
     (check,) = check_session(turns, [], session)
     assert check.wrong == ("0 traces came back",)
-
-
-WRONG_KEY = "sk_pp_" + "0" * 64
-LOST = f"{2 + 5 + 3} spans were not delivered"
-"""The quickstart has two agents, five model calls and three tool calls."""
-
-
-@pytest.mark.parametrize("listens", [True, False])
-def test_lost_traces_are_logged_with_the_remedy(tmp_path: Path, listens: bool) -> None:
-    """With wrong settings, the log has the reason, the variable to check and the number of lost spans, in two lines."""
-    program = f"import runpy; runpy.run_path({str(quickstart_path())!r})['main']()"
-    with LocalServer(auth=True) as pandaprobe, ScriptedEndpoint(shop_script) as model:
-        environment = clean_environment(
-            tmp_path,
-            OPENAI_BASE_URL=model.base_url,
-            OPENAI_API_KEY="any",
-            PANDAPROBE_API_KEY=WRONG_KEY,
-            PANDAPROBE_ENDPOINT=pandaprobe.url if listens else "http://127.0.0.1:9",
-            PANDAPROBE_SHUTDOWN_TIMEOUT="6",
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=False
-        )
-
-    assert (done.returncode, "arrives on Tuesday" in done.stdout) == (0, True)
-    for words in ("Invalid or revoked API key", "PANDAPROBE_API_KEY") if listens else ("refused",):
-        assert words in done.stderr
-    assert LOST in done.stderr
-    assert len(done.stderr.splitlines()) == 2
-
-
-PROGRAM = """
-import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Reply
-from pandaprobe_otel.demo.offline import offline
-
-with offline(lambda messages: Reply(text="")):
-    pandaprobe_otel.init()
-    BODY
-"""
-
-
-def test_the_last_lines_list_every_trace_unless_the_program_fails(tmp_path: Path) -> None:
-    """The last lines list traces by session, the oldest first, and the command; a failure ends with its error alone."""
-    body = """
-    for name in ("one", None, "one", "two"):
-        with pandaprobe_otel.session(name) if name else pandaprobe_otel.context(), pandaprobe_otel.agent("shop"):
-            pass
-"""
-    done, failed = (
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM.replace("BODY", text)],
-            env=clean_environment(tmp_path, TMPDIR=str(tmp_path)),
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        for text in (body, "raise LookupError('no parcel')")
-    )
-    assert done.returncode == 0, done.stderr
-    *_, file = re.split(r"--db ", done.stdout.strip())
-    listed = "2 in session one, 1 without a session, 1 in session two"
-    assert done.stdout == f"\nTraces: {listed}\nLook at them: pandaprobe-otel local --db {file}\n"
-    assert Path(file).is_file()
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.endswith("LookupError: no parcel\n")
