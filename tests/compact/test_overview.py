@@ -20,7 +20,7 @@ from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.trace_comparison import compared
 from pandaprobe_otel.compact.trace_parts import NoPart, StaleCursor, part_of
 from pandaprobe_otel.compact.turns import turns_text
-from pandaprobe_otel.compact.value_text import clipped, fitting
+from pandaprobe_otel.compact.value_text import clipped
 from planted_traces import WORDS, trace_of
 from rings import IN_FULL
 from vocabularies import most_tokens
@@ -127,18 +127,6 @@ def _has_the_failure(made: Compact, trace: dict[str, Any], place: int) -> None:
     assert re.search(rf"\n *#{failed} \w+ step \d .*ERROR", made.text), made.text
 
 
-@pytest.mark.outer
-@pytest.mark.parametrize("chain", [False, True])
-def test_vocabularies_count_fewer_than_two_thousand_tokens(chain: bool) -> None:
-    """An overview of 500 spans takes at most 2,000 tokens in any of three vocabularies, and has the whole failure."""
-    for seed in range(10):
-        place = seed * 53 + 22
-        trace = trace_of(500, failing={place}, chain=chain, seed=seed)
-        made = overview(trace, 2000, FENCE)
-        assert most_tokens(made.text) <= 2000
-        _has_the_failure(made, trace, place)
-
-
 def test_hundreds_of_failures_are_grouped_and_counted() -> None:
     """Equal failures are shown once and counted; different failures without room are listed by their span numbers."""
     alike = overview(trace_of(500, failing=range(1, 500), same_error=True), 2000, FENCE)
@@ -235,13 +223,6 @@ def test_a_clipped_text_fits(text: str, tokens: int) -> None:
     assert text.endswith(end)
     assert len(begin) + int(count) + len(end) == len(text)
     assert tokens_in(short) <= max(tokens, 14)
-
-
-@given(st.text(min_size=1, max_size=400), st.integers(1, 200))
-@settings(max_examples=40)
-def test_a_fitting_beginning_fits(text: str, tokens: int) -> None:
-    """The fitting beginning of a text takes no more than the allowed tokens."""
-    assert tokens_in(text[: fitting(text, tokens)]) <= tokens
 
 
 # -- parts of a trace, two traces side by side, and the turns of a session ---------------------------------------------

@@ -24,7 +24,7 @@ from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.next_steps import NextSteps, next_steps
-from pandaprobe_otel.failures.template import MAX_LENGTH, split_type, template_of
+from pandaprobe_otel.failures.template import MAX_LENGTH, template_of
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
 from stored_traces import call, span, tool
@@ -322,21 +322,6 @@ def test_a_message_without_what_changes(text: str) -> None:
     """Each changing value is replaced by the marker of its kind; words and quoted names stay."""
     assert template_of(text) == TEMPLATES[text]
     assert template_of("gpt-nano is busy", known=["gpt-nano", None, ""]) == "<value> is busy"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("LookupError: no order", ("LookupError", "no order")),
-        ("openai.RateLimitError: Error code", ("RateLimitError", "Error code")),
-        ("TimeoutError", ("TimeoutError", "")),
-        ("Error code: 429", (None, "Error code: 429")),
-        ("no order: 17", (None, "no order: 17")),
-    ],
-)
-def test_the_type_that_a_text_begins_with(text: str, expected: tuple[str | None, str]) -> None:
-    """A text is split into the exception's name, without its module, and the message."""
-    assert split_type(text) == expected
 
 
 @given(st.text(max_size=3000) | st.text("ab 1.:-/'\"{}@_", max_size=3000))
