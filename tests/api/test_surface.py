@@ -17,9 +17,7 @@ from pydantic import TypeAdapter
 from both_clients import operations_of
 from endpoints import all_endpoints
 from json_shapes import shape_of
-from pandaprobe_otel.api import AsyncClient, AsyncRun, Client, Run
-from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.operation import iteration, operation
+from pandaprobe_otel.api import AsyncClient, Client
 
 ENDPOINT = "http://127.0.0.1:1"
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
@@ -38,19 +36,6 @@ def test_the_operations_are_the_same() -> None:
         assert str(other.return_annotation).removeprefix("Async") == mine.return_annotation
         assert method.__doc__ == both[name].__doc__
         assert method.__doc__, name
-
-
-@pytest.mark.parametrize(("sync", "both"), [(Client, AsyncClient), (Run, AsyncRun)])
-def test_the_classes_are_twins(sync: type, both: type) -> None:
-    """The public names of both classes are the same, and operations are the same objects."""
-    names = {name for name in dir(sync) if not name.startswith("_")}
-
-    assert {name for name in dir(both) if not name.startswith("_")} == names
-    assert str(inspect.signature(sync)).replace("SyncDriver", "AsyncDriver") == str(inspect.signature(both))
-    for name in names:
-        found = inspect.getattr_static(sync, name)
-        if isinstance(found, operation | iteration):
-            assert inspect.getattr_static(both, name) is found, "the same object"
 
 
 def test_secrets_are_in_no_text() -> None:
@@ -136,10 +121,3 @@ def _is_free_form(operation: str, text: str) -> bool:
     if "/monitors" in operation and text.startswith(("filters.", "target_type=")):
         return True
     return operation.endswith("/comparison") and text.startswith("sort_order=")
-
-
-def test_management_is_what_needs_a_token() -> None:
-    """Only the endpoints of users, organizations and subscriptions need a token."""
-    for endpoint in all_endpoints():
-        managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
-        assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
