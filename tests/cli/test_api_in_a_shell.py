@@ -136,6 +136,29 @@ def test_a_reader_that_has_enough(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("traces", "list", "--api-key", KEY), 2, "Invalid or revoked API key"),
+        (("traces", "get", "00000000-0000-0000-0000-000000000001"), 3, "not found"),
+        (("sessions", "get", "nope"), 3, "Session 'nope' not found"),
+        (("traces", "get", "nope"), 4, "must be a UUID"),
+        (("traces", "list", "--endpoint", "shop"), 4, "is not an http(s) URL"),
+    ],
+)
+def test_an_error_of_the_api_is_one_line(
+    environment: dict[str, str], arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """Each error has its exit code and one line on standard error, which does not contain the key."""
+    done = run_here(*arguments, "--format", "json", environment=environment)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert KEY not in done.stderr
+    assert environment["PANDAPROBE_API_KEY"] not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
         (Told(status=429, body={"detail": "You've reached the traces limit"}), 5, "Upgrade the plan"),
@@ -186,3 +209,13 @@ def test_waiting_for_a_run(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.text
     assert piped.returncode == 6, "a run without a score is no evidence"
     assert "3/4" not in piped.stderr
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
+    """The completion script contains the command and click's variable."""
+    done = run_here("completion", name, environment=clean_environment(tmp_path))
+
+    assert done.returncode == 0
+    assert "_PANDAPROBE_OTEL_COMPLETE" in done.stdout
+    assert "pandaprobe-otel" in done.stdout

@@ -15,7 +15,7 @@ import pytest
 
 import pandaprobe_otel
 from doc_blocks import DOCS, ROOT, blocks
-from pandaprobe_otel import evals, local, registry
+from pandaprobe_otel import errors, evals, local, registry
 from pandaprobe_otel.mapping.switches import SWITCHES
 
 REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
@@ -80,6 +80,12 @@ def test_the_directives_of_the_reference_can_be_imported() -> None:
         assert hasattr(found, name), path
 
 
+def test_every_error_is_explained_in_prose() -> None:
+    """The client page has each error that clients raise."""
+    raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
+    assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
+
+
 @pytest.mark.parametrize("name", registry.INTEGRATIONS)
 def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
     """An integration's page has one short program with `pandaprobe_otel.init()`; `nox -s extras` runs it."""
@@ -115,6 +121,17 @@ def test_every_room_is_in_the_architecture() -> None:
     ]
     beside = ("docs/", "examples/", "benchmarks/", "scripts/", "tests/")
     assert [room for room in (*rooms, *beside) if f"`{room}" not in text] == []
+
+
+WRITTEN_TABLES: Final = frozenset({"dialects.md", "providers.md"})
+"""Reference tables that scripts write, with one row for each attribute or case, too long to read from end to end."""
+
+
+def test_pages_are_short() -> None:
+    """A page has at most 1,500 words."""
+    pages = (path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).as_posix() not in WRITTEN_TABLES)
+    lengths = {path.relative_to(DOCS).as_posix(): len(path.read_text(encoding="utf-8").split()) for path in pages}
+    assert {path: length for path, length in lengths.items() if length > 1500} == {}
 
 
 IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"

@@ -73,6 +73,15 @@ def test_a_collectors_pipeline_is_whole(name: str) -> None:
         assert used == set(config.get(kind, {}))
 
 
+def test_every_example_is_run() -> None:
+    """Each file in the folder of examples is run or named by a test, or run by `nox -s examples`."""
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
+    files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
+    run = RUN_HERE.keys() | run_as_reader.programs_of_examples().keys()
+    left = [name for name in files if name not in run and not _is_named(name, tests)]
+    assert [name for name in left if name != "README.md" and "__pycache__" not in name] == []
+
+
 def test_every_example_is_in_the_table() -> None:
     """README.md in the folder of examples links to each file."""
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -93,3 +102,8 @@ def test_every_program_names_its_package_and_command(example: Example) -> None:
 def _in_words(trace: Trace) -> str:
     kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: spans of FastAPI itself
     return " ".join([trace.name, str(trace.session_id), *kinds])
+
+
+def _is_named(name: str, tests: str) -> bool:
+    path = Path(name)
+    return re.search(rf"[\"'/]{re.escape(path.stem)}(\.{path.suffix[1:]})?[\"']", tests) is not None

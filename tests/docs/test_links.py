@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from doc_blocks import DOCS, ROOT, name_of
+from screenshots import IMAGES, SCREENSHOTS
 
 OF_THE_REPOSITORY: Final = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md")
 PAGES: Final = [
@@ -50,3 +52,22 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or not inside or (anchor and anchor not in anchors(target)):
             wrong.append(link)
     assert wrong == []
+
+
+SHOWN: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", SCREENSHOTS)
+def test_each_picture_is_shown_and_can_be_taken_again(name: str) -> None:
+    """The pictures in the repository, on the pages and of `scripts/screenshots.py` are the same, in size and number."""
+    text = "".join(page.read_text(encoding="utf-8") for page in SHOWN)
+    png = (IMAGES / f"{name}.png").read_bytes()
+
+    assert (
+        {path.stem for path in IMAGES.glob("*.png")}
+        == set(SCREENSHOTS)
+        == set(re.findall(r"images/([\w-]+)\.png", text))
+    )
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", png[16:24]) == SCREENSHOTS[name].size
+    assert len(png) < 150_000

@@ -57,6 +57,8 @@ class ScriptedApi(ProviderServer):
         self._lock = threading.Lock()
         self._answers: dict[str, list[Told]] = defaultdict(list)
         self.asked: list[Asked] = []
+        self.clock_ahead_s = 0.0
+        """Lead of the clock that its Date headers show."""
 
     def tell(self, route: str, *answers: Told | Any) -> Self:
         """Answer a route with these answers in turn; a plain value is sent as JSON with status 200."""
@@ -93,7 +95,7 @@ class ScriptedApi(ProviderServer):
         )
         time.sleep(told.delay_s)
         told.after()
-        headers = {"Date": formatdate(usegmt=True), **told.headers}
+        headers = {"Date": formatdate(time.time() + self.clock_ahead_s, usegmt=True), **told.headers}
         content_type = headers.pop("Content-Type", "application/json")
         content = told.body if isinstance(told.body, str) else json.dumps(told.body)
         return Reply(
