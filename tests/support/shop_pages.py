@@ -108,11 +108,9 @@ def stock(server: LocalServer) -> None:
     with http_of(server, shop.PROJECT) as http:
         http.post("/traces", json=_rich_trace()).raise_for_status()
         events = [{"k": "b", "trace_id": RUNNING, "span": span} for span in _rich_trace()["spans"][:2]]
-        events.append({"k": "t", "trace_id": RUNNING, "span_id": events[1]["span"]["span_id"], "text": "So **far**"})
-        for number, event in enumerate(events[:2]):
+        for number, event in enumerate(events):
             event["span"] = {**event["span"], "span_id": str(UUID(int=0xB1 + number)), "ended_at": None}
             event["span"]["parent_span_id"] = str(UUID(int=0xB1)) if number else None
-        events[2]["span_id"] = str(UUID(int=0xB2))
         http.post("/local/live", json=events).raise_for_status()
         server.judge.fail("confidence")
         run = http.post("/evaluations/trace-runs/batch", json={"trace_ids": newest()[:1], "metrics": ["confidence"]})
