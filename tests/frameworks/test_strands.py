@@ -204,38 +204,6 @@ def test_planted_settings_are_recorded(way: Callable[..., Any], traces: SentTrac
     assert "'any'" not in str(trace.body)
 
 
-RESULTS: dict[str, Any] = {
-    "failed": lambda word: {"status": "error", "content": [{"text": word}]},
-    "picture": lambda word: {
-        "content": [{"text": word}, {"image": {"format": "png", "source": {"bytes": b"picture"}}}]
-    },
-    "document": lambda word: {
-        "content": [{"document": {"format": "txt", "name": word, "source": {"bytes": b"picture"}}}]
-    },
-}
-
-
-@pytest.mark.parametrize("kind", RESULTS)
-def test_a_tools_blocks_are_recorded(kind: str, traces: SentTraces, model: StartModel) -> None:
-    """Each kind of block in a tool's result appears in the trace, bytes as their digest."""
-    planted = Planted()
-
-    @tool(description=planted["a tool's description"])
-    def look_up(city: str, unit: str) -> dict[str, Any]:
-        """Look a city up."""
-        return {"status": "success", **RESULTS[kind](planted["the result"])}
-
-    def script(messages: Sequence[Message]) -> Reply:
-        # Strands sends a tool's picture to OpenAI in a user message after the tool's result.
-        done = any(message["role"] == "tool" for message in messages)
-        return Reply(text=planted["the answer"]) if done else planted.script(messages)
-
-    run(agent_of(chat(model(script)), tools=[look_up]), planted["the question"])
-    called = holds(planted, traces).only("TOOL")
-    assert planted["the result"] in str(called)
-    assert (PICTURE in str(called["output"])) == (kind != "failed")
-
-
 class Scripted(Model):
     """A model with a scripted answer in the events of Bedrock's protocol."""
 
