@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +15,11 @@ from gemini_traffic import (
     ANSWER,
     MODEL,
     QUESTION,
-    SPOKEN,
     answer,
     call,
-    called,
     candidate,
     chunks,
     interaction,
-    interaction_events,
 )
 from library_members import skip_without
 from pandaprobe_otel.registry import instrument
@@ -258,27 +254,6 @@ async def test_function_that_fails(server: ProviderServer, recorder: SpanRecorde
     assert recorder.one("execute_tool get_weather").status.status_code is StatusCode.ERROR
     assert "no Paris" in str(recorder.one("execute_tool get_weather").status.description)
     assert recorder.one(f"invoke_agent {MODEL}").status.status_code is StatusCode.UNSET
-
-
-def test_interaction_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Thoughts, text and tool calls of a streamed interaction are recorded."""
-    thought = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
-    steps = ({"type": "thought"}, [thought]), SPOKEN, called("get_weather", place="Paris")
-    server.replies(events_reply(interaction_events(*steps, status="requires_action"), named=True))
-    client = _client(server)
-    skip_without(client, "interactions")
-    instrument("google_genai", tracer_provider=recorder.provider)
-    list(client.interactions.create(model=MODEL, input=QUESTION, stream=True))
-    client.close()
-    attributes = recorder.attributes(NAME)
-    assert attributes["gen_ai.usage.output_tokens"] == 34
-    assert attributes["gen_ai.response.status"] == "requires_action"
-    (message,) = json.loads(attributes["gen_ai.output.messages"])
-    assert message["parts"] == [
-        {"type": "reasoning", "content": "Hm."},
-        {"type": "text", "content": ANSWER},
-        {"type": "tool_call", "id": "get_weather", "name": "get_weather", "arguments": {"place": "Paris"}},
-    ]
 
 
 def test_conversation_of_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:

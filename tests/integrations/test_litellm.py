@@ -99,14 +99,6 @@ async def test_router_with_a_fallback(server: ProviderServer, recorder: SpanReco
     assert recorder.one().name == "chat second"
 
 
-def test_fallbacks_of_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Each attempt of a call with fallbacks is a call, without a router too."""
-    server.script = _only("second")
-    litellm.completion(**{**_request(server), "model": "openai/first"}, fallbacks=["openai/second"])
-    assert recorder.names[-1] == "chat second"
-    assert {span.status.status_code for span in recorder.spans[:-1]} == {StatusCode.ERROR}
-
-
 @pytest.mark.parametrize("asynchronously", [False, True])
 async def test_stream_of_a_text_completion(
     asynchronously: bool, server: ProviderServer, recorder: SpanRecorder

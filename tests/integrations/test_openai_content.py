@@ -15,7 +15,6 @@ from opentelemetry.trace import StatusCode
 from conformance.libraries.openai import HTTP
 from library_members import skip_without
 from openai_traffic import (
-    CHAT_USAGE,
     MODEL,
     QUESTION,
     TOOL,
@@ -397,22 +396,3 @@ def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServ
     assert file == {"type": "file", "modality": "document", "file_id": "file-1"}
     assert (document["mime_type"], document["bytes"]) == ("application/pdf", 4)
     assert "iVBOR" not in recorder.attributes()["gen_ai.input.messages"]
-
-
-def test_streamed_tool_calls_equal_whole_ones(
-    client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
-) -> None:
-    """An answer with tool calls gives the same message, streamed or not."""
-    calls = [{"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"place":"Paris"}'}}]
-    fragments = [_call(0, "a", "get_weather"), _call(0, arguments='{"place":'), _call(0, arguments='"Paris"}')]
-    pieces = [chunk(delta(tool_calls=[fragment])) for fragment in fragments]
-    server.replies(
-        json_reply(completion({"tool_calls": calls})),
-        events_reply([*pieces, chunk(delta(finish_reason="tool_calls")), chunk(usage=CHAT_USAGE)]),
-    )
-    _chat(client)
-    _chat(client, stream=True)
-    whole, streamed = (dict(span.attributes or {}) for span in recorder.spans)
-    for only_streamed in ("gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"):
-        assert streamed.pop(only_streamed)
-    assert streamed == whole

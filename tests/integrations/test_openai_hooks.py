@@ -297,23 +297,6 @@ def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> N
     assert [(span.attributes or {})["gen_ai.usage.output_tokens"] for span in recorder.spans] == [34, 34]
 
 
-def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An answer of an unexpected shape reaches the app unchanged, and the span ends."""
-    oddities: list[Any] = [
-        {"choices": "none", "usage": [1]},
-        {"choices": [None, 3, {"message": 4, "finish_reason": {}}], "model": 7, "usage": {"prompt_tokens": "12"}},
-        {"choices": [{"message": {"content": {"a": [1]}, "tool_calls": {"b": 2}}}]},
-        {},
-    ]
-    server.replies(*(json_reply(oddity) for oddity in oddities))
-    instrument("openai", tracer_provider=recorder.provider)
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
-        for _ in oddities:
-            client.chat.completions.create(model=MODEL, messages=MESSAGES)
-    assert len(recorder.spans) == len(oddities)
-    assert not any("gen_ai.usage.input_tokens" in (span.attributes or {}) for span in recorder.spans)
-
-
 def test_request_of_an_unexpected_shape_harms_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
     """A request of an unexpected shape is sent unchanged, and the span ends."""
     instrument("openai", tracer_provider=recorder.provider)

@@ -174,22 +174,3 @@ def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) 
     assert QUESTION not in attributes["gen_ai.output.messages"]
     assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
-
-
-def test_decisions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Decisions about an input are recorded as questions, with the answers as one text."""
-    answers = [{"type": "predicate", "name": "sunny", "score": 0.9}]
-    server.replies(json_reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
-    question: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}
-    with _client(server) as client:
-        skip_without(client, "decisions")
-        without = client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question])
-        instrument("openai", tracer_provider=recorder.provider)
-        assert client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question]) == without
-    attributes = recorder.attributes("generate_content gpt-6-luna")
-    assert _parts(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
-    (text,) = _parts(attributes)
-    assert json.loads(text["content"]) == answers
-    (instruction,) = json.loads(attributes["gen_ai.system_instructions"])
-    assert json.loads(instruction["content"]) == question
-    assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]

@@ -59,16 +59,6 @@ def test_many_texts_are_several_calls(server: ProviderServer, recorder: SpanReco
     assert sum(int(str((span.attributes or {})["gen_ai.usage.input_tokens"])) for span in spans) == 14
 
 
-def test_dimensions_of_any_encoding(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The dimensions of Cohere's embeddings are read from any encoding with one number for each."""
-    answer = {"id": "e1", "embeddings": {"float": [[0.5, 1.0]], "base64": ["AAA="]}, "texts": []}
-    server.replies(json_reply({"response_type": "embeddings_by_type", **answer}))
-    with cohere.ClientV2(api_key="none", base_url=server.url) as client:
-        client.embed(model="e", input_type="text", texts=["x"], embedding_types=["float", "base64"])
-    assert recorder.attributes()["gen_ai.embeddings.dimension.count"] == 2
-    assert recorder.attributes()["gen_ai.request.encoding_formats"] == ("float", "base64")
-
-
 def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) -> None:
     """A call that Cohere's client retries after a temporary refusal is one successful call."""
     server.replies(
@@ -84,17 +74,6 @@ def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) ->
 
 def _mistral(server: ProviderServer) -> Any:
     return mistralai.client(server.url, 20.0)
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_refused_call_of_mistral(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span has the HTTP status and the service's message, since the client's exceptions have neither."""
-    body: Any = {"message": "No.", "detail": [{"loc": ["body"], "msg": "No.", "type": "value_error"}]}
-    server.replies(json_reply(body, status=422))
-    with _mistral(server) as client, pytest.raises(Exception, match=r"."):
-        client.chat.stream(**CHAT) if stream else client.chat.complete(**CHAT)
-    assert recorder.attributes()["error.type"] == "422"
-    assert recorder.one().status.description == "HTTP 422: No."
 
 
 def test_pieces_of_a_mistral_stream(server: ProviderServer, recorder: SpanRecorder) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
@@ -14,20 +13,18 @@ import pytest
 
 from pandaprobe_otel import registry
 
-IMPORT_ORDER = """
+LIBRARY_LAST = """
 import sys
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-if sys.argv[1] == "library first":
-    import openai
 from pandaprobe_otel.registry import instrument_all, instrumented
 provider, exporter = TracerProvider(), InMemorySpanExporter()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 before = set(sys.modules)
 (result,) = instrument_all(("openai",), tracer_provider=provider)
 assert result.state == "hooked", result
-assert sys.argv[1] == "library first" or not any(name.split(".")[0] == "openai" for name in sys.modules)
+assert not any(name.split(".")[0] == "openai" for name in sys.modules)
 assert not {"httpx", "httpx2", "pydantic"} & (set(sys.modules) - before)
 from openai import OpenAI, APIConnectionError
 assert [(one.state, one.reason) for one in instrumented()] == [("hooked", "")]
@@ -39,12 +36,9 @@ print(len(exporter.get_finished_spans()))
 """
 
 
-@pytest.mark.parametrize("order", ["library first", "library last"])
-def test_order_of_imports_does_not_matter(order: str) -> None:
-    """A function is recorded, whether imported before or after instrumenting; instrumenting imports no library."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(IMPORT_ORDER), order], capture_output=True, text=True, check=False
-    )
+def test_library_that_is_imported_later() -> None:
+    """A library that the app imports after instrumenting is recorded; instrumenting imports no library."""
+    done = subprocess.run([sys.executable, "-c", LIBRARY_LAST], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
@@ -127,21 +121,6 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
         "(there is no openai.not_yet, openai.not.yet): upgrade to openai >= 99"
     )
     caplog.clear()
-
-
-def test_modules_that_an_older_library_lacks_are_named(
-    old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An older library is recorded as far as possible; the reason names modules that its installed package lacks."""
-    from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
-
-    modules = ("openai._base_client", "openai.not_yet", "no_such_library.module")
-    monkeypatch.setattr(OpenAIInstrumentor, "hooked_modules", modules)
-    with caplog.at_level(logging.INFO):
-        result = registry.instrument("openai")
-    assert result.state == "hooked"
-    assert result.reason.endswith("is older than the oldest version tested (99) and has no openai.not_yet")
-    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("found", ["2.0rc1", "2.1.dev3", "2.0", "10.0+local"])

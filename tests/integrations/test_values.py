@@ -14,18 +14,11 @@ from pydantic import BaseModel
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._json import from_json, object_from_json, to_json, to_json_bytes
-from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
 from pandaprobe_otel_integrations._other_members import (
-    PARAMETERS,
-    RESPONSE,
     WITHHELD,
-    beside,
     grown,
-    parameters,
     rest,
     told,
-    uncounted,
-    with_rest,
 )
 
 NOTHING: frozenset[str] = frozenset()
@@ -60,13 +53,6 @@ def test_bytes_are_recorded_as_digests() -> None:
     found: Any = told({"a": data, "b": f"data:image/png;base64,{encoded}", "c": [encoded]})
     assert [found["a"]["sha256"], found["b"]["sha256"], found["c"][0]["sha256"]] == [digest] * 3
     assert told("word " * 1000) == "word " * 1000
-
-
-def test_encrypted_content_is_named_by_its_length() -> None:
-    """Encrypted content is replaced by its length, since only the service can read it."""
-    assert rest({"results": [{"encrypted_content": "x" * 9}]}, NOTHING) == {
-        "results": [{"encrypted_content": "[9 characters that only the service can read]"}]
-    }
 
 
 def test_models_and_marks_of_client_libraries() -> None:
@@ -111,36 +97,6 @@ def test_an_unreadable_value_takes_no_other_with_it() -> None:
     }
 
 
-def test_empty_members_are_left_out() -> None:
-    """Empty members are left out, but not false and zero."""
-    given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
-    assert rest(given, {"known"}) == {"e": False, "f": 0}
-
-
-def test_members_of_a_part() -> None:
-    """Existing members are not replaced; objects of the same name are merged."""
-    part = with_rest({"type": "text", "more": {"a": 1}}, {"type": "other", "more": {"a": 2, "b": 3}}, NOTHING)
-    assert part == {"type": "text", "more": {"a": 1, "b": 3}}
-
-
-def test_parameters_of_a_request_and_of_its_members() -> None:
-    """Parameters without an attribute, from the request or its members, are recorded together, if there are any."""
-    body = {"model": "m", "config": {"known": 1, "new": 2}, "other": 3}
-    assert parameters(body, {"model", "config"}, ("config", {"known"})) == {PARAMETERS: {"other": 3, "new": 2}}
-    assert parameters({"model": "m"}, {"model"}) == {}
-
-
-def test_unknown_members_of_an_answer_are_recorded() -> None:
-    """Unknown members of an answer are recorded, and so are its counts that are not tokens."""
-    body = {"id": "i", "new": 1, "usage": {"known": 2, "details": {"known": 3, "more": 4, "zero": 0}, "searches": 5}}
-    counts = {"known": None, "details": {"known"}}
-    assert beside(body, {"id", "usage"}, counts) == {
-        RESPONSE: {"response": {"new": 1, "usage": {"details": {"more": 4}, "searches": 5}}}
-    }
-    assert beside({"id": "i", "usage": {"known": 2}}, {"id", "usage"}, counts) == {}
-    assert uncounted({"list": [{"zero": 0}, {"one": 1}]}, {}) == {"list": [{"one": 1}]}
-
-
 @pytest.mark.parametrize(
     ("pieces", "whole"),
     [
@@ -165,19 +121,6 @@ def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
     for piece in pieces:
         found = grown(found, piece)
     assert found == whole
-
-
-def test_log_probabilities() -> None:
-    """The log probabilities of all chunks of a stream are kept, even two equal ones, without the tokens' bytes."""
-    of_stream = Logprobs()
-    for _ in range(2):
-        of_stream.add({"content": [{"token": "ha", "bytes": [1], "logprob": -1}], "refusal": None, "model": "m"})
-    whole = of_stream.whole()
-    assert whole == {"model": "m", "content": [{"token": "ha", "bytes": [1], "logprob": -1}] * 2}
-    content = with_logprobs({RESPONSE: {"response": {"a": 1}}}, [{"logprobs": whole}, {}])
-    token = {"token": "ha", "logprob": -1}
-    assert content == {RESPONSE: {"response": {"a": 1, "logprobs": {"model": "m", "content": [token, token]}}}}
-    assert with_logprobs({}, [{}]) == {}
 
 
 @pytest.mark.parametrize(
@@ -235,15 +178,3 @@ def test_values_that_orjson_refuses_are_written_and_read(value: Any) -> None:
 def test_a_tool_without_arguments_or_result(name: str, value: Any, recorded: str) -> None:
     """A tool call without arguments or result is recorded as empty, unlike one with unknown arguments."""
     assert encoded({name: value}) == {name: recorded}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {names.TOOL_CALL_ARGUMENTS: None, names.TOOL_CALL_RESULT: ""},
-        {names.INPUT_MESSAGES: [], names.TOOL_DEFINITIONS: None, names.RETRIEVAL_DOCUMENTS: []},
-    ],
-)
-def test_unknown_values_are_left_out(content: dict[str, Any]) -> None:
-    """Unknown values are omitted; an empty list of messages or definitions counts as unknown."""
-    assert encoded(content) == {}

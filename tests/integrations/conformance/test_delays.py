@@ -6,7 +6,6 @@ provider sends a chunk, and when the app has read an item.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters
-from conformance.cases import SILENCE_S
 from conformance.short_bodies import event_in
 from conformance.sides import SIDES, Side, await_span, recorded
 from provider_server import ProviderServer, Reply
 from span_recorder import SpanRecorder
-from streamed_forms import Sighting
 
 FORM = "stream"
 PAUSE_S = 0.002
@@ -117,36 +114,6 @@ def test_times(adapter: Adapter, asynchronous: bool, side: Any, server: Provider
             _check(recorder.one(), adapter, sent, read)
             assert early or (recorder.one().end_time or 0) >= _last_event(adapter.answer, sent)
             recorder.clear()
-
-
-@pytest.mark.parametrize("adapter", [*_runs()])
-def test_cancelled(adapter: Adapter, side: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span of a stream that is cancelled while the provider is silent ends by the last item."""
-    used: Side = side(adapter, True)
-    used.need(FORM)
-    sent, read = SlowChunks(adapter.answer.chunks[: adapter.answer.opening]), Read()
-    server.replies(_reply(adapter.answer, sent, SILENCE_S))
-    with recorded(adapter, recorder):
-        used.runner.run(_cancelled(adapter, used.client, read))
-        _check(recorder.one(), adapter, sent, read)
-
-
-async def _cancelled(adapter: Adapter, client: Any, read: Read) -> None:
-    enough = asyncio.Event()
-
-    async def reads() -> None:
-        opened = await adapter.async_forms[FORM](client, Sighting())
-        async for item in opened.items:
-            read.note(item)
-            if len(read.items) >= opened.reads:
-                enough.set()
-
-    task = asyncio.create_task(reads())
-    await enough.wait()
-    read.do_something_else()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def _last_event(wire: Wire, sent: SlowChunks) -> int:

@@ -19,6 +19,8 @@ from bedrock_traffic import (
     CONVERSE,
     FAMILIES,
     MODEL,
+    OLD,
+    USAGE,
     WORDS,
     anthropic_chunks,
     chunk_events,
@@ -65,8 +67,8 @@ def _refused(status: int) -> Reply:
     return Reply(chunks=(b'{"message": "No."}',), status=status, headers={"x-amzn-ErrorType": kind})
 
 
-_USAGE: Final = {"inputTokens": 120, "outputTokens": 34, "totalTokens": 154}
-"""Usage without cached tokens, which old clients drop from an answer in one piece."""
+_USAGE: Final = {"inputTokens": 120, "outputTokens": 34, "totalTokens": 154} if OLD else USAGE
+"""Usage of an answer in one piece, from which old clients drop cached tokens."""
 
 
 def _expected(model: str, response_model: str | None) -> Expected:
