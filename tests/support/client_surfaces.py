@@ -1,20 +1,184 @@
-"""The client libraries of the census: how each is opened with a provider in memory, and what makes no span, and why."""
+"""A census: every public method of a client library is called once, with a provider in memory, and its spans counted.
+
+docs/providers.md has the results, and the reasons why some methods make no span.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import gc
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from types import GeneratorType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import wrapt
 
+from pandaprobe_otel.registry import instrument, uninstrument
 from pandaprobe_otel_integrations.litellm.functions import FUNCTIONS
-from surface_census import EACH, Library, Method, Roll, arguments_for, methods_of
+from span_recorder import SpanRecorder
+
+EACH: Final = "a span for each answer"
+"""The result for a method that opens a connection."""
+
+
+class Method(NamedTuple):
+    """One public method by its dotted name, with a call of it that sends a request."""
+
+    name: str
+    call: Callable[[], Any]
+
+
+@dataclass(slots=True)
+class Roll:
+    """The methods of one library. `requests` reached the provider during the last call, as "POST /path"."""
+
+    methods: Iterable[Method] = ()
+    requests: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """One client library. `open` returns its methods after the library was instrumented."""
+
+    integration: str
+    """The name of the integration in the registry."""
+    distribution: str
+    open: Callable[[], AbstractContextManager[Roll]]
+    hooked: Callable[[str, Any], str | None] = lambda name, result: None
+    """Returns the spans of a method that is not called, or whose result must be used first; None if there are none."""
+
+    @property
+    def version(self) -> str:
+        """The installed version."""
+        return version(self.distribution)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The results for a library's methods, by name."""
+
+    traced: Mapping[str, str]
+    """Method -> operation of its span."""
+    reading: Sequence[str]
+    """Methods that only read or delete data at the service."""
+    unknown: Sequence[str]
+    """Methods that make no span, and are not left out."""
+    outdated: Sequence[str]
+    """Patterns of methods left out that match none any more, and methods that make spans although a pattern matches."""
+
+
+def census(library: Library, left_out: Sequence[str]) -> Found:
+    """Call each method once, with the integration active; `left_out` are shell patterns of those without spans."""
+    recorder = SpanRecorder()
+    traced: dict[str, str] = {}
+    left: list[str] = []
+    reading: list[str] = []
+    unknown: list[str] = []
+    instrument(library.integration, tracer_provider=recorder.provider)
+    try:
+        with library.open() as roll:
+            for method in roll.methods:
+                operation = _operation(library, roll, method, recorder)
+                if operation is not None:
+                    traced[method.name] = operation
+                elif _matches(method.name, left_out):
+                    left.append(method.name)
+                elif roll.requests and all(one.startswith(("GET ", "DELETE ")) for one in roll.requests):
+                    reading.append(method.name)
+                else:
+                    unknown.append(method.name)
+    finally:
+        uninstrument(library.integration)
+        recorder.provider.shutdown()
+    idle = [one for one in left_out if not any(fnmatchcase(name, one) for name in left)]
+    outdated = [*idle, *(name for name in traced if _matches(name, left_out))]
+    return Found(traced, reading, unknown, outdated)
+
+
+def _operation(library: Library, roll: Roll, method: Method, recorder: SpanRecorder) -> str | None:
+    roll.requests.clear()
+    recorder.clear()
+    result: Any = None
+    with suppress(Exception):  # answers are made up: only the request counts
+        result = method.call()
+    later = library.hooked(method.name, result)
+    del result
+    if roll.requests and not recorder.spans:
+        gc.collect(0)  # a streamed span ends with its stream
+    if not recorder.spans:
+        return later
+    attributes = recorder.spans[0].attributes or {}
+    return str(attributes["gen_ai.operation.name"])
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+# -- the public methods of a client and of all its resources -----------------------------------------------------------
+
+_BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
+    ("FileTypes", ("a.txt", b"x")),
+    ("FileContent", b"x"),
+    ("Iterable", []),
+    ("Sequence", []),
+    ("List", []),
+    ("list[", []),
+    ("Dict", {}),
+    ("Mapping", {}),
+    ("bool", True),
+    ("int", 1),
+    ("float", 1.0),
+)
+
+
+def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments for parameters without a default; values in `known`, by name, override guesses."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(method).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            continue
+        if parameter.default is parameter.empty:
+            found[name] = known[name] if name in known else _guess(str(parameter.annotation))
+    return found
+
+
+def _guess(annotation: str) -> Any:
+    # For a union that allows a string, use a string: the request can then be sent.
+    if "str" in annotation.replace("Mapping[str", "").replace("Dict[str", "").replace("List[str", ""):
+        return "x"
+    return next((value for part, value in _BY_ANNOTATION if part in annotation), "x")
+
+
+_SKIPPED = ("_", "with_", "parent_ref", "sdk_configuration")
+
+
+def methods_of(
+    owner: Any, is_resource: Callable[[Any], bool], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the dotted name and the bound method, depth first, in alphabetical order."""
+    for name in sorted(set(dir(owner))):
+        if name.startswith(_SKIPPED):
+            continue
+        try:
+            found = getattr(owner, name)
+        except Exception:  # noqa: BLE001 - a property that needs settings which this client lacks
+            continue
+        if is_resource(found):
+            if len(path) < 6 and found is not owner:
+                yield from methods_of(found, is_resource, (*path, name))
+        elif callable(found) and not isinstance(found, type):
+            yield ".".join((*path, name)), found
+
+
+# -- the client libraries: how each is opened with a provider in memory ------------------------------------------------
 
 _MESSAGES: Final[Any] = [{"role": "user", "content": "x"}]
 Way = Callable[[Callable[..., Any]], Any]
@@ -156,32 +320,6 @@ _ANTHROPIC: Final = Library(
         },
         {"max_tokens": 1},
     ),
-    left_out={
-        "An organization is administered.": ("beta.compliance.*", "beta.organization.*", "organization.*"),
-        "Agents that run at Anthropic: their work is seen there, and in the client's own spans.": (
-            "beta.agents.*",
-            "beta.deployments.*",
-            "beta.dreams.*",
-            "beta.environments.*",
-            "beta.sessions.*",
-        ),
-        "Files, and what is stored for models to use.": (
-            "beta.files.*",
-            "beta.memory_stores.*",
-            "beta.skills.*",
-            "files.*",
-            "skills.*",
-        ),
-        "Secrets, users and ways into a network.": (
-            "beta.tunnels.*",
-            "beta.user_profiles.*",
-            "beta.vaults.*",
-            "user_profiles.*",
-        ),
-        "Tokens are counted, and cost none.": ("*.count_tokens",),
-        "Work is stopped.": ("*.batches.cancel",),
-        "Messages of Anthropic to the app.": ("beta.webhooks.*",),
-    },
 )
 _OPENAI: Final = Library(
     integration="openai",
@@ -197,69 +335,16 @@ _OPENAI: Final = Library(
         base_url="http://openai.test/v1",
     ),
     hooked=_on_connection,
-    left_out={
-        "An organization is administered.": ("admin.*",),
-        "Files, and what is stored for models to use.": (
-            "beta.agents.environments.files.*",
-            "containers.*",
-            "files.*",
-            "skills.*",
-            "uploads.*",
-            "vector_stores.*",
-        ),
-        "What is said is only stored or changed; no model answers.": (
-            "beta.assistants.*",
-            "beta.chat.completions.update",
-            "beta.threads.create",
-            "beta.threads.messages.*",
-            "beta.threads.runs.update",
-            "beta.threads.update",
-            "chat.completions.update",
-            "conversations.*",
-        ),
-        "Work is stopped.": ("*.cancel",),
-        "Tokens are counted, and cost none.": ("*.input_tokens.count",),
-        "Agents that run at OpenAI: their work is seen there alone.": ("beta.agents.*",),
-        "A session is prepared or ended; what is said goes over a connection, of the app or of a browser.": (
-            "beta.chatkit.*",
-            "beta.realtime.*sessions.create",
-            "live.create",
-            "live.sessions.*",
-            "realtime.calls.*",
-            "realtime.client_secrets.*",
-            "realtime.translations.client_secrets.*",
-        ),
-        "Speech is translated as it comes: no answer begins or ends.": ("realtime.translations.connect",),
-        "Training, and tests that run at OpenAI.": ("evals.*", "fine_tuning.*"),
-        "Voices, characters, and where a picture comes from.": (
-            "audio.voice_consents.*",
-            "audio.voices.create",
-            "content_provenance_checks.create",
-            "videos.create_character",
-        ),
-        "Messages of OpenAI to the app.": ("webhooks.*",),
-    },
 )
 _GROQ: Final = Library(
     integration="groq",
     distribution="groq",
     open=_stainless("groq", "Groq", {}),
-    left_out={
-        "A batch is a file of requests and a file of answers; what it cost, Groq does not say.": ("batches.*",),
-        "Files are stored.": ("files.*",),
-    },
 )
 _TOGETHER: Final = Library(
     integration="together",
     distribution="together",
     open=_stainless("together", "Together", {}, project_id="x"),
-    left_out={
-        "A batch is a file of requests and a file of answers.": ("batches.*",),
-        "Machines and deployments are rented.": ("beta.jig.*", "clusters.*", "endpoints.*"),
-        "Files and models are stored.": ("files.*", "models.*"),
-        "Training, and tests that run at Together.": ("evals.*", "fine_tuning.*", "post_training.*"),
-        "Speech is written down as it comes: no answer begins or ends.": ("beta.realtime.*",),
-    },
 )
 
 
@@ -308,19 +393,6 @@ _BEDROCK: Final = Library(
     integration="bedrock",
     distribution="boto3",
     open=_open_bedrock,
-    left_out={
-        "Tokens are counted, guardrails applied: no model answers.": (
-            "bedrock-runtime apply_guardrail",
-            "bedrock-runtime count_tokens",
-            "bedrock-runtime invoke_guardrail_checks",
-        ),
-        "Only clients that are not botocore's can speak in both directions at once.": (
-            "bedrock-runtime invoke_model_with_bidirectional_stream",
-        ),
-        "Agents, flows and knowledge bases run at AWS: which models they ask, and what it costs, is not said.": (
-            "bedrock-agent-runtime *",
-        ),
-    },
 )
 
 
@@ -347,35 +419,6 @@ _COHERE: Final = Library(
     integration="cohere",
     distribution="cohere",
     open=_open_cohere,
-    left_out={
-        "Jobs, and what is stored for models to use.": (
-            "batches.*",
-            "connectors.*",
-            "datasets.*",
-            "embed_jobs.*",
-            "finetuning.*",
-            "utils.save_dataset",
-            "wait",
-        ),
-        "Texts become tokens, or texts again; it costs nothing.": ("detokenize", "tokenize"),
-        "Nothing is asked: the client says that they are gone.": (
-            "batch_*",
-            "cancel_embed_job",
-            "check_api_key",
-            "codebook",
-            "create_*",
-            "delete_*",
-            "detect_language",
-            "generate_feedback",
-            "generate_preference_feedback",
-            "get_*",
-            "list_*",
-            "loglikelihood",
-            "oauth_authorize_connector",
-            "update_connector",
-            "wait_for_*",
-        ),
-    },
 )
 
 
@@ -433,26 +476,6 @@ _GOOGLE_GENAI: Final = Library(
     distribution="google-genai",
     open=_open_google_genai,
     hooked=_on_live_connection,
-    left_out={
-        "Agents and machines that run at Google: their work is seen in the interactions with them.": (
-            "agents.*",
-            "environments.*",
-            "triggers.*",
-        ),
-        "A batch is a job at Google; its answers come with it, or in a file.": ("batches.*",),
-        "Files, caches, models and voices are stored.": (
-            "caches.*",
-            "file_search_stores.*",
-            "files.*",
-            "models.update",
-            "voices.*",
-        ),
-        "Secrets and short-lived keys.": ("auth_tokens.*", "credentials.*", "interactions.auth_tokens.*"),
-        "Tokens are counted, and cost none.": ("models.compute_tokens", "models.count_tokens"),
-        "Work is stopped, or asked how far it is.": ("interactions.cancel", "operations.get"),
-        "Training.": ("tunings.*",),
-        "Messages of Google to the app.": ("webhooks.*",),
-    },
 )
 
 
@@ -485,63 +508,6 @@ _LITELLM: Final = Library(
     distribution="litellm",
     open=_open_litellm,
     hooked=_of_litellm,
-    left_out={
-        "In the words of another API litellm passes a request through.": (
-            "*generate_content*",
-            "*llm_passthrough_route",
-            "anthropic_messages",
-        ),
-        "Recorded as a call of the client that litellm uses for it, where there is one.": (
-            "*compact_responses",
-            "*decisions",
-            "*extraction",
-            "*moderation",
-            "*ocr",
-            "*systemone",
-            "*video_edit",
-            "*video_extension",
-            "*video_generation",
-            "*video_remix",
-        ),
-        "Connections and sessions of a gateway.": ("_a*", "*realtime_*"),
-        "Assistants, batches and training at a provider.": (
-            "*_assistant",
-            "*_assistants",
-            "*_batch",
-            "*_fine_tuning_job",
-            "*_fine_tuning_jobs",
-            "*_message",
-            "*_messages",
-            "*_thread",
-            "*_thread_stream",
-        ),
-        "What is stored for models to use, searched, or run elsewhere.": (
-            "*_container",
-            "*_container_file",
-            "*_container_files",
-            "*_containers",
-            "*_sandbox",
-            "*_skill",
-            "*code",
-            "*code_interpreter_tool",
-            "*file_*",
-            "*create_file",
-            "*ingest",
-            "*query",
-            "*search",
-            "*vector_store*",
-            "*video_content",
-            "*video_create_character",
-            "*video_get_character",
-            "*video_list",
-        ),
-        "A response is fetched, stopped or deleted.": (
-            "*get_responses",
-            "*cancel_responses",
-            "*delete_responses",
-            "*input_items",
-        ),
-    },
 )
 
 
@@ -594,36 +560,6 @@ _MISTRALAI: Final = Library(
     integration="mistralai",
     distribution="mistralai",
     open=_open_mistralai,
-    left_out={
-        "Conversations by sound: sessions over connections of their own, without turns that end.": (
-            "audio.agents.*",
-            "audio.sessions.*",
-            "realtime.*",
-        ),
-        "Voices are made and changed.": ("audio.voices.*",),
-        "A batch is a file of requests and a file of answers; what it cost, Mistral does not say.": ("batch.*",),
-        "Agents and prompts are described; no model answers.": ("beta.agents.*", "beta.prompts.*"),
-        "Tools, connections and searches, which Mistral runs.": (
-            "beta.connectors.*",
-            "beta.context.*",
-            "beta.rag.*",
-        ),
-        "Documents, files, models and skills are stored.": (
-            "beta.libraries.*",
-            "beta.skills.*",
-            "files.*",
-            "models.*",
-        ),
-        "Tests, traces and judges that run at Mistral.": ("beta.observability.*",),
-        "Accounts, users and messages of Mistral to the app.": (
-            "beta.service_accounts.*",
-            "beta.triggers.*",
-            "beta.users.*",
-            "beta.webhooks.*",
-        ),
-        "Tokens are counted, and cost none.": ("responses.count_input_tokens",),
-        "Workflows that run at Mistral.": ("workflows.*",),
-    },
 )
 
 
@@ -644,17 +580,6 @@ _OLLAMA: Final = Library(
     integration="ollama",
     distribution="ollama",
     open=_open_ollama,
-    left_out={
-        "Models are made, copied, loaded and described.": (
-            "copy",
-            "create",
-            "create_blob",
-            "pull",
-            "push",
-            "show",
-        ),
-        "The web is searched and read, and no model asked.": ("web_fetch", "web_search"),
-    },
 )
 
 _LIBRARIES: Final = (

@@ -1,8 +1,8 @@
 """Every library, way of asking and way of ending: the app notices no difference, and one span records the call.
 
-The inner ring runs every way of ending for each library's plain call and stream. It runs only some endings for other
-ways of asking, for clients of other clouds and for clients built like openai's, since these run the same code. At
-night, everything runs, and docs/providers.md is compared.
+The inner ring runs the ways of ending for each library's plain call and stream, except two that run the code of
+others. It runs only some endings for other ways of asking, for clients of other clouds, and for clients built like
+another one, since these run the same code. At night, everything runs, and docs/providers.md is compared.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from streamed_forms import Sighting
 TIMEOUT_S = 20.0
 MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
-LIKE_OPENAI = ("groq", "together")
-"""Clients built like openai's, which the same code of ours observes."""
+LIKE_OTHERS = ("groq", "together", "anthropic beta")
+"""Clients built like openai's or anthropic's, which the same code of ours observes."""
 CLOUDS = [adapter.title for adapter in cloud_adapters()]
-OF_CLOUDS = ("read to the end", "break and close", "4xx")
-OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
+OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "4xx")
+LIKE_OTHER_ENDINGS = ("with and break", "5xx")
+"""A `with` block closes the stream, and each error status raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,10 @@ def _is_inner(run: Run) -> bool:
     if run.name not in MAIN_SHAPES:
         return run.case.name in OF_OTHER_SHAPES and run.adapter.title not in CLOUDS
     if run.adapter.title in CLOUDS:
-        return run.case.name in OF_CLOUDS
-    return run.adapter.title not in LIKE_OPENAI or run.case.name in OF_OTHER_CLIENTS
+        return run.case.name == "read to the end"
+    if run.adapter.title in LIKE_OTHERS:
+        return run.case.name in OF_OTHER_CLIENTS
+    return run.case.name not in LIKE_OTHER_ENDINGS
 
 
 def _look(run: Run, side: Side, server: ProviderServer) -> Sighting:
