@@ -142,22 +142,6 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
     assert recorder.attributes().get("pandaprobe.outcome") == (None if ending == "failed" else "partial")
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [("cancelled", "cancelled"), ("expired", "timed_out"), ("incomplete", "partial"), ("requires_action", None)],
-)
-def test_run_that_neither_succeeds_nor_fails(
-    status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
-) -> None:
-    """A run that neither succeeds nor fails has the status that the service reports as its outcome."""
-    server.replies(json_reply(_run(f"run_{status}", status)))
-    instrument("openai", tracer_provider=recorder.provider)
-    with _client(server) as client:
-        client.beta.threads.runs.create("thread_1", assistant_id="asst_1")
-    assert recorder.attributes().get("pandaprobe.outcome") == outcome
-    assert recorder.one().status.status_code is StatusCode.UNSET
-
-
 def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The answer of a compacted conversation is the model's short form, and not the user's words."""
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}

@@ -178,29 +178,6 @@ def test_the_model_finds_that_it_is_its_turn(recorder: SpanRecorder) -> None:
     _check(recorder.one())
 
 
-def test_call_of_a_function(recorder: SpanRecorder) -> None:
-    """The model's function call and its result are in the spans of two turns."""
-    call = {"id": "item_5", "type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": "{}"}
-    result = {"type": "function_call_output", "call_id": "c1", "output": "Sunny"}
-    turns = iter([(CREATED, _done(call, usage=USAGE)), TURN])
-    instrument("openai", tracer_provider=recorder.provider)
-    with (
-        socket_server(lambda event: next(turns) if event["type"] == "response.create" else ()) as url,
-        _client(url) as client,
-        client.realtime.connect(model=MODEL) as connection,
-    ):
-        _ask(connection)
-        connection.send({"type": "conversation.item.create", "item": result})  # type: ignore[arg-type, unused-ignore]
-        connection.response.create()
-        _events(connection)
-    first, second = map(_attributes, recorder.spans)
-    assert first["gen_ai.response.finish_reasons"] == ("tool_calls",)
-    (part,) = json.loads(first["gen_ai.output.messages"])
-    assert part["parts"] == [{"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": {}}]
-    (given,) = json.loads(second["gen_ai.input.messages"])
-    assert given["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "Sunny"}]
-
-
 ENDS: dict[str, tuple[Sequence[Any], str, StatusCode, str]] = {
     "interrupted": (
         (*TURN[:3], _done(_spoken("Sunny"), status="cancelled", usage=USAGE)),

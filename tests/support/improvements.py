@@ -76,11 +76,10 @@ class Traces:
     root: Path
     path: Path
     server: ProviderServer
-    app: str
 
     def begun(self, folder: Path, **more: Any) -> Shop:
         """Begin an improvement of a new copy of the project."""
-        mine = improvable_shop.written(folder / "project", app=self.app)
+        mine = improvable_shop.written(folder / "project")
         found = traces_in(self.path)
         failing = [trace for trace in found if trace.body.get("status") == "ERROR"]
         passing = [trace for trace in found if trace not in failing]
@@ -91,9 +90,9 @@ class Traces:
 
 
 @contextmanager
-def traced(folder: Path, *, app: str = improvable_shop.APP) -> Iterator[Traces]:
+def traced(folder: Path) -> Iterator[Traces]:
     """Run the project once for each product, and keep its model running within the block."""
-    root = improvable_shop.written(folder / "project", app=app)
+    root = improvable_shop.written(folder / "project")
     with ProviderServer() as server, pytest.MonkeyPatch.context() as patching:
         server.script = improvable_shop.answer
         variables = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none", "PYTHONPATH": str(root)}
@@ -104,7 +103,7 @@ def traced(folder: Path, *, app: str = improvable_shop.APP) -> Iterator[Traces]:
         )  # fmt: skip
         for name, value in variables.items():
             patching.setenv(name, value)
-        yield Traces(root, folder / "traces.jsonl", server, app)
+        yield Traces(root, folder / "traces.jsonl", server)
 
 
 def prompt(text: str) -> Change:

@@ -2,12 +2,11 @@
 
 The inner ring runs the ways of ending for each library's plain call and stream, except two that run the code of
 others. It runs only some endings for other ways of asking, for clients of other clouds, and for clients built like
-another one, since these run the same code. At night, everything runs, and docs/providers.md is compared.
+another one, since these run the same code. At night, everything runs.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +16,6 @@ import pytest
 
 from conformance.adapter import Adapter, adapters, cloud_adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
-from conformance.providers_page import PATH, Row, page
 from conformance.sides import Side, await_span, recorded
 from conformance.span_check import check, steady
 from provider_server import ProviderServer
@@ -38,7 +36,7 @@ LIKE_OTHER_ENDINGS = ("with and break", "5xx")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One cell of the table in docs/providers.md."""
+    """One call or stream of an adapter, in one of the ways in which it can go."""
 
     adapter: Adapter
     asynchronous: bool
@@ -47,12 +45,12 @@ class Run:
     case: Case
 
     @property
-    def row(self) -> Row:
-        """Return the row of this cell."""
-        return Row(self.adapter.title, "async" if self.asynchronous else "sync", self.name)
+    def mode(self) -> str:
+        """The mode of the client."""
+        return "async" if self.asynchronous else "sync"
 
     def __str__(self) -> str:
-        return f"{self.row.library} {self.row.mode} {self.name}/{self.case.name}"
+        return f"{self.adapter.title} {self.mode} {self.name}/{self.case.name}"
 
 
 def runs() -> Iterator[Any]:
@@ -73,7 +71,7 @@ def _exists(run: Run) -> bool:
     if not run.streamed and not run.case.answered:
         return False
     place = f"{run.name}/{run.case.name}"
-    return not {place, f"{run.row.mode} {place}"} & set(run.adapter.without)
+    return not {place, f"{run.mode} {place}"} & set(run.adapter.without)
 
 
 def _is_inner(run: Run) -> bool:
@@ -124,17 +122,3 @@ def test_every_way(run: Run, side: Any, server: ProviderServer, recorder: SpanRe
             seen = _look(run, used, server)
     assert steady(seen, run.adapter) == steady(without, run.adapter)
     _check(run, seen, server, recorder)
-
-
-@pytest.mark.outer
-@pytest.mark.exhaustive
-def test_page_is_up_to_date() -> None:
-    """docs/providers.md lists the runs of this file, all of which pass."""
-    existing: dict[Row, list[str]] = {}
-    for (run,) in (one.values for one in runs()):
-        existing.setdefault(run.row, []).append(run.case.name)
-    expected = page(existing)
-    if os.environ.get("WRITE_PAGES"):
-        PATH.write_text(expected, encoding="utf-8")
-    written = PATH.read_text(encoding="utf-8")
-    assert written == expected, "run this file with WRITE_PAGES=1"

@@ -9,7 +9,7 @@ from aws_events import event, stream_reply
 from bedrock_traffic import OLD
 from provider_server import Reply
 
-from . import anthropic, openai_protocol
+from . import anthropic
 from .cohere import CITATION
 from .rows import refused, row
 
@@ -122,8 +122,6 @@ row(
     replies=refused,
     name="refused",
 )
-_LIMIT: Final[Json] = {"max_tokens": "#", "new": "~"}
-_PROMPT: Final[Json] = {"prompt": "~question", **_LIMIT}
 _FAMILIES: Final[dict[str, tuple[str, Json, Json]]] = {
     "anthropic.claude-sonnet-5-v1:0": (
         "chat",
@@ -236,41 +234,6 @@ _FAMILIES: Final[dict[str, tuple[str, Json, Json]]] = {
             "usage": {"prompt_tokens": "#in", "completion_tokens": "#out"},
             "meta": {"requestDurationMillis": "#"},
         },
-    ),
-    "openai.gpt-oss-120b-1:0": (
-        "chat",
-        {"messages": openai_protocol.MESSAGES, "reasoning_effort": "low", "n": 2, "new": "~"},
-        openai_protocol.ANSWER,
-    ),
-    "amazon.titan-text-express-v1": (
-        "text_completion",
-        {"inputText": "~question", "textGenerationConfig": {"maxTokenCount": "#", "new": "~"}},
-        {
-            "inputTextTokenCount": "#in",
-            "results": [{"tokenCount": "#out", "outputText": "~answer", "completionReason": "FINISH"}],
-            "new": "~",
-        },
-    ),
-    "meta.llama3-3-70b-instruct-v1:0": (
-        "text_completion",
-        {"prompt": "~question", "max_gen_len": "#", "new": "~"},
-        {
-            "generation": "~answer",
-            "prompt_token_count": "#in",
-            "stop_reason": "stop",
-            "generation_token_count": "#out",
-            "new": "~",
-        },
-    ),
-    "mistral.mistral-7b-instruct-v0:2": (
-        "text_completion",
-        _PROMPT,
-        {"outputs": [{"text": "~answer", "stop_reason": "stop", "new": "~"}]},
-    ),
-    "us.deepseek.r1-v1:0": (
-        "text_completion",
-        _PROMPT,
-        {"choices": [{"text": "~answer", "stop_reason": "stop"}]},
     ),
     "us.twelvelabs.pegasus-1-2-v1:0": (
         "chat",
