@@ -13,8 +13,6 @@ from openai import AsyncOpenAI
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent, ChatHistoryAgentThread
-from semantic_kernel.agents.orchestration.handoffs import HandoffOrchestration, OrchestrationHandoffs
-from semantic_kernel.agents.runtime import InProcessRuntime
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
 from semantic_kernel.contents import ChatMessageContent
 from semantic_kernel.functions import KernelArguments, KernelPlugin, kernel_function
@@ -178,46 +176,6 @@ async def test_an_agent_that_is_a_plugin(traces: SentTraces, model: StartModel) 
     asking = trace.only("TOOL", "forecaster-forecaster")
     assert (asking["input"], asking["output"]) == ({"messages": "Weather in Oslo?"}, "The station says: snowy")
     assert trace.body["session_id"] == "t-2"
-
-
-async def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
-    """A hand-off in a span of the app is one trace without an error."""
-
-    def script(messages: Any) -> Reply:
-        if "You greet." not in text_of(messages[0]["content"]):
-            return weather_model([message for message in messages if message["role"] != "system"])
-        return Reply(tool_calls=(ToolCall(name="Handoff-transfer_to_forecaster", arguments={}),))
-
-    endpoint = model(script)
-    doorman = ChatCompletionAgent(name="doorman", instructions="You greet.", service=openai(endpoint))
-    expert = forecaster(endpoint, description="Knows the weather.")
-    handoffs = OrchestrationHandoffs().add("doorman", "forecaster", "It is about the weather.")
-    answered, answers = asyncio.Event(), list[str]()
-
-    def keep(message: ChatMessageContent) -> None:
-        if message.name == "forecaster" and str(message):
-            answers.append(str(message))
-
-    def no_more() -> ChatMessageContent:
-        answered.set()
-        return ChatMessageContent(role="user", content="Bye")
-
-    orchestration = HandoffOrchestration(
-        members=[doorman, expert], handoffs=handoffs, agent_response_callback=keep, human_response_function=no_more
-    )
-    runtime = InProcessRuntime()
-    with pandaprobe_otel.span("shop"):
-        runtime.start()
-        result = await orchestration.invoke("Weather in Oslo?", runtime)
-        await answered.wait()
-        result.cancel()
-        await runtime.stop()
-
-    assert "The station says: snowy" in answers
-    trace = traces.one()
-    assert {span["status"] for span in trace.spans} == {"OK"}
-    assert [span["name"] for span in trace.all("AGENT")][:2] == ["doorman", "forecaster"]
-    assert trace.only("TOOL", "Handoff-transfer_to_forecaster")["status"] == "OK"
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from strands import Agent, ToolContext, tool
 from strands.models import Model
 from strands.models.openai import OpenAIModel
-from strands.multiagent import GraphBuilder, Swarm
+from strands.multiagent import GraphBuilder
 from strands.session.file_session_manager import FileSessionManager
 
 from agent_traces import SentTraces
@@ -316,23 +316,3 @@ def test_a_graph_is_recorded(way: Callable[..., Any], traces: SentTraces, model:
     body = holds(planted, traces).body
     assert planted["the task"] in str(body["input"])
     assert planted["the second answer"] in str(body["output"])
-
-
-def test_a_swarm_is_recorded(traces: SentTraces, model: StartModel) -> None:
-    """A swarm's hand-off, with message and context, and the second agent's answer appear in the trace."""
-    planted = Planted()
-
-    def script(messages: Sequence[Message]) -> Reply:
-        if planted["the second's instructions"] in str(messages):
-            return Reply(text=planted["the answer"])
-        if messages[-1]["role"] == "tool":
-            return Reply(text="Over.")
-        given = {
-            "agent_name": "second",
-            "message": planted["the message"],
-            "context": {"deal": planted["the context"]},
-        }
-        return Reply(tool_calls=(ToolCall(name="handoff_to_agent", arguments=given),))
-
-    run(Swarm(team(planted, model(script))), planted["the task"])
-    assert planted["the task"] in str(holds(planted, traces).body["input"])

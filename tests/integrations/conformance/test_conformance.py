@@ -30,8 +30,8 @@ LIKE_OTHERS = ("groq", "together", "anthropic beta")
 """Clients built like openai's or anthropic's, which the same code of ours observes."""
 CLOUDS = [adapter.title for adapter in cloud_adapters()]
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "4xx")
-LIKE_OTHER_ENDINGS = ("with and break", "5xx")
-"""A `with` block closes the stream, and each error status raises."""
+LIKE_OTHER_ENDINGS = ("stream/with and break", "plain/5xx", "stream/5xx", "stream/timeout")
+"""A `with` block closes the stream, each error status raises, and a stream that does not begin is like an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def _is_inner(run: Run) -> bool:
         return run.case.name == "read to the end"
     if run.adapter.title in LIKE_OTHERS:
         return run.case.name in OF_OTHER_CLIENTS
-    return run.case.name not in LIKE_OTHER_ENDINGS
+    return f"{run.name}/{run.case.name}" not in LIKE_OTHER_ENDINGS
 
 
 def _look(run: Run, side: Side, server: ProviderServer) -> Sighting:

@@ -192,21 +192,6 @@ row(
 row("together", "embeddings.create", {"model": "m", "input": "~question"}, EMBEDDED, operation="embeddings")
 row(
     "together",
-    "completions.create",
-    {"model": "m", "prompt": "~question"},
-    {
-        "id": "~",
-        "object": "text.completion",
-        "created": 1,
-        "model": "m",
-        "prompt": [],
-        "choices": [{"text": "~answer", "finish_reason": "eos"}],
-        "usage": COUNTS,
-    },
-    operation="text_completion",
-)
-row(
-    "together",
     "rerank.create",
     {
         "model": "m",

@@ -133,13 +133,6 @@ row(
 )
 row(
     "mistralai",
-    "classifiers.moderate",
-    {"model": "m", "inputs": ["~question"]},
-    {"id": "~", "model": "m", "results": [{"categories": {"~answer": True, "pii": False}}]},
-    operation="moderation",
-)
-row(
-    "mistralai",
     "classifiers.moderate_chat",
     {"model": "m", "inputs": [{"role": "user", "content": "~question"}]},
     {
@@ -172,14 +165,6 @@ _HEARD: Final[Json] = {
 }
 _FILE: Final[Json] = {"model": "m", "file": {"file_name": "~question", "content": b"ID3"}, "language": "~"}
 row("mistralai", "audio.transcriptions.complete", _FILE, _HEARD, operation="generate_content")
-row(
-    "mistralai",
-    "audio.transcriptions.complete",
-    {"model": "m", "file_url": "~"},
-    _HEARD,
-    operation="generate_content",
-    name="by address",
-)
 row(
     "mistralai",
     "audio.transcriptions.stream",
@@ -281,7 +266,6 @@ row(
     {"model": "~", "embeddings": [[0.5, 0.25]], "total_duration": "#", "prompt_eval_count": "#in"},
     operation="embeddings",
 )
-row("ollama", "embeddings", {"model": "m", "prompt": "~question"}, {"embedding": [0.5, 0.25]}, operation="embeddings")
 row(
     "ollama",
     "systemone",
