@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from opentelemetry.context import get_current
@@ -11,6 +12,7 @@ from opentelemetry.trace import use_span
 
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._native_spans import Adoption, adopt
+from pandaprobe_otel_integrations.google_adk.span_hooks import SCOPE, SpanHooks, Unanswered
 from span_recorder import SpanRecorder
 
 
@@ -78,3 +80,22 @@ def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> Non
     tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
     with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         assert not is_taken(get_current())
+
+
+def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> None:
+    """A span of OpenInference is recognised by its model's name, since it has a kind only at its end."""
+    tracer = recorder.provider.get_tracer("some.framework")
+    with tracer.start_as_current_span("llm", attributes={"llm.model_name": "m"}):
+        assert is_taken(get_current())
+    with tracer.start_as_current_span("agent", attributes={"input.value": "m"}):
+        assert not is_taken(get_current())
+
+
+def test_the_span_around_a_model_call_of_older_adk_is_no_call(recorder: SpanRecorder) -> None:
+    """ADK's span `call_llm`, around the model call before 2.13, is a step; the app's span of that name is unchanged."""
+    hooks = SpanHooks(is_on=lambda: True, values=lambda: None, content_of=lambda _: None, unanswered=Unanswered())
+    for scope in (SCOPE, "an.app"):
+        with recorder.provider.get_tracer(scope).start_as_current_span("call_llm"):
+            hooks.model_call(lambda: nullcontext(), None, (), {})
+    kinds = [dict(span.attributes or {}) for span in recorder.spans]
+    assert kinds == [{"pandaprobe.span.kind": "CHAIN"}, {}]

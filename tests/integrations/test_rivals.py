@@ -406,3 +406,14 @@ def test_langsmith_counts_where_its_version_emits_spans(
         assert rivals_module.LangSmithTracing().is_active() is emits
     finally:
         rivals_module._has_modes.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])
+def test_opentelemetrys_own_instrumentations_of_agents_are_known(name: str) -> None:
+    """OpenTelemetry's own instrumentations are rivals, with the names of their entry points, read from their wheels."""
+    path, _, kind = INTEGRATIONS[name].partition(":")
+    rivals = getattr(importlib.import_module(path), kind).rivals
+    (found,) = [rival for rival in rivals if rival.module == f"opentelemetry.instrumentation.genai.{name}"]
+    classes = {"agno": "AgnoInstrumentor", "bedrock": "BedrockInstrumentor", "dspy": "DSPyInstrumentor"}
+    classes |= {"llama_index": "LlamaIndexInstrumentor", "smolagents": "SmolagentsInstrumentor"}
+    assert (found.vendor, found.class_name) == ("OpenTelemetry GenAI", classes[name])
