@@ -29,6 +29,7 @@ _AT_ONCE: Final = 16 << 10
 """Bytes read at once."""
 _JOINED_BELOW: Final = 128 << 10
 """Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
+_CLOSED: Final = "the app has closed the connection"
 _EARLY_ANSWER_S: Final = 1.0
 """Time to wait for a server that has stopped reading: if it answers at all, its answer is already under way."""
 
@@ -41,10 +42,10 @@ class Connection:
     (measured with strace).
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, descriptor: Descriptor) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._descriptor = Descriptor(connected.fileno())
+        self._descriptor = descriptor
         self.is_readable = _poll(connected, "POLLIN")
         """Function that waits some milliseconds for data or a hang-up. An idle connection with either is stale."""
         self._pending: Callable[[], int] | None = getattr(connected, "pending", None)
@@ -65,21 +66,17 @@ class Connection:
         cls, host: bytes, port: int, tls: Callable[[socket.socket], socket.socket] | None, timeout_s: float
     ) -> Connection:
         """Connect, through `tls` if it is given. Raises OSError, also for TLS failures."""
-        # A `str` name would need a codec that has to be imported; bytes are used as they are.
-        connected = socket.create_connection((cast("str", host), port), timeout_s)
+        connected, descriptor = _connected(host, port, timeout_s)
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return cls(connected if tls is None else tls(connected))
+            return cls(connected if tls is None else tls(connected), descriptor)
         except BaseException:
-            connected.close()
+            _close(connected, descriptor)
             raise
 
     def hang_up(self) -> None:
         """Close the socket without notifying the other side. A number that the app has closed stays the app's."""
-        if self.is_intact:
-            self._socket.close()
-        else:
-            self._socket.detach()
+        _close(self._socket, self._descriptor)
 
     @property
     def is_intact(self) -> bool:
@@ -149,7 +146,7 @@ class Connection:
                 if remaining <= 0 or not happens(remaining * 1000):
                     raise TimeoutError("timed out")
             if not self._descriptor.is_intact:
-                raise OSError(errno.EBADF, "the app has closed the connection")
+                raise OSError(errno.EBADF, _CLOSED)
             try:
                 return operation(argument)
             except BlockingIOError:
@@ -158,6 +155,45 @@ class Connection:
                 awaited = "POLLIN"
             except self._needs_write:
                 awaited = "POLLOUT"
+
+
+def _connected(host: bytes, port: int, timeout_s: float) -> tuple[socket.socket, Descriptor]:
+    """Connect as `socket.create_connection` does; return the socket, and its descriptor as it was before the wait.
+
+    While this thread waits, the app may close the number and open a file with it.
+    """
+    failure: OSError | None = None
+    # A `str` name would need a codec that has to be imported; bytes are used as they are.
+    for family, kind, protocol, _, address in socket.getaddrinfo(cast("str", host), port, type=socket.SOCK_STREAM):
+        try:
+            connected = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
+        descriptor = Descriptor(connected.fileno())
+        try:
+            connected.settimeout(timeout_s)
+            connected.connect(address)
+            if descriptor.is_intact:
+                return connected, descriptor
+            failure = OSError(errno.EBADF, _CLOSED)
+        except OSError as error:
+            failure = error
+        except BaseException:
+            _close(connected, descriptor)
+            raise
+        _close(connected, descriptor)
+    try:
+        raise failure or OSError("the host has no address")
+    finally:
+        failure = None  # its traceback refers to this frame
+
+
+def _close(connected: socket.socket, descriptor: Descriptor) -> None:
+    if descriptor.is_intact:
+        connected.close()
+    else:
+        connected.detach()
 
 
 def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pandaprobe_otel.transport.request_outcome import Request
+from raw_answers import by_socket
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import SET_UP, environment, run_python
 
@@ -221,6 +225,28 @@ def check(files, pairs):
         other_end.send(b"y")
         assert one_end.recv(100) == b"y"
 """
+
+
+def test_a_number_that_the_app_takes_while_a_connection_opens_stays_the_apps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that gets the number of a socket while it connects is neither written to nor closed."""
+    connect, taken = socket.socket.connect, list[int]()
+    mine = os.open(tmp_path / "app", os.O_RDWR | os.O_CREAT)
+
+    def overtaken(this: socket.socket, address: Any) -> None:
+        connect(this, address)
+        if not taken:
+            taken.append(os.dup2(mine, this.fileno()))
+
+    monkeypatch.setattr(socket.socket, "connect", overtaken)
+    with StrictPandaProbe() as server:
+        by_socket(server.url, Request(method="GET", path="/health", timeout_s=20.0))
+
+    assert [os.path.sameopenfile(mine, number) for number in taken] == [True]
+    assert os.fstat(mine).st_size == 0
+    for number in (mine, *taken):
+        os.close(number)
 
 
 @pytest.mark.parametrize(

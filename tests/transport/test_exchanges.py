@@ -19,6 +19,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pandaprobe_otel.process.descriptors import Descriptor
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_connection import Connection
@@ -396,7 +397,7 @@ def test_any_bytes_are_an_answer_or_an_unknown_outcome(head: bytes, lines: list[
 
     with theirs, ThreadPoolExecutor(1) as pool:
         pool.submit(write_and_hang_up)
-        connection = Connection(ours)
+        connection = Connection(ours, Descriptor(ours.fileno()))
         try:
             answer = connection.exchange(b"POST /traces HTTP/1.1\r\n\r\n", b"", time.monotonic() + 20)
         except (OSError, NotHttpError):
