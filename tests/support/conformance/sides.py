@@ -22,7 +22,6 @@ from . import cases
 from .adapter import Adapter
 from .cases import Case
 
-TURNS: Final = 20
 PATIENCE_S: Final = 60.0
 SIDES: Final = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
@@ -79,10 +78,12 @@ class Side:
         return self.runner.run(sighted_async(self.adapter.async_forms[name], self.client))
 
     def collect(self, recorder: SpanRecorder) -> None:
-        """Collect garbage until a span has ended: google-genai's stream, having raised, is in a reference cycle."""
-        for _ in range(TURNS if self.asynchronous else 0):
-            if recorder.spans:
-                return
+        """Collect garbage until a span has ended: google-genai's stream, having raised, is in a reference cycle.
+
+        A thread ends the span of a collected stream, perhaps not at once.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while self.asynchronous and not recorder.spans and time.monotonic() < deadline:
             gc.collect()
             self.runner.run(asyncio.sleep(0))
 
