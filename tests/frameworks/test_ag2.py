@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from ag2 import Agent, Context
 from ag2.config import OpenAIConfig
-from ag2.events import BinaryInput, DataInput, ImageInput, ModelMessageChunk, TextInput, ToolResult
+from ag2.events import BinaryInput, DataInput, FileIdInput, ImageInput, ModelMessageChunk, TextInput, ToolResult
 from ag2.exceptions import UnsupportedInputError
 from ag2.middleware.builtin.telemetry import TelemetryMiddleware
+from pydantic import BaseModel
 
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from planting import Planted
+from planting import EndedReply, Planted
 from weather_model import weather, weather_model
 
 # AG2 does not close its clients' connections; the garbage collector finds them while any other code runs.
@@ -182,6 +183,15 @@ def test_every_input_is_recorded(traces: SentTraces, model: StartModel) -> None:
     assert base64.b64encode(b"picture").decode() not in str(trace)
 
 
+def test_a_file_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A file that the service stores appears in the trace by its id and name."""
+    planted = Planted()
+    with suppress(Exception):  # the client may refuse the file
+        file = FileIdInput(planted["a file"], filename=planted["its name"])
+        asyncio.run(answered(forecaster(model(weather_model)), "Hm?", file))
+    assert planted.missing_in(traces.one().body) == []
+
+
 @pytest.mark.parametrize("has_bytes", [False, True])
 def test_every_result_is_recorded(has_bytes: bool, traces: SentTraces, model: StartModel) -> None:
     """The parts of a tool's result, and metadata that the model does not see, appear in the trace."""
@@ -198,6 +208,21 @@ def test_every_result_is_recorded(has_bytes: bool, traces: SentTraces, model: St
     output = str(trace.only("TOOL")["output"])
     assert planted["metadata" if has_bytes else "the result"] in output
     assert (sha256(b"picture").hexdigest() in output) == has_bytes
+
+
+class Verdict(BaseModel):
+    """The form of an agent's answer."""
+
+    verdict: str
+
+
+def test_structured_output_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The schema and the structured answer appear in the trace."""
+    planted = Planted()
+    endpoint = model(lambda _: Reply(text=Verdict(verdict=planted["the verdict"]).model_dump_json()))
+    agent = forecaster(endpoint, response_schema=Verdict)
+    trace = holds(planted, traces, agent, planted["the question"])
+    assert "verdict" in str(trace.only("LLM")["model_parameters"])
 
 
 def test_a_person_is_recorded(traces: SentTraces, model: StartModel) -> None:
@@ -238,3 +263,12 @@ def test_a_sub_agent_is_recorded(traces: SentTraces, model: StartModel) -> None:
     first, second = traces.new(2)
     assert planted.missing_in([first.body, second.body]) == []
     assert [span["name"] for span in first.above(first.only("AGENT", "expert"))] == ["task_expert", "forecaster"]
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_how_an_answer_ends(reason: str, traces: SentTraces, model: StartModel) -> None:
+    """An agent's answer has the finish reason of its model call."""
+    planted = Planted()
+    agent = forecaster(model(lambda _: EndedReply(text="It is", ended=reason)))
+    trace = holds(planted, traces, agent, planted["the question"])
+    assert [span["metadata"]["finish_reasons"] for span in trace.spans] == [[reason], [reason]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,19 +18,25 @@ from agno.exceptions import StopAgentRun
 from agno.media import Image
 from agno.models.openai import OpenAIChat
 from agno.team import Team
+from agno.team.mode import TeamMode
 from agno.tools import tool as agno_tool
-from agno.workflow import Parallel, Step, Workflow
+from agno.workflow import Parallel, Step, StepOutput, Workflow
 from agno.workflow.types import HumanReview, OnError
 
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import (
+    CITIES,
     CONFORMANCE,
     CUTS,
     AgentApp,
     StartModel,
+    do_not_mix,
+    growth_of_ours,
+    in_threads,
     recorded_apart,
 )
+from library_members import needs
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.mapping import map_trace
@@ -151,6 +158,36 @@ def test_a_tool_that_stops_the_agent(ask: Ask, traces: SentTraces, model: StartM
     assert [(span["kind"], span["status"]) for span in trace.spans] == [("AGENT", "OK"), ("LLM", "OK"), ("TOOL", "OK")]
 
 
+@sync_ways
+def test_errors_of_tool_and_model(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """A failed tool is no error of the run, a refused call is, and so is an exception that reaches the app."""
+
+    class Halt(BaseException):
+        pass
+
+    def halting(city: str) -> str:
+        """Tell the weather in a city."""
+        raise Halt(city)
+
+    halting.__name__ = "weather"
+    endpoint = model(weather_model)
+    ask(forecaster(endpoint), "Weather in Atlantis?")
+    ask(forecaster(endpoint), "Weather in Nowhere?")
+    with pytest.raises(Halt, match="Oslo"):
+        ask(forecaster(endpoint, halting), "Weather in Oslo?")
+
+    failed, refused, halted = traces.new(3)
+    tool = failed.only("TOOL")
+    assert (tool["status"], "no station in Atlantis" in tool["error"], failed.root["status"]) == ("ERROR", True, "OK")
+    assert [span["status"] for span in refused.spans] == ["ERROR", "ERROR"]
+    assert "There is no Nowhere." in refused.root["error"]
+    assert [(span["kind"], span["status"]) for span in halted.spans] == [
+        ("AGENT", "ERROR"),
+        ("LLM", "OK"),
+        ("TOOL", "ERROR"),
+    ]
+
+
 def delegating(task: str) -> Any:
     """Return a model that gives this task to the team's member as the leader, and answers as the member."""
 
@@ -212,6 +249,51 @@ def test_memories_are_made_within_the_run(method: str, traces: SentTraces, model
     trace = traces.one()
     trace.is_sound(endpoint.exchanges)
     assert [span["kind"] for span in trace.children(trace.root)] == ["LLM", "LLM"]
+
+
+def test_a_member_of_a_team_that_fails(traces: SentTraces, model: StartModel) -> None:
+    """A failed team member's span has status ERROR; the leader continues, and its span is OK."""
+    endpoint = model(delegating("Weather in Nowhere?"))
+    answer(Team(name="office", model=openai(endpoint), members=[forecaster(endpoint)], telemetry=False), "Well?")
+
+    trace = traces.one()
+    assert trace.only("AGENT", "forecaster")["status"] == "ERROR"
+    assert trace.root["status"] == "OK"
+
+
+@needs("agno", "3.1.4", "context of the caller in the threads of a team's tasks")
+def test_members_in_parallel_threads(traces: SentTraces, model: StartModel) -> None:
+    """Members that a team runs in parallel are below the tool call that runs them, each with its own tools."""
+
+    def script(messages: Any) -> Reply:
+        if "You know weather." in text_of(messages[0]["content"]):
+            return weather_model(messages)
+        results = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
+        if not results:
+            tasks = [
+                {"title": city, "description": f"Weather in {city}?", "assignee": "forecaster"} for city in WEATHER
+            ]
+            return Reply(tool_calls=tuple(ToolCall(name="create_task", arguments=task) for task in tasks))
+        if len(results) == len(WEATHER):
+            ids = re.findall(r"Task created: \[(\w+)\]", " ".join(results))
+            return Reply(tool_calls=(ToolCall(name="execute_tasks_parallel", arguments={"task_ids": ids}),))
+        if len(results) == len(WEATHER) + 1:
+            return Reply(tool_calls=(ToolCall(name="mark_all_complete", arguments={"summary": "Done."}),))
+        return Reply(text="Done.")
+
+    endpoint = model(script)
+    member = forecaster(endpoint, instructions="You know weather.")
+    team = Team(name="office", model=openai(endpoint), members=[member], mode=TeamMode.tasks, telemetry=False)
+    assert answer(team, "How is it?") == "Done."
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    members = trace.all("AGENT", "forecaster")
+    assert len(members) == len(WEATHER)
+    for each in members:
+        assert [span["name"] for span in trace.above(each)] == ["execute_tasks_parallel", "office"]
+        (tool,) = [span for span in trace.children(each) if span["kind"] == "TOOL"]
+        assert tool["output"] == WEATHER[tool["input"]["city"]]
 
 
 def forecast(endpoint: ScriptedEndpoint, *more: Any, **options: Any) -> Workflow:
@@ -313,6 +395,13 @@ def test_two_turns_are_one_session(traces: SentTraces, model: StartModel) -> Non
     assert (third.body["session_id"], third.body["user_id"]) == ("mine", "me")
 
 
+def test_runs_at_once_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Concurrent runs in threads are separate traces."""
+    endpoint = model(weather_model)
+    in_threads(lambda city: answer(forecaster(endpoint), f"Weather in {city}?"))
+    do_not_mix(traces.new(len(CITIES)), *APP.kinds)
+
+
 def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartModel) -> None:
     """Streams of one agent, read alternately in several tasks, are separate traces."""
     agent = forecaster(model(weather_model))
@@ -328,6 +417,24 @@ def test_streams_at_once_in_tasks_do_not_mix(traces: SentTraces, model: StartMod
     for trace in traces.new(2):
         assert len(trace.all("LLM")) == 2
         assert trace.only("TOOL", "weather")["input"]["city"] == trace.body["session_id"]
+
+
+def test_a_thousand_workflows_do_not_grow(traces: SentTraces) -> None:
+    """A workflow leaves none of our objects behind; with `capture_content=False`, its span has no content."""
+
+    def shout(step_input: Any) -> StepOutput:
+        return StepOutput(content=str(step_input.input).upper())
+
+    workflow = Workflow(name="loud", steps=[Step(name="shout", executor=shout)], telemetry=False)
+
+    def runs(count: int) -> None:
+        for _ in range(count):
+            assert answer(workflow, "Snow", session_id="s") == "SNOW"
+            assert recorded.attributes("loud") == {"pandaprobe.span.kind": "CHAIN", "gen_ai.conversation.id": "s"}
+            recorded.clear()
+
+    with recorded_apart("agno", capture_content=False) as recorded:
+        assert growth_of_ours(runs, 1000, first=50) == {}
 
 
 @ways

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -22,13 +22,14 @@ from autogen_agentchat.messages import (
 )
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_agentchat.tools import AgentTool
-from autogen_core import FunctionCall, Image
+from autogen_core import CancellationToken, FunctionCall, Image
 from autogen_core.models import (
     AssistantMessage,
     FunctionExecutionResult,
     FunctionExecutionResultMessage,
     UserMessage,
 )
+from autogen_core.tools import BaseStreamTool, FunctionTool
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 from PIL import Image as Pillow
@@ -37,9 +38,9 @@ from pydantic import BaseModel
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from framework_cases import CONFORMANCE, AgentApp, StartModel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from planting import Planted
+from planting import EndedReply, Planted
 from weather_model import weather, weather_model
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -193,6 +194,23 @@ def test_teams_at_once_do_not_mix(traces: SentTraces, model: StartModel) -> None
     assert {sessions.count(each) for each in sessions} == {2}
 
 
+def test_a_team_in_a_span_of_the_app(traces: SentTraces, model: StartModel) -> None:
+    """In a span of the app, the team and the creation of its agents are below that span; the app's session wins."""
+    endpoint = model(weather_model)
+
+    async def run_team() -> None:
+        with pandaprobe_otel.session("talk-1"), pandaprobe_otel.span("desk", kind="AGENT"):
+            await team(endpoint)
+
+    asyncio.run(run_team())
+
+    trace = traces.one()
+    trace.is_sound(endpoint.exchanges)
+    assert trace.body["session_id"] == "talk-1"
+    below = [span["name"] for span in trace.children(trace.root)]
+    assert below == ["create_agent forecaster", "create_agent commentator", "invoke_agent pair"]
+
+
 def test_between_two_events_nothing_is_current(traces: SentTraces, model: StartModel) -> None:
     """Between two events, no span of ours is current, even if the app stops reading; every span is ended."""
     endpoint = model(weather_model)
@@ -302,6 +320,69 @@ def test_several_messages_are_recorded(traces: SentTraces) -> None:
     assert digest in str(span["output"])
 
 
+class Piece(BaseModel):
+    """The arguments, a piece and the result of a streaming tool."""
+
+    text: str
+
+
+class Streaming(BaseStreamTool[Piece, Piece, Piece]):
+    """A tool that streams a piece before its result."""
+
+    def __init__(self, planted: Planted) -> None:
+        super().__init__(Piece, Piece, "look_up", planted["the description of a tool"])
+        self._planted = planted
+
+    async def run(self, args: Piece, cancellation_token: CancellationToken) -> Piece:
+        """Raise, since no test calls it."""
+        raise NotImplementedError
+
+    async def run_stream(self, args: Piece, cancellation_token: CancellationToken) -> AsyncGenerator[Piece, None]:
+        """Yield one piece, then the result."""
+        yield Piece(text=self._planted["a piece"])
+        yield Piece(text=self._planted["the answer of a tool"])
+
+
+def test_a_tool_that_streams_is_recorded(traces: SentTraces) -> None:
+    """A streaming tool's arguments, pieces and result appear in the trace."""
+    planted = Planted()
+
+    async def call() -> None:
+        stream = Streaming(planted).run_json_stream({"text": planted["an argument"]}, CancellationToken(), "call-1")
+        assert len([each async for each in stream]) == 2
+
+    asyncio.run(call())
+    assert planted.missing_in(traces.one().body) == []
+
+
+@pytest.mark.parametrize("result", [["text", {"deep": 1}], {"deep": ["text"]}, Piece(text="text")])
+def test_a_tools_result_keeps_its_structure(result: Any, traces: SentTraces) -> None:
+    """A tool's structured arguments and result have their structure in the trace."""
+
+    async def look_up(unit: dict[str, str]) -> Any:
+        return result
+
+    given = {"unit": {"of": "heat"}}
+    asyncio.run(FunctionTool(look_up, "Looks up.").run_json(given, CancellationToken(), "call-1"))
+    tool = traces.one().only("TOOL")
+    assert (tool["input"], tool["output"]) == (given, getattr(result, "model_dump", lambda: result)())
+
+
+def test_a_refusal_in_a_team_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """The error message of a refused call appears in every span of the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        raise Refusal(400, planted["the refusal"])
+
+    running = RoundRobinGroupChat([agent(model(script))], max_turns=1)
+    with pytest.raises(Exception, match="planted"):
+        asyncio.run(run(running, planted["the question"]))
+    trace = traces.one()
+    assert planted.missing_in(trace.body) == []
+    assert all(planted["the refusal"] in span["error"] for span in trace.spans)
+
+
 def test_agents_in_agents_are_recorded(traces: SentTraces, model: StartModel) -> None:
     """An agent used as a tool, and a team inside an agent, appear in the trace."""
     planted = Planted()
@@ -319,3 +400,12 @@ def test_agents_in_agents_are_recorded(traces: SentTraces, model: StartModel) ->
     inner = RoundRobinGroupChat([boss], max_turns=1)
     mind = SocietyOfMindAgent("mind", inner, client(endpoint), instruction=planted["the instructions of the mind"])
     is_recorded(planted, traces, mind, planted["the question"])
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_how_an_answer_ends(reason: str, traces: SentTraces, model: StartModel) -> None:
+    """An agent's answer has the finish reason of its model call."""
+    planted = Planted()
+    running = agent(model(lambda _: EndedReply(text="It is", ended=reason)))
+    trace = is_recorded(planted, traces, running, planted["the question"])
+    assert [span["metadata"]["finish_reasons"] for span in trace.spans] == [[reason], [reason]]

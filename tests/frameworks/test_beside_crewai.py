@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandaprobe_otel
 from agent_traces import SentTraces, tokens_of
 from framework_cases import StartModel, run_beside_another_vendor
 from pandaprobe_otel.local import LocalServer
@@ -18,6 +19,20 @@ def test_each_call_is_one_span(traces: SentTraces, model: StartModel) -> None:
     assert [span["kind"] for span in trace.spans] == ["CHAIN", "CHAIN", "AGENT", "LLM", "TOOL", "LLM"]
     assert trace.body["total_tokens"] == tokens_of(endpoint.exchanges)
     assert {span["parent_span_id"] for span in trace.all("LLM")} == {trace.only("AGENT")["span_id"]}
+
+
+def test_without_the_integration_of_litellm(traces: SentTraces, model: StartModel) -> None:
+    """Without the litellm integration, CrewAI's events make the spans; an answer with tool calls then has no output."""
+    pandaprobe_otel.uninstrument("litellm")
+    try:
+        station(model_of(model(weather_model), is_litellm=True), "Weather in Oslo?").kickoff()
+    finally:
+        pandaprobe_otel.instrument("litellm")
+
+    trace = traces.one()
+    asks, answers = trace.all("LLM")
+    assert ("output" in asks, answers["output"]["messages"][0]["content"]) == (False, "The station says: snowy")
+    assert {span["status"] for span in trace.spans} == {"OK"}
 
 
 LISTENING = "openinference.instrumentation.crewai"

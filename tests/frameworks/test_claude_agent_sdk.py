@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import (
     AgentDefinition,
+    AssistantMessage,
     ClaudeAgentOptions,
     ClaudeSDKClient,
     HookMatcher,
@@ -313,6 +314,22 @@ def test_an_interrupt(traces: SentTraces, model: StartModel, tmp_path: Path) -> 
     assert {trace.root["status"], trace.only("TOOL")["status"]} <= {"OK", "UNSET"}
 
 
+def test_an_app_that_fails_in_the_middle(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """An exception of the app between two messages reaches the app unchanged, and every span is ended."""
+
+    async def failing() -> None:
+        async for message in query(prompt="Weather in Oslo?", options=options(endpoint, tmp_path)):
+            if isinstance(message, AssistantMessage):
+                raise KeyError("own")
+
+    endpoint = model(claude_model)
+    with pytest.raises(KeyError, match="own"):
+        asyncio.run(failing())
+    trace = traces.one()
+    assert all("ended_at" in span for span in trace.spans)
+    assert trace.root["name"] == "ClaudeAgentSDK"
+
+
 class ScriptedProgram(Transport):
     """A transport in this process that answers as `claude` does, for hundreds of runs."""
 
@@ -364,6 +381,24 @@ def test_a_thousand_runs_do_not_grow(traces: SentTraces) -> None:
     with recorded_apart("claude_agent_sdk") as recorded:
         assert growth_of_ours(lambda count: asyncio.run(runs(count)), 50, first=50) == {}
         assert growth(lambda count: asyncio.run(runs(count)), 1000) < 500
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"type": "preset", "preset": "claude_code", "append": "You know weather."},
+        {"type": "custom", "prompt": "You know weather."},
+    ],
+)
+def test_forms_of_a_system_prompt(prompt: Any, traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """A system prompt of any form is recorded, with the preset's name if it extends one."""
+    asyncio.run(by_query(options(model(claude_model), tmp_path, system_prompt=prompt), "Weather in Oslo?"))
+
+    trace = traces.one()
+    for span in (trace.root, *trace.all("LLM")):
+        assert span["input"]["messages"][0]["role"] == "system"
+        text = str(span["input"]["messages"][0])
+        assert ("You know weather." in text, "claude_code" in text) == (True, prompt["type"] == "preset")
 
 
 async def test_a_recording_refuses_it(tmp_path: Path) -> None:
@@ -450,3 +485,17 @@ def test_settings_are_recorded(traces: SentTraces, model: StartModel, tmp_path: 
     parameters = traces.one().root["model_parameters"]
     assert parameters["max_turns"] == 7_001
     assert planted.missing_in(parameters) == []
+
+
+def test_a_long_history_has_a_marker(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
+    """Each model call has the messages before it; if they are too long, a marker replaces some."""
+
+    def script(messages: Sequence[Message]) -> Reply:
+        done = sum(message["role"] == "tool" for message in messages)
+        if done >= 12:
+            return Reply(text="Done.")
+        return Reply(tool_calls=(ToolCall(name=TOOL, arguments={"city": f"{done} " + "x" * 8000}),))
+
+    given = options(model(script), tmp_path, mcp_servers={"station": station(lambda city: "snowy")})
+    asyncio.run(by_query(given, "Hi"))
+    assert "messages left out here" in str(traces.one().all("LLM")[-1]["input"])

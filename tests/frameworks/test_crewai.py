@@ -13,14 +13,14 @@ import pytest
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from framework_cases import AT_THE_CLIENT, CONFORMANCE, AgentApp, StartModel
+from framework_cases import AT_THE_CLIENT, CITIES, CONFORMANCE, AgentApp, StartModel, do_not_mix, in_threads
 from pandaprobe_otel.demo.completions import Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel_integrations.crewai import CrewAIAdapter
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model
 
-from crewai import Crew, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
+from crewai import Agent, BaseLLM, Crew, Task  # isort: skip  # after `weather_crews`, which configures CrewAI
 from crewai.flow import human_feedback  # isort: skip
 from crewai.flow.async_feedback import HumanFeedbackPending  # isort: skip
 from crewai.flow.flow import Flow, listen, router, start  # isort: skip
@@ -58,6 +58,13 @@ APP = AgentApp(
 def test_conformance(check: Any, traces: SentTraces, model: StartModel) -> None:
     """CrewAI's crews are recorded as those of every framework."""
     check(APP, traces, model)
+
+
+def test_crews_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several concurrent crews is a separate, complete trace with no spans of the others."""
+    endpoint = model(weather_model)
+    in_threads(lambda city: station(model_of(endpoint), f"Weather in {city}?").kickoff())
+    do_not_mix(traces.new(len(CITIES)), *APP.kinds)
 
 
 def kickoff(crew: Any) -> None:
@@ -219,6 +226,22 @@ def test_an_agent_alone(traces: SentTraces, model: StartModel) -> None:
                 OTHER look up
               LLM chat gpt-5-mini @gpt-5-mini | suct > a
         """)
+
+
+def test_a_model_of_the_apps_own(traces: SentTraces) -> None:
+    """A model that emits no events has no span, and the spans around it are complete."""
+
+    class Parrot(BaseLLM):
+        def call(self, messages: Any, *args: Any, **kwargs: Any) -> str:
+            return "Squawk"
+
+    agent = Agent(role="parrot", goal="Repeat.", backstory="A bird.", llm=Parrot(model="parrot"))
+    task = Task(name="repeat", description="Hi", expected_output="A word", agent=agent)
+    Crew(name="cage", agents=[agent], tasks=[task]).kickoff()
+
+    trace = traces.one()
+    assert [span["name"] for span in trace.spans] == ["cage", "repeat", "parrot"]
+    assert trace.body["output"]["messages"][0]["content"] == "Squawk"
 
 
 class Report(Flow[dict[str, Any]]):

@@ -28,6 +28,7 @@ from crewai.events.types.knowledge_events import (  # isort: skip
     KnowledgeRetrievalStartedEvent,
 )
 from crewai.events.types.mcp_events import MCPToolExecutionCompletedEvent, MCPToolExecutionStartedEvent  # isort: skip
+from crewai.flow import human_feedback  # isort: skip
 from crewai.flow.flow import Flow, listen, start  # isort: skip
 from crewai.memory import types as memory_types  # isort: skip
 from crewai.tools import tool  # isort: skip
@@ -281,6 +282,32 @@ def test_planted_values_of_events_are_recorded(events: Any, kinds: list[str], tr
     if events is memory_events:
         assert {"7000001", "0.125"} <= {*re.findall(r"[\d.]+", str(found))}
     assert {trace.root["status"] for trace in found} == {"ERROR" if isinstance(events, partial) else "OK"}
+
+
+class Answers:
+    """A feedback provider whose person answers at once."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def request_feedback(self, context: Any, flow: Any) -> str:
+        """Return the answer."""
+        return self._said
+
+
+def test_feedback_of_a_person_is_recorded(traces: SentTraces) -> None:
+    """The reviewed text and the person's feedback appear in the trace."""
+    planted = Planted()
+
+    class Careful(Flow[dict[str, Any]]):
+        @start()
+        @human_feedback(message="Send it?", provider=Answers(planted["the feedback"]))
+        def letter(self) -> str:
+            """Return the text to review."""
+            return str(planted["the letter"])
+
+    Careful().kickoff()
+    assert planted.missing_in(traces.one().body) == []
 
 
 def test_questions_of_a_flow_are_recorded(traces: SentTraces) -> None:

@@ -168,6 +168,15 @@ def test_a_run_that_the_app_leaves(
     assert found == ("COMPLETED", outcome, outcome), str(trace)
 
 
+def test_a_run_that_the_app_leaves_at_its_second_agent(traces: SentTraces, model: StartModel) -> None:
+    """The whole answer of an agent does not make a run complete whose next agent is left."""
+    url = model(weather_model, seconds_per_chunk=0.02).url
+    both = SequentialAgent(name="both", sub_agents=[forecaster(url, name, tools=[]) for name in ("first", "second")])
+    asyncio.run(leave_at(lambda event: event.author == "second", both, "Hi you"))
+    trace = traces.one()
+    assert trace.body["metadata"].get("outcome") == trace.root["metadata"].get("outcome") == "partial", str(trace)
+
+
 def whole(agent: Any, question: str) -> None:
     """Run in a new event loop."""
     asyncio.run(talk(agent, question))

@@ -22,10 +22,13 @@ import pandaprobe_otel
 from agent_traces import SentTraces, tokens_of
 from framework_cases import (
     AT_THE_CLIENT,
+    CITIES,
     CONFORMANCE,
     OFFICIAL,
     AgentApp,
     StartModel,
+    do_not_mix,
+    in_threads,
     is_of_the_official_adapter,
     off,
     run_beside_another_vendor,
@@ -187,6 +190,21 @@ def test_a_streamed_answer_has_the_time_of_its_first_token(traces: SentTraces, m
         assert span["started_at"] < span["completion_start_time"] <= span["ended_at"]
 
 
+def test_a_tool_that_raises(traces: SentTraces, model: StartModel) -> None:
+    """The exception reaches the app unchanged, and every span that it passes is ended with that error."""
+    with pytest.raises(LookupError, match="no station in Atlantis"):
+        forecaster(openai_chat(model(weather_model))).invoke(given("Weather in Atlantis?"))
+
+    traces.one().is_like(f"""
+        trace forecaster | ERROR | Weather in Atlantis? > call weather
+        AGENT forecaster | u > - !no station in Atlantis
+          CHAIN model | u > c
+            LLM chat gpt-5-mini @gpt-5-mini | su > c
+          CHAIN tools | {TOOLS_ARE_GIVEN} > - !no station in Atlantis
+            TOOL weather | {{"city":"Atlantis"}} > - !no station in Atlantis
+    """)
+
+
 def test_a_failure_that_the_agent_handles(traces: SentTraces, model: StartModel) -> None:
     """The tool's span has an error and the text given to the model; the agent's span has no error."""
 
@@ -301,6 +319,13 @@ def test_a_rivals_instrumentation_replaces_ours(
         assert trace.only("TOOL")["output"] is not None
     tokens = tokens_of(endpoint.exchanges)
     assert (len(endpoint.exchanges), sum(trace.body["total_tokens"] for trace in found)) == (6, tokens)
+
+
+def test_runs_in_threads_do_not_mix(traces: SentTraces, model: StartModel) -> None:
+    """Each of several concurrent runs of one agent is a separate, complete trace with no spans of the others."""
+    agent = forecaster(openai_chat(model(weather_model)))
+    in_threads(lambda city: agent.invoke(given(f"Weather in {city}?")))
+    do_not_mix(traces.new(len(CITIES)), *app_of(openai_chat).kinds)
 
 
 def test_runs_that_never_end_are_bounded() -> None:

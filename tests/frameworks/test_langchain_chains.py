@@ -156,6 +156,17 @@ def test_a_retrievers_embedding_call_is_below_it(alone: bool, way: str, shelf: S
     assert (above["kind"], above["output"]) == ("RETRIEVER", [{"page_content": "2 numbers"}])
 
 
+def test_a_retriever_that_raises(traces: SentTraces, model: StartModel) -> None:
+    """A retriever's exception gives its span and every span above it status ERROR."""
+    with pytest.raises(KeyError):
+        handbook_chain(model(weather_model)).invoke("nothing")
+
+    trace = traces.one()
+    found = trace.only("RETRIEVER")
+    assert {span["status"] for span in (found, *trace.above(found))} == {"ERROR"}
+    assert all("ended_at" in span for span in trace.spans)
+
+
 def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> None:
     """After a retriever raised any kind of exception, the next span is not below it."""
     for query, error in ERRORS.items():

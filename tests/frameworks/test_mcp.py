@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 from mcp.client import session
 from mcp.client.stdio import stdio_client
 from mcp.server.mcpserver import Context, Image, MCPServer
@@ -126,6 +126,35 @@ def in_memory(city: str) -> Any:
     return asyncio.run(call(weather_server, city))
 
 
+def test_a_tool_that_fails(traces: SentTraces) -> None:
+    """A failed tool gives client and server spans status ERROR; the agent continues, and its span is OK."""
+    assert in_memory("Atlantis").is_error
+
+    trace = traces.one()
+    assert [span["status"] for span in trace.all("TOOL")] == ["ERROR", "ERROR"]
+    assert all("Error executing tool weather" in span["error"] for span in trace.all("TOOL"))
+    assert "no station in Atlantis" in trace.only(name="look up")["error"]
+    assert trace.root["status"] == "OK"
+
+
+def test_a_tool_that_does_not_exist(traces: SentTraces) -> None:
+    """A call of an unknown tool gives the app the library's error, and the span has that error."""
+
+    async def unknown() -> Any:
+        async with Client(weather_server) as client:
+            return await client.call_tool("tide", {})
+
+    try:
+        asyncio.run(unknown())
+    except MCPError as error:
+        reason = str(error)
+    else:
+        reason = "tide"
+    tools = traces.one().all("TOOL")
+    assert {span["status"] for span in tools} == {"ERROR"}
+    assert reason in tools[0]["error"]
+
+
 def test_a_call_that_is_cancelled(traces: SentTraces) -> None:
     """A call that is cancelled while its tool works is cancelled, at the client and at the server."""
     slow = MCPServer("slow")
@@ -180,6 +209,18 @@ def test_taking_it_off_and_putting_it_on_again(traces: SentTraces) -> None:
         assert not hasattr(session.ClientSession.call_tool, "__wrapped__")
         in_memory("Oslo")
     assert {span["metadata"]["scope"] for span in traces.one().all("TOOL")} == {"mcp-python-sdk"}
+
+
+def test_many_calls_leave_nothing_open(traces: SentTraces) -> None:
+    """Each of 50 calls of one connection is one complete trace of client and server."""
+
+    async def many() -> None:
+        async with Client(weather_server) as client:
+            for _ in range(50):
+                await client.call_tool("weather", {"city": "Oslo"})
+
+    asyncio.run(many())
+    assert all(len(trace.spans) == 3 for trace in traces.new(50))
 
 
 def test_another_vendor_propagates_as_well(traces: SentTraces, server: LocalServer) -> None:

@@ -424,6 +424,41 @@ def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
     replays.tells_changes(program, tmp_path / "two.yaml")
 
 
+def at_once(url: str, parts: replays.Parts, decorate: Any = lambda one: one) -> list[str]:
+    """Ask all questions at once, of which two run at a time, then ask about all answers."""
+    agent = replayed_agent(url, parts)
+
+    @decorate
+    async def answer(question: str) -> str:
+        await replays.pause()
+        return str((await Runner.run(agent, question)).final_output)
+
+    async def ask_all() -> list[str]:
+        free = asyncio.Semaphore(2)
+
+        async def limited(question: str) -> str:
+            async with free:
+                return str(await answer(question))
+
+        answers = await asyncio.gather(*map(limited, parts.questions))
+        return [*answers, await answer(f"Sum up: {answers}")]
+
+    return asyncio.run(ask_all())
+
+
+def at_once_decorated(url: str, parts: replays.Parts) -> list[str]:
+    """Ask in the app's own spans."""
+    with pandaprobe_otel.agent("all"):
+        return at_once(url, parts, pandaprobe_otel.agent(name="ask"))
+
+
+@pytest.mark.parametrize("program", [at_once, at_once_decorated])
+def test_agents_that_run_at_once(program: Any, tmp_path: Path) -> None:
+    """An unchanged program with concurrent runs is replayed each time, and a change of one run is reported."""
+    replays.is_replayed(program, tmp_path / "one.yaml", replays.AT_ONCE)
+    replays.tells_changes_of_branches(program, tmp_path / "two.yaml")
+
+
 def failing(url: str, parts: replays.Parts) -> str:
     """Ask an agent with a failing tool, whose error the SDK passes to the model."""
 

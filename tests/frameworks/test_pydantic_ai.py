@@ -283,6 +283,28 @@ def test_every_part_is_recorded(traces: SentTraces, model: StartModel) -> None:
     assert DIGEST in str(trace.root["input"])
 
 
+def test_a_picture_and_a_retry_of_a_tool_are_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A tool's request for another try, and the picture that it returns then, appear in the trace."""
+    planted = Planted()
+    tries: list[str] = []
+
+    def look_up(city: str, unit: str) -> Any:
+        """Look a city up."""
+        tries.append(city)
+        if len(tries) == 1:
+            raise ModelRetry(planted["the reason of a retry"])
+        return [planted["the result"], BinaryContent(b"picture", media_type="image/png")]
+
+    def script(messages: Sequence[Message]) -> Reply:
+        is_done = planted["the result"] in str(messages)
+        return Reply(text="Done.") if is_done else planted.script([{"role": "user", "content": ""}])
+
+    run(forecaster(model(script).base_url, tools=[look_up], retries=2), planted["the question"])
+    last = holds(planted, traces).all("TOOL")[-1]
+    assert planted["the result"] in str(last["output"])
+    assert DIGEST in str(last["output"])
+
+
 class Verdict(BaseModel):
     """The form of an agent's answer."""
 

@@ -13,6 +13,8 @@ from openai import AsyncOpenAI
 from opentelemetry.trace import INVALID_SPAN, get_current_span
 from semantic_kernel import Kernel
 from semantic_kernel.agents import ChatCompletionAgent, ChatHistoryAgentThread
+from semantic_kernel.agents.orchestration.handoffs import HandoffOrchestration, OrchestrationHandoffs
+from semantic_kernel.agents.runtime import InProcessRuntime
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
 from semantic_kernel.contents import ChatMessageContent
 from semantic_kernel.functions import KernelArguments, KernelPlugin, kernel_function
@@ -25,6 +27,7 @@ from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, instrumented_with
 from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from planting import Planted
 from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model
 
@@ -178,6 +181,46 @@ async def test_an_agent_that_is_a_plugin(traces: SentTraces, model: StartModel) 
     assert trace.body["session_id"] == "t-2"
 
 
+async def test_a_hand_off(traces: SentTraces, model: StartModel) -> None:
+    """A hand-off in a span of the app is one trace without an error."""
+
+    def script(messages: Any) -> Reply:
+        if "You greet." not in text_of(messages[0]["content"]):
+            return weather_model([message for message in messages if message["role"] != "system"])
+        return Reply(tool_calls=(ToolCall(name="Handoff-transfer_to_forecaster", arguments={}),))
+
+    endpoint = model(script)
+    doorman = ChatCompletionAgent(name="doorman", instructions="You greet.", service=openai(endpoint))
+    expert = forecaster(endpoint, description="Knows the weather.")
+    handoffs = OrchestrationHandoffs().add("doorman", "forecaster", "It is about the weather.")
+    answered, answers = asyncio.Event(), list[str]()
+
+    def keep(message: ChatMessageContent) -> None:
+        if message.name == "forecaster" and str(message):
+            answers.append(str(message))
+
+    def no_more() -> ChatMessageContent:
+        answered.set()
+        return ChatMessageContent(role="user", content="Bye")
+
+    orchestration = HandoffOrchestration(
+        members=[doorman, expert], handoffs=handoffs, agent_response_callback=keep, human_response_function=no_more
+    )
+    runtime = InProcessRuntime()
+    with pandaprobe_otel.span("shop"):
+        runtime.start()
+        result = await orchestration.invoke("Weather in Oslo?", runtime)
+        await answered.wait()
+        result.cancel()
+        await runtime.stop()
+
+    assert "The station says: snowy" in answers
+    trace = traces.one()
+    assert {span["status"] for span in trace.spans} == {"OK"}
+    assert [span["name"] for span in trace.all("AGENT")][:2] == ["doorman", "forecaster"]
+    assert trace.only("TOOL", "Handoff-transfer_to_forecaster")["status"] == "OK"
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_prompt_of_the_app(streaming: bool, traces: SentTraces, model: StartModel) -> None:
     """A prompt function is a CHAIN span with its model call; its input has only the arguments that the prompt uses."""
@@ -266,6 +309,23 @@ def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True)
     """Set what Semantic Kernel reads from environment variables at its import."""
     for module in (agent_spans, function_spans, *([model_spans] if models else [])):
         monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics_sensitive", True)
+
+
+@ways
+async def test_planted_values_are_recorded(ask: Ask, traces: SentTraces, model: StartModel) -> None:
+    """An agent's instructions, input, function arguments, function result and answer appear in the trace."""
+    planted = Planted()
+
+    def look_up(city: str, unit: str) -> str:
+        """Look a city up."""
+        return planted.look_up(city, unit)
+
+    endpoint = model(lambda messages: planted.script(messages, tool="Station-look_up"))
+    agent = forecaster(endpoint, look_up)
+    agent.instructions = planted["the instructions"]
+    await ask(agent, planted["the question"])
+
+    assert planted.missing_in(traces.one().body) == []
 
 
 @dataclass

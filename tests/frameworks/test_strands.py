@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from strands import Agent, ToolContext, tool
 from strands.models import Model
 from strands.models.openai import OpenAIModel
-from strands.multiagent import GraphBuilder
+from strands.multiagent import GraphBuilder, Swarm
 from strands.session.file_session_manager import FileSessionManager
 
 from agent_traces import SentTraces
@@ -204,11 +204,43 @@ def test_planted_settings_are_recorded(way: Callable[..., Any], traces: SentTrac
     assert "'any'" not in str(trace.body)
 
 
+RESULTS: dict[str, Any] = {
+    "failed": lambda word: {"status": "error", "content": [{"text": word}]},
+    "picture": lambda word: {
+        "content": [{"text": word}, {"image": {"format": "png", "source": {"bytes": b"picture"}}}]
+    },
+    "document": lambda word: {
+        "content": [{"document": {"format": "txt", "name": word, "source": {"bytes": b"picture"}}}]
+    },
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_tools_blocks_are_recorded(kind: str, traces: SentTraces, model: StartModel) -> None:
+    """Each kind of block in a tool's result appears in the trace, bytes as their digest."""
+    planted = Planted()
+
+    @tool(description=planted["a tool's description"])
+    def look_up(city: str, unit: str) -> dict[str, Any]:
+        """Look a city up."""
+        return {"status": "success", **RESULTS[kind](planted["the result"])}
+
+    def script(messages: Sequence[Message]) -> Reply:
+        # Strands sends a tool's picture to OpenAI in a user message after the tool's result.
+        done = any(message["role"] == "tool" for message in messages)
+        return Reply(text=planted["the answer"]) if done else planted.script(messages)
+
+    run(agent_of(chat(model(script)), tools=[look_up]), planted["the question"])
+    called = holds(planted, traces).only("TOOL")
+    assert planted["the result"] in str(called)
+    assert (PICTURE in str(called["output"])) == (kind != "failed")
+
+
 class Scripted(Model):
     """A model with a scripted answer in the events of Bedrock's protocol."""
 
-    def __init__(self, *blocks: dict[str, Any]) -> None:
-        self._blocks = blocks
+    def __init__(self, *blocks: dict[str, Any], stop: str = "end_turn", metadata: dict[str, Any] | None = None) -> None:
+        self._blocks, self._stop, self._metadata = blocks, stop, metadata
 
     def update_config(self, **model_config: Any) -> None:
         """Do nothing, since the model has no configuration."""
@@ -229,7 +261,9 @@ class Scripted(Model):
             for name, value in block.items():
                 yield {"contentBlockDelta": {"delta": {name: value}}}
             yield {"contentBlockStop": {}}
-        yield {"messageStop": {"stopReason": "end_turn"}}
+        yield {"messageStop": {"stopReason": self._stop}}
+        if self._metadata is not None:
+            yield {"metadata": self._metadata}
 
 
 def test_blocks_of_a_question_are_recorded(traces: SentTraces) -> None:
@@ -256,6 +290,33 @@ def test_blocks_of_a_question_are_recorded(traces: SentTraces) -> None:
     run(agent, question)
     trace = holds(planted, traces)
     assert str(trace.only("LLM")["input"]).count(PICTURE) == str(trace.root["input"]).count(PICTURE) == 2
+
+
+def test_an_answer_that_is_cut_off_is_recorded(traces: SentTraces) -> None:
+    """Thoughts and texts of a cut-off answer, which raises, appear in the trace."""
+    planted = Planted()
+    model = Scripted(
+        {"reasoningContent": {"text": planted["a thought"]}}, {"text": planted["the answer"]}, stop="max_tokens"
+    )
+    with pytest.raises(Exception, match="max"):
+        run(agent_of(model), planted["the question"])
+    assert holds(planted, traces).root["status"] == "ERROR"
+
+
+def test_citations_are_recorded(traces: SentTraces) -> None:
+    """The citations of an answer appear in the trace."""
+    planted = Planted()
+    citation = {
+        "title": planted["a title"],
+        "sourceContent": [{"text": planted["a source"]}],
+        "location": {"documentChar": {"documentIndex": 0, "start": 1, "end": 7_000_001}},
+    }
+    usage = {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18, "cacheReadInputTokens": 5}
+    block = {"text": planted["the answer"], "citation": citation}
+    run(agent_of(Scripted(block, metadata={"usage": usage, "metrics": {"latencyMs": 3}})), planted["the question"])
+    trace = holds(planted, traces)
+    assert "7000001" in str(trace.body)
+    assert trace.only("LLM")["token_usage"]["prompt_tokens"] >= 11
 
 
 class Verdict(BaseModel):
@@ -316,3 +377,23 @@ def test_a_graph_is_recorded(way: Callable[..., Any], traces: SentTraces, model:
     body = holds(planted, traces).body
     assert planted["the task"] in str(body["input"])
     assert planted["the second answer"] in str(body["output"])
+
+
+def test_a_swarm_is_recorded(traces: SentTraces, model: StartModel) -> None:
+    """A swarm's hand-off, with message and context, and the second agent's answer appear in the trace."""
+    planted = Planted()
+
+    def script(messages: Sequence[Message]) -> Reply:
+        if planted["the second's instructions"] in str(messages):
+            return Reply(text=planted["the answer"])
+        if messages[-1]["role"] == "tool":
+            return Reply(text="Over.")
+        given = {
+            "agent_name": "second",
+            "message": planted["the message"],
+            "context": {"deal": planted["the context"]},
+        }
+        return Reply(tool_calls=(ToolCall(name="handoff_to_agent", arguments=given),))
+
+    run(Swarm(team(planted, model(script))), planted["the task"])
+    assert planted["the task"] in str(holds(planted, traces).body["input"])

@@ -9,7 +9,7 @@ import pytest
 
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
-from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS
+from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
 from pandaprobe_otel_integrations.claude_agent_sdk.usage_estimates import MAX_OPEN
 from span_recorder import SpanRecorder
 
@@ -165,3 +165,15 @@ def test_a_long_run_is_bounded(talk: Conversation, spans: SpanRecorder) -> None:
     assert sum(name.startswith("chat") for name in spans.names) >= 4
     last = spans.spans[-2].attributes or {}
     assert len(str(last.get("gen_ai.input.messages", ""))) < 2 * MAX_CHARS
+
+
+def test_a_history_keeps_its_beginning() -> None:
+    """A bounded history keeps the first message, drops the oldest of the others, and cuts a long text."""
+    history = History()
+    for content in ("first", *("y" * 1000 for _ in range(200)), "z" * (MAX_CHARS * 4)):
+        history.add({"role": "user", "parts": [{"type": "text", "content": content}]})
+
+    kept = history.snapshot()
+    assert "first" in kept[0]
+    assert "[cut, " in kept[-1]
+    assert sum(map(len, kept)) <= MAX_CHARS + len(kept[-1])

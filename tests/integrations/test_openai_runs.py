@@ -142,6 +142,22 @@ def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: 
     assert recorder.attributes().get("pandaprobe.outcome") == (None if ending == "failed" else "partial")
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("cancelled", "cancelled"), ("expired", "timed_out"), ("incomplete", "partial"), ("requires_action", None)],
+)
+def test_run_that_neither_succeeds_nor_fails(
+    status: str, outcome: str | None, server: ProviderServer, recorder: SpanRecorder
+) -> None:
+    """A run that neither succeeds nor fails has the status that the service reports as its outcome."""
+    server.replies(json_reply(_run(f"run_{status}", status)))
+    instrument("openai", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        client.beta.threads.runs.create("thread_1", assistant_id="asst_1")
+    assert recorder.attributes().get("pandaprobe.outcome") == outcome
+    assert recorder.one().status.status_code is StatusCode.UNSET
+
+
 def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
     """The answer of a compacted conversation is the model's short form, and not the user's words."""
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}
@@ -158,3 +174,22 @@ def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) 
     assert QUESTION not in attributes["gen_ai.output.messages"]
     assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+def test_decisions(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """Decisions about an input are recorded as questions, with the answers as one text."""
+    answers = [{"type": "predicate", "name": "sunny", "score": 0.9}]
+    server.replies(json_reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
+    question: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}
+    with _client(server) as client:
+        skip_without(client, "decisions")
+        without = client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question])
+        instrument("openai", tracer_provider=recorder.provider)
+        assert client.decisions.create(model="gpt-6-luna", input=QUESTION, questions=[question]) == without
+    attributes = recorder.attributes("generate_content gpt-6-luna")
+    assert _parts(attributes, "gen_ai.input.messages") == [{"type": "text", "content": QUESTION}]
+    (text,) = _parts(attributes)
+    assert json.loads(text["content"]) == answers
+    (instruction,) = json.loads(attributes["gen_ai.system_instructions"])
+    assert json.loads(instruction["content"]) == question
+    assert attributes["gen_ai.usage.output_tokens"] == RESPONSE_USAGE["output_tokens"]

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +153,12 @@ def in_tasks(run: Callable[[str], Awaitable[object]]) -> None:
         await asyncio.gather(*map(run, CITIES))
 
     asyncio.run(gathered())
+
+
+def in_threads(run: Callable[[str], object]) -> None:
+    """Run the function for each of `CITIES`, each in its own thread."""
+    with ThreadPoolExecutor(len(CITIES)) as pool:
+        list(pool.map(run, CITIES))
 
 
 def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:

@@ -42,6 +42,26 @@ def support(question: str) -> str:
     return refund_order(**json.loads(said.tool_calls[0].function.arguments))
 """
 """The program, with OpenAI's client."""
+PYDANTIC_AI_APP: Final = """\
+from pathlib import Path
+
+from pandaprobe_otel import agent
+from pydantic_ai import Agent, Tool
+from pydantic_ai.messages import ToolReturnPart
+
+import tools
+
+
+@agent
+def support(question: str) -> str:
+    prompt = (Path(__file__).parent / "prompts" / "refund.md").read_text(encoding="utf-8")
+    clerk = Agent("openai-chat:m", instructions=prompt, tools=[Tool(tools.refund_order)])
+    done = clerk.run_sync(question)
+    if not any(isinstance(part, ToolReturnPart) for message in done.all_messages() for part in message.parts):
+        raise RuntimeError(f"the model asked for no refund: {done.output}")
+    return done.output
+"""
+"""The program, with an agent of Pydantic AI."""
 PRODUCTS: Final = (
     "blender",
     "kettle",
@@ -101,9 +121,9 @@ def _reply(message: Mapping[str, Any]) -> Reply:
     )
 
 
-def written(root: Path) -> Path:
+def written(root: Path, *, app: str = APP) -> Path:
     """Write the project and return its folder."""
-    for name, text in {**FILES, "app.py": APP}.items():
+    for name, text in {**FILES, "app.py": app}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     return root

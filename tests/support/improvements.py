@@ -76,10 +76,11 @@ class Traces:
     root: Path
     path: Path
     server: ProviderServer
+    app: str
 
     def begun(self, folder: Path, **more: Any) -> Shop:
         """Begin an improvement of a new copy of the project."""
-        mine = improvable_shop.written(folder / "project")
+        mine = improvable_shop.written(folder / "project", app=self.app)
         found = traces_in(self.path)
         failing = [trace for trace in found if trace.body.get("status") == "ERROR"]
         passing = [trace for trace in found if trace not in failing]
@@ -90,9 +91,9 @@ class Traces:
 
 
 @contextmanager
-def traced(folder: Path) -> Iterator[Traces]:
+def traced(folder: Path, *, app: str = improvable_shop.APP) -> Iterator[Traces]:
     """Run the project once for each product, and keep its model running within the block."""
-    root = improvable_shop.written(folder / "project")
+    root = improvable_shop.written(folder / "project", app=app)
     with ProviderServer() as server, pytest.MonkeyPatch.context() as patching:
         server.script = improvable_shop.answer
         variables = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none", "PYTHONPATH": str(root)}
@@ -103,7 +104,7 @@ def traced(folder: Path) -> Iterator[Traces]:
         )  # fmt: skip
         for name, value in variables.items():
             patching.setenv(name, value)
-        yield Traces(root, folder / "traces.jsonl", server)
+        yield Traces(root, folder / "traces.jsonl", server, app)
 
 
 def prompt(text: str) -> Change:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedReply(Reply):
+    """A scripted model's reply with a chosen finish reason."""
+
+    ended: str
+
+    @property
+    def finish_reason(self) -> str:
+        """The chosen reason."""
+        return self.ended
 
 
 class Planted:

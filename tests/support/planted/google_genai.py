@@ -175,6 +175,7 @@ row(
         "updated": "2026-01-01T00:00:00Z",
         "role": "model",
         "steps": [
+            {"type": "thought", "summary": [{"type": "text", "text": "~answer"}]},
             {"type": "google_search_call", "id": "s", "arguments": {"queries": ["~"]}},
             {
                 "type": "model_output",

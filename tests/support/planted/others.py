@@ -167,6 +167,14 @@ _FILE: Final[Json] = {"model": "m", "file": {"file_name": "~question", "content"
 row("mistralai", "audio.transcriptions.complete", _FILE, _HEARD, operation="generate_content")
 row(
     "mistralai",
+    "audio.transcriptions.complete",
+    {"model": "m", "file_url": "~"},
+    _HEARD,
+    operation="generate_content",
+    name="by address",
+)
+row(
+    "mistralai",
     "audio.transcriptions.stream",
     _FILE,
     _HEARD,
