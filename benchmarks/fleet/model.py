@@ -2,9 +2,9 @@
 
     python benchmarks/fleet/model.py            prints the table in docs/fleets.md
 
-The bucket and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on
-loopback and over a network) and the apps are simulated. Traces start at random in any process, with 300 names
-distributed by Zipf's law, and 2 % have an error. Each process has room for 3000 traces and sends errors first, then the
+The bucket and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on loopback and over a
+network) and the apps are simulated. Traces start at random in any process, with 300 names distributed by Zipf's law,
+and 2 % have an error. Each process has room for 3000 traces and sends errors first, then the
 newest. The model runs for forty minutes, of which the last twenty-five count.
 """
 

@@ -114,9 +114,9 @@ def test_redis_is_away_for_a_while(processes: int, away_s: float, forgets: bool)
 
 
 def test_processes_that_wait_too_long_for_redis_send_by_themselves(caplog: pytest.LogCaptureFixture) -> None:
-    """Without Redis, nothing is sent for 95 s; then each process uses the limit. Back, Redis knows of all requests.
+    """Without Redis, nothing is sent for 95 s; then each process uses the limit. One line names the setting.
 
-    Each absence is logged in one line, which names the setting.
+    When Redis is back, it lends nothing until all processes have reported.
     """
     fleet = Fleet(3)
     for _ in range(2):
