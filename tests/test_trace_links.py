@@ -9,7 +9,7 @@ import pytest
 
 import pandaprobe_otel
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.reporting.trace_links import TracePages, page_of, trace_template
 from strict_pandaprobe import StrictPandaProbe
@@ -92,7 +92,7 @@ def test_a_trace_that_was_not_delivered_has_no_line(delivered: int, ended: int, 
     ledger.ended(ended)
     ledger.delivered(delivered, traces=delivered)
     pages = TracePages(None, named=NAMED)
-    pages.note([OutgoingRequest(step=Step.CREATE, trace_id="b"), OutgoingRequest(step=Step.APPEND, trace_id="a")])
+    pages.note([Parcel(step=Step.CREATE, trace_id="b"), Parcel(step=Step.APPEND, trace_id="a")])
 
     pages.report_end(ledger.read(), screen)
 

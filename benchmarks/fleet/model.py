@@ -25,7 +25,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from simulated_world import simulated_id
 
@@ -52,7 +52,7 @@ class Worker:
         """Traces that wait for a token."""
         return len(self.errors) + len(self.others)
 
-    def offer(self, request: OutgoingRequest, now: float) -> None:
+    def offer(self, request: Parcel, now: float) -> None:
         """Offer a completed trace, which may be dropped."""
         fill = self.waiting / ROOM
         if not self.sampler.chance(request, waiting=self.waiting, fill=fill, blocked=False, now=now):
@@ -99,7 +99,7 @@ class Fleet:
         worker = self.workers[index]
         name = str(self.rng.choices(range(NAMES), cum_weights=WEIGHTS)[0])
         trace_id = simulated_id(self.rng.getrandbits(60))
-        request = OutgoingRequest(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
+        request = Parcel(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
         worker.offer(request, self.now)
         if worker.waiting:
             self._ready[index] = None

@@ -11,7 +11,7 @@ from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.attached_metadata import SAMPLE_RATE_KEY
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
@@ -41,7 +41,7 @@ class SegmentEncoder:
         self._ledger = ledger
         self._sample_rate = sample_rate
 
-    def encode(self, segment: TraceSegment) -> list[OutgoingRequest]:
+    def encode(self, segment: TraceSegment) -> list[Parcel]:
         """Return the requests of a segment in sending order; none if no span is wanted."""
         if randomness(segment.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(segment.ended))
@@ -66,10 +66,10 @@ class SegmentEncoder:
         requests = self._requests(segment, sent)
         for body in evaluation_scores(sent, segment.logs, self._options):
             score, trace_id, name = orjson.dumps(body), body["trace_id"], body["name"]
-            requests.append(OutgoingRequest(step=Step.SCORE, trace_id=trace_id, fields=score, name=name))
+            requests.append(Parcel(step=Step.SCORE, trace_id=trace_id, fields=score, name=name))
         return requests
 
-    def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
+    def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[Parcel]:
         mapped = map_views(views, segment.logs, whole=segment.stage is Stage.WHOLE, options=self._options)
         spans = mapped.encoded_spans
         if mapped.merged:
@@ -80,11 +80,11 @@ class SegmentEncoder:
         name = str(mapped.trace.get("name", ""))
         memory.posted = True
         if memory.created and not segment.is_remote:
-            requests = [OutgoingRequest(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
+            requests = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
             if segment.stage is Stage.LAST:
                 final = self._final_fields(segment, mapped)
                 memory.running = memory.lacks_root = False
-                requests.append(OutgoingRequest(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
+                requests.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
             return requests
         fields = dict(mapped.trace)
         if self._sample_rate < 1.0:  # so that counts can be scaled back
@@ -101,7 +101,7 @@ class SegmentEncoder:
         memory.had_input = fields.get("input") is not None
         memory.tags = tuple(fields.get("tags") or ())
         return [
-            OutgoingRequest(
+            Parcel(
                 step=Step.APPEND if segment.is_remote else Step.CREATE,
                 trace_id=trace_id,
                 fields=mapped.encoded_trace if fields == mapped.trace else _exact(orjson.dumps(fields)),

@@ -14,7 +14,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from pandaprobe_otel.assembly.span_record import decode_span
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
@@ -39,9 +39,9 @@ class _Found:
 
 def recovered(
     rows: Sequence[JournalRow], states: Sequence[TraceState], encoder: Callable[[], SegmentEncoder]
-) -> list[OutgoingRequest]:
+) -> list[Parcel]:
     """Return the requests of all traces in a journal. Never raises: unreadable traces are left out."""
-    requests: list[OutgoingRequest] = []
+    requests: list[Parcel] = []
     for found in _by_trace(rows, states):
         try:
             requests += _requests(found, encoder())
@@ -62,7 +62,7 @@ def _by_trace(rows: Iterable[JournalRow], states: Iterable[TraceState]) -> list[
     return list(found.values())
 
 
-def _requests(found: _Found, encoder: SegmentEncoder) -> list[OutgoingRequest]:
+def _requests(found: _Found, encoder: SegmentEncoder) -> list[Parcel]:
     state = found.state
     if not found.ended and not state.running:
         return []  # nothing had ended since the last segment
@@ -73,7 +73,7 @@ def _requests(found: _Found, encoder: SegmentEncoder) -> list[OutgoingRequest]:
     if not is_incomplete:
         return requests
     if state.running and not any(request.step is Step.FINISH for request in requests):
-        requests.append(OutgoingRequest(step=Step.FINISH, trace_id=trace_uuid(int(state.trace_id, 16))))
+        requests.append(Parcel(step=Step.FINISH, trace_id=trace_uuid(int(state.trace_id, 16))))
     return [_marked(request) for request in requests]
 
 
@@ -114,7 +114,7 @@ def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
     )
 
 
-def _marked(request: OutgoingRequest) -> OutgoingRequest:
+def _marked(request: Parcel) -> Parcel:
     if request.step is Step.APPEND and not request.is_remote:
         return request  # contains no fields of the trace
     fields: Mapping[str, Any] = orjson.loads(request.fields)

@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import MAX_SPANS, OutgoingRequest, Step, adopted_id
+from pandaprobe_otel.delivery.parcel import MAX_SPANS, Parcel, Step, adopted_id
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.repair import SMALLEST_CAP, fit
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN, TailSampler
@@ -79,7 +79,7 @@ class Admission:
         self.attached = AttachedMetadata()
         self.orphans = Orphans(project)
 
-    def offer(self, request: OutgoingRequest, now: float) -> None:
+    def offer(self, request: Parcel, now: float) -> None:
         """Take over a new request, unless its trace is left out: see `TailSampler`."""
         sampler, chance = self.sampler, 1.0
         if not request.is_remote and request.trace_id in sampler.left_out:
@@ -100,7 +100,7 @@ class Admission:
             self.count_dropped(request, "overload")
             self._notices.report("overload")
 
-    def put(self, request: OutgoingRequest, now: float) -> None:
+    def put(self, request: Parcel, now: float) -> None:
         """Take over a request, split into parts that the server accepts."""
         if request.trace_id in self.orphans.ids:
             # Even a root that reaches a gateway later belongs to the adopted trace.
@@ -132,7 +132,7 @@ class Admission:
         if tended.body_cap is not None:
             self._body_cap = max(min(tended.body_cap, self._body_cap), SMALLEST_CAP)
 
-    def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
+    def count_dropped(self, request: Parcel, reason: str) -> None:
         """Count the spans, or the score, of a request that is given up."""
         self._ledger.dropped(reason, request.span_count)
         if request.step is Step.SCORE:
@@ -194,7 +194,7 @@ class Admission:
         """Return the seconds until the next look-up of the job's trace."""
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
-    def _chance(self, request: OutgoingRequest, now: float) -> float:
+    def _chance(self, request: Parcel, now: float) -> float:
         sampler, waiting = self.sampler, self._outbox.schedule.waiting_for_tokens
         if self._outbox.keeps_all or not waiting:
             return sampler.calm(request, now)
@@ -240,11 +240,11 @@ class Orphans:
         """True for each derived id under which the server has accepted a create."""
         self._in_a_row: Counter[str] = Counter()
 
-    def has_strange_root(self, request: OutgoingRequest) -> bool:
+    def has_strange_root(self, request: Parcel) -> bool:
         """Return whether the last roots above spans of this name never came: their processes do not send spans here."""
         return self._in_a_row[request.name] >= STRANGER_AFTER_ADOPTIONS
 
-    def adopted(self, request: OutgoingRequest) -> None:
+    def adopted(self, request: Parcel) -> None:
         """Note that the request's trace is a separate trace from now on."""
         self._in_a_row[request.name] += 1
         derived = adopted_id(request.trace_id, self._project)
@@ -262,6 +262,6 @@ class Orphans:
         self._is_posted[trace_id] = True
         return not is_posted
 
-    def found(self, request: OutgoingRequest) -> None:
+    def found(self, request: Parcel) -> None:
         """Note that the root above a request was on the server."""
         self._in_a_row.pop(request.name, None)

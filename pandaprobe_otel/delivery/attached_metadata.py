@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 
 SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
 """Metadata key for the share of traces of this kind that was sent, including sampling by `sample_rate`."""
@@ -46,7 +46,7 @@ class AttachedMetadata:
         """Metadata of traces under way. An entry is removed when its trace is delivered."""
         self._reported: Counter[str] = Counter()
 
-    def attach(self, request: OutgoingRequest, dropped: Mapping[str, int]) -> OutgoingRequest:
+    def attach(self, request: Parcel, dropped: Mapping[str, int]) -> Parcel:
         """Return the request with its weight and the drop counts since the last report; without either, return it
         unchanged.
         """
@@ -66,7 +66,7 @@ class AttachedMetadata:
             request = _with_value(request, SAMPLE_RATE_KEY, 1.0 / (1.0 / request.sample_rate + carried.weight))
         return request
 
-    def gone(self, request: OutgoingRequest) -> None:
+    def gone(self, request: Parcel) -> None:
         """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
         carried = self.carried.pop(request.trace_id, None)
         if carried is not None:
@@ -74,12 +74,12 @@ class AttachedMetadata:
             if carried.weight:
                 self._add(request, carried.weight)
 
-    def evicted(self, request: OutgoingRequest) -> None:
+    def evicted(self, request: Parcel) -> None:
         """Let the next trace of the same kind also stand for one that was dropped for lack of room."""
         self.gone(request)
         self._add(request, 1.0 / request.sample_rate)
 
-    def _add(self, request: OutgoingRequest, traces: float) -> None:
+    def _add(self, request: Parcel, traces: float) -> None:
         kind = _kind(request)
         if kind not in self.unsent and len(self.unsent) >= _MOST_NAMES:
             oldest = next(iter(self.unsent))  # names may contain ids: another name takes over the weight
@@ -87,12 +87,12 @@ class AttachedMetadata:
         self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
 
 
-def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
+def with_chance(request: Parcel, chance: float) -> Parcel:
     """Return the request of a trace that was admitted with this probability."""
     return replace(_with_value(request, SAMPLE_RATE_KEY, chance), sample_rate=chance)
 
 
-def _with_value(request: OutgoingRequest, key: str, value: object) -> OutgoingRequest:
+def _with_value(request: Parcel, key: str, value: object) -> Parcel:
     fields: dict[str, Any] = orjson.loads(request.fields)
     add_metadata(fields, key, value)
     return replace(request, fields=orjson.dumps(fields))
@@ -105,5 +105,5 @@ def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:
     fields["metadata"] = {**kept, key: value}
 
 
-def _kind(request: OutgoingRequest) -> _Kind:
+def _kind(request: Parcel) -> _Kind:
     return request.is_error, request.is_slow, request.name

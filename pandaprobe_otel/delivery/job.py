@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.transport.request_outcome import Request, for_ever
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Place:
 class Job:
     """A request with the state of its delivery."""
 
-    request: OutgoingRequest
+    request: Parcel
     attempts: int = 0
     server_errors: int = 0
     """Server errors that came right after another request had succeeded."""
@@ -117,7 +117,7 @@ class Changes:
     started: list[Place] = field(default_factory=list[Place])
     """Places whose requests may be sent from now on."""
     removed: list[Place] = field(default_factory=list[Place])
-    refused: list[tuple[OutgoingRequest, str]] = field(default_factory=list[tuple[OutgoingRequest, str]])
+    refused: list[tuple[Parcel, str]] = field(default_factory=list[tuple[Parcel, str]])
     """Refused requests, with the server's words."""
     body_cap: int | None = None
     """Size of the largest body that the server accepts."""
@@ -135,7 +135,7 @@ class Found:
     """Request of a dead process, without its content. `in_doubt`: that process may have sent it."""
 
     place: Place
-    request: OutgoingRequest
+    request: Parcel
     in_doubt: bool
     waited_s: float
 

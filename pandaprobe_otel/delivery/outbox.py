@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Outbox:
     def __iter__(self) -> Iterator[Job]:
         return (job for line in self._lines.values() for job in line.jobs)
 
-    def put(self, request: OutgoingRequest, now: float) -> list[tuple[Job, str]]:
+    def put(self, request: Parcel, now: float) -> list[tuple[Job, str]]:
         """Add a request at the end of its trace's line; return the jobs evicted for it, with the reason.
 
         A create is added before requests that wait for its trace to be stored.
@@ -181,7 +181,7 @@ class Outbox:
         else:
             del self._lines[line.key]
 
-    def replace(self, job: Job, pieces: tuple[OutgoingRequest, ...], now: float) -> None:
+    def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
         """Replace a job's content by parts of it: the first takes the job's place, the others follow it."""
         if job not in job.line.jobs:
             return
@@ -195,7 +195,7 @@ class Outbox:
                 self._changes.added[new] = None
         self.retry(job, now)
 
-    def amend(self, job: Job, request: OutgoingRequest) -> None:
+    def amend(self, job: Job, request: Parcel) -> None:
         """Change the content sent for a job this time; its content on disk stays unchanged."""
         job.is_amended = True
         self._exchange(job, request)
@@ -315,7 +315,7 @@ class Outbox:
             self._exchange(job, job.request.bare())
             self._loaded.pop(job, None)
 
-    def _exchange(self, job: Job, request: OutgoingRequest) -> None:
+    def _exchange(self, job: Job, request: Parcel) -> None:
         size = request.size
         self.bytes += size - job.size
         if job in self._loaded:

@@ -17,7 +17,7 @@ from pandaprobe_otel.delivery.job import Attempt, Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
@@ -349,7 +349,7 @@ def _is_score(job: Job) -> bool:
     return job.request.step is Step.SCORE
 
 
-def _has_score(outcome: Outcome, request: OutgoingRequest) -> bool:
+def _has_score(outcome: Outcome, request: Parcel) -> bool:
     """Return whether the newest scores of the trace contain this one."""
     try:
         stored: Any = orjson.loads(outcome.body) if isinstance(outcome, Answer) else None
@@ -361,7 +361,7 @@ def _has_score(outcome: Outcome, request: OutgoingRequest) -> bool:
         return False
 
 
-def _lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
+def _lacks_spans(outcome: Outcome, request: Parcel) -> bool:
     """Return whether the stored trace lacks spans of the request: another process, or an earlier part, posted it.
 
     Return False too if the answer has no list of spans, because nothing can be compared.

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.delivery.attached_metadata import add_metadata
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
@@ -36,7 +36,7 @@ _CUT_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
-def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> OutgoingRequest | None:
+def repair(request: Parcel, errors: Iterable[FieldError]) -> Parcel | None:
     """Repair a request by the server's field errors; return None if they do not suffice.
 
     A span that cannot be repaired is left out.
@@ -86,7 +86,7 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
     return orjson.dumps(value)
 
 
-def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
+def fit(request: Parcel, cap: int) -> tuple[Parcel, ...]:
     """Return the request in parts whose bodies have at most `cap` bytes: one request of its kind, then appends.
 
     A larger single span loses text of its largest fields, and a mark gives the number of bytes.

@@ -20,7 +20,7 @@ from collections import defaultdict, deque
 from typing import Final
 
 from pandaprobe_otel.delivery.job import Job, Line
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 
 _BUCKET_S: Final = 30.0
@@ -107,7 +107,7 @@ class Schedule:
         """Return the times at which the next create, which then waits for a token, and the next other job are due."""
         return _first(self._due_creates), _first(self.due_others)
 
-    def serve(self, request: OutgoingRequest, now: float) -> None:
+    def serve(self, request: Parcel, now: float) -> None:
         """Count a create that got a token."""
         minutes = (now - self._served_at) / 60.0
         if minutes >= 1.0:

@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import IN_FILE, Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -112,28 +112,28 @@ def _wait(pool: SenderPool, ledger: Ledger) -> bool:
     return True
 
 
-def _requests(entries: Iterable[Entry], created: set[str]) -> Iterator[OutgoingRequest]:
+def _requests(entries: Iterable[Entry], created: set[str]) -> Iterator[Parcel]:
     for entry in entries:
         content: Any = entry.content
         match entry.kind:
             case EntryKind.TRACE:
                 yield _create(content)
             case EntryKind.SPANS if entry.trace_id in created:
-                yield OutgoingRequest(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
+                yield Parcel(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
             case EntryKind.SPANS if content:
                 created.add(entry.trace_id)
                 yield _create(stand_in(entry.trace_id, content))
             case EntryKind.UPDATE if entry.trace_id in created:
-                yield OutgoingRequest(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
+                yield Parcel(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
             case EntryKind.SCORE:
                 name = str(content.get("name", ""))
-                yield OutgoingRequest(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
+                yield Parcel(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
             case _:
                 pass  # a bad line, which is reported, or a change of an unknown trace
 
 
-def _create(trace: Mapping[str, Any]) -> OutgoingRequest:
-    return OutgoingRequest(
+def _create(trace: Mapping[str, Any]) -> Parcel:
+    return Parcel(
         step=Step.CREATE,
         trace_id=str(trace["trace_id"]),
         fields=orjson.dumps({key: trace[key] for key in trace if key != "spans"}),

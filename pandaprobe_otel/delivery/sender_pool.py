@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outcome_effects import Dropped
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.background import LockMaker
 from pandaprobe_otel.process.guard import counted, pass_on
@@ -87,7 +87,7 @@ class SenderPool:
         """Send the requests of other processes that are on disk."""
         self.put(())
 
-    def put(self, requests: Iterable[OutgoingRequest], journal: Sequence[JournalChange] = ()) -> None:
+    def put(self, requests: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
         """Take over requests and send them as soon as the budget allows. After `close`, they are dropped and counted.
 
         `journal`: changes to write in the same transaction, if there is a spool.

@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 
 MEMORY_S: Final = 120.0
@@ -170,7 +170,7 @@ class TailSampler:
         if len(self.left_out) > _MOST_REMEMBERED:
             self.left_out.popitem(last=False)
 
-    def chance(self, request: OutgoingRequest, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
+    def chance(self, request: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
         """Return the probability with which a trace like this one is admitted while others wait; 0 if this one is left
         out.
 
@@ -202,7 +202,7 @@ class TailSampler:
             self._remember(request.name)
         return 1.0 - flow.cut
 
-    def calm(self, request: OutgoingRequest, now: float) -> float:
+    def calm(self, request: Parcel, now: float) -> float:
         """Note a trace that arrives while none waits for a token; return its probability of admission, which is 1."""
         self._clock += max(now - self._now, 0.0)
         self._now = now

@@ -26,7 +26,7 @@ from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
 from pandaprobe_otel.delivery.outcome_effects import Dropped
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import is_something_left
 from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
@@ -130,7 +130,7 @@ class ExportPipeline:
         self.logged = self._worker.logged
         self.is_closed = False
         """True after `shutdown`."""
-        self._scores: deque[OutgoingRequest] = deque()
+        self._scores: deque[Parcel] = deque()
         self._encoder: SegmentEncoder | None = None
         self._console = TraceConsole() if config.console else None
         self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
@@ -148,7 +148,7 @@ class ExportPipeline:
         self._delivers = True
         return self._senders
 
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[OutgoingRequest]:
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
         """Make requests from the incomplete traces in the journal of a crashed process."""
         return recovered(rows, states, lambda: self._make_encoder(Ledger()))
 
@@ -177,7 +177,7 @@ class ExportPipeline:
             self._encoder = self._make_encoder(self._ledger)
         if self._live is not None and not segment.open:
             self._live.delivered(segment.trace_id)
-        requests: list[OutgoingRequest] = []
+        requests: list[Parcel] = []
         try:
             requests = self._encoder.encode(segment)
         finally:
@@ -289,7 +289,7 @@ class ExportPipeline:
             self._ledger.score_dropped("after_shutdown" if self.is_closed else "queue_full")
             return
         self._scores.append(
-            OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
         self._worker.call()
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.reporting.trace_tree import trace_tree
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -38,7 +38,7 @@ class TraceConsole:
             # Printing loads more of rich.
             Console(file=io.StringIO()).print(trace_tree(_SPECIMEN))
 
-    def show(self, requests: Sequence[OutgoingRequest]) -> None:
+    def show(self, requests: Sequence[Parcel]) -> None:
         """Print the traces among these requests."""
         created = [request for request in requests if request.step is Step.CREATE]
         if not created or not self._usable:

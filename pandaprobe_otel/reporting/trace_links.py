@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.transport.local_server import abilities_at
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TracePages:
         self._newest: str | None = None
         self._made = 0
 
-    def note(self, requests: Iterable[OutgoingRequest]) -> None:
+    def note(self, requests: Iterable[Parcel]) -> None:
         """Note the newest trace."""
         for request in requests:
             if request.step is Step.CREATE:

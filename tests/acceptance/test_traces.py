@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.delivery.outgoing_request import adopted_id
+from pandaprobe_otel.delivery.parcel import adopted_id
 from simulated_app import SimulatedApp, stored_id, trace_id_of
 from simulated_world import Process, Server, World, trace_request
 from spans import CHAT, HTTP

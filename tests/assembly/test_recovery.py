@@ -17,7 +17,7 @@ from pandaprobe_otel.assembly.journal import SpanJournal
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_record import decode_span, encode_json, encode_span
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping import SpanView, read_span
 from pandaprobe_otel.mapping.sdk_span import fields_of
@@ -49,7 +49,7 @@ class Disk:
     def taken(self, segment: TraceSegment) -> None:
         self.write(self.journal.taken(segment))
 
-    def after_death(self) -> list[OutgoingRequest]:
+    def after_death(self) -> list[Parcel]:
         """Return the requests that the next process recovers."""
         self.run.die()
         heir = Run(self.folder)

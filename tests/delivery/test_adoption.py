@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from simulated_world import Process, Server, SharedTokens, Way, World, id_of_chance, simulated, trace_request
 
 MINUTE = 60.0
 
 
-def orphan(number: int, *, batch: int = 1, is_error: bool = False, chance: float | None = None) -> OutgoingRequest:
+def orphan(number: int, *, batch: int = 1, is_error: bool = False, chance: float | None = None) -> Parcel:
     """Return spans whose root is elsewhere."""
     trace_id = None if chance is None else id_of_chance(chance)
     return trace_request(number, step="append", is_remote=True, batch=batch, is_error=is_error, trace_id=trace_id)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pandaprobe_otel.delivery.outgoing_request import Step
+from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from spools import DESTINATION, Run, create

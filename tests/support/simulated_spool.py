@@ -15,7 +15,7 @@ from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -64,7 +64,7 @@ class SpooledProcess(Process):
         self.journal = SpanJournal(content=True, all_spans=True, is_forked=is_forked)
         self._look_at(world.now)
 
-    def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: Parcel, journal: Sequence[JournalChange] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
         super().take(*requests, journal=journal)
         self._unwritten.update(span_id for request in requests for span_id in span_ids(request))
@@ -100,6 +100,6 @@ class SpooledProcess(Process):
         return SegmentEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
-def span_ids(request: OutgoingRequest) -> set[str]:
+def span_ids(request: Parcel) -> set[str]:
     """Return the ids of the spans of a request."""
     return {orjson.loads(span)["span_id"] for span in request.spans}

@@ -23,7 +23,7 @@ from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger, LedgerCounts
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
@@ -336,12 +336,12 @@ class Process:
         """Return the time of the clock that all processes of the machine share."""
         return self.clock()
 
-    def put(self, request: OutgoingRequest) -> None:
+    def put(self, request: Parcel) -> None:
         """Accept a request, and count its spans as ended."""
         self.ledger.ended(len(request.spans))
         self.take(request)
 
-    def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: Parcel, journal: Sequence[JournalChange] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
         for request in requests:
             self.policy.offer(request, self.clock())
@@ -474,7 +474,7 @@ def trace_request(
     size: int = 0,
     batch: int = 0,
     trace_id: str | None = None,
-) -> OutgoingRequest:
+) -> Parcel:
     """Return a request of the trace with this number; span ids contain trace, batch and index, so that none repeats."""
     trace_id = simulated_id(number) if trace_id is None else trace_id
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
@@ -482,7 +482,7 @@ def trace_request(
         orjson.dumps({"span_id": f"{trace_id}/{batch}/{index}", "trace_id": trace_id, "input": "x" * size})
         for index in range(spans if step in ("create", "append") else 0)
     )
-    return OutgoingRequest(
+    return Parcel(
         step=Step(step),
         trace_id=trace_id,
         fields=orjson.dumps(fields),

@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
@@ -35,11 +35,11 @@ from waiting import PATIENCE_S, wait_until
 DESTINATION = Destination(endpoint="http://127.0.0.1:1", project="shop", api_key="sk_pp_1")
 
 
-def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> OutgoingRequest:
+def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> Parcel:
     """Return a create with `spans` spans (and about `size` bytes)."""
     trace_id = f"00000000-0000-0000-0000-{number:012d}"
     body = b'{"span_id":"s","x":"' + b"x" * size + b'"}'
-    return OutgoingRequest(
+    return Parcel(
         step=Step.CREATE,
         trace_id=trace_id,
         fields=f'{{"trace_id":"{trace_id}","name":"t"}}'.encode(),
@@ -99,7 +99,7 @@ class Run:
         self.folder = self.store.folder
         self.outbox = Outbox(max_memory, self.store)
 
-    def put(self, *requests: OutgoingRequest) -> list[Job]:
+    def put(self, *requests: Parcel) -> list[Job]:
         """Store requests; return their jobs."""
         before = set(self.outbox)
         for request in requests:
@@ -133,7 +133,7 @@ class Run:
             self.gone[reason] += job.request.span_count
         return tended
 
-    def contents(self) -> list[OutgoingRequest]:
+    def contents(self) -> list[Parcel]:
         """Inspect the directory, and return all waiting requests with their content; give up unreadable ones."""
         self.look_around()
         for job in list(self.outbox):
@@ -147,7 +147,7 @@ class Run:
             file.release()
         self.folder.files.clear()
 
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[OutgoingRequest]:
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
         self.journal += rows
         self.states += states
         return ()
@@ -219,7 +219,7 @@ class Service:
 
         self.delivery = SenderPool(policy=policy, transport=transport or self.function, look=look, monotonic=monotonic)
 
-    def put(self, *requests: OutgoingRequest) -> None:
+    def put(self, *requests: Parcel) -> None:
         """Hand requests over, and count their spans as ended."""
         for request in requests:
             self.ledger.ended(len(request.spans))

@@ -9,7 +9,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.job import Tended
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
@@ -20,7 +20,7 @@ _SMALL: Final = 16 << 20
 """Size up to which a file is checked completely and may receive further requests."""
 _RESCUED_AT_ONCE: Final = 200
 
-Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[OutgoingRequest]]
+Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
 """Function that makes requests from the spans of incomplete traces. Never raises."""
 
 
@@ -81,7 +81,7 @@ class Adoption:
         tended.damaged_spans += damaged
 
     def _take_damaged(self, file: SpoolFile, error: Exception, rows: Iterator[int], tended: Tended) -> None:
-        batch: list[tuple[OutgoingRequest, bool]] = []
+        batch: list[tuple[Parcel, bool]] = []
         count = 0
         try:
             own = self._folder.open_own()
@@ -105,7 +105,7 @@ class Adoption:
             "The damaged file is renamed to *.damaged"
         )
 
-    def _recovered(self, file: SpoolFile) -> Sequence[OutgoingRequest]:
+    def _recovered(self, file: SpoolFile) -> Sequence[Parcel]:
         try:
             states = file.states()
         except sqlite3.Error:
@@ -116,7 +116,7 @@ class Adoption:
         self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.")
 
 
-def _insert(own: SpoolFile, batch: list[tuple[OutgoingRequest, bool]], rows: Iterator[int]) -> int:
+def _insert(own: SpoolFile, batch: list[tuple[Parcel, bool]], rows: Iterator[int]) -> int:
     with own.transaction():
         for request, in_doubt in batch:
             own.insert(max(next(rows), own.last_row() + 1), request, in_doubt=in_doubt)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, open_plain
 from pandaprobe_otel.delivery.spool.rows import checksum, head_of, joined, request_of
@@ -63,7 +63,7 @@ class Letter:
     endpoint: str
     project: str
     words: str
-    request: OutgoingRequest | None
+    request: Parcel | None
 
 
 class DeadLetters:
@@ -74,7 +74,7 @@ class DeadLetters:
         self._destination = destination
         self._max_bytes = max_bytes
 
-    def add(self, request: OutgoingRequest, words: str, on_trouble: Callable[[Exception], None]) -> None:
+    def add(self, request: Parcel, words: str, on_trouble: Callable[[Exception], None]) -> None:
         """Keep a refused request. Never raises: `on_trouble` gets the failure, and the request is lost."""
         try:
             self._add(request, words)
@@ -93,7 +93,7 @@ class DeadLetters:
         with self._opened() as db:
             db.executemany("DELETE FROM letter WHERE number = ?", [(number,) for number in numbers])
 
-    def _add(self, request: OutgoingRequest, words: str) -> None:
+    def _add(self, request: Parcel, words: str) -> None:
         destination = self._destination
         if destination is None:
             raise OSError("a refused request needs a destination")

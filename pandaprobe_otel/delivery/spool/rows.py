@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 OWN: Final = 0
@@ -74,23 +74,23 @@ def joined(spans: EncodedSpans) -> bytes:
     return _BETWEEN_SPANS.join(spans)
 
 
-def checksum(request: OutgoingRequest, spans: bytes) -> int:
+def checksum(request: Parcel, spans: bytes) -> int:
     """Return the checksum over everything in the request that the server sees."""
     head = f"{request.step}\0{request.trace_id}\0{request.name}\0{request.is_error:d}{request.is_remote:d}"
     return zlib.crc32(spans, zlib.crc32(request.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
 
-def head_of(request: OutgoingRequest) -> tuple[Any, ...]:
+def head_of(request: Parcel) -> tuple[Any, ...]:
     """Return the columns step, trace_id, name, is_error and is_remote of a request."""
     name = request.name.encode("utf-8", "surrogatepass")
     return request.step.value, request.trace_id, name, request.is_error, request.is_remote
 
 
-def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
+def request_head(row: tuple[Any, ...]) -> Parcel | None:
     """Return the request of the columns of `head_of`, without its content; None if they are damaged."""
     step, trace_id, name, is_error, is_remote = row
     try:
-        return OutgoingRequest(
+        return Parcel(
             step=Step(step),
             trace_id=trace_id,
             name=name.decode("utf-8", "surrogatepass"),
@@ -101,7 +101,7 @@ def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
         return None
 
 
-def request_of(row: tuple[Any, ...]) -> OutgoingRequest | None:
+def request_of(row: tuple[Any, ...]) -> Parcel | None:
     """Return the request of a row (`head_of`, crc, fields, spans); None if it differs from the written request."""
     *head, crc, content, spans = row
     request = request_head(tuple(head))

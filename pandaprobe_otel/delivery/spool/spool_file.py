@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Found, Place
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
 from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import (
@@ -198,7 +198,7 @@ class SpoolFile:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, request: OutgoingRequest, *, in_doubt: bool = False) -> None:
+    def insert(self, row: int, request: Parcel, *, in_doubt: bool = False) -> None:
         """Insert a request under an unused row number."""
         spans = joined(request.spans)
         db = self.open()
@@ -227,7 +227,7 @@ class SpoolFile:
                 self.bytes -= place.size
                 db.execute("DELETE FROM body WHERE row = ?", (place.row,))
 
-    def rewrite(self, place: Place, request: OutgoingRequest) -> None:
+    def rewrite(self, place: Place, request: Parcel) -> None:
         """Replace the content of a place."""
         self.delete([place])
         self.insert(place.row, request)
@@ -271,7 +271,7 @@ class SpoolFile:
             waited_s=max(now - written_at, 0.0) if written_at >= _CLOCK_IS_SET else 0.0,
         )
 
-    def request(self, row: int) -> tuple[OutgoingRequest, bool] | None:
+    def request(self, row: int) -> tuple[Parcel, bool] | None:
         """Return one request, and whether a dead process may have sent it; None if it is missing or damaged."""
         found = self.open().execute(_REQUEST, (row,)).fetchone()
         if found is None or (request := request_of(found[1:])) is None:
@@ -343,7 +343,7 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + LOCK_SUFFIX)
 
 
-def readable_requests(file: SpoolFile) -> Iterator[tuple[int, OutgoingRequest, bool]]:
+def readable_requests(file: SpoolFile) -> Iterator[tuple[int, Parcel, bool]]:
     """Yield the row and content of each intact request, oldest first, and whether a dead process may have sent it.
 
     Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first

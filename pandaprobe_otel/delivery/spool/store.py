@@ -16,7 +16,7 @@ from typing import ClassVar, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
@@ -117,7 +117,7 @@ class SpoolStore:
         """Write all changes or none, in one transaction for each file. The `added` jobs have places afterwards."""
         return self._guarded(lambda: self._write(changes), False)
 
-    def read(self, place: Place) -> OutgoingRequest | None:
+    def read(self, place: Place) -> Parcel | None:
         """Return a request; None if it cannot be read now. `tend` reports whether it is lost."""
         return self._guarded(lambda: self._read(place), None)
 
@@ -131,7 +131,7 @@ class SpoolStore:
         took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
         return all(took)
 
-    def _read(self, place: Place) -> OutgoingRequest | None:
+    def _read(self, place: Place) -> Parcel | None:
         file = self.folder.files.get(place.file)
         try:
             found = None if file is None else file.request(place.row)

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.inspection import reports
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
@@ -46,7 +46,7 @@ def bucket(folder: Path) -> LeasedBucket:
     return LeasedBucket(tokens=FileTokens(folder / "leases-key", clock=lambda: CLOCK_S), clock=lambda: CLOCK_S)
 
 
-def refuse(run: Run, request: OutgoingRequest) -> None:
+def refuse(run: Run, request: Parcel) -> None:
     """Let the server refuse a request."""
     (job,) = run.put(request)
     run.start(job)
@@ -106,16 +106,14 @@ def flip(content: bytearray, bit: int) -> None:
     content[bit // 8] ^= 1 << bit % 8
 
 
-def refused_by(letters: DeadLetters) -> list[OutgoingRequest]:
+def refused_by(letters: DeadLetters) -> list[Parcel]:
     """Return the refused requests that can be read; a damaged file is moved aside."""
     with suppress(sqlite3.DatabaseError):
         return [letter.request for letter in letters.all() if letter.request is not None]
     return [letter.request for letter in letters.all() if letter.request is not None]
 
 
-def examine(
-    folder: Path, lines: Sequence[str], *, looks_first: bool = False, is_silent: bool = False
-) -> list[OutgoingRequest]:
+def examine(folder: Path, lines: Sequence[str], *, looks_first: bool = False, is_silent: bool = False) -> list[Parcel]:
     """Use the directory as users and processes do; return the requests that are found.
 
     `is_silent`: a loss need not be noticed, since the file is as one that was never written.
@@ -292,7 +290,7 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
         file.seek(PAGE * 6)
         file.write(b"\xa5" * PAGE * 2)
     run.put(*requests[30:])
-    found: list[OutgoingRequest] = []
+    found: list[Parcel] = []
     for _ in range(3):
         run.now += 5.0
         found = run.contents()

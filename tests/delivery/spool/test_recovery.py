@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
@@ -26,7 +26,7 @@ from spools import DESTINATION, Run, Service, create
 from waiting import wait_until
 
 
-def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:
+def numbers(requests: Iterable[Parcel]) -> list[str]:
     """Return the last digits of the requests' trace ids, sorted."""
     return sorted(request.trace_id[-1] for request in requests)
 

@@ -67,7 +67,7 @@ _TARGETS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingRequest:
+class Parcel:
     """Part of a trace, ready to be sent.
 
     `fields` is the JSON object of the trace's own fields; `spans` has one object for each span. They are separate, so
@@ -129,25 +129,25 @@ class OutgoingRequest:
         # Joined once, because `+` would copy the spans for each part.
         return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
 
-    def closed(self) -> OutgoingRequest:
+    def closed(self) -> Parcel:
         """Return this request with its content compressed if that saves memory; decompress it before use."""
         if self.packed or len(self.fields) + len(self.spans.joined) < _PACKED_FROM:
             return self
         packed = pack(self.fields, self.spans)
         return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
 
-    def bare(self) -> OutgoingRequest:
+    def bare(self) -> Parcel:
         """Return this request without its content, which is on disk."""
         return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
 
-    def opened(self) -> OutgoingRequest:
+    def opened(self) -> Parcel:
         """Return this request with its content decompressed."""
         if not self.packed:
             return self
         fields, spans = unpack(self.packed)
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
-    def split(self) -> tuple[OutgoingRequest, ...]:
+    def split(self) -> tuple[Parcel, ...]:
         """Return this request with the spans that one request may have, and the appends with the others."""
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (
@@ -156,7 +156,7 @@ class OutgoingRequest:
         )
         return (first, *rest)
 
-    def adopted(self, project: str) -> OutgoingRequest:
+    def adopted(self, project: str) -> Parcel:
         """Return the same spans as a separate trace, under an id derived from the trace and the project.
 
         The original id is never used, because the process with the root may still post it. A trace id is also global on
@@ -164,7 +164,7 @@ class OutgoingRequest:
         """
         return replace(self.under(adopted_id(self.trace_id, project)), step=Step.CREATE)
 
-    def under(self, trace_id: str) -> OutgoingRequest:
+    def under(self, trace_id: str) -> Parcel:
         """Return this request for the separate trace of this id."""
         fields = self.fields.replace(self.trace_id.encode(), trace_id.encode(), 1)
         return replace(self, trace_id=trace_id, fields=fields, is_remote=False)
