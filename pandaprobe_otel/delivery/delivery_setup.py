@@ -22,8 +22,7 @@ from pandaprobe_otel.transport.socket_transport import delivery_transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.delivery.spool.adoption import Recover
-    from pandaprobe_otel.delivery.spool.store import SpoolStore
+    from pandaprobe_otel.delivery.spool.store import Recover, SpoolStore
 
 _JUST_NOW_NS: Final = 60 * 1_000_000_000
 _LOOK_TIMEOUT_S: Final = 5.0
@@ -54,14 +53,12 @@ def open_sender_pool(
     def store() -> SpoolStore | None:
         if not has_spool:
             return None
-        from pandaprobe_otel.delivery.spool.adoption import Adoption  # SQLite takes time to load
-        from pandaprobe_otel.delivery.spool.folder import SpoolFolder
+        from pandaprobe_otel.delivery.spool.folder import SpoolFolder  # SQLite takes time to load
         from pandaprobe_otel.delivery.spool.store import SpoolStore
 
         folder = SpoolFolder(spool_folder(config), destination_of(config))
-        adoption = Adoption(folder=folder, notices=notices, recover=recover)
         return SpoolStore(
-            folder=folder, adoption=adoption, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic
+            folder=folder, recover=recover, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic
         )
 
     return SenderPool(

@@ -15,6 +15,7 @@ from pandaprobe_otel.delivery.schedule import Schedule
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
     from pandaprobe_otel.delivery.spool.store import SpoolStore
+    from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait uncompressed. Beyond that, traces arrive faster than they are sent and will wait for a while."""
@@ -128,13 +129,12 @@ class Outbox:
         if job.request.packed:
             self._exchange(job, job.request.opened())
         elif job.request.is_bare:
-            request = None if self._store is None or job.place is None else self._store.read(job.place)
-            if request is None:  # `inspect` will find out whether it is lost
+            content = None if self._store is None or job.place is None else self._store.read(job.place)
+            if content is None:  # `inspect` will find out whether it is lost
                 self.retry(job, now + _READ_AGAIN_S)
                 return False
-            content = replace(job.request, fields=request.fields, spans=request.spans, is_bare=False, closed_spans=0)
             self._loaded[job] = 0
-            self._exchange(job, content)
+            self._exchange(job, _filled(job.request, content))
         return True
 
     def retry(self, job: Job, at: float) -> None:
@@ -269,7 +269,7 @@ class Outbox:
             return
         request = job.request.opened()
         if request.is_bare and job.place is not None and (content := self._store.read(job.place)) is not None:
-            request = replace(request, fields=content.fields, spans=content.spans, is_bare=False, closed_spans=0)
+            request = _filled(request, content)
         self._changes.refused.append((request, words))
 
     def remember_cap(self, size: int) -> None:
@@ -365,3 +365,7 @@ class Outbox:
                 excess -= 0 if job.place is None else job.place.size
                 self.finish(job, 0.0)
         return evicted
+
+
+def _filled(request: Parcel, content: tuple[bytes, EncodedSpans]) -> Parcel:
+    return replace(request, fields=content[0], spans=content[1], is_bare=False, closed_spans=0)

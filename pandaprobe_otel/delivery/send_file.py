@@ -1,4 +1,4 @@
-"""Delivery of a file of traces that `init(local=...)` wrote, with the usual budget, retries and repairs."""
+"""Delivery of a file of traces: those that `init(local=...)` wrote, or requests that the server refused before."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _create(trace: Mapping[str, Any]) -> Parcel:
     return Parcel(
         step=Step.CREATE,
         trace_id=str(trace["trace_id"]),
-        fields=orjson.dumps({key: trace[key] for key in trace if key != "spans"}),
+        fields=orjson.dumps({key: trace[key] for key in trace if key not in ("spans", "refused")}),
         spans=_encoded(trace.get("spans") or ()),
         name=str(trace.get("name", "")),
     )

@@ -28,8 +28,7 @@ from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
 from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.sender_pool import SenderPool
-from pandaprobe_otel.delivery.spool.destination import is_something_left
-from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
+from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_something_left
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.mapping.options import MappingOptions

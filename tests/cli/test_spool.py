@@ -12,7 +12,7 @@ import pytest
 
 from command_line import clean_environment, run_here
 from pandaprobe_otel.delivery.spool.destination import Destination
-from spools import DESTINATION, Run, create, inherit
+from spools import DESTINATION, Run, create
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -64,23 +64,36 @@ def test_ls_shows_the_state_of_each_file(tmp_path: Path) -> None:
     living.die()
 
 
-def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
-    """`retry` returns a refused request to the spool, and the next process sends it."""
+def test_send_sends_the_refused_requests_again(tmp_path: Path) -> None:
+    """`ls` has the server's words; `send` sends the file again; `purge` deletes it and nothing of living processes."""
     with refusing(tmp_path / "spool") as (server, folder):
-        server.answer = lambda method, path: None
-        chosen = listing(folder, tmp_path)["refused"][1]
-        code, output, _ = spool("retry", str(chosen["number"]), "--spool", str(folder), home=tmp_path)
-        assert (code, output) == (0, "To be sent again: 1 refused request.\n")
-        assert len(listing(folder, tmp_path)["refused"]) == 1
-        (folder / "dead-letters.db").unlink()
-        (folder / "dead-letters.db.lock").unlink()
+        page = {"items": [], "total": 0}
+        server.answer = lambda method, path: Reply(status=200, body=page) if method == "GET" else None
+        rows = listing(folder, tmp_path)["refused"]
+        assert {row["name"] for row in rows} == {"first", "second"}
+        assert {row["server"] for row in rows} == {"422 session_id: too odd"}
+        variables = {"PANDAPROBE_ENDPOINT": server.url, "PANDAPROBE_API_KEY": "sk_pp_1"}
+        environment = clean_environment(tmp_path, PANDAPROBE_PROJECT_NAME="shop", **variables)
+        done = run_here("send", str(folder / rows[0]["file"]), environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert {trace.fields["name"] for trace in server.traces.values()} == {"first", "second"}
+        assert all("refused" not in post.body for post in server.posts())
+    dead = Run(folder)
+    dead.put(create(1))
+    dead.die()
+    living = Run(folder, destination=Destination(endpoint="http://other", project="p", api_key="k"))
+    living.put(create(2))
+    code, output, _ = spool("purge", "--refused", "--waiting", "--spool", str(folder), home=tmp_path)
 
-        assert inherit(server, folder) == 2
-        assert [trace.fields["name"] for trace in server.traces.values()] == [chosen["name"]]
+    assert (code, output) == (0, "Deleted 2 refused requests.\nDeleted 1 waiting request.\n")
+    left = listing(folder, tmp_path)
+    assert left["refused"] == []
+    assert [file["state"] for file in left["files"]] == ["in use"]
+    living.die()
 
 
-def test_retry_other_keys_moves_requests_of_an_old_key(tmp_path: Path) -> None:
-    """`retry --other-keys` moves requests of the same endpoint and project to the current key."""
+def test_adopt_moves_requests_of_an_old_key(tmp_path: Path) -> None:
+    """`adopt` moves requests of the same endpoint and project to the current key."""
     folder = tmp_path / "spool"
     old = Run(folder)
     old.put(create(1), create(2))
@@ -94,38 +107,11 @@ def test_retry_other_keys_moves_requests_of_an_old_key(tmp_path: Path) -> None:
         "PANDAPROBE_PROJECT_NAME": "shop",
         "PANDAPROBE_API_KEY": "sk_pp_new",
     }
-    code, output, _ = spool("retry", "--other-keys", "--spool", str(folder), home=tmp_path, **variables)
+    code, output, _ = spool("adopt", "--spool", str(folder), home=tmp_path, **variables)
 
     assert (code, output) == (0, "Moved to this key: 2 waiting requests.\n")
     new = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="shop", api_key="sk_pp_new"))
     assert len(new.contents()) == 2
-
-
-def test_purge_deletes_only_the_named_requests(tmp_path: Path) -> None:
-    """`ls` and `show` have the server's words and the body; `purge` deletes nothing of living processes."""
-    with refusing(tmp_path / "spool") as (_, refused):
-        pass
-    rows = listing(refused, tmp_path)["refused"]
-    assert {row["name"] for row in rows} == {"first", "second"}
-    assert {row["server"] for row in rows} == {"422 session_id: too odd"}
-    numbers = [row["number"] for row in rows]
-    letter = json.loads(spool("show", str(numbers[0]), "--spool", str(refused), home=tmp_path)[1])
-    assert letter["request"] == "POST /traces"
-    assert {span["name"] for span in letter["body"]["spans"]} == {rows[0]["name"], "chat"}
-    assert spool("purge", str(numbers[0]), "--spool", str(refused), home=tmp_path)[0] == 0
-    assert [row["number"] for row in listing(refused, tmp_path)["refused"]] == numbers[1:]
-    dead = Run(refused)
-    dead.put(create(1))
-    dead.die()
-    living = Run(refused, destination=Destination(endpoint="http://other", project="p", api_key="k"))
-    living.put(create(2))
-    code, output, _ = spool("purge", "--all", "--waiting", "--spool", str(refused), home=tmp_path)
-
-    assert (code, output) == (0, "Deleted 1 refused request.\nDeleted 1 waiting request.\n")
-    left = listing(refused, tmp_path)
-    assert left["refused"] == []
-    assert [file["state"] for file in left["files"]] == ["in use"]
-    living.die()
 
 
 @pytest.mark.parametrize(
@@ -133,10 +119,8 @@ def test_purge_deletes_only_the_named_requests(tmp_path: Path) -> None:
     [
         (("ls",), 4, "PANDAPROBE_SPOOL_DIR"),
         (("ls", "--spool", "/nowhere/at/all"), 4, "is not a directory"),
-        (("retry", "--spool", "/tmp"), 4, "or --all"),
-        (("purge", "--spool", "/tmp"), 4, "or --all"),
-        (("show", "7", "--spool", "/tmp"), 3, "no refused request 7"),
-        (("retry", "7", "--spool", "/tmp"), 3, "no refused request 7"),
+        (("purge", "--spool", "/tmp"), 4, "--refused"),
+        (("adopt", "--spool", "/tmp"), 4, "PANDAPROBE_API_KEY"),
     ],
 )
 def test_mistakes_are_explained(arguments: tuple[str, ...], code: int, words: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point. The child does
 everything that a process does with a spool (adopt, insert, start, remove, divide, fork, end), and dies after a number
-of executed lines, or when one of its files would exceed a number of bytes. The spool that it adopts has a damaged log.
+of executed lines, or when one of its files would exceed a number of bytes.
 The program prints a JSON object: how many points it tried, how many lines a complete child has, and all violations.
 """
 
@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from pandaprobe_otel.delivery.parcel import Step
-from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
+from pandaprobe_otel.delivery.spool.inspection import refusals
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from spools import DESTINATION, Run, create
 
@@ -30,12 +30,10 @@ _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
 """Number of requests of the earlier process, which was also ended by kill -9."""
 INSERTED = 8
-STAYS = {NAME, f"{NAME}.lock", "leases", "leases.cut", f"body-cap-{DESTINATION.digest}"}
+STAYS = {f"refused-{DESTINATION.digest}.jsonl", "leases", "leases.cut", f"body-cap-{DESTINATION.digest}"}
 """Files that remain after all requests have been delivered."""
 _LARGEST = 200_000
 """Bytes of a child's largest file."""
-_CHECKSUM = 32 + 16
-"""Offset of the log's first checksum. If it is damaged, SQLite ignores the whole log."""
 
 
 class Killer:
@@ -46,7 +44,7 @@ class Killer:
         self._at = at
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if _WATCHED not in frame.f_code.co_filename or frame.f_code.co_name == "_checksum":  # its loop would dominate
+        if _WATCHED not in frame.f_code.co_filename:
             return None
         if event == "line":
             self.lines += 1
@@ -105,14 +103,14 @@ def examine(folder: Path, events: list[list[Any]]) -> list[str]:
     problems += [f"{reason}: {count}" for reason, count in heir.gone.items() if count]
     heir.done(*heir.outbox)
     heir.outbox.leave()
-    words = [letter.words for letter in DeadLetters(folder).all()]
-    problems += [f"letters: {words}"] if words not in ([], ["no"]) else []
+    words = [refusal.server for refusal in refusals(folder)]
+    problems += [f"refused: {words}"] if words not in ([], ["no"]) else []
     problems += [f"left: {path.name}" for path in folder.iterdir() if path.name not in STAYS]
     return problems
 
 
-def leave_a_damaged_log(folder: Path) -> None:
-    """Let a child process store requests and die; then flip a bit in its log."""
+def leave_a_spool(folder: Path) -> None:
+    """Let a child process store requests and die."""
     child = os.fork()
     if child == 0:
         before = Run(folder)
@@ -120,10 +118,6 @@ def leave_a_damaged_log(folder: Path) -> None:
             before.put(create(100 + number, size=500))
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    (log,) = folder.glob("*-wal")
-    content = bytearray(log.read_bytes())
-    content[_CHECKSUM] ^= 1
-    log.write_bytes(content)
 
 
 def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int, list[list[Any]]]:
@@ -132,7 +126,7 @@ def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int,
     Return the number of executed lines (0 if the child was killed) and the events that it reported.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    leave_a_damaged_log(folder)
+    leave_a_spool(folder)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -19,11 +19,10 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
-from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
+from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, Recover, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
@@ -60,14 +59,14 @@ def open_store(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SpoolStore:
     """Return a store like a pipeline's, with this scan interval and this clock."""
-    spool = SpoolFolder(folder, destination)
     return SpoolStore(
-        folder=spool,
-        adoption=Adoption(folder=spool, notices=notices, recover=recover, wall=lambda: time.time()),
+        folder=SpoolFolder(folder, destination),
+        recover=recover,
         notices=notices,
         max_bytes=max_bytes,
         scan_every_s=scan_every_s,
         monotonic=monotonic,
+        wall=lambda: time.time(),
     )
 
 

@@ -1,15 +1,20 @@
-"""Destination of the requests in a spool file, which no other server, project or organization may receive."""
+"""The settings of a spool: its folder, and the destination of its requests, which no other server, project or
+organization may receive. Loads no SQLite.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
 
+_logger = logging.getLogger("pandaprobe_otel")
 SUFFIX: Final = ".sqlite"
 """Suffix of the files of requests, whose names begin with the digest of their destination."""
 
@@ -47,6 +52,18 @@ def is_something_left(config: Config) -> bool:
     """Return whether an earlier process with these settings may have left requests in the directory."""
     names = f"{destination_of(config).digest}-*{SUFFIX}"
     return next(spool_folder(config).glob(names), None) is not None
+
+
+def can_keep_a_spool() -> bool:
+    """Return whether this Python can keep a spool; log a warning if it cannot."""
+    if find_spec("fcntl") is None:
+        reason = "this system has no file locks that end with their process"
+    elif find_spec("_sqlite3") is None:
+        reason = "this Python was built without SQLite"
+    else:
+        return True
+    _logger.warning("pandaprobe-otel: the spool is disabled: %s. Traces wait in memory only.", reason)
+    return False
 
 
 def _digest(*parts: str) -> str:

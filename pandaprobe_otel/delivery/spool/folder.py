@@ -13,8 +13,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, write_in_place
-from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, OWN, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
 """Bound on open files of dead processes. Further files wait until one of them is empty."""
@@ -101,10 +100,12 @@ class SpoolFolder:
             file.number = OWN
         self.files[file.number] = file
 
-    def ignore(self, file: SpoolFile) -> None:
-        """Leave a claimed file to other processes for good."""
-        self._ignored.add(file.path)
+    def leave(self, file: SpoolFile, *, for_good: bool) -> None:
+        """Leave a claimed file to other processes, for now or for good."""
+        self._forget(file)
         file.release()
+        if for_good:
+            self._ignored.add(file.path)
 
     def drop(self, file: SpoolFile) -> None:
         """Delete a file that is no longer needed."""

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import secrets
 import sqlite3
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
-from pandaprobe_otel.delivery.spool.dead_letters import Letter
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.folder import age
-from pandaprobe_otel.delivery.spool.log_repair import LogState
-from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.refused import PATTERN
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, OWN, SpoolFile, noted
 from pandaprobe_otel.transport.server_text import json_object
 
 _DIGEST_LENGTH: Final = 16
-_logger = logging.getLogger("pandaprobe_otel")
 
 State = Literal["in use", "waiting", "unreadable", "damaged"]
 
@@ -42,6 +35,20 @@ class FileReport:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One refused request, without its body. `line` is its number in the file."""
+
+    file: str
+    line: int
+    at: str
+    project: str
+    request: str
+    name: str
+    spans: int
+    server: str
+
+
 def reports(folder: Path) -> list[FileReport]:
     """Return the content of each file of a directory, oldest first."""
     files = [_report(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=age)]
@@ -49,18 +56,17 @@ def reports(folder: Path) -> list[FileReport]:
     return files + [FileReport(name=path.name, state="damaged", bytes=path.stat().st_size) for path in damaged]
 
 
-def send_again(folder: Path, letters: Iterable[Letter]) -> int:
-    """Let the next process with the settings of each refused request send it again; return their number.
-
-    Raises sqlite3.Error and OSError. Damaged requests are left out.
-    """
-    by_digest: dict[str, list[Letter]] = {}
-    for letter in letters:
-        if letter.request is not None:
-            by_digest.setdefault(letter.digest, []).append(letter)
-    for digest, mine in by_digest.items():
-        _write(folder, digest, mine)
-    return sum(len(mine) for mine in by_digest.values())
+def refusals(folder: Path) -> Iterator[Refusal]:
+    """Yield the refused requests of a directory, oldest first. Raises OSError."""
+    for path in sorted(folder.glob(PATTERN)):
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                note = json_object(line).get("refused")
+                if isinstance(note, dict):
+                    given = cast("dict[str, Any]", note)
+                    texts = {key: str(given.get(key, "")) for key in ("at", "project", "request", "name", "server")}
+                    spans = given.get("spans")
+                    yield Refusal(file=path.name, line=number, spans=spans if isinstance(spans, int) else 0, **texts)
 
 
 def take_to(folder: Path, destination: Destination) -> int:
@@ -102,46 +108,29 @@ def discard(folder: Path) -> int:
     return gone
 
 
+def discard_refused(folder: Path) -> int:
+    """Delete all refused requests; return their number."""
+    gone = sum(1 for _ in refusals(folder))
+    for path in folder.glob(PATTERN):
+        path.unlink(missing_ok=True)
+    return gone
+
+
 def _report(path: Path) -> FileReport:
-    noted = _noted(path)
-    about: dict[str, Any] = {key: noted.get(key) for key in ("endpoint", "project")}
+    note = noted(path)
+    about: dict[str, Any] = {key: note.get(key) for key in ("endpoint", "project")}
     try:
         size = path.stat().st_size
         file = SpoolFile.take(path, OWN)
     except OSError:
         return FileReport(name=path.name, state="unreadable", **about)
     if file is None:
-        numbers = {key: noted.get(key) for key in ("pid", "requests", "spans")}
+        numbers = {key: note.get(key) for key in ("pid", "requests", "spans")}
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
         requests, spans = file.count()
-        if file.log_state is not LogState.SOUND:  # its next owner finds the repaired log
-            _logger.warning("pandaprobe-otel: the spool file %s has %s.", path.name, file.log_state.value)
         return FileReport(name=path.name, state="waiting", bytes=size, requests=requests, spans=spans, **about)
     except (sqlite3.Error, OSError):
         return FileReport(name=path.name, state="unreadable", bytes=size, **about)
-    finally:
-        file.release()
-
-
-def _noted(path: Path) -> dict[str, Any]:
-    try:
-        return json_object(lock_path(path).read_bytes())
-    except OSError:
-        return {}
-
-
-def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:
-    file: SpoolFile | None = None
-    while file is None:
-        file = SpoolFile.create(folder / f"{digest}-again-{secrets.token_hex(4)}{SUFFIX}", OWN)
-    about = {"endpoint": letters[0].endpoint, "project": letters[0].project}
-    file.lock.note(json.dumps(about).encode())
-    row = time.time_ns() // 1000
-    try:
-        with file.transaction():
-            for number, letter in enumerate(letters):
-                if letter.request is not None:
-                    file.insert(row + number, letter.request)
     finally:
         file.release()

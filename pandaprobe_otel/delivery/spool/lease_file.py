@@ -7,12 +7,10 @@ time further ahead than the longest hold comes from another boot of the machine,
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +23,12 @@ from pandaprobe_otel.delivery.budget import (
     MemoryTokens,
     boot_clock,
 )
-from pandaprobe_otel.delivery.spool.lock_file import open_plain, write_in_place
+from pandaprobe_otel.delivery.spool.lock_file import locked, open_plain, write_in_place
 
 _NUMBER: Final = struct.Struct("<d")
 _CUT: Final = struct.Struct("<dd")
 _MOST_TOKENS: Final = 4096
 """Bound on the tokens of a file. A file with more is not ours."""
-_LOCK_TRIES: Final = 20
-_LOCK_PAUSE_S: Final = 0.001
 _RETRY_S: Final = 0.02
 """Wait if the lock was not free or another process was faster."""
 
@@ -81,7 +77,7 @@ class FileTokens(MemoryTokens):
             return
         mine = self._written.pop(token, None)
         try:
-            with self._locked() as file:
+            with locked(self._path) as file:
                 until = self._clock() + wait_s
                 found = self._read(file)
                 if token < len(found) and found[token] != mine:  # it was held too long, and was lent again
@@ -132,7 +128,7 @@ class FileTokens(MemoryTokens):
     # -- the file -----------------------------------------------------------------------------------------------------
 
     def _take(self, most: int) -> int | None:
-        with self._locked() as file:
+        with locked(self._path) as file:
             clock = self._clock()
             times = self._read(file)
             taken = [self._is_taken(until, clock) for until in times]
@@ -159,27 +155,3 @@ class FileTokens(MemoryTokens):
         raw = os.pread(file, _MOST_TOKENS * _NUMBER.size, 0)
         whole = len(raw) - len(raw) % _NUMBER.size
         return [number for (number,) in _NUMBER.iter_unpack(raw[:whole])]
-
-    @contextmanager
-    def _locked(self) -> Generator[int]:
-        """Open and lock the file. It is opened each time, because a fork would share the descriptor and so the lock."""
-        file = self._open()
-        try:
-            for attempt in range(_LOCK_TRIES):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if attempt == _LOCK_TRIES - 1:
-                        raise
-                    time.sleep(_LOCK_PAUSE_S)
-            yield file
-        finally:
-            os.close(file)
-
-    def _open(self) -> int:
-        try:
-            return open_plain(self._path, os.O_RDWR | os.O_CREAT)
-        except FileNotFoundError:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return open_plain(self._path, os.O_RDWR | os.O_CREAT)

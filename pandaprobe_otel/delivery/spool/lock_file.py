@@ -11,7 +11,8 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from pandaprobe_otel.process.descriptors import Descriptor
 
 _TRIES: Final = 20
 _PAUSE_S: Final = 0.01
+_SHORT_PAUSE_S: Final = 0.001
 
 
 def open_plain(path: Path, flags: int) -> int:
@@ -54,6 +56,32 @@ def write_in_place(path: Path, content: bytes) -> None:
     """
     with os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as file:
         file.write(content)
+
+
+@contextmanager
+def locked(path: Path) -> Generator[int]:
+    """Open a file and lock it for a moment; create it and its folder if necessary. Waits for at most 20 ms.
+
+    Raises BlockingIOError and other OSErrors. The file is opened each time, because a fork would share the descriptor
+    and so the lock.
+    """
+    try:
+        file = open_plain(path, os.O_RDWR | os.O_CREAT)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = open_plain(path, os.O_RDWR | os.O_CREAT)
+    try:
+        for attempt in range(_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(_SHORT_PAUSE_S)
+        yield file
+    finally:
+        os.close(file)
 
 
 class TakenOverError(OSError):

@@ -1,21 +1,11 @@
-"""Requests and spans as database rows with checksums, so that damaged ones are never sent."""
+"""Rows of the journal of open traces."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final
-
-from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
-
-OWN: Final = 0
-"""Number of this process's own file; files of dead processes have higher numbers."""
-
-_BETWEEN_SPANS: Final = b"\n"
-"""Separator of spans: JSON without white space contains no line break."""
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,49 +57,3 @@ class JournalChange:
     """Id of the trace to clear. If `states` has its state, the trace goes on."""
     open_roots: Sequence[str] = ()
     """Ids of the open roots that stay when their trace is cleared."""
-
-
-def joined(spans: EncodedSpans) -> bytes:
-    """Return the spans of a request as one value."""
-    return _BETWEEN_SPANS.join(spans)
-
-
-def checksum(request: Parcel, spans: bytes) -> int:
-    """Return the checksum over everything in the request that the server sees."""
-    head = f"{request.step}\0{request.trace_id}\0{request.name}\0{request.is_error:d}{request.is_remote:d}"
-    return zlib.crc32(spans, zlib.crc32(request.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
-
-
-def head_of(request: Parcel) -> tuple[Any, ...]:
-    """Return the columns step, trace_id, name, is_error and is_remote of a request."""
-    name = request.name.encode("utf-8", "surrogatepass")
-    return request.step.value, request.trace_id, name, request.is_error, request.is_remote
-
-
-def request_head(row: tuple[Any, ...]) -> Parcel | None:
-    """Return the request of the columns of `head_of`, without its content; None if they are damaged."""
-    step, trace_id, name, is_error, is_remote = row
-    try:
-        return Parcel(
-            step=Step(step),
-            trace_id=trace_id,
-            name=name.decode("utf-8", "surrogatepass"),
-            is_error=bool(is_error),
-            is_remote=bool(is_remote),
-        )
-    except (AttributeError, TypeError, ValueError):
-        return None
-
-
-def request_of(row: tuple[Any, ...]) -> Parcel | None:
-    """Return the request of a row (`head_of`, crc, fields, spans); None if it differs from the written request."""
-    *head, crc, content, spans = row
-    request = request_head(tuple(head))
-    if request is None:
-        return None
-    try:
-        encoded = EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
-        request = replace(request, fields=content, spans=encoded)
-        return request if crc == checksum(request, spans) else None
-    except (AttributeError, TypeError, ValueError):
-        return None

@@ -1,4 +1,8 @@
-"""File of the spool: an SQLite database that belongs to one process at a time and is used by one of its threads."""
+"""File of the spool: an SQLite database that belongs to one process at a time and is used by one of its threads.
+
+SQLite's write-ahead log keeps every whole transaction of a process that is killed. Nothing is rescued from a damaged
+file: it is renamed.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +12,76 @@ import time
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, cast
 
 from pandaprobe_otel.delivery.job import Found, Place
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
-from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
-from pandaprobe_otel.delivery.spool.rows import (
-    JournalChange,
-    JournalRow,
-    TraceState,
-    checksum,
-    head_of,
-    joined,
-    request_head,
-    request_of,
-)
-from pandaprobe_otel.delivery.spool.schema import connect, transaction
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
+from pandaprobe_otel.transport.server_text import json_object
 
-_CLOSED: Final = "the app has closed its descriptors"
-_UNREADABLE: Final = (sqlite3.Error, TypeError, ValueError)
-_Item = TypeVar("_Item")
-
+OWN: Final = 0
+"""Number of this process's own file; files of dead processes have higher numbers."""
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
+VERSION: Final = 1
+_CLOSED: Final = "the app has closed its descriptors"
 _CLOCK_IS_SET: Final = 1_700_000_000.0
 """Earliest plausible time of a wall clock (2023). A clock with an earlier time has not been set since the machine
 started.
 """
+_LARGEST_LOG: Final = 4 << 20
+_BETWEEN_SPANS: Final = b"\n"
+"""Separator of spans: JSON without white space contains no line break."""
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR})
+"""SQLite's codes for a broken file. SQLITE_ERROR: a table is missing or has other columns."""
 
-_REQUEST: Final = """
-SELECT in_doubt OR in_memory, step, trace_id, name, is_error, is_remote, crc, fields, body.spans
-FROM parcel JOIN body ON body.row = parcel.row WHERE parcel.row = ?
+# Bodies have a table of their own, so that counting and choosing requests does not read them.
+_TABLES: Final = f"""
+BEGIN;
+CREATE TABLE parcel (
+    row INTEGER PRIMARY KEY,
+    step TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    name BLOB NOT NULL,
+    is_error INTEGER NOT NULL,
+    is_remote INTEGER NOT NULL,
+    spans INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    put_at REAL NOT NULL,
+    in_doubt INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE TABLE body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY,
+    trace_id TEXT NOT NULL,
+    span_id TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX journal_by_span ON journal (trace_id, span_id);
+CREATE TABLE open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
 _HEADS: Final = """
-SELECT row, size, spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, put_at
+SELECT row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
 FROM parcel WHERE row > ? ORDER BY row
 """
-
+_CONTENT: Final = """
+SELECT crc, fields, body.spans, step, trace_id, name, is_error, is_remote
+FROM parcel JOIN body USING (row) WHERE row = ?
+"""
 
 _lost: set[Path] = set()
 """Files with a connection that cannot be used or closed, because the app has closed its descriptors. SQLite believes
 that the connection still holds its locks.
 """
-_ORDERS: Final = tuple(
-    f"{table} ORDER BY row{way}" for table in ("parcel NOT INDEXED", "body") for way in ("", " DESC")
-)
-"""Orders of reading a file; each touches different pages."""
 
 
 class SpoolFile:
@@ -72,8 +96,6 @@ class SpoolFile:
         self._descriptors: list[Descriptor] = []
         self.bytes = 0
         """Bytes that the waiting requests count for, once the file has been opened."""
-        self.log_state = LogState.SOUND
-        """The state in which the log of a dead process was found when the file was opened."""
 
     @classmethod
     def create(cls, path: Path, number: int) -> SpoolFile | None:
@@ -121,9 +143,7 @@ class SpoolFile:
                 self.lock.hold_again()
                 if not self.is_in_place:
                     raise TakenOverError("another process has taken it over")
-            if (state := repair_log(self.path)) is not LogState.SOUND:
-                self.log_state = state
-            self._connection = connect(self.path, locks=self.path not in _lost)
+            self._connection = _connect(self.path, locks=self.path not in _lost)
             self._inode = os.stat(self.path).st_ino
             self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel").fetchone()[0])
             self._descriptors = descriptors_of((self.path, Path(f"{self.path}-wal")))
@@ -156,13 +176,13 @@ class SpoolFile:
     def remove(self) -> None:
         """Delete the file and its lock."""
         self.close()
-        for name in (f"{self.path}-wal{DRAFT_SUFFIX}", f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
+        for name in (f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
             with suppress(OSError):
                 os.unlink(name)
         self.lock.remove()
 
     def move_aside(self) -> None:
-        """Rename the file, so that no process takes it again. Its readable content is saved elsewhere."""
+        """Rename the file, so that no process takes it again."""
         self.close()
         for name in (f"{self.path}-wal", str(self.path)):
             with suppress(OSError):
@@ -189,8 +209,15 @@ class SpoolFile:
     def transaction(self) -> Generator[None]:
         """Run a block in a transaction."""
         try:
-            with transaction(self.open()):
+            db = self.open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
                 yield
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
         except sqlite3.Error as error:
             if self._is_intact:
                 raise
@@ -200,22 +227,13 @@ class SpoolFile:
 
     def insert(self, row: int, request: Parcel, *, in_doubt: bool = False) -> None:
         """Insert a request under an unused row number."""
-        spans = joined(request.spans)
+        spans = _BETWEEN_SPANS.join(request.spans)
+        name = request.name.encode("utf-8", "surrogatepass")
+        head = (request.step.value, request.trace_id, name, int(request.is_error), int(request.is_remote))
+        crc = _checksum(head, request.fields, spans)
+        row_of_it = (row, *head, len(request.spans), request.size, time.time(), in_doubt, crc)
         db = self.open()
-        db.execute(
-            "INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                row,
-                request.line,
-                *head_of(request),
-                len(request.spans),
-                request.size,
-                time.time(),
-                False,
-                in_doubt,
-                checksum(request, spans),
-            ),
-        )
+        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row_of_it)
         db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, request.fields, spans))
         self.bytes += request.size
 
@@ -254,34 +272,36 @@ class SpoolFile:
         """Return the requests in rows after `after`, without their content. `now`: wall-clock seconds."""
         return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
 
-    def delete_unreadable(self) -> int:
-        """Delete the unreadable rows; return the number of their spans."""
-        rows = [row for row in self.open().execute(_HEADS, (0,)) if request_head(row[3:8]) is None]
-        self.delete(Place(self.number, row[0], int(row[1]), 0) for row in rows)
-        return sum(int(row[2]) for row in rows)
-
     def _found(self, row: tuple[Any, ...], now: float) -> Found:
-        request = request_head(row[3:8])
-        assert request is not None
-        written_at = float(row[9])
+        number, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt = row
+        try:
+            request = Parcel(
+                step=Step(step),
+                trace_id=trace_id,
+                name=name.decode("utf-8", "surrogatepass"),
+                is_error=bool(is_error),
+                is_remote=bool(is_remote),
+                is_bare=True,
+                closed_spans=spans,
+            )
+        except (AttributeError, ValueError) as error:
+            raise sqlite3.DatabaseError("a request is damaged") from error
         return Found(
-            place=Place(self.number, int(row[0]), int(row[1]), int(row[2])),
-            request=replace(request, is_bare=True, closed_spans=int(row[2])),
-            in_doubt=bool(row[8]),
-            waited_s=max(now - written_at, 0.0) if written_at >= _CLOCK_IS_SET else 0.0,
+            place=Place(self.number, number, size, spans),
+            request=request,
+            in_doubt=bool(in_doubt),
+            waited_s=max(now - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0,
         )
 
-    def request(self, row: int) -> tuple[Parcel, bool] | None:
-        """Return one request, and whether a dead process may have sent it; None if it is missing or damaged."""
-        found = self.open().execute(_REQUEST, (row,)).fetchone()
-        if found is None or (request := request_of(found[1:])) is None:
-            return None
-        return request, bool(found[0])
-
-    def row_numbers(self, order: str) -> Iterator[int]:
-        """Yield the numbers of all rows. `order`: one of `_ORDERS`."""
-        for (row,) in self.open().execute(f"SELECT row FROM {order}"):
-            yield int(row)
+    def content(self, row: int) -> tuple[bytes, EncodedSpans]:
+        """Return the fields and spans of a request. Raises sqlite3.DatabaseError if they are missing or damaged."""
+        found = self.open().execute(_CONTENT, (row,)).fetchone()
+        if found is None:
+            raise sqlite3.DatabaseError("a request is missing")
+        crc, fields, spans, *head = found
+        if crc != _checksum(tuple(head), fields, spans):
+            raise sqlite3.DatabaseError("a request is damaged")
+        return fields, EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
@@ -326,10 +346,6 @@ class SpoolFile:
         query = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM open_trace)"
         return bool(self.open().execute(query).fetchone()[0])
 
-    def is_sound(self) -> bool:
-        """Return whether the structure of the whole file is intact. Reads the whole file."""
-        return bool(self.open().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-
 
 def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
     trace_id, span_id, is_open, data, crc = row
@@ -338,36 +354,57 @@ def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
     return JournalRow(trace_id=str(trace_id), span_id=str(span_id), is_open=bool(is_open), data=data)
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """Return the note of a file's owner about itself and the file's content, at most five seconds old."""
+    try:
+        return json_object(lock_path(path).read_bytes())
+    except OSError:
+        return {}
+
+
 def lock_path(path: Path) -> Path:
     """Return the lock file of a database."""
     return path.with_name(path.name + LOCK_SUFFIX)
 
 
-def readable_requests(file: SpoolFile) -> Iterator[tuple[int, Parcel, bool]]:
-    """Yield the row and content of each intact request, oldest first, and whether a dead process may have sent it.
+def is_damage(error: Exception) -> bool:
+    """Return whether the error means broken content, rather than a file that cannot be reached or written."""
+    if isinstance(error, sqlite3.NotSupportedError) or not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGE
 
-    Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first
-    damaged page. Then each row is looked up by itself.
+
+def _connect(path: Path, *, locks: bool = True) -> sqlite3.Connection:
+    """Open the database, and create its tables if necessary. Raises sqlite3.Error.
+
+    The exclusive locking mode keeps the index of the log in memory instead of in a mapped file: only one process owns
+    the database, and truncating a mapped file would kill the app.
+
+    `locks=False`: without SQLite's own locks, which a connection that this process has lost holds for ever.
     """
-    rows: set[int] = set()
-    for order in _ORDERS:
-        rows.update(_until_damage(file.row_numbers(order)))
-    for row in sorted(rows):
-        try:
-            found = file.request(row)
-        except _UNREADABLE:
-            continue
-        if found is not None:
-            yield row, *found
-
-
-def readable_journal(file: SpoolFile) -> list[JournalRow]:
-    """Return the intact spans of a file, up to the first damaged page."""
-    return [row for row in _until_damage(file.journal()) if row is not None]
-
-
-def _until_damage(items: Iterable[_Item]) -> Iterator[_Item]:
+    refuse_link(path)
+    address = str(path) if locks else f"{path.absolute().as_uri()}?vfs=unix-none"
+    db = sqlite3.connect(address, uri=not locks, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
-        yield from items
-    except _UNREADABLE:
-        return
+        # SQLite refers to the connection until `close`. Otherwise Python would close one that is only dropped, after a
+        # fork or after the app has closed its descriptors, and write to files that it does not own any more.
+        db.create_function("itself", 0, cast("Any", db))
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise sqlite3.NotSupportedError(f"has version {version}; this library writes version {VERSION}")
+        if not version:
+            db.executescript(_TABLES)
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG}")
+        db.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _checksum(head: tuple[Any, ...], fields: bytes, spans: bytes) -> int:
+    return zlib.crc32(spans, zlib.crc32(fields, zlib.crc32(repr(head).encode("utf-8", "backslashreplace"))))

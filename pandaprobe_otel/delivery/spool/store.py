@@ -10,20 +10,20 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import ClassVar, Final, TypeVar
 
 from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.spool.adoption import Adoption
-from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
+from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
-from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange
-from pandaprobe_otel.delivery.spool.schema import is_damage
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, readable_requests
+from pandaprobe_otel.delivery.spool.refused import keep_refused
+from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.spool_file import OWN, SpoolFile, is_damage, noted
+from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 MAX_BYTES: Final = 512 << 20
 """Bound on the bytes of waiting requests on disk."""
@@ -38,6 +38,11 @@ _MOST_UNDONE: Final = 10_000
 _SHRINK_ABOVE: Final = 16 << 20
 """Size above which an empty file is recreated, because SQLite keeps the space."""
 
+_SMALL: Final = 16 << 20
+"""Size up to which an adopted file may receive further requests."""
+
+Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
+"""Function that makes requests from the spans of incomplete traces. Never raises."""
 _T = TypeVar("_T")
 _ERRORS: Final = (sqlite3.Error, OSError)
 
@@ -57,21 +62,22 @@ class SpoolStore:
         self,
         *,
         folder: SpoolFolder,
-        adoption: Adoption,
+        recover: Recover,
         notices: Notices,
         max_bytes: int = MAX_BYTES,
         scan_every_s: float = SCAN_EVERY_S,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
-        self._adoption = adoption
+        self._recover = recover
+        self._wall = wall
         self._notices = notices
         self._max_bytes = max_bytes
         self._scan_every_s = scan_every_s
         self._monotonic = monotonic
         # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
         self._rows = itertools.count(time.time_ns() // 1000)
-        self._letters = DeadLetters(folder.path, folder.destination)
         self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
         """Rows that could not be deleted on disk, to be deleted later."""
@@ -79,7 +85,6 @@ class SpoolStore:
         """Traces that could not be cleared in the journal, with the latest change of each."""
         self._suspects: dict[int, Exception] = {}
         """Files with damage, by number."""
-        self._broken: set[Place] = set()
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
         self._scan_at = -math.inf
@@ -94,7 +99,7 @@ class SpoolStore:
     @property
     def tend_at(self) -> float:
         """Time at which to call `tend`."""
-        return -math.inf if self._suspects or self._broken else min(self._scan_at, self._retry_at)
+        return -math.inf if self._suspects else min(self._scan_at, self._retry_at)
 
     @property
     def has_more(self) -> bool:
@@ -117,13 +122,16 @@ class SpoolStore:
         """Write all changes or none, in one transaction for each file. The `added` jobs have places afterwards."""
         return self._guarded(lambda: self._write(changes), False)
 
-    def read(self, place: Place) -> Parcel | None:
-        """Return a request; None if it cannot be read now. `tend` reports whether it is lost."""
+    def read(self, place: Place) -> tuple[bytes, EncodedSpans] | None:
+        """Return the fields and spans of a request; None if they cannot be read now."""
         return self._guarded(lambda: self._read(place), None)
 
     def _write(self, changes: Changes) -> bool:
-        for request, words in () if self._is_untried else changes.refused:
-            self._letters.add(request, words, self._say_trouble)
+        for request, words in changes.refused:
+            try:
+                keep_refused(self.folder.path, self.folder.destination, request, words)
+            except OSError as error:
+                self._say_trouble(error)
         if changes.body_cap is not None:
             self.folder.write_body_cap(changes.body_cap)
         others = {place.file for place in (*changes.removed, *changes.started) if place.file != OWN}
@@ -131,17 +139,13 @@ class SpoolStore:
         took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
         return all(took)
 
-    def _read(self, place: Place) -> Parcel | None:
+    def _read(self, place: Place) -> tuple[bytes, EncodedSpans] | None:
         file = self.folder.files.get(place.file)
         try:
-            found = None if file is None else file.request(place.row)
+            return None if file is None else file.content(place.row)
         except _ERRORS as error:
             self._suspect(place.file, error)
             return None
-        if found is None:
-            self._broken.add(place)
-            return None
-        return found[0]
 
     def _write_to(self, number: int, changes: Changes) -> bool:
         file = self.folder.files.get(number)
@@ -197,7 +201,6 @@ class SpoolStore:
             )
             self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
             self._suspects.clear()
-            self._broken.clear()
             return otherwise
 
     # -- when the disk does not take it -------------------------------------------------------------------------------
@@ -269,7 +272,7 @@ class SpoolStore:
     # -- looking after the files --------------------------------------------------------------------------------------
 
     def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
-        """Save the readable content of damaged files, and adopt the files of dead processes."""
+        """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
         tended = Tended()
         self._guarded(lambda: self._tend(jobs, now, tended), None)
         return tended
@@ -279,10 +282,7 @@ class SpoolStore:
             self._suspects[OWN] = FileNotFoundError("it was deleted")
         if self._suspects:
             tended.works_again = True
-            self._rescue(list(jobs()), tended)
-        if self._broken:
-            tended.gone += [(job, "spool_damaged") for job in jobs() if job.place in self._broken]
-            self._broken.clear()
+            self._put_aside(list(jobs()), tended)
         if self._try_again(now):
             tended.works_again = True
             tended.journal, self._uncleared = list(self._uncleared.values()), {}
@@ -297,50 +297,97 @@ class SpoolStore:
         self._has_looked = True
         if (danger := self.folder.danger()) is not None:  # each time, because others may create the directory first
             self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
-        self._adoption.claim(self._rows, tended)
+        self._adopt_all(tended)
         for file in list(self.folder.files.values()):
             self._tidy(file)
 
-    def _rescue(self, jobs: Iterable[Job], tended: Tended) -> None:
-        """Move the readable content of damaged files to a new file, and rename the damaged files."""
+    def _put_aside(self, jobs: Iterable[Job], tended: Tended) -> None:
+        """Rename damaged files. Their requests are written anew if they are in memory or can be read, or else given up.
+
+        A deleted file can still be read as a whole.
+        """
         suspects, self._suspects = self._suspects, {}
         for number, error in suspects.items():
             file = self.folder.files.pop(number, None)
             if file is None:
                 continue
-            there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
+            there = [job for job in jobs if job.place is not None and job.place.file == number]
             if isinstance(error, TakenOverError):
-                tended.gone += [(job, "taken_over") for job in there.values()]
+                tended.gone += [(job, "taken_over") for job in there]
                 continue
-            saved = Changes()
-            for row, request, _ in readable_requests(file):
-                job = there.get(row)
-                if job is not None and job.request.is_bare:
-                    del there[row]
-                    job.request = request
-                    saved.added[job] = None
-            self.folder.move_aside(file)
-            self._notices.say(
-                "spool damaged",
-                f"The spool {self.folder.path} has lost a file ({file.path.name}: {error}); {len(saved.added)} "
-                "requests could be read and are kept. The damaged file is renamed to *.damaged.",
-            )
-            for job in there.values():
-                if job.request.is_bare:
-                    tended.gone.append((job, "spool_damaged"))
-                else:
+            lost = self._copied_from(file, [job for job in there if job.request.is_bare])
+            tended.gone += [(job, "spool_damaged") for job in lost]
+            for job in there:
+                if not job.request.is_bare:
                     job.place = None
-            self._keep_saved(saved, tended)
+            self.folder.move_aside(file)
+            self._say_lost(file, error, len(there) - len(lost))
 
-    def _keep_saved(self, saved: Changes, tended: Tended) -> None:
-        for job in saved.added:
-            job.place = None
-        self.write(saved)
-        for job in saved.added:
-            if job.place is None:
-                tended.gone.append((job, "spool_damaged"))
+    def _copied_from(self, file: SpoolFile, jobs: Sequence[Job]) -> list[Job]:
+        """Copy the requests of a file to the process's own file; return those that are lost."""
+        places: dict[Job, Place] = {}
+        try:
+            own = self.folder.open_own()
+            with own.transaction():
+                for job in jobs:
+                    place = job.place
+                    try:
+                        assert place is not None
+                        fields, spans = file.content(place.row)
+                    except _ERRORS:
+                        continue
+                    row = next(self._rows)
+                    own.insert(row, replace(job.request, fields=fields, spans=spans), in_doubt=job.in_doubt)
+                    places[job] = Place(OWN, row, place.size, place.spans)
+        except _ERRORS as error:
+            self._suspect(OWN, error)
+            return list(jobs)
+        for job, new in places.items():
+            job.place = new
+        return [job for job in jobs if job not in places]
+
+    def _say_lost(self, file: SpoolFile, error: Exception, kept: int) -> None:
+        self._notices.say(
+            "spool damaged",
+            f"The spool {self.folder.path} has lost a file ({file.path.name}: {error}); {kept} of its requests are "
+            "kept. The damaged file is renamed to *.damaged.",
+        )
+
+    def _adopt_all(self, tended: Tended) -> None:
+        """Take the files of dead processes, as many as may be open."""
+        try:
+            for file in self.folder.claim():
+                self._adopt(file, tended)
+        except OSError as error:
+            self._notices.say("spool search", f"The spool {self.folder.path} cannot be read ({error}).")
+
+    def _adopt(self, file: SpoolFile, tended: Tended) -> None:
+        why = f"The spool {self.folder.path} has a file that cannot be used"
+        try:
+            with file.transaction():
+                if file.has_journal():
+                    spans = [row for row in file.journal() if row is not None]
+                    for request in self._recover(spans, file.states()):
+                        row = max(next(self._rows), file.last_row() + 1)
+                        file.insert(row, request, in_doubt=request.step is Step.CREATE)
+                    file.forget_journal()
+            if not file.count()[0]:
+                self.folder.drop(file)
+                return
+            may_be_own = self.folder.own is None and file.bytes_on_disk <= _SMALL
+            self.folder.keep(file, as_own=may_be_own and file.last_row() < next(self._rows))
+            tended.found += file.found(self._wall())
+        except sqlite3.NotSupportedError as error:
+            self.folder.leave(file, for_good=True)
+            self._notices.say("spool file", f"{why} ({file.path.name} {error}); it is left alone.")
+        except _ERRORS as error:
+            if is_damage(error):
+                tended.damaged_spans += _spans_in(file)
+                self.folder.move_aside(file)
+                self._say_lost(file, error, 0)
             else:
-                job.request = job.request.bare()
+                self.folder.leave(file, for_good=False)
+                self._notices.say("spool file", f"{why} now ({file.path.name}: {error}).")
 
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write notes about the others."""
@@ -389,6 +436,15 @@ class SpoolStore:
         self.folder.abandon()
         if not is_quiet:
             SpoolStore._is_unsafe = True
+
+
+def _spans_in(file: SpoolFile) -> int:
+    """Return the number of waiting spans in a damaged file, as far as it is known."""
+    try:
+        return file.count()[1]
+    except _ERRORS:
+        spans = noted(file.path).get("spans")
+        return spans if isinstance(spans, int) else 0
 
 
 def _change(file: SpoolFile, changes: Changes) -> None:

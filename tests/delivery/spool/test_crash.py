@@ -133,7 +133,7 @@ def test_without_the_setting_no_database_is_loaded() -> None:
 
 
 def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) -> None:
-    """The dead letter exists as soon as the server has refused the request."""
+    """The line of a refused request exists as soon as the server has refused it."""
     errors = {"detail": "Validation error", "errors": [{"field": "nowhere", "message": "not good"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body=errors)
@@ -142,15 +142,16 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
         from pathlib import Path
         one("refused")
         print(handle.flush(60), dict(handle.status().spans_dropped))
-        from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
-        (letter,) = DeadLetters(Path(os.environ["PANDAPROBE_SPOOL_DIR"])).all()
-        print(json.dumps([letter.words, letter.request.name, letter.project]))
+        (path,) = Path(os.environ["PANDAPROBE_SPOOL_DIR"]).glob("refused-*.jsonl")
+        (line,) = path.read_text().splitlines()
+        refused = json.loads(line)["refused"]
+        print(json.dumps([refused["server"], refused["name"], refused["project"], path.stat().st_mode & 0o777]))
         """
         result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
 
     first, second = result.stdout.splitlines()
     assert first == "True {'refused': 2}"
-    assert json.loads(second) == ["422 nowhere: not good", "refused", "shop"]
+    assert json.loads(second) == ["422 nowhere: not good", "refused", "shop", 0o600]
 
 
 KEY = "sk_pp_" + "0123456789abcdef" * 4

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
+from pandaprobe_otel.delivery.spool.inspection import refusals
+from pandaprobe_otel.delivery.spool.refused import keep_refused
 from spools import DESTINATION, create, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
@@ -115,23 +113,19 @@ print(handle.flush(60), handle.status().spans_delivered)
         assert len(server.posts()) == 3
 
 
-def test_nothing_stays_of_a_refusal_that_was_being_kept_when_the_process_died(tmp_path: Path) -> None:
-    """The journal of a process that was killed while it kept a refused request is gone after the next look."""
-    letters = DeadLetters(tmp_path, DESTINATION)
-    for number in range(2):
-        letters.add(create(number), "no", lambda error: pytest.fail(str(error)))
-    writes_and_dies = (
-        "import os, sqlite3, sys\n"
-        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "db.execute('BEGIN IMMEDIATE')\n"
-        "db.execute('DELETE FROM letter')\n"
-        "os._exit(0)\n"
-    )
-    subprocess.run([sys.executable, "-c", writes_and_dies, str(tmp_path / NAME)], check=True)
-    assert (tmp_path / f"{NAME}-journal").exists()
+def test_a_refusal_that_was_half_written_costs_no_other(tmp_path: Path) -> None:
+    """A line that a killed process has left unfinished is skipped; beyond the bound, the newest lines stay."""
+    for number in range(10):
+        keep_refused(tmp_path, DESTINATION, create(number, size=1_000), "no", max_bytes=10_000)
+    (path,) = tmp_path.iterdir()
+    assert 4_000 < path.stat().st_size <= 10_000
+    with path.open("ab") as file:
+        file.write(b'{"trace_id":"0')
+    keep_refused(tmp_path, DESTINATION, create(10), "no")
 
-    assert [letter.words for letter in letters.all()] == ["no", "no"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, f"{NAME}.lock"]
+    traces = [json.loads(line)["trace_id"] for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+    assert traces == [create(number).trace_id for number in range(11)][-len(traces) :]
+    assert len(list(refusals(tmp_path))) == len(traces) >= 4
 
 
 def test_a_relative_directory_stays_where_it_was_when_the_app_changes_its_own(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.spool.dead_letters import NAME
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from spools import DESTINATION, Run, create
 
@@ -86,9 +85,9 @@ def test_a_directory_is_safe_or_named_once(
 
 
 PLANTED = (
-    "leases", "leases.cut", f"body-cap-{DESTINATION.digest}", NAME, f"{NAME}.lock",
+    "leases", "leases.cut", f"body-cap-{DESTINATION.digest}", f"refused-{DESTINATION.digest}.jsonl",
     f"{DESTINATION.digest}-1-00.sqlite", f"{DESTINATION.digest}-1-00.sqlite.lock", f"{DESTINATION.digest}-2-00.sqlite",
-    f"{DESTINATION.digest}-2-00.sqlite-wal", f"{DESTINATION.digest}-2-00.sqlite-wal.repaired",
+    f"{DESTINATION.digest}-2-00.sqlite-wal",
 )  # fmt: skip
 
 

@@ -16,13 +16,14 @@ import pytest
 
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
+from pandaprobe_otel.delivery.send_file import send_file
 from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.inspection import refusals
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.process.descriptors import descriptors_of
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from spools import DESTINATION, Run, Service, create
+from spools import DESTINATION, FunctionTransport, Run, Service, create
 from waiting import wait_until
 
 
@@ -404,10 +405,14 @@ def test_a_refused_trace_is_kept_with_all_its_parts(tmp_path: Path) -> None:
     assert service.flush()
     counts = service.ledger.read()
     service.close()
-    letters = [letter.request for letter in DeadLetters(tmp_path).all()]
 
     assert (counts.pending, counts.dropped) == (0, {"too_large": 40})
-    assert sum(len(request.spans) for request in letters if request) == 40
+    assert sum(refusal.spans for refusal in refusals(tmp_path)) == 40
+    (path,) = tmp_path.glob("refused-*.jsonl")
+    store = Store()
+    sent = send_file(path, FunctionTransport(store), "shop")
+    assert (sent.traces, sent.spans, sent.bad_lines) == (1, 40, ())
+    assert store.traces == {create(1).trace_id: 40}
 
 
 def test_a_size_that_was_refused_is_not_tried_again_after_a_restart(tmp_path: Path) -> None:
