@@ -15,8 +15,9 @@ from pandaprobe_otel.capture.executors import carry_context
 from pandaprobe_otel.capture.public_names import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
-from pandaprobe_otel.config.otel_variables import unusable
-from pandaprobe_otel.config.resolve import Config, ExportSettings, Problem
+from pandaprobe_otel.config.parsers import unusable
+from pandaprobe_otel.config.resolve import Config, Problem
+from pandaprobe_otel.config.settings import OF_RECEIVERS
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
@@ -120,6 +121,7 @@ _is_unasked = False
 """True if `_current` comes from a first use, not from a call of `init`."""
 
 
+# scripts/write_docs.py writes the arguments and their meanings from the declaration of the settings.
 def init(
     *,
     api_key: str | Callable[[], str] | None = None,
@@ -140,16 +142,20 @@ def init(
     threads: bool | Literal["all"] | None = None,
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
-    tracer_provider: TracerProvider | None = None,
     local: str | os.PathLike[str] | None = None,
     spool: str | os.PathLike[str] | None = None,
     redis_url: str | None = None,
     console: bool | None = None,
-    live: bool | None = None,
     debug: bool | None = None,
     strict: bool | None = None,
+    live: bool | None = None,
+    trace_url: str | None = None,
     max_traces_per_day: int | None = None,
     handle_sigterm: bool | None = None,
+    max_queue_bytes: int | None = None,
+    max_spool_bytes: int | None = None,
+    shutdown_timeout_s: float | None = None,
+    tracer_provider: TracerProvider | None = None,
     batch_size: int | None = None,
     flush_interval: float | None = None,
     max_queue_size: int | None = None,
@@ -163,38 +169,53 @@ def init(
     no API key or was shut down, or if a decorator or wrapper started the tracing before any call.
 
     An argument that is left out comes from its environment variable, else from the configuration file, else from the
-    default. The table of settings lists all of them.
+    default.
 
     Args:
-        api_key: The API key, or a function that returns it and is asked again when the server refuses the key.
-        project_name: The project of the traces; PandaProbe creates it on the first request. Default: `default`.
-        endpoint: Base URL of PandaProbe. Default: the hosted service.
+        api_key: API key, or a function that returns it and is asked again when the server refuses the key.
+        project_name: Project of the traces; PandaProbe creates it on the first request. Default: `default`.
+        endpoint: Base URL of PandaProbe: the hosted service, your own, or a local one. Default:
+            `https://api.pandaprobe.com`.
         environment: Deployment environment written into each trace, such as `production`.
         release: Version of the app written into each trace.
-        service_name: `service.name` of the provider, if this call creates it.
-        enabled: False traces nothing and sends nothing. Default: True.
-        instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
-        exclude: Names of libraries that `instrument="auto"` leaves alone.
-        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that selects spans.
-        media: `"inline"` sends small pictures, sound and files with their data, `"digest"` only their type, size and
-            hash. Default: `"inline"` to a PandaProbe on this machine.
-        capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
-        replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
+        service_name: `service.name` of the provider, if `init` creates it.
+        enabled: False traces nothing and sends nothing. Default: `True`.
+        instrument: `auto` for every supported library that is installed, a list of names, or False. Default: `auto`.
+        exclude: Names of libraries that `instrument=auto` leaves alone.
+        spans: `agent` for traces of agents and models, without HTTP and database spans; `all`; or a function. Default:
+            `agent`.
+        media: Pictures, sound and files in messages. `digest`: their type, size and SHA-256. `inline`: their data, up
+            to 262,144 characters of base64 each. Not set: `inline` for a PandaProbe on this machine, else `digest`.
+        capture: `all`: inputs and outputs too; `metadata`: names, times, models, tokens; `off`: no metadata either. By
+            kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`. Default: `all`.
+        replayable: True keeps the parameters and the answer of each model call on its span (64 kB at most, after `mask`
+            and `capture`), so that `pandaprobe-otel capture` rebuilds them exactly.
         mask: Regular expressions or functions that remove text before it leaves the process.
-        scrub: True (default) replaces well-known credentials in errors, URLs and headers; `"all"`: in every text.
-        threads: True (default) carries the context into the tasks of thread pools; `"all"`: also into new threads.
-        compute_cost: True computes missing costs from a price list (extra `cost`).
-        sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
-        tracer_provider: The provider to join, if it is not the global one.
-        local: A file: traces are written there, without a key, and nothing is sent.
-        spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
-        redis_url: Redis through which machines share the limit of one key.
+        scrub: True replaces well-known credentials (API keys, tokens, passwords in URLs) in errors, URLs and headers;
+            `all`: in every text; False: in none. Default: `True`.
+        threads: True carries the context into the tasks of a `ThreadPoolExecutor`, so that their spans belong to the
+            caller's trace; `all`: also into each `threading.Thread`; False: into neither. Default: `True`.
+        compute_cost: True computes missing costs from a price list (extra `cost`), and marks them as computed.
+        sample_rate: Share of the traces to keep, 0 to 1, decided by the trace id. Default: `1.0`.
+        local: File that traces are written to as JSON lines, without a key, instead of being sent; `send` sends them
+            later.
+        spool: Directory in which waiting traces survive the process. Without one, they wait in memory.
+        redis_url: Redis through which machines share the limit of one key (redis://, rediss:// or unix://).
         console: True also prints each finished trace as a tree to standard error.
-        live: True tells a local PandaProbe about running spans; False does not. Default: only one on this machine.
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
-        strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
-        max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed.
-        handle_sigterm: True delivers waiting traces on SIGTERM, then exits with 143. Web servers do not need it.
+        strict: True makes `init` raise ConfigError for a bad setting, instead of warning.
+        live: Tell a local PandaProbe about running spans, for its pages. True: any server that says it is local; False:
+            none; not set: one on this machine.
+        trace_url: Address of a trace's page, with `{trace_id}` in it, for links. None: a local server states its own.
+        max_traces_per_day: Maximum number of traces that this process posts in 24 hours; each is billed. Default: no
+            maximum.
+        handle_sigterm: True delivers waiting traces on SIGTERM and exits with 143, in a program that does not handle
+            SIGTERM. Web servers do: under them, traces are delivered without this setting.
+        max_queue_bytes: Maximum memory for open and waiting traces, in bytes. Default: `67108864`.
+        max_spool_bytes: Maximum disk space for waiting traces in the spool, in bytes; the oldest are dropped first.
+            Default: `536870912`.
+        shutdown_timeout_s: Longest wait for delivery at the end of the process, in seconds. Default: `5.0`.
+        tracer_provider: Provider to join, if it is not the global one.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
         flush_interval: Accepted for users of the official SDK, without effect.
         max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
@@ -302,8 +323,7 @@ def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvid
     pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
     if processor is not None:
         message = "The provider already has a PandaProbeSpanProcessor, so these settings have no effect"
-        of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
-        _warn_of_ignored(message, of_processor, processor.pipeline.config, config)
+        _warn_of_ignored(message, arguments.keys() & OF_RECEIVERS, processor.pipeline.config, config)
     elif config.strict and (problems := pipeline.status().problems):  # of masks and vendors' switches
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):

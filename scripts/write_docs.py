@@ -1,4 +1,4 @@
-"""Write the generated pages: those in version control, and, for build_docs.py, the tree of the site.
+"""Write the generated pages and arguments in version control, and, for build_docs.py, the tree of the site.
 
 python scripts/write_docs.py            write those in version control, which people read in the repository
 python scripts/write_docs.py --check    exit with 1, and name those that are out of date
@@ -38,6 +38,8 @@ def written() -> Mapping[str, str]:
     """Return the text of each generated file in version control, by its path in the repository."""
     return {
         "docs/settings.md": settings_page.page(),
+        "pandaprobe_otel/bootstrap.py": settings_page.source_of_init(),
+        "pandaprobe_otel/sdk/span_receivers.py": settings_page.source_of_span_receivers(),
         "docs/integrations.md": integration_pages.overview(),
         "docs/command-line.md": command_line_page.overview(),
         "examples/README.md": examples_page.overview(),

@@ -115,8 +115,7 @@ def _loaded(module: str) -> Any:
 
 
 def _is_off() -> bool:
-    from pandaprobe_otel.config.otel_variables import otel_disabled
-    from pandaprobe_otel.config.parsers import BadValueError, read_bool
+    from pandaprobe_otel.config.parsers import BadValueError, otel_disabled, read_bool
 
     given = os.environ.get("PANDAPROBE_ENABLED", "").strip()
     try:

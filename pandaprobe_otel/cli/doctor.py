@@ -101,7 +101,7 @@ def _settings(config: Config) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for setting in SETTINGS:
         value = getattr(config, setting.name)
-        if setting.secret and value:
+        if setting.is_secret and value:
             value = masked(str(value))
         rows.append({"name": setting.name, "value": value, "source": config.sources[setting.name], "env": setting.env})
     return rows

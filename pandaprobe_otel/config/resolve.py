@@ -1,27 +1,20 @@
 """Settings: one frozen object, resolved once, with the source of each value.
 
 Order of sources: argument > `PANDAPROBE_*` variable > OpenTelemetry's own variable > `~/.pandaprobe/config.yaml`
-> default. `SETTINGS` is the only table: the resolver, the documentation and the tests all read it.
+> default. `Settings` declares them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
+from typing import Any, Final, cast
 
-from pandaprobe_otel.config.otel_variables import unusable
-from pandaprobe_otel.config.parsers import BadValueError, is_loopback
-from pandaprobe_otel.config.settings import SETTINGS, Setting
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-
-Capture = Literal["all", "metadata", "off"]
+from pandaprobe_otel.config.parsers import BadValueError, is_loopback, unusable
+from pandaprobe_otel.config.settings import SETTINGS, Setting, Settings
 
 _PLACEHOLDER_KEY = re.compile(
     r"(?:<.*>|\$\{.*\}|x{3,}|\.{3,}|(?:your|my|insert|replace|change)[ _-]?.*|todo|changeme|none|null|api[ _-]?key|"
@@ -46,47 +39,6 @@ _MOST_BITS: Final = 256
 _SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
 
 
-class ExportSettings(TypedDict, total=False):
-    """Settings of a span processor or exporter that is used without `init()`; `SETTINGS` describes each."""
-
-    api_key: str | Callable[[], str] | None
-    project_name: str | None
-    endpoint: str | None
-    environment: str | None
-    release: str | None
-    enabled: bool | None
-    spans: str | Callable[[ReadableSpan], bool] | None
-    media: str | None
-    capture: str | Mapping[str, str] | None
-    mask: Any
-    scrub: bool | Literal["all"] | None
-    compute_cost: bool | None
-    sample_rate: float | None
-    local: str | os.PathLike[str] | None
-    spool: str | os.PathLike[str] | None
-    redis_url: str | None
-    live: bool | None
-    max_traces_per_day: int | None
-    max_queue_bytes: int | None
-    max_spool_bytes: int | None
-    shutdown_timeout_s: float | None
-
-
-def receiver_settings(given: Mapping[str, Any]) -> Config:
-    """Resolve the settings of a span processor or exporter; an unknown setting becomes a problem, not an exception.
-
-    OpenTelemetry's configuration file passes on everything that it contains, and an exception would stop all telemetry.
-    """
-    known = {name: value for name, value in given.items() if name in ExportSettings.__annotations__}
-    config = Config.resolve(known)
-    problems = [
-        Problem(setting=name, message=f"{name} is not a setting of a span processor or exporter; it is ignored.")
-        for name in given
-        if name not in known
-    ]
-    return dataclasses.replace(config, problems=(*config.problems, *problems)) if problems else config
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Setting that cannot be used. The message states the fault, the source and the remedy."""
@@ -98,41 +50,9 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Every setting of this library, resolved. `sources` holds the source of each value by name."""
+class Config(Settings):
+    """Every setting, resolved. `sources` holds the source of each value by name."""
 
-    api_key: str | Callable[[], str] | None
-    project_name: str
-    endpoint: str
-    environment: str | None
-    release: str | None
-    service_name: str | None
-    enabled: bool
-    instrument: Literal["auto", False] | tuple[str, ...]
-    exclude: tuple[str, ...]
-    spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
-    media: Literal["digest", "inline"] | None
-    capture: Capture | Mapping[str, Capture]
-    """One mode, or modes by kind, where `*` stands for all other kinds."""
-    replayable: bool
-    mask: Any
-    scrub: bool | Literal["all"]
-    threads: bool | Literal["all"]
-    compute_cost: bool
-    sample_rate: float
-    local: str | None
-    spool: str | None
-    redis_url: str | None
-    console: bool
-    debug: bool
-    strict: bool
-    live: bool | None
-    trace_url: str | None
-    max_traces_per_day: int | None
-    handle_sigterm: bool
-    max_queue_bytes: int
-    max_spool_bytes: int
-    shutdown_timeout_s: float
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     problems: tuple[Problem, ...] = ()
 
@@ -234,12 +154,13 @@ def _resolve_one(
         return setting.parse(raw), source
     except Exception as error:  # noqa: BLE001 - protects the app: methods of any object may fail in any way
         fault = str(error) if isinstance(error, BadValueError) else f"cannot be read ({type(error).__name__})"
-        shown = "(not shown)" if setting.secret else _shown(raw)
-        fatal = setting.name in ("endpoint", "local", "project_name")  # never send to an unintended destination
-        rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
+        shown = "(not shown)" if setting.is_secret else _shown(raw)
+        rest = "no traces are sent" if setting.is_fatal else f"the default is used ({setting.default!r})"
         if setting.fallback is not None:
             rest = f"{setting.fallback!r} is used, so that nothing is sent against your intention"
-        problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {fault}; {rest}.", fatal=fatal))
+        problems.append(
+            Problem(setting=setting.name, message=f"{source} = {shown} {fault}; {rest}.", fatal=setting.is_fatal)
+        )
         return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
 
 

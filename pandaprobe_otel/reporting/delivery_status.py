@@ -85,7 +85,7 @@ def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, 
     settings: dict[str, tuple[str, str]] = {}
     for setting in SETTINGS:
         value = getattr(config, setting.name)
-        shown = "***" if setting.secret and value else str(value)
+        shown = "***" if setting.is_secret and value else str(value)
         settings[setting.name] = (shown, config.sources.get(setting.name, "default"))
     return {
         "endpoint": config.destination,

@@ -5,15 +5,47 @@ A variable or a configuration file may add an exporter, while the app's code and
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterator
-from typing import Any, ClassVar, Unpack, cast
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, cast
 
-from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
+from pandaprobe_otel.config.resolve import Config, Problem
+from pandaprobe_otel.config.settings import OF_RECEIVERS
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.process.process_events import signals_wait
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
 _logger = logging.getLogger("pandaprobe_otel")
+
+
+class ExportSettings(TypedDict, total=False):
+    """Settings that a span processor or exporter takes. scripts/write_docs.py writes each from its declaration."""
+
+    api_key: str | Callable[[], str] | None
+    project_name: str | None
+    endpoint: str | None
+    environment: str | None
+    release: str | None
+    enabled: bool | None
+    spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool] | None
+    media: Literal["digest", "inline"] | None
+    capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None
+    mask: Any
+    scrub: bool | Literal["all"] | None
+    compute_cost: bool | None
+    sample_rate: float | None
+    local: str | os.PathLike[str] | None
+    spool: str | os.PathLike[str] | None
+    redis_url: str | None
+    live: bool | None
+    max_traces_per_day: int | None
+    max_queue_bytes: int | None
+    max_spool_bytes: int | None
+    shutdown_timeout_s: float | None
 
 
 class SpanReceiver:
@@ -30,7 +62,7 @@ class SpanReceiver:
         if pipeline is None:
             from pandaprobe_otel.pipeline.opening import open_pipeline  # looking for receivers does not need it
 
-            pipeline = open_pipeline(receiver_settings(settings), counts_starts=self.sees_starts)
+            pipeline = open_pipeline(_config(settings), counts_starts=self.sees_starts)
         self._seen: Any = None
         self.lead_to(pipeline)
 
@@ -48,6 +80,20 @@ class SpanReceiver:
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver every trace whose root has ended; return False if that exceeds the timeout."""
         return self.pipeline.flush(timeout_millis / 1000)
+
+
+def _config(given: Mapping[str, Any]) -> Config:
+    """Resolve the settings; an unknown one becomes a problem, not an exception.
+
+    OpenTelemetry's configuration file passes on everything that it contains, and an exception would stop all telemetry.
+    """
+    config = Config.resolve({name: value for name, value in given.items() if name in OF_RECEIVERS})
+    problems = [
+        Problem(setting=name, message=f"{name} is not a setting of a span processor or exporter; it is ignored.")
+        for name in given
+        if name not in OF_RECEIVERS
+    ]
+    return dataclasses.replace(config, problems=(*config.problems, *problems)) if problems else config
 
 
 def receivers_in(processor: Any) -> Iterator[SpanReceiver]:
