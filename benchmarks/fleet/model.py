@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.tail_sampler import TailSampler
+from pandaprobe_otel.delivery.sampling import TailSampler
 from simulated_world import simulated_id
 
 OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)

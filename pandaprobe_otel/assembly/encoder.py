@@ -10,9 +10,8 @@ import orjson
 from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
-from pandaprobe_otel.delivery.attached_metadata import SAMPLE_RATE_KEY
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.randomness import randomness
+from pandaprobe_otel.delivery.sampling import SAMPLE_RATE_KEY, randomness
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid

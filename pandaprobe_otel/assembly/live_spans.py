@@ -18,7 +18,7 @@ from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
 from pandaprobe_otel.assembly.remote_parents import view_of, views_of
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
-from pandaprobe_otel.delivery.randomness import randomness
+from pandaprobe_otel.delivery.sampling import randomness
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.kinds import is_genai

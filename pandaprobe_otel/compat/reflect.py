@@ -19,7 +19,7 @@ from pandaprobe_otel.assembly.remote_parents import view_of
 from pandaprobe_otel.assembly.span_filter import Selection, is_chosen
 from pandaprobe_otel.bootstrap import PandaProbe, init
 from pandaprobe_otel.capture.trace_context import context
-from pandaprobe_otel.delivery.randomness import randomness
+from pandaprobe_otel.delivery.sampling import randomness
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 
@@ -194,9 +193,9 @@ class Blockage:
         self._outage.leave()
         self._auth.leave()
 
-    def answered(self, verdict: Verdict, now: float, attempt: Attempt) -> None:
+    def answered(self, verdict: Verdict, now: float, *, is_create: bool, is_check: bool) -> None:
         """Close the outage's gate after failures, and open the gates whose cause the answer disproves."""
-        kind, is_create = verdict.kind, attempt.lease is not None
+        kind = verdict.kind
         self.may_block = True
         if is_create:
             self._quota.leave()
@@ -209,7 +208,7 @@ class Blockage:
                 self._outage.close(now, at_least_s=asked_s or 0.0)
             self._auth.leave()
             return
-        if not attempt.is_check:
+        if not is_check:
             self.failures = 0
             self._outage.open()
             self._notices.over("outage")

@@ -31,13 +31,13 @@ _LINES: Final = {
     "expired": "Traces are dropped: they have waited in the spool for a week.",
     "overload": "Traces are left out: for minutes, more have arrived than PandaProbe's limit allows. Errors, slow "
     "traces and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
-    "repaired": "PandaProbe refused part of trace {request.name!r} ({words}). It is sent without that part.",
+    "repaired": "PandaProbe refused part of trace {parcel.name!r} ({words}). It is sent without that part.",
     "split": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes: traces are sent in parts of "
     "{cap} bytes, and larger single values are cut.",
-    "trace_lost": "PandaProbe accepted trace {request.trace_id} but does not have it after {after_s:.0f} s; its later "
+    "trace_lost": "PandaProbe accepted trace {parcel.trace_id} but does not have it after {after_s:.0f} s; its later "
     "spans are dropped.",
-    "trace_not_found": "PandaProbe does not have trace {request.trace_id} after {after_s:.0f} s, so the score "
-    "{request.name!r} is dropped. Pass the id of a trace that is sent to this project, as current_trace_id() returns "
+    "trace_not_found": "PandaProbe does not have trace {parcel.trace_id} after {after_s:.0f} s, so the score "
+    "{parcel.name!r} is dropped. Pass the id of a trace that is sent to this project, as current_trace_id() returns "
     "it.",
     "new_project": "Project {project!r} had no traces at PandaProbe before. If it is not new, check its name "
     "(PANDAPROBE_PROJECT_NAME): a misspelt name makes a new project.",
@@ -49,11 +49,11 @@ _ERROR_LINES: Final = {
     "no_key": "PandaProbe at {endpoint} requires an API key and got none: set PANDAPROBE_API_KEY. {waiting}",
     "fault": "Delivery of a trace failed inside pandaprobe-otel ({error}); please report this. The trace is dropped.",
     "stumbled": "Delivery failed inside pandaprobe-otel ({error}); please report this. {waiting}",
-    "refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. Its {spans} spans are dropped.",
+    "refused": "PandaProbe refused {parcel.target} ({parcel.name!r}): {words}. Its {spans} spans are dropped.",
     "too_large": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes ({words}), and "
-    "{request.name!r} is not made smaller. Its {spans} spans are dropped. Raise the proxy's bound (nginx: "
+    "{parcel.name!r} is not made smaller. Its {spans} spans are dropped. Raise the proxy's bound (nginx: "
     "client_max_body_size).",
-    "score_refused": "PandaProbe refused {request.target} ({request.name!r}): {words}. The score {request.name!r} is "
+    "score_refused": "PandaProbe refused {parcel.target} ({parcel.name!r}): {words}. The score {parcel.name!r} is "
     "dropped.",
 }
 _ENDS: Final = {

@@ -1,16 +1,28 @@
-"""Requests that wait to be sent: a queue for each trace, bounded in bytes, with content in memory or on disk."""
+"""Parcels that wait to be sent: a line for each trace, bounded in bytes, with content in memory or on disk.
+
+Errors come first, up to four fifths of the sent traces, because they alone may exceed the limit. Then comes the name
+(of the root span) that was served least in recent minutes, so that a busy endpoint does not block a rare one. Within a
+name, the newest half minute comes first, because an old trace is worth less. Within that, slow traces come first, and
+then the highest randomness of the trace id. So independent processes prefer the same traces, and `TailSampler` keeps
+the same ones.
+Eviction is the reverse: from the name with the most waiting traces, the oldest half minute and the lowest randomness
+first; errors last, up to four fifths of the waiting traces.
+
+If nothing is evicted, the oldest would wait as long as an overload lasts. So every fifth turn goes to the oldest trace.
+"""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.job import Changes, Found, Job, Line, Tended
-from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.schedule import Schedule
+from pandaprobe_otel.delivery.parcel import OBJECTS, Parcel, Step
+from pandaprobe_otel.delivery.sampling import randomness_of_uuid
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -24,14 +36,56 @@ MAX_AGE_S: Final = 7 * 24 * 3600.0
 LOOK_AFTER_S: Final = 5.0
 """Delay after which a request that a process sent just before its death must have arrived."""
 _READ_AGAIN_S: Final = 1.0
+_BUCKET_S: Final = 30.0
+_FORGET_PER_MINUTE: Final = 0.8
+_RECENT: Final = 100
+_MOST_ERRORS: Final = 80
+"""Errors among the last hundred sent traces, above which other traces take their turn."""
+_OLDEST_EACH: Final = 5
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """Parcels of one trace, in order. Only the first may be sent, because later ones depend on it."""
+
+    key: str
+    parcels: list[Parcel] = field(default_factory=list[Parcel])
+    ticket: int = 0
+    """Number of the line's current entry in a heap. Entries with other numbers are stale."""
+    queue: TokenQueue | None = None
+    """Queue in which the line waits for a token."""
+
+
+_Due = tuple[float, int, Line]
+"""Time, ticket, and line."""
+_Entry = tuple[float, float, int, Line]
+"""Two sort keys, ticket, and line. An entry of either kind is skipped if its ticket differs from that of its line."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tended:
+    """Changes from outside: parcels that were found, and parcels that are gone."""
+
+    found: list[Parcel] = field(default_factory=list[Parcel])
+    """Parcels of dead processes, without their content. `in_doubt`: that process may have sent it."""
+    gone: list[tuple[Parcel, str]] = field(default_factory=list[tuple[Parcel, str]])
+    """Parcels whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
+    damaged_spans: int = 0
+    """Unreadable spans of other processes."""
+    works_again: bool = False
+    """True if parcels that are only in memory can be written."""
+    body_cap: int | None = None
 
 
 class Outbox:
-    """Jobs by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
+    """Parcels by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
 
     Without a store, content waits in memory. With a store, `save` writes the content there and removes it from memory;
     it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the memory's bound
     applies again.
+
+    A line whose first parcel is not under way waits in a heap until it is due. If it begins with a create, it then
+    waits for a token.
     """
 
     def __init__(
@@ -42,7 +96,7 @@ class Outbox:
         keeps_all: bool = False,
         look_after_s: float = LOOK_AFTER_S,
     ) -> None:
-        """Bound the outbox to `max_bytes` of memory. A job in the store takes about 600 bytes of memory.
+        """Bound the outbox to `max_bytes` of memory. A parcel in the store takes about 600 bytes of memory.
 
         `keeps_all`: nothing is evicted; the caller of `put` must stop before `fill` reaches 1.
         """
@@ -50,322 +104,442 @@ class Outbox:
         self._look_after_s = look_after_s
         self._is_over = False
         self._max_bytes = max_bytes
-        self._store = store
-        self.has_store = store is not None
-        """True if there is a store, so that changes must be saved. Without one, `save` and `inspect` do nothing."""
-        self._changes = Changes()
+        self.store = store
+        """If there is a store, changes must be saved. Without one, `save` and `inspect` do nothing."""
+        self._unsaved: dict[Parcel, None] = {}
+        """Parcels whose state on disk is not that in memory."""
         self.bytes = 0
-        """Bytes of memory of the waiting jobs."""
+        """Bytes of memory of the waiting parcels."""
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self.schedule = Schedule(keeps_all=keeps_all)
-        self._unpacked: dict[Job, None] = {}
-        """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer job packs one of these."""
-        self._loaded: dict[Job, int] = {}
-        """Bytes of contents that were loaded from the store for sending. Dropping waiting jobs frees none of them."""
+        self._unpacked: dict[Parcel, None] = {}
+        """Parcels that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of these."""
+        self._loaded: dict[Parcel, None] = {}
+        """Parcels that were loaded from the store for sending. Dropping waiting parcels frees none of their bytes."""
+        self._due_creates: list[_Due] = []
+        self.due_others: list[_Due] = []
+        """Lines that begin with another request. While it is empty, `next_other` returns None."""
+        self._errors, self._ordinary = TokenQueue(), TokenQueue()
+        self.waiting_for_tokens = 0
+        """Number of lines that wait for a token."""
+        self._by_age: deque[tuple[int, Line]] | None = deque() if keeps_all else None
+        """Tickets and lines in order of arrival. Entries before the oldest waiting line are removed."""
+        self._turn = 0
+        self._served: dict[str, float] = {}
+        self._served_at = 0.0
+        self._recent: deque[bool] = deque(maxlen=_RECENT)
+        self._recent_errors = 0
+        self._tickets = itertools.count(1)
 
     @property
     def fill(self) -> float:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self.bytes / self._max_bytes
-        return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
+        return min(in_memory if self.store is None else max(in_memory, self.store.fill), 1.0)
 
     @property
     def is_done(self) -> bool:
         """True if nothing waits, nothing is under way, and the disk has been searched."""
-        return self._count == 0 and (self._store is None or not self._store.has_more)
-
-    @property
-    def unsaved(self) -> list[Job]:
-        """Jobs that are in memory only."""
-        return list(self) if self._store is None else [job for job in self if job.place is None]
-
-    @property
-    def saved_spans(self) -> int:
-        """Spans of the jobs that are on disk."""
-        return sum(job.request.span_count for job in self if job.place is not None)
+        return self._count == 0 and (self.store is None or not self.store.has_more)
 
     @property
     def is_kept(self) -> bool:
-        """True if all waiting requests would survive the process."""
+        """True if all waiting parcels would survive the process."""
         return self._count == self._saved
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Job]:
-        return (job for line in self._lines.values() for job in line.jobs)
+    def __iter__(self) -> Iterator[Parcel]:
+        return (parcel for line in self._lines.values() for parcel in line.parcels)
 
-    def put(self, request: Parcel, now: float) -> list[tuple[Job, str]]:
-        """Add a request at the end of its trace's line; return the jobs evicted for it, with the reason.
+    def put(self, parcel: Parcel, now: float) -> list[tuple[Parcel, str]]:
+        """Add a parcel at the end of its trace's line; return the parcels evicted for it, with the reason.
 
-        A create is added before requests that wait for its trace to be stored.
+        A create is added before parcels that wait for its trace to be stored.
         """
-        if is_crowded := self._store is None and self.bytes > PACK_ABOVE:
-            request = request.closed()
+        store = self.store
+        if is_crowded := store is None and self.bytes > PACK_ABOVE:
+            parcel.pack()
             self._pack_one()
-        job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
-        self._insert(job, now, now)
-        if self._store is None:
+        parcel.since, parcel.in_doubt = now, parcel.step is Step.SCORE
+        self._insert(parcel, now, now)
+        if store is None:
             if not is_crowded:
-                self._unpacked[job] = None
+                self._unpacked[parcel] = None
             return self._evict() if self.bytes > self._max_bytes else []
-        if self._store.works:  # it is about to take the content out of memory
-            self._changes.added[job] = None
+        if store.works:  # it is about to take the content out of memory
+            self._unsaved[parcel] = None
             return []
         return self._evict()
 
-    def start(self, job: Job, now: float) -> None:
-        """Mark an opened job as under way: no other request of its trace may be sent meanwhile."""
-        job.in_flight = True
-        if job.request.step is Step.CREATE:
-            self.schedule.serve(job.request, now)
-            if job.place is not None and not job.in_doubt:
-                self._changes.started.append(job.place)
-        self.schedule.remove(job.line)
+    def start(self, parcel: Parcel, now: float) -> None:
+        """Mark an opened parcel as under way: no other request of its trace may be sent meanwhile."""
+        parcel.in_flight = True
+        if parcel.step is Step.CREATE:
+            self._serve(parcel, now)
+            if parcel.file is not None and not parcel.in_doubt:
+                self._unsaved[parcel] = None
+        if parcel.line is not None:
+            self._unqueue(parcel.line)
 
-    def open(self, job: Job, now: float) -> bool:
-        """Load the job's content in the form to send; return False if the job must wait for its content."""
-        if job.request.packed:
-            self._exchange(job, job.request.opened())
-        elif job.request.is_bare:
-            content = None if self._store is None or job.place is None else self._store.read(job.place)
+    def open(self, parcel: Parcel, now: float) -> bool:
+        """Load the content in the form to send; return False if the parcel must wait for its content."""
+        if parcel.packed:
+            before = parcel.size
+            parcel.unpack()
+            self.bytes += parcel.size - before
+        elif parcel.is_bare:
+            content = None if self.store is None else self.store.read(parcel)
             if content is None:  # `inspect` will find out whether it is lost
-                self.retry(job, now + _READ_AGAIN_S)
+                self.retry(parcel, now + _READ_AGAIN_S)
                 return False
-            self._loaded[job] = 0
-            self._exchange(job, _filled(job.request, content))
+            self._loaded[parcel] = None
+            self._exchange(parcel, *content)
         return True
 
-    def retry(self, job: Job, at: float) -> None:
-        """Put the job back at the head of its line, due at `at`."""
-        job.in_flight = False
-        line = job.line
-        if not line.jobs or line.jobs[0] is not job:
+    def retry(self, parcel: Parcel, at: float) -> None:
+        """Put the parcel back at the head of its line, due at `at`."""
+        parcel.in_flight = False
+        line = parcel.line
+        if line is None or line.parcels[0] is not parcel:
             return
-        self._close(job)
-        if self.has_create(job):
-            line.jobs[:2] = line.jobs[1], job
-            at = line.jobs[0].since
-        self.schedule.add(line, at)
+        self._close(parcel)
+        if self.has_create(parcel):
+            line.parcels[:2] = line.parcels[1], parcel
+            at = line.parcels[0].since
+        self._queue(line, at)
 
-    def has_create(self, job: Job) -> bool:
-        """Return whether this process is about to post the trace that the job adds to."""
-        jobs = job.line.jobs
-        return job.request.step is not Step.CREATE and len(jobs) > 1 and jobs[1].request.step is Step.CREATE
+    def has_create(self, parcel: Parcel) -> bool:
+        """Return whether this process is about to post the trace that the parcel adds to."""
+        parcels = self.with_it(parcel)
+        return parcel.step is not Step.CREATE and len(parcels) > 1 and parcels[1].step is Step.CREATE
 
-    def with_it(self, job: Job) -> list[Job]:
-        """Return the job and all jobs that wait behind it."""
-        return [*job.line.jobs] or [job]
+    def with_it(self, parcel: Parcel) -> list[Parcel]:
+        """Return the parcel and all parcels that wait behind it."""
+        return [parcel] if parcel.line is None else [*parcel.line.parcels]
 
-    def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
-        """Remove a job that was delivered or given up. The next job of its trace is due at `next_at`."""
-        job.in_flight = False
-        line = job.line
-        if job not in line.jobs:
+    def finish(self, parcel: Parcel, now: float, *, next_at: float | None = None) -> None:
+        """Remove a parcel that was delivered or given up. The next one of its trace is due at `next_at`."""
+        parcel.in_flight = False
+        line = parcel.line
+        if line is None:
             return
         if line.ticket:
-            self.schedule.remove(line)
-        line.jobs.remove(job)
-        self._unpacked.pop(job, None)
-        self._loaded.pop(job, None)
-        self.bytes -= job.size
+            self._unqueue(line)
+        line.parcels.remove(parcel)
+        parcel.line = None
+        self._unpacked.pop(parcel, None)
+        self._loaded.pop(parcel, None)
+        self.bytes -= parcel.size
         self._count -= 1
-        self._changes.added.pop(job, None)
-        self._changes.rewritten.pop(job, None)
-        if job.place is not None:
+        self._unsaved.pop(parcel, None)
+        if parcel.file is not None:
             self._saved -= 1
-            self._changes.removed.append(job.place)
-        if line.jobs:
-            self.schedule.add(line, now if next_at is None else next_at)
+            self._unsaved[parcel] = None
+        if line.parcels:
+            self._queue(line, now if next_at is None else next_at)
         else:
             del self._lines[line.key]
 
-    def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
-        """Replace a job's content by parts of it: the first takes the job's place, the others follow it."""
-        if job not in job.line.jobs:
+    def replace(self, parcel: Parcel, pieces: Sequence[Parcel], now: float) -> None:
+        """Replace a parcel's content by parts of it: the first takes its place, the others follow it."""
+        if parcel.line is None:
             return
-        self._exchange(job, pieces[0])
-        if job.place is not None:
-            self._changes.rewritten[job] = None
+        self._exchange(parcel, pieces[0].fields, pieces[0].spans)
+        if parcel.file is not None:
+            parcel.is_rewritten = True
+            self._unsaved[parcel] = None
         for index, piece in enumerate(pieces[1:], 1):
-            new = Job(piece, since=job.since)
-            self._insert(new, now, now, index)
-            if self._store is not None and self._store.works:
-                self._changes.added[new] = None
-        self.retry(job, now)
+            piece.since = parcel.since
+            self._insert(piece, now, now, index)
+            if self.store is not None and self.store.works:
+                self._unsaved[piece] = None
+        self.retry(parcel, now)
 
-    def amend(self, job: Job, request: Parcel) -> None:
-        """Change the content sent for a job this time; its content on disk stays unchanged."""
-        job.is_amended = True
-        self._exchange(job, request)
+    def amend(self, parcel: Parcel, fields: bytes) -> None:
+        """Change the fields sent for a parcel this time; its content on disk stays unchanged."""
+        parcel.is_amended = True
+        self._exchange(parcel, fields, parcel.spans)
 
-    def adopt(self, job: Job, project: str, now: float) -> None:
+    def adopt(self, parcel: Parcel, project: str, now: float) -> None:
         """Make a trace's waiting spans a separate trace under a derived id, because its root is not coming."""
-        job.in_flight = False
-        opened = [waiting for waiting in self.with_it(job) if self.open(waiting, now)]
-        requests = [waiting.request.adopted(project) for waiting in opened]
+        parcel.in_flight = False
+        opened = [waiting for waiting in self.with_it(parcel) if self.open(waiting, now)]
+        adopted = [waiting.adopted(project) for waiting in opened]
         for waiting in opened:
             self.finish(waiting, now)
-        for index, adopted in enumerate(requests):
-            self.put(adopted if index == 0 else replace(adopted, step=Step.APPEND), now)
+        for index, each in enumerate(adopted):
+            self.put(each if index == 0 else replace(each, step=Step.APPEND), now)
+
+    # -- whose turn it is ---------------------------------------------------------------------------------------------
+
+    def next_other(self, now: float) -> Parcel | None:
+        """Return the append, finish or score that is due, or None."""
+        return self.due_others[0][2].parcels[0] if _first(self.due_others) <= now else None
+
+    def next_create(self, now: float) -> Parcel | None:
+        """Return the create whose turn it is to take a token, or None."""
+        while self._due_creates and _first(self._due_creates) <= now:
+            self._let_wait(heapq.heappop(self._due_creates)[2])
+        while self._by_age and self._by_age[0][0] != self._by_age[0][1].ticket:
+            self._by_age.popleft()
+        if not self.waiting_for_tokens:
+            return None
+        if self._by_age and self._turn == 0:
+            return self._by_age[0][1].parcels[0]
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._ordinary.count
+        queue = self._errors if self._errors.count and errors_have_it else self._ordinary
+        return queue.first(self._served).parcels[0]
+
+    def next_due(self) -> tuple[float, float]:
+        """Return the times at which the next create, which then waits for a token, and the next other one are due."""
+        return _first(self._due_creates), _first(self.due_others)
+
+    def hasten(self, now: float) -> None:
+        """Make all lines due now, except those whose first one is in doubt: the server may still be storing it."""
+        for _, ticket, line in (*self._due_creates, *self.due_others):
+            if line.ticket == ticket and not line.parcels[0].in_doubt:
+                self._queue(line, now, now)
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
     def save(self, journal: Sequence[JournalChange] = ()) -> bool:
         """Write the changes since the last call, with the journal; return whether that was possible."""
-        if self._store is None:
+        store = self.store
+        if store is None:
             return True
-        changes = self._changes
-        changes.journal += journal
-        if changes.is_empty:
-            return self._store.works
-        self._changes = Changes()
-        saved = self._store.write(changes)
-        self._saved += sum(job.place is not None for job in changes.added)
-        for job in changes.rewritten:
-            job.is_amended = job.is_amended or not saved
-        for job in (*changes.added, *changes.rewritten):
-            self._close(job)
-        self._is_over = not self.keeps_all and (self._is_heavy or self._store.excess > 0)
+        if not (self._unsaved or journal or store.is_behind):
+            return store.works
+        changed, self._unsaved = self._unsaved, {}
+        before = sum(parcel.file is not None for parcel in changed)
+        saved = store.write(changed, journal)
+        self._saved += sum(parcel.file is not None for parcel in changed) - before
+        for parcel in changed:
+            parcel.is_amended = parcel.is_amended or (parcel.is_rewritten and not saved)
+            parcel.is_rewritten = False
+            self._close(parcel)
+        self._is_over = not self.keeps_all and (self._is_heavy or store.excess > 0)
         return saved
 
     @property
     def inspect_at(self) -> float:
         """Time at which to call `inspect` (monotonic)."""
-        if self._store is None:
+        if self.store is None:
             return math.inf
-        return -math.inf if self._is_over else self._store.tend_at
+        return -math.inf if self._is_over else self.store.tend_at
 
     def inspect(self, now: float) -> Tended:
-        """Take over the requests of dead processes; give up jobs that are lost, too old or beyond the bound.
+        """Take over the parcels of dead processes; give up those that are lost, too old or beyond the bound.
 
         Call this at `inspect_at`.
         """
-        store = self._store
-        if store is None:
+        if self.store is None:
             return Tended()
-        tended = store.tend(self.__iter__, now)
-        for job, _ in tended.gone:
-            self.finish(job, now)
-        saved = [job for job in self if job.place is not None and not job.in_flight]
-        for job in (old := [job for job in saved if now - job.since > MAX_AGE_S]):
-            self.finish(job, now)
-        tended.gone += [(job, "expired") for job in old]
-        for found in tended.found:
-            self._take_over(found, now)
+        tended = self.store.tend(self.__iter__, now)
+        waiting = (parcel for parcel in self if parcel.file is not None and not parcel.in_flight)
+        tended.gone += [(parcel, "expired") for parcel in waiting if now - parcel.since > MAX_AGE_S]
+        for parcel, _ in tended.gone:
+            self.finish(parcel, now)
+        for parcel in tended.found:
+            was_started = parcel.in_doubt
+            parcel.in_doubt = parcel.step is Step.SCORE or (was_started and parcel.step is Step.CREATE)
+            self._insert(parcel, now + self._look_after_s if was_started else now, now)
         if tended.works_again:
-            self._saved = sum(job.place is not None for job in self)
-            self._changes.added.update((job, None) for job in self if job.place is None)
-        self.save(tended.journal)
+            self._unsaved.update((parcel, None) for parcel in self if parcel.file is None)
+        self._saved = sum(parcel.file is not None for parcel in self)
+        self.save()
         tended.gone += self._evict()
         self.save()
-        self._is_over = False  # within the bound, or all remaining jobs are under way
+        self._is_over = False  # within the bound, or all remaining parcels are under way
         return tended
 
-    def refused(self, job: Job, words: str) -> None:
-        """Keep a refused request with the server's words, if there is a store."""
-        if self._store is None:
-            return
-        request = job.request.opened()
-        if request.is_bare and job.place is not None and (content := self._store.read(job.place)) is not None:
-            request = _filled(request, content)
-        self._changes.refused.append((request, words))
-
-    def remember_cap(self, size: int) -> None:
-        """Remember the size of the largest body that the server accepts, for processes that share the store."""
-        self._changes.body_cap = size
+    def keep_refused(self, parcel: Parcel, words: str, now: float) -> None:
+        """Keep a refused parcel with the server's words, if there is a store."""
+        if self.store is not None and self.open(parcel, now):
+            self.store.keep_refused(parcel, words)
 
     def leave(self) -> None:
-        """Close the store at the end of the process. Requests on disk stay there."""
-        if self._store is not None:
+        """Close the store at the end of the process. Parcels on disk stay there."""
+        if self.store is not None:
             self.save()
-            self._store.close()
-
-    def before_fork(self) -> None:
-        """Close everything that must not cross a fork."""
-        if self._store is not None:
-            self._store.before_fork()
+            self.store.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, all requests, because they belong to the parent.
+        """Give up, in a forked child, all parcels, because they belong to the parent.
 
         `is_quiet`: no thread wrote to the disk during the fork.
         """
-        for line in self._lines.values():  # a line and its jobs refer to each other: free them without the collector
-            line.jobs.clear()
+        for line in self._lines.values():  # a line and its parcels refer to each other: free them without the collector
+            line.parcels.clear()
             line.queue = None
-        if self._store is not None:
-            self._store.abandon(is_quiet=is_quiet)
+        if self.store is not None:
+            self.store.abandon(is_quiet=is_quiet)
 
     @property
     def _is_heavy(self) -> bool:
-        return self.bytes - sum(self._loaded.values()) > self._max_bytes
+        return self.bytes - sum(parcel.size - OBJECTS for parcel in self._loaded) > self._max_bytes
 
-    def _take_over(self, found: Found, now: float) -> None:
-        doubt = found.request.step is Step.SCORE or (found.in_doubt and found.request.step is Step.CREATE)
-        job = Job(found.request, since=now - found.waited_s, in_doubt=doubt, place=found.place)
-        self._insert(job, now + self._look_after_s if found.in_doubt else now, now)
-        self._saved += 1
+    def _close(self, parcel: Parcel) -> None:
+        """Drop the parcel's content from memory if the disk has it."""
+        has_changed = parcel.in_flight or parcel.is_amended or parcel.is_rewritten
+        if parcel.file is not None and not (has_changed or parcel.is_bare) and parcel.line is not None:
+            self.bytes += OBJECTS - parcel.size
+            parcel.drop_content()
+            self._loaded.pop(parcel, None)
 
-    def _close(self, job: Job) -> None:
-        """Drop the job's content from memory if the disk has it."""
-        has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
-        if job.place is not None and not (has_changed or job.request.is_bare):
-            self._exchange(job, job.request.bare())
-            self._loaded.pop(job, None)
-
-    def _exchange(self, job: Job, request: Parcel) -> None:
-        size = request.size
-        self.bytes += size - job.size
-        if job in self._loaded:
-            self._loaded[job] += size - job.size
-        job.request, job.size = request, size
+    def _exchange(self, parcel: Parcel, fields: bytes, spans: EncodedSpans) -> None:
+        before = parcel.size
+        parcel.take_content(fields, spans)
+        self.bytes += parcel.size - before
 
     def _pack_one(self) -> None:
         while self._unpacked:
-            job, _ = self._unpacked.popitem()
-            if not job.in_flight:
-                self._exchange(job, job.request.closed())
+            parcel, _ = self._unpacked.popitem()
+            if not parcel.in_flight:
+                before = parcel.size
+                parcel.pack()
+                self.bytes += parcel.size - before
                 return
 
-    # -- places ---------------------------------------------------------------------------------------------------
+    # -- places -------------------------------------------------------------------------------------------------------
 
-    def _insert(self, job: Job, at: float, now: float, index: int | None = None) -> None:
-        """Insert a job into its trace's line: at the end, or a create before requests that wait for its trace."""
-        key = job.request.line
+    def _insert(self, parcel: Parcel, at: float, now: float, index: int | None = None) -> None:
+        """Insert a parcel into its trace's line: at the end, or a create before those that wait for its trace."""
+        key = parcel.key
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(key)
-        jobs = line.jobs
+        parcels = line.parcels
         if index is None:
-            is_first = jobs and job.request.step is Step.CREATE and jobs[0].request.step is not Step.CREATE
-            index = int(jobs[0].in_flight) if is_first else len(jobs)
-        jobs.insert(index, job)
-        job.line, job.size = line, job.request.size
-        self.bytes += job.size
+            is_first = parcels and parcel.step is Step.CREATE and parcels[0].step is not Step.CREATE
+            index = int(parcels[0].in_flight) if is_first else len(parcels)
+        parcels.insert(index, parcel)
+        parcel.line = line
+        self.bytes += parcel.size
         self._count += 1
         if index == 0:
-            self.schedule.add(line, at, now)
+            self._queue(line, at, now)
 
-    def _evict(self) -> list[tuple[Job, str]]:
-        """Make room by the rules of `TokenQueue`; jobs that are not due yet are evicted last."""
-        evicted: list[tuple[Job, str]] = []
+    def _queue(self, line: Line, at: float, now: float = -math.inf) -> None:
+        """Add or move a line whose first parcel is due at `at`."""
+        if line.ticket:
+            self._unqueue(line)
+        line.ticket = next(self._tickets)
+        if line.parcels[0].step is not Step.CREATE:
+            heapq.heappush(self.due_others, (at, line.ticket, line))
+        elif at <= now:
+            self._let_wait(line)
+        else:
+            heapq.heappush(self._due_creates, (at, line.ticket, line))
+
+    def _unqueue(self, line: Line) -> None:
+        """Remove a line whose first parcel is under way or gone; its entries become stale."""
+        line.ticket = 0
+        if line.queue is not None:
+            line.queue.remove(line.parcels[0].name)
+            line.queue = None
+            self.waiting_for_tokens -= 1
+
+    def _let_wait(self, line: Line) -> None:
+        """Let a line, which begins with a create, wait for a token."""
+        parcel = line.parcels[0]
+        worth = 2.0 if parcel.is_slow else randomness_of_uuid(parcel.trace_id)
+        line.queue = self._errors if parcel.is_error else self._ordinary
+        line.queue.add(line, parcel.name, parcel.since // _BUCKET_S, worth)
+        self.waiting_for_tokens += 1
+        if self._by_age is not None:
+            self._by_age.append((line.ticket, line))
+
+    def _serve(self, parcel: Parcel, now: float) -> None:
+        """Count a create that got a token."""
+        minutes = (now - self._served_at) / 60.0
+        if minutes >= 1.0:
+            kept = _FORGET_PER_MINUTE**minutes
+            self._served = {each: count * kept for each, count in self._served.items() if count * kept > 0.01}
+            self._served_at = now
+        self._served[parcel.name] = self._served.get(parcel.name, 0.0) + 1.0
+        self._turn = (self._turn + 1) % _OLDEST_EACH
+        if len(self._recent) == _RECENT:
+            self._recent_errors -= self._recent[0]
+        self._recent.append(parcel.is_error)
+        self._recent_errors += parcel.is_error
+
+    def _victim(self) -> Line | None:
+        """Return the line to evict first; lines that do not wait for a token come last."""
+        if not self.waiting_for_tokens:
+            return next((line for line in self._lines.values() if not line.parcels[0].in_flight), None)
+        errors_have_most = self._errors.count > _MOST_ERRORS * self.waiting_for_tokens / _RECENT
+        return (self._errors if errors_have_most or not self._ordinary.count else self._ordinary).last()
+
+    def _evict(self) -> list[tuple[Parcel, str]]:
+        """Make room; return the evicted parcels with the reason."""
+        evicted: list[tuple[Parcel, str]] = []
         if self.keeps_all:
             return evicted
-        excess = 0 if self._store is None else self._store.excess
-        while self._is_heavy or excess > 0:
-            line = self.schedule.victim()
-            if line is None:
-                line = next((line for line in self._lines.values() if not line.jobs[0].in_flight), None)
-            if line is None:
-                break
-            for job in list(line.jobs):
-                evicted.append((job, "queue_full" if job.place is None else "spool_full"))
-                excess -= 0 if job.place is None else job.place.size
-                self.finish(job, 0.0)
+        excess = 0 if self.store is None else self.store.excess
+        while (self._is_heavy or excess > 0) and (line := self._victim()) is not None:
+            for parcel in [*line.parcels]:
+                evicted.append((parcel, "queue_full" if parcel.file is None else "spool_full"))
+                excess -= parcel.stored
+                self.finish(parcel, 0.0)
         return evicted
 
 
-def _filled(request: Parcel, content: tuple[bytes, EncodedSpans]) -> Parcel:
-    return replace(request, fields=content[0], spans=content[1], is_bare=False, closed_spans=0)
+def _first(heap: list[_Due]) -> float:
+    while heap:
+        at, ticket, line = heap[0]
+        if line.ticket == ticket:
+            return at
+        heapq.heappop(heap)
+    return math.inf
+
+
+class TokenQueue:
+    """Lines that wait for a token, by name. A name is here only while one of its lines waits."""
+
+    def __init__(self) -> None:
+        self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
+        self._worst: defaultdict[str, list[_Entry]] | None = None
+        """Built at the first eviction, because it would only take memory before."""
+        self._waiting: defaultdict[str, int] = defaultdict(int)
+        self.count = 0
+
+    def add(self, line: Line, name: str, bucket: float, worth: float) -> None:
+        """Add a line."""
+        heapq.heappush(self._best[name], (-bucket, -worth, line.ticket, line))
+        if self._worst is not None:
+            heapq.heappush(self._worst[name], (bucket, worth, line.ticket, line))
+        self._waiting[name] += 1
+        self.count += 1
+
+    def remove(self, name: str) -> None:
+        """Remove a line of this name, whose ticket has changed."""
+        self.count -= 1
+        self._waiting[name] -= 1
+        if self._waiting[name] <= 0:
+            del self._waiting[name]
+            self._best.pop(name, None)
+            if self._worst is not None:
+                self._worst.pop(name, None)
+
+    def first(self, served: dict[str, float]) -> Line:
+        """Return the next line; one must wait. `served`: how often each name was served of late."""
+        name = next(iter(self._waiting))
+        if len(self._waiting) > 1:
+            name = min(self._waiting, key=lambda each: served.get(each, 0.0))
+        return _top(self._best[name])
+
+    def last(self) -> Line:
+        """Return the line to evict first; one must wait."""
+        if self._worst is None:
+            self._worst = defaultdict(list)
+            for each, heap in self._best.items():
+                self._worst[each] = sorted((-bucket, -rank, ticket, line) for bucket, rank, ticket, line in heap)
+        return _top(self._worst[max(self._waiting, key=self._waiting.__getitem__)])
+
+
+def _top(heap: list[_Entry]) -> Line:
+    while heap[0][2] != heap[0][3].ticket:
+        heapq.heappop(heap)
+    return heap[0][3]

@@ -1,23 +1,33 @@
-"""An encoded part of a trace, which assembly passes to delivery for one request."""
+"""The parcel: an encoded part of a trace for one request, and the state of its delivery."""
 
 from __future__ import annotations
 
 import uuid
 import zlib
 from array import array
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
+from pandaprobe_otel.transport.request_outcome import Request, for_ever
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.outbox import Line
+    from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 
 MAX_SPANS: Final = 500
 """Bound on the spans of a request; the server refuses more (measured, and in its published contract)."""
 
 _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
 
-_OBJECTS: Final = 600
-"""Bytes of a waiting request without its content: the request, its job, its line, and its entry in the queue."""
+OBJECTS: Final = 600
+"""Bytes of a waiting parcel without its content: the parcel, its line, and its entry in the outbox."""
+_MOST_READ: Final = 128 << 10
+"""Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
+_MOST_LOOKED_AT: Final = 16 << 20
+"""Bytes read of a trace that is looked up. The spans of a larger one cannot be determined."""
 
 _PACKED_FROM: Final = 512
 """Bytes below which packing does not pay."""
@@ -66,12 +76,13 @@ _TARGETS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Parcel:
-    """Part of a trace, ready to be sent.
+    """Part of a trace on its way to PandaProbe. From `put` on, it belongs to delivery, which changes it under its lock.
 
     `fields` is the JSON object of the trace's own fields; `spans` has one object for each span. They are separate, so
-    that a body can be split, or a span repaired or left out, without decoding the rest.
+    that a body can be split, or a span repaired or left out, without decoding the rest. `dataclasses.replace` makes a
+    new parcel of them, whose delivery has not begun.
     """
 
     step: Step
@@ -82,7 +93,6 @@ class Parcel:
     is_error: bool = False
     is_remote: bool = False
     """True if the root is in another process: only that process may create the trace under the trace's own id."""
-
     duration_s: float = 0.0
     """Seconds from the first start to the last end in this part."""
     sample_rate: float = 1.0
@@ -90,17 +100,58 @@ class Parcel:
     is_slow: bool = False
     """True if the trace took unusually long for its name."""
 
-    packed: bytes = b""
+    # -- the place of its content
+    packed: bytes = field(default=b"", init=False)
     """Fields and spans, compressed, instead of `fields` and `spans`."""
-    is_bare: bool = False
+    is_bare: bool = field(default=False, init=False)
     """True if fields and spans are on disk only."""
-    closed_spans: int = 0
+    closed_spans: int = field(default=0, init=False)
     """Number of spans while they are packed or on disk."""
+    file: SpoolFile | None = field(default=None, init=False)
+    """File of the spool that has it; None if it is in memory only. `row`: its row. `stored`: the bytes that it counts
+    for there.
+    """
+    row: int = field(default=0, init=False)
+    stored: int = field(default=0, init=False)
+    is_amended: bool = field(default=False, init=False)
+    """True if the content differs from the one on disk."""
+    is_rewritten: bool = field(default=False, init=False)
+    """True if the content on disk has to be replaced by this one."""
+
+    # -- its turn
+    line: Line | None = field(default=None, init=False, repr=False)
+    """Line of its trace in the outbox; None before it is there, and once it is delivered or given up."""
+    since: float = field(default=0.0, init=False)
+    """Time at which it came."""
+    in_flight: bool = field(default=False, init=False)
+    lease: Lease | None = field(default=None, init=False)
+    """The token of the newest attempt to send it."""
+    is_check: bool = field(default=False, init=False)
+    """True if that attempt only looks up whether the server has the trace. A look-up precedes a score, and the
+    repetition of a create whose outcome is unknown.
+    """
+
+    # -- what is known of earlier attempts
+    attempts: int = field(default=0, init=False)
+    server_errors: int = field(default=0, init=False)
+    """Server errors that came right after another request had succeeded."""
+    in_doubt: bool = field(default=False, init=False)
+    """True for a score and for a create without an answer: look the trace up before (re)sending."""
+    may_be_scored: bool = field(default=False, init=False)
+    """True for a score whose answer may not have been its own: look the score up before sending it again."""
+    repairs: int = field(default=0, init=False)
+    not_found_since: float | None = field(default=None, init=False)
+    looks: int = field(default=0, init=False)
+    """Look-ups that found no root."""
+    is_below_cut: bool = field(default=False, init=False)
+    """True if, at the first look-up, the fleet left out traces of this randomness; see `DeliveryPolicy`."""
+    saw_overload: bool = field(default=False, init=False)
+    """True if, at any look-up, the fleet left out some traces."""
 
     @property
     def size(self) -> int:
-        """Bytes of memory of the request, with an allowance for the objects themselves."""
-        return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
+        """Bytes of memory that it takes, with an allowance for the objects themselves."""
+        return len(self.packed) + len(self.fields) + len(self.spans.joined) + OBJECTS
 
     @property
     def span_count(self) -> int:
@@ -108,9 +159,9 @@ class Parcel:
         return self.closed_spans or self.spans.count
 
     @property
-    def line(self) -> str:
-        """Key of its queue, whose requests are sent in order. A score has its own queue, because a score may precede
-        its trace.
+    def key(self) -> str:
+        """Key of its line, whose parcels are sent in order. A score has its own line, because a score may precede its
+        trace.
         """
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
@@ -118,6 +169,25 @@ class Parcel:
     def target(self) -> str:
         """HTTP method of the request, and its path below the endpoint."""
         return _TARGETS[self.step].format(self.trace_id)
+
+    @property
+    def tried(self) -> str:
+        """HTTP method and path of the newest attempt, which may be a look-up."""
+        if not self.is_check:
+            return self.target
+        return f"GET {'/evaluations/trace-scores' if self.may_be_scored else '/traces'}/{self.trace_id}"
+
+    def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
+        """Return the HTTP request of the newest attempt."""
+        method, path = self.tried.split(" ", 1)
+        return Request(
+            method=method,
+            path=path,
+            body=None if self.is_check else self.body(),
+            timeout_s=timeout_s,
+            most_read=_MOST_LOOKED_AT if self.is_check else _MOST_READ,
+            time_left_s=for_ever if self.lease is None else self.lease.time_left_s,
+        )
 
     def body(self) -> bytes:
         """Return the JSON body of the request."""
@@ -129,26 +199,36 @@ class Parcel:
         # Joined once, because `+` would copy the spans for each part.
         return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
 
-    def closed(self) -> Parcel:
-        """Return this request with its content compressed if that saves memory; decompress it before use."""
+    def take_content(self, fields: bytes, spans: EncodedSpans) -> None:
+        """Use this content from now on."""
+        self.fields, self.spans, self.packed, self.is_bare, self.closed_spans = fields, spans, b"", False, 0
+
+    def drop_content(self) -> None:
+        """Drop the content, which is on disk."""
+        self.closed_spans = self.span_count
+        self.fields, self.spans, self.packed, self.is_bare = b"", NO_SPANS, b"", True
+
+    def pack(self) -> None:
+        """Compress the content if that saves memory."""
         if self.packed or len(self.fields) + len(self.spans.joined) < _PACKED_FROM:
-            return self
-        packed = pack(self.fields, self.spans)
-        return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
+            return
+        head = array("I", [len(self.spans), len(self.fields)]).tobytes()
+        compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zdict=_DICTIONARY)
+        raw = b"".join((head, self.fields, self.spans.joined))
+        self.closed_spans = len(self.spans)
+        self.packed = compressor.compress(raw) + compressor.flush()
+        self.fields, self.spans = b"", NO_SPANS
 
-    def bare(self) -> Parcel:
-        """Return this request without its content, which is on disk."""
-        return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
-
-    def opened(self) -> Parcel:
-        """Return this request with its content decompressed."""
-        if not self.packed:
-            return self
-        fields, spans = unpack(self.packed)
-        return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
+    def unpack(self) -> None:
+        """Decompress the content."""
+        if self.packed:
+            raw = zlib.decompressobj(_RAW_DEFLATE, zdict=_DICTIONARY).decompress(self.packed)
+            start = 2 * array("I").itemsize
+            count, length = array("I", raw[:start])
+            self.take_content(raw[start : start + length], EncodedSpans(raw[start + length :], count))
 
     def split(self) -> tuple[Parcel, ...]:
-        """Return this request with the spans that one request may have, and the appends with the others."""
+        """Return a parcel with the spans that one request may have, and the appends with the others."""
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (
             replace(self, step=Step.APPEND, spans=self.spans[start : start + MAX_SPANS])
@@ -165,7 +245,7 @@ class Parcel:
         return replace(self.under(adopted_id(self.trace_id, project)), step=Step.CREATE)
 
     def under(self, trace_id: str) -> Parcel:
-        """Return this request for the separate trace of this id."""
+        """Return the parcel for the separate trace of this id."""
         fields = self.fields.replace(self.trace_id.encode(), trace_id.encode(), 1)
         return replace(self, trace_id=trace_id, fields=fields, is_remote=False)
 
@@ -173,18 +253,3 @@ class Parcel:
 def adopted_id(trace_id: str, project: str) -> str:
     """Return the id for spans whose root never arrives; it is the same in every process."""
     return str(uuid.uuid5(_ORPHANS, f"{trace_id}/{project}"))
-
-
-def pack(fields: bytes, spans: EncodedSpans) -> bytes:
-    """Return fields and spans as one compressed piece."""
-    head = array("I", [len(spans), len(fields)]).tobytes()
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zdict=_DICTIONARY)
-    return compressor.compress(b"".join((head, fields, spans.joined))) + compressor.flush()
-
-
-def unpack(packed: bytes) -> tuple[bytes, EncodedSpans]:
-    """Return the fields and spans of a packed piece."""
-    raw = zlib.decompressobj(_RAW_DEFLATE, zdict=_DICTIONARY).decompress(packed)
-    start = 2 * array("I").itemsize
-    count, length = array("I", raw[:start])
-    return raw[start : start + length], EncodedSpans(raw[start + length :], count)

@@ -1,70 +1,253 @@
-"""Choice of the next request: a state machine without threads, I/O or clock."""
+"""The policy of delivery: a state machine without threads, I/O or clock.
+
+It decides which parcels enter the outbox, which one is sent next, and the consequence of each answer. A parcel leaves
+in one of two ways: it was delivered, or it was dropped for a reason that the ledger counts and a log line explains.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Final
+import random
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
 
-from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.outcome_effects import OutcomeEffects
+import orjson
+
+from pandaprobe_otel.delivery.blockage import Blockage
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.parcel import MAX_SPANS, Parcel, Step, adopted_id
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
+from pandaprobe_otel.delivery.sampling import (
+    PATIENCE_MIN,
+    AttachedMetadata,
+    TailSampler,
+    admit_by_chance,
+    randomness_of_uuid,
+)
 from pandaprobe_otel.process.guard import counted
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.server_text import json_object
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
+ADOPT_AFTER_S: Final = 300.0
+"""Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""
+ADOPT_LATE_S: Final = 3600.0
+"""Value of `ADOPT_AFTER_S` after an overload of the fleet: the trace may wait for a token in the other process."""
+FIRST_LOOK_S: Final = 0.5
+"""Delay of the first look-up. An idle server stores an accepted trace within this time (measured: 0.15 to 0.5 s)."""
+LOOK_BELOW_CUT_S: Final = 150.0
+"""Delay of a look-up of a trace that was probably left out (unless it failed elsewhere): two more look-ups suffice."""
+_LAST_LOOK_S: Final = 60.0
+CHECK_AFTER_S: Final = 5.0
+"""Delay of the look-up of a create whose outcome is unknown. By then, the server has stored an accepted one."""
+FINISH_AFTER_DOUBT_S: Final = 10.0
+"""Delay of a trace's end after a doubtful create: two copies of a create may be applied in any order."""
+MISSING_AFTER_S: Final = 300.0
+POISON_AFTER_ERRORS: Final = 5
+_ENDS_OF_CONNECTIONS: Final = frozenset({401, 408})
+"""Statuses with which servers end idle connections. Those from 500 on leave the outcome open in any case."""
+_FEWEST_RESERVED: Final = 5
+_MOST_RESERVED: Final = 20
+_OVERLOAD: Final = 100
+"""Number of waiting traces above which sending them takes more than a minute."""
+_ERRORS_COUNT_S: Final = 600.0
+_ERRORS_PER_TOKEN: Final = 40
+"""Number of errors within ten minutes (four a minute) that reserve one more token."""
+LARGEST_BODY: Final = 4 << 20
+"""Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
+STRANGER_AFTER_ADOPTIONS: Final = 3
+_REMEMBERED_ADOPTIONS: Final = 10_000
 _AFTER_FAULT_S: Final = 1.0
 
 
-class DeliveryPolicy(OutcomeEffects):
-    """Choice of the next request; the base class applies its outcome.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Spans, scores and ends of traces that were given up."""
 
-    Not thread-safe: `SenderPool` calls it, its outbox and its blockage under one lock.
+    spans: int = 0
+    scores: int = 0
+    ends: int = 0
+    """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
+
+
+class DeliveryPolicy:
+    """Admission, choice and consequences. Times are monotonic, in seconds.
+
+    Not thread-safe: `SenderPool` calls it, its outbox and its blockage under one lock. If the outbox keeps everything,
+    everything is admitted.
     """
 
     expected_at: float = math.inf
     """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
-
     last_try_at: float = math.inf
     """Time at which a process that ends tries an unreachable server once more, even if the next try was to be later."""
+    closing = False
+    """True while the process ends: what otherwise waits for another process is then decided at once."""
+    last_error: str | None = None
+    """Newest failure until a delivery succeeds. A failure that has cost something stays until the next.
+
+    A look-up that does not find a trace replaces no failure: the trace may be missing because of it.
+    """
+    _has_cost_spans = False
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        bucket: LeasedBucket,
+        ledger: Ledger,
+        notices: Notices,
+        project: str,
+        max_traces_per_day: int | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.outbox = outbox
+        self._bucket = bucket
+        self._ledger = ledger
+        self._project = project
+        self._uniform = uniform
+        self._notices = notices
+        self.blockage = Blockage(notices, max_traces_per_day=max_traces_per_day, uniform=uniform)
+        self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
+        """Times at which traces with an error came."""
+        self._body_cap = LARGEST_BODY
+        # A store has room for hours, so traces of the day may be sent at night.
+        self._sampler = TailSampler(PATIENCE_MIN if outbox.store is None else math.inf)
+        self._attached = AttachedMetadata()
+        self._orphans = Orphans(project)
 
     @property
     def kept_share(self) -> float:
         """Probability of admission for a trace without priority; 1 without overload."""
-        return 1.0 - self._admission.sampler.others.cut
+        return 1.0 - self._sampler.others.cut
 
     def is_choosing(self, now: float) -> bool:
         """Return whether traces are left out because of the limit, and not because sending is impossible."""
-        return self.kept_share < 1.0 and not self._admission.is_blocked(now)
+        return self.kept_share < 1.0 and not self._is_blocked(now)
 
-    def leave(self) -> None:
-        """Tell the store that this process sends nothing more."""
-        self.outbox.leave()
+    # -- admission ----------------------------------------------------------------------------------------------------
 
-    def next(self, now: float) -> Attempt | float:
-        """Return the next request, or the time at which to ask again. Never raises.
+    def offer(self, parcel: Parcel, now: float) -> None:
+        """Take over a new parcel, unless its trace is left out: see `TailSampler`."""
+        sampler, chance = self._sampler, 1.0
+        if not parcel.is_remote and parcel.trace_id in sampler.left_out:
+            chance = 0.0
+        elif parcel.step is Step.CREATE:
+            parcel.is_slow = sampler.is_slow(parcel.name, parcel.duration_s)
+            chance = self._chance(parcel, now)
+            if not chance:
+                sampler.leave_out(parcel.trace_id)
+            elif chance < parcel.sample_rate:
+                # The trace may have been sampled before by the same randomness: the smaller probability applies to both
+                # samplings together.
+                admit_by_chance(parcel, chance)
+        if chance:
+            self._put(parcel, now)
+        else:
+            self._count_dropped(parcel, "overload")
+            self._notices.report("overload")
+
+    def _put(self, parcel: Parcel, now: float) -> None:
+        """Take over a parcel, split into parts that the server accepts."""
+        if parcel.trace_id in self._orphans.ids:
+            # Even a root that reaches a gateway later belongs to the adopted trace.
+            parcel = parcel.under(self._orphans.ids[parcel.trace_id])
+        if parcel.is_error and parcel.step is Step.CREATE:
+            self._errors.append(now)
+        pieces: Sequence[Parcel] = parcel.split() if parcel.spans.count > MAX_SPANS else (parcel,)
+        if parcel.size > self._body_cap:
+            pieces = [small for piece in pieces for small in fit(piece, self._body_cap)]
+        for piece in pieces:
+            if gone := self.outbox.put(piece, now):
+                self._evicted(gone, now)
+
+    def _chance(self, parcel: Parcel, now: float) -> float:
+        sampler, waiting = self._sampler, self.outbox.waiting_for_tokens
+        if self.outbox.keeps_all or not waiting:
+            return sampler.calm(parcel, now)
+        chance = sampler.chance(parcel, waiting=waiting, fill=self.outbox.fill, blocked=self._is_blocked(now), now=now)
+        if sampler.others.cut:
+            self._bucket.publish_cutoff(sampler.others.cut, now)
+        return chance
+
+    def _is_blocked(self, now: float) -> bool:
+        """Return whether no trace can be sent now for a cause other than the budget."""
+        blockage = self.blockage
+        if self._bucket.episode is not None:
+            return True
+        return blockage.may_block and max(blockage.opens_at(), blockage.creates_from(now)) > now
+
+    def _look_at_disk(self, now: float) -> None:
+        """Take over the parcels of other processes, and count those that are gone."""
+        tended = self.outbox.inspect(now)
+        self._ledger.ended(sum(found.span_count for found in tended.found) + tended.damaged_spans)
+        self._ledger.dropped("spool_damaged", tended.damaged_spans)
+        self._errors.extend(now for found in tended.found if found.is_error and found.step is Step.CREATE)
+        for parcel, reason in tended.gone:
+            self._had_to_go(parcel, reason)
+        if tended.body_cap is not None:
+            self._body_cap = max(min(tended.body_cap, self._body_cap), SMALLEST_CAP)
+
+    def _evicted(self, gone: list[tuple[Parcel, str]], now: float) -> None:
+        unposted = {parcel.trace_id for parcel, _ in gone if _is_unposted(parcel)}
+        for parcel, reason in gone:
+            is_end = parcel.step is Step.FINISH and parcel.trace_id not in unposted
+            if not is_end or parcel.is_bare:  # an end that was only on disk no longer exists
+                self._had_to_go(parcel, reason)
+                continue
+            # Some of its spans are lost and counted, but the trace is over nevertheless.
+            parcel.unpack()
+            for other, why in self.outbox.put(replace(parcel), now):
+                self._had_to_go(other, why)
+
+    def _had_to_go(self, parcel: Parcel, reason: str) -> None:
+        self._count_dropped(parcel, reason)
+        if parcel.step is Step.CREATE:
+            self._attached.evicted(parcel)
+        if _is_unposted(parcel):
+            self._sampler.leave_out(parcel.trace_id)
+        self._notices.report(reason)
+
+    def _count_dropped(self, parcel: Parcel, reason: str) -> None:
+        """Count the spans, or the score, of a parcel that is given up."""
+        self._ledger.dropped(reason, parcel.span_count)
+        if parcel.step is Step.SCORE:
+            self._ledger.score_dropped(reason)
+
+    # -- the next request ---------------------------------------------------------------------------------------------
+
+    def next(self, now: float) -> Parcel | float:
+        """Return the next parcel to send, or the time at which to ask again. Never raises.
 
         Infinity: ask again after the next change.
         """
         outbox, blockage = self.outbox, self.blockage
         try:
-            if outbox.has_store and now >= outbox.inspect_at:
-                self._admission.tended(outbox.inspect(now), now)
+            if outbox.store is not None and now >= outbox.inspect_at:
+                self._look_at_disk(now)
             if now >= self.last_try_at:
                 self.last_try_at = math.inf
                 if blockage.unreachable:
                     blockage.hasten(now)
-                    outbox.schedule.hasten(now)
+                    outbox.hasten(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
             blocked_until = blockage.opens_at() if blockage.may_block else now
-            step: Attempt | float = blocked_until
+            step: Parcel | float = blocked_until
             if blocked_until <= now:
-                schedule = outbox.schedule
-                job = schedule.next_other(now) if schedule.due_others else None
-                if job is not None and self._admission.opened(job, now):
-                    step = self._start(Attempt(job=job, is_check=job.in_doubt), now)
+                other = outbox.next_other(now) if outbox.due_others else None
+                if other is not None and self._is_opened(other, now):
+                    step = self._start(other, now, is_check=other.in_doubt)
                 else:
                     step = self._next_create(now) or self._wake_at(now)
             if self._bucket.is_shared:
                 self._heartbeat(now)
-            if isinstance(step, Attempt):
+            if isinstance(step, Parcel):
                 return step
             last_try_at = self.last_try_at if blockage.unreachable else math.inf
             return min(step, self.expected_at, outbox.inspect_at, last_try_at)
@@ -76,41 +259,413 @@ class DeliveryPolicy(OutcomeEffects):
     def _heartbeat(self, now: float) -> None:
         self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
-    def _next_create(self, now: float) -> Attempt | None:
-        job = self.outbox.schedule.next_create(now)
-        if job is None:
+    def _next_create(self, now: float) -> Parcel | None:
+        parcel = self.outbox.next_create(now)
+        if parcel is None:
             return None
-        admission = self._admission
-        if job.in_doubt:
-            return self._start(Attempt(job=job, is_check=True), now) if admission.opened(job, now) else None
+        if parcel.in_doubt:
+            return self._start(parcel, now, is_check=True) if self._is_opened(parcel, now) else None
         if self.blockage.may_block and self.blockage.creates_from(now) > now:
             return None
-        lease = self._bucket.acquire(now, leave=admission.left_to_errors(job, now))
+        lease = self._bucket.acquire(now, leave=self._left_to_errors(parcel, now))
         if lease is None:
             return None
-        if not admission.opened(job, now):
+        if not self._is_opened(parcel, now):
             self._bucket.release(lease, now)
             return None
-        admission.sampler.sent()
-        self._ledger.leased(now - job.since)
-        if self._ledger.has_drops or admission.attached.unsent:
-            reported = admission.attached.attach(job.request, self._ledger.read().dropped)
-            if reported is not job.request:
-                self.outbox.amend(job, reported)
-        return self._start(Attempt(job=job, lease=lease), now)
+        self._sampler.sent()
+        self._ledger.leased(now - parcel.since)
+        if self._ledger.has_drops or self._attached.unsent:
+            fields = self._attached.attach(parcel, self._ledger.read().dropped)
+            if fields is not None:
+                self.outbox.amend(parcel, fields)
+        parcel.lease = lease
+        return self._start(parcel, now)
 
-    def _start(self, attempt: Attempt, now: float) -> Attempt:
+    def _start(self, parcel: Parcel, now: float, *, is_check: bool = False) -> Parcel:
+        parcel.is_check = is_check
+        if is_check or parcel.step is not Step.CREATE:
+            parcel.lease = None
         if self.blockage.may_block:
-            self.blockage.enter(now, is_create=attempt.lease is not None)
-        attempt.job.attempts += 1
-        self.outbox.start(attempt.job, now)
-        return attempt
+            self.blockage.enter(now, is_create=parcel.lease is not None)
+        parcel.attempts += 1
+        self.outbox.start(parcel, now)
+        return parcel
+
+    def _is_opened(self, parcel: Parcel, now: float) -> bool:
+        """Load the content into memory; return False if the parcel must wait or was split."""
+        if (parcel.packed or parcel.is_bare) and not self.outbox.open(parcel, now):
+            return False
+        if parcel.trace_id in self._orphans.ids:
+            self.outbox.finish(parcel, now)
+            self._put(parcel, now)
+            return False
+        if parcel.size > self._body_cap and len(pieces := fit(parcel, self._body_cap)) > 1:
+            self.outbox.replace(parcel, pieces, now)
+            return False
+        return True
+
+    def _left_to_errors(self, parcel: Parcel, now: float) -> int:
+        """Return the tokens that the parcel may not take, while more traces wait than can be sent in a minute.
+
+        Under overload, every token is lent, and a new error would wait up to a minute for one. So other traces leave a
+        few tokens. They lose that part of the limit while errors come, and nothing otherwise.
+        """
+        while self._errors and self._errors[0] < now - _ERRORS_COUNT_S:
+            self._errors.popleft()
+        if parcel.is_error or not self._errors or self.outbox.waiting_for_tokens < _OVERLOAD:
+            return 0
+        return _FEWEST_RESERVED + len(self._errors) // _ERRORS_PER_TOKEN
 
     def _wake_at(self, now: float) -> float:
-        create_at, other_at = self.outbox.schedule.next_due()
-        job = self.outbox.schedule.next_create(now)
-        if job is not None:
-            create_at = self._bucket.next_free(now, leave=self._admission.left_to_errors(job, now))
+        create_at, other_at = self.outbox.next_due()
+        parcel = self.outbox.next_create(now)
+        if parcel is not None:
+            create_at = self._bucket.next_free(now, leave=self._left_to_errors(parcel, now))
             if self.blockage.may_block:
                 create_at = max(create_at, self.blockage.creates_from(now))
         return min(create_at, other_at)
+
+    # -- its outcome --------------------------------------------------------------------------------------------------
+
+    def done(self, parcel: Parcel, outcome: Outcome, now: float) -> None:
+        """Apply the outcome of an attempt. Never raises: an error in this library costs only the parcel."""
+        try:
+            if isinstance(outcome, NoAnswer) and outcome.is_late:
+                self._take_back(parcel, now)
+                return
+            if parcel.lease is not None:
+                self._bucket.release(parcel.lease, now, answered=isinstance(outcome, Answer))
+            verdict = _judged(outcome, parcel)
+            is_delivered = verdict.kind is VerdictKind.DELIVERED
+            if self.blockage.may_block or not is_delivered:
+                self.blockage.answered(verdict, now, is_create=parcel.lease is not None, is_check=parcel.is_check)
+            is_in_vain = parcel.is_check and verdict.kind is VerdictKind.NOT_FOUND
+            if not is_delivered and not (is_in_vain and self.last_error):
+                self.last_error = f"{parcel.tried}: {verdict.message}"
+                self._has_cost_spans = False
+            self._ledger.answered(verdict.kind)  # after the error, which is read once the count shows
+            if not parcel.in_flight:
+                self._after_the_end(parcel, now, is_delivered=is_delivered)
+            elif parcel.is_check:
+                self._after_check(parcel, verdict, outcome, now)
+            elif is_delivered:
+                self._delivered(parcel, now)
+            else:
+                self._after_failure(parcel, verdict, now)
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+            counted("delivery", error)
+            self.give_up(parcel, error, now)
+
+    def give_up(self, parcel: Parcel, error: Exception, now: float) -> None:
+        """Give a parcel up because of an error in this library."""
+        self._notices.report("fault", error=type(error).__name__)
+        if parcel.lease is not None:
+            self._bucket.release(parcel.lease, now, answered=False)
+        self.blockage.leave(is_create=parcel.lease is not None)
+        if parcel.in_flight:
+            self._drop(parcel, "internal_error", now)
+
+    def drop_all(self, reason: str) -> Dropped:
+        """Give up everything that is only in memory."""
+        unsaved = [parcel for parcel in self.outbox if parcel.file is None]
+        for parcel in unsaved:
+            self._drop(parcel, reason, math.inf)
+        posted = {parcel.trace_id for parcel in unsaved if parcel.step is Step.CREATE}
+        return Dropped(
+            spans=sum(parcel.span_count for parcel in unsaved),
+            scores=sum(parcel.step is Step.SCORE for parcel in unsaved),
+            ends=sum(parcel.step is Step.FINISH and parcel.trace_id not in posted for parcel in unsaved),
+        )
+
+    def _take_back(self, parcel: Parcel, now: float) -> None:
+        """Return the token after a suspension so long that another process may have it.
+
+        Nothing was sent, so ask for a new token.
+        """
+        if parcel.lease is not None:
+            self._bucket.release(parcel.lease, now, was_used=False)
+        self.blockage.leave(is_create=parcel.lease is not None, was_sent=False)
+        self.outbox.retry(parcel, now)
+
+    def _after_check(self, parcel: Parcel, verdict: Verdict, outcome: Outcome, now: float) -> None:
+        is_score = parcel.step is Step.SCORE
+        if parcel.may_be_scored and verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
+            parcel.may_be_scored = False
+            if _has_score(outcome, parcel):
+                self._delivered(parcel, now)
+            else:
+                self.outbox.retry(parcel, now)
+        elif verdict.kind is VerdictKind.DELIVERED and not is_score and not _lacks_spans(outcome, parcel):
+            self._delivered(parcel, now)
+        elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
+            self._not_there_yet(parcel, now)
+        elif verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
+            parcel.in_doubt = False
+            self.outbox.retry(parcel, now)
+        else:
+            self._refused(parcel, verdict, now)
+
+    def _after_the_end(self, parcel: Parcel, now: float, *, is_delivered: bool) -> None:
+        """Correct the counts after a late answer: `drop_all` has counted the parcel as dropped."""
+        if is_delivered and not parcel.is_check:
+            self._ledger.dropped("shutdown", -parcel.span_count)
+            if parcel.step is Step.SCORE:
+                self._ledger.score_dropped("shutdown", -1)
+            self._delivered(parcel, now)
+
+    def _after_failure(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
+        is_unknown_score = verdict.kind is VerdictKind.UNKNOWN and parcel.step is Step.SCORE
+        if verdict.kind is VerdictKind.NOT_FOUND and parcel.step is not Step.CREATE:
+            self._not_there_yet(parcel, now)
+        elif verdict.kind is VerdictKind.INVALID:
+            self._mend(parcel, verdict, now)
+        elif verdict.kind is VerdictKind.TOO_LARGE:
+            self._shrink(parcel, verdict, now)
+        elif is_unknown_score and verdict.status in _ENDS_OF_CONNECTIONS:
+            parcel.in_doubt = parcel.may_be_scored = True
+            self.outbox.retry(parcel, now)
+        elif is_unknown_score:
+            self._give_up(parcel, "outcome_unknown", verdict, now)  # a score that is sent twice may be recorded twice
+        else:
+            self._refused(parcel, verdict, now)
+
+    def _delivered(self, parcel: Parcel, now: float) -> None:
+        self.last_error = self.last_error if self._has_cost_spans else None
+        next_at, is_new = now, False
+        if parcel.step is Step.CREATE:
+            if self.blockage.may_block:
+                self._bucket.accepted(now)
+                self.blockage.accepted()
+            self._attached.carried.pop(parcel.trace_id, None)
+            is_new = not self._orphans.ids or self._orphans.is_first_post(parcel.trace_id)
+            next_at = now + (FINISH_AFTER_DOUBT_S if parcel.in_doubt else FIRST_LOOK_S)
+            for waiting in self.outbox.with_it(parcel):
+                waiting.not_found_since = None  # they waited for another process, and the trace is on its way
+        elif parcel.is_remote:
+            self._orphans.found(parcel)
+        self._ledger.delivered(parcel.span_count, traces=int(is_new))
+        self.outbox.finish(parcel, now, next_at=next_at)
+
+    def _refused(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
+        """Keep a parcel whose request failed for an external cause."""
+        is_create = parcel.step is Step.CREATE
+        retry_at = now
+        match verdict.kind:
+            case VerdictKind.RATE_LIMITED if is_create:
+                self._bucket.limited(now, verdict.retry_after_s)
+                self._notices.report("rate", words=verdict.message)
+            case VerdictKind.RATE_LIMITED:
+                retry_at += verdict.retry_after_s or self._backoff(parcel)
+            case VerdictKind.QUOTA if is_create:
+                self.blockage.used_up(verdict, now)
+            case VerdictKind.QUOTA:
+                retry_at += self._backoff(parcel)
+            case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
+                self.blockage.refused(verdict, now)
+            case _:
+                self._server_error(parcel, verdict, now)
+                return
+        self.outbox.retry(parcel, retry_at)
+
+    def _server_error(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
+        if verdict.status is not None and self.blockage.failures == 1:
+            # The previous request did not fail, so the server may fail only on this body. Errors within an outage prove
+            # nothing; counting them would drop traces that a server with short outages can accept.
+            parcel.server_errors += 1
+            if parcel.server_errors >= POISON_AFTER_ERRORS:
+                self._give_up(parcel, "refused", verdict, now)
+                return
+        line = "outage" if verdict.status is None else "failing"
+        self._notices.report(line, cause="outage", words=verdict.message)
+        wait_s = 0.0 if self.blockage.is_outage else self._backoff(parcel)  # a closed gate sets the pace
+        may_be_done = verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500  # it may fail after storing
+        if parcel.step is Step.CREATE and not parcel.in_doubt and may_be_done:
+            parcel.in_doubt = True
+            wait_s = max(wait_s, CHECK_AFTER_S)
+        self.outbox.retry(parcel, now + wait_s)
+
+    def _mend(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
+        """Send the trace without the fields that the server refused, or without their spans."""
+        repaired = repair(parcel, verdict.errors) if verdict.errors and parcel.repairs < MAX_REPAIRS else None
+        if repaired is None:
+            self._give_up(parcel, "refused", verdict, now)
+            return
+        parcel.repairs += 1
+        left_out = len(parcel.spans) - len(repaired.spans)
+        self._has_cost_spans = left_out > 0
+        self._ledger.dropped("refused", left_out)
+        words = verdict.message
+        self._notices.report("repaired", cause=f"repaired: {words[:60]}", parcel=parcel, words=words)
+        self.outbox.replace(parcel, (repaired,), now)
+        if left_out and not repaired.spans and parcel.step is Step.APPEND:
+            self.outbox.finish(parcel, now)
+
+    def _shrink(self, parcel: Parcel, verdict: Verdict, now: float) -> None:
+        """Split a parcel whose body a proxy refuses for its size, and halve the bound on bodies."""
+        size = len(parcel.body())
+        if size <= SMALLEST_CAP:
+            self._give_up(parcel, "too_large", verdict, now)
+            return
+        self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
+        if self.outbox.store is not None:
+            self.outbox.store.remember_cap(self._body_cap)
+        self._notices.report("split", size=size, cap=self._body_cap)
+        self.outbox.replace(parcel, fit(parcel, self._body_cap), now)
+
+    # -- a trace that is not there ------------------------------------------------------------------------------------
+
+    def _not_there_yet(self, parcel: Parcel, now: float) -> None:
+        if parcel.not_found_since is None:
+            parcel.not_found_since = now
+            parcel.attempts = 1
+        waited = now - parcel.not_found_since
+        if parcel.is_remote and not self.outbox.has_create(parcel):
+            if self._has_no_root(parcel, waited, now):
+                return
+        elif waited >= MISSING_AFTER_S:
+            self._lost(parcel, parcel.not_found_since, now)
+            return
+        wait_s = min(FIRST_LOOK_S * 2 ** (parcel.attempts - 1), _LAST_LOOK_S)
+        self.outbox.retry(parcel, now + (LOOK_BELOW_CUT_S if parcel.is_below_cut else wait_s))
+
+    def _lost(self, parcel: Parcel, missing_since: float, now: float) -> None:
+        """Drop a parcel whose trace is missing, and those behind it that have waited for the trace just as long."""
+        self._has_cost_spans = True
+        for waiting in self.outbox.with_it(parcel):
+            waiting.not_found_since = max(missing_since, waiting.since)
+            if now - waiting.not_found_since < MISSING_AFTER_S:
+                continue
+            reason = "trace_not_found" if waiting.step is Step.SCORE else "trace_lost"
+            self._drop(waiting, reason, now)
+            self._notices.report(reason, parcel=waiting, after_s=MISSING_AFTER_S)
+
+    def _has_no_root(self, parcel: Parcel, waited_s: float, now: float) -> bool:
+        """Decide about spans whose root has been missing for `waited_s`; return False if they keep waiting.
+
+        Under overload, the root's process may have left the trace out because of its id's randomness; then all other
+        processes leave it out too.
+        """
+        cut = self._bucket.publish_cutoff(self._sampler.others.cut, now)
+        if parcel.looks == 0:  # the decision of the root's process at that time applies
+            parcel.is_below_cut = not parcel.is_error and randomness_of_uuid(parcel.trace_id) < cut
+        parcel.looks += 1
+        parcel.saw_overload |= cut > 0
+        is_strange = self._orphans.has_strange_root(parcel)
+        if not (is_strange or self.closing or waited_s >= ADOPT_AFTER_S):
+            return False
+        is_left_out = parcel.is_below_cut and not self.outbox.keeps_all
+        if not is_left_out and is_strange:  # no other process decides
+            is_left_out = not self._chance(parcel, now)
+        elif not is_left_out and parcel.saw_overload and not self.closing and waited_s < ADOPT_LATE_S:
+            return False
+        if is_left_out:
+            for waiting in self.outbox.with_it(parcel):
+                self._drop(waiting, "overload", now)
+        else:
+            self._orphans.adopted(parcel)
+            self.outbox.adopt(parcel, self._project, now)
+        return True
+
+    def _give_up(self, parcel: Parcel, reason: str, verdict: Verdict, now: float) -> None:
+        self._has_cost_spans = True
+        words, size = verdict.message, len(parcel.body())
+        given_up = [parcel]
+        if parcel.step is Step.CREATE:  # without it, the server has no trace for its other parts
+            given_up = [each for each in self.outbox.with_it(parcel) if each is parcel or not each.is_remote]
+        spans = sum(each.span_count for each in given_up)
+        for each in given_up:
+            self.outbox.keep_refused(each, words, now)
+            self._drop(each, reason, now)
+        line = "score_refused" if parcel.step is Step.SCORE else reason
+        cause = f"{reason}: {words[:60]}"
+        self._notices.report(line, cause=cause, parcel=parcel, words=words, spans=spans, size=size)
+
+    def _drop(self, parcel: Parcel, reason: str, now: float) -> None:
+        self._count_dropped(parcel, reason)
+        if parcel.step is Step.CREATE:
+            self._attached.gone(parcel)
+        self.outbox.finish(parcel, now)
+
+    def _backoff(self, parcel: Parcel) -> float:
+        return self._uniform(0.0, min(60.0, 2.0 ** min(parcel.attempts, 6)))
+
+
+def _judged(outcome: Outcome, parcel: Parcel) -> Verdict:
+    """Return the verdict; a refusal of a trace or score that may be the end of an idle connection leaves it unknown.
+
+    It is looked up before it is posted again. The look-up has a connection of its own, so its answer counts.
+    """
+    verdict = judge(outcome)
+    is_post = parcel.step in (Step.CREATE, Step.SCORE) and not parcel.is_check
+    if is_post and isinstance(outcome, Answer) and not outcome.is_first and outcome.status in _ENDS_OF_CONNECTIONS:
+        return replace(verdict, kind=VerdictKind.UNKNOWN)
+    return verdict
+
+
+def _is_unposted(parcel: Parcel) -> bool:
+    """Return whether the trace cannot be on the server, so that nothing more of it needs to be sent."""
+    return parcel.step is Step.CREATE and not parcel.in_doubt
+
+
+def _has_score(outcome: Outcome, parcel: Parcel) -> bool:
+    """Return whether the newest scores of the trace contain this one."""
+    try:
+        stored: Any = orjson.loads(outcome.body) if isinstance(outcome, Answer) else None
+        sent: Any = orjson.loads(parcel.body())
+        return any(
+            all(str(one.get(key)) == str(sent.get(key)) for key in ("name", "value", "reason")) for one in stored
+        )
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
+    """Return whether the stored trace lacks spans of the parcel: another process, or an earlier part, posted it.
+
+    Return False too if the answer has no list of spans, because nothing can be compared.
+    """
+    shown: list[Any] | None = json_object(outcome.body).get("spans") if isinstance(outcome, Answer) else None
+    if not isinstance(shown, list):
+        return False
+    found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
+    ids = {span_id for span_id in found if isinstance(span_id, str)}
+    return any(orjson.loads(span).get("span_id") not in ids for span in parcel.spans)
+
+
+class Orphans:
+    """Adopted traces. Not thread-safe: the policy calls it under its lock."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self.ids: OrderedDict[str, str] = OrderedDict()
+        """Derived id of each adopted trace."""
+        self._is_posted: dict[str, bool] = {}
+        """True for each derived id under which the server has accepted a create."""
+        self._in_a_row: Counter[str] = Counter()
+
+    def has_strange_root(self, parcel: Parcel) -> bool:
+        """Return whether the last roots above spans of this name never came: their processes do not send spans here."""
+        return self._in_a_row[parcel.name] >= STRANGER_AFTER_ADOPTIONS
+
+    def adopted(self, parcel: Parcel) -> None:
+        """Note that the parcel's trace is a separate trace from now on."""
+        self._in_a_row[parcel.name] += 1
+        derived = adopted_id(parcel.trace_id, self._project)
+        self.ids[parcel.trace_id] = derived
+        self._is_posted.setdefault(derived, False)
+        if len(self.ids) > _REMEMBERED_ADOPTIONS:
+            _, oldest = self.ids.popitem(last=False)
+            del self._is_posted[oldest]
+
+    def is_first_post(self, trace_id: str) -> bool:
+        """Note an accepted create; return False if an earlier create of the same adopted trace was accepted."""
+        is_posted = self._is_posted.get(trace_id)
+        if is_posted is None:
+            return True
+        self._is_posted[trace_id] = True
+        return not is_posted
+
+    def found(self, parcel: Parcel) -> None:
+        """Note that the root above a parcel was on the server."""
+        self._in_a_row.pop(parcel.name, None)

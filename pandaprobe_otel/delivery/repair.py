@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.attached_metadata import add_metadata
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.sampling import add_metadata
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
@@ -36,7 +36,7 @@ _CUT_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
-def repair(request: Parcel, errors: Iterable[FieldError]) -> Parcel | None:
+def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Parcel | None:
     """Repair a request by the server's field errors; return None if they do not suffice.
 
     A span that cannot be repaired is left out.
@@ -46,18 +46,18 @@ def repair(request: Parcel, errors: Iterable[FieldError]) -> Parcel | None:
     """
     of_trace: set[str] = set()
     of_spans: defaultdict[int, set[str]] = defaultdict(set)
-    places = {str(index): index for index in range(len(request.spans))}
+    places = {str(index): index for index in range(len(parcel.spans))}
     for error in errors:
         path = error.field.split(" -> ")
-        if request.step is not Step.APPEND and path[0] != "spans":
+        if parcel.step is not Step.APPEND and path[0] != "spans":
             of_trace.add(path[0])
             continue
-        path = path if request.step is Step.APPEND else path[1:]
+        path = path if parcel.step is Step.APPEND else path[1:]
         index = places.get(path[0]) if path else None
         if index is None or "JSON decode" in error.message:
             return None
         of_spans[index].add(path[1] if len(path) > 1 else "")
-    fields = request.fields
+    fields = parcel.fields
     if of_trace:
         mended = _mend(orjson.loads(fields), of_trace, _TRACE_OPTIONAL)
         if mended is None:
@@ -65,9 +65,9 @@ def repair(request: Parcel, errors: Iterable[FieldError]) -> Parcel | None:
         fields = mended
     spans = [
         _mend(orjson.loads(span), of_spans[index], _SPAN_OPTIONAL) if index in of_spans else span
-        for index, span in enumerate(request.spans)
+        for index, span in enumerate(parcel.spans)
     ]
-    return replace(request, fields=fields, spans=EncodedSpans.of(span for span in spans if span is not None))
+    return replace(parcel, fields=fields, spans=EncodedSpans.of(span for span in spans if span is not None))
 
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
@@ -86,29 +86,29 @@ def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> b
     return orjson.dumps(value)
 
 
-def fit(request: Parcel, cap: int) -> tuple[Parcel, ...]:
+def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
     """Return the request in parts whose bodies have at most `cap` bytes: one request of its kind, then appends.
 
     A larger single span loses text of its largest fields, and a mark gives the number of bytes.
     """
-    fields = _cut(request.fields, cap // 2) if len(request.fields) > cap // 2 else request.fields
+    fields = _cut(parcel.fields, cap // 2) if len(parcel.fields) > cap // 2 else parcel.fields
     room = cap - len(fields) - 16
     groups: list[list[bytes]] = [[]]
     used = 0
-    for span in request.spans:
-        most = room if len(request.spans) == 1 else cap - 16
+    for span in parcel.spans:
+        most = room if len(parcel.spans) == 1 else cap - 16
         span = _cut(span, most) if len(span) > most else span
         # The trace's own fields are part of the first request, and may leave no room for a span.
-        may_end = groups[-1] or (len(groups) == 1 and len(request.spans) > 1)
+        may_end = groups[-1] or (len(groups) == 1 and len(parcel.spans) > 1)
         if may_end and used + len(span) + 1 > room:
             groups.append([])
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1
-    first = replace(request, fields=fields, spans=EncodedSpans.of(groups[0]))
+    first = replace(parcel, fields=fields, spans=EncodedSpans.of(groups[0]))
     return (
         first,
-        *(replace(request, step=Step.APPEND, fields=fields, spans=EncodedSpans.of(group)) for group in groups[1:]),
+        *(replace(parcel, step=Step.APPEND, fields=fields, spans=EncodedSpans.of(group)) for group in groups[1:]),
     )
 
 

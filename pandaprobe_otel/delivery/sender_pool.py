@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.job import Attempt
-from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.policy import DeliveryPolicy, Dropped
 from pandaprobe_otel.process.background import LockMaker
 from pandaprobe_otel.process.guard import counted, pass_on
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Transport
@@ -87,8 +85,8 @@ class SenderPool:
         """Send the requests of other processes that are on disk."""
         self.put(())
 
-    def put(self, requests: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
-        """Take over requests and send them as soon as the budget allows. After `close`, they are dropped and counted.
+    def put(self, parcels: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
+        """Take over parcels and send them as soon as the budget allows. After `close`, they are dropped and counted.
 
         `journal`: changes to write in the same transaction, if there is a spool.
         """
@@ -97,11 +95,11 @@ class SenderPool:
         policy = self.policy
         with self._changed:
             now = self._monotonic()
-            for request in requests:
-                policy.offer(request, now)
+            for parcel in parcels:
+                policy.offer(parcel, now)
             if self._stopped:
                 policy.drop_all("shutdown")
-            elif policy.outbox.has_store:
+            elif policy.outbox.store is not None:
                 policy.outbox.save(journal)
             self._due_at = 0.0  # unknown until the senders have looked again
             if not policy.outbox.is_done:
@@ -147,9 +145,10 @@ class SenderPool:
             self._stopped = True
             if not is_locked:
                 return None
-            self.left_behind = self.policy.outbox.saved_spans
+            outbox = self.policy.outbox
+            self.left_behind = sum(parcel.span_count for parcel in outbox if parcel.file is not None)
             dropped = self.policy.drop_all("shutdown")
-            self.policy.leave()
+            outbox.leave()
             self._work.notify_all()
             self._changed.notify_all()
         self._join_senders()
@@ -159,8 +158,8 @@ class SenderPool:
         """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
         self._fork.held = False
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
-        if held:
-            self.policy.outbox.before_fork()
+        if held and (store := self.policy.outbox.store) is not None:
+            store.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads of the parent continue."""
@@ -239,13 +238,13 @@ class SenderPool:
     def _send_until(self, deadline: float) -> None:
         """Send until stopped. In a thread of the app at its end, send until nothing more can be sent in time."""
         with self._locked(deadline) as is_locked:
-            attempt = self._next(deadline) if is_locked else None
-        while attempt is not None:
+            parcel = self._next(deadline) if is_locked else None
+        while parcel is not None:
             end = min(deadline, self._end(self._deadline))
             timeout_s = min(REQUEST_TIMEOUT_S, max(end - self._monotonic(), 0.05))
             outcome: Outcome | Exception
             try:
-                outcome = self._transport.send(attempt.request(timeout_s))
+                outcome = self._transport.send(parcel.request(timeout_s))
             except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
                 counted("transport", error)
                 outcome = error
@@ -254,14 +253,14 @@ class SenderPool:
                 self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
                 policy = self.policy
                 if isinstance(outcome, Exception):
-                    policy.give_up(attempt, outcome, self._monotonic())
+                    policy.give_up(parcel, outcome, self._monotonic())
                 else:
-                    policy.done(attempt, outcome, self._monotonic())
-                if policy.outbox.has_store:
+                    policy.done(parcel, outcome, self._monotonic())
+                if policy.outbox.store is not None:
                     policy.outbox.save()
                 if policy.closing or policy.outbox.is_done:
                     self._changed.notify_all()
-                is_posted = attempt.lease is not None and isinstance(outcome, Answer) and outcome.status < 300
+                is_posted = parcel.lease is not None and isinstance(outcome, Answer) and outcome.status < 300
                 look, self._look = (self._look, None) if is_posted else (None, self._look)
             if look is not None and deadline == math.inf:
                 try:
@@ -269,10 +268,10 @@ class SenderPool:
                 except Exception as error:  # noqa: BLE001 - counted; the sender goes on
                     counted("transport", error)
             with self._changed:
-                attempt = self._next(deadline)
+                parcel = self._next(deadline)
 
-    def _next(self, deadline: float) -> Attempt | None:
-        """Return the next request when there is one; return None if this thread is not needed any more."""
+    def _next(self, deadline: float) -> Parcel | None:
+        """Return the next parcel to send when there is one; return None if this thread is not needed any more."""
         is_own_thread = deadline == math.inf
         policy, outbox = self.policy, self.policy.outbox
         while not self._stopped:
@@ -281,12 +280,12 @@ class SenderPool:
                 self._watch()
                 continue
             step = policy.next(now)
-            if outbox.has_store:
+            if outbox.store is not None:
                 outbox.save()
-            if isinstance(step, Attempt):
+            if isinstance(step, Parcel):
                 self._in_flight += 1
                 self._newest_request_at = now
-                has_ready = outbox.schedule.waiting_for_tokens > 0
+                has_ready = outbox.waiting_for_tokens > 0
                 if self._waiting:
                     if has_ready and not self._is_watched:
                         self._work.notify()

@@ -25,8 +25,8 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
-from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.policy import Dropped
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_something_left
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
@@ -179,12 +179,12 @@ class ExportPipeline:
         requests: list[Parcel] = []
         try:
             requests = self._encoder.encode(segment)
+            if self._console is not None:
+                self._console.show(requests)  # before the senders own them
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
             self._delivery().put(requests, journal)
         self._pages.note(requests)
-        if self._console is not None:
-            self._console.show(requests)
 
     def _write_down(self, events: Sequence[SpanEvent]) -> None:
         if self._journal is None:

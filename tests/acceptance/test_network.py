@@ -47,7 +47,7 @@ def endless_answers(until: threading.Event) -> list[Reply]:
 @pytest.fixture
 def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait before an unanswered trace is looked up, from five seconds to 0.1."""
-    monkeypatch.setattr("pandaprobe_otel.delivery.outcome_effects.CHECK_AFTER_S", 0.1)
+    monkeypatch.setattr("pandaprobe_otel.delivery.policy.CHECK_AFTER_S", 0.1)
 
 
 @pytest.mark.usefixtures("looks_soon")

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
-from pandaprobe_otel.delivery.tail_sampler import Slowness
+from pandaprobe_otel.delivery.sampling import Slowness, randomness, randomness_of_uuid
 from pandaprobe_otel.mapping.ids import trace_uuid
 from simulated_world import Fate, Process, Way, id_of_chance, simulated, trace_request
 

@@ -57,35 +57,35 @@ def live(folder: Path, report: Any) -> None:
     """Use the spool in every way; `report` gets (kind, number) once a request is surely on disk, or surely gone."""
     run = Run(folder)
     run.look_around()
-    jobs = {}
+    parcels = {}
     for number in range(INSERTED):
-        (jobs[number],) = run.put(create(number, size=2_000, spans=2))
+        (parcels[number],) = run.put(create(number, size=2_000, spans=2))
         report("kept", number)
     for number in (0, 3):
-        run.start(jobs[number])
+        run.start(parcels[number])
         report("leaving", number)
-        run.done(jobs[number])
+        run.done(parcels[number])
         report("gone", number)
     tokens = FileTokens(folder / "leases")
     tokens.take(100, 0.0)
     tokens.publish_cutoff(0.5, 0.0)
-    run.outbox.remember_cap(1 << 20)
-    run.start(jobs[1])
-    run.outbox.refused(jobs[1], "no")
-    run.outbox.retry(jobs[1], 0.0)
+    run.store.remember_cap(1 << 20)
+    run.start(parcels[1])
+    run.outbox.keep_refused(parcels[1], "no", 0.0)
+    run.outbox.retry(parcels[1], 0.0)
     run.outbox.save()
-    run.start(jobs[4])
-    whole = jobs[4].request
+    run.start(parcels[4])
+    whole = parcels[4]
     rest = replace(whole, step=Step.APPEND, spans=whole.spans[1:])
-    run.outbox.replace(jobs[4], (replace(whole, spans=whole.spans[:1]), rest), 0.0)
+    run.outbox.replace(parcels[4], (replace(whole, spans=whole.spans[:1]), rest), 0.0)
     run.outbox.save()
-    run.outbox.before_fork()
+    run.store.before_fork()
     run.look_around()
-    for job in list(run.outbox):
-        number = int(job.request.trace_id[-12:])
+    for parcel in list(run.outbox):
+        number = int(parcel.trace_id[-12:])
         if number >= 100:
             report("leaving", number)
-            run.done(job)
+            run.done(parcel)
             report("gone", number)
     run.outbox.leave()
 

@@ -66,8 +66,8 @@ class SpooledProcess(Process):
 
     def take(self, *requests: Parcel, journal: Sequence[JournalChange] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
-        super().take(*requests, journal=journal)
         self._unwritten.update(span_id for request in requests for span_id in span_ids(request))
+        super().take(*requests, journal=journal)
         if self.outbox.is_kept:
             self.durable |= self._unwritten
             self._unwritten.clear()
@@ -81,12 +81,12 @@ class SpooledProcess(Process):
     def crash(self) -> None:
         """Kill the process: it stops, and the kernel releases its locks."""
         super().crash()
-        for file in self._store.folder.files.values():
+        for file in self._store.folder.files:
             file.release()
 
     def fork(self) -> None:
         """Prepare the outbox for a fork, as a parent process does."""
-        self.policy.outbox.before_fork()
+        self._store.before_fork()
 
     def fail_to_write_once(self) -> None:
         """Make the next write to the process's own spool file fail."""

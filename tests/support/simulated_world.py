@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, REQUEST_TIMEOUT_S, LeasedBucket, MemoryTokens, Tokens
-from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger, LedgerCounts
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -364,9 +363,8 @@ class Process:
     @property
     def is_balanced(self) -> bool:
         """Return whether the counts of pending spans and of bytes are those of the waiting requests."""
-        requests = [job.request for job in self.outbox]
-        is_in_memory = self.outbox.has_store or self.outbox.bytes == sum(request.size for request in requests)
-        return is_in_memory and self.counts.pending == self.held() + sum(each.span_count for each in requests)
+        is_right = self.outbox.bytes == sum(parcel.size for parcel in self.outbox)
+        return is_right and self.counts.pending == self.held() + sum(parcel.span_count for parcel in self.outbox)
 
     def _look_at(self, time: float) -> None:
         if time < self._next_look and time != math.inf:
@@ -381,39 +379,39 @@ class Process:
             self.looks += 1
             step = self.policy.next(self.clock())
             self.policy.outbox.save()
-            if not isinstance(step, Attempt):
+            if not isinstance(step, Parcel):
                 self._look_at(self.time_of(step) if step != math.inf else step)
                 return
             self._send(step)
 
-    def _send(self, attempt: Attempt) -> None:
+    def _send(self, parcel: Parcel) -> None:
         self._busy += 1
         self.most_in_flight = max(self.most_in_flight, self._busy)
-        request = attempt.request()
+        request = parcel.request()
         self.sent.append((self.world.now, request))
         fate = self.fate(request, self.world.now)
         if fate is Fate.REFUSED:
             outcome: Outcome = NoAnswer(reason="ConnectError: refused", may_have_arrived=False)
-            self.world.after(0.001, lambda: self._done(attempt, outcome))
+            self.world.after(0.001, lambda: self._done(parcel, outcome))
         else:
-            self.world.after(self._draw(), lambda: self._arrives(attempt, request, fate))
+            self.world.after(self._draw(), lambda: self._arrives(parcel, request, fate))
 
-    def _arrives(self, attempt: Attempt, request: Request, fate: Fate) -> None:
+    def _arrives(self, parcel: Parcel, request: Request, fate: Fate) -> None:
         lost = NoAnswer(reason="ReadError: no answer", may_have_arrived=True)
         outcome = lost if fate is Fate.RESET_BEFORE else self.carry(request)
         back = REQUEST_TIMEOUT_S if fate is Fate.NO_ANSWER else self._draw()
         seen = outcome if fate is Fate.PASSES else lost
-        self.world.after(back, lambda: self._done(attempt, seen))
+        self.world.after(back, lambda: self._done(parcel, seen))
 
-    def _done(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _done(self, parcel: Parcel, outcome: Outcome) -> None:
         if not self._alive:
             return
         self._busy -= 1
         unknown = isinstance(outcome, NoAnswer) and outcome.may_have_arrived
-        if attempt.job.request.step is Step.CREATE and (unknown or _is_gateway_error(outcome)):
-            self.doubtful.append(attempt.job.request.trace_id)
-        self.answered.append((self.world.now, attempt.request()))
-        self.policy.done(attempt, outcome, self.clock())
+        if parcel.step is Step.CREATE and (unknown or _is_gateway_error(outcome)):
+            self.doubtful.append(parcel.trace_id)
+        self.answered.append((self.world.now, parcel.request()))
+        self.policy.done(parcel, outcome, self.clock())
         self.policy.outbox.save()
         self._look_at(self.world.now)
 

@@ -6,16 +6,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.job import Job, Tended
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox import Outbox, Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
@@ -46,6 +47,25 @@ def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0
         name="t",
         is_error=is_error,
     )
+
+
+class Content(NamedTuple):
+    """Everything in a parcel that is sent or kept on disk."""
+
+    step: Step
+    trace_id: str
+    name: str
+    is_error: bool
+    is_remote: bool
+    fields: bytes
+    spans: bytes
+    span_count: int
+
+
+def content_of(parcel: Parcel) -> Content:
+    """Return the content of a parcel, by which parcels can be compared."""
+    head = (parcel.step, parcel.trace_id, parcel.name, parcel.is_error, parcel.is_remote)
+    return Content(*head, parcel.fields, parcel.spans.joined, parcel.span_count)
 
 
 def open_store(
@@ -98,29 +118,29 @@ class Run:
         self.folder = self.store.folder
         self.outbox = Outbox(max_memory, self.store)
 
-    def put(self, *requests: Parcel) -> list[Job]:
-        """Store requests; return their jobs."""
+    def put(self, *parcels: Parcel) -> list[Parcel]:
+        """Store copies of parcels; return those that are there then."""
         before = set(self.outbox)
-        for request in requests:
-            for job, reason in self.outbox.put(request, self.now):
-                self.gone[reason] += job.request.span_count
+        for parcel in parcels:
+            for other, reason in self.outbox.put(replace(parcel), self.now):
+                self.gone[reason] += other.span_count
         self.outbox.save()
-        return [job for job in self.outbox if job not in before]
+        return [parcel for parcel in self.outbox if parcel not in before]
 
     def write(self, *changes: JournalChange) -> None:
         """Write to the journal."""
         self.outbox.save(changes)
 
-    def done(self, *jobs: Job) -> None:
-        """Mark the jobs as delivered."""
-        for job in jobs:
-            self.outbox.finish(job, self.now)
+    def done(self, *parcels: Parcel) -> None:
+        """Mark the parcels as delivered."""
+        for parcel in parcels:
+            self.outbox.finish(parcel, self.now)
         self.outbox.save()
 
-    def start(self, job: Job) -> None:
-        """Start the job's request."""
-        assert self.outbox.open(job, self.now)
-        self.outbox.start(job, self.now)
+    def start(self, parcel: Parcel) -> None:
+        """Start to send a parcel."""
+        assert self.outbox.open(parcel, self.now)
+        self.outbox.start(parcel, self.now)
         self.outbox.save()
 
     def look_around(self) -> Tended:
@@ -128,23 +148,22 @@ class Run:
         tended = self.outbox.inspect(self.now)
         self.body_cap = tended.body_cap or self.body_cap
         self.gone["spool_damaged"] += tended.damaged_spans
-        for job, reason in tended.gone:
-            self.gone[reason] += job.request.span_count
+        for parcel, reason in tended.gone:
+            self.gone[reason] += parcel.span_count
         return tended
 
-    def contents(self) -> list[Parcel]:
-        """Inspect the directory, and return all waiting requests with their content; give up unreadable ones."""
+    def contents(self) -> list[Content]:
+        """Inspect the directory, and return the content of all waiting parcels; give up unreadable ones."""
         self.look_around()
-        for job in list(self.outbox):
-            self.outbox.open(job, self.now)
+        for parcel in list(self.outbox):
+            self.outbox.open(parcel, self.now)
         self.look_around()
-        return [job.request for job in self.outbox if not (job.request.is_bare or job.request.packed)]
+        return [content_of(parcel) for parcel in self.outbox if not (parcel.is_bare or parcel.packed)]
 
     def die(self) -> None:
         """End as if by kill -9: the kernel closes every file."""
-        for file in list(self.folder.files.values()):
-            file.release()
-        self.folder.files.clear()
+        for file in [*self.folder.files]:
+            self.folder.leave(file, for_good=False)
 
     def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
         self.journal += rows

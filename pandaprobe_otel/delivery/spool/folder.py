@@ -13,7 +13,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, write_in_place
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, OWN, SpoolFile, lock_path
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
 """Bound on open files of dead processes. Further files wait until one of them is empty."""
@@ -23,36 +23,32 @@ _BODY_CAP_AGE_S: Final = 7 * 24 * 3600.0
 
 
 class SpoolFolder:
-    """Files by number. Methods raise OSError and sqlite3.Error."""
+    """Files in use. Methods raise OSError and sqlite3.Error."""
 
     def __init__(self, path: Path, destination: Destination) -> None:
         self.path = path
         self.destination = destination
         self._body_cap = path / f"body-cap-{destination.digest}"
-        self.files: dict[int, SpoolFile] = {}
+        self.own: SpoolFile | None = None
+        """File for new parcels, once there are any."""
+        self.files: list[SpoolFile] = []
+        """That file, and those of dead processes."""
         self.living = 0
         """Other processes that hold a file for the same destination. `living_bytes`: the size of their files."""
         self.living_bytes = 0
         self.has_more = False
         """True if files of dead processes wait until fewer are open."""
-        self._numbers = 1
         self._ignored: set[Path] = set()
 
-    @property
-    def own(self) -> SpoolFile | None:
-        """File for new requests, if it exists already."""
-        return self.files.get(OWN)
-
     def open_own(self) -> SpoolFile:
-        """Return the file for new requests; create it if necessary."""
-        own = self.files.get(OWN)
-        while own is None:
+        """Return the file for new parcels; create it if necessary."""
+        while self.own is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            own = SpoolFile.create(self._new_path(), OWN)
-            if own is not None:
-                self.note(own)
-        self.files[OWN] = own
-        return own
+            self.own = SpoolFile.create(self._new_path())
+            if self.own is not None:
+                self.files.append(self.own)
+                self.note(self.own)
+        return self.own
 
     def danger(self) -> str | None:
         """Return the reason why other users could read or add traces here; None if the directory is safe."""
@@ -78,7 +74,7 @@ class SpoolFolder:
         self.living, self.living_bytes = 0, 0
         self.has_more = False
         self._remove_strays()
-        mine = {file.path for file in self.files.values()}
+        mine = {file.path for file in self.files}
         for path in sorted(self.path.glob(f"{self.destination.digest}-*{SUFFIX}"), key=age):
             if path in mine or path in self._ignored:
                 continue
@@ -96,25 +92,32 @@ class SpoolFolder:
 
     def keep(self, file: SpoolFile, *, as_own: bool) -> None:
         """Add a claimed file to the files in use."""
+        self.files.append(file)
         if as_own:
-            file.number = OWN
-        self.files[file.number] = file
+            self.own = file
+
+    def forget(self, file: SpoolFile) -> None:
+        """Take a file from the files in use."""
+        if file in self.files:
+            self.files.remove(file)
+        if self.own is file:
+            self.own = None
 
     def leave(self, file: SpoolFile, *, for_good: bool) -> None:
         """Leave a claimed file to other processes, for now or for good."""
-        self._forget(file)
+        self.forget(file)
         file.release()
         if for_good:
             self._ignored.add(file.path)
 
     def drop(self, file: SpoolFile) -> None:
         """Delete a file that is no longer needed."""
-        self._forget(file)
+        self.forget(file)
         file.remove()
 
     def move_aside(self, file: SpoolFile) -> None:
         """Rename a damaged file. The newest few are kept for inspection."""
-        self._forget(file)
+        self.forget(file)
         file.move_aside()
         damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=age)
         for path in damaged[:-_KEPT_DAMAGED]:
@@ -124,14 +127,14 @@ class SpoolFolder:
 
     def abandon(self) -> None:
         """Release every lock in a forked child."""
-        for file in self.files.values():
+        for file in self.files:
             file.abandon()
-        self.files = {}
+        self.files, self.own = [], None
 
     def try_out(self) -> None:
         """Create, write and delete a file, to find out whether SQLite works in this process."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = SpoolFile.create(self._new_path(), OWN)
+        file = SpoolFile.create(self._new_path())
         if file is not None:
             with file.transaction():
                 file.forget_journal()
@@ -167,25 +170,18 @@ class SpoolFolder:
     def _new_path(self) -> Path:
         return self.path / f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
 
-    def _forget(self, file: SpoolFile) -> None:
-        if self.files.get(file.number) is file:  # another file may have taken its place
-            del self.files[file.number]
-
     def _take(self, path: Path) -> SpoolFile | None:
         try:
-            file = SpoolFile.take(path, self._numbers)
+            return SpoolFile.take(path)
         except PermissionError:  # belongs to another user
             self._ignored.add(path)
             return None
-        if file is not None:
-            self._numbers += 1
-        return file
 
     def _remove_strays(self) -> None:
         """Remove locks without a database: a process was killed while it created or deleted the two."""
         for lock in self.path.glob(f"{self.destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
             database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
-            if database.exists() or any(file.path == database for file in self.files.values()):
+            if database.exists() or any(file.path == database for file in self.files):
                 continue
             with suppress(OSError):
                 held = LockFile.take(lock)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.folder import age
 from pandaprobe_otel.delivery.spool.refused import PATTERN
-from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, OWN, SpoolFile, noted
+from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, noted
 from pandaprobe_otel.transport.server_text import json_object
 
 _DIGEST_LENGTH: Final = 16
@@ -80,7 +80,7 @@ def take_to(folder: Path, destination: Destination) -> int:
         is_meant = (report.endpoint, report.project) == (destination.endpoint, destination.project)
         if report.state != "waiting" or not is_meant or path.name.startswith(destination.digest):
             continue
-        file = SpoolFile.take(path, OWN)
+        file = SpoolFile.take(path)
         if file is None:
             continue
         file.open()
@@ -102,7 +102,7 @@ def discard(folder: Path) -> int:
         if report.state == "damaged":
             with suppress(OSError):
                 path.unlink()
-        elif report.state != "in use" and (file := SpoolFile.take(path, OWN)) is not None:
+        elif report.state != "in use" and (file := SpoolFile.take(path)) is not None:
             gone += report.requests or 0
             file.remove()
     return gone
@@ -121,7 +121,7 @@ def _report(path: Path) -> FileReport:
     about: dict[str, Any] = {key: note.get(key) for key in ("endpoint", "project")}
     try:
         size = path.stat().st_size
-        file = SpoolFile.take(path, OWN)
+        file = SpoolFile.take(path)
     except OSError:
         return FileReport(name=path.name, state="unreadable", **about)
     if file is None:

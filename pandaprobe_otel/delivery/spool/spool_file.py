@@ -10,12 +10,11 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
-from pandaprobe_otel.delivery.job import Found, Place
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
@@ -23,8 +22,6 @@ from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
 from pandaprobe_otel.transport.server_text import json_object
 
-OWN: Final = 0
-"""Number of this process's own file; files of dead processes have higher numbers."""
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
 VERSION: Final = 1
@@ -71,7 +68,7 @@ COMMIT;
 """
 _HEADS: Final = """
 SELECT row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
-FROM parcel WHERE row > ? ORDER BY row
+FROM parcel ORDER BY row
 """
 _CONTENT: Final = """
 SELECT crc, fields, body.spans, step, trace_id, name, is_error, is_remote
@@ -87,10 +84,9 @@ that the connection still holds its locks.
 class SpoolFile:
     """The database and its lock. Methods raise sqlite3.Error and OSError; the caller interprets them."""
 
-    def __init__(self, path: Path, lock: LockFile, number: int) -> None:
+    def __init__(self, path: Path, lock: LockFile) -> None:
         self.path = path
         self.lock = lock
-        self.number = number
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._descriptors: list[Descriptor] = []
@@ -98,7 +94,7 @@ class SpoolFile:
         """Bytes that the waiting requests count for, once the file has been opened."""
 
     @classmethod
-    def create(cls, path: Path, number: int) -> SpoolFile | None:
+    def create(cls, path: Path) -> SpoolFile | None:
         """Create an empty file; return None if the name is taken."""
         lock = LockFile.create(lock_path(path))
         if lock is None:
@@ -106,7 +102,7 @@ class SpoolFile:
         try:
             # SQLite gives its log the mode of the database.
             os.close(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-            file = cls(path, lock, number)
+            file = cls(path, lock)
             file.open()
         except BaseException:
             with suppress(OSError):
@@ -116,7 +112,7 @@ class SpoolFile:
         return file
 
     @classmethod
-    def take(cls, path: Path, number: int) -> SpoolFile | None:
+    def take(cls, path: Path) -> SpoolFile | None:
         """Take the file of a dead process; return None if the process lives."""
         lock = LockFile.take(lock_path(path))
         if lock is None:
@@ -129,7 +125,7 @@ class SpoolFile:
         except PermissionError:
             lock.remove()
             raise
-        return cls(path, lock, number)
+        return cls(path, lock)
 
     def open(self) -> sqlite3.Connection:
         """Return the connection; open it if necessary, also if the app has closed its descriptors."""
@@ -225,34 +221,36 @@ class SpoolFile:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, request: Parcel, *, in_doubt: bool = False) -> None:
-        """Insert a request under an unused row number."""
-        spans = _BETWEEN_SPANS.join(request.spans)
-        name = request.name.encode("utf-8", "surrogatepass")
-        head = (request.step.value, request.trace_id, name, int(request.is_error), int(request.is_remote))
-        crc = _checksum(head, request.fields, spans)
-        row_of_it = (row, *head, len(request.spans), request.size, time.time(), in_doubt, crc)
+    def insert(self, row: int, parcel: Parcel) -> None:
+        """Insert a parcel under an unused row number."""
+        spans = _BETWEEN_SPANS.join(parcel.spans)
+        name = parcel.name.encode("utf-8", "surrogatepass")
+        head = (parcel.step.value, parcel.trace_id, name, int(parcel.is_error), int(parcel.is_remote))
+        may_have_arrived = parcel.step is Step.CREATE and (parcel.in_flight or parcel.in_doubt)
+        crc = _checksum(head, parcel.fields, spans)
+        values = (row, *head, len(parcel.spans), parcel.size, time.time(), may_have_arrived, crc)
         db = self.open()
-        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row_of_it)
-        db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, request.fields, spans))
-        self.bytes += request.size
+        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
+        self.bytes += parcel.size
 
-    def delete(self, places: Iterable[Place]) -> None:
-        """Delete requests. Missing requests are not an error."""
+    def update(self, parcel: Parcel) -> None:
+        """Write the state of a parcel that is here: gone, or with other content, or about to be sent."""
+        if parcel.line is None:
+            self.delete(parcel.row, parcel.stored)
+        elif parcel.is_rewritten:
+            self.delete(parcel.row, parcel.stored)
+            self.insert(parcel.row, parcel)
+            parcel.stored = parcel.size
+        else:
+            self.open().execute("UPDATE parcel SET in_doubt = 1 WHERE row = ?", (parcel.row,))
+
+    def delete(self, row: int, size: int) -> None:
+        """Delete a parcel. A missing one is no error."""
         db = self.open()
-        for place in places:
-            if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:
-                self.bytes -= place.size
-                db.execute("DELETE FROM body WHERE row = ?", (place.row,))
-
-    def rewrite(self, place: Place, request: Parcel) -> None:
-        """Replace the content of a place."""
-        self.delete([place])
-        self.insert(place.row, request)
-
-    def mark_started(self, places: Iterable[Place]) -> None:
-        """Note that requests are about to be sent."""
-        self.open().executemany("UPDATE parcel SET in_doubt = 1 WHERE row = ?", [(place.row,) for place in places])
+        if db.execute("DELETE FROM parcel WHERE row = ?", (row,)).rowcount:
+            self.bytes -= size
+            db.execute("DELETE FROM body WHERE row = ?", (row,))
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of waiting requests and of their spans."""
@@ -268,33 +266,33 @@ class SpoolFile:
         found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
         return found if isinstance(found, int) else 0
 
-    def found(self, now: float, *, after: int = 0) -> list[Found]:
-        """Return the requests in rows after `after`, without their content. `now`: wall-clock seconds."""
-        return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
+    def found(self, now: float, *, wall: float) -> list[Parcel]:
+        """Return all parcels without their content. `now` and `wall`: seconds of the monotonic and of the wall clock.
 
-    def _found(self, row: tuple[Any, ...], now: float) -> Found:
+        `in_doubt`: the request may have been sent.
+        """
+        return [self._found(row, now, wall) for row in self.open().execute(_HEADS)]
+
+    def _found(self, row: tuple[Any, ...], now: float, wall: float) -> Parcel:
         number, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt = row
         try:
-            request = Parcel(
+            parcel = Parcel(
                 step=Step(step),
                 trace_id=trace_id,
                 name=name.decode("utf-8", "surrogatepass"),
                 is_error=bool(is_error),
                 is_remote=bool(is_remote),
-                is_bare=True,
-                closed_spans=spans,
+                fields=b"",
             )
         except (AttributeError, ValueError) as error:
             raise sqlite3.DatabaseError("a request is damaged") from error
-        return Found(
-            place=Place(self.number, number, size, spans),
-            request=request,
-            in_doubt=bool(in_doubt),
-            waited_s=max(now - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0,
-        )
+        parcel.is_bare, parcel.closed_spans = True, spans
+        parcel.file, parcel.row, parcel.stored, parcel.in_doubt = self, number, size, bool(in_doubt)
+        parcel.since = now - (max(wall - put_at, 0.0) if put_at >= _CLOCK_IS_SET else 0.0)
+        return parcel
 
     def content(self, row: int) -> tuple[bytes, EncodedSpans]:
-        """Return the fields and spans of a request. Raises sqlite3.DatabaseError if they are missing or damaged."""
+        """Return the fields and spans of a parcel. Raises sqlite3.DatabaseError if they are missing or damaged."""
         found = self.open().execute(_CONTENT, (row,)).fetchone()
         if found is None:
             raise sqlite3.DatabaseError("a request is missing")

@@ -1,4 +1,4 @@
-"""Waiting requests in the files of a directory, where they survive the process."""
+"""Waiting parcels in the files of a directory, where they survive the process."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar, Final, TypeVar
 
-from pandaprobe_otel.delivery.job import Changes, Job, Place, Tended
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
 from pandaprobe_otel.delivery.spool.refused import keep_refused
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.delivery.spool.spool_file import OWN, SpoolFile, is_damage, noted
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, is_damage, noted
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 MAX_BYTES: Final = 512 << 20
-"""Bound on the bytes of waiting requests on disk."""
+"""Bound on the bytes of waiting parcels on disk."""
 SCAN_EVERY_S: Final = 5.0
 """Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
@@ -35,20 +35,18 @@ _TRIAL_LOOK_S: Final = 0.02
 _TRIAL_LONG_S: Final = 1.0
 """Time after which a trial of SQLite is reported. It usually takes milliseconds."""
 _MOST_UNDONE: Final = 10_000
-_SHRINK_ABOVE: Final = 16 << 20
-"""Size above which an empty file is recreated, because SQLite keeps the space."""
-
 _SMALL: Final = 16 << 20
-"""Size up to which an adopted file may receive further requests."""
+"""Size above which an empty file is recreated, because SQLite keeps the space, and an adopted one gets no new parcels.
+"""
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
-"""Function that makes requests from the spans of incomplete traces. Never raises."""
+"""Function that makes parcels from the spans of incomplete traces. Never raises."""
 _T = TypeVar("_T")
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """Storage in SQLite files. Unwritten requests stay in memory and are offered again when writing works.
+    """Storage in SQLite files. Unwritten parcels stay in memory and are offered again when writing works.
 
     Not thread-safe: the outbox calls it under the lock of `SenderPool`. No method raises.
     """
@@ -79,12 +77,12 @@ class SpoolStore:
         # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
         self._rows = itertools.count(time.time_ns() // 1000)
         self._has_looked = False
-        self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
-        """Rows that could not be deleted on disk, to be deleted later."""
+        self._undone: deque[tuple[SpoolFile, int, int]] = deque(maxlen=_MOST_UNDONE)
+        """Rows, with their sizes, that could not be deleted on disk, to be deleted later."""
         self._uncleared: dict[str, JournalChange] = {}
         """Traces that could not be cleared in the journal, with the latest change of each."""
-        self._suspects: dict[int, Exception] = {}
-        """Files with damage, by number."""
+        self._suspects: dict[SpoolFile, Exception] = {}
+        """Files with damage."""
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
         self._scan_at = -math.inf
@@ -107,6 +105,11 @@ class SpoolStore:
         return self.folder.has_more or self._scan_at == -math.inf
 
     @property
+    def is_behind(self) -> bool:
+        """True if traces are to be cleared in the journal, now that the disk works again."""
+        return self.works and bool(self._uncleared)
+
+    @property
     def fill(self) -> float:
         """Used share of the bound on files."""
         return self._used() / self._share()
@@ -118,72 +121,86 @@ class SpoolStore:
 
     # -- writing and reading ------------------------------------------------------------------------------------------
 
-    def write(self, changes: Changes) -> bool:
-        """Write all changes or none, in one transaction for each file. The `added` jobs have places afterwards."""
-        return self._guarded(lambda: self._write(changes), False)
+    def write(self, changed: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> bool:
+        """Write all changes or none, in one transaction for each file. New parcels have a `file` afterwards."""
+        return self._guarded(lambda: self._write(changed, journal), False)
 
-    def read(self, place: Place) -> tuple[bytes, EncodedSpans] | None:
-        """Return the fields and spans of a request; None if they cannot be read now."""
-        return self._guarded(lambda: self._read(place), None)
+    def read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
+        """Return the fields and spans of a parcel; None if they cannot be read now."""
+        return self._guarded(lambda: self._read(parcel), None)
 
-    def _write(self, changes: Changes) -> bool:
-        for request, words in changes.refused:
-            try:
-                keep_refused(self.folder.path, self.folder.destination, request, words)
-            except OSError as error:
-                self._say_trouble(error)
-        if changes.body_cap is not None:
-            self.folder.write_body_cap(changes.body_cap)
-        others = {place.file for place in (*changes.removed, *changes.started) if place.file != OWN}
-        others.update(job.place.file for job in changes.rewritten if job.place is not None and job.place.file != OWN)
-        took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
-        return all(took)
-
-    def _read(self, place: Place) -> tuple[bytes, EncodedSpans] | None:
-        file = self.folder.files.get(place.file)
+    def keep_refused(self, parcel: Parcel, words: str) -> None:
+        """Keep a refused parcel with the server's words."""
         try:
-            return None if file is None else file.content(place.row)
-        except _ERRORS as error:
-            self._suspect(place.file, error)
-            return None
+            keep_refused(self.folder.path, self.folder.destination, parcel, words)
+        except OSError as error:
+            self._say_trouble(error)
 
-    def _write_to(self, number: int, changes: Changes) -> bool:
-        file = self.folder.files.get(number)
-        adds = number == OWN and bool(changes.added or changes.journal)
-        if adds and not self.works:
-            self._postpone(changes.journal)
-            adds = False
-        if file is None and not adds:
-            return True
-        places: dict[Job, Place] = {}
+    def remember_cap(self, size: int) -> None:
+        """Remember the size of the largest body that the server accepts, for processes that share the directory."""
+        self.folder.write_body_cap(size)
+
+    def _write(self, changed: Iterable[Parcel], journal: Sequence[JournalChange]) -> bool:
+        new: list[Parcel] = []
+        known: defaultdict[SpoolFile, list[Parcel]] = defaultdict(list)
+        for parcel in changed:
+            if parcel.file is not None:
+                known[parcel.file].append(parcel)
+            elif parcel.line is not None:
+                new.append(parcel)
+        journal = [*self._uncleared.values(), *journal]
+        adds = bool(new or journal) and self.works
+        if not adds:
+            self._postpone(journal)
+        own = self.folder.own
+        took = [True]
+        if adds or own in known:
+            is_mine = known.pop(own, []) if own is not None else []
+            took.append(self._write_to(own, is_mine, new if adds else (), journal if adds else ()))
+        took += [self._write_to(file, parcels) for file, parcels in known.items() if file in self.folder.files]
+        return all(took) and self.works
+
+    def _write_to(
+        self,
+        file: SpoolFile | None,
+        known: Sequence[Parcel],
+        new: Sequence[Parcel] = (),
+        journal: Sequence[JournalChange] = (),
+    ) -> bool:
+        """Write to a file; None: to the process's own one, which does not exist yet."""
+        rows: dict[Parcel, int] = {}
         try:
             file = file or self.folder.open_own()
             with file.transaction():
-                if adds:
-                    places = self._insert(file, changes)
-                _change(file, changes)
+                for parcel in new:
+                    rows[parcel] = next(self._rows)
+                    file.insert(rows[parcel], parcel)
+                for change in journal:
+                    file.change_journal(change)
+                for parcel in known:
+                    file.update(parcel)
         except _ERRORS as error:
-            self._undone.extend(place for place in changes.removed if place.file == number)
-            self._suspect(number, error)
-            if adds:
-                self._postpone(changes.journal)
+            if file is not None:
+                self._undone.extend((file, parcel.row, parcel.stored) for parcel in known if parcel.line is None)
+            self._suspect(file, error)
+            self._postpone(journal)
             return False
-        for job, place in places.items():
-            job.place = place
-        return self.works
+        for parcel, row in rows.items():
+            parcel.file, parcel.row, parcel.stored = file, row, parcel.size
+        if journal:
+            self._uncleared = {}
+        return True
 
-    def _insert(self, file: SpoolFile, changes: Changes) -> dict[Job, Place]:
-        places: dict[Job, Place] = {}
-        for job in changes.added:
-            request = job.request
-            places[job] = Place(OWN, next(self._rows), request.size, request.span_count)
-            file.insert(places[job].row, request)
-        for change in changes.journal:
-            file.change_journal(change)
-        return places
+    def _read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
+        file = parcel.file
+        try:
+            return file.content(parcel.row) if file is not None and file in self.folder.files else None
+        except _ERRORS as error:
+            self._suspect(file, error)
+            return None
 
     def _postpone(self, journal: Iterable[JournalChange]) -> None:
-        """Remember which traces to clear. Otherwise, the next process would send spans again that are requests now."""
+        """Remember which traces to clear. Otherwise, the next process would send spans again that are parcels now."""
         for change in journal:
             trace_id = change.cleared
             if trace_id is not None and (trace_id in self._uncleared or len(self._uncleared) < _MOST_UNDONE):
@@ -205,13 +222,14 @@ class SpoolStore:
 
     # -- when the disk does not take it -------------------------------------------------------------------------------
 
-    def _suspect(self, number: int, error: Exception) -> None:
-        if is_damage(error) or isinstance(error, TakenOverError):
-            self._suspects[number] = error
+    def _suspect(self, file: SpoolFile | None, error: Exception) -> None:
+        """Note that a file, or the process's own one that is not there yet, cannot be used now or is damaged."""
+        if file is not None and (is_damage(error) or isinstance(error, TakenOverError)):
+            self._suspects[file] = error
             return
-        if (file := self.folder.files.get(number)) is not None:
+        if file is not None:
             file.close()
-        if number == OWN:
+        if file is self.folder.own:
             self.works = False
             self._retry_at = self._monotonic() + self._retry_s
             self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
@@ -228,7 +246,7 @@ class SpoolStore:
             with self.folder.open_own().transaction():
                 pass
         except _ERRORS as error:
-            self._suspect(OWN, error)
+            self._suspect(self.folder.own, error)
             return False
         self.works, self._retry_s = True, _FIRST_RETRY_S
         self._notices.over("spool")
@@ -258,9 +276,16 @@ class SpoolStore:
 
     def _make_up(self) -> None:
         """Delete rows that could not be deleted before."""
-        undone, self._undone = list(self._undone), deque(maxlen=_MOST_UNDONE)
-        if undone:
-            self.write(Changes(removed=undone))
+        undone, self._undone = self._undone, deque(maxlen=_MOST_UNDONE)
+        for file in {each[0] for each in undone} & {*self.folder.files}:
+            rows = [each for each in undone if each[0] is file]
+            try:
+                with file.transaction():
+                    for _, row, size in rows:
+                        file.delete(row, size)
+            except _ERRORS as error:
+                self._undone.extend(rows)
+                self._suspect(file, error)
 
     def _say_trouble(self, error: object) -> None:
         self._notices.say(
@@ -271,80 +296,84 @@ class SpoolStore:
 
     # -- looking after the files --------------------------------------------------------------------------------------
 
-    def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
+    def tend(self, parcels: Callable[[], Iterable[Parcel]], now: float) -> Tended:
         """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
         tended = Tended()
-        self._guarded(lambda: self._tend(jobs, now, tended), None)
+        self._guarded(lambda: self._tend(parcels, now, tended), None)
         return tended
 
-    def _tend(self, jobs: Callable[[], Iterable[Job]], now: float, tended: Tended) -> None:
+    def _tend(self, parcels: Callable[[], Iterable[Parcel]], now: float, tended: Tended) -> None:
         if now >= self._scan_at and (own := self.folder.own) is not None and not own.is_in_place:
-            self._suspects[OWN] = FileNotFoundError("it was deleted")
+            self._suspects[own] = FileNotFoundError("it was deleted")
         if self._suspects:
             tended.works_again = True
-            self._put_aside(list(jobs()), tended)
-        if self._try_again(now):
-            tended.works_again = True
-            tended.journal, self._uncleared = list(self._uncleared.values()), {}
+            self._put_aside([*parcels()], tended)
+        tended.works_again = self._try_again(now) or tended.works_again
         self._make_up()
         if now >= self._scan_at:
             self._scan_at = now + self._scan_every_s
-            self._look_around(tended)
+            self._look_around(now, tended)
 
-    def _look_around(self, tended: Tended) -> None:
+    def _look_around(self, now: float, tended: Tended) -> None:
         if not self._has_looked:
             tended.body_cap = self.folder.read_body_cap()
         self._has_looked = True
         if (danger := self.folder.danger()) is not None:  # each time, because others may create the directory first
             self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
-        self._adopt_all(tended)
-        for file in list(self.folder.files.values()):
+        try:
+            for file in self.folder.claim():
+                self._adopt(file, now, tended)
+        except OSError as error:
+            self._notices.say("spool search", f"The spool {self.folder.path} cannot be read ({error}).")
+        for file in [*self.folder.files]:
             self._tidy(file)
 
-    def _put_aside(self, jobs: Iterable[Job], tended: Tended) -> None:
-        """Rename damaged files. Their requests are written anew if they are in memory or can be read, or else given up.
+    def _put_aside(self, parcels: Sequence[Parcel], tended: Tended) -> None:
+        """Rename damaged files. Their parcels are written anew if they are in memory or can be read, or else given up.
 
         A deleted file can still be read as a whole.
         """
         suspects, self._suspects = self._suspects, {}
-        for number, error in suspects.items():
-            file = self.folder.files.pop(number, None)
-            if file is None:
+        for file, error in suspects.items():
+            if file not in self.folder.files:
                 continue
-            there = [job for job in jobs if job.place is not None and job.place.file == number]
+            self.folder.forget(file)
+            there = [parcel for parcel in parcels if parcel.file is file]
             if isinstance(error, TakenOverError):
-                tended.gone += [(job, "taken_over") for job in there]
-                continue
-            lost = self._copied_from(file, [job for job in there if job.request.is_bare])
-            tended.gone += [(job, "spool_damaged") for job in lost]
-            for job in there:
-                if not job.request.is_bare:
-                    job.place = None
-            self.folder.move_aside(file)
-            self._say_lost(file, error, len(there) - len(lost))
+                tended.gone += [(parcel, "taken_over") for parcel in there]
+            else:
+                lost = self._not_copied([parcel for parcel in there if parcel.is_bare])
+                tended.gone += [(parcel, "spool_damaged") for parcel in lost]
+                self.folder.move_aside(file)
+                self._say_lost(file, error, len(there) - len(lost))
+            for parcel in there:
+                if parcel.file is file:
+                    parcel.file, parcel.stored = None, 0
 
-    def _copied_from(self, file: SpoolFile, jobs: Sequence[Job]) -> list[Job]:
-        """Copy the requests of a file to the process's own file; return those that are lost."""
-        places: dict[Job, Place] = {}
+    def _not_copied(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Copy parcels from their files to the process's own one; return those that are lost."""
+        rows: dict[Parcel, int] = {}
+        if not parcels:
+            return []
         try:
             own = self.folder.open_own()
             with own.transaction():
-                for job in jobs:
-                    place = job.place
+                for parcel in parcels:
                     try:
-                        assert place is not None
-                        fields, spans = file.content(place.row)
+                        assert parcel.file is not None
+                        fields, spans = parcel.file.content(parcel.row)
                     except _ERRORS:
                         continue
-                    row = next(self._rows)
-                    own.insert(row, replace(job.request, fields=fields, spans=spans), in_doubt=job.in_doubt)
-                    places[job] = Place(OWN, row, place.size, place.spans)
+                    copy = replace(parcel, fields=fields, spans=spans)
+                    copy.in_doubt = parcel.in_doubt
+                    rows[parcel] = next(self._rows)
+                    own.insert(rows[parcel], copy)
         except _ERRORS as error:
-            self._suspect(OWN, error)
-            return list(jobs)
-        for job, new in places.items():
-            job.place = new
-        return [job for job in jobs if job not in places]
+            self._suspect(self.folder.own, error)
+            return [*parcels]
+        for parcel, row in rows.items():
+            parcel.file, parcel.row = own, row
+        return [parcel for parcel in parcels if parcel not in rows]
 
     def _say_lost(self, file: SpoolFile, error: Exception, kept: int) -> None:
         self._notices.say(
@@ -353,30 +382,24 @@ class SpoolStore:
             "kept. The damaged file is renamed to *.damaged.",
         )
 
-    def _adopt_all(self, tended: Tended) -> None:
-        """Take the files of dead processes, as many as may be open."""
-        try:
-            for file in self.folder.claim():
-                self._adopt(file, tended)
-        except OSError as error:
-            self._notices.say("spool search", f"The spool {self.folder.path} cannot be read ({error}).")
-
-    def _adopt(self, file: SpoolFile, tended: Tended) -> None:
+    def _adopt(self, file: SpoolFile, now: float, tended: Tended) -> None:
+        """Take over the parcels of a dead process, and make some of its open traces."""
         why = f"The spool {self.folder.path} has a file that cannot be used"
         try:
             with file.transaction():
                 if file.has_journal():
                     spans = [row for row in file.journal() if row is not None]
-                    for request in self._recover(spans, file.states()):
-                        row = max(next(self._rows), file.last_row() + 1)
-                        file.insert(row, request, in_doubt=request.step is Step.CREATE)
+                    for parcel in self._recover(spans, file.states()):
+                        parcel.in_doubt = parcel.step is Step.CREATE
+                        file.insert(max(next(self._rows), file.last_row() + 1), parcel)
                     file.forget_journal()
             if not file.count()[0]:
                 self.folder.drop(file)
                 return
+            found = file.found(now, wall=self._wall())
             may_be_own = self.folder.own is None and file.bytes_on_disk <= _SMALL
             self.folder.keep(file, as_own=may_be_own and file.last_row() < next(self._rows))
-            tended.found += file.found(self._wall())
+            tended.found += found
         except sqlite3.NotSupportedError as error:
             self.folder.leave(file, for_good=True)
             self._notices.say("spool file", f"{why} ({file.path.name} {error}); it is left alone.")
@@ -392,17 +415,17 @@ class SpoolStore:
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write notes about the others."""
         try:
-            if file.is_empty() and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
+            if file.is_empty() and (file is not self.folder.own or file.bytes_on_disk > _SMALL):
                 self.folder.drop(file)
                 if self.folder.has_more:
                     self._scan_at = -math.inf
             else:
                 self.folder.note(file)
         except _ERRORS as error:
-            self._suspect(file.number, error)
+            self._suspect(file, error)
 
     def _used(self) -> int:
-        return sum(file.bytes for file in self.folder.files.values())
+        return sum(file.bytes for file in self.folder.files)
 
     def _share(self) -> int:
         """Return the bytes of the bound that other processes leave, but at least an equal share of it."""
@@ -413,8 +436,8 @@ class SpoolStore:
 
     def close(self) -> None:
         """Close the store at the end of the process: delete empty files, and release the others for any process."""
-        self._make_up()
-        for file in list(self.folder.files.values()):
+        self._guarded(self._make_up, None)
+        for file in [*self.folder.files]:
             try:
                 is_empty = file.is_empty()
             except _ERRORS:
@@ -422,13 +445,12 @@ class SpoolStore:
             if is_empty:
                 self.folder.drop(file)
             else:
-                file.release()
-        self.folder.files.clear()
+                self.folder.leave(file, for_good=False)
         self.works = False
 
     def before_fork(self) -> None:
         """Close every connection, because one that crosses a fork breaks the database. They reopen when needed."""
-        for file in self.folder.files.values():
+        for file in self.folder.files:
             file.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
@@ -445,13 +467,3 @@ def _spans_in(file: SpoolFile) -> int:
     except _ERRORS:
         spans = noted(file.path).get("spans")
         return spans if isinstance(spans, int) else 0
-
-
-def _change(file: SpoolFile, changes: Changes) -> None:
-    number = file.number
-    for job in changes.rewritten:
-        if job.place is not None and job.place.file == number and job not in changes.added:
-            file.rewrite(job.place, job.request)
-            job.place = Place(number, job.place.row, job.request.size, job.request.span_count)
-    file.mark_started(place for place in changes.started if place.file == number)
-    file.delete(place for place in changes.removed if place.file == number)

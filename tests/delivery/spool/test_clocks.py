@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.job import Attempt
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.process.guard import failures
 from pandaprobe_otel.transport.request_outcome import Outcome
 from rings import IN_FULL, UNSHRUNK
@@ -75,11 +75,11 @@ class SleepingProcess(SpooledProcess):
         else:
             super()._look()
 
-    def _done(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _done(self, parcel: Parcel, outcome: Outcome) -> None:
         if self._machine.is_asleep:
-            self.world.at(self._machine.wakes_at + 1e-9, lambda: self._done(attempt, outcome))
+            self.world.at(self._machine.wakes_at + 1e-9, lambda: self._done(parcel, outcome))
         else:
-            super()._done(attempt, outcome)
+            super()._done(parcel, outcome)
 
 
 @contextmanager

@@ -15,18 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.parcel import Step
 from pandaprobe_otel.delivery.spool.inspection import reports
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX
 from rings import IN_FULL
-from spools import DESTINATION, Run, create
+from spools import DESTINATION, Content, Run, content_of, create
 
 STEPS = (*(Step.CREATE,) * 4, Step.APPEND)
 REQUESTS = [
     replace(create(number, size=200 + 60 * (number % 7), spans=1 + number % 2), step=STEPS[number % 5])
     for number in range(44)
 ]
+CONTENTS = [content_of(request) for request in REQUESTS]
 CLOCK_S = 1000.0
 PAGE = 4096
 FRAME = 24 + PAGE
@@ -52,8 +53,7 @@ def left_behind() -> dict[str, bytes]:
         run = Run(folder)
         for request in REQUESTS[22:]:
             run.put(request)
-        run.outbox.remember_cap(1 << 20)
-        run.outbox.save()
+        run.store.remember_cap(1 << 20)
         for _ in range(30):
             assert bucket(folder).acquire(0.0) is not None
         bucket(folder).publish_cutoff(0.25, 0.0)
@@ -93,12 +93,12 @@ def flip(content: bytearray, bit: int) -> None:
     content[bit // 8] ^= 1 << bit % 8
 
 
-def examine(folder: Path) -> list[Parcel]:
+def examine(folder: Path) -> list[Content]:
     """Use the directory as users and processes do; return the requests that are found."""
     reports(folder)
     heir = Run(folder)
     found = heir.contents()
-    assert all(request in REQUESTS for request in found)
+    assert all(request in CONTENTS for request in found)
     assert heir.body_cap is None or heir.body_cap > 0
     heir.put(create(990))
     heir.now += 5.0
@@ -151,11 +151,11 @@ def test_an_unreadable_file_is_renamed_counted_and_logged_once(
     heir = Run(tmp_path / "spool")
     found = heir.contents()
 
-    assert found == REQUESTS[22:]
+    assert found == CONTENTS[22:]
     assert heir.gone["spool_damaged"] == sum(request.span_count for request in REQUESTS[:22])
     assert len([line for line in caplog.messages if "has lost a file" in line]) == 1
     heir.outbox.leave()
-    assert examine(tmp_path / "spool") == REQUESTS[22:]
+    assert examine(tmp_path / "spool") == CONTENTS[22:]
     for number in range(6):
         (tmp_path / "spool" / name_of(DATABASE).replace(".sqlite", f"{number}.sqlite")).write_bytes(b"x" * 5000)
         Run(tmp_path / "spool").look_around()
@@ -169,11 +169,11 @@ def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(tmp_path: Pat
     the log ends with the header of a new commit and the page of an old one.
     """
     run = Run(tmp_path / "spool")
-    jobs = [job for request in REQUESTS[:40] for job in run.put(request)]
+    waiting = [parcel for request in REQUESTS[:40] for parcel in run.put(request)]
     own = run.folder.open_own()
     own.open().execute("PRAGMA wal_checkpoint(RESTART)")  # the next write begins at the start of the log
     run.put(REQUESTS[40])
-    for step in (lambda: run.done(*jobs[:7]), lambda: run.put(*REQUESTS[41:44]), lambda: run.done(*jobs[7:9])):
+    for step in (lambda: run.done(*waiting[:7]), lambda: run.put(*REQUESTS[41:44]), lambda: run.done(*waiting[7:9])):
         before = shutil.copytree(tmp_path / "spool", tmp_path / "before", dirs_exist_ok=True)
         step()
         log = own.path.with_name(own.path.name + "-wal")
@@ -196,20 +196,20 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
     run = Run(tmp_path / "spool")
     run.look_around()
     run.put(*requests[:30])
-    run.outbox.before_fork()
+    run.store.before_fork()
     (database,) = (tmp_path / "spool").glob("*.sqlite")
     with database.open("r+b") as file:
         file.seek(PAGE * 6)
         file.write(b"\xa5" * PAGE * 2)
     run.put(*requests[30:])
-    found: list[Parcel] = []
+    found: list[Content] = []
     for _ in range(3):
         run.now += 5.0
         found = run.contents()
 
-    assert all(request in requests for request in found)
-    spans = sum(len(request.spans) for request in requests)
-    assert sum(len(request.spans) for request in found) + run.gone["spool_damaged"] == spans
+    assert {*found} <= {content_of(request) for request in requests}
+    spans = sum(request.span_count for request in requests)
+    assert sum(request.span_count for request in found) + run.gone["spool_damaged"] == spans
     assert 0 < run.gone["spool_damaged"] < spans
     run.put(create(1000))
     assert run.outbox.is_kept

@@ -107,11 +107,11 @@ def test_no_planted_link_is_followed(tmp_path: Path, link: Callable[[Path, Path]
     run = Run(folder)
     run.look_around()
     refused, kept = run.put(create(1), create(2))
-    run.outbox.remember_cap(1 << 20)
+    run.store.remember_cap(1 << 20)
     run.start(refused)
-    run.outbox.refused(refused, "no")
+    run.outbox.keep_refused(refused, "no", 0.0)
     run.done(refused)
     run.outbox.leave()
 
-    assert [request.trace_id for request in Run(folder).contents()] == [kept.request.trace_id]
+    assert [request.trace_id for request in Run(folder).contents()] == [kept.trace_id]
     assert [name for name in PLANTED if (targets / name).read_bytes() != name.encode() * 50] == []

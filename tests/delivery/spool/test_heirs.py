@@ -65,7 +65,7 @@ class Past:
         if event in ("ends", "is killed"):
             if event == "ends":
                 app.close()
-                app.process.policy.leave()
+                app.process.outbox.leave()
             app.process.crash()
             return
         root = app.start("agent")

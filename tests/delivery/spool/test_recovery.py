@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.outbox import MAX_AGE_S
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.parcel import OBJECTS, Step
 from pandaprobe_otel.delivery.send_file import send_file
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.inspection import refusals
@@ -23,11 +23,11 @@ from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.process.descriptors import descriptors_of
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from spools import DESTINATION, FunctionTransport, Run, Service, create
+from spools import DESTINATION, Content, FunctionTransport, Run, Service, content_of, create
 from waiting import wait_until
 
 
-def numbers(requests: Iterable[Parcel]) -> list[str]:
+def numbers(requests: Iterable[Content]) -> list[str]:
     """Return the last digits of the requests' trace ids, sorted."""
     return sorted(request.trace_id[-1] for request in requests)
 
@@ -45,7 +45,7 @@ def test_waiting_requests_are_recovered_byte_for_byte(tmp_path: Path) -> None:
     first.die()
 
     found = Run(tmp_path).contents()
-    assert sorted(found, key=lambda request: request.trace_id) == requests
+    assert sorted(found, key=lambda content: content.trace_id) == [content_of(request) for request in requests]
 
 
 def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
@@ -57,22 +57,22 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
 
     second = Run(tmp_path)
     second.look_around()
-    assert {job.request.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
-    (other,) = (job for job in second.outbox if not job.in_doubt)
-    assert second.outbox.schedule.next_create(0.0) is other
+    assert {parcel.trace_id[-1]: parcel.in_doubt for parcel in second.outbox} == {"1": True, "2": False}
+    (other,) = (parcel for parcel in second.outbox if not parcel.in_doubt)
+    assert second.outbox.next_create(0.0) is other
     second.start(other)
-    turns = [second.outbox.schedule.next_create(now) for now in (4.9, 5.0)]
-    assert [None if turn is None else turn.request.trace_id[-1] for turn in turns] == [None, "1"]
+    turns = [second.outbox.next_create(now) for now in (4.9, 5.0)]
+    assert [None if turn is None else turn.trace_id[-1] for turn in turns] == [None, "1"]
 
 
 def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
     """A waiting request takes little memory, and so does a request that failed and waits again."""
     run = Run(tmp_path)
-    (job,) = run.put(create(1, size=50_000))
+    (parcel,) = run.put(create(1, size=50_000))
     assert run.outbox.bytes < 1_000
-    run.start(job)
-    assert job.request == create(1, size=50_000)
-    run.outbox.retry(job, 9.0)
+    run.start(parcel)
+    assert content_of(parcel) == content_of(create(1, size=50_000))
+    run.outbox.retry(parcel, 9.0)
     assert run.outbox.bytes < 1_000
 
 
@@ -93,14 +93,14 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
 def test_a_report_of_drops_is_not_written_to_disk(tmp_path: Path) -> None:
     """A report of drops added to a trace is not written to disk, since it counts drops of this process alone."""
     run = Run(tmp_path)
-    (job,) = run.put(create(1))
-    assert run.outbox.open(job, 0.0)
-    run.outbox.amend(job, replace(job.request, fields=b'{"metadata":{"dropped":1}}'))
+    (parcel,) = run.put(create(1))
+    assert run.outbox.open(parcel, 0.0)
+    run.outbox.amend(parcel, b'{"metadata":{"dropped":1}}')
     run.outbox.save()
-    assert job.request.fields == b'{"metadata":{"dropped":1}}'
+    assert parcel.fields == b'{"metadata":{"dropped":1}}'
     run.die()
 
-    assert Run(tmp_path).contents() == [create(1)]
+    assert Run(tmp_path).contents() == [content_of(create(1))]
 
 
 def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
     """Space used by other processes is not available, but each process may have an equal share."""
     other = Run(tmp_path)
     other.put(*(create(number, size=100_000) for number in range(10)))
-    other.outbox.before_fork()  # checkpoints the log into the database, whose size is measured
+    other.store.before_fork()  # checkpoints the log into the database, whose size is measured
     run = Run(tmp_path, max_bytes=1_000_000)
     run.put(*(create(number, size=100_000) for number in range(10)))
     run.look_around()
@@ -253,14 +253,13 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
             run.look_around()
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert run.gone["queue_full"] == 8
-        assert len(run.outbox.unsaved) == len(run.outbox) == 2
+        assert len(run.outbox) == 2
         assert not run.outbox.is_kept
         blocker.unlink()
         run.now = 60.0
         run.look_around()
 
     assert run.outbox.is_kept
-    assert run.outbox.unsaved == []
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     run.die()
     assert len(Run(blocker).contents()) == 2
@@ -268,11 +267,10 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
 
 def test_requests_that_are_being_sent_cost_none_that_wait_on_disk(tmp_path: Path) -> None:
     """The bound on memory drops no request on disk to make room for contents that are loaded for sending."""
-    bare = create(1, size=10_000).bare().size
-    run = Run(tmp_path, max_memory=20 * bare + 10_000)
-    jobs = run.put(*(create(number, size=10_000) for number in range(20)))
-    for job in jobs[:4]:
-        run.start(job)
+    run = Run(tmp_path, max_memory=20 * OBJECTS + 10_000)
+    parcels = run.put(*(create(number, size=10_000) for number in range(20)))
+    for parcel in parcels[:4]:
+        run.start(parcel)
     run.look_around()
 
     assert run.gone.total() == 0

@@ -1,25 +1,40 @@
-"""Sampling under lasting overload, to keep about as many traces as the budget can send.
+"""The choice among more traces than can be sent, and the weights of those that are sent.
 
-An overload is lasting if traces have waited for tokens for two minutes, and sending the waiting ones takes ten minutes,
-or they fill half of the room. (With a spool, only the room matters, because traces of the day may be sent at night.)
-Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens. At that backlog, as
-many traces are admitted as are sent; at a smaller backlog, up to a quarter more; at a larger backlog, as few as nine
-tenths.
+Sampling keeps about as many traces as the budget can send. An overload is lasting if traces have waited for tokens for
+two minutes, and sending the waiting ones takes ten minutes, or they fill half of the room. (With a spool, only the room
+matters, because traces of the day may be sent at night.) Then traces are admitted by the randomness of their ids, at a
+share that follows the rate of tokens. At that backlog, as many traces are admitted as are sent; at a smaller backlog,
+up to a quarter more; at a larger backlog, as few as nine tenths.
 
 Errors come first, then slow traces and the first trace of each name in ten minutes. Errors, and slow or first traces
 together, are each cut only if they would take more than their part while the other traces need theirs.
+
+The weight of a sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one
+over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for lack of room is
+not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the same name that
+agrees in being an error or not, and slow or not. Drops for any reason are reported by the next trace.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
-from dataclasses import dataclass
-from typing import Final
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from zlib import crc32
+
+import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel
-from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 
+SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
+"""Metadata key for the share of traces of this kind that was sent, including sampling by `sample_rate`."""
+_DROPPED_KEY: Final = "pandaprobe_otel.dropped"
+_BY_WISH: Final = frozenset({"filtered", "sampled_out"})
+"""Reasons for drops that a setting asks for; such drops are not losses."""
+_MOST_KINDS: Final = 10_000
+_SPACE: Final = 1 << 56
 MEMORY_S: Final = 120.0
 """Time constant of the decay: in this time, the weight of an event falls by the factor e."""
 _SMALLEST_KNOWN: Final = 0.2
@@ -51,6 +66,25 @@ _DOWN: Final = 0.9963
 """Factor of a step down. One step up and 49 steps down make 1, so one trace in fifty stays above the mark."""
 _USUAL: Final = 2.0
 _WEIGHT: Final = 0.05
+
+
+def randomness(trace_id: int) -> float:
+    """Return the randomness of a trace id, by which all processes that sample a trace make the same decision.
+
+    It goes from 0 to 1 (by rounding, 1 itself is possible). W3C Trace Context (level 2, "random-trace-id flag")
+    promises randomness in the lowest 56 bits. OpenTelemetry's consistent probability sampling keeps a trace if these
+    bits are not below a threshold. So if one process keeps fewer traces than another, all its traces are among those of
+    the other.
+    """
+    return (trace_id & (_SPACE - 1)) / _SPACE
+
+
+def randomness_of_uuid(trace_id: str) -> float:
+    """Return the randomness of a PandaProbe trace id (a UUID); for any other text, return a hash."""
+    try:
+        return int(trace_id[-15:-13] + trace_id[-12:], 16) / _SPACE
+    except ValueError:
+        return crc32(trace_id.encode("utf-8", "surrogatepass")) / (1 << 32)
 
 
 class Rate:
@@ -170,7 +204,7 @@ class TailSampler:
         if len(self.left_out) > _MOST_REMEMBERED:
             self.left_out.popitem(last=False)
 
-    def chance(self, request: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
+    def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
         """Return the probability with which a trace like this one is admitted while others wait; 0 if this one is left
         out.
 
@@ -182,14 +216,14 @@ class TailSampler:
         if not blocked:
             self._clock += min(max(now - self._now, 0.0), _LONGEST_GAP_S)
         self._now = now
-        is_first = self._clock - self._names.get(request.name, -math.inf) >= _FIRST_AGAIN_S
-        if request.is_error:
+        is_first = self._clock - self._names.get(parcel.name, -math.inf) >= _FIRST_AGAIN_S
+        if parcel.is_error:
             flow = self._errors
-        elif is_first or request.is_slow:
+        elif is_first or parcel.is_slow:
             flow = self._firsts
         else:
             flow = self.others
-        randomness = randomness_of_uuid(request.trace_id)
+        randomness = randomness_of_uuid(parcel.trace_id)
         if not blocked:
             flow.count(self._clock)
             flow.seen.append(randomness)
@@ -198,19 +232,19 @@ class TailSampler:
             self._renew(waiting, fill)
         if randomness < flow.cut:
             return 0.0
-        if is_first and not request.is_error:
-            self._remember(request.name)
+        if is_first and not parcel.is_error:
+            self._remember(parcel.name)
         return 1.0 - flow.cut
 
-    def calm(self, request: Parcel, now: float) -> float:
+    def calm(self, parcel: Parcel, now: float) -> float:
         """Note a trace that arrives while none waits for a token; return its probability of admission, which is 1."""
         self._clock += max(now - self._now, 0.0)
         self._now = now
         if not self._is_calm:
             self._begin(self._clock)
             self._is_calm = True
-        if not request.is_error and self._clock - self._names.get(request.name, -math.inf) >= _FIRST_AGAIN_S:
-            self._remember(request.name)
+        if not parcel.is_error and self._clock - self._names.get(parcel.name, -math.inf) >= _FIRST_AGAIN_S:
+            self._remember(parcel.name)
         return 1.0
 
     def _remember(self, name: str) -> None:
@@ -236,3 +270,89 @@ class TailSampler:
         errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
         firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
         self.others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)
+
+
+_Kind = tuple[bool, bool, str]
+
+
+@dataclass(slots=True)
+class _Carried:
+    weight: float = 0.0
+    """Weight of the trace in addition to that of its own probability."""
+    dropped: Counter[str] = field(default_factory=Counter[str])
+
+
+class AttachedMetadata:
+    """The weights and drop counts that traces under way carry, or that later traces will carry. Not thread-safe: the
+    policy calls it.
+    """
+
+    def __init__(self) -> None:
+        self.unsent: dict[_Kind, float] = {}
+        """Weights of dropped traces, which the next traces of their kinds will carry."""
+        self.carried: dict[str, _Carried] = {}
+        """Metadata of traces under way. An entry is removed when its trace is delivered."""
+        self._reported: Counter[str] = Counter()
+
+    def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> bytes | None:
+        """Return the parcel's fields with its weight and the drop counts since the last report; None without either."""
+        new = {
+            reason: count - self._reported[reason]
+            for reason, count in dropped.items()
+            if reason not in _BY_WISH and count > self._reported[reason]
+        }
+        fields: bytes | None = None
+        if new:
+            self._reported.update(new)
+            carried = self.carried.setdefault(parcel.trace_id, _Carried())
+            carried.dropped.update(new)
+            fields = _with_value(parcel.fields, _DROPPED_KEY, dict(carried.dropped))
+        if unsent := self.unsent.pop(_kind(parcel), 0.0):
+            carried = self.carried.setdefault(parcel.trace_id, _Carried())
+            carried.weight += unsent
+            rate = 1.0 / (1.0 / parcel.sample_rate + carried.weight)
+            fields = _with_value(fields or parcel.fields, SAMPLE_RATE_KEY, rate)
+        return fields
+
+    def gone(self, parcel: Parcel) -> None:
+        """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
+        carried = self.carried.pop(parcel.trace_id, None)
+        if carried is not None:
+            self._reported.subtract(carried.dropped)
+            if carried.weight:
+                self._add(parcel, carried.weight)
+
+    def evicted(self, parcel: Parcel) -> None:
+        """Let the next trace of the same kind also stand for one that was dropped for lack of room."""
+        self.gone(parcel)
+        self._add(parcel, 1.0 / parcel.sample_rate)
+
+    def _add(self, parcel: Parcel, traces: float) -> None:
+        kind = _kind(parcel)
+        if kind not in self.unsent and len(self.unsent) >= _MOST_KINDS:
+            oldest = next(iter(self.unsent))  # names may contain ids: another name takes over the weight
+            traces += self.unsent.pop(oldest)
+        self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
+
+
+def admit_by_chance(parcel: Parcel, chance: float) -> None:
+    """Note in a parcel that its trace was admitted with this probability."""
+    parcel.fields = _with_value(parcel.fields, SAMPLE_RATE_KEY, chance)
+    parcel.sample_rate = chance
+
+
+def _with_value(encoded: bytes, key: str, value: object) -> bytes:
+    fields: dict[str, Any] = orjson.loads(encoded)
+    add_metadata(fields, key, value)
+    return orjson.dumps(fields)
+
+
+def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:
+    """Add a value to the metadata of a trace or span."""
+    metadata = fields.get("metadata")
+    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
+    fields["metadata"] = {**kept, key: value}
+
+
+def _kind(parcel: Parcel) -> _Kind:
+    return parcel.is_error, parcel.is_slow, parcel.name
