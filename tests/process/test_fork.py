@@ -295,16 +295,13 @@ assert counts.spans_delivered == counts.spans_ended and not counts.spans_dropped
 def test_numbers_closed_in_the_middle_of_a_transaction_are_named(tmp_path: Path) -> None:
     """The warning names what the app did, not the error of SQLite, and the trace arrives once."""
     code = """
-from contextlib import contextmanager
-from pandaprobe_otel.delivery.spool import spool_file
-transaction = spool_file.transaction
-@contextmanager
-def closed_before_its_end(db):
-    spool_file.transaction = transaction
-    with transaction(db):
-        yield
-        os.closerange(3, 256)
-spool_file.transaction = closed_before_its_end
+from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
+insert = SpoolFile.insert
+def closed_before_its_end(file, row, parcel):
+    SpoolFile.insert = insert
+    insert(file, row, parcel)
+    os.closerange(3, 256)
+SpoolFile.insert = closed_before_its_end
 one("a trace")
 handle.shutdown()
 """
