@@ -22,12 +22,11 @@ from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import IN_MEMORY, IN_SPOOL, Notices
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import Dropped
-from pandaprobe_otel.delivery.sender_pool import SenderPool
+from pandaprobe_otel.delivery.sender_pool import SenderPool, open_sender_pool
 from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_something_left
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.clean import encode

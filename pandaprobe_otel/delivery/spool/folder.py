@@ -11,13 +11,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import orjson
+
+from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
-from pandaprobe_otel.delivery.spool.lock_file import LockFile, write_in_place
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, locked, write_in_place
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
+from pandaprobe_otel.transport.trace_file import line_of
 
 MOST_ADOPTED: Final = 8
 """Bound on open files of dead processes. Further files wait until one of them is empty."""
 _KEPT_DAMAGED: Final = 3
+MAX_REFUSED_BYTES: Final = 16 << 20
+REFUSED: Final = "refused-*.jsonl"
+"""Names of the files of refused parcels; the star stands for the digest of the destination."""
 _BODY_CAP_AGE_S: Final = 7 * 24 * 3600.0
 """Time after which the largest body is learned again: the server or proxy that refused more may have changed."""
 
@@ -166,6 +173,36 @@ class SpoolFolder:
         """Store that size for later processes. A failure costs them one more refused request."""
         with suppress(OSError):
             write_in_place(self._body_cap, b"%20d" % size)
+
+    def keep_refused(self, parcel: Parcel, words: str, *, max_bytes: int = MAX_REFUSED_BYTES) -> None:
+        """Append a refused parcel, with the server's words, to the file that `pandaprobe-otel send` sends again.
+
+        Its line is that of a file of traces (`transport/trace_file.py`) with one more key, `refused`. Above
+        `max_bytes`, the older half of the file goes. Raises OSError.
+        """
+        method, path = parcel.target.split(" ", 1)
+        note = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "endpoint": self.destination.endpoint,
+            "project": self.destination.project,
+            "request": parcel.target,
+            "name": parcel.name.encode("utf-8", "replace").decode(),
+            "spans": parcel.span_count,
+            "server": words.encode("utf-8", "replace").decode(),
+        }
+        body = line_of(method, path, parcel.body()) or b"{}\n"
+        line = b"".join((body[:-2], b',"refused":', orjson.dumps(note), b"}\n"))
+        with locked(self.path / REFUSED.replace("*", self.destination.digest)) as file:
+            size = os.fstat(file).st_size
+            if size + len(line) > max_bytes:
+                newer = os.pread(file, size, max(size - max_bytes // 2, 0)).partition(b"\n")[2]
+                os.pwrite(file, newer, 0)
+                os.ftruncate(file, size := len(newer))
+            if size and os.pread(file, 1, size - 1) != b"\n":  # its writer was killed
+                line = b"\n" + line
+            if os.pwrite(file, line, size) < len(line):
+                os.ftruncate(file, size)
+                raise OSError("the disk is full")
 
     def _new_path(self) -> Path:
         return self.path / f"{self.destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"

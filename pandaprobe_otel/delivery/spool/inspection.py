@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
-from pandaprobe_otel.delivery.spool.folder import age
-from pandaprobe_otel.delivery.spool.refused import PATTERN
+from pandaprobe_otel.delivery.spool.folder import REFUSED, age
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, noted
 from pandaprobe_otel.transport.server_text import json_object
 
@@ -58,7 +57,7 @@ def reports(folder: Path) -> list[FileReport]:
 
 def refusals(folder: Path) -> Iterator[Refusal]:
     """Yield the refused requests of a directory, oldest first. Raises OSError."""
-    for path in sorted(folder.glob(PATTERN)):
+    for path in sorted(folder.glob(REFUSED)):
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 note = json_object(line).get("refused")
@@ -111,7 +110,7 @@ def discard(folder: Path) -> int:
 def discard_refused(folder: Path) -> int:
     """Delete all refused requests; return their number."""
     gone = sum(1 for _ in refusals(folder))
-    for path in folder.glob(PATTERN):
+    for path in folder.glob(REFUSED):
         path.unlink(missing_ok=True)
     return gone
 

@@ -20,7 +20,6 @@ from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
-from pandaprobe_otel.delivery.spool.refused import keep_refused
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, is_damage, noted
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -132,7 +131,7 @@ class SpoolStore:
     def keep_refused(self, parcel: Parcel, words: str) -> None:
         """Keep a refused parcel with the server's words."""
         try:
-            keep_refused(self.folder.path, self.folder.destination, parcel, words)
+            self.folder.keep_refused(parcel, words)
         except OSError as error:
             self._say_trouble(error)
 
