@@ -44,7 +44,6 @@ _LATER = {
     "scores": "pandaprobe_otel.cli.scores:scores",
     "send": "pandaprobe_otel.cli.send:send",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
-    "setup": "pandaprobe_otel.cli.setup:setup",
     "skill": "pandaprobe_otel.cli.skill:skill",
     "spool": "pandaprobe_otel.cli.spool:spool",
     "traces": "pandaprobe_otel.cli.traces:traces",

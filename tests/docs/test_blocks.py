@@ -39,7 +39,6 @@ OUTER: Final = frozenset(
         "docs/quickstart.md",
         "docs/record-replay.md",
         "docs/rerun.md",
-        "docs/set-up-a-project.md",
         "docs/simulated-users.md",
     }
 )

@@ -25,7 +25,6 @@ from sent_traces import send_traces
 PROGRAM = PROGRAMS["bad_arguments"]
 EXPECTED = {
     'pip install "pandaprobe-otel[cli,local,mcp]"': None,  # is installed already
-    "pandaprobe-otel setup --dry-run": (0, "imports pandaprobe_otel already"),
     "pandaprobe-otel doctor": (0, "API key good"),
     "pandaprobe-otel traces list --since 1h": (0, "answer"),
     "pandaprobe-otel failures --since 7d": (0, "PlantedError"),
