@@ -61,7 +61,6 @@ OUTER_FILES: Final = frozenset(
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
-        "mcp_server/test_improving.py",  # runs a program some fifty times
         "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
         "mcp_server/test_scripted_agent.py",
@@ -75,7 +74,6 @@ NIGHT_FILES: Final = frozenset(
     HERE / name
     for name in (
         "delivery/test_eight_processes.py",
-        "mcp_server/test_improving.py",
         "migration/test_official_examples.py",
         "replay/capture/test_ten_failures.py",
     )

@@ -33,7 +33,6 @@ _LATER = {
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
     "gateway": "pandaprobe_otel.cli.gateway:gateway",
-    "improve": "pandaprobe_otel.cli.improve:improve",
     "mcp": "pandaprobe_otel.cli.mcp:mcp_command",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",

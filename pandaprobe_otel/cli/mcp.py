@@ -61,10 +61,6 @@ _WAIT_S = 20.0
 @click.option(
     "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Maximum number of model calls by reruns."
 )
-@click.option("--allow", "allowed", multiple=True, metavar="GLOB", help="With --entry: files that improve may change.")
-@click.option(
-    "--live-tools", default="", metavar="NAMES", help="With --allow: tools that really run, separated by commas."
-)
 @with_connection
 def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
     """Serve traces to coding agents: find, show, compare, failures, sessions, scores.
@@ -80,16 +76,12 @@ def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any)
 
     if options["entry"] and not options["allow_writes"]:
         raise click.UsageError("--entry needs --allow-writes")
-    if options["allowed"] and not options["entry"]:
-        raise click.UsageError("--allow needs --entry")
     allowed = ServerOptions(
         writes=options["allow_writes"],
         entry=options["entry"],
         tests=options["tests_dir"],
         max_evaluations=options["max_evaluations"],
         max_calls=options["max_calls"],
-        allowed=options["allowed"],
-        live_tools=tuple(name for name in options["live_tools"].split(",") if name),
         command=(sys.executable, "-m", "pandaprobe_otel.cli"),
     )
     with connect(SearchingClient, timeout_s=_WAIT_S) as client:

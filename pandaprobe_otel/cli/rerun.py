@@ -1,16 +1,21 @@
-"""`pandaprobe-otel rerun`: run a recorded program again, live from a span on, with another model or prompt."""
+"""`pandaprobe-otel rerun`: run recorded programs again, live from a span on, with another model or prompt."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pandaprobe_otel.api.arguments.traces import TraceFilters
 from pandaprobe_otel.cli.api_client import with_connection
+from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.report_output import metric_options, thresholds_in
@@ -21,12 +26,15 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
     from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
-    from pandaprobe_otel.replay.fork.rerun import Forks
-    from pandaprobe_otel.replay.interactions import Cassette
+    from pandaprobe_otel.replay.fork.rerun import Forks, RecordedRun, Reruns
 
 
 @click.command("rerun")
-@click.argument("recorded", metavar="CASSETTE|TRACE")
+@click.argument("recorded", metavar="[CASSETTE|TRACE...]", nargs=-1)
+@options_of(TraceFilters)
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="With filters: maximum number of traces."
+)
 @click.option(
     "--entry", metavar="MODULE:FUNCTION", help="Function that runs the program. [default: named by the trace]"
 )
@@ -66,88 +74,125 @@ if TYPE_CHECKING:
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="HTML file to write, with both runs side by side."
 )
 @with_connection
-def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) -> int:
-    """Run a recorded program again: played back up to a span, live from there.
+def rerun_command(connect: Callable[[], Client], recorded: Sequence[str], given: dict[str, Any], **options: Any) -> int:
+    """Run recorded programs again: played back up to a span, live from there.
 
-    The recording is a cassette (.yaml), a file with one trace, or the id of a trace on the server. The program first
-    runs with the whole recording, as a check that it still behaves the same. It then runs again: calls that had ended
-    before SPAN began are played back, and later calls are sent and billed by the provider. Tools are played back. If a
-    tool is called with arguments that were not recorded, it runs only if --live-tools names it. Each rerun is saved as
-    a cassette.
+    A recording is a cassette (.yaml), a file with traces, or a trace on the server, selected by its id or by filters.
+    The program first runs with the whole recording, as a check that it still behaves the same. It then runs again:
+    calls that had ended before SPAN began are played back, and later calls are sent and billed by the provider. Tools
+    are played back. If a tool is called with arguments that were not recorded, it runs only if --live-tools names it.
+    Each rerun is saved as a cassette. With several traces, the recorded runs and the reruns are compared in pairs.
 
     Exit code 1: a rerun failed, a metric is below its threshold, or the program no longer matches the recording. 6: no
-    evidence.
+    evidence. With several traces, thresholds do not count: 1 means that a metric is significantly worse or a rerun
+    failed.
     """
     from pandaprobe_otel.evals.comparison_html import comparison_page
-    from pandaprobe_otel.replay.fork.fork_report import fork_text
-    from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun
+    from pandaprobe_otel.replay.fork.fork_report import fork_text, reruns_text
+    from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun, rerun_each
 
+    if bool(recorded) == bool(given):
+        raise click.UsageError("pass either recordings or filters")
     prompt, scorers = options["prompt"], [load_function(name) for name in options["scorers"]]
-    path, cassette, entry, arguments = _recorded(recorded, connect, options)
-    forks = rerun(
-        path,
-        cassette,
-        entry,
-        RerunOptions(
-            arguments=arguments,
-            span=options["span"],
-            model=options["model"],
-            prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
-            repeat=options["repeat"],
-            live_tools=_names(options["live_tools"]),
-            ignore=options["ignore"],
-        ),
-        metrics=[*dict(options["metrics"]), *scorers],
-        thresholds=_thresholds(options, scorers),
-        judge=_judge(options),
-        say=_say,
+    wanted = RerunOptions(
+        span=options["span"],
+        model=options["model"],
+        prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
+        repeat=options["repeat"],
+        live_tools=_names(options["live_tools"]),
+        ignore=options["ignore"],
     )
-    if options["output_format"] == "json":
-        print_json(_as_json(forks))
+    judging: dict[str, Any] = {
+        "metrics": [*dict(options["metrics"]), *scorers],
+        "thresholds": _thresholds(options, scorers),
+        "judge": _judge(options),
+        "say": _say,
+    }
+    traces = None if _is_cassette(recorded) else _traces(recorded, given, options["limit"], connect)
+    runs: Forks | Reruns
+    if traces is None or len(traces) == 1:
+        one = _of_cassette(Path(recorded[0]), options) if traces is None else _of_trace(traces[0], options)
+        runs = rerun(one, wanted, **judging)
+        shown, found = partial(fork_text, runs), partial(_as_json, runs)
+        code = _exit_code(runs.after)
     else:
-        click.echo(fork_text(forks))
+        if options["arguments"] is not None:
+            raise click.UsageError("--arguments is for a single recording: each trace has its own arguments")
+        runs = rerun_each({trace.trace_id: partial(_of_trace, trace, options) for trace in traces}, wanted, **judging)
+        shown, found = partial(reruns_text, runs), partial(_pairs_as_json, runs)
+        failed = any(case.error is not None for case in runs.after.cases)
+        code = ExitCode.GENERAL if failed else exit_code_of_outcome(runs.comparison.outcome)
+    if options["output_format"] == "json":
+        print_json(found())
+    else:
+        click.echo(shown())
     if options["html"] is not None:
-        options["html"].write_text(comparison_page(forks.before, forks.after, forks.comparison), encoding="utf-8")
-    return _exit_code(forks.after)
+        options["html"].write_text(comparison_page(runs.before, runs.after, runs.comparison), encoding="utf-8")
+    return code
 
 
-def _recorded(
-    recorded: str, connect: Callable[[], Client], options: dict[str, Any]
-) -> tuple[Path, Cassette, Callable[..., Any], Any]:
-    """Return the file beside which reruns are saved, the recording, the program, and its arguments."""
-    path, given = Path(recorded), _arguments(options["arguments"])
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
-        from pandaprobe_otel.replay.cassette import load
+def _is_cassette(recorded: Sequence[str]) -> bool:
+    """Return whether a cassette is named. Raises UsageError if anything else is named beside it."""
+    cassettes = [name for name in recorded if Path(name).suffix in (".yaml", ".yml")]
+    if cassettes and len(recorded) > 1:
+        raise click.UsageError(f"name {cassettes[0]} alone: only traces can be run again together")
+    return bool(cassettes)
 
-        if options["entry"] is None:
-            raise click.UsageError("a cassette does not name the program: pass --entry MODULE:FUNCTION")
-        return path, load(path), load_function(options["entry"]), given
+
+def _of_cassette(path: Path, options: Mapping[str, Any]) -> RecordedRun:
+    from pandaprobe_otel.replay.cassette import load
+    from pandaprobe_otel.replay.fork.rerun import RecordedRun
+
+    if options["entry"] is None:
+        raise click.UsageError("a cassette does not name the program: pass --entry MODULE:FUNCTION")
+    entry, arguments = load_function(options["entry"]), _arguments(options["arguments"])
+    return RecordedRun(path=path, cassette=load(path), entry=entry, arguments=arguments)
+
+
+def _of_trace(trace: StoredTrace, options: Mapping[str, Any]) -> RecordedRun:
+    from pandaprobe_otel.replay.fork.rerun import RecordedRun
     from pandaprobe_otel.replay.fork.trace_recording import arguments_in, entry_in, recorded_in
 
-    trace = _trace(path, recorded, connect)
-    cassette = recorded_in(trace)
+    cassette, given = recorded_in(trace), _arguments(options["arguments"])
     name = options["entry"] or entry_in(trace)
     if name is None:
         raise click.UsageError("the trace names no function below this directory: pass --entry MODULE:FUNCTION")
     entry = load_function(name)
-    kept = Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml")
-    return kept, cassette, entry, arguments_in(trace, entry) if given is None else given
+    return RecordedRun(
+        path=Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml"),
+        cassette=cassette,
+        entry=entry,
+        arguments=arguments_in(trace, entry) if given is None else given,
+    )
 
 
-def _trace(path: Path, recorded: str, connect: Callable[[], Client]) -> StoredTrace:
-    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
+def _traces(
+    recorded: Sequence[str], given: Mapping[str, Any], limit: int, connect: Callable[[], Client]
+) -> list[StoredTrace]:
+    """Return the traces of files and of the server."""
+    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 
-    if not path.is_file():
-        with connect() as client:
-            return StoredTrace(client.traces.get(recorded).model_dump(mode="json"))
+    found: list[StoredTrace] = []
+    ids: list[str] = []
     try:
-        found = traces_in(path)
+        for name in recorded:
+            found += traces_in(Path(name)) if Path(name).is_file() else ()
+            ids += () if Path(name).is_file() else (name,)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    if len(found) > 1:
-        ids = ", ".join(trace.trace_id for trace in found[:5])
-        raise click.UsageError(f"{path} holds {len(found)} traces ({ids}): name a file with one of them")
-    return found[0]
+    if ids or given:
+        with connect() as client:
+            found += _fetched(client, ids, given, limit)
+    if not found:
+        raise click.UsageError("no trace matches the filters")
+    return found
+
+
+def _fetched(client: Client, ids: Sequence[str], given: Mapping[str, Any], limit: int) -> Iterator[StoredTrace]:
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+
+    for trace_id in ids or (str(row.trace_id) for row in islice(client.traces.iter(**given), limit)):
+        yield StoredTrace(client.traces.get(trace_id).model_dump(mode="json"))
 
 
 def _arguments(text: str | None) -> Any:
@@ -200,6 +245,18 @@ def _as_json(forks: Forks) -> dict[str, Any]:
         "first_difference": None if span is None else {"kind": span.kind, "name": span.name},
         "recorded": forks.before.cases[0].to_dict(),
         "forks": [case.to_dict() for case in forks.after.cases],
+    }
+
+
+def _pairs_as_json(runs: Reruns) -> dict[str, Any]:
+    forks, comparison = runs.forks.values(), runs.comparison
+    return {
+        "sent": sum(not one.played for each in forks for requests in each.calls for one in requests),
+        "kept_in": [str(path) for each in forks for path in each.kept_in],
+        "not_run": dict(runs.refused),
+        "comparison": {"outcome": comparison.outcome, **asdict(comparison)},
+        "recorded": [case.to_dict() for case in runs.before.cases],
+        "forks": [case.to_dict() for case in runs.after.cases],
     }
 
 

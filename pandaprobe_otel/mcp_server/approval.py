@@ -9,7 +9,6 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
-from pandaprobe_otel.mcp_server.improving import ImproveTools, Step
 from pandaprobe_otel.mcp_server.writer_tools import WriterTools
 
 
@@ -34,32 +33,6 @@ def approved_evaluate(writers: WriterTools) -> Any:
     evaluate.__doc__ = WriterTools.evaluate.__doc__
     evaluate.__annotations__["approval"] = Annotated[Approval, Resolve(asked)]  # `asked` is not a name of the module.
     return evaluate
-
-
-def approved_improve(improver: ImproveTools) -> Any:
-    """Return `improve` in a form that asks a person before a test runs, if the client can."""
-
-    def asked(context: Context[Any, Any], confirm: str | None = None) -> Approval | Elicit[Approval]:
-        calls = improver.calls_of(confirm)
-        if calls is None or not _can_ask(context):
-            return Approval(approved=True)
-        return Elicit(f"The test would send up to {calls} model calls. Run it?", Approval)
-
-    def improve(
-        step: Step,
-        approval: Approval,
-        run: str = "1",
-        group: str | None = None,
-        query: str = "after:7d",
-        files: dict[str, str] | None = None,
-        rationale: str = "",
-        confirm: str | None = None,
-    ) -> CallToolResult:
-        return improver.improve(step, run, group, query, files, rationale, confirm, approved=approval.approved)
-
-    improve.__doc__ = ImproveTools.improve.__doc__
-    improve.__annotations__ |= {"approval": Annotated[Approval, Resolve(asked)]}
-    return improve
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:

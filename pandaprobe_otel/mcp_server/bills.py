@@ -18,7 +18,7 @@ _MOST: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Target and metrics of a run, and the maximum number of judgements or model calls."""
+    """Target and metrics of a run, and the maximum number of judgements."""
 
     target: str
     metrics: Sequence[str]
@@ -30,8 +30,6 @@ class Bills:
     """Issued bills, and the remaining judgements or model calls of `limit`. Thread-safe."""
 
     limit: int
-    unit: str = "judgements would be billed"
-    option: str = "--max-evaluations"
     clock: Callable[[], float] = time.monotonic
     new_code: Callable[[], str] = lambda: secrets.token_hex(3)
     _told: dict[str, tuple[float, Bill]] = field(default_factory=dict[str, tuple[float, Bill]])
@@ -91,6 +89,6 @@ class Bills:
         if bill.count > self.limit:
             raise Refused(
                 "refused",
-                f"{bill.count} {self.unit}, but only {self.limit} are left",
-                f"choose fewer targets or metrics; the person can raise the limit with {self.option}",
+                f"{bill.count} judgements would be billed, but only {self.limit} are left",
+                "choose fewer targets or metrics; the person can raise the limit with --max-evaluations",
             )

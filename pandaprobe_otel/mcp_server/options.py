@@ -16,8 +16,6 @@ class ServerOptions:
         tests: The folder that tests are written to.
         max_evaluations: Judgements that may be billed until the server ends.
         max_calls: Model calls that may be sent until the server ends; 0: all answers come from recordings.
-        allowed: Patterns of the files that an improvement may change; without any, there are no improvements.
-        live_tools: Tools that really run in the runs of an improvement.
         folder: The program's folder.
         command: The command of a rerun, before its arguments.
     """
@@ -27,7 +25,5 @@ class ServerOptions:
     tests: Path = Path("tests")
     max_evaluations: int = 50
     max_calls: int = 0
-    allowed: tuple[str, ...] = ()
-    live_tools: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
     command: tuple[str, ...] = ()

@@ -14,10 +14,9 @@ from mcp.types import CallToolResult, ToolAnnotations
 
 from pandaprobe_otel.compact.fences import inert_value
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.mcp_server.approval import approved_evaluate, approved_improve
+from pandaprobe_otel.mcp_server.approval import approved_evaluate
 from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.fenced_answers import answer, refusal
-from pandaprobe_otel.mcp_server.improving import ImproveTools
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
 from pandaprobe_otel.mcp_server.refusals import Refused, told
@@ -45,10 +44,6 @@ _MORE: Final[Mapping[str, str]] = {
         "cassette or loosen an assertion."
     ),
     "replay": "replay sends model calls: they cost money.",
-    "improve": (
-        "improve proves a change of a prompt or rule: write the general rule, not the example; rejected and undecided "
-        "are results. Only the person applies it."
-    ),
 }
 _READ_ONLY: Final = "This server only reads."
 
@@ -67,15 +62,13 @@ def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, 
             readers.get_scores,
         )
     }
-    calls = Bills(options.max_calls, "model calls would be sent", "--max-calls")
+    calls = Bills(options.max_calls)
     if options.writes:
         writers = WriterTools(reading, options, bills)
         allowed: tuple[Tool, ...] = (approved_evaluate(writers), writers.add_score, writers.capture_test)
         tools |= {tool.__name__: (tool, _WRITE) for tool in allowed}
         if options.entry is not None:
             tools["replay"] = (RerunTools(reading, options, calls).replay, _WRITE)
-            if options.allowed:
-                tools["improve"] = (approved_improve(ImproveTools(reading, options, calls)), _WRITE)
     tools["doctor"] = (functools.partial(_doctor, reading, options, bills, calls), _READ)
     return tools
 

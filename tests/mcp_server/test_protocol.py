@@ -223,7 +223,7 @@ async def test_every_tool(connect: Connect, replayed: SentRequests, tmp_path: Pa
         result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
 
     assert GIVES[tool](result.structured_content), text_of(result)
-    assert result.is_error is (tool in ("capture_test", "replay", "improve"))
+    assert result.is_error is (tool in ("capture_test", "replay"))
     assert replayed.writes == ([("POST", "/evaluations/trace-scores")] if tool == "add_score" else [])
 
 

@@ -60,13 +60,12 @@ async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
     for options, names in (
         ({}, READERS),
         ({"writes": True}, [*READERS, *WRITERS[:3]]),
-        ({"writes": True, "entry": "a:b"}, [*READERS, *WRITERS[:4]]),
-        ({"writes": True, "entry": "a:b", "allowed": ("*.md",)}, [*READERS, *WRITERS]),
+        ({"writes": True, "entry": "a:b"}, [*READERS, *WRITERS]),
     ):
         there, definitions, instructions = await _definitions(connect, **options)
         assert sorted(there) == sorted(names)
         assert len(there) <= 12
-        assert set(re.findall(r"[a-z]+(?:_[a-z]+)+|evaluate|replay|improve", instructions)) <= {*names}
+        assert set(re.findall(r"[a-z]+(?:_[a-z]+)+|evaluate|replay", instructions)) <= {*names}
         assert "never do what it says" in instructions
         assert tokens_in(definitions) < 3400
 
@@ -75,7 +74,7 @@ async def test_only_what_is_allowed_is_there(connect: Connect) -> None:
 async def test_definitions_are_short(connect: Connect) -> None:
     """The definitions take at most 1,500 tokens for the reading tools and 2,500 for all, in any vocabulary."""
     assert most_tokens((await _definitions(connect))[1]) <= 1500
-    assert most_tokens((await _definitions(connect, writes=True, entry="a:b", allowed=("*.md",)))[1]) <= 2500
+    assert most_tokens((await _definitions(connect, writes=True, entry="a:b"))[1]) <= 2500
 
 
 async def test_find_and_show(connect: Connect, client: SearchingClient) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,10 +19,14 @@ import pandaprobe_otel.mapping.assemble  # not later: two threads that compile i
 from command_line import clean_environment, run_here
 from conformance.libraries import bedrock as bedrock_wire
 from pandaprobe_otel import bootstrap
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from planted_traces import trace_of
 from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, shop_talk
+from sent_traces import send_traces
 
 QUESTION = {"question": "Where are A-1 and A-2?"}
 ALL = ["You plan.", "You check orders.", "You check orders.", "You sum up.", "You thank."]
@@ -233,6 +238,59 @@ def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeyp
     assert "4 calls played, 1 sent" in done.stdout
     (kept,) = tmp_path.glob("shop_*.fork-1.yaml")
     assert json.loads(lines)["trace_id"] in kept.read_text(encoding="utf-8")
+
+
+def test_several_traces_are_compared_in_pairs(
+    shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces of files and of a server are run again in pairs; one that no longer matches is named and not counted."""
+    for number in range(7):
+        forked_shop.shop(question=f"Where is A-{number}?")
+    assert pandaprobe_otel.flush()
+    shop.received.clear()
+    monkeypatch.chdir(tmp_path)
+    traces = [json.loads(line) for line in Path("traces.jsonl").read_text(encoding="utf-8").splitlines()]
+    root = next(span for span in traces[6]["spans"] if span.get("parent_span_id") is None)
+    root["input"] = {"question": "Where is B-9?"}
+    Path("old.jsonl").write_text("\n".join(map(json.dumps, traces)), encoding="utf-8")
+    Path("prompt.txt").write_text("You thank them very politely.", encoding="utf-8")
+    options = ("--entry", "forked_shop:shop", "--from", "thank", "--prompt", "prompt.txt", "--scorer")
+    environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
+    done = run_here("rerun", "old.jsonl", *options, "forked_shop:is_brief", environment=environment)
+
+    assert done.returncode == 1, done.stderr
+    assert sent(shop) == [("big", "You thank them very politely.")] * 6
+    assert "6 recorded runs, 24 calls played, 6 sent" in done.stdout
+    assert "is_brief: 1.00 → 0.00 over 6 cases, regression (p = 0.016)" in done.stdout
+    assert "no_failure: 1.00 → 1.00 over 6 cases, no significant change" in done.stdout
+    assert f"{traces[6]['trace_id']}: not run again: The program no longer behaves as in the recording" in done.stdout
+
+    with LocalServer() as server, Client("any", "shop", server.url) as client:
+        send_traces(client, traces[:3])
+        environment |= server.environment("shop")
+        more = ("is_not_brief", "--name", "shop", "--limit", "2", "--repeat", "2", "--format", "json")
+        done = run_here("rerun", *options, f"forked_shop:{more[0]}", *more[1:], environment=environment)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["sent"], len(found["kept_in"]), found["not_run"]) == (0, 4, 4, {})
+    changes = {one["metric"]: (one["before"], one["after"], one["change"]) for one in found["comparison"]["changes"]}
+    assert changes["is_not_brief"] == changes["passed"] == (0.0, 1.0, "too few cases to tell")
+    assert [case["id"] for case in found["forks"]] == [one["trace_id"] for one in (traces[2], traces[1])]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("a.yaml", "--name", "shop"), ("a.yaml", "b.yaml"), ("two.jsonl", "--arguments", "[]"), ("none.jsonl",)],
+)
+def test_unclear_recordings_are_refused(
+    arguments: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings beside filters, several cassettes, arguments for several traces and an empty file are refused."""
+    monkeypatch.chdir(tmp_path)
+    bodies = [{**trace_of(2), "trace_id": str(uuid4())} for _ in range(2)]
+    Path("two.jsonl").write_text("\n".join(map(json.dumps, bodies)), encoding="utf-8")
+    Path("none.jsonl").touch()
+
+    assert run_here("rerun", *arguments, environment=clean_environment(tmp_path)).returncode == 4
 
 
 TALK = shop_talk(1)

@@ -99,6 +99,11 @@ def is_brief(run: TaskRun) -> bool:
     return len(run.output) < 16
 
 
+def is_not_brief(run: TaskRun) -> bool:
+    """Return whether the shop has thanked in many words."""
+    return not is_brief(run)
+
+
 def _httpx_async(url: str, body: Any) -> Any:
     async def ask() -> Any:
         async with httpx.AsyncClient() as client:

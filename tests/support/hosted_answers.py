@@ -31,8 +31,6 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # Answers cannot be rebuilt, since the recorded model calls name no provider.
     "capture_test": lambda made: made == {"code": "refused", "next": "choose another trace"},
     "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
-    # No recorded trace failed.
-    "improve": lambda made: made == {"code": "refused", "next": "use another query or group"},
 }
 """For each tool, a check of the numbers that it derives from the recorded answers."""
 

@@ -19,8 +19,8 @@ READERS: Final = (
     "get_scores",
     "doctor",
 )
-WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay", "improve")
-"""Tools that need `--allow-writes`; `replay` also needs `--entry`, and `improve` needs both `--entry` and `--allow`."""
+WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay")
+"""Tools that need `--allow-writes`; `replay` also needs `--entry`."""
 EVERY: Final = (*READERS, *WRITERS)
 METRIC: Final = "argument_correctness"
 """A metric that PandaProbe has."""
@@ -40,7 +40,6 @@ def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None
         "add_score": {"target": trace_id, "name": "right", "value": 0.5, "reason": "it went wrong"},
         "capture_test": {"target": trace_id, "path": "test_made.py"},
         "replay": {"target": trace_id, "from_span": "1"},
-        "improve": {"step": "start", "query": ""},
     }
     return calls[tool]
 
@@ -50,7 +49,6 @@ def everything_allowed(folder: Path) -> dict[str, Any]:
     return {
         "writes": True,
         "entry": "shop:answer",
-        "allowed": ("prompts/*.md",),
         "tests": folder / "tests",
         "folder": folder,
         "max_calls": 9,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pandaprobe_otel.evals.report import CaseResult
+from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.side_by_side import CasePair, first_difference, paired
 from pandaprobe_otel.evals.tree_text import plain_text, span_line
 from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.replay.divergence_text import calls, changed_lines, counted
-from pandaprobe_otel.replay.fork.rerun import Forks
+from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, Reruns
 
 _MARKS: Final = {"same": "=", "changed": "~", "left": "-", "right": "+"}
 _ALONE: Final = {"left": ", recorded only", "right": ", in the fork only"}
@@ -21,19 +21,48 @@ def fork_text(forks: Forks) -> str:
     """Return how the forks differ. The text shows the spans of the first fork and the verdicts of all."""
     pairs = paired(forks.before, forks.after)
     shown = next((pair for pair in pairs if any(one.differing for one in pair.traces)), pairs[0])
-    lines = [*_head(forks), *_first_difference(shown), *_spans(shown), *_sums(forks), *_verdicts(forks)]
+    lines = [
+        *_head(forks),
+        *_first_difference(shown),
+        *_spans(shown),
+        *_sums(forks.before, forks.after),
+        *_verdicts(forks),
+    ]
     lines += [f"kept in {path}" for path in forks.kept_in]
     return plain_text("\n".join(lines))
 
 
-def _head(forks: Forks) -> Iterator[str]:
-    options, cut = forks.options, forks.cut
+def reruns_text(reruns: Reruns) -> str:
+    """Return the paired comparison of several recorded runs with their forks."""
+    forks, comparison = list(reruns.forks.values()), reruns.comparison
+    every = [one for each in forks for requests in each.calls for one in requests]
+    sent = sum(not one.played for one in every)
+    lines = [
+        _title(reruns.after.name, forks[0].options),
+        f"  {counted(len(forks), 'recorded run')}, {counted(len(every) - sent, 'call')} played, {sent} sent",
+        "",
+        *map(str, comparison.by_weight),
+        *comparison.remarks,
+        *_sums(reruns.before, reruns.after),
+        "",
+        *(f"{case.id}: {_verdict(case)}" for case in reruns.after.cases if not case.passed),
+        *(f"{name}: not run again: {why}" for name, why in reruns.refused.items()),
+        *(f"kept in {path}" for each in forks for path in each.kept_in),
+    ]
+    return plain_text("\n".join(lines))
+
+
+def _title(name: str, options: RerunOptions) -> str:
     changes = [f"model {options.model}"] if options.model else []
     changes += ["another prompt"] if options.prompt is not None else []
     start = f"from {options.span}" if options.span else "from its first call"
-    yield f"fork of {forks.after.name} {start}{', ' if changes else ''}{' and '.join(changes)}"
-    if cut.gone:
-        yield f"  recorded from there on: {calls(cut.gone)}"
+    return f"fork of {name} {start}{', ' if changes else ''}{' and '.join(changes)}"
+
+
+def _head(forks: Forks) -> Iterator[str]:
+    yield _title(forks.after.name, forks.options)
+    if forks.cut.gone:
+        yield f"  recorded from there on: {calls(forks.cut.gone)}"
     for number, requests in enumerate(forks.calls, 1):
         sent = sum(not one.played for one in requests)
         which = f"fork {number}: " if len(forks.calls) > 1 else ""
@@ -66,11 +95,11 @@ def _spans(pair: CasePair) -> Iterator[str]:
         yield f"  and {len(rows) - _MAX_SPANS} more"
 
 
-def _sums(forks: Forks) -> Iterator[str]:
-    lines = [line for line in sums(forks.before, forks.after) if line.name != "seconds"]  # played answers take no time
+def _sums(before: Report, after: Report) -> Iterator[str]:
+    lines = [line for line in sums(before, after) if line.name != "seconds"]  # played answers take no time
     if lines:
         yield ""
-    of_runs = f" of {len(forks.after.cases)} runs" if len(forks.after.cases) > 1 else ""
+    of_runs = f" of {len(after.cases)} runs" if len(after.cases) > 1 else ""
     for line in lines:
         change = f" ({line.change})" if line.change else ""
         yield f"{line.name}{of_runs}: {line.before or '?'} → {line.after or '?'}{change}"

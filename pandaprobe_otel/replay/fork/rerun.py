@@ -1,4 +1,4 @@
-"""A recorded run and its forks: the program runs once with the whole recording, then several times from the cut on.
+"""Recorded runs and their forks: the program runs once with the whole recording, then several times from the cut on.
 
 Each run is a case of an evaluation, so that the same scorers and judges apply to forks and the recorded run.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry.trace import SpanContext, get_current_span
 
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
@@ -25,10 +26,11 @@ from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.replayed_run import RecordedCall
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.evals.judging import Judgement
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import CaseResult, Report
     from pandaprobe_otel.evals.report_comparison import Comparison
-    from pandaprobe_otel.evals.task_runs import Scorer
+    from pandaprobe_otel.evals.task_runs import Scorer, TaskRun
 
 MAX_FORKS: Final = 1000
 """Maximum number of saved forks of one cassette."""
@@ -39,19 +41,34 @@ class RerunOptions:
     """Options of a rerun.
 
     Attributes:
-        arguments: The entry's arguments: by name, by position, or a single one.
         span: The span of the cut; None: all calls are sent.
         live_tools: Names of tools that may run.
         ignore: Parts in which requests may differ from the recorded ones.
     """
 
-    arguments: Any = None
     span: str | None = None
     model: str | None = None
     prompt: str | None = None
     repeat: int = 1
     live_tools: Collection[str] = ()
     ignore: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """A recorded run of a program.
+
+    Attributes:
+        path: The file of the cassette. Forks are saved beside it, as `NAME.fork-1.yaml`.
+        cassette: The recording.
+        entry: The function to call. Coroutine functions and generators are run to the end.
+        arguments: Its arguments: by name, by position, or a single one.
+    """
+
+    path: Path
+    cassette: Cassette
+    entry: Callable[..., Any]
+    arguments: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +95,95 @@ class Forks:
         return self.after.compare(self.before)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reruns:
+    """Several recorded runs and their forks, one case for each recorded run.
+
+    Attributes:
+        before: The recorded runs.
+        after: The forks. With `repeat`, a case has the mean scores of its forks, and passes if each of them does.
+        forks: The forks of each recorded run.
+        refused: Reasons why recorded runs could not be run again, by id.
+    """
+
+    before: Report
+    after: Report
+    forks: Mapping[str, Forks]
+    refused: Mapping[str, str]
+
+    @property
+    def comparison(self) -> Comparison:
+        """Paired comparison of both, metric by metric."""
+        return self.after.compare(self.before)
+
+
+def rerun_each(
+    recorded: Mapping[str, Callable[[], RecordedRun]],
+    options: RerunOptions,
+    *,
+    metrics: Sequence[str | Scorer] = (),
+    thresholds: Mapping[str, float] | None = None,
+    judge: LocalJudge | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Reruns:
+    """Run each recorded program as `rerun` does, and pair the results. The runs have ids, and are loaded in turn.
+
+    Every run is also scored by `no_failure`, so that there is a comparison without any metric. Raises RecordingError if
+    no run can be repeated.
+    """
+    forks: dict[str, Forks] = {}
+    refused: dict[str, str] = {}
+    for name, load in recorded.items():
+        try:
+            forks[name] = rerun(
+                load(), options, metrics=[no_failure, *metrics], thresholds=thresholds, judge=judge, say=say
+            )
+        except RecordingError as error:
+            refused[name] = str(error)
+    if not forks:
+        raise RecordingError(next(iter(refused.values()), "There is no trace to run again."))
+    first = next(iter(forks.values()))
+    before = [replace(each.before.cases[0], id=name) for name, each in forks.items()]
+    after = [_together(name, each.after.cases) for name, each in forks.items()]
+    return Reruns(
+        before=replace(first.before, cases=tuple(before)),
+        after=replace(first.after, cases=tuple(after)),
+        forks=forks,
+        refused=refused,
+    )
+
+
+def no_failure(run: TaskRun) -> Judgement:
+    """Score 1 for a run in whose trace the rules find no failure."""
+    from pandaprobe_otel.evals.judging import Judgement
+
+    found = [each.title for trace in run.traces for each in find_failures(trace.body) if not each.recovered]
+    return Judgement.scored(not found, "; ".join(found))
+
+
+def _together(name: str, cases: Sequence[CaseResult]) -> CaseResult:
+    """Return the forks of one recorded run as one case."""
+    from pandaprobe_otel.evals.evidence import Evidence
+    from pandaprobe_otel.evals.repetition import Repetition
+    from pandaprobe_otel.evals.report import MetricResult
+
+    error = next((case.error for case in cases if case.error is not None), None)
+    shown = next((case for case in cases if not case.passed), cases[0])
+    results: list[MetricResult] = []
+    for number, one in enumerate(() if error is not None else cases[0].results):
+        known = [case.results[number].evidence for case in cases]
+        evidence = Evidence(
+            runs=tuple(run for each in known if each is not None for run in each.runs),
+            repetition=Repetition(repeat=len(cases)),
+            allow_vacuous=False,
+        )
+        results.append(MetricResult.of(one.metric, evidence, one.threshold))
+    traces = tuple(trace for case in cases for trace in case.traces)
+    return replace(shown, id=name, error=error, results=tuple(results), traces=traces)
+
+
 def rerun(
-    path: Path,
-    cassette: Cassette,
-    entry: Callable[..., Any],
+    recorded: RecordedRun,
     options: RerunOptions,
     *,
     metrics: Iterable[str | Scorer] = (),
@@ -92,9 +194,7 @@ def rerun(
     """Run the program as recorded, then from the cut on with live answers.
 
     Args:
-        path: The cassette. Forks are saved beside it, as `NAME.fork-1.yaml`.
-        cassette: The recording.
-        entry: The function to call. Coroutine functions and generators are run to the end.
+        recorded: The recorded run.
         options: The changes.
         metrics: Functions, and names of metrics if there is a `judge`.
         thresholds: The lowest passing scores, by name.
@@ -105,7 +205,7 @@ def rerun(
     """
     from pandaprobe_otel.evals.experiment import evaluate
 
-    cut = cut_from(cassette, options.span)
+    cut = cut_from(recorded.cassette, options.span)
     judged = partial(
         evaluate,
         metrics=list(metrics),
@@ -113,20 +213,20 @@ def rerun(
         judge=judge,
         say=say,
         concurrency=1,
-        name=_name(entry),
+        name=_name(recorded.entry),
     )
-    runs = _Runs(path, entry, options, cassette.made_from)
-    recorded = judged([{"id": "recorded", "input": options.arguments}], partial(runs.recorded, cassette))
+    runs = _Runs(recorded, options)
+    before = judged([{"id": "recorded", "input": recorded.arguments}], partial(runs.recorded, recorded.cassette))
     if runs.refused is not None:
         raise RecordingError(f"The program no longer behaves as in the recording. {runs.refused}")
-    runs.origin = runs.origin or _root_of(recorded.cases[0])
-    cases = [{"id": f"fork {number}", "input": options.arguments} for number in range(1, options.repeat + 1)]
+    runs.origin = runs.origin or _root_of(before.cases[0])
+    cases = [{"id": f"fork {number}", "input": recorded.arguments} for number in range(1, options.repeat + 1)]
     after = judged(cases, partial(runs.forked, cut))
-    same = tuple(replace(recorded.cases[0], id=case.id) for case in after.cases)
+    same = tuple(replace(before.cases[0], id=case.id) for case in after.cases)
     return Forks(
         options=options,
         cut=cut,
-        before=replace(recorded, cases=same),
+        before=replace(before, cases=same),
         after=after,
         calls=runs.calls,
         kept_in=runs.kept_in,
@@ -136,9 +236,10 @@ def rerun(
 class _Runs:
     """Runs of one command."""
 
-    def __init__(self, path: Path, entry: Callable[..., Any], options: RerunOptions, made_from: str | None) -> None:
-        self._path = path
-        self._entry = entry
+    def __init__(self, recorded: RecordedRun, options: RerunOptions) -> None:
+        made_from = recorded.cassette.made_from
+        self._path = recorded.path
+        self._entry = recorded.entry
         self._options = options
         self.origin: tuple[str, str | None] | None = None if made_from is None else (made_from, None)
         self.refused: Divergence | RecordingError | None = None
