@@ -23,10 +23,8 @@ from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
-    cli_auth,
     failures,
     ingest,
-    invitations,
     live,
     metrics,
     monitors,
@@ -37,7 +35,6 @@ from pandaprobe_otel.local.routes import (
     scores,
     search,
     sessions,
-    subscriptions,
     trace_lists,
     unauthenticated,
 )
@@ -56,11 +53,8 @@ _ROUTERS = (
     scores,
     monitors,
     organizations,
-    invitations,
     projects,
     api_keys,
-    subscriptions,
-    cli_auth,
     unauthenticated,
     failures,
     search,
@@ -92,7 +86,6 @@ def create_app(services: Services) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    app.state.pending_codes = cli_auth.PendingCodes()
     app.state.recent_actions = RecentActions()
     for module in _ROUTERS:
         app.include_router(module.router)

@@ -25,9 +25,6 @@ class Plan:
     trace_evals: int | None
     session_evals: int | None
     monitoring: bool
-    max_members: int | None
-    pay_as_you_go: bool = False
-    monthly_price_cents: int = 0
 
     def included(self, counter: Counter) -> int | None:
         """Return the amount of a counter that the plan includes."""
@@ -41,51 +38,15 @@ class Plan:
             "base_trace_evals": self.trace_evals,
             "base_session_evals": self.session_evals,
             "monitoring_allowed": self.monitoring,
-            "max_members": self.max_members,
-            "pay_as_you_go": self.pay_as_you_go,
+            "max_members": 1,
+            "pay_as_you_go": False,
         }
 
 
-_HOBBY: Final = Plan(name="HOBBY", traces=100, trace_evals=100, session_evals=10, monitoring=False, max_members=1)
-_DEVELOPMENT: Final = Plan(
-    name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True, max_members=1
-)
-PLANS_FOR_SALE: Final = (
-    _HOBBY,
-    Plan(
-        name="PRO",
-        traces=5_000,
-        trace_evals=5_000,
-        session_evals=100,
-        monitoring=True,
-        max_members=2,
-        pay_as_you_go=True,
-        monthly_price_cents=2_900,
-    ),
-    Plan(
-        name="STARTUP",
-        traces=50_000,
-        trace_evals=50_000,
-        session_evals=1_000,
-        monitoring=True,
-        max_members=10,
-        pay_as_you_go=True,
-        monthly_price_cents=29_900,
-    ),
-    Plan(
-        name="ENTERPRISE",
-        traces=0,
-        trace_evals=0,
-        session_evals=0,
-        monitoring=True,
-        max_members=None,
-        pay_as_you_go=True,
-    ),
-)
-"""Plans of PandaProbe's price list. Organizations of a local server are on HOBBY or DEVELOPMENT."""
+_HOBBY: Final = Plan(name="HOBBY", traces=100, trace_evals=100, session_evals=10, monitoring=False)
+_DEVELOPMENT: Final = Plan(name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True)
 PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_HOBBY, _DEVELOPMENT)}
-OVERAGE_UNIT_PRICE: Final = "0.004"
-"""Dollars per unit above the included amount, on plans with usage-based billing."""
+"""Plans of the organizations of a local server."""
 
 
 class QuotaBook:

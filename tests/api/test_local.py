@@ -1,6 +1,7 @@
 """Both clients against the local server, with every operation at least once.
 
-The local server has one user; what needs several is tested with scripted answers, after the description of the API.
+The local server has one user and no plans; members, invitations and bills are tested with scripted answers, after the
+description of the API.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pytest
 
 from both_clients import Connect, operations_of, rows_of, settled, unblocked
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.errors import InvalidRequest, NotFound, PandaProbeError, PermissionDenied
+from pandaprobe_otel.errors import InvalidRequest, NotFound
 from pandaprobe_otel.local import LocalServer
+from scripted_api import ScriptedApi, Told
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 WINDOW = {"started_after": NOW - timedelta(days=1), "started_before": NOW + timedelta(days=1)}
@@ -24,12 +26,21 @@ _done: dict[str, set[str]] = {"sync": set(), "async": set()}
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, connect: Connect, server: LocalServer) -> Any:
-    """Yield a client with its own project, and record the operations it calls."""
-    watched = connect(server.url, token="any", project_name=f"p-{uuid4()}")
-    kind = "async" if "async" in request.node.callspec.id else "sync"
-    watched.called = _done[kind]
-    return watched
+def make(request: pytest.FixtureRequest, connect: Connect) -> Connect:
+    """Return a function that connects a client with its own project, and records the operations it calls."""
+
+    def made(endpoint: str, **options: Any) -> Any:
+        watched = connect(endpoint, token="any", project_name=f"p-{uuid4()}", **options)
+        watched.called = _done["async" if "async" in request.node.callspec.id else "sync"]
+        return watched
+
+    return made
+
+
+@pytest.fixture
+def client(make: Connect, server: LocalServer) -> Any:
+    """Return a client of the local server."""
+    return make(server.url)
 
 
 async def make_trace(client: Any, **fields: Any) -> UUID:
@@ -254,7 +265,7 @@ async def settled_plan_without_prune(plan: Any) -> Any:
 
 
 async def test_management(client: Any) -> None:
-    """A token manages organizations, members, projects, keys, plans and its own user."""
+    """A token manages organizations, projects and keys, and reads its own user and the usage."""
     organizations, projects, keys = client.organizations, client.projects, client.api_keys
     (mine,) = [each for each in await settled(organizations.list()) if each.role == "OWNER"][:1]
     assert (await settled(organizations.get(mine.id))).name == mine.name
@@ -265,6 +276,8 @@ async def test_management(client: Any) -> None:
     assert (await settled(projects.get(project.id, organization_id=made.id))).name == "p"
     assert project.id in {each.id for each in await settled(projects.list(made.id))}
     await settled(projects.delete(project.id, organization_id=made.id))
+    me, usage = await settled(client.me.get()), await settled(organizations.billing.usage(made.id))
+    assert (me.email, usage.traces, usage.limits["base_traces"]) == ("dev@localhost", 0, 100)
     key = await settled(keys.create("k", expiration="90d", organization_id=made.id))
     rotated = await settled(keys.rotate(key.id, organization_id=made.id))
     assert (await settled(keys.get(rotated.id, organization_id=made.id))).raw_key is None
@@ -277,37 +290,62 @@ async def test_management(client: Any) -> None:
     await settled(organizations.delete(made.id))
 
 
-async def test_members_and_bills(client: Any) -> None:
-    """The only member of an organization cannot be changed; plans, usage and bills can be read."""
-    members, billing = client.organizations.members, client.organizations.billing
-    made = await settled(client.organizations.create(f"o-{uuid4()}"))
-    me = await settled(client.me.get())
-    assert [each.user_id for each in await settled(members.list(made.id))] == [me.id]
-    with pytest.raises(PandaProbeError):
-        await settled(members.set_role(me.id, "MEMBER", organization_id=made.id))
-    with pytest.raises(PandaProbeError):
-        await settled(members.remove(me.id, organization_id=made.id))
-    plans = {plan.name: plan.base_traces for plan in await settled(billing.plans())}
-    assert ({*plans}, plans["HOBBY"]) == ({"HOBBY", "PRO", "STARTUP", "ENTERPRISE"}, 100)
-    assert (await settled(billing.subscription(made.id))).org_id == made.id
-    assert (await settled(billing.usage(made.id))).traces == 0
-    assert (await settled(billing.bill(made.id))).traces.used == 0
-    assert await settled(billing.past(made.id, limit=3)) == []
-    await settled(client.organizations.delete(made.id))
+async def test_members_bills_and_invitations(make: Connect) -> None:
+    """Members, invitations, plans and bills are read and changed, after the description of the API."""
+    organization = str(uuid4())
+    at = f"/organizations/{organization}"
+    user, moment = str(uuid4()), NOW.isoformat()
+    member = {"id": user, "user_id": user, "org_id": organization, "role": "MEMBER", "display_name": "d", "email": "e"}
+    member["created_at"] = moment
+    sender = {"invited_by": user, "inviter_display_name": "d", "inviter_email": "e", "expires_at": moment}
+    invitation = {**member, **sender, "org_name": "o", "status": "PENDING"}
+    period = {"period_start": moment, "period_end": moment}
+    limit = {"monitoring_allowed": True, "pay_as_you_go": False}
+    plan = {"name": "PRO", **limit, "base_traces": 5, "monthly_price_cents": 2900, "overage_unit_price": "0.004"}
+    subscription = {"id": user, "org_id": organization, "plan": "PRO", "status": "ACTIVE", "created_at": moment}
+    subscription |= {"current_period_start": moment, "current_period_end": moment}
+    cost = {"used": 7, "overage_units": 2, "overage_cost": "0.008"}
+    costs = ("total_overage_cost", "reported_overage_cost", "pending_overage_cost")
+    bill = {"plan": "PRO", **period, "base_price_cents": 2900, "overage_unit_price": "0.004"}
+    bill |= {**dict.fromkeys(costs, "0.008"), **dict.fromkeys(("traces", "trace_evals", "session_evals"), cost)}
+    past = {**period, "trace_count": 7, "trace_eval_count": 0, "session_eval_count": 0, "billed": True}
+    nothing = Told(status=204, body="")
+    answers: dict[str, Any] = {
+        f"GET {at}/members": [member],
+        f"PATCH {at}/members/{user}": {**member, "role": "ADMIN"},
+        f"DELETE {at}/members/{user}": nothing,
+        f"POST {at}/invitations": Told(status=201, body=invitation),
+        f"GET {at}/invitations": [invitation],
+        f"DELETE {at}/invitations/{user}": nothing,
+        "GET /me/invitations": [invitation],
+        f"POST /me/invitations/{user}/accept": member,
+        f"POST /me/invitations/{user}/decline": nothing,
+        "GET /subscriptions/plans": [plan],
+        f"GET {at}/subscriptions": subscription,
+        f"GET {at}/subscriptions/billing": {**bill, "estimated_total_cents": 2901},
+        f"GET {at}/subscriptions/invoices": [past],
+    }
+    with ScriptedApi() as hosted:
+        client = make(hosted.url)
+        members, billing, me = client.organizations.members, client.organizations.billing, client.me
+        for route, answer in answers.items():
+            hosted.tell(route, answer)
 
-
-async def test_invitations(client: Any) -> None:
-    """Invitations are refused, since the local server has one user; see below for successful ones."""
-    members = client.organizations.members
-    (mine, *_) = await settled(client.organizations.list())
-    with pytest.raises(PermissionDenied, match=r"DEVELOPMENT plan allows up to 1 member"):
-        await settled(members.invite("a@example.org", organization_id=mine.id))
-    with pytest.raises(NotFound):
-        await settled(members.revoke_invitation(uuid4(), organization_id=mine.id))
-    for answer in (client.me.accept_invitation, client.me.decline_invitation):
-        with pytest.raises(NotFound):
-            await settled(answer(uuid4()))
-    assert await settled(members.invitations(mine.id)) == await settled(client.me.invitations()) == []
+        assert [str(each.user_id) for each in await settled(members.list(organization))] == [user]
+        assert (await settled(members.set_role(user, "ADMIN", organization_id=organization))).role == "ADMIN"
+        await settled(members.remove(user, organization_id=organization))
+        assert (await settled(members.invite("e@x", role="MEMBER", organization_id=organization))).status == "PENDING"
+        assert await settled(members.invitations(organization)) == await settled(me.invitations())
+        await settled(members.revoke_invitation(user, organization_id=organization))
+        assert (await settled(me.accept_invitation(user))).role == "MEMBER"
+        await settled(me.decline_invitation(user))
+        assert {plan.name: plan.base_traces for plan in await settled(billing.plans())} == {"PRO": 5}
+        assert (await settled(billing.subscription(organization))).current_period_end == NOW
+        assert (await settled(billing.bill(organization))).traces.used == 7
+        assert [each.trace_count for each in await settled(billing.past(organization, limit=3))] == [7]
+        assert {f"{each.method} {each.path}" for each in hosted.asked} == {*answers}
+        sent = hosted.requests(f"POST {at}/invitations")[0]
+        assert (sent.body, hosted.asked[-1].query) == ({"email": "e@x", "role": "MEMBER"}, "limit=3")
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from pandaprobe_otel.local.models.fields import RequestBody
-
-
-class Role(StrEnum):
-    """Role of a member."""
-
-    OWNER = "OWNER"
-    ADMIN = "ADMIN"
-    MEMBER = "MEMBER"
 
 
 class CreateOrganization(RequestBody):
@@ -29,19 +20,6 @@ class UpdateOrganization(RequestBody):
     """Body of `PATCH /organizations/{id}`."""
 
     name: str | None = Field(default=None, min_length=1, max_length=255)
-
-
-class UpdateMember(RequestBody):
-    """Body of `PATCH /organizations/{id}/members/{user_id}`."""
-
-    role: Role
-
-
-class CreateInvitation(RequestBody):
-    """Body of `POST /organizations/{id}/invitations`."""
-
-    email: str = Field(min_length=3, max_length=320)
-    role: Role = Role.MEMBER
 
 
 class CreateProject(RequestBody):
@@ -65,24 +43,6 @@ class CreateApiKey(RequestBody):
     expiration: Literal["never", "90d"] = "never"
 
 
-class IssueCode(RequestBody):
-    """Body of `POST /cli/auth/codes`."""
-
-    org_id: UUID
-    project_id: UUID
-    code_challenge: str = Field(min_length=1)
-    code_challenge_method: str = "S256"
-    label: str = Field(min_length=1, max_length=255)
-    expires_days: int = Field(default=90, ge=1, le=3650)
-
-
-class ExchangeCode(RequestBody):
-    """Body of `POST /cli/auth/exchange`."""
-
-    code: str = Field(min_length=1)
-    code_verifier: str = Field(min_length=1)
-
-
 class UserProfile(BaseModel):
     """The developer."""
 
@@ -104,19 +64,7 @@ class OrganizationResponse(BaseModel):
 class MyOrganization(OrganizationResponse):
     """An organization and the developer's role in it."""
 
-    role: Role
-
-
-class Membership(BaseModel):
-    """A member of an organization."""
-
-    id: UUID
-    user_id: UUID
-    org_id: UUID
-    role: Role
-    display_name: str
-    email: str
-    created_at: str
+    role: Literal["OWNER"]
 
 
 class ProjectResponse(BaseModel):

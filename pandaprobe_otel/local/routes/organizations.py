@@ -1,4 +1,4 @@
-"""The developer and organizations. A local server has one user, who owns every organization."""
+"""The developer, and organizations with their usage. A local server has one user, who owns every organization."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pandaprobe_otel.local.auth import NAME_RULE, Developer, valid_name
 from pandaprobe_otel.local.errors import refused
 from pandaprobe_otel.local.models.management import (
     CreateOrganization,
-    Membership,
     MyOrganization,
     OrganizationResponse,
-    UpdateMember,
     UpdateOrganization,
     UserProfile,
 )
+from pandaprobe_otel.local.quota import PLANS
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.accounts import HOBBY, Organization
@@ -27,9 +26,7 @@ from pandaprobe_otel.local.times import iso
 
 router = APIRouter(route_class=ApiRoute, tags=["organizations"])
 
-USER_ID: Final = str(uuid5(NAMESPACE_URL, "pandaprobe:local-developer"))
-EMAIL: Final = "dev@localhost"
-_DISPLAY_NAME: Final = "Local Developer"
+_USER_ID: Final = str(uuid5(NAMESPACE_URL, "pandaprobe:local-developer"))
 _MAX_OWNED: Final = 2
 
 
@@ -46,9 +43,9 @@ def get_me(services: Developer) -> Response:
     """Return the developer."""
     return answer(
         {
-            "id": USER_ID,
-            "email": EMAIL,
-            "display_name": _DISPLAY_NAME,
+            "id": _USER_ID,
+            "email": "dev@localhost",
+            "display_name": "Local Developer",
             "created_at": iso(services.accounts.home.created_at),
             "last_sign_in_at": None,
         }
@@ -97,29 +94,23 @@ def delete_organization(services: Developer, org_id: UUID) -> None:
     services.accounts.delete_organization(organization.id)
 
 
-@router.get("/organizations/{org_id}/members", response_model=list[Membership])
-def list_members(services: Developer, org_id: UUID) -> Response:
-    """List the members: only the developer."""
-    return answer([_membership(organization_of(services, org_id))])
-
-
-@router.patch("/organizations/{org_id}/members/{user_id}", response_model=Membership)
-def update_member_role(services: Developer, org_id: UUID, user_id: UUID, body: UpdateMember) -> Response:
-    """Refuse, because the only member is the developer."""
-    organization_of(services, org_id)
-    del body
-    if str(user_id) == USER_ID:
-        raise HTTPException(403, "Cannot change your own role.")
-    raise HTTPException(404, "Target user is not a member of this organization.")
-
-
-@router.delete("/organizations/{org_id}/members/{user_id}", status_code=204, response_model=None)
-def remove_member(services: Developer, org_id: UUID, user_id: UUID) -> None:
-    """Refuse, because the only member is the owner."""
-    organization_of(services, org_id)
-    if str(user_id) == USER_ID:
-        raise HTTPException(403, "Cannot remove an OWNER from the organization.")
-    raise HTTPException(404, "Target user is not a member of this organization.")
+@router.get("/organizations/{org_id}/subscriptions/usage", tags=["subscriptions"], response_model=dict[str, Any])
+def get_usage(services: Developer, org_id: UUID) -> Response:
+    """Return the usage in the current period, and the plan's limits."""
+    organization = organization_of(services, org_id)
+    services.accounts.roll_period(organization)
+    return answer(
+        {
+            "plan": organization.plan,
+            "status": "ACTIVE",
+            "period_start": iso(organization.period_start),
+            "period_end": iso(organization.period_end),
+            "traces": organization.traces,
+            "trace_evals": organization.trace_evals,
+            "session_evals": organization.session_evals,
+            "limits": PLANS[organization.plan].limits,
+        }
+    )
 
 
 def _check_name(name: str) -> None:
@@ -133,15 +124,3 @@ def _record(organization: Organization) -> dict[str, Any]:
 
 def _mine(organization: Organization) -> dict[str, Any]:
     return {**_record(organization), "role": "OWNER"}
-
-
-def _membership(organization: Organization) -> dict[str, Any]:
-    return {
-        "id": str(uuid5(UUID(organization.id), "membership")),
-        "user_id": USER_ID,
-        "org_id": organization.id,
-        "role": "OWNER",
-        "display_name": _DISPLAY_NAME,
-        "email": EMAIL,
-        "created_at": iso(organization.created_at),
-    }

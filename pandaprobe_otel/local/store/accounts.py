@@ -34,7 +34,6 @@ class Organization:
     name: str
     plan: str
     created_at: int
-    subscription_id: str
     period_start: int
     period_end: int
     traces: int = 0
@@ -108,15 +107,14 @@ class Accounts:
             name=name,
             plan=plan,
             created_at=now,
-            subscription_id=str(uuid4()),
             period_start=now,
             period_end=now + PERIOD,
         )
         with self._lock, self._database.write() as connection:
             connection.execute(
-                "INSERT INTO organizations (id, name, plan, created_at, subscription_id, period_start, period_end)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (new.id, name, plan, now, new.subscription_id, now, new.period_end),
+                "INSERT INTO organizations (id, name, plan, created_at, period_start, period_end)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (new.id, name, plan, now, now, new.period_end),
             )
             self._database.after_commit(partial(self._organizations.__setitem__, new.id, new))
         return new

@@ -39,7 +39,6 @@ _STEPS: Final[tuple[str, ...]] = (
         name TEXT NOT NULL,
         plan TEXT NOT NULL,
         created_at INTEGER NOT NULL,
-        subscription_id TEXT NOT NULL,
         period_start INTEGER NOT NULL,
         period_end INTEGER NOT NULL,
         traces INTEGER NOT NULL DEFAULT 0,
