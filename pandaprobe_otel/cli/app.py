@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import click
 
@@ -13,11 +14,8 @@ from pandaprobe_otel.cli.demo import demo
 from pandaprobe_otel.cli.doctor import doctor
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of
 from pandaprobe_otel.cli.extras import missing_extra
-from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
-from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.cli.run import run_command
-from pandaprobe_otel.cli.suggestions import with_suggestion
 from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
 _EPILOG = (
@@ -37,7 +35,6 @@ _LATER = {
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
     "failures": "pandaprobe_otel.cli.failures:failures",
-    "replay": "pandaprobe_otel.cli.send:replay",
     "report": "pandaprobe_otel.cli.report:report",
     "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
     "scores": "pandaprobe_otel.cli.scores:scores",
@@ -50,10 +47,25 @@ _LATER = {
 }
 
 
+class _App(click.Group):
+    """Group that imports a command of `_LATER` when it is called."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in _LATER:
+            self.add_command(click.Command(name))  # In its place, click lists the name and suggests it after a slip.
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by name, importing it if necessary."""
+        if cmd_name in _LATER:
+            module, _, attribute = _LATER[cmd_name].partition(":")
+            return cast("click.Command", getattr(import_module(module), attribute))
+        return super().get_command(ctx, cmd_name)
+
+
 @click.group(
     name="pandaprobe-otel",
-    cls=LazyGroup,
-    later=_LATER,
+    cls=_App,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     epilog=_EPILOG,
@@ -75,7 +87,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = app.main(args=arguments, prog_name="pandaprobe-otel", standalone_mode=False)
     except click.UsageError as error:
-        with_suggestion(error).show()
+        error.show()
         return ExitCode.VALIDATION
     except click.ClickException as error:
         return _fail(error.format_message(), ExitCode.GENERAL)
@@ -84,7 +96,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_is_gone()
     except OutcomeUnknown as error:
-        return _fail(with_look_up_hint(error), exit_code_of(error))
+        lost = str(error).removesuffix(error.advice).rstrip()  # The advice names a method of the Python client.
+        return _fail(f"{lost} Check whether it was carried out before you repeat it.", exit_code_of(error))
     except PandaProbeError as error:
         return _fail(str(error), exit_code_of(error))
     except ModuleNotFoundError as error:

@@ -86,12 +86,3 @@ def _print(result: Sent, config: Config) -> None:
     if result.stopped_at is not None:
         why = str(result.last_error).removesuffix(".")
         click.echo(f"Stopped: {why}. Fix that, then continue with --from-line {result.stopped_at}.", err=True)
-
-
-def _send_by_its_old_name(**options: Any) -> Any:
-    click.echo("`pandaprobe-otel replay` is deprecated: it is now `pandaprobe-otel send`.", err=True)
-    return send.callback(**options) if send.callback is not None else None
-
-
-replay = click.Command("replay", callback=_send_by_its_old_name, params=send.params, help=send.help, hidden=True)
-"""Earlier name of `send`; `replay` has another meaning now."""

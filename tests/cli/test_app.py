@@ -23,7 +23,7 @@ from pandaprobe_otel.cli.exit_codes import ExitCode
         (("run",), ""),
         (("doctor", "--format", "xml"), ""),
         (("trace",), "Did you mean 'traces'?"),
-        (("traces", "lst"), "Did you mean 'traces list'?"),
+        (("traces", "lst"), "Did you mean 'list'?"),
     ],
 )
 def test_bad_input_ends_with_4(tmp_path: Path, arguments: tuple[str, ...], suggested: str) -> None:
