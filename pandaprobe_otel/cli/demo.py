@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,10 +23,11 @@ if TYPE_CHECKING:
 @click.option("--cloud", is_flag=True, help="Send to the server of your settings (PANDAPROBE_API_KEY, ...) instead.")
 @format_option
 def demo(keep: bool, cloud: bool, output_format: str) -> int:
-    """Trace a small agent, read the traces back and compare them with what the agent did.
+    """Trace a small agent, read the traces back and show them.
 
     The agent is examples/quickstart.py; its model is scripted, so it needs no key and costs nothing. Without --cloud,
-    PandaProbe runs in this process and keeps its data in memory. Exit code 0: the traces match the agent's actions.
+    PandaProbe runs in this process and keeps its data in memory. Exit code 0: the traces have all of the agent's model
+    calls.
     """
     require("demo", "openai", "rich", *(() if cloud else ("fastapi", "uvicorn", "jinja2")))
     from pandaprobe_otel.config.resolve import Config
@@ -41,7 +41,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
             _print_json(result, target)
         else:
             _print(result)
-            if result.traces:
+            if result.ok:
                 click.echo("\n" + _where(target, result, stays=keep or cloud))
         if keep and not cloud:
             _wait_for_interrupt()
@@ -66,50 +66,35 @@ def _relay(*, to_stderr: bool) -> Callable[[str], None]:
     return show
 
 
-def _in_order(result: Demonstration) -> list[Mapping[str, Any]]:
-    return sorted(result.traces, key=lambda trace: str(trace["started_at"]))
-
-
 def _print(result: Demonstration) -> None:
-    from rich.text import Text
-
     from pandaprobe_otel.reporting.trace_tree import trace_tree
 
     out = console()
     out.print()
-    for trace in _in_order(result):
+    for trace in result.traces:
         out.print(trace_tree(trace))
-    out.print()
-    for check in result.checks:
-        out.print(Text("ok     " if check.ok else "WRONG  ", style="green" if check.ok else "red"), end="")
-        out.print(check.statement, markup=False)
-        for wrong in check.wrong:
-            out.print(f"       {wrong}", markup=False, style="red")
-    if result.exit_code != 0:
-        out.print(f"WRONG  the agent ended with exit code {result.exit_code}", style="red")
-    elif result.session_id is None:
-        out.print("WRONG  the agent did not set a session id", style="red")
+    if result.fault is not None:
+        out.print(f"\nWRONG  {result.fault}", style="red")
 
 
 def _where(target: Target, result: Demonstration, *, stays: bool) -> str:
     if not target.local:
-        return f"Find it in PandaProbe: project {target.project_name}, session {result.session_id}."
+        return f"Find it in PandaProbe: project {target.project_name}, session {result.run.session_id}."
     if not stays:
         return "Look at it in the browser: pandaprobe-otel demo --keep"
-    pages = [f"  {target.endpoint}/ui/traces/{trace['trace_id']}" for trace in _in_order(result)]
+    pages = [f"  {target.endpoint}/ui/traces/{trace['trace_id']}" for trace in result.traces]
     return "\n".join(["Look at it:", *pages])
 
 
 def _print_json(result: Demonstration, target: Target) -> None:
-    checks = [{**asdict(check), "ok": check.ok} for check in result.checks]
     print_json(
         {
             "ok": result.ok,
             "endpoint": target.endpoint,
             "project_name": target.project_name,
-            "session_id": result.session_id,
-            "agent_exit_code": result.exit_code,
-            "checks": checks,
+            "session_id": result.run.session_id,
+            "agent_exit_code": result.run.exit_code,
+            "fault": result.fault,
             "traces": list(result.traces),
         }
     )

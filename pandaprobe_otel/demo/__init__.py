@@ -1,1 +1,1 @@
-"""The demonstration: a scripted model, an agent that talks to it, and a check of its traces."""
+"""The demonstration: a scripted model, and a run of an agent that talks to it."""
