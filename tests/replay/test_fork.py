@@ -250,6 +250,7 @@ def test_several_traces_are_compared_in_pairs(
     shop.received.clear()
     monkeypatch.chdir(tmp_path)
     traces = [json.loads(line) for line in Path("traces.jsonl").read_text(encoding="utf-8").splitlines()]
+    traces.sort(key=lambda trace: str(trace["started_at"]))
     root = next(span for span in traces[6]["spans"] if span.get("parent_span_id") is None)
     root["input"] = {"question": "Where is B-9?"}
     Path("old.jsonl").write_text("\n".join(map(json.dumps, traces)), encoding="utf-8")
