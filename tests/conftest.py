@@ -54,6 +54,7 @@ OUTER_FILES: Final = frozenset(
         "delivery/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "integrations/conformance/test_forgotten_streams.py",  # scans every object of the process
+        "integrations/test_litellm.py",
         "integrations/test_surface.py",  # calls every method of every client
         "local/pages/test_browser.py",
         "local/pages/test_every_page.py",
@@ -69,7 +70,9 @@ OUTER_FILES: Final = frozenset(
     )
 )
 
-OF_OUTER: Final = re.compile("mark.outer|IN_FULL")
+OUTER_LIBRARY: Final = "litellm"
+"""A client library with tests in the outer ring alone: it imports 1,200 modules, and keeps 240 MB."""
+OF_OUTER: Final = re.compile("mark.outer|IN_FULL|conformance.adapter")
 NIGHT_FILES: Final = frozenset(
     HERE / name
     for name in (
@@ -147,7 +150,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     late = [item for item in items if isinstance(item, TestsOfFile)]
     items[:] = [item for item in items if not isinstance(item, TestsOfFile)]
     for item in items:
-        if item.path in OUTER_FILES:
+        if item.path in OUTER_FILES or (OUTER_LIBRARY in item.name and HERE / "integrations" in item.path.parents):
             item.add_marker(pytest.mark.outer)
         if item.path in NIGHT_FILES:
             item.add_marker(pytest.mark.exhaustive)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from opentelemetry.context import get_current
 
 from library_members import drop_clients
@@ -18,6 +19,7 @@ from pandaprobe_otel_integrations._streams import open_bodies
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 
+_DESCRIPTIONS: Final[dict[str, Any]] = {}
 _MAKERS: Final = ("google.genai._gaos.utils.serializers", "mistralai.client.utils.serializers")
 
 
@@ -34,7 +36,18 @@ def _models_made_once() -> Iterator[None]:
             except ImportError:
                 continue
             stack.enter_context(patch.object(module, "create_model", _kept(module.create_model)))
+        # Each client of AWS reads the service's description again, and keeps it: 8 MB.
+        stack.enter_context(patch.object(JSONFileLoader, "load_file", _read_once(JSONFileLoader.load_file)))
         yield
+
+
+def _read_once(read: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    def load_file(self: Any, path: str) -> Any:
+        if path not in _DESCRIPTIONS:
+            _DESCRIPTIONS[path] = read(self, path)
+        return _DESCRIPTIONS[path]
+
+    return load_file
 
 
 def _kept(make: Callable[..., Any]) -> Callable[..., Any]:

@@ -74,10 +74,11 @@ def test_everything_is_as_it_was(library: str) -> None:
 
 def test_off_all_at_once() -> None:
     """Several libraries together are restored too, if uninstrumented in the order of instrumenting."""
-    modules = [module for library in LIBRARIES for module in _hooked_modules(library)]
+    together = [library for library in LIBRARIES if library != "litellm"]  # which is tested in the outer ring
+    modules = [module for library in together for module in _hooked_modules(library)]
     before = _state(modules)
-    for library in LIBRARIES:
+    for library in together:
         instrument(library)
-    for library in LIBRARIES:
+    for library in together:
         uninstrument(library)
     assert _state(modules) == before
