@@ -152,13 +152,6 @@ FAMILIES: Final[dict[str, Family]] = {
         answer={"content": [{"type": "text", "text": ANSWER}], "stop_reason": "end_turn"},
         chunks=anthropic_chunks(),
     ),
-    "anthropic text": Family(
-        model="anthropic.claude-v2",
-        request={"prompt": f"\n\nHuman: {QUESTION}\n\nAssistant:", "max_tokens_to_sample": 300},
-        answer={"completion": ANSWER, "stop_reason": "stop_sequence"},
-        chunks=[{"completion": word, "stop_reason": None} for word in WORDS[:-1]]
-        + [{"completion": WORDS[-1], "stop_reason": "stop_sequence"}],
-    ),
     "nova": Family(
         model="us.amazon.nova-lite-v1:0",
         request={
@@ -251,11 +244,5 @@ FAMILIES: Final[dict[str, Family]] = {
         answer={"choices": [{"text": ANSWER, "stop_reason": "stop"}]},
         chunks=[{"choices": [{"text": word, "stop_reason": None}]} for word in WORDS[:-1]]
         + [{"choices": [{"text": WORDS[-1], "stop_reason": "stop"}]}],
-    ),
-    "ai21": Family(
-        model="ai21.j2-ultra-v1",
-        request={"prompt": QUESTION, "maxTokens": 300},
-        answer={"id": 1, "completions": [{"data": {"text": ANSWER}, "finishReason": {"reason": "endoftext"}}]},
-        chunks=[],
     ),
 }

@@ -271,12 +271,10 @@ _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("meta.llama", Invocation(text_models.LLAMA)),
     ("cohere.command-r", Invocation(ChatV1())),
     ("cohere.command", Invocation(text_models.COHERE)),
-    ("ai21.j2", Invocation(text_models.JURASSIC)),
 )
 """Readers by a piece of the model's identifier. An inference profile has a longer identifier with the same piece."""
 _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("anthropic_version", Invocation(Messages())),
-    ("max_tokens_to_sample", Invocation(text_models.CLAUDE_TEXT)),
     ("schemaVersion", Invocation(Nova())),
     ("inferenceConfig", Invocation(Nova())),
     ("messages", Invocation(_CHAT)),

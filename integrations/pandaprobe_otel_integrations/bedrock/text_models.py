@@ -184,12 +184,3 @@ PEGASUS: Final = TextModel(
     text="message",
     reason="finishReason",
 )
-CLAUDE_TEXT: Final = TextModel(max_tokens="max_tokens_to_sample", stop="stop_sequences", text="completion")
-JURASSIC: Final = TextModel(
-    max_tokens="maxTokens",
-    top_p="topP",
-    stop="stopSequences",
-    results="completions",
-    text="data.text",
-    reason="finishReason.reason",
-)

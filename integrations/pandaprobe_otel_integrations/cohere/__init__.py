@@ -18,7 +18,7 @@ _HTTP = "cohere.core.http_client"
 
 
 class CohereInstrumentor(Integration):
-    """Chat, generation, embeddings, reranking, transcription, document parsing, classification and summaries.
+    """Chat, embeddings, reranking, transcription and document parsing.
 
     Both versions of the API are recorded, sync and async, streamed or not, and with the clients for Bedrock, SageMaker
     and OCI. A long list of texts is embedded in several requests, each with its own span. See `Integration` for the

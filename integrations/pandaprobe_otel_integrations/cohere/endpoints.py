@@ -10,16 +10,12 @@ from pandaprobe_otel_integrations._rerank import Rerank
 
 from .chat import Chat
 from .chat_v1 import ChatV1
-from .summaries import Classify, Parse, Summarize
-from .texts import Embed, Generate
+from .texts import Embed, Parse
 
 ENDPOINTS: Final = PostedEndpoints(
     {
         "v2/chat": Chat(),
         "chat": ChatV1(),
-        "generate": Generate(),
-        "summarize": Summarize(),
-        "classify": Classify(),
         "v2/parse": Parse(),
         "audio/transcriptions": Transcription(),
         "embed": Embed(),

@@ -1,4 +1,4 @@
-"""Generation from a prompt, embeddings and reranking. Vectors are never recorded."""
+"""Embeddings of texts and pictures, and parsed documents. Vectors are never recorded."""
 
 from __future__ import annotations
 
@@ -8,73 +8,28 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string, strings
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .chat import READ, sampling_attributes
 from .usage import COUNTED, finish_reason, usage_attributes
 
-_READ: Final = READ | {"prompt", "num_generations"}
-_ANSWER: Final = frozenset({"id", "prompt", "generations", "meta"})
-_GENERATION: Final = frozenset({"id", "index", "text", "finish_reason"})
 _EMBEDDED: Final = frozenset({"model", "texts", "images", "inputs", "output_dimension", "embedding_types"})
 _VECTORS: Final = frozenset({"id", "response_type", "embeddings", "texts", "images", "inputs", "meta"})
+_PARSED: Final = frozenset({"model", "document"})
+_ADDRESS: Final = frozenset({"url"})
+_PAGE: Final = frozenset({"markdown", "type", "index"})
+_WRITTEN: Final = frozenset({"content"})
+_ANSWER: Final = frozenset({"id", "finish_reason", "meta", "pages"})
 
 
-class Generate:
-    """`POST /v1/generate`: text in and text out. This API is older than chats."""
-
-    operation = "text_completion"
-    last_event: LastEvent | None = None
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        count = integer(body.get("num_generations"))
-        return {**sampling_attributes(body), names.CHOICE_COUNT: count if count is not None and count > 1 else None}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the prompt."""
-        return {names.INPUT_MESSAGES: _texts_message(strings(body.get("prompt")) or []), **parameters(body, _READ)}
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return every generation, and the usage."""
-        found = objects(body.get("generations"))
-        reasons = [reason for one in found if (reason := finish_reason(one.get("finish_reason"))) is not None]
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.FINISH_REASONS: reasons or None,
-            **usage_attributes(body.get("meta")),
-        }
-        content: Content = {}
-        if with_content:
-            messages = [_generated(one) for one in found if string(one.get("text"))]
-            content = {names.OUTPUT_MESSAGES: messages, **beside(body, _ANSWER, COUNTED, "meta")}
-        return Answer(attributes=attributes, content=content)
-
-    def merged(self, events: Events) -> Body:
-        """Return the answer in the last line, or the merged pieces of each generation if it is missing."""
-        texts: dict[int, str] = {}
-        for event in (obj(event.data) for event in events.items):
-            if event.get("is_finished") is True and (response := obj(event.get("response"))):
-                return response
-            index = integer(event.get("index")) or 0
-            texts[index] = texts.get(index, "") + (string(event.get("text")) or "")
-        return {"generations": [{"text": texts[index]} for index in sorted(texts)]}
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first text."""
-        return string(obj(event.data).get("text")) is not None
-
-
-class Embed:
+class Embed(Unstreamed):
     """`POST /embed` of both versions: texts, or inputs with images."""
 
     operation = "embeddings"
-    last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model, dimensions and encodings."""
@@ -107,24 +62,6 @@ class Embed:
             content=beside(body, _VECTORS, COUNTED, "meta") if with_content else {},
         )
 
-    def merged(self, events: Events) -> Body:
-        """Return nothing: embeddings are not streamed."""
-        return obj(last_data(events))
-
-    def is_output(self, event: Event) -> bool:
-        """Return False: embeddings are not streamed."""
-        return False
-
-
-def _texts_message(texts: list[str]) -> list[Part]:
-    return [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else []
-
-
-def _generated(generation: Any) -> Part:
-    reason = finish_reason(generation.get("finish_reason")) or UNFINISHED
-    message: Part = {"role": "assistant", "parts": [parts.text(str(generation["text"]))], "finish_reason": reason}
-    return with_rest(message, generation, _GENERATION)
-
 
 def _dimensions(embeddings: Any) -> int | None:
     """Return the length of the first vector, in the first encoding that has one number per dimension."""
@@ -132,3 +69,48 @@ def _dimensions(embeddings: Any) -> int | None:
         return len(items(vectors[0])) or None
     by_type = obj(embeddings)
     return next((_dimensions(by_type[name]) for name in ("float", "int8", "uint8") if by_type.get(name)), None)
+
+
+class Parse(Unstreamed):
+    """`POST /v2/parse`: a picture of a document, as text."""
+
+    operation = "generate_content"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return the model."""
+        return {names.REQUEST_MODEL: string(body.get("model"))}
+
+    def request_content(self, body: Body) -> Content:
+        """Return the picture by its address, or by size and hash."""
+        given = obj(body.get("document")).get("image_url")
+        url = string(given) or string(obj(given).get("url"))
+        picture = with_rest(parts.media(url, "image"), obj(given), _ADDRESS) if url else None
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": [picture]}] if picture else [],
+            **parameters(body, _PARSED),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return each page: its text, or its blocks."""
+        reason = finish_reason(body.get("finish_reason"))
+        content: Content = {}
+        if with_content:
+            pages = [_page(page) for page in objects(body.get("pages"))]
+            messages = [{"role": "assistant", "parts": pages}] if pages else []
+            content = {names.OUTPUT_MESSAGES: messages, **beside(body, _ANSWER, COUNTED, "meta")}
+        return Answer(
+            attributes={
+                names.RESPONSE_ID: string(body.get("id")),
+                names.FINISH_REASONS: [reason] if reason is not None else None,
+                **usage_attributes(body.get("meta")),
+            },
+            content=content,
+        )
+
+
+def _page(page: Object) -> Part:
+    written = page.get("markdown")
+    text = string(written) or string(obj(written).get("content"))
+    if text is None:
+        return parts.text(to_json(page))
+    return with_rest(with_rest(parts.text(text), obj(written), _WRITTEN), page, _PAGE)

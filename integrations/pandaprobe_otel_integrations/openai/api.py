@@ -18,7 +18,6 @@ from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
 from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._server_attributes import place_of
 
-from . import assistant_runs
 from .batches import CreatedBatch, FetchedBatch
 
 _POSTED: Final = PostedEndpoints(
@@ -36,8 +35,6 @@ _POSTED: Final = PostedEndpoints(
 )
 _FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
 _FETCHED_BATCH: Final = FetchedBatch()
-_RUNS: Final = assistant_runs.Runs()
-_FETCHED_RUN: Final = assistant_runs.FetchedRun()
 _CLOUDS: Final = {
     "AzureOpenAI": "azure.ai.openai",
     "BedrockOpenAI": "aws.bedrock",
@@ -57,8 +54,6 @@ class OpenAIApi:
         found = _POSTED.endpoint(method, path)
         if found is not None or method.lower() != "post":
             return found
-        if assistant_runs.POSTED.search(path):
-            return _RUNS
         return VIDEOS if REMIX.search(path) else None
 
     def place(self, client: Any) -> Attributes:
@@ -72,5 +67,5 @@ class OpenAIApi:
 def _fetched(path: str) -> Endpoint | None:
     fetched = _FETCHED.search(path)
     if fetched is None:
-        return _FETCHED_RUN if assistant_runs.FETCHED.search(path) else None
+        return None
     return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH

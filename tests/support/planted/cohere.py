@@ -160,55 +160,6 @@ row(
 )
 row(
     "cohere v1",
-    "classify",
-    {"inputs": ["~question"], "examples": [{"text": "~", "label": "~"}] * 2},
-    {
-        "id": "~",
-        "classifications": [
-            {
-                "id": "c",
-                "input": "x",
-                "prediction": "a",
-                "predictions": ["~answer"],
-                "confidences": [0.5],
-                "labels": {"~": {"confidence": 0.5}},
-                "classification_type": "single-label",
-            }
-        ],
-        "meta": {"billed_units": {"input_tokens": "#in", "output_tokens": "#out"}},
-    },
-    operation="classification",
-)
-row(
-    "cohere v1",
-    "generate",
-    {"prompt": "~question", "preset": "~"},
-    {
-        "id": "~",
-        "prompt": "x",
-        "generations": [{"id": "g", "text": "~answer", "finish_reason": "COMPLETE"}],
-        "meta": _USAGE,
-    },
-    operation="text_completion",
-)
-row(
-    "cohere v1",
-    "summarize",
-    {
-        "model": "m",
-        "text": "~question",
-        "additional_command": "~",
-        "request_options": {"additional_body_parameters": {"length": "~"}},
-    },
-    {
-        "id": "~",
-        "summary": "~answer",
-        "meta": {"billed_units": {"input_tokens": "#in", "output_tokens": "#out"}, "warnings": ["~"]},
-    },
-    operation="text_completion",
-)
-row(
-    "cohere v1",
     "v2.parse",
     {
         "model": "m",
