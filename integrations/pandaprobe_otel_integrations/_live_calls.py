@@ -8,8 +8,9 @@ from typing import Any
 
 from opentelemetry.context import get_current
 
+from pandaprobe_otel_integrations._http import HttpCall
+
 from ._endpoint import Attributes, Body, Endpoint
-from ._http.call import HttpCall
 from ._llm_span import is_taken
 from ._model_call import ModelCall, Recorder
 from ._streams import sse

@@ -5,63 +5,38 @@ It returns the HTTP response, even a refused one, for every method, helper or ra
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from typing import Any
 from urllib.parse import parse_qsl
 
-from opentelemetry.context import get_current
-
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
-from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.call import HttpCall
-from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._json import from_json
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-
-Wrapped = Callable[..., Any]
-
-
-class SpeakeasyCall(NamedTuple):
-    """The target of a request: the endpoint, its address, and the object that identifies a watched client."""
-
-    endpoint: Endpoint
-    place: Attributes
-    owner: Any
+from pandaprobe_otel_integrations._server_attributes import place_of
 
 
-class SpeakeasyHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
+class SpeakeasyHooks(ClientHooks):
+    """Wrappers of `do_request` of both SDK classes."""
 
-    `find` gets the SDK object and its request, and returns None for a request that is not a model call.
-    """
+    @abstractmethod
+    def endpoint(self, request: Any) -> Endpoint | None:
+        """Return the endpoint of a request; None for a request that is not a model call."""
 
-    def __init__(
-        self, recorder: Recorder, gate: Callable[[Any], bool], find: Callable[[Any, Any], SpeakeasyCall | None]
-    ) -> None:
-        self._recorder = recorder
-        self._gate = gate
-        self._find = find
+    @abstractmethod
+    def provider(self, sdk: Any, request: Any) -> str:
+        """Return `gen_ai.provider.name`."""
 
-    def do_request(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the synchronous request."""
-        opened = guarded(self._open, sdk, args, kwargs)
-        return around(opened, wrapped, args, kwargs, show=show_response)
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+        """Return the endpoint of the request."""
+        return self.endpoint(kwargs["request"] if "request" in kwargs else args[1])
 
-    async def do_request_async(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous request."""
-        opened = guarded(self._open, sdk, args, kwargs)
-        return await around_async(opened, wrapped, args, kwargs, show=show_response)
-
-    def _open(self, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
+    def read(
+        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body, and the place by the request's URL."""
         request = kwargs["request"] if "request" in kwargs else args[1]
-        context = get_current()
-        found = self._find(sdk, request)
-        if found is None or is_taken(context) or not self._gate(found.owner):
-            return None
-        call = HttpCall(sdk, ModelCall(self._recorder, found.endpoint, _sent(request), found.place, context))
-        return call, call.context(context)
+        return found, _sent(request), place_of(request.url, self.provider(client, request))
 
 
 def _sent(request: Any) -> Body:

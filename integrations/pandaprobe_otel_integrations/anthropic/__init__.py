@@ -9,11 +9,11 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider, get_tracer_provider
 
-from pandaprobe_otel_integrations._http.call import call_in
+from pandaprobe_otel_integrations._http import call_in
 from pandaprobe_otel_integrations._llm_span import is_claimed
 from pandaprobe_otel_integrations._patching import Patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 from . import tool_runner
 from .api import AnthropicApi

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.context import get_current
-
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Body, Endpoint
-from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.call import HttpCall
-from pandaprobe_otel_integrations._http.response import BodyFormat
-from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._json import object_from_json
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
@@ -23,7 +18,6 @@ from .body_reading import ObservedEvents, ObservedReads, observe_bytes, observe_
 from .converse import Converse, usage_attributes
 from .invoke import invocation
 
-Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"
 _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
@@ -44,52 +38,44 @@ _INVOKED: Final = frozenset({"modelId", "body", "modelInput", "contentType", "ac
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
 
-class BedrockHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
+class BedrockHooks(ClientHooks):
+    """Wrappers of `_make_api_call`.
 
     Every client of every AWS service calls these wrappers, so calls of other services are passed on at once.
     """
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        self._recorder = recorder
-        self._gate = gate
+        super().__init__(recorder, gate, _show)
 
-    def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `BaseClient._make_api_call`."""
-        opened = guarded(self._open, client, args, kwargs)
-        return wrapped(*args, **kwargs) if opened is None else around(opened, wrapped, args, kwargs, show=_show)
-
-    async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `AioBaseClient._make_api_call`."""
-        opened = guarded(self._open, client, args, kwargs)
-        return await around_async(opened, wrapped, args, kwargs, show=_show)
-
-    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
-        operation = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """Return the operation."""
+        operation: str = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
         if operation not in _OPERATIONS or client.meta.service_model.service_name != _SERVICE:
             return None
-        context = get_current()
-        if is_taken(context) or not self._gate(client):
-            return None
+        return operation
+
+    def read(
+        self, client: Any, found: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the reader of the conversation or of the model's own bodies, the body, and the place."""
         given: Body = kwargs["api_params"] if "api_params" in kwargs else args[1]
         model_id: Any = given.get("modelId")
         if not isinstance(model_id, str):
             model_id = ""
         model = _model(model_id) if "/" in model_id else model_id
-        more = {"model": model, "stream": operation in _STREAMS or None}
+        more = {"model": model, "stream": found in _STREAMS or None}
         endpoint: Endpoint = _CONVERSE
-        if operation in _CONVERSATIONS:
+        if found in _CONVERSATIONS:
             body: Body = {**given, **more}
         else:
             # A file that is sent is left unread.
-            sent = obj(given.get("modelInput")) if operation == _LATER else object_from_json(given.get("body")) or {}
+            sent = obj(given.get("modelInput")) if found == _LATER else object_from_json(given.get("body")) or {}
             endpoint = invocation(model_id, sent)
             body = {**sent, **more} if given.keys() <= _INVOKED else {**_rest(given), **sent, **more}
         place = place_at(client.meta.endpoint_url, "aws.bedrock")
         if "guardrailIdentifier" in given:
             place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
-        call = HttpCall(client, ModelCall(self._recorder, endpoint, body, place, context))
-        return call, call.context(context)
+        return endpoint, body, place
 
 
 def _rest(given: Body) -> Body:

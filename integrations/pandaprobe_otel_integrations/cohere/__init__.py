@@ -48,7 +48,7 @@ class CohereInstrumentor(Integration):
             yield patch(module.Client, "embed", self._hooks.embed)
             return
         hooks = self._hooks = CohereHooks(self._recorder, self._lets_through)
-        yield patch(module.HttpClient, "request", hooks.request)
+        yield patch(module.HttpClient, "request", hooks.call)
         yield patch(module.HttpClient, "stream", hooks.stream)
-        yield patch(module.AsyncHttpClient, "request", hooks.request_async)
-        yield patch(module.AsyncHttpClient, "stream", hooks.stream_async)
+        yield patch(module.AsyncHttpClient, "request", hooks.call_async)
+        yield patch(module.AsyncHttpClient, "stream", hooks.stream)

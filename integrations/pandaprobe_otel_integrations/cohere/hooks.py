@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.call import HttpCall
-from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._http import Opened
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._server_attributes import place_at
@@ -23,16 +21,14 @@ from pandaprobe_otel_integrations._shape import obj
 
 from .endpoints import ENDPOINTS
 
-Wrapped = Callable[..., Any]
 _PROVIDER = "cohere"
 
 
-class CohereHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
+class CohereHooks(ClientHooks):
+    """Wrappers of `HttpClient.request` with its resends, and of its `stream`."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        self._recorder = recorder
-        self._gate = gate
+        super().__init__(recorder, gate)
         self._carried: dict[int, Context] = {}
 
     def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -47,57 +43,21 @@ class CohereHooks:
         finally:
             self._carried.pop(id(options), None)
 
-    def request(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the synchronous request with its resends. It returns the HTTP response, even a refused one."""
-        opened = guarded(self._open, http, args, kwargs)
-        return around(opened, wrapped, args, kwargs, show=show_response)
+    def open(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
+    ) -> Opened | None:
+        """Begin the call of a request, in the context that its options carry."""
+        return super().open(client, args, kwargs, self._carried.get(id(kwargs.get("request_options"))))
 
-    async def request_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous request."""
-        opened = guarded(self._open, http, args, kwargs)
-        return await around_async(opened, wrapped, args, kwargs, show=show_response)
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+        """Return the endpoint by method and path."""
+        return ENDPOINTS.endpoint(kwargs["method"], kwargs["path"] if "path" in kwargs else args[0])
 
-    def stream(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace the context manager that yields the response of a synchronous stream. Apps never see this one."""
-        return _Streaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
-
-    def stream_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace the context manager that yields the response of an asynchronous stream. Apps never see this one."""
-        return _AsyncStreaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
-
-    def _open(self, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
-        path: Any = kwargs["path"] if "path" in kwargs else args[0]
-        endpoint = ENDPOINTS.endpoint(kwargs["method"], path)
-        context = self._carried.get(id(kwargs.get("request_options"))) or get_current()
-        if endpoint is None or is_taken(context) or not self._gate(http):
-            return None
-        place = guarded(_place, http, kwargs) or {}
-        call = HttpCall(http, ModelCall(self._recorder, endpoint, _sent(kwargs), place, context))
-        return call, call.context(context)
-
-
-class _Streaming:
-    def __init__(self, manager: AbstractContextManager[Any], opening: Callable[[], Opened | None]) -> None:
-        self._manager = manager
-        self._opening = opening
-
-    def __enter__(self) -> Any:
-        return around(self._opening(), self._manager.__enter__, show=show_response)
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._manager.__exit__(*error)
-
-
-class _AsyncStreaming:
-    def __init__(self, manager: AbstractAsyncContextManager[Any], opening: Callable[[], Opened | None]) -> None:
-        self._manager = manager
-        self._opening = opening
-
-    async def __aenter__(self) -> Any:
-        return await around_async(self._opening(), self._manager.__aenter__, show=show_response)
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._manager.__aexit__(*error)
+    def read(
+        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body with the members from the options, and the place."""
+        return found, _sent(kwargs), guarded(_place, client, kwargs) or {}
 
 
 def _place(http: Any, kwargs: dict[str, Any]) -> Attributes:

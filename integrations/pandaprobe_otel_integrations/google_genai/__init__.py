@@ -9,11 +9,10 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
 from .live_sessions import LiveHooks
-from .paths import interaction
+from .paths import InteractionHooks
 from .tool_loop import ToolLoopHooks
 
 __all__ = ["GoogleGenAIInstrumentor"]
@@ -66,9 +65,9 @@ class GoogleGenAIInstrumentor(Integration):
             yield from self._request_patches(module)
             return
         if module.__name__ == _INTERACTIONS:
-            calls = SpeakeasyHooks(self._recorder, self._lets_through, interaction)
-            yield patch(module.BaseSDK, "do_request", calls.do_request)
-            yield patch(module.AsyncBaseSDK, "do_request_async", calls.do_request_async)
+            calls = InteractionHooks(self._recorder, self._lets_through)
+            yield patch(module.BaseSDK, "do_request", calls.call)
+            yield patch(module.AsyncBaseSDK, "do_request_async", calls.call_async)
             return
         if module.__name__ == _LIVE:
             yield patch(module.AsyncLive, "connect", LiveHooks(self._recorder, self._lets_through).connect)
@@ -87,8 +86,8 @@ class GoogleGenAIInstrumentor(Integration):
         # The hooks on bodies come first: a stream that is never observed would be a span without an answer.
         yield patch(module.HttpResponse, "segments", hooks.segments)
         yield patch(module.HttpResponse, "async_segments", hooks.segments_async)
-        yield patch(module.BaseApiClient, "_request", hooks.request)
-        yield patch(module.BaseApiClient, "_async_request", hooks.request_async)
+        yield patch(module.BaseApiClient, "_request", hooks.call)
+        yield patch(module.BaseApiClient, "_async_request", hooks.call_async)
 
 
 def _loop_patches(hooks: ToolLoopHooks, sync: Any, asynchronous: Any, method: str) -> Iterable[Patch]:

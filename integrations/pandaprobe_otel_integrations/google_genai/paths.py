@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pandaprobe_otel_integrations._endpoint import Endpoint
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
-from pandaprobe_otel_integrations._server_attributes import place_of
-from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
+from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .decisions import GoogleDecisions
 from .embed import Embeddings
@@ -60,13 +61,19 @@ def _model(path: str) -> str:
     return name if collection == "models" else f"{collection}/{name}"
 
 
-def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
-    """Return the model call that a request makes; None for other requests. `sdk`: the generated part of the client."""
-    endpoint = _POSTED.endpoint(request.method, request.url.path)
-    if endpoint is None:
-        return None
-    is_vertex = "/projects/" in request.url.path
-    return SpeakeasyCall(endpoint, place_of(request.url, PROVIDERS[is_vertex]), _owner(sdk))
+class InteractionHooks(SpeakeasyHooks):
+    """Wrappers of `do_request` in the generated part of the client. `gate` gets what `watch_client` knows of it."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, lambda sdk: gate(_owner(sdk)))
+
+    def endpoint(self, request: Any) -> Endpoint | None:
+        """Return the endpoint by method and path."""
+        return _POSTED.endpoint(request.method, request.url.path)
+
+    def provider(self, sdk: Any, request: Any) -> str:
+        """Return the provider by the path, which names a project on Vertex AI."""
+        return PROVIDERS["/projects/" in request.url.path]
 
 
 def _owner(sdk: Any) -> Any:

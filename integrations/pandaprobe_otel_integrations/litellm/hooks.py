@@ -9,7 +9,7 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.traced_call import around, around_async
+from pandaprobe_otel_integrations._http import around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper

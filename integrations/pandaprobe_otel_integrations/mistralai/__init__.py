@@ -51,10 +51,13 @@ class MistralInstrumentor(Integration):
         """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""
         super().watch_client(client.sdk_configuration)
 
+    def _watched(self, client: Any) -> Any:
+        return client.sdk_configuration
+
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = MistralHooks(self._recorder, self._lets_through)
         if module.__name__ == _OWN_TRACING:
             yield patch(module.TracingHook, "before_request", hooks.own_span)
         else:
-            yield patch(module.BaseSDK, "do_request", hooks.do_request)
-            yield patch(module.BaseSDK, "do_request_async", hooks.do_request_async)
+            yield patch(module.BaseSDK, "do_request", hooks.call)
+            yield patch(module.BaseSDK, "do_request_async", hooks.call_async)

@@ -29,7 +29,7 @@ class OllamaInstrumentor(Integration):
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = OllamaHooks(self._recorder, self._lets_through)
-        yield patch(module.Client, "_request_raw", hooks.raw)
-        yield patch(module.AsyncClient, "_request_raw", hooks.raw_async)
+        yield patch(module.Client, "_request_raw", hooks.call)
+        yield patch(module.AsyncClient, "_request_raw", hooks.call_async)
         yield patch(module.Client, "_request", hooks.request)
         yield patch(module.AsyncClient, "_request", hooks.request)

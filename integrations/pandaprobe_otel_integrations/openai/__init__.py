@@ -7,7 +7,7 @@ from types import ModuleType
 
 from pandaprobe_otel_integrations._patching import Patch
 from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 from . import sockets, tool_runner
 from .api import OpenAIApi

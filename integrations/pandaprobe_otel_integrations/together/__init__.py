@@ -8,7 +8,7 @@ from pandaprobe_otel_integrations._openai_protocol.other_services import Foreign
 from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._stainless.integration import StainlessIntegration
+from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 __all__ = ["TogetherInstrumentor"]
 

@@ -1,26 +1,28 @@
-"""The two hooks on a Stainless client: around `request`, and before `_process_response`."""
+"""The instrumentor of a Stainless client library: two hooks on each of its two base clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, ClassVar, Final, Protocol
 
 from opentelemetry.context import Context, attach, detach, get_current
 
 from pandaprobe_otel_integrations._background_work import BEGUN
+from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
-from pandaprobe_otel_integrations._http.late_call import LateCall
-from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
+from pandaprobe_otel_integrations._http import HttpCall, LateCall, Opened, call_in, without_call
+from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._llm_span import around_repetition, is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
+from pandaprobe_otel_integrations._patching import Patch, definer, patch, subclasses
 from pandaprobe_otel_integrations._server_attributes import Places
 from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
-Wrapped = Callable[..., Any]
+# -- the two hooks on a Stainless client: around `request`, and before `_process_response` -----------------------------
 
 
 class StainlessApi(Protocol):
@@ -35,30 +37,23 @@ class StainlessApi(Protocol):
         ...
 
 
-class StainlessHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
+class StainlessHooks(ClientHooks):
+    """Wrappers of `request`, and of `_process_response`, which shows the response to the call."""
 
     def __init__(self, api: StainlessApi, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, gate, None)
         self._api = api
-        self._recorder = recorder
-        self._gate = gate
         self._places = Places()
-
-    def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the synchronous `request`."""
-        return around(guarded(self._open, client, args, kwargs), wrapped, args, kwargs)
-
-    async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous `request`. As in the original, nothing happens before it is awaited."""
-        opened = guarded(self._open, client, args, kwargs)
-        return await around_async(opened, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap `_process_response` of both clients. Its result, awaitable or not, is passed on."""
         guarded(_show, client, kwargs)
         return wrapped(*args, **kwargs)
 
-    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
+    def open(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
+    ) -> Opened | None:
+        """Begin the call of a request. A poll gets its span later, and one inside another request may get none."""
         context = get_current()
         around = around_repetition(context) if context else None
         if around is None:
@@ -76,13 +71,24 @@ class StainlessHooks:
         bare = without_call(context)
         return None if bare is None else (None, bare)
 
-    def _call(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> HttpCall | None:
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+        """Return the endpoint by method and path."""
         options = kwargs["options"] if "options" in kwargs else args[1]
-        endpoint = self._api.endpoint(options.method, options.url)
+        return self._api.endpoint(options.method, options.url)
+
+    def read(
+        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body with `extra_body`, and the place by the client's base URL."""
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
+        return found, _sent(options, kwargs), place
+
+    def _call(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> HttpCall | None:
+        endpoint = self.find(client, args, kwargs)
         if endpoint is None or is_taken(context) or not self._gate(client):
             return None
-        place = self._places.of(client.base_url, client.__class__, lambda: guarded(self._api.place, client) or {})
-        body = _sent(options, kwargs)
+        endpoint, body, place = self.read(client, endpoint, args, kwargs)
         if (is_news := getattr(endpoint, "is_news", None)) is not None and "stream" not in body:
 
             def make(started_ns: int, told: Body) -> ModelCall:
@@ -118,3 +124,35 @@ def _sent(options: Any, kwargs: dict[str, Any]) -> Body:
         body = with_files(body, options.files)  # pyright: ignore[reportUnknownArgumentType]
     extra = getattr(options, "extra_json", None)
     return {**body, **extra} if isinstance(extra, dict) else body  # pyright: ignore[reportUnknownVariableType]
+
+
+_RESPONSE: Final = "_process_response"
+
+
+class StainlessIntegration(Integration):
+    """Base of the instrumentors of openai, anthropic, groq and together."""
+
+    api: ClassVar[StainlessApi]
+    """The differences of this library."""
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client and of copies made by `with_options`."""
+        super().watch_client(client._client)  # pyright: ignore[reportPrivateUsage]
+
+    def _watched(self, client: Any) -> Any:
+        # Copies of a client share its HTTP client.
+        return getattr(client, "_client", None)
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        hooks = StainlessHooks(self.api, self._recorder, self._lets_through)
+        sync, asynchronous = module.SyncAPIClient, module.AsyncAPIClient
+        # The hook on the response comes first: a request whose response is not seen would be a span without an answer.
+        # Before openai 1.10, both clients inherit one `_process_response`.
+        for owner in dict.fromkeys((definer(sync, _RESPONSE), definer(asynchronous, _RESPONSE))):
+            yield patch(owner, _RESPONSE, hooks.process_response)
+        for base, wrapper in ((sync, hooks.call), (asynchronous, hooks.call_async)):
+            yield patch(base, "request", wrapper)
+            # If another vendor has wrapped the client itself, the inherited method is never called.
+            for client in subclasses(base):
+                if "request" in client.__dict__:
+                    yield patch(client, "request", wrapper)

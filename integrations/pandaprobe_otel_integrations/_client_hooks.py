@@ -1,0 +1,88 @@
+"""Hooks on the functions of a client that send its requests: which are model calls, and how each is recorded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+
+from ._endpoint import Attributes, Body, Endpoint
+from ._guard import guarded
+from ._http import HttpCall, Opened, Show, around, around_async, show_response
+from ._llm_span import is_taken
+from ._model_call import Recorder
+from ._tool_loop import begin_hop
+
+Wrapped = Callable[..., Any]
+
+
+class ClientHooks(ABC):
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
+
+    `show` passes the result of the client's function to the call; the default is for a function that returns an HTTP
+    response, even a refused one.
+    """
+
+    def __init__(
+        self, recorder: Recorder, gate: Callable[[Any], bool], show: Show[HttpCall] | None = show_response
+    ) -> None:
+        self._recorder = recorder
+        self._gate = gate
+        self._show = show
+
+    @abstractmethod
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what `read` needs of a request that is a model call; None for any other request."""
+
+    @abstractmethod
+    def read(
+        self, client: Any, found: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the JSON that is sent, and the attributes of provider and server."""
+
+    def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the synchronous function that sends a request."""
+        return around(guarded(self.open, client, args, kwargs), wrapped, args, kwargs, show=self._show)
+
+    async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the asynchronous function. As in the original, nothing happens before it is awaited."""
+        return await around_async(guarded(self.open, client, args, kwargs), wrapped, args, kwargs, show=self._show)
+
+    def stream(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap a function that returns the context manager of a streamed response, which the app never sees itself."""
+        return Streaming(wrapped(*args, **kwargs), lambda: guarded(self.open, client, args, kwargs))
+
+    def open(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
+    ) -> Opened | None:
+        """Begin the model call of a request; None if it is none, or if another span records it."""
+        if context is None:
+            context = get_current()
+        found = self.find(client, args, kwargs)
+        if found is None or is_taken(context) or not self._gate(client):
+            return None
+        endpoint, body, place = self.read(client, found, args, kwargs)
+        call = HttpCall(client, begin_hop(self._recorder, endpoint, body, place, context))
+        return call, call.context(context)
+
+
+class Streaming:
+    """A stand-in for the context manager of a streamed response, of either kind. Entering it makes the call."""
+
+    def __init__(self, manager: Any, open_call: Callable[[], Opened | None]) -> None:
+        self._manager = manager
+        self._open_call = open_call
+
+    def __enter__(self) -> Any:
+        return around(self._open_call(), self._manager.__enter__, show=show_response)
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._manager.__exit__(*error)
+
+    async def __aenter__(self) -> Any:
+        return await around_async(self._open_call(), self._manager.__aenter__, show=show_response)
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._manager.__aexit__(*error)
