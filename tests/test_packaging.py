@@ -24,13 +24,13 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads(TEXT)["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-FOLDERS = Path(pandaprobe_otel_integrations.__path__[0])
+PACKAGE = Path(pandaprobe_otel_integrations.__path__[0])
 
 
-def test_every_folder_is_registered() -> None:
-    """The registry has an entry for each folder of an integration, and no other entries."""
-    folders = {found.name for found in FOLDERS.iterdir() if found.is_dir() and not found.name.startswith("_")}
-    assert folders == set(INTEGRATIONS)
+def test_every_integration_is_registered() -> None:
+    """The registry has an entry for the folder or module of each integration, and no other entries."""
+    found = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert {name for name in found if not name.startswith("_")} == set(INTEGRATIONS)
     assert set(LIBRARIES) == set(INTEGRATIONS)
 
 

@@ -21,7 +21,7 @@ from uuid import uuid4
 import wrapt
 
 from pandaprobe_otel.registry import instrument, uninstrument
-from pandaprobe_otel_integrations.litellm.functions import FUNCTIONS
+from pandaprobe_otel_integrations.litellm import FUNCTIONS
 from span_recorder import SpanRecorder
 
 EACH: Final = "a span for each answer"

@@ -2,25 +2,252 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import weakref
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
-from opentelemetry.context import get_current
-from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider, get_tracer_provider
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    ProxyTracerProvider,
+    Span,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+    get_tracer_provider,
+    set_span_in_context,
+)
 
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import call_in
-from pandaprobe_otel_integrations._llm_span import is_claimed
-from pandaprobe_otel_integrations._patching import Patch, replace, when_imported
+from pandaprobe_otel_integrations._llm_span import is_claimed, is_taken
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Patch, patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
+from pandaprobe_otel_integrations._server_attributes import place_of
+from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
-
-from . import tool_runner
-from .api import AnthropicApi
-from .span_stand_in import STANDING_IN
-from .vendor_calls import below_vendors_span, watch_calls
+from pandaprobe_otel_integrations._tool_loop import (
+    AdoptedLoop,
+    ToolLoop,
+    ToolRun,
+    as_text,
+    loop_in,
+    through,
+    through_async,
+)
+from pandaprobe_otel_integrations.anthropic.batches import BatchResults, CreatedBatch
+from pandaprobe_otel_integrations.anthropic.messages import Messages, tool_result
 
 __all__ = ["AnthropicInstrumentor"]
+
+
+# -- the client's requests that are model calls, and their address -----------------------------------------------------
+
+_MESSAGES: Final = Messages()
+_BATCHES: Final = CreatedBatch()
+_RESULTS: Final = re.compile(r"/messages/batches/([^/?]+)/results/?(?:\?.*)?$")
+_PLATFORMS: Final = {
+    "AnthropicBedrock": "aws.bedrock",
+    "AnthropicAWS": "aws.bedrock",
+    "AnthropicFoundry": "azure.ai.inference",
+    "AnthropicVertex": "gcp.vertex_ai",
+}
+
+
+class AnthropicApi:
+    """The paths and the servers of Anthropic and the platforms that serve its models."""
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """Return the endpoint for messages and their batches; counting tokens and other requests cost nothing."""
+        if method.lower() == "get":
+            read = _RESULTS.search(path)
+            return BatchResults(read[1]) if read is not None else None
+        if method.lower() != "post":
+            return None
+        bare = path.partition("?")[0].rstrip("/")
+        if bare.endswith("/messages"):
+            return _MESSAGES
+        return _BATCHES if bare.endswith("/messages/batches") else None
+
+    def place(self, client: Any) -> Attributes:
+        """Return the provider from the client's class, and the server from its base URL."""
+        name = type(client).__name__.removeprefix("Async")
+        provider = next((found for start, found in _PLATFORMS.items() if name.startswith(start)), "anthropic")
+        return place_of(client.base_url, provider)
+
+
+# -- calls that another vendor's instrumentation has begun: the client's own span of the call goes below its span ------
+
+_BEGUN: Final[ContextVar[weakref.ref[SdkSpan] | None]] = ContextVar("pandaprobe_vendors_span", default=None)
+"""The vendor's last span in this context, until the client has made its own span below it."""
+_watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
+def watch_calls(provider: Any, modules: Sequence[str]) -> None:
+    """Note the spans that these modules of vendors begin with this provider."""
+    if hasattr(provider, "add_span_processor") and provider not in _watched:
+        _watched.add(provider)
+        provider.add_span_processor(_VendorCalls(tuple(modules)))
+
+
+def below_vendors_span(tracer: Tracer) -> Tracer:
+    """Return a tracer whose next span is below the vendor's span; the same tracer if none is open or it is current."""
+    begun = _BEGUN.get()
+    span = None if begun is None else begun()
+    if span is None or not span.is_recording() or span is get_current_span():
+        return tracer
+    return _Below(tracer, span)
+
+
+class _VendorCalls(SpanProcessor):
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self._modules = modules
+
+    def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
+        scope = span.instrumentation_scope
+        if scope is not None and scope.name.startswith(self._modules):
+            _BEGUN.set(weakref.ref(span))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        pass
+
+
+class _Below(Tracer):
+    def __init__(self, tracer: Tracer, above: SdkSpan) -> None:
+        self._tracer = tracer
+        self._above = above
+
+    def start_span(self, *args: Any, **kwargs: Any) -> Span:
+        _BEGUN.set(None)
+        return self._tracer.start_span(*args, **{"context": set_span_in_context(self._above), **kwargs})
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer.start_as_current_span(*args, **kwargs)
+
+
+# -- the tracer that the client gets for a recorded call: the existing span replaces the client's own ------------------
+
+
+class _StandingIn(Tracer):
+    """A tracer that makes no span: the client writes the current span into the request's headers, not its own."""
+
+    def start_span(self, *args: Any, **kwargs: Any) -> Span:
+        """Return a stand-in for the current span, which accepts no attributes and does not end."""
+        return NonRecordingSpan(get_current_span().get_span_context())
+
+    @contextmanager
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Generator[Span]:  # type: ignore[override]
+        """Return a stand-in for the current span, which stays current."""
+        yield self.start_span()
+
+
+STANDING_IN: Final = _StandingIn()
+
+
+# -- the tool runner of the beta messages: it calls the model, runs the app's functions, and calls the model again -----
+
+Wrapped = Callable[..., Any]
+MODULE: Final = "anthropic.lib.tools._beta_runner"
+_OWN_SCOPE: Final = "com.anthropic.sdk.python"
+
+
+class ToolRunnerHooks:
+    """Wrappers in wrapt's form. `gate` decides per run.
+
+    `makes_spans` returns whether a client makes the spans itself.
+    """
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], makes_spans: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+        self._makes_spans = makes_spans
+
+    def patches(self, module: ModuleType) -> Iterable[Patch]:
+        """Return patches of the steps of both runners, and of each function call in versions where it is a method."""
+        sync, asynchronous = module.BaseSyncToolRunner, module.BaseAsyncToolRunner
+        yield patch(sync, "__run__", self.run)
+        yield patch(asynchronous, "__run__", self.run_async)
+        if "_run_tool" in sync.__dict__:
+            yield patch(sync, "_run_tool", self.function)
+            yield patch(asynchronous, "_run_tool", self.function_async)
+
+    def run(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the generator of messages."""
+        return through(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
+
+    def run_async(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the asynchronous generator of messages."""
+        return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
+
+    def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one function call."""
+        tool = guarded(self._open_function, args, kwargs)
+        return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
+
+    async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one asynchronous function call."""
+        tool = guarded(self._open_function, args, kwargs)
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await tool.run_async(lambda: wrapped(*args, **kwargs))
+
+    def _open(self, runner: Any) -> ToolLoop | None:
+        context = get_current()
+        client = runner._client  # pyright: ignore[reportPrivateUsage]
+        if loop_in(context) is not None or is_taken(context) or not self._gate(client):
+            return None
+        if self._makes_spans(client):
+            return AdoptedLoop(self._recorder, lambda: getattr(runner, "_tool_runner_span", None))
+        return ToolLoop(self._recorder, obj(runner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
+
+    def _open_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _AdoptedTool | ToolRun | None:
+        loop = loop_in()
+        if loop is None:
+            return None
+        asked = kwargs["tool_use"] if "tool_use" in kwargs else args[1]
+        if isinstance(loop, AdoptedLoop):
+            return _AdoptedTool(asked.input) if self._recorder.with_content else None
+        return ToolRun(self._recorder, asked.name, asked.input, call_id=asked.id, result_of=_result)
+
+
+class _AdoptedTool:
+    """The client's span of a function call, which is current and lacks arguments and result."""
+
+    def __init__(self, given: Any) -> None:
+        span: Any = get_current_span()
+        scope = getattr(getattr(span, "instrumentation_scope", None), "name", "")
+        self._span = span if scope.startswith(_OWN_SCOPE) and span.is_recording() else None
+        if self._span is not None:
+            self._span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: obj(given) or "{}"}))
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        result = call()
+        guarded(self._record, result)
+        return result
+
+    async def run_async(self, call: Callable[[], Any]) -> Any:
+        result = await call()
+        guarded(self._record, result)
+        return result
+
+    def _record(self, result: Any) -> None:
+        if self._span is not None:
+            self._span.set_attribute(names.TOOL_CALL_RESULT, as_text(_result(result)))
+
+
+def _result(made: Any) -> Any:
+    return tool_result(made["content"])
 
 
 class AnthropicInstrumentor(StainlessIntegration):
@@ -36,7 +263,7 @@ class AnthropicInstrumentor(StainlessIntegration):
 
     library = "anthropic"
     requirements = ("anthropic >= 0.27",)
-    hooked_modules = ("anthropic._base_client", tool_runner.MODULE)
+    hooked_modules = ("anthropic._base_client", MODULE)
     repeated_by = ("logfire.anthropic",)
     rivals = (
         Rival(
@@ -68,8 +295,8 @@ class AnthropicInstrumentor(StainlessIntegration):
             watch_calls(self._tracer_provider or get_tracer_provider(), [rival.module for rival in self.rivals])
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        if module.__name__ == tool_runner.MODULE:
-            hooks = tool_runner.ToolRunnerHooks(self._recorder, self._lets_through, self._makes_spans)
+        if module.__name__ == MODULE:
+            hooks = ToolRunnerHooks(self._recorder, self._lets_through, self._makes_spans)
             yield from hooks.patches(module)
             return
         yield from super()._hook(module)

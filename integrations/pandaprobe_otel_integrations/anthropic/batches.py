@@ -17,8 +17,8 @@ from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
 
-from .blocks import block_parts, input_messages
 from .messages import failure_in, usage_attributes
 
 MAX_SHOWN: Final = 100

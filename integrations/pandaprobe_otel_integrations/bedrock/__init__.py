@@ -2,17 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._client_hooks import ClientHooks
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import object_from_json
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival
-
-from .hooks import BedrockHooks
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import integer, obj, string
+from pandaprobe_otel_integrations.bedrock.body_reading import (
+    ObservedEvents,
+    ObservedReads,
+    observe_bytes,
+    observe_events,
+)
+from pandaprobe_otel_integrations.bedrock.converse import Converse, usage_attributes
+from pandaprobe_otel_integrations.bedrock.invoke import invocation
 
 __all__ = ["BedrockInstrumentor"]
+
+
+# -- hooks on the one function of a botocore client that every operation calls -----------------------------------------
+
+_SERVICE: Final = "bedrock-runtime"
+_CONVERSE: Final = Converse()
+_CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
+_LATER: Final = "StartAsyncInvoke"
+"""The operation that writes its answer to a bucket, so that only its question is recorded."""
+_OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream", _LATER}
+_STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
+_JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
+_COUNTS: Final = {
+    "inputTokens": "x-amzn-bedrock-input-token-count",
+    "outputTokens": "x-amzn-bedrock-output-token-count",
+    "cacheReadInputTokens": "x-amzn-bedrock-cache-read-input-token-count",
+    "cacheWriteInputTokens": "x-amzn-bedrock-cache-write-input-token-count",
+}
+"""Headers of an answer, by the names of the counts in bodies."""
+_INVOKED: Final = frozenset({"modelId", "body", "modelInput", "contentType", "accept", "guardrailIdentifier"})
+"""Members of an invocation that are read; all others are kept with the members of the body."""
+_NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
+
+
+class BedrockHooks(ClientHooks):
+    """Wrappers of `_make_api_call`.
+
+    Every client of every AWS service calls these wrappers, so calls of other services are passed on at once.
+    """
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, gate, _show)
+
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """Return the operation."""
+        operation: str = kwargs["operation_name"] if "operation_name" in kwargs else args[0]
+        if operation not in _OPERATIONS or client.meta.service_model.service_name != _SERVICE:
+            return None
+        return operation
+
+    def read(
+        self, client: Any, found: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the reader of the conversation or of the model's own bodies, the body, and the place."""
+        given: Body = kwargs["api_params"] if "api_params" in kwargs else args[1]
+        model_id: Any = given.get("modelId")
+        if not isinstance(model_id, str):
+            model_id = ""
+        model = _model(model_id) if "/" in model_id else model_id
+        more = {"model": model, "stream": found in _STREAMS or None}
+        endpoint: Endpoint = _CONVERSE
+        if found in _CONVERSATIONS:
+            body: Body = {**given, **more}
+        else:
+            # A file that is sent is left unread.
+            sent = obj(given.get("modelInput")) if found == _LATER else object_from_json(given.get("body")) or {}
+            endpoint = invocation(model_id, sent)
+            body = {**sent, **more} if given.keys() <= _INVOKED else {**_rest(given), **sent, **more}
+        place = place_at(client.meta.endpoint_url, "aws.bedrock")
+        if "guardrailIdentifier" in given:
+            place = {**place, names.GUARDRAIL_ID: string(given["guardrailIdentifier"])}
+        return endpoint, body, place
+
+
+def _rest(given: Body) -> Body:
+    return {name: value for name, value in given.items() if name not in _INVOKED}
+
+
+def _show(call: HttpCall, response: Any) -> None:
+    about: Body = response.get("ResponseMetadata") or {}
+    if attempts := about.get("RetryAttempts"):
+        call.add({"http.request.resend_count": integer(attempts)})
+    if "stream" in response:
+        _observe(response["stream"], call)
+    elif "body" not in response:
+        call.answered(response)
+    elif hasattr(response["body"], "_event_generator"):
+        _observe(response["body"], call)
+    else:
+        # Bytes that the app never reads are counted too.
+        if counts := _counted(about.get("HTTPHeaders") or {}):
+            call.add(usage_attributes(counts))
+        observe_bytes(response["body"], call.read_through(response["body"], ObservedReads, _JSON))
+
+
+def _observe(stream: Any, call: HttpCall) -> None:
+    observe_events(stream, call.read_through(stream, ObservedEvents))
+
+
+def _counted(headers: Body) -> Body:
+    found: dict[str, int] = {}
+    for name, header in _COUNTS.items():
+        text = headers.get(header)
+        if isinstance(text, str) and text.isdigit():
+            found[name] = int(text)
+    return found
+
+
+def _model(model_id: str) -> str | None:
+    """Return the model in the ARN of a foundation model or inference profile; any other identifier unchanged."""
+    arn, _, name = model_id.rpartition("/")
+    return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None
+
 
 _SYNC: Final = "botocore.client"
 _ASYNC: Final = "aiobotocore.client"

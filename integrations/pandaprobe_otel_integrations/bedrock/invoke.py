@@ -5,32 +5,296 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import a2b_base64
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions
-from pandaprobe_otel_integrations._other_members import beside, parameters
-from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place, joined
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 from pandaprobe_otel_integrations.anthropic.messages import Messages
+from pandaprobe_otel_integrations.bedrock.converse import (
+    METRICS,
+    Converse,
+    failure_in,
+    growing_text,
+    merged_events,
+    usage_attributes,
+)
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 
-from . import text_models
-from .converse import METRICS, Converse, failure_in, growing_text, merged_events, usage_attributes
-from .pictures import Pictures, Videos
+# -- bodies of models that make pictures and videos. Neither inputs nor results are ever recorded as bytes -------------
+
+_TASK: Final = "Params"
+"""Suffix of the member that contains the task, in requests to Amazon's models."""
+_GIVEN: Final = frozenset(
+    {
+        "image", "images", "init_image", "mask", "mask_image", "style_image", "conditionImage", "maskImage",
+        "referenceImage", "sourceImage",
+    }
+)  # fmt: skip
+"""Members that are pictures, as base64."""
+_SAID: Final = _GIVEN | {"text", "prompt", "text_prompts"}
+_READ: Final = _SAID | {"model", "stream"}
+_ANSWER: Final = frozenset({"images", "artifacts", "error", METRICS})
+_ARTIFACT: Final = frozenset({"base64"})
+
+
+class Pictures(Unstreamed):
+    """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models."""
+
+    operation = "generate_content"
+    output_type = "image"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return the model."""
+        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: self.output_type}
+
+    def request_content(self, body: Body) -> Content:
+        """Return the instructions, and pictures by size and hash."""
+        tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
+        said = [*_output(body), *(part for name in tasks for part in _task(obj(body[name])))]
+        return {
+            names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
+            **parameters(body, _READ.union(tasks)),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return each picture by size and hash; a refusal takes the place of a picture."""
+        content: Content = {}
+        if with_content:
+            made = [parts.base64_blob(one, "image", None) for one in items(body.get("images")) if isinstance(one, str)]
+            for one in objects(body.get("artifacts")):
+                picture = parts.base64_blob(string(one.get("base64")) or "", "image", None)
+                made.append(with_rest(picture, one, _ARTIFACT))
+            message = {"role": "assistant", "parts": made, "finish_reason": "stop"}
+            content = {names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _ANSWER, {})}
+        error = string(body.get("error"))
+        return Answer(content=content, failure=Failure(type="error", message=error) if error is not None else None)
+
+
+class Videos(Pictures):
+    """Videos by Amazon's Nova Reel and by Luma's models: the request starts a job."""
+
+    output_type = "video"
+
+
+def _task(task: Object) -> list[Part]:
+    """Return the task of one of Amazon's models: the text, its other members, and the pictures."""
+    said = _output(task)
+    if not said:
+        return [with_rest({"type": "task"}, task, _SAID)]
+    said[0] = with_rest(said[0], task, _SAID)
+    return said
+
+
+def _output(members: Object) -> list[Part]:
+    texts = [text for name in ("prompt", "text") if (text := string(members.get(name))) is not None]
+    found = [parts.text(text) for text in texts]
+    weighed = objects(members.get("text_prompts"))
+    found += [with_rest(parts.text(str(one.get("text") or "")), one, {"text"}) for one in weighed]
+    given: list[tuple[str, Any]] = [
+        (name, one)
+        for name in members
+        if name in _GIVEN
+        for one in (members[name] if isinstance(members[name], (list, tuple)) else (members[name],))
+    ]
+    return found + [_picture(name, one) for name, one in given if one]
+
+
+def _picture(name: str, given: Any) -> Part:
+    if isinstance(given, str):
+        return {**parts.base64_blob(given, "image", None), "name": name}
+    members = obj(given)
+    source = obj(members.get("source"))
+    data = string(source.get("bytes"))
+    found = parts.base64_blob(data, "image", string(members.get("format"))) if data is not None else {"type": "image"}
+    return with_rest({**found, "name": name}, members, {"source"} if data is not None else set())
+
+
+# -- bodies of models that continue a prompt with text. Each family has its own names for the same members -------------
+
+_REASONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext", "stop_criteria_met"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+    **dict.fromkeys(("content_filtered", "error_toxic", "rag_query_when_rag_disabled"), "content_filter"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextModel:
+    """One family. Paths are member names separated by dots; the first existing path counts."""
+
+    operation: str = "text_completion"
+    last_event: LastEvent | None = None
+    prompt: Sequence[str] = ("prompt",)
+    """The path of the prompt in the request."""
+    config: str = ""
+    """The path of the parameters in the request."""
+    max_tokens: str = "max_tokens"
+    top_p: str = "top_p"
+    top_k: str = "top_k"
+    stop: str = "stop"
+    results: str = ""
+    """The path of the list of answers; empty if the body itself is the answer."""
+    text: str = "text"
+    reason: str = "stop_reason"
+    input_tokens: str = ""
+    output_tokens: str = ""
+
+    # The counts of streams come with the last chunk, under Bedrock's own name.
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return model and parameters."""
+        config = obj(body.get(self.config)) if self.config else body
+        return {
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.STREAM: True if body.get("stream") is True else None,
+            names.MAX_TOKENS: integer(config.get(self.max_tokens)),
+            names.TEMPERATURE: number(config.get("temperature")),
+            names.TOP_P: number(config.get(self.top_p)),
+            names.TOP_K: number(config.get(self.top_k)),
+            names.STOP_SEQUENCES: strings(config.get(self.stop)),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Return the prompt."""
+        messages: list[Part] = []
+        prompt = next((text for name in self.prompt if (text := string(body.get(name)))), None)
+        if prompt is not None:
+            messages.append({"role": "user", "parts": [parts.text(prompt)]})
+        config = [(self.config, self._sampling())] if self.config else []
+        known = self._sampling() if not self.config else {self.config}
+        return {
+            names.INPUT_MESSAGES: messages,
+            **parameters(body, {"model", "stream", *self.prompt, *known}, *config),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the texts, their finish reasons, and the counts."""
+        results = objects(_at(body, self.results)) if self.results else [body]
+        reasons = [_reason(_at(result, self.reason)) for result in results]
+        known = [reason for reason in reasons if reason is not None]
+        counted = [integer(_at(result, self.output_tokens)) for result in results] if self.output_tokens else []
+        outputs = [count for count in counted if count is not None]
+        attributes: Attributes = {
+            names.RESPONSE_ID: string(body.get("generation_id")) or string(body.get("id")),
+            names.FINISH_REASONS: known or None,
+            names.INPUT_TOKENS: integer(_at(body, self.input_tokens)) if self.input_tokens else None,
+            names.OUTPUT_TOKENS: sum(outputs) if outputs else None,
+        }
+        messages = [self._message(result, reason) for result, reason in zip(results, reasons, strict=True)]
+        told = [message for message in messages if message["parts"] or message["finish_reason"] != UNFINISHED]
+        content: Content = {}
+        if with_content:
+            content = {names.OUTPUT_MESSAGES: told, **beside(body, self._answered(), {})}
+        return Answer(attributes=attributes, content=content)
+
+    def merged(self, events: Events) -> Body:
+        """Return the chunks as one answer: each has a piece of the text, and the last ones have the other members."""
+        text = ""
+        whole: dict[str, Any] = {}
+        for event in events.items:
+            chunk = obj(event.data)
+            result = next(iter(objects(_at(chunk, self.results))), chunk) if self.results else chunk
+            text += string(_at(result, self.text)) or ""
+            whole.update(_known(chunk))
+            whole.update(_known(result))
+        return self._as_answer(whole, text)
+
+    def is_output(self, event: Event) -> bool:
+        """Return True: every chunk is output."""
+        return True
+
+    def _as_answer(self, whole: Mapping[str, Any], text: str) -> Body:
+        result: dict[str, Any] = {**whole}
+        _put(result, self.text, text)
+        if not self.results:
+            return result
+        answer = {**whole}
+        _put(answer, self.results, [result])
+        return answer
+
+    def _message(self, result: Object, reason: str | None) -> Part:
+        text = string(_at(result, self.text))
+        found = [parts.text(text)] if text else []
+        message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+        return with_rest(message, result, self._answered()) if self.results else message
+
+    def _sampling(self) -> set[str]:
+        return {"temperature", self.max_tokens, self.top_p, self.top_k, self.stop}
+
+    def _answered(self) -> set[str]:
+        paths = (self.results, self.text, self.reason, self.input_tokens, self.output_tokens)
+        return {"id", "generation_id", "prompt", METRICS, *(path.partition(".")[0] for path in paths)}
+
+
+def _at(thing: Any, path: str) -> Any:
+    for name in path.split("."):
+        thing = obj(thing).get(name)
+    return thing
+
+
+def _put(thing: dict[str, Any], path: str, value: Any) -> None:
+    *way, last = path.split(".")
+    for name in way:
+        thing = thing.setdefault(name, {})
+    thing[last] = value
+
+
+def _known(chunk: Object) -> dict[str, Any]:
+    return {key: value for key, value in chunk.items() if value is not None}
+
+
+def _reason(given: Any) -> str | None:
+    text = string(given)
+    return _REASONS.get(text.lower(), text.lower()) if text is not None else None
+
+
+TITAN: Final = TextModel(
+    prompt=("inputText",),
+    config="textGenerationConfig",
+    max_tokens="maxTokenCount",
+    top_p="topP",
+    stop="stopSequences",
+    results="results",
+    text="outputText",
+    reason="completionReason",
+    input_tokens="inputTextTokenCount",
+    output_tokens="tokenCount",
+)
+LLAMA: Final = TextModel(
+    max_tokens="max_gen_len",
+    text="generation",
+    input_tokens="prompt_token_count",
+    output_tokens="generation_token_count",
+)
+MISTRAL: Final = TextModel(results="outputs")
+DEEPSEEK: Final = TextModel(results="choices")
+COHERE: Final = TextModel(top_p="p", top_k="k", stop="stop_sequences", results="generations", reason="finish_reason")
+PEGASUS: Final = TextModel(
+    operation="chat",
+    prompt=("inputPrompt",),
+    max_tokens="maxOutputTokens",
+    top_p="topP",
+    text="message",
+    reason="finishReason",
+)
+
 
 _COUNTS: Final = {
     "inputTokenCount": "inputTokens",
@@ -207,7 +471,7 @@ class Embeddings:
         texts = [text for text in (body.get("inputText"), nova, *items(body.get("texts"))) if isinstance(text, str)]
         found = [parts.text(text) for text in texts]
         pictures = [string(one) for one in (body.get("inputImage"), *items(body.get("images")))]
-        found += [_picture(picture) for picture in pictures if picture is not None]
+        found += [_invoke_picture(picture) for picture in pictures if picture is not None]
         found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
@@ -237,7 +501,7 @@ class Embeddings:
         return False
 
 
-def _picture(given: str) -> Part:
+def _invoke_picture(given: str) -> Part:
     return parts.media(given, "image") if given.startswith("data:") else parts.base64_blob(given, "image", None)
 
 
@@ -256,7 +520,7 @@ _COHERE: Final = Invocation(CohereChat())
 _PICTURES: Final = Invocation(Pictures())
 _VIDEOS: Final = Invocation(Videos())
 _RERANK: Final = Invocation(BedrockRerank())
-_PEGASUS: Final = Invocation(text_models.PEGASUS)
+_PEGASUS: Final = Invocation(PEGASUS)
 _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("embed", Invocation(Embeddings())),
     ("rerank", _RERANK),
@@ -266,11 +530,11 @@ _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("nova-reel", _VIDEOS),
     ("luma.", _VIDEOS),
     ("twelvelabs.pegasus", _PEGASUS),
-    ("amazon.titan", Invocation(text_models.TITAN)),
+    ("amazon.titan", Invocation(TITAN)),
     ("amazon.nova", Invocation(Nova())),
-    ("meta.llama", Invocation(text_models.LLAMA)),
+    ("meta.llama", Invocation(LLAMA)),
     ("cohere.command-r", Invocation(ChatV1())),
-    ("cohere.command", Invocation(text_models.COHERE)),
+    ("cohere.command", Invocation(COHERE)),
 )
 """Readers by a piece of the model's identifier. An inference profile has a longer identifier with the same piece."""
 _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
@@ -278,8 +542,8 @@ _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("schemaVersion", Invocation(Nova())),
     ("inferenceConfig", Invocation(Nova())),
     ("messages", Invocation(_CHAT)),
-    ("textGenerationConfig", Invocation(text_models.TITAN)),
-    ("max_gen_len", Invocation(text_models.LLAMA)),
+    ("textGenerationConfig", Invocation(TITAN)),
+    ("max_gen_len", Invocation(LLAMA)),
     ("message", Invocation(ChatV1())),
     ("taskType", _PICTURES),
     ("text_prompts", _PICTURES),
@@ -290,8 +554,8 @@ _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
 )
 """Readers by a member of the request, for models without a telling name: provisioned, imported and newer ones."""
 _PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
-    ("deepseek", Invocation(text_models.DEEPSEEK)),
-    ("mistral", Invocation(text_models.MISTRAL)),
+    ("deepseek", Invocation(DEEPSEEK)),
+    ("mistral", Invocation(MISTRAL)),
 )
 
 

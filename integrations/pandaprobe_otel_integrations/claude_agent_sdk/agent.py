@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
-from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
+from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
 
 from .history import History
 from .model_call import ModelCall

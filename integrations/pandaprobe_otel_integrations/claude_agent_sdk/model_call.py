@@ -16,8 +16,7 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, string
-from pandaprobe_otel_integrations.anthropic.blocks import block_parts
-from pandaprobe_otel_integrations.anthropic.messages import Messages
+from pandaprobe_otel_integrations.anthropic.messages import Messages, block_parts
 
 _MESSAGES = Messages()
 

@@ -2,17 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+from opentelemetry.context import Context, get_current
+
+from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http import Opened
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.audio import Transcription
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._provider_names import provider_of
+from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
-
-from .hooks import CohereHooks
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import obj
+from pandaprobe_otel_integrations.cohere.chat import Chat
+from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
+from pandaprobe_otel_integrations.cohere.texts import Embed, Parse
 
 __all__ = ["CohereInstrumentor"]
+
+
+# -- the client's requests that are model calls, by the end of their path ----------------------------------------------
+
+ENDPOINTS: Final = PostedEndpoints(
+    {
+        "v2/chat": Chat(),
+        "chat": ChatV1(),
+        "v2/parse": Parse(),
+        "audio/transcriptions": Transcription(),
+        "embed": Embed(),
+        "rerank": Rerank(),
+    }
+)
+
+
+# -- hooks on the two functions of a Fern client that send every request -----------------------------------------------
+
+_PROVIDER = "cohere"
+
+
+class CohereHooks(ClientHooks):
+    """Wrappers of `HttpClient.request` with its resends, and of its `stream`."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, gate)
+        self._carried: dict[int, Context] = {}
+
+    def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `Client.embed`, which sends requests from its own threads.
+
+        A copy of its options carries the context there.
+        """
+        options = dict(kwargs.get("request_options") or {})
+        self._carried[id(options)] = get_current()
+        try:
+            return wrapped(*args, **{**kwargs, "request_options": options})
+        finally:
+            self._carried.pop(id(options), None)
+
+    def open(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context | None = None
+    ) -> Opened | None:
+        """Begin the call of a request, in the context that its options carry."""
+        return super().open(client, args, kwargs, self._carried.get(id(kwargs.get("request_options"))))
+
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Endpoint | None:
+        """Return the endpoint by method and path."""
+        return ENDPOINTS.endpoint(kwargs["method"], kwargs["path"] if "path" in kwargs else args[0])
+
+    def read(
+        self, client: Any, found: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body with the members from the options, and the place."""
+        return found, _sent(kwargs), guarded(_place, client, kwargs) or {}
+
+
+def _place(http: Any, kwargs: dict[str, Any]) -> Attributes:
+    url = _cloud_url(http) or http.get_base_url(kwargs.get("base_url"))
+    return place_at(url, provider_of(urlsplit(url).hostname or "", _PROVIDER))
+
+
+def _cloud_url(http: Any) -> str | None:
+    """Return the address of a client for another cloud, whose hook replaces the URL of each request; else None."""
+    for hook in http.httpx_client.event_hooks.get("request", ()):
+        if (address := _CLOUDS.get(getattr(hook, "__module__", None))) is not None:
+            held = zip(hook.__code__.co_freevars, hook.__closure__ or (), strict=True)
+            return address(sys.modules[hook.__module__], {name: cell.cell_contents for name, cell in held})
+    return None
+
+
+def _aws(module: Any, held: dict[str, Any]) -> str:
+    url: str = module.get_url(platform=held["service"], aws_region=held["aws_region"], model="", stream=False)
+    return url
+
+
+def _oci(module: Any, held: dict[str, Any]) -> str:
+    url: str = module.get_oci_url(region=held["oci_region"], endpoint="chat")
+    return url
+
+
+_CLOUDS: Final[dict[Any, Callable[[Any, dict[str, Any]], str]]] = {"cohere.aws_client": _aws, "cohere.oci_client": _oci}
+"""Functions that return the address, by the module of the hook."""
+
+
+def _sent(kwargs: dict[str, Any]) -> Body:
+    """Return the JSON that is sent.
+
+    It contains marks for members that the app left out, and members from the options.
+    """
+    left_out = kwargs.get("omit")
+    given = {**obj(kwargs.get("data")), **obj(kwargs.get("json"))}
+    body = {name: value for name, value in given.items() if value is not left_out}
+    body.update(obj(obj(kwargs.get("request_options")).get("additional_body_parameters")))
+    files = obj(kwargs.get("files"))
+    return with_files(body, dict(files)) if files else body
+
 
 _HTTP = "cohere.core.http_client"
 

@@ -14,9 +14,9 @@ from pandaprobe_otel_integrations._shape import Object, items, obj, objects, str
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
+from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
 
 from .chat import READ, failure_in, sampling_attributes, with_documents
-from .usage import COUNTED, finish_reason, usage_attributes
 
 _READ: Final = READ | {
     "message", "preamble", "chat_history", "tool_results", "tools", "documents", "conversation_id",

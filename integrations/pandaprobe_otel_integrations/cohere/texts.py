@@ -14,8 +14,7 @@ from pandaprobe_otel_integrations._other_members import beside, parameters, with
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
-
-from .usage import COUNTED, finish_reason, usage_attributes
+from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
 
 _EMBEDDED: Final = frozenset({"model", "texts", "images", "inputs", "output_dimension", "embedding_types"})
 _VECTORS: Final = frozenset({"id", "response_type", "embeddings", "texts", "images", "inputs", "meta"})

@@ -9,11 +9,11 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations.google_genai.contents import content_parts
 from pandaprobe_otel_integrations.google_genai.generate import (
     COUNTED,
     FINISH_REASONS,
     GenerateContent,
+    content_parts,
     usage_attributes,
 )
 

@@ -2,20 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+import weakref
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
 
+from opentelemetry.context import get_current
+
+from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http import HttpCall
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import object_from_json, to_json_bytes
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
-
-from .hooks import RequestHooks
-from .live_sessions import LiveHooks
-from .paths import InteractionHooks
-from .tool_loop import ToolLoopHooks
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import items, obj
+from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
+from pandaprobe_otel_integrations._streams.body import ObservedBody
+from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
+from pandaprobe_otel_integrations._tool_loop import ToolLoop, ToolRun, loop_in, through, through_async
+from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
+from pandaprobe_otel_integrations.google_genai.interact import Interactions
+from pandaprobe_otel_integrations.google_genai.live_sessions import PROVIDERS, LiveHooks
+from pandaprobe_otel_integrations.google_genai.other_calls import Embeddings, GoogleDecisions, Images, Videos
 
 __all__ = ["GoogleGenAIInstrumentor"]
+
+
+# -- the client's requests that are model calls, by their URL: `.../models/<model>:<method>` ---------------------------
+
+_GENERATE: Final = GenerateContent()
+_EMBED: Final = Embeddings()
+_IMAGES: Final = Images()
+_POSTED: Final = PostedEndpoints({"/interactions": Interactions(), "/decisions": GoogleDecisions()})
+_METHODS: Final[dict[str, Endpoint]] = {
+    "generateContent": _GENERATE,
+    "streamGenerateContent": _GENERATE,
+    "embedContent": _EMBED,
+    "batchEmbedContents": _EMBED,
+    "predictLongRunning": Videos(),
+}
+
+
+class Target(NamedTuple):
+    """The model and method that a URL calls."""
+
+    endpoint: Endpoint
+    model: str
+    streams: bool
+
+
+@lru_cache(maxsize=256)
+def target(url: str) -> Target | None:
+    """Return the call of a request to `url`; None for a request that is not a model call (files, caches, ...)."""
+    path, _, method = unquote(urlsplit(url).path).rpartition(":")
+    model = _model(path)
+    endpoint = _METHODS.get(method)
+    if endpoint is None and method == "predict":
+        endpoint = _EMBED if "embedding" in model else _IMAGES
+    return Target(endpoint, model, method == "streamGenerateContent") if endpoint is not None else None
+
+
+def _model(path: str) -> str:
+    """Return the model without its collection; a tuned model or an endpoint is named with its collection."""
+    collection, _, name = path.rpartition("/")
+    collection = collection.rpartition("/")[2]
+    return name if collection == "models" else f"{collection}/{name}"
+
+
+class InteractionHooks(SpeakeasyHooks):
+    """Wrappers of `do_request` in the generated part of the client. `gate` gets what `watch_client` knows of it."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, lambda sdk: gate(_owner(sdk)))
+
+    def endpoint(self, request: Any) -> Endpoint | None:
+        """Return the endpoint by method and path."""
+        return _POSTED.endpoint(request.method, request.url.path)
+
+    def provider(self, sdk: Any, request: Any) -> str:
+        """Return the provider by the path, which names a project on Vertex AI."""
+        return PROVIDERS["/projects/" in request.url.path]
+
+
+def _owner(sdk: Any) -> Any:
+    """Return the object by which `watch_client` recognises a client: the shared one, or its HTTP client."""
+    shared = getattr(sdk, "_api_client", None)
+    if shared is not None:
+        return shared
+    settings = sdk.sdk_configuration
+    return settings.client or settings.async_client
+
+
+# -- automatic function calling: the client calls the app's functions between model calls ------------------------------
+
+
+class ToolLoopHooks:
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def generate(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `Models.generate_content` and `Chat.send_message`."""
+        loop = guarded(self._open, models, args, kwargs)
+        return wrapped(*args, **kwargs) if loop is None else loop.run(lambda: wrapped(*args, **kwargs))
+
+    async def generate_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `AsyncModels.generate_content` and `AsyncChat.send_message`."""
+        loop = guarded(self._open, models, args, kwargs)
+        if loop is None:
+            return await wrapped(*args, **kwargs)
+        return await loop.run_async(lambda: wrapped(*args, **kwargs))
+
+    def stream(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the streaming variants. They are generators, so nothing happens before they are iterated."""
+        chunks = wrapped(*args, **kwargs)
+        if not guarded(self._is_wanted, models, args, kwargs):
+            return chunks
+        return through(chunks, lambda: guarded(self._open, models, args, kwargs))
+
+    async def stream_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the asynchronous variants, which return an asynchronous generator."""
+        chunks = await wrapped(*args, **kwargs)
+        if not guarded(self._is_wanted, models, args, kwargs):
+            return chunks
+        return through_async(chunks, lambda: guarded(self._open, models, args, kwargs))
+
+    def function(self, wrapped: Wrapped, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one call of the app's function; the client awaits the asynchronous one."""
+        tool = guarded(self._open_function, args, kwargs)
+        if tool is None:
+            return wrapped(*args, **kwargs)
+        if inspect.iscoroutinefunction(wrapped):
+            return tool.run_async(lambda: wrapped(*args, **kwargs))
+        return tool.run(lambda: wrapped(*args, **kwargs))
+
+    def _is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        config = _config(owner, args, kwargs)
+        if not config or not _has_functions(config):
+            return False
+        context = get_current()
+        if loop_in(context) is not None or is_taken(context):
+            return False
+        return self._gate(getattr(owner, "_modules", owner)._api_client)  # pyright: ignore[reportPrivateUsage]
+
+    def _open(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop | None:
+        if not self._is_wanted(owner, args, kwargs):
+            return None
+        return ToolLoop(self._recorder, kwargs.get("model") or getattr(owner, "_model", None))
+
+    def _open_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+        if loop_in() is None:
+            return None
+        given = kwargs["args"] if "args" in kwargs else args[0]
+        function = kwargs["function_to_invoke"] if "function_to_invoke" in kwargs else args[1]
+        return ToolRun(self._recorder, getattr(function, "__name__", type(function).__name__), given)
+
+
+def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the configuration of a call: the message's own, otherwise the chat's. Models only take keywords."""
+    given = kwargs.get("config") or (args[1] if len(args) > 1 else None)
+    return given or getattr(owner, "_config", None)
+
+
+def _has_functions(config: Any) -> bool:
+    """Return whether the client would call functions automatically."""
+    tools = items(_member(config, "tools"))
+    if not tools:
+        return False
+    automatic = _member(config, "automatic_function_calling")
+    if _member(automatic, "disable"):
+        return False
+    return any(callable(tool) or hasattr(tool, "call_tool") for tool in tools)
+
+
+def _member(thing: Any, name: str) -> Any:
+    return cast("Any", thing).get(name) if isinstance(thing, dict) else getattr(thing, name, None)
+
+
+# -- hooks on the client's one function for requests, and on the functions that split streamed bodies ------------------
+
+
+class RequestHooks(ClientHooks):
+    """Wrappers of the client's request with its retries, and of the functions that split streamed bodies.
+
+    The client uses httpx, httpx2, requests or aiohttp. It handles a response the same way for all: its text, or
+    segments of a stream.
+    """
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        super().__init__(recorder, gate, self._take)
+        self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
+
+    def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the segments of a streamed body, and observe them."""
+        body = self._streams.get(response)
+        segments = wrapped(*args, **kwargs)
+        return segments if body is None else Reading(segments, body, _event)
+
+    def segments_async(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the segments of an asynchronously streamed body, and observe them."""
+        body = self._streams.get(response)
+        segments = wrapped(*args, **kwargs)
+        return segments if body is None else AsyncReading(segments, body, _event)
+
+    def find(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Target | None:
+        """Return the model and method that the URL calls."""
+        request = kwargs["http_request"] if "http_request" in kwargs else args[0]
+        return target(request.url) if request.method.upper() == "POST" else None
+
+    def read(
+        self, client: Any, found: Target, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Endpoint, Body, Attributes]:
+        """Return the endpoint, the body with the model from the URL, and the place."""
+        request = kwargs["http_request"] if "http_request" in kwargs else args[0]
+        body: Body = {**obj(request.data), "model": found.model, "stream": found.streams or None}
+        return found.endpoint, body, place_at(request.url, PROVIDERS[bool(client.vertexai)])
+
+    def _take(self, call: HttpCall, response: Any) -> None:
+        read: Any = response.response_stream
+        if isinstance(read, list):
+            call.answered(object_from_json(read[0] if read else ""))  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            self._streams[response] = call.read_through(response, ObservedBody)
+
+
+def _event(segment: Any) -> bytes:
+    return b"data: %b\n\n" % to_json_bytes(segment)  # without line breaks
+
 
 _REQUESTS: Final = "google.genai._api_client"
 _MODELS: Final = "google.genai.models"

@@ -3,30 +3,257 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import lru_cache
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
-from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._other_members import Counts, beside, names_of, parameters
-from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._logprobs import Logprobs, with_logprobs
+from pandaprobe_otel_integrations._other_members import Counts, beside, grown, names_of, parameters, rest, with_rest
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
-from .contents import (
-    growing_text,
-    in_python,
-    input_messages,
-    member,
-    merged_candidates,
-    output_messages,
-    system_parts,
-    tool_definitions,
-)
+# -- contents of Gemini's API, whole or streamed, as messages and parts in the conventions' form -----------------------
+
+_ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
+_TEXT_PART: Final = {"type", "content"}
+_SIGNATURE: Final = frozenset({"thoughtSignature", "thought_signature"})
+_TEXT: Final = _SIGNATURE | {"text", "thought"}
+_TYPED: Final = _SIGNATURE | {
+    "functionCall", "function_call", "functionResponse", "function_response", "inlineData", "inline_data",
+    "fileData", "file_data", "executableCode", "executable_code", "codeExecutionResult", "code_execution_result",
+}  # fmt: skip
+_CALL: Final = frozenset({"id", "name", "args"})
+_ANSWER: Final = frozenset({"id", "name", "response"})
+_DATA: Final = frozenset({"data", "mimeType", "mime_type", "type"})
+_FILE: Final = frozenset({"fileUri", "file_uri", "mimeType", "mime_type"})
+_FUNCTION: Final = frozenset({"name", "description", "parameters", "parametersJsonSchema", "parameters_json_schema"})
+_NAMED: Final = frozenset({"type", "name"})
+_CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
+"""Members that the reader of each candidate uses; all others stay beside it, under their own names."""
+_MODALITIES: Final = frozenset({"image", "audio", "video"})
+
+
+def input_messages(contents: Any) -> list[Part]:
+    """Return contents of a request. Function results inside a user's content become a separate message."""
+    found: list[Part] = []
+    for content in objects(contents):
+        role = string(content.get("role")) or "user"
+        role = _ROLES.get(role, role)
+        answers: list[Object] = []
+        rest: list[Object] = []
+        for piece in objects(content.get("parts")):
+            (answers if member(piece, "functionResponse") else rest).append(piece)
+        if answers:
+            found.append({"role": "tool", "parts": content_parts(answers)})
+        if rest or not answers:
+            found.append({"role": role, "parts": content_parts(rest)})
+    return found
+
+
+def system_parts(instruction: Any) -> list[Part]:
+    """Return the system instruction, which is a content without a role."""
+    return content_parts(objects(obj(instruction).get("parts")))
+
+
+def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
+    """Return one message per candidate, without empty ones."""
+    found: list[Part] = []
+    for candidate, reason in zip(candidates, reasons, strict=True):
+        said = content_parts(objects(obj(candidate.get("content")).get("parts")))
+        if said or reason is not None:
+            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            found.append(with_rest(message, candidate, _CANDIDATE) if candidate.keys() - _CANDIDATE else message)
+    return found
+
+
+def content_parts(pieces: Iterable[Object]) -> list[Part]:
+    """Return the parts of a content. Consecutive pieces of one text, as in streams, become one part."""
+    found: list[Part] = []
+    for piece in pieces:
+        part = _part(piece)
+        if part is None:
+            continue
+        last = found[-1] if found else None
+        if last is not None and part.keys() == last.keys() == _TEXT_PART and part["type"] == last["type"]:
+            last["content"] += part["content"]
+        else:
+            found.append(part)
+    return found
+
+
+def tool_definitions(tools: Any) -> list[Part]:
+    """Return the functions that the app declares, and the names of the service's tools (search, code, ...)."""
+    found: list[Part] = []
+    for tool in objects(tools):
+        for kind, value in tool.items():
+            if kind in ("functionDeclarations", "function_declarations"):
+                found += [_function(one) for one in objects(value)]
+            elif value is not None:
+                found.append(with_rest({"type": kind, "name": kind}, obj(value), _NAMED))
+    return found
+
+
+def _function(declared: Object) -> Part:
+    found: Part = {"type": "function", "name": string(declared.get("name")) or ""}
+    if declared.get("description") is not None:
+        found["description"] = declared["description"]
+    schema = member(declared, "parameters") or member(declared, "parametersJsonSchema")
+    if schema is not None:
+        found["parameters"] = schema
+    return with_rest(found, declared, _FUNCTION)
+
+
+def _part(piece: Object) -> Part | None:
+    text = piece.get("text")
+    if isinstance(text, str):
+        if not text:
+            return None  # carries only a signature of the reasoning
+        said = parts.reasoning(text) if piece.get("thought") is True else parts.text(text)
+        return said if len(piece) == 1 else with_rest(said, piece, _TEXT)
+    found = _typed(piece)
+    return with_rest(found, piece, _TYPED) if len(piece) > 1 and found is not None else found
+
+
+def _typed(piece: Object) -> Part | None:
+    if call := obj(member(piece, "functionCall")):
+        found = parts.tool_call(
+            id=string(call.get("id")), name=string(call.get("name")), arguments=dict(obj(call.get("args")))
+        )
+        return with_rest(found, call, _CALL)
+    if answer := obj(member(piece, "functionResponse")):
+        call_id = string(answer.get("id")) or string(answer.get("name"))
+        found = parts.tool_response(id=call_id, response=answer.get("response"))
+        return with_rest(found, answer, _ANSWER if call_id == answer.get("name") else _ANSWER - {"name"})
+    if data := obj(member(piece, "inlineData")):
+        return inline_blob(data)
+    if file := obj(member(piece, "fileData")):
+        mime_type = string(member(file, "mimeType"))
+        found = parts.media(str(member(file, "fileUri") or ""), modality(mime_type))
+        return with_rest({**found, "mime_type": mime_type} if mime_type else found, file, _FILE)
+    return _code(piece)
+
+
+def _code(piece: Object) -> Part | None:
+    if code := obj(member(piece, "executableCode")):
+        return parts.server_tool_call(id=string(code.get("id")), name="code_execution", call=dict(code))
+    if result := obj(member(piece, "codeExecutionResult")):
+        return {
+            "type": "server_tool_call_response",
+            "id": string(result.get("id")),
+            "server_tool_call_response": dict(result),
+        }
+    other = rest(piece, _SIGNATURE)
+    return {"type": "other", **other} if other else None
+
+
+def inline_blob(data: Object) -> Part:
+    """Return bytes inside a part; in JSON, they are base64 in the URL alphabet."""
+    mime_type = string(member(data, "mimeType"))
+    content: Any = data.get("data")
+    if isinstance(content, bytes):
+        found = parts.blob(content, modality(mime_type), mime_type)
+    else:
+        text = str(content or "").replace("-", "+").replace("_", "/")
+        found = parts.base64_blob(text, modality(mime_type), mime_type)
+    return with_rest(found, data, _DATA)
+
+
+def modality(mime_type: str | None) -> str:
+    """Return `image`, `audio` or `video`; anything else is a document."""
+    kind = (mime_type or "").partition("/")[0]
+    return kind if kind in _MODALITIES else "document"
+
+
+def texts_of(content: Any) -> list[str]:
+    """Return the texts of a content, for requests that have no messages."""
+    return [text for piece in objects(obj(content).get("parts")) if (text := string(piece.get("text")))]
+
+
+def member(thing: Object, name: str) -> Any:
+    """Return a member by its JSON name, or by its name in Python's models, which the client sends in some places."""
+    if name in thing:
+        return thing[name]
+    return thing.get(in_python(name))
+
+
+@lru_cache(maxsize=256)
+def in_python(name: str) -> str:
+    """Return the name of a member in Python's models."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
+    """Return the merged candidates of all chunks of a stream."""
+    found: dict[int, _Candidate] = {}
+    for chunk in chunks:
+        for candidate in objects(chunk.get("candidates")):
+            index: Any = candidate.get("index")
+            if not isinstance(index, int):
+                index = 0
+            whole = found.get(index)
+            if whole is None:
+                whole = found[index] = _Candidate()
+            whole.add(candidate)
+    return [found[index].whole() for index in sorted(found)]
+
+
+def growing_text(chunk: Object) -> Place | None:
+    """Return the text of a chunk that has one candidate with only one piece."""
+    candidates = items(chunk.get("candidates"))
+    candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
+    if "logprobsResult" in candidate:
+        return None
+    pieces = items(obj(candidate.get("content")).get("parts"))
+    piece = obj(pieces[0]) if len(pieces) == 1 else obj(None)
+    is_text = len(piece) == 1 and string(piece.get("text")) is not None
+    return ("candidates", 0, "content", "parts", 0, "text") if is_text else None
+
+
+class _Candidate:
+    """One of the answers. Consecutive pieces that are only text, which nearly all are, become one."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+        self._texts: list[str] = []
+        self._reason: str | None = None
+        self._others: dict[str, Any] = {}
+        self._logprobs = Logprobs()
+
+    def add(self, candidate: Object) -> None:
+        for piece in items(obj(candidate.get("content")).get("parts")):
+            text = obj(piece).get("text")
+            if isinstance(text, str) and len(piece) == 1:
+                self._texts.append(text)
+            else:
+                self._join_texts()
+                self._pieces.append(piece)
+        self._reason = string(candidate.get("finishReason")) or self._reason
+        if "logprobsResult" in candidate:
+            self._logprobs.add(candidate["logprobsResult"])
+        if candidate.keys() - _CANDIDATE:
+            for name, value in rest(candidate, _CANDIDATE).items():
+                self._others[name] = grown(self._others.get(name), value)
+
+    def _join_texts(self) -> None:
+        if self._texts:
+            self._pieces.append({"text": "".join(self._texts)})
+            self._texts = []
+
+    def whole(self) -> Object:
+        self._join_texts()
+        content: dict[str, Any] = {"content": {"parts": self._pieces}, **self._others}
+        if logprobs := self._logprobs.whole():
+            content["logprobsResult"] = logprobs
+        return content if self._reason is None else {**content, "finishReason": self._reason}
+
 
 # The client raises at an error in a stream, and its exception keeps the response alive.
 _ERROR: Final = LastEvent(hint=b'"error"', mark=re.compile(rb'(?:^|[\n\r])data: \{"error":'))
@@ -79,7 +306,7 @@ class GenerateContent:
         attributes.update(usage_attributes(obj(body.get("usageMetadata"))))
         content: Content = {}
         if with_content:
-            more = beside(body, _ANSWER, COUNTED, "usageMetadata")
+            more = beside(body, _GENERATE_ANSWER, COUNTED, "usageMetadata")
             more = with_logprobs(more, candidates, "logprobsResult")
             content = {names.OUTPUT_MESSAGES: output_messages(candidates, reasons), **more}
         return Answer(
@@ -152,7 +379,7 @@ _ANSWERED: Final[Readings] = {
 }
 
 
-_ANSWER: Final = names_of(_ANSWERED, ("candidates", "usageMetadata", "error", "sdkHttpResponse", "createTime"))
+_GENERATE_ANSWER: Final = names_of(_ANSWERED, ("candidates", "usageMetadata", "error", "sdkHttpResponse", "createTime"))
 
 
 def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:

@@ -15,8 +15,8 @@ from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_argume
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
 
-from .contents import inline_blob, modality
 from .generate import failure_in
 
 _REASONS: Final = {"completed": "stop", "requires_action": "tool_call", "incomplete": "length"}

@@ -5,6 +5,7 @@ The messages on the wire are observed. The session, its connection and the resul
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,15 +23,68 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, grown, rest, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import items, obj, objects, string
+from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._sockets import listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations.google_genai.generate import (
+    COUNTED,
+    GenerateContent,
+    content_parts,
+    inline_blob,
+    input_messages,
+    member,
+    usage_attributes,
+)
 
-from .contents import content_parts, input_messages, member
-from .generate import COUNTED, GenerateContent, usage_attributes
-from .live_input import SentMedia
-from .paths import PROVIDERS
+PROVIDERS: Final = {False: "gcp.gemini", True: "gcp.vertex_ai"}
+"""Providers by whether the client uses Vertex AI."""
+
+# -- sound and pictures that an app sends in a live session. They are described by size and digest, and not kept -------
+
+_SOUND: Final = "audio/"
+MAX_PICTURES: Final = 100
+"""Largest number of pictures of one turn that are described. If there are more, only their number is recorded."""
+
+
+class SentMedia:
+    """The media that were sent since the last turn."""
+
+    def __init__(self) -> None:
+        self._sounds: dict[str, tuple[Any, int]] = {}
+        self._pictures: list[Part] = []
+        self._more = 0
+
+    def add(self, realtime: Object) -> None:
+        """Add the sound, picture or chunks of a message."""
+        for piece in (realtime.get("audio"), realtime.get("video"), *items(member(realtime, "mediaChunks"))):
+            data = obj(piece)
+            mime_type = string(member(data, "mimeType")) or ""
+            if mime_type.startswith(_SOUND):
+                self._hear(mime_type, str(data.get("data") or ""))
+            elif len(self._pictures) < MAX_PICTURES:
+                self._pictures += [inline_blob(data)] if data else []
+            else:
+                self._more += 1
+
+    def taken(self) -> list[Part]:
+        """Return the parts that describe the media, and start a new count."""
+        found = [
+            {"type": "blob", "modality": "audio", "mime_type": mime, "bytes": size, "sha256": digest.hexdigest()}
+            for mime, (digest, size) in self._sounds.items()
+        ]
+        found += self._pictures
+        if self._more:
+            found.append({"type": "text", "content": f"[{self._more} more pictures, not recorded]"})
+        self._sounds, self._pictures, self._more = {}, [], 0
+        return found
+
+    def _hear(self, mime_type: str, text: str) -> None:
+        data = b64decode(text.replace("-", "+").replace("_", "/"))
+        digest, size = self._sounds.get(mime_type) or (hashlib.sha256(), 0)
+        digest.update(data)
+        self._sounds[mime_type] = digest, size + len(data)
+
 
 Wrapped = Callable[..., Any]
 _PARAMETERS: Final[Mapping[str, str]] = {

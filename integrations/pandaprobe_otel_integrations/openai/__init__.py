@@ -2,21 +2,230 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any, Final
 
-from pandaprobe_otel_integrations._patching import Patch
+from opentelemetry.context import get_current
+
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.completions import Completions
+from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA, VIDEOS
+from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
+from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
+from pandaprobe_otel_integrations._other_members import beside, parameters, rest
+from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival
+from pandaprobe_otel_integrations._seen_ids import SeenIds
+from pandaprobe_otel_integrations._server_attributes import place_of
+from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
+from pandaprobe_otel_integrations._tool_loop import ToolLoop, ToolRun, loop_in, through, through_async
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from . import sockets, tool_runner
-from .api import OpenAIApi
+from . import sockets
 
 __all__ = ["OpenAIInstrumentor"]
 
 
+# -- batches: `POST /batches` submits a file of requests, and `GET /batches/{id}` finally reports the usage ------------
+
+_DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_READ: Final = frozenset({"endpoint", "input_file_id"})
+_ANSWER: Final = _READ | {"id", "object", "status", "usage", "error"}
+_COUNTS: Final = frozenset({"completed", "failed"})
+_OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
+_seen: Final = SeenIds()
+
+
+class CreatedBatch(Unstreamed):
+    """The submission of a batch."""
+
+    operation = "create_batch"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return the endpoint of the requests, and the file that contains them."""
+        return {
+            names.BATCH_ENDPOINT: string(body.get("endpoint")),
+            names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Return nothing: the requests are in the file."""
+        return parameters(body, _READ)
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the batch's id and status."""
+        content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
+        failure = failure_in(body.get("error"))
+        return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
+
+
+class FetchedBatch(CreatedBatch):
+    """A request for an existing batch.
+
+    It is recorded once, when the batch is done: apps poll many times, but the batch costs once.
+    """
+
+    operation = "fetch_batch"
+
+    def is_news(self, body: Body) -> bool:
+        """Return whether the batch is done, and this process sees that for the first time."""
+        return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the batch's status, the number of requests by result, and all their tokens."""
+        counts = obj(body.get("request_counts"))
+        return Answer(
+            attributes={
+                **self.request_attributes(body),
+                **_state(body),
+                **usage_attributes(body.get("usage")),
+                names.BATCH_COMPLETED: integer(counts.get("completed")),
+                names.BATCH_FAILED: integer(counts.get("failed")),
+                ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
+            },
+            content=beside({**body, "request_counts": rest(counts, _COUNTS)}, _ANSWER, COUNTED) if with_content else {},
+        )
+
+
+def _state(body: Body) -> Attributes:
+    return {names.RESPONSE_ID: string(body.get("id")), names.RESPONSE_STATUS: string(body.get("status"))}
+
+
+# -- the tool runner in `openai.lib`: it calls the model, runs the app's functions, and calls the model again ----------
+
+Wrapped = Callable[..., Any]
+MODULE = "openai.lib.responses_tool_runner"
+
+
+class ToolRunnerHooks:
+    """Wrappers in wrapt's form. `gate` decides per run; if it is closed, they only pass calls on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def patches(self, module: ModuleType) -> Iterable[Patch]:
+        """Return patches of both runners: of the turns, which `run` reads too, and of each function call."""
+        yield patch(module.ResponsesToolRunner, "iterate", self.iterate)
+        yield patch(module.ResponsesToolRunner, "_execute_function", self.function)
+        yield patch(module.AsyncResponsesToolRunner, "iterate", self.iterate_async)
+        yield patch(module.AsyncResponsesToolRunner, "_execute_function", self.function_async)
+
+    def iterate(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the generator of turns."""
+        return through(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs), _is_final)
+
+    def iterate_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the asynchronous generator of turns."""
+        return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs), _is_final)
+
+    def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one function call."""
+        tool = guarded(self._open_function, args, kwargs)
+        return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
+
+    async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one asynchronous function call."""
+        tool = guarded(self._open_function, args, kwargs)
+        if tool is None:
+            return await wrapped(*args, **kwargs)
+        return await tool.run_async(lambda: wrapped(*args, **kwargs))
+
+    def _open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop | None:
+        client = kwargs["client"] if "client" in kwargs else args[0]
+        context = get_current()
+        if loop_in(context) is not None or is_taken(context) or not self._gate(client):
+            return None
+        asked = obj(kwargs["params"] if "params" in kwargs else args[1])
+        return ToolLoop(self._recorder, asked.get("model"))
+
+    def _open_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+        if loop_in() is None:
+            return None
+        item = kwargs["item"] if "item" in kwargs else args[1]
+        return ToolRun(self._recorder, item.name, item.arguments, call_id=string(item.call_id), result_of=_output)
+
+
+def _is_final(turn: Any) -> bool:
+    return turn.final is True  # `run` closes the generator there
+
+
+def _output(made: Any) -> Any:
+    return made["output"]
+
+
+# -- the client's requests that are model calls, and their address -----------------------------------------------------
+
+_POSTED: Final = PostedEndpoints(
+    {
+        "/chat/completions": ChatCompletions(),
+        "/completions": Completions(),
+        "/embeddings": Embeddings(),
+        "/responses": Responses(),
+        "/responses/compact": CompactedResponse(),
+        "/decisions": Decisions(),
+        **MEDIA,
+        "/moderations": Moderations(),
+        "/batches": CreatedBatch(),
+    }
+)
+_FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
+_FETCHED_BATCH: Final = FetchedBatch()
+_CLOUDS: Final = {
+    "AzureOpenAI": "azure.ai.openai",
+    "BedrockOpenAI": "aws.bedrock",
+    "bedrock": "aws.bedrock",
+    "vertex": "gcp.vertex_ai",
+}
+"""Providers by the client's class, or by the name of the `provider` that it was made with."""
+
+
+class OpenAIApi:
+    """The paths and servers of OpenAI, and of the clouds that serve its models."""
+
+    def endpoint(self, method: str, path: str) -> Endpoint | None:
+        """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
+        if method.lower() == "get":
+            return _fetched(path)
+        found = _POSTED.endpoint(method, path)
+        if found is not None or method.lower() != "post":
+            return found
+        return VIDEOS if REMIX.search(path) else None
+
+    def place(self, client: Any) -> Attributes:
+        """Return provider and server from the client's base URL."""
+        url = client.base_url
+        name = type(client).__name__.removeprefix("Async")
+        cloud = _CLOUDS.get(name) or _CLOUDS.get(getattr(getattr(client, "_provider_runtime", None), "name", ""))
+        return place_of(url, cloud or provider_of(url.host, "openai"))
+
+
+def _fetched(path: str) -> Endpoint | None:
+    fetched = _FETCHED.search(path)
+    if fetched is None:
+        return None
+    return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH
+
+
 class OpenAIInstrumentor(StainlessIntegration):
-    """Chat completions, responses, embeddings, pictures, videos, sound, moderation, decisions, batches, assistant runs.
+    """Chat completions, responses, embeddings, pictures, videos, sound, moderation, decisions and batches.
 
     They are recorded sync and async, in every form they are called. Legacy completions, realtime sessions, calls that
     live sessions delegate, responses over WebSockets, and the client's tool runner are recorded too. The app receives
@@ -26,7 +235,7 @@ class OpenAIInstrumentor(StainlessIntegration):
 
     library = "openai"
     requirements = ("openai >= 1.6",)
-    hooked_modules = ("openai._base_client", tool_runner.MODULE, *sockets.MODULES)
+    hooked_modules = ("openai._base_client", MODULE, *sockets.MODULES)
     repeated_by = ("logfire.openai",)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
@@ -47,8 +256,8 @@ class OpenAIInstrumentor(StainlessIntegration):
     api = OpenAIApi()
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
-        if module.__name__ == tool_runner.MODULE:
-            return tool_runner.ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
+        if module.__name__ == MODULE:
+            return ToolRunnerHooks(self._recorder, self._lets_through).patches(module)
         if module.__name__ in sockets.MODULES:
             return sockets.SocketHooks(self._recorder, self._lets_through, self.api.place).patches(module)
         return super()._hook(module)

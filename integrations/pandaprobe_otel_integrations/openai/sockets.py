@@ -4,22 +4,245 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._endpoint import Attributes, Body
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._json import from_json, to_json
 from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
+from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._shape import obj, string
+from pandaprobe_otel_integrations._seen_ids import SeenIds
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .live_sessions import LAST, LiveSession
-from .realtime import RealtimeSession
+# -- realtime sessions: the messages of both sides, and each response of the model as a turn ---------------------------
+
+_ANNOUNCED: Final = frozenset({"response.created", "response.done"})
+_SOUND: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
+_HEARD: Final = "conversation.item.input_audio_transcription.completed"
+_ITEMS: Final = frozenset({"conversation.item.added", "conversation.item.created"})
+_SPOKEN: Final = "input_audio_buffer.append"
+_MAX_SAID: Final = 1000
+"""Largest number of items kept for the next turn. If there are more, the latest are kept."""
+
+
+@dataclass(frozen=True)
+class RealtimeTurn(Responses):
+    """A response on an open connection. `said` contains the items of the conversation since the last one."""
+
+    said: Sequence[Object] = ()
+    last_event: LastEvent | None = None
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return model and limits, of the session or of this response."""
+        modalities = items(body.get("output_modalities") or body.get("modalities"))
+        limit = body.get("max_output_tokens") or body.get("max_response_output_tokens")
+        return {
+            **super().request_attributes(body),
+            names.MAX_TOKENS: integer(limit),
+            names.OUTPUT_TYPE: "speech" if "audio" in modalities else "text" if modalities else None,
+            names.STREAM: True,
+            names.API_TYPE: "realtime",
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Return the input, with the session's instructions and tools."""
+        return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the answer as for any response; the service's transcripts so far are part of the question."""
+        answer = super().answer(body, with_content=with_content)
+        transcripts = obj(body.get("transcripts"))
+        if not with_content or not transcripts:
+            return answer
+        question = input_messages([_transcribed(item, transcripts) for item in self.said])
+        return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
+
+    def merged(self, events: Events) -> Body:
+        """Return the response, in the form of one without a connection."""
+        read = [obj(event.data) for event in events.items]
+        details = next((found for event in reversed(read) if (found := _details(event))), obj(None))
+        heard = {event["item_id"]: event.get("transcript") for event in read if event.get("type") == _HEARD}
+        whole = {**super().merged(events), "incomplete_details": details, "transcripts": heard}
+        return {**whole, "error": details.get("error")} if details.get("error") else whole
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first event that carries a part of the answer."""
+        kind = string(obj(event.data).get("type")) or ""
+        return kind.startswith("response.") and kind not in _ANNOUNCED
+
+
+class RealtimeSession:
+    """The input on one connection since the last turn, and the turn in progress."""
+
+    def __init__(self, turn: LiveCall, model: Any) -> None:
+        self._turn = turn
+        self._setup: dict[str, Any] = {"model": string(model)}
+        self._said: list[Object] = []
+        self._is_created = False
+
+    def sent(self, message: Any) -> None:
+        """Record a message of the app, which may ask for a response."""
+        text = message if isinstance(message, str) else bytes(message).decode()
+        if _SPOKEN in text[:200] or (len(text) > 10_000 and _SPOKEN in text):
+            return  # a piece of sound: there are many
+        event = obj(from_json(text))
+        kind = event.get("type")
+        if kind == "session.update":
+            self._set_up(event)
+        elif kind == "conversation.item.create":
+            self._say(obj(event.get("item")))
+        elif kind == "response.create":
+            self._begin(obj(event.get("response")))
+
+    def received(self, message: Any) -> None:
+        """Record a message of the service."""
+        event = obj(from_json(message))
+        kind = string(event.get("type")) or ""
+        if kind in ("session.created", "session.updated"):
+            self._set_up(event)
+        elif kind in _ITEMS:
+            self._take_spoken(obj(event.get("item")))
+        elif kind == "response.created":
+            self._begin({})
+            self._is_created = True
+        if not self._turn.goes_on:
+            return
+        if kind.startswith("response.") or kind in (_HEARD, "error"):
+            without_sound = {key: value for key, value in event.items() if key != "delta"} if kind in _SOUND else event
+            self._turn.keep(to_json(without_sound).encode())
+        if kind == "response.done" or (kind == "error" and not self._is_created):
+            self._turn.end("terminal")
+
+    def broken(self, error: Exception) -> None:
+        """Record that the connection is lost, or closed by the service."""
+        self._turn.broken(error)
+
+    def closed(self) -> None:
+        """Record that the app closes the connection."""
+        self._turn.end("closed")
+
+    def _begin(self, asked: Object) -> None:
+        if self._turn.goes_on:
+            return
+        if self._turn.begin(RealtimeTurn(tuple(self._said)), {**self._setup, **asked}):
+            self._said = []
+            self._is_created = False
+
+    def _set_up(self, event: Object) -> None:
+        told = {key: value for key, value in obj(event.get("session")).items() if value is not None}
+        self._setup.update(told)
+
+    def _take_spoken(self, item: Object) -> None:
+        """Add an item that the service has made from the app's sound; the app's other items are known."""
+        if any(piece.get("type") == "input_audio" for piece in objects(item.get("content"))):
+            self._say(item)
+
+    def _say(self, item: Object) -> None:
+        self._said.append(item)
+        del self._said[:-_MAX_SAID]
+
+
+def _transcribed(item: Object, transcripts: Object) -> Object:
+    text = string(transcripts.get(string(item.get("id")) or ""))
+    return item if text is None else {**item, "content": [{"type": "input_text", "text": text}]}
+
+
+def _details(event: Object) -> Object:
+    return obj(obj(event.get("response")).get("status_details"))
+
+
+# -- live sessions: a model that speaks and listens at the same time delegates tasks, whose answers are calls ----------
+
+LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+_RESPONSES: Final = Responses()
+_DECISIONS: Final = Decisions()
+_READ: Final = ("response.event", "decision.event", "session.input_transcript.delta", "session.started", "session.upda")
+_MAX_TASKS: Final = 1000
+_MAX_HEARD: Final = 50_000
+"""Largest number of characters kept since the last task. Of longer text, the latest characters are kept."""
+_seen: Final = SeenIds()
+"""Ids of recorded responses: several connections may observe one session."""
+
+
+class LiveSession:
+    """The tasks of one connection. `turn` makes the recorder of a task."""
+
+    def __init__(self, turn: Callable[[], LiveCall]) -> None:
+        self._turn = turn
+        self._tasks: dict[str | None, LiveCall] = {}
+        self._setup: Object = {}
+        self._heard = ""
+
+    def sent(self, message: Any) -> None:
+        """Ignore the app's message; the service repeats its text."""
+
+    def received(self, message: Any) -> None:
+        """Record a message of the service, in most cases sound."""
+        text = message if isinstance(message, str) else bytes(message).decode()
+        if not any(kind in text for kind in _READ):
+            return
+        event = obj(from_json(text))
+        kind = event.get("type")
+        if kind in ("session.started", "session.updated"):
+            self._setup = obj(obj(event.get("session")).get("delegation"))
+        elif kind == "session.input_transcript.delta":
+            self._heard = (self._heard + (string(event.get("delta")) or ""))[-_MAX_HEARD:]
+        elif kind == "response.event":
+            self._respond(string(event.get("delegation_id")), obj(event.get("event")))
+        elif kind == "decision.event":
+            self._decide(obj(obj(event.get("event")).get("decision")))
+
+    def broken(self, error: Exception) -> None:
+        """Record that the connection is lost, or closed by the service."""
+        for turn in self._tasks.values():
+            turn.broken(error)
+
+    def closed(self) -> None:
+        """Record that the app closes the connection."""
+        for turn in self._tasks.values():
+            turn.end("closed")
+        self._tasks.clear()
+
+    def _respond(self, task: str | None, event: Object) -> None:
+        kind = event.get("type")
+        if kind == "response.created" and len(self._tasks) < _MAX_TASKS:
+            response = obj(event.get("response"))
+            if not _seen.is_first(string(response.get("id"))):
+                return
+            asked = {**obj(self._setup.get("responses")), "model": response.get("model"), "stream": True}
+            self._tasks[task] = self._turn()
+            self._tasks[task].begin(_RESPONSES, {**asked, "input": self._take_transcript()})
+        turn = self._tasks.get(task)
+        if turn is None:
+            return
+        turn.keep(to_json(event).encode())
+        if kind in LAST:
+            turn.end("terminal")
+            del self._tasks[task]
+
+    def _decide(self, decision: Object) -> None:
+        asked = {**obj(self._setup.get("decisions")), "model": decision.get("model")}
+        turn = self._turn()
+        turn.begin(_DECISIONS, {**asked, "input": self._take_transcript()})
+        turn.keep(to_json(decision).encode())
+        turn.end("terminal")
+
+    def _take_transcript(self) -> str | None:
+        heard, self._heard = self._heard, ""
+        return heard or None
+
 
 Wrapped = Callable[..., Any]
 _KINDS: Final = {
@@ -33,7 +256,6 @@ _KINDS: Final = {
 }
 MODULES: Final = tuple(_KINDS)
 """Modules that define connections. Old versions lack the modules, or the connections in them."""
-_RESPONSES: Final = Responses()
 _MAX_LANES: Final = 1000
 _MAX_WAITING: Final = 100
 

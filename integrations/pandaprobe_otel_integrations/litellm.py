@@ -1,0 +1,593 @@
+"""OpenTelemetry spans for `litellm`: one for each model call, for any client underneath."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Token
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any, Final
+
+from opentelemetry.context import Context, attach, get_current
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._context_slot import restore
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http import around, around_async
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.images import Images
+from pandaprobe_otel_integrations._openai_protocol.other_services import (
+    ForeignChatCompletions,
+    ForeignCompletions,
+    ForeignResponses,
+)
+from pandaprobe_otel_integrations._openai_protocol.uploads import FILES, with_files
+from pandaprobe_otel_integrations._patching import Undoable, Wrapper, patch, patch_inside
+from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._rerank import Rerank
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._streams.body import BodyRecord, End
+from pandaprobe_otel_integrations._streams.items import ObservedItems
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+__all__ = ["LiteLLMInstrumentor"]
+
+
+# -- the functions of litellm that call a model, and how to read their arguments and results ---------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One function: its operation, the reader of its results, and the names of its positional arguments."""
+
+    endpoint: Endpoint
+    places: tuple[str, ...]
+    stream_in: Callable[[Any], Any]
+    """Returns the stream that a result is, or contains; None for an answer in one piece."""
+    answer_of: Callable[[Any], Body]
+    chunk_of: Callable[[Any], Body]
+    is_everywhere: bool = True
+    """True if every supported version has it in this module."""
+
+    def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
+        """Return the arguments as a request."""
+        given = {**dict(zip(self.places, args, strict=False)), **kwargs}
+        return with_files(given, {"file": given["file"]}) if "file" in given else given
+
+
+def _chat_stream(result: Any) -> Any:
+    # Answers are pydantic models, in which a missing attribute takes long to look up; streams are not.
+    if hasattr(result, "model_dump") or not hasattr(result, "completion_stream"):
+        return None
+    # A stream of a text completion contains a stream of a chat.
+    return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
+
+
+def _response_stream(result: Any) -> Any:
+    return result if hasattr(result, "__next__") or hasattr(result, "__anext__") else None
+
+
+def _no_stream(result: Any) -> Any:
+    return None
+
+
+def _answer_of(result: Any) -> Body:
+    """Return a result as an answer of OpenAI's API. Of several vectors, only the first is looked at."""
+    data = items(_member(result, "data"))
+    if data:
+        return {"model": getattr(result, "model", None), "usage": _usage(result), "data": data[:1]}
+    return _with_cost(obj(result), result)
+
+
+def _with_cost(answer: Body, result: Any) -> Body:
+    """Return the answer with litellm's cost in US dollars, which is not a member of it."""
+    cost = obj(getattr(result, "_hidden_params", None)).get("response_cost")
+    if not isinstance(cost, float) or cost <= 0:
+        return answer
+    return {**answer, "usage": {"cost": cost, **obj(answer.get("usage"))}}
+
+
+def _chunk_of(chunk: Any) -> Body:
+    """Return a chunk as one of OpenAI's API.
+
+    It contains only the members that are read, because there are many chunks.
+    """
+    found: dict[str, Any] = {"id": _member(chunk, "id"), "model": _member(chunk, "model")}
+    if (usage := _member(chunk, "usage")) is not None:
+        found["usage"] = obj(usage)
+    if tier := _member(chunk, "service_tier"):
+        found["service_tier"] = tier
+    if more := getattr(chunk, "__pydantic_extra__", None):
+        found.update((name, value) for name, value in more.items() if value and name not in found)
+    found["choices"] = [_choice(choice) for choice in _member(chunk, "choices") or ()]
+    return found
+
+
+def _member(model: Any, name: str) -> Any:
+    """Return a member or None. A pydantic model needs more time for a missing attribute than all other code here."""
+    members: Any = getattr(model, "__dict__", None)
+    if members is not None and name in members:
+        return members[name]
+    more: Any = getattr(model, "__pydantic_extra__", _UNKNOWN)
+    if more is _UNKNOWN:
+        return getattr(model, name, None)
+    return more.get(name) if more else None
+
+
+def _choice(choice: Any) -> dict[str, Any]:
+    delta = _member(choice, "delta")
+    if delta is None:
+        return {"index": choice.index, "text": _member(choice, "text"), "finish_reason": choice.finish_reason}
+    said = {name: value for name, value in delta.__dict__.items() if value}
+    if more := getattr(delta, "__pydantic_extra__", None):
+        said.update((name, value) for name, value in more.items() if value)
+    if calls := said.get("tool_calls"):
+        said["tool_calls"] = [obj(call) for call in calls]
+    found = {"index": choice.index, "delta": said, "finish_reason": choice.finish_reason}
+    if logprobs := _member(choice, "logprobs"):
+        found["logprobs"] = obj(logprobs)
+    return found
+
+
+_UNKNOWN: Final = object()
+
+
+def _pictures_of(result: Any) -> Body:
+    """Remove litellm's count of zero from an answer whose provider reports no count."""
+    answer = obj(result)
+    counted = obj(answer.get("usage")).get("total_tokens")
+    return answer if counted else {**answer, "usage": None}
+
+
+def _sound_of(result: Any) -> Body:
+    """Return the sound if it has arrived completely."""
+    response = getattr(result, "response", None)
+    if response is None or not response.is_stream_consumed:
+        return {}
+    return {"sound": response.content, "mime_type": response.headers.get("content-type")}
+
+
+def _usage(result: Any) -> Body:
+    return obj(getattr(result, "usage", None))
+
+
+_CHAT: Final = Function(
+    endpoint=ForeignChatCompletions(),
+    places=("model", "messages"),
+    stream_in=_chat_stream,
+    answer_of=_answer_of,
+    chunk_of=_chunk_of,
+)
+_TEXT: Final = replace(_CHAT, endpoint=ForeignCompletions(), places=("prompt", "model"))
+_EMBEDDING: Final = replace(_CHAT, endpoint=Embeddings(), places=("model", "input"), stream_in=_no_stream)
+_RESPONSES: Final = Function(
+    endpoint=ForeignResponses(),
+    places=("input", "model"),
+    stream_in=_response_stream,
+    answer_of=obj,
+    chunk_of=obj,
+)
+_IMAGES: Final = replace(
+    _CHAT,
+    endpoint=Images(),
+    places=("prompt", "model"),
+    stream_in=_no_stream,
+    answer_of=_pictures_of,
+    is_everywhere=False,
+)
+_EDITS: Final = replace(_IMAGES, places=("image", "prompt", "model"))
+_TRANSCRIPTION: Final = replace(_IMAGES, endpoint=Transcription(), places=("model", "file"))
+_SPEECH: Final = replace(_IMAGES, endpoint=Speech(), places=("model", "input", "voice"), answer_of=_sound_of)
+_RERANK: Final = Function(
+    endpoint=Rerank(), places=("model", "query", "documents"), stream_in=_no_stream, answer_of=obj, chunk_of=obj
+)
+FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
+    "litellm.main": {
+        "completion": _CHAT,
+        "acompletion": _CHAT,
+        "text_completion": _TEXT,
+        "atext_completion": _TEXT,
+        "embedding": _EMBEDDING,
+        "aembedding": _EMBEDDING,
+        "transcription": _TRANSCRIPTION,
+        "atranscription": _TRANSCRIPTION,
+        "speech": _SPEECH,
+        "aspeech": _SPEECH,
+    },
+    "litellm.images.main": {
+        "image_generation": _IMAGES,
+        "aimage_generation": _IMAGES,
+        "image_edit": _EDITS,
+        "aimage_edit": _EDITS,
+    },
+    "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
+    "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},
+}
+"""Functions by module and name. Names that start with an `a` are asynchronous."""
+STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.text_completions.streaming_iterator": ("TextCompletionStreamWrapper",),
+    "litellm.responses.streaming_iterator": ("SyncResponsesAPIStreamingIterator", "ResponsesAPIStreamingIterator"),
+    "litellm.responses.litellm_completion_transformation.streaming_iterator": ("LiteLLMCompletionStreamingIterator",),
+}
+"""Classes of streams by module."""
+
+
+# -- A check for litellm's own spans, which a callback makes -----------------------------------------------------------
+
+_LISTS: Final = ("callbacks", "success_callback", "_async_success_callback")
+_OWN_MODULE: Final = "litellm.integrations.opentelemetry"
+
+
+def makes_own_spans(litellm: Any) -> bool:
+    """Return whether the callback "otel" is set, by name or as an object."""
+    if litellm is None:
+        return False
+    return any(_is_own(one) for name in _LISTS for one in getattr(litellm, name, None) or ())
+
+
+def _is_own(callback: Any) -> bool:
+    return callback == "otel" if isinstance(callback, str) else type(callback).__module__.startswith(_OWN_MODULE)
+
+
+# -- the arguments of a call that are the request, apart from litellm's own: keys, addresses, prices, objects ----------
+
+_MEANT: Final = frozenset(
+    {
+        "metadata",
+        "tags",
+        "prompt_id",
+        "prompt_variables",
+        "prompt_version",
+        "prompt_label",
+        "guardrails",
+        "mock_response",
+    }
+)
+"""litellm's own arguments that describe the request."""
+_OWN: Final = frozenset(
+    {
+        "api_base", "base_url", "api_version", "custom_llm_provider", "timeout", "deployment_id", "litellm_params",
+        "drop_params", "additional_drop_params", "allowed_openai_params", "extra_query", "http_client",
+    }
+)  # fmt: skip
+_PLAIN: Final = (str, int, float, bool, list, tuple, dict, bytes, type)
+
+
+def sent(arguments: Mapping[str, Any]) -> Body:
+    """Return the arguments that are a part of the request."""
+    own = _own()
+    return {name: value for name, value in arguments.items() if name == FILES or _is_sent(name, value, own)}
+
+
+def _is_sent(name: str, value: Any, own: frozenset[str]) -> bool:
+    if value is None or name in own:
+        return False
+    return isinstance(value, _PLAIN) or hasattr(value, "model_dump")
+
+
+_known: tuple[Any, frozenset[str]] = ((), _OWN)
+
+
+def _own() -> frozenset[str]:
+    """Return the names of litellm's own arguments, of which it has a list."""
+    global _known
+    listed: Any = getattr(sys.modules.get("litellm.types.utils"), "all_litellm_params", ())
+    if _known[0] is not listed:
+        _known = (listed, (frozenset(map(str, listed)) | _OWN) - _MEANT)
+    return _known[1]
+
+
+# -- provider and address of a call, from the model's prefix, as in litellm itself -------------------------------------
+
+
+def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
+    """Return provider (litellm's name) and model without the provider's prefix; both None if they are unknown."""
+    name = string(model)
+    if name is None:
+        return string(given), None
+    prefix, _, rest = name.partition("/")
+    if rest and prefix in _providers():
+        return string(given) or prefix, rest
+    return string(given), name
+
+
+def named(provider: str | None) -> str | None:
+    """Return the conventions' name of a provider."""
+    return provider_name(provider) if provider is not None else None
+
+
+def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attributes:
+    """Return provider and server, as far as the arguments contain them."""
+    address = string(request.get("api_base")) or string(request.get("base_url"))
+    called = named(provider)
+    if address is None:
+        return {names.PROVIDER: called}
+    return {**place_at(address, ""), names.PROVIDER: called}
+
+
+_provider_known: tuple[Any, int, frozenset[str]] = ((), 0, frozenset())
+
+
+def _providers() -> frozenset[str]:
+    """Return the names of the hundred providers. An app may add some, so a list that has grown is read again."""
+    global _provider_known
+    listed: Any = getattr(sys.modules.get("litellm"), "provider_list", ())
+    known = _provider_known
+    if known[0] is not listed or known[1] != len(listed):
+        known = _provider_known = (listed, len(listed), frozenset(str(getattr(one, "value", one)) for one in listed))
+    return known[2]
+
+
+# -- the result of a call: an answer in one piece, or a stream that the app reads --------------------------------------
+
+
+class FunctionCall:
+    """One call of a function of litellm, until it returns."""
+
+    __slots__ = ("_call", "_context", "_function", "_logging", "_provider")
+
+    def __init__(
+        self, call: ModelCall, context: Context, function: Function, logging: Any, provider: str | None
+    ) -> None:
+        """Create the call. `provider` is the provider that the span has at this point, by the conventions' names."""
+        self._call = call
+        self._provider = provider
+        self._context = context
+        self._function = function
+        self._logging = logging
+
+    def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
+        """Take the function's result: an answer, or a stream, which is returned with its observer."""
+        stream = self._function.stream_in(result)
+        if stream is not None:
+            return stream, ObservedStream(self._call, self._context, self._function, stream, result)
+        try:
+            if self._call.span.is_recording():
+                provider = _decided(self._logging)
+                if provider is not None and provider != self._provider:
+                    self._call.add({names.PROVIDER: provider})
+                self._call.answered(self._function.answer_of(result))
+        finally:
+            self._call.end()
+        return None
+
+    def raised(self, error: BaseException) -> None:
+        """Record that the function raised."""
+        self._call.raised(error)
+        self._call.end()
+
+    def returned(self) -> None:
+        """Do nothing: `take` has recorded the result."""
+
+
+class ObservedStream:
+    """The span of a stream. It ends with the stream, and keeps only the stream's chunks."""
+
+    __slots__ = ("_call", "_context", "_function", "_kept", "_model", "is_being_read", "items")
+
+    def __init__(self, call: ModelCall, context: Context, function: Function, stream: Any, shown: Any) -> None:
+        call.add({names.PROVIDER: _decided(getattr(stream, "logging_obj", None))})
+        self._call = call
+        self._context: Context | None = context
+        self._function = function
+        # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
+        self._kept: Sequence[Any] = getattr(stream, "chunks", ())
+        self._model: str | None = None
+        self.is_being_read = False
+        self.items = ObservedItems(self._end)
+        self.items.watch(shown)
+
+    def enter(self) -> Token[Context] | None:
+        """Prepare the context before each chunk. Some providers send the request only then, as part of this call."""
+        self.is_being_read = True
+        context, self._context = self._context, None
+        return attach(context) if context is not None else None
+
+    def leave(self, token: Token[Context] | None) -> None:
+        """Restore the context after each chunk, from the result of `enter`."""
+        self.is_being_read = False
+        if token is not None:
+            restore(token)
+
+    def ended(self, stream: Any, how: End, error: BaseException | None = None) -> None:
+        """Record that the stream is exhausted, closed or broken."""
+        # The app's chunks name the model that the app asked for. The stream names the model that answered.
+        self._model = string(getattr(stream, "_provider_response_model", None))
+        self.items.end(how, error)
+
+    def _end(self, record: BodyRecord) -> None:
+        guarded(self._record, record)
+        self._call.end(record.times_ns[-1] if record.times_ns else None)
+
+    def _record(self, record: BodyRecord) -> None:
+        if record.error is not None and not isinstance(record.error, GeneratorExit):
+            self._call.raised(record.error)
+        if not self._call.span.is_recording():
+            return
+        events = [Event(None, self._function.chunk_of(chunk), 0) for chunk in record.chunks]
+        endpoint = self._call.endpoint
+        first = next((at for at, event in enumerate(events) if endpoint.is_output(event)), None)
+        if first is not None:
+            elapsed_s = max(0, record.times_ns[first] - self._call.started_ns) / 1e9
+            self._call.add({"gen_ai.response.time_to_first_chunk": elapsed_s})
+        merged = {**endpoint.merged(Events(events))}
+        merged["usage"] = merged.get("usage") or self._usage()
+        merged["model"] = self._model or merged.get("model")
+        self._call.answered(merged)
+        if record.end != "terminal" and not record.is_cut:
+            self._call.left()
+
+    def _usage(self) -> Body:
+        usages = (getattr(chunk, "usage", None) for chunk in reversed(self._kept))
+        return obj(next((usage for usage in usages if usage is not None), None))
+
+
+def _decided(logging: Any) -> str | None:
+    """Return the provider that litellm chose, by the conventions' names."""
+    details = obj(getattr(logging, "model_call_details", None))
+    return named(string(details.get("custom_llm_provider")))
+
+
+# -- hooks on litellm's functions and on its classes of streams --------------------------------------------------------
+
+Wrapped = Callable[..., Any]
+STREAM: Final = "_pandaprobe_observed"
+"""Attribute with the observer of a stream."""
+
+
+class CallHooks:
+    """Makes wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def synchronous(self, function: Function) -> Wrapper:
+        """Wrap a function that returns the answer or a stream."""
+
+        def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            opened = guarded(self._open, function, args, kwargs)
+            return around(opened, wrapped, args, kwargs, show=_show)
+
+        return hook
+
+    def asynchronous(self, function: Function) -> Wrapper:
+        """Wrap a coroutine function."""
+
+        async def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            opened = guarded(self._open, function, args, kwargs)
+            return await around_async(opened, wrapped, args, kwargs, show=_show)
+
+        return hook
+
+    def _open(
+        self, function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[FunctionCall, Context] | None:
+        context = get_current()
+        # With fallbacks, this function calls itself for each attempt; each attempt is a call.
+        if is_taken(context) or kwargs.get("fallbacks") or not self._gate(None):
+            return None
+        request = function.request(args, kwargs)
+        provider, model = split_model(request.get("model"), request.get("custom_llm_provider"))
+        body = {**sent(request), "model": model}
+        place = place_of_call(request, provider)
+        call = ModelCall(self._recorder, function.endpoint, body, place, context)
+        within = call.context(context)
+        logging = kwargs.get("litellm_logging_obj")
+        return FunctionCall(call, within, function, logging, place[names.PROVIDER]), within
+
+
+def _show(call: FunctionCall, result: Any) -> None:
+    observed = call.take(result)
+    if observed is not None:
+        setattr(observed[0], STREAM, observed[1])
+
+
+class StreamHooks:
+    """Wrappers of the methods of a stream, in wrapt's form. Streams that are not recorded are passed on."""
+
+    def next(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `__next__`."""
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        if observed is None:
+            return wrapped(*args, **kwargs)
+        token = observed.enter()
+        try:
+            chunk = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _record_end(observed, stream, error)
+            raise
+        finally:
+            observed.leave(token)
+        observed.items.keep(chunk)
+        return chunk
+
+    async def next_async(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `__anext__`."""
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        if observed is None:
+            return await wrapped(*args, **kwargs)
+        token = observed.enter()
+        try:
+            chunk = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            _record_end(observed, stream, error)
+            raise
+        finally:
+            observed.leave(token)
+        observed.items.keep(chunk)
+        return chunk
+
+    def close(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run before `close` and `aclose`.
+
+        litellm also closes an exhausted or broken stream, and reports its end later.
+        """
+        observed: ObservedStream | None = stream.__dict__.get(STREAM)
+        if observed is not None and not observed.is_being_read:
+            observed.ended(stream, "closed")
+        return wrapped(*args, **kwargs)
+
+
+def _record_end(observed: ObservedStream, stream: Any, error: BaseException) -> None:
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        observed.ended(stream, "read")
+    else:
+        observed.ended(stream, "failed", error)
+
+
+class LiteLLMInstrumentor(Integration):
+    """Completions, responses, embeddings, reranking, pictures and sound, sync and async, streamed or not,
+    also through a Router.
+
+    Each attempt of a Router, and each of litellm's retries and fallbacks, is a call with its own span. Answers from
+    litellm's cache have none. While litellm's callback "otel" is active, its spans are used instead. See
+    `Integration` for the options of `instrument()`.
+    """
+
+    library = "litellm"
+    requirements = ("litellm >= 1.100",)
+    hooked_modules = (*FUNCTIONS, *STREAMS)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.litellm", class_name="LiteLLMInstrumentor"),
+    )
+
+    @property
+    def outcome(self) -> Outcome:
+        """The current state of the instrumentation; `adopted` while litellm makes spans itself."""
+        found = super().outcome
+        if found.state == "hooked" and makes_own_spans(sys.modules.get("litellm")):
+            return Outcome(state="adopted", reason='litellm makes spans itself (its callback "otel")')
+        return found
+
+    def watch_client(self, client: Any) -> None:
+        """Record every call: litellm has no clients, and a Router calls the module's functions."""
+        self._every_client = True
+
+    def _lets_through(self, client: Any) -> bool:
+        return super()._lets_through(client) and not makes_own_spans(sys.modules.get("litellm"))
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        for name in STREAMS.get(module.__name__, ()):
+            yield from _stream_patches(getattr(module, name), StreamHooks())
+        hooks = CallHooks(self._recorder, self._lets_through)
+        for name, function in FUNCTIONS.get(module.__name__, {}).items():
+            wrapper = hooks.asynchronous(function) if name.startswith("a") else hooks.synchronous(function)
+            if function.is_everywhere or getattr(module, name, None) is not None:
+                yield patch_inside(getattr(module, name), "original_function", wrapper)
+
+
+def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:
+    methods = {"__next__": hooks.next, "__anext__": hooks.next_async, "close": hooks.close, "aclose": hooks.close}
+    for name, hook in methods.items():
+        if name in kind.__dict__:  # old versions cannot be closed, and some streams support only one way of reading
+            yield patch(kind, name, hook)

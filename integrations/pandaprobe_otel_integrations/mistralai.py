@@ -1,0 +1,464 @@
+"""OpenTelemetry spans for the `mistralai` client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Set
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._client_hooks import Wrapped
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._http import any_call_in
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import object_from_json, to_json
+from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
+from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, input_message, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
+from pandaprobe_otel_integrations._openai_protocol.moderations import ANSWERED, Moderations
+from pandaprobe_otel_integrations._openai_protocol.other_services import (
+    ForeignChatCompletions,
+    ForeignResponses,
+    without_openai,
+)
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, rest, with_rest
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._patching import Patch, patch
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
+from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
+
+__all__ = ["MistralInstrumentor"]
+
+
+# -- the events of a streamed conversation, merged ---------------------------------------------------------------------
+
+
+def merged_events(events: Iterable[Object]) -> Body:
+    """Return the answer of the events, in the form of an answer without streaming."""
+    merged: dict[str, Any] = {}
+    outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for event in events:
+        kind = string(event.get("type")) or ""
+        if kind == "conversation.response.started":
+            merged["conversation_id"] = event.get("conversation_id")
+        elif kind == "conversation.response.done":
+            merged["usage"] = event.get("usage")
+        elif kind == "conversation.response.error":
+            merged["error"] = dict(event)
+        else:
+            _add(outputs, kind, event)
+    return {**merged, "outputs": list(outputs.values())}
+
+
+def _add(outputs: dict[tuple[str, str | None], dict[str, Any]], kind: str, event: Object) -> None:
+    """Add a piece to the entry of its kind and id. Entries are in the order of their first pieces."""
+    entry_kind, _, stage = kind.rpartition(".")
+    entry_id = string(event.get("id"))
+    entry = outputs.setdefault((entry_kind, entry_id), {"type": entry_kind, "id": entry_id})
+    for name in ("model", "agent_id", "name", "tool_call_id", "info", "next_agent_id", "next_agent_name"):
+        if event.get(name) is not None:
+            entry[name] = event[name]
+    if isinstance(arguments := event.get("arguments"), str):
+        entry["arguments"] = arguments if stage == "started" else entry.get("arguments", "") + arguments
+    if "content" in event:
+        _add_content(entry, event["content"])
+
+
+def _add_content(entry: dict[str, Any], piece: Any) -> None:
+    """Add content: text extends the text before it, and anything else is a separate piece."""
+    content: list[Any] = entry.setdefault("content", [])
+    text = piece if isinstance(piece, str) else _text(piece)
+    if not isinstance(text, str):
+        content.append(piece)
+    elif content and isinstance(_text(content[-1]), str):
+        content[-1]["text"] += text
+    else:
+        content.append({"type": "text", "text": text})
+
+
+def _text(piece: Any) -> Any:
+    return obj(piece).get("text") if obj(piece).get("type") == "text" else None
+
+
+# -- `POST /moderations`, `/classifications` and their variants for chats: judgements of texts -------------------------
+
+
+class Judgements(Moderations):
+    """Moderation of texts or of chats."""
+
+    def request_content(self, body: Body) -> Content:
+        """Return the texts, or the messages of each chat."""
+        messages = [input_message(message) for message in _messages(body.get("input"))]
+        content = super().request_content(body)
+        return {**content, names.INPUT_MESSAGES: messages} if messages else content
+
+
+class Classifications(Judgements):
+    """Classification by a trained model; each result has the probability of each label."""
+
+    operation = "classification"
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the scores as one text for each input."""
+        answer = super().answer(body, with_content=with_content)
+        said = [parts.text(to_json(result)) for result in objects(body.get("results"))]
+        message = {"role": "assistant", "parts": said}
+        if not with_content:
+            return answer
+        more = beside(body, ANSWERED, {})
+        return replace(answer, content={names.OUTPUT_MESSAGES: [message] if said else [], **more})
+
+
+def _messages(value: Any) -> list[Any]:
+    """Return messages of one chat or of several, as lists or as objects with such lists."""
+    if within := items(value) or items(obj(value).get("messages")):
+        return [message for one in within for message in _messages(one)]
+    return [value] if "role" in obj(value) else []
+
+
+# -- `POST /ocr`: text recognition of a document, page by page ---------------------------------------------------------
+
+_READ: Final = frozenset({"model", "document", "document_annotation_prompt"})
+_PAGE: Final = frozenset({"markdown"})
+_ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
+
+
+class Documents(Unstreamed):
+    """A document. Its cost is counted in pages, which are not tokens."""
+
+    operation = "generate_content"
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return the model."""
+        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "text"}
+
+    def request_content(self, body: Body) -> Content:
+        """Return the document by its address, or by size and hash, and the question about it."""
+        said = [*_document(obj(body.get("document")))]
+        if prompt := string(body.get("document_annotation_prompt")):
+            said.append(parts.text(prompt))
+        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the text of each page."""
+        pages = [
+            with_rest(parts.text(text), page, _PAGE)
+            for page in objects(body.get("pages"))
+            if (text := string(page.get("markdown")))
+        ]
+        if annotation := string(body.get("document_annotation")):
+            pages.append(parts.text(annotation))
+        message = {"role": "assistant", "parts": pages, "finish_reason": "stop"}
+        return Answer(
+            attributes={names.RESPONSE_MODEL: string(body.get("model"))},
+            content={names.OUTPUT_MESSAGES: [message] if pages else [], **beside(body, _ANSWER, {})}
+            if with_content
+            else {},
+            failure=failure_in(body.get("error")),
+        )
+
+
+def _document(document: Object) -> list[Part]:
+    if file_id := string(document.get("file_id")):
+        return [parts.file_reference(file_id, "document")]
+    for kind, modality in (("document_url", "document"), ("image_url", "image")):
+        given = document.get(kind)
+        if url := string(given) or string(obj(given).get("url")):
+            return [parts.media(url, modality)]
+    return []
+
+
+# -- `POST /audio/transcriptions`: OpenAI's protocol, except for the events of a stream --------------------------------
+
+
+class MistralTranscription(Transcription):
+    """Sound as text."""
+
+    def merged(self, events: Events) -> Body:
+        """Return the whole text of the last event, or the text received so far."""
+        read = [obj(event.data) for event in events.items]
+        last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
+        if last is not None:
+            return last
+        return {"text": "".join(string(event.get("text")) or "" for event in read if _is_piece(event))}
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first piece of text."""
+        return _is_piece(obj(event.data))
+
+
+def _is_piece(event: Body) -> bool:
+    return event.get("type") == "transcription.text.delta"
+
+
+# -- `POST /conversations`: a model or an agent answers, and the service keeps the conversation ------------------------
+
+PATH: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?$")
+_LAST_EVENT: Final = LastEvent(
+    hint=b"conversation.response.",
+    mark=re.compile(rb"(?:^|[\n\r])event: ?conversation\.response\.(?:done|error)[\n\r]"),
+)
+
+
+_CONVERSATIONS_READ: Final = frozenset(
+    {"model", "agent_id", "stream", "inputs", "instructions", "tools", "completion_args"}
+)
+_OPTIONS: Final = names_of(SAMPLING, LIMITS, ("random_seed",)) - {"service_tier"}
+_CONVERSATIONS_ANSWER: Final = frozenset({"object", "conversation_id", "outputs", "usage", "error"})
+_ENTRY: Final = frozenset({"type", "object", "id", "created_at", "completed_at", "model"})
+_MESSAGE: Final = _ENTRY | {"role", "content"}
+_RESULT: Final = _ENTRY | {"tool_call_id", "result"}
+_CALL: Final = _ENTRY | {"tool_call_id", "name", "arguments"}
+_NAMED: Final = frozenset({"id", "name", "object"})
+"""Members that the reader of each entry uses; all others stay beside it, under their own names."""
+
+
+class Conversations:
+    """A conversation that is started, continued or resumed at an earlier place."""
+
+    operation = "chat"
+    last_event: LastEvent | None = _LAST_EVENT
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return model or agent, and parameters."""
+        options = obj(body.get("completion_args"))
+        return {
+            **without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
+            names.REQUEST_MODEL: string(body.get("model")),
+            names.SEED: integer(options.get("random_seed")),
+            names.AGENT_ID: string(body.get("agent_id")),
+        }
+
+    def request_content(self, body: Body) -> Content:
+        """Return instructions, inputs and tools."""
+        inputs, instructions = body.get("inputs"), string(body.get("instructions"))
+        entries: list[Any] = [{"content": inputs}] if isinstance(inputs, str) else items(inputs)
+        return {
+            names.SYSTEM_INSTRUCTIONS: [parts.text(instructions)] if instructions is not None else [],
+            names.INPUT_MESSAGES: [_input_message(obj(entry)) for entry in entries],
+            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
+            **parameters(body, _CONVERSATIONS_READ, ("completion_args", _OPTIONS)),
+        }
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the texts and calls, and the usage."""
+        outputs = objects(body.get("outputs"))
+        found = [part for entry in outputs for part in _output_parts(entry)]
+        reason = _finish_reason(body, found)
+        attributes: Attributes = {
+            names.CONVERSATION_ID: string(body.get("conversation_id")),
+            names.RESPONSE_MODEL: next((string(entry.get("model")) for entry in outputs if entry.get("model")), None),
+            names.FINISH_REASONS: [reason] if reason is not None else None,
+            **usage_attributes(body.get("usage")),
+        }
+        content: Content = {}
+        if with_content and found:
+            message = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [message]}
+        if with_content:
+            content = {**content, **beside(body, _CONVERSATIONS_ANSWER, COUNTED)}
+        return Answer(attributes=attributes, content=content, failure=_failure(body))
+
+    def merged(self, events: Events) -> Body:
+        """Return the events as one answer."""
+        return merged_events(obj(event.data) for event in events.items)
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first event after the announcement."""
+        kind = string(obj(event.data).get("type")) or event.name or ""
+        return not kind.startswith("conversation.")
+
+
+def _finish_reason(body: Body, found: list[Part]) -> str | None:
+    """Return a finish reason, because Mistral sends none.
+
+    A complete answer has its usage, and may end with tool calls.
+    """
+    if not body.get("usage"):
+        return None
+    return "tool_call" if any(part.get("type") == "tool_call" for part in found) else "stop"
+
+
+def _failure(body: Body) -> Failure | None:
+    error = obj(body.get("error"))
+    if not error:
+        return None
+    return Failure(type=str(error.get("code") or "error"), message=string(error.get("message")) or "error")
+
+
+def _input_message(entry: Object) -> Part:
+    kind = string(entry.get("type")) or "message.input"
+    if kind == "function.result":
+        result = parts.tool_response(id=string(entry.get("tool_call_id")), response=entry.get("result"))
+        return {"role": "tool", "parts": [with_rest(result, entry, _RESULT)]}
+    if kind == "message.input":
+        found: Part = {"role": string(entry.get("role")) or "user", "parts": content_parts(entry.get("content"))}
+        return with_rest(found, entry, _MESSAGE)
+    return {"role": "assistant", "parts": _output_parts(entry)}
+
+
+def _output_parts(entry: Object) -> list[Part]:
+    kind = string(entry.get("type")) or "message.output"
+    if kind == "message.output":
+        said = content_parts(entry.get("content"))
+        if said and entry.keys() - _MESSAGE:
+            said[0] = with_rest(said[0], entry, _MESSAGE)
+        return said
+    name = string(entry.get("name"))
+    if kind == "function.call":
+        call_id = string(entry.get("tool_call_id"))
+        call = parts.tool_call(id=call_id, name=name, arguments=entry.get("arguments"))
+        return [with_rest(call, entry, _CALL)]
+    details = rest(entry, _NAMED)
+    return [parts.server_tool_call(id=string(entry.get("id")), name=name or kind, call=details)]
+
+
+# -- the calls of Mistral's API. Its chat is OpenAI's protocol with some members of its own ----------------------------
+
+
+class Chat(ForeignChatCompletions):
+    """Chat completions, by a model or by an agent."""
+
+    read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return model and parameters. The seed has another name here, and an agent may take the place of the model."""
+        return {
+            **super().request_attributes(body),
+            names.SEED: integer(body.get("random_seed")),
+            names.AGENT_ID: string(body.get("agent_id")),
+        }
+
+
+class FillInTheMiddle(Chat):
+    """Code before and after a gap. The answer, in the form of a chat completion, fills it."""
+
+    operation = "text_completion"
+    read: Set[str] = Chat.read | {"prompt", "suffix"}
+
+    def request_content(self, body: Body) -> Content:
+        """Return the texts before and after the gap."""
+        texts = [string(body.get("prompt")), string(body.get("suffix"))]
+        message = {"role": "user", "parts": [parts.text(text) for text in texts if text]}
+        return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}
+
+
+CHAT: Final = Chat()
+FILL_IN: Final = FillInTheMiddle()
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/chat/completions": CHAT,
+    "/agents/completions": CHAT,
+    "/fim/completions": FILL_IN,
+    "/embeddings": Embeddings(),
+    "/responses": ForeignResponses(),
+    "/ocr": Documents(),
+    "/audio/speech": Speech(),
+    "/audio/transcriptions": MistralTranscription(),
+    "/moderations": Judgements(),
+    "/classifications": Classifications(),
+}
+"""Endpoints by the end of the path."""
+CONVERSATIONS: Final = Conversations()
+"""Endpoint for paths that contain the conversation's id: see `conversations.PATH`."""
+
+
+# -- the client's requests that are model calls, and a switch for its own spans beside ours ----------------------------
+
+_PROVIDER = "mistral_ai"
+_CLOUDS = {
+    "mistralai.azure": "azure.ai.inference",
+    "mistralai_azure": "azure.ai.inference",
+    "mistralai.gcp": "gcp.vertex_ai",
+    "mistralai_gcp": "gcp.vertex_ai",
+}
+"""Providers by the package of the client's parts."""
+_VERTEX = ("/rawPredict", "/streamRawPredict", ":rawPredict", ":streamRawPredict")
+"""Ends of the paths of Vertex AI, which are the same for every kind of call."""
+
+
+class MistralHooks(SpeakeasyHooks):
+    """Wrappers of `do_request`, and of the hook that begins the client's own span."""
+
+    def endpoint(self, request: Any) -> Endpoint | None:
+        """Return the endpoint by the end of the path; on Vertex AI, by the body."""
+        path: str = request.url.path.rstrip("/")
+        if request.method.upper() != "POST":
+            return None
+        if PATH.search(path):
+            return CONVERSATIONS
+        if path.endswith(_VERTEX):
+            return CHAT if "messages" in (object_from_json(request.content) or {}) else FILL_IN
+        return next((found for ending, found in ENDPOINTS.items() if path.endswith(ending)), None)
+
+    def provider(self, sdk: Any, request: Any) -> str:
+        """Return the provider by the package of the client's part."""
+        package = type(sdk).__module__
+        return next((found for start, found in _CLOUDS.items() if package.startswith(start)), _PROVIDER)
+
+    def own_span(self, wrapped: Wrapped, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the request unchanged instead of opening the client's own span, if our span exists already."""
+        if any_call_in(get_current()):
+            return kwargs["request"] if "request" in kwargs else args[1]
+        return wrapped(*args, **kwargs)
+
+
+_BASES = ("mistralai.client.basesdk", "mistralai.basesdk")
+_PLATFORM_BASES = (
+    "mistralai.azure.client.basesdk",
+    "mistralai.gcp.client.basesdk",
+    "mistralai_azure.basesdk",
+    "mistralai_gcp.basesdk",
+)
+_OWN_TRACING = "mistralai.client._hooks.tracing"
+
+
+class MistralInstrumentor(Integration):
+    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents, speech and classification.
+
+    Transcription and moderation are recorded too, all sync and async, streamed or not, and with the clients for Azure
+    and Vertex AI. From 2.0, the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that
+    one call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "mistralai"
+    requirements = ("mistralai >= 1.9.11",)
+    hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
+    rivals = (
+        Rival(
+            vendor="OpenInference",
+            module="openinference.instrumentation.mistralai",
+            class_name="MistralAIInstrumentor",
+        ),
+        Rival(
+            vendor="OpenLLMetry", module="opentelemetry.instrumentation.mistralai", class_name="MistralAiInstrumentor"
+        ),
+    )
+
+    def watch_client(self, client: Any) -> None:
+        """Record the calls of this client; its parts (`chat`, `embeddings`, ...) share one configuration."""
+        super().watch_client(client.sdk_configuration)
+
+    def _watched(self, client: Any) -> Any:
+        return client.sdk_configuration
+
+    def _hook(self, module: ModuleType) -> Iterable[Patch]:
+        hooks = MistralHooks(self._recorder, self._lets_through)
+        if module.__name__ == _OWN_TRACING:
+            yield patch(module.TracingHook, "before_request", hooks.own_span)
+        else:
+            yield patch(module.BaseSDK, "do_request", hooks.call)
+            yield patch(module.BaseSDK, "do_request_async", hooks.call_async)
