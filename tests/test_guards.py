@@ -29,7 +29,7 @@ IN_OUR_THREADS = {
 """Guards that never run in a thread of the app, by module and function."""
 
 RESULTS = {
-    "autogen/native.py": {"NativeSpans.watched"},
+    "autogen.py": {"NativeSpans.watched"},
     "config/resolve.py": {"_resolve_one"},
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},

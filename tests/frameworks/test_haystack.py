@@ -31,7 +31,7 @@ from framework_cases import (
 )
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.mapping import map_trace
-from pandaprobe_otel_integrations.haystack.tracer import HaystackTracer
+from pandaprobe_otel_integrations.haystack import HaystackTracer
 from planting import Planted
 from provider_server import ProviderServer, json_reply
 from weather_model import weather, weather_model

@@ -9,8 +9,7 @@ import pytest
 
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
-from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
-from pandaprobe_otel_integrations.claude_agent_sdk.usage_estimates import MAX_OPEN
+from pandaprobe_otel_integrations.claude_agent_sdk.model_call import MAX_CHARS, MAX_OPEN, History
 from span_recorder import SpanRecorder
 
 MODEL = "claude-sonnet-4-5"

@@ -12,7 +12,7 @@ from opentelemetry.trace import use_span
 
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._native_spans import Adoption, adopt
-from pandaprobe_otel_integrations.google_adk.span_hooks import SCOPE, SpanHooks, Unanswered
+from pandaprobe_otel_integrations.google_adk import SCOPE, SpanHooks, Unanswered
 from span_recorder import SpanRecorder
 
 

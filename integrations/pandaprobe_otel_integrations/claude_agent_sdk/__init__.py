@@ -17,9 +17,7 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._shape import obj
 
-from .conversation import Conversation
-from .instructions import instructions_of
-from .transport_hooks import tap
+from .conversation import Conversation, instructions_of, tap
 
 __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
 

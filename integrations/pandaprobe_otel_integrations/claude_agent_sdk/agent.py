@@ -19,10 +19,7 @@ from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
-
-from .history import History
-from .model_call import ModelCall
-from .usage_estimates import Ledger
+from pandaprobe_otel_integrations.claude_agent_sdk.model_call import History, Ledger, ModelCall
 
 _OF_AGENTS: Final = frozenset(
     {"agentId", "usage", "totalTokens", "totalDurationMs", "totalToolUseCount", "resolvedModel", "harnessNoteCount"}

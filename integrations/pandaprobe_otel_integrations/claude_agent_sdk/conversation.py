@@ -7,7 +7,8 @@ report its state, a run ends with its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
 
@@ -16,15 +17,85 @@ from opentelemetry.context import Context, get_current
 from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import from_json, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._other_members import rest
+from pandaprobe_otel_integrations._other_members import parameters, rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
+from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent, Tool
+from pandaprobe_otel_integrations.claude_agent_sdk.model_call import Ledger
 
-from .agent import Agent, Tool
-from .instructions import Instructions
-from .usage_estimates import Ledger
+# -- system prompts, which the CLI does not report ---------------------------------------------------------------------
+
+_SETTINGS: Final = (
+    "max_turns",
+    "max_budget_usd",
+    "task_budget",
+    "max_thinking_tokens",
+    "thinking",
+    "effort",
+    "output_format",
+    "fallback_model",
+    "betas",
+    "allowed_tools",
+    "disallowed_tools",
+    "skills",
+)
+"""Options that affect the answer; all others determine where and how the program runs."""
+_TOLD: Final = frozenset({"prompt"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instructions:
+    """The instructions that the app has given to its agents."""
+
+    main: list[Part] = field(default_factory=list[Part])
+    settings: Content = field(default_factory=dict[str, Any])
+    """Other settings of the main agent that affect its answers."""
+    of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
+    """The instructions of sub-agents, by their names in the app."""
+
+    def of(self, name: str, *, is_main: bool) -> list[Part]:
+        """Return the instructions of the agent with this name."""
+        return self.main if is_main else self.of_sub_agents.get(name, [])
+
+
+def instructions_of(query: Any) -> Instructions:
+    """Return the instructions of a new connection.
+
+    Its transport has the options, unless the app brought its own transport.
+    """
+    options: Any = getattr(query.transport, "_options", None)
+    agents = {name: obj(definition) for name, definition in obj(getattr(query, "_agents", None)).items()}
+    return Instructions(
+        main=_parts(getattr(options, "system_prompt", None)),
+        settings=_settings(options, agents),
+        of_sub_agents={name: _parts(definition.get("prompt")) for name, definition in agents.items()},
+    )
+
+
+def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
+    told = {name: getattr(options, name, None) for name in _SETTINGS}
+    described = {name: rest(definition, _TOLD) for name, definition in agents.items()}
+    return parameters({**told, "agents": described}, frozenset())
+
+
+def _parts(prompt: Any) -> list[Part]:
+    """Return the texts of a system prompt: a text, the program's own prompt with an addition, or a file."""
+    told = obj(prompt)
+    preset, path = string(told.get("preset")), string(told.get("path"))
+    texts = [
+        string(prompt),
+        f"[the program's own: {preset}]" if preset is not None else None,
+        string(told.get("append")),
+        string(told.get("prompt")),
+        f"[the file {path}]" if path is not None else None,
+    ]
+    return [parts.text(text) for text in texts if text is not None]
+
 
 RUN_NAME: Final = "ClaudeAgentSDK"
 """Name of a run. The official SDK uses this name too, so that traces of both libraries can be compared."""
@@ -327,3 +398,56 @@ def _present(**told: Any) -> dict[str, Any]:
 def _structured(result: Object) -> str | None:
     found = result.get("structured_output")
     return to_json(found) if found is not None else None
+
+
+# -- observation of any transport between the SDK and the CLI, without changing the messages ---------------------------
+
+
+class ObservedMessages:
+    """The messages that a transport reads. The conversation gets each before the SDK."""
+
+    def __init__(self, messages: AsyncIterator[Any], conversation: Conversation) -> None:
+        self._messages = messages
+        self._conversation = conversation
+
+    def __aiter__(self) -> ObservedMessages:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            message = await self._messages.__anext__()
+        except BaseException as error:  # the end, a failure, or a loop that cancels its tasks: no more messages come
+            guarded(self._conversation.close, None if isinstance(error, StopAsyncIteration) else error)
+            raise
+        guarded(self._conversation.read, obj(message))
+        return message
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._messages, name)  # methods such as `aclose`
+
+
+def tap(transport: Any, conversation: Conversation) -> None:
+    """Observe this transport from now on, in both directions."""
+    read: Callable[[], AsyncIterator[Any]] = transport.read_messages
+    write: Callable[[str], Awaitable[None]] = transport.write
+
+    def read_messages() -> ObservedMessages:
+        return ObservedMessages(read().__aiter__(), conversation)
+
+    def observed_write(data: str) -> Awaitable[None]:
+        guarded(_wrote, conversation, data)
+        return write(data)
+
+    transport.read_messages = read_messages
+    transport.write = observed_write
+
+
+def _wrote(conversation: Conversation, data: str) -> None:
+    is_answer = conversation.is_replaying and '"control_response"' in data
+    if not is_answer and '"user"' not in data:  # the rest are control messages, some of them long
+        return
+    message = obj(from_json(data))
+    if message.get("type") == "control_response":
+        conversation.responded(message)
+    else:
+        conversation.wrote(message)

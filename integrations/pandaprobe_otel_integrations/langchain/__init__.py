@@ -16,9 +16,9 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithTracing, Rival, Watch
+from pandaprobe_otel_integrations.langchain.callbacks import SETTER, entering_body, retrieving, retrieving_async
+from pandaprobe_otel_integrations.langchain.messages import TOOLS, hook_tools
 
-from .answered_tools import TOOLS, hook_tools
-from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
 
 if TYPE_CHECKING:

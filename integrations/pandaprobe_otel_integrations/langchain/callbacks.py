@@ -4,23 +4,276 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
-from typing import Any
+from typing import Any, ClassVar, Final
 
-from opentelemetry.context import get_current
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
+from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
+from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
-from pandaprobe_otel_integrations._runs import Run
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
+from pandaprobe_otel_integrations._span_writing import record_raised
+from pandaprobe_otel_integrations.langchain.messages import (
+    answer_attributes,
+    answer_content,
+    conversation,
+    document,
+    interrupts,
+    more_parameters,
+    plain,
+    request_attributes,
+    tool_definitions,
+)
 
-from . import kinds
-from .messages import conversation, document, plain
-from .model_calls import answer_attributes, answer_content, more_parameters, request_attributes, tool_definitions
-from .run_spans import RunSpans
+# -- the kind of a run of LangChain's type `chain`: an agent, a step, or a hidden run ----------------------------------
+
+HIDDEN: Final = "langsmith:hidden"
+"""Tag of LangGraph's internal runs."""
+_STEP: Final = ("graph:step:", "seq:step:", "map:key:", "langsmith:")
+_GRAPH: Final = "LangGraph"
+"""Name of a graph that the app has not named."""
+_EXECUTOR: Final = "AgentExecutor"
+
+
+def is_hidden(tags: Sequence[str] | None) -> bool:
+    """Return whether the run is internal."""
+    return HIDDEN in (tags or ())
+
+
+def is_node(tags: Sequence[str] | None) -> bool:
+    """Return whether the run is a node of a graph; its parent is then the graph's run."""
+    return any(tag.startswith("graph:step:") for tag in tags or ())
+
+
+def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
+    """Return whether the data at the start of the run marks it as that of a whole graph or an agent.
+
+    From 1.1, LangGraph writes `ls_integration` into the metadata of everything in a graph. An agent's name
+    (`lc_agent_name`) is the name of its graph's run.
+    """
+    if is_node(tags):
+        return False
+    if name in (_GRAPH, _EXECUTOR) or name == metadata.get("lc_agent_name"):
+        return True
+    return is_root and "ls_integration" in metadata
+
+
+def agent_name(name: str) -> str | None:
+    """Return the agent's name; None for a graph without one."""
+    return None if name in (_GRAPH, _EXECUTOR) else name
+
+
+def tags_of_user(tags: Sequence[str] | None) -> list[str]:
+    """Return the app's own tags."""
+    return [tag for tag in tags or () if not tag.startswith(_STEP)]
+
+
+def metadata_of_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the app's own metadata, without LangChain's and LangGraph's internal entries."""
+    theirs = ("ls_", "lc_", "langgraph_", "checkpoint_", "__", "LANGSMITH_", "LANGCHAIN_")
+    return {key: value for key, value in metadata.items() if not key.startswith(theirs)}
+
+
+def place_in_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the graph's node and step that the run belongs to."""
+    return {key: metadata[key] for key in ("langgraph_node", "langgraph_step") if key in metadata}
+
+
+# -- making a run's span current in its body (a tool's function, a node, a lambda) -------------------------------------
+
+SETTER = "_set_config_context"
+"""Name of a function in `langchain_core.runnables.config` and in `langgraph._internal._runnable`.
+
+Its first argument is a config.
+"""
+
+
+def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap SETTER."""
+    result = wrapped(*args, **kwargs)
+    guarded(_attach, args[0] if args else kwargs.get("config"))
+    return result
+
+
+def retrieving(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap `BaseRetriever.invoke`, whose body runs in the caller's context, and restore that context afterwards."""
+    before = get_current()
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        guarded(_leave, before)
+
+
+async def retrieving_async(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Wrap `BaseRetriever.ainvoke`."""
+    before = get_current()
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        guarded(_leave, before)
+
+
+def _leave(before: Context) -> None:
+    """Leave the context of a retriever whose run is still open.
+
+    LangChain does not report a cancellation or interrupt.
+    """
+    inside = get_current()
+    if inside is before:
+        return
+    attach(before)
+    run = inside.get(RUN_KEY)
+    if not isinstance(run, Run) or run is before.get(RUN_KEY) or OPEN_RUNS.take(run.run_id) is None:
+        return
+    for each in (*OPEN_RUNS.take_below(run, lambda below: below.is_torn_down), run):
+        guarded(each.release_model_call)
+        if each.span is not None:
+            each.span.set_attribute(OUTCOME, CANCELLED)
+            each.span.end()
+
+
+def _attach(config: Any) -> None:
+    callbacks = config.get("callbacks") if isinstance(config, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    run = OPEN_RUNS.get(getattr(callbacks, "parent_run_id", None))  # pyright: ignore[reportUnknownArgumentType]
+    if run is not None and get_current().get(RUN_KEY) is not run:
+        attach(run.context)
+
+
+# -- the span of a run: started below its parent's, and ended together with the open spans below it --------------------
+
+
+class RunSpans:
+    """The open runs and their spans.
+
+    `recorder` returns the tracer when it is needed, and None while nothing is recorded. `claims_only` returns True
+    while another vendor records the runs: then this only keeps the model clients below from recording the same calls.
+    `values` are session, user, tags and metadata of new traces.
+    """
+
+    root_names: ClassVar[Mapping[str, str]] = {}
+    """Trace names by the class of the trace's first run, for runs that the app has not named."""
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        claims_only: Callable[[], bool] = lambda: False,
+        values: TraceValues | None = None,
+        runs: OpenRuns = OPEN_RUNS,
+    ) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self._values = values
+        self._runs = runs
+
+    def _begin(
+        self,
+        name: str,
+        run_id: Any,
+        parent: Run | None,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> Run | None:
+        """Start a run's span and keep the run; None if it is recorded already or nothing records."""
+        recorder = self._recorder()
+        if recorder is None or run_id in self._runs:
+            return None
+        base = self._base(parent)
+        own = place_in_graph(metadata)
+        if parent is None:
+            attributes = {**attributes, names.CONVERSATION_ID: string(metadata.get("thread_id"))}
+            if not get_current_span(base).get_span_context().is_valid:
+                attributes = {**attributes, ours.TRACE_NAME: self.root_names.get(name)}
+            base = self._root_context(base, tags, metadata)
+        elif parent.agent is not None:
+            attributes = {ours.AGENT_NAME: parent.agent, **attributes}
+        if own:
+            attributes = {**attributes, ours.SPAN_METADATA: to_json(own)}
+        present = {key: value for key, value in attributes.items() if value is not None}
+        span = recorder.tracer.start_span(name, base, kind=kind, attributes=present)
+        agent = parent.agent if parent is not None else None
+        run = Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent)
+        run.context = set_value(RUN_KEY, run, set_span_in_context(span, without_llm_span(base)))
+        self._keep(run)
+        return run
+
+    def _base(self, parent: Run | None) -> Context:
+        current = get_current()
+        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
+
+    def _root_context(self, base: Context, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> Context:
+        given = metadata_of_user(metadata)
+        from_config = trace_values(session=None, user=None, tags=tags_of_user(tags), metadata=plain(given))
+        for values in (self._values, from_config):
+            if values is not None:
+                base = with_values(values, base)
+        return base
+
+    def _keep(self, run: Run) -> None:
+        given_up = self._runs.add(run)
+        if given_up is not None:
+            self._abandon(given_up)
+
+    def _fails(self, error: BaseException, run_id: Any) -> None:
+        run = self._runs.take(run_id)
+        if run is None:
+            return
+        guarded(run.leave_body)
+        guarded(self._record, run.span, error)
+        if run.parent is not None and outcome_of(error) == ours.INTERRUPTED:
+            run.parent.stopped = ours.INTERRUPTED
+        self._end(run, lambda child: child.is_torn_down)
+
+    def _record(self, span: Span | None, error: BaseException) -> None:
+        if span is None:
+            return
+        record_raised(span, error, with_content=self._with_content(span))
+        if outcome_of(error) == ours.INTERRUPTED and (asked := interrupts(error)):
+            self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
+
+    def _abandon(self, run: Run) -> None:
+        guarded(run.release_model_call)
+        guarded(run.leave_body)
+        self._set(run.span, {ours.OUTCOME: ours.CANCELLED})
+        if run.span is not None:
+            guarded(run.span.end)
+
+    def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
+        """End a removed run. The open runs below it end first."""
+        for child in self._runs.take_below(run, is_over):
+            self._abandon(child)
+        if run.span is not None:
+            guarded(run.span.end)
+
+    def _with_content(self, span: Span | None) -> bool:
+        recorder = self._recorder()
+        return span is not None and recorder is not None and recorder.with_content and span.is_recording()
+
+    def _add_content(self, span: Span | None, name: str, value: Any) -> None:
+        if span is not None and self._with_content(span):
+            content: Content = {name: plain(value)}
+            self._set(span, encoded(content))
+
+    @staticmethod
+    def _set(span: Span | None, attributes: Mapping[str, Any]) -> None:
+        if span is not None:
+            span.set_attributes({key: value for key, value in attributes.items() if value is not None})
 
 
 class RunCallbacks(RunSpans):
@@ -71,22 +324,22 @@ class RunCallbacks(RunSpans):
         said: Object,
     ) -> None:
         parent = self._runs.get(parent_run_id)
-        if parent is not None and kinds.is_node(tags):
+        if parent is not None and is_node(tags):
             self._is_graph(parent)
-        if parent is not None and kinds.is_hidden(tags):
+        if parent is not None and is_hidden(tags):
             self._keep(Run(run_id=run_id, parent=parent, context=parent.context, agent=parent.agent))
             return
         name = _name(serialized, said)
         run = self._begin(name, run_id, parent, tags, metadata, {ours.KIND: "CHAIN"})
         if run is not None:
-            if kinds.is_agent(name, tags, metadata, is_root=parent is None):
+            if is_agent(name, tags, metadata, is_root=parent is None):
                 self._is_graph(run)
             self._add_content(run.span, ours.INPUT, inputs)
 
     def _is_graph(self, run: Run) -> None:
         """Mark the run as that of an agent. The run's own data, or its first node, has shown this."""
         if not run.is_agent:
-            run.is_agent, run.agent = True, kinds.agent_name(run.name)
+            run.is_agent, run.agent = True, agent_name(run.name)
             told = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: run.agent}
             self._set(run.span, told)
 

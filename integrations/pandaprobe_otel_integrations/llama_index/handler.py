@@ -23,20 +23,25 @@ from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_scope import read_inside
 from pandaprobe_otel_integrations._span_writing import fail, present
-
-from .agent_turns import STEPS, TeamRun
-from .descriptions import beginning, ending, name_of_ending, step_beginning, turn_beginning
-from .kinds import is_team, kind_of
-from .messages import (
+from pandaprobe_otel_integrations.llama_index.messages import (
+    STEPS,
+    TeamRun,
     answer_attributes,
     answer_of,
+    beginning,
+    ending,
+    event_in,
+    is_team,
+    kind_of,
     messages_of,
+    name_of_ending,
     parameters_of,
     request_attributes,
     rest_of_answer,
+    step_beginning,
     tool_definitions,
+    turn_beginning,
 )
-from .values import event_in
 
 _CANCELLED: Final = "WorkflowCancelledByUser"
 """Exceptions raised where a workflow continues after the app has cancelled it."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import isasyncgen, isawaitable, isgenerator
+from typing import Any, Final, Literal
 
+from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._runs import Run
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
@@ -163,3 +169,307 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool, dict)):
         return told(value)
     return told(dict(obj(value))) or str(value)
+
+
+# -- values of LlamaIndex as plain data: the inputs and results of workflows and their steps ---------------------------
+
+_OF_LLAMA_INDEX: Final = ("llama_index.", "workflows")
+_LEAVES: Final = (str, int, float, bool, bytes)
+_MAX_DEPTH: Final = 12
+"""Depth below which values are shown as text."""
+
+
+def event_in(arguments: Mapping[str, Any]) -> Any:
+    """Return the event that a step gets, under any argument name; several collected events as a list."""
+    collected: Any = None
+    for value in arguments.values():
+        if "Event" in _bases(value):
+            return value
+        if isinstance(value, list) and value and "Event" in _bases(value[0]):
+            collected = items(value)
+    return collected
+
+
+def names_of(event: Any) -> str | list[str]:
+    """Return the classes of one event or of several."""
+    return [str(type(each).__name__) for each in items(event)] if isinstance(event, list) else type(event).__name__
+
+
+def fields_of(event: Any) -> Any:
+    """Return the fields of an event, including undeclared ones; for several events, a list with the fields of each."""
+    if isinstance(event, list):
+        return [fields_of(each) for each in items(event)]
+    return _plain_object(_items(event), 0)
+
+
+def result_of(event: Any) -> Any:
+    """Return the result of a workflow: that of a `StopEvent`, otherwise the fields of the app's own event."""
+    told = fields_of(event) if "Event" in _bases(event) else plain(event)
+    return told["result"] if isinstance(told, dict) and told.keys() == {"result"} else told  # pyright: ignore[reportUnknownVariableType]
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return messages with parts, nodes as documents, models and data classes by fields, and components by name."""
+    if value is None or isinstance(value, _LEAVES):
+        return value
+    if depth > _MAX_DEPTH:
+        return str(value)
+    if isinstance(value, Mapping):
+        return _plain_object(obj(value).items(), depth)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(each, depth + 1) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    bases = _bases(value)
+    if "ChatMessage" in bases:
+        return messages_of([value])[0]
+    if "NodeWithScore" in bases or "BaseNode" in bases:
+        return document(value)
+    if "BaseComponent" in bases:
+        return f"<{type(value).__name__}>"  # models and indexes: no data, and they contain keys
+    if _model_fields(value) is not None or _is_data_class(value):
+        return _plain_object(_items(value), depth)
+    return value
+
+
+def document(found: Any) -> dict[str, Any]:
+    """Return a node from a search, with its text, its score and its metadata."""
+    node = getattr(found, "node", found)
+    told = {"id": node.node_id, "content": node.get_content(), "score": getattr(found, "score", None)}
+    return {**told, "metadata": plain(node.metadata)} if getattr(node, "metadata", None) else told
+
+
+def is_injected(value: Any) -> bool:
+    """Return whether the framework passes this to a function itself: the context of the workflow."""
+    return "Context" in _bases(value)
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    names = [each.name for each in fields(value)] if _is_data_class(value) else [*_model_fields(value)]
+    found = ((name, getattr(value, name, None)) for name in names)
+    yield from ((name, field) for name, field in found if field is not None)
+    yield from (getattr(value, "_data", None) or {}).items()
+    result = getattr(value, "_result", None)
+    if result is not None:
+        yield "result", result
+
+
+def _model_fields(value: Any) -> Any:
+    kind: Any = value.__class__
+    return getattr(kind, "model_fields", None)
+
+
+def _is_data_class(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def _plain_object(pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+    return {str(key): plain(value, depth + 1) for key, value in pairs if not _is_work(value)}
+
+
+def _is_work(value: Any) -> bool:
+    """Return whether this is an operation in progress and not data: an unread stream, a context."""
+    return isgenerator(value) or isasyncgen(value) or isawaitable(value) or is_injected(value)
+
+
+def _bases(value: Any) -> set[str]:
+    return {base.__name__ for base in type(value).__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
+
+
+# -- the agents of a team (`AgentWorkflow`). One agent at a time has its turn, until it hands over to another ----------
+
+STEPS: Final = frozenset(
+    {"init_run", "setup_agent", "run_agent_step", "parse_agent_output", "call_tool", "aggregate_tool_results"}
+)
+"""Steps of LlamaIndex's own agents, which get no span: their work is model calls and tools."""
+_MESSAGES: Final = ("chat_history", "user_msg")
+_NOT_GIVEN: Final = frozenset({"memory", *_MESSAGES})
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class TeamRun(Run):
+    """The run of a team."""
+
+    turn: Run | None = None
+    """The turn of the current agent."""
+
+    def has_turn_of(self, agent: str | None) -> bool:
+        """Return whether the current turn is this agent's. An event without a name belongs to the current agent."""
+        return agent is None or (self.turn is not None and self.turn.agent == agent)
+
+
+def asked(agent: Any, event: Any) -> dict[str, Any]:
+    """Return the input of a run from the event that starts it: messages, and the app's other data."""
+    given: Mapping[str, Any] = {**{name: getattr(event, name, None) for name in _MESSAGES}, **dict(event.items())}
+    history, question = items(given.get("chat_history")), given.get("user_msg")
+    messages = messages_of(history)
+    if isinstance(question, str):
+        messages.append({"role": "user", "parts": [{"type": "text", "content": question}]})
+    elif question is not None:
+        messages += messages_of([question])
+    instructions = string(getattr(agent, "system_prompt", None))
+    if messages and instructions and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "parts": [{"type": "text", "content": instructions}]})
+    more = {name: plain(value) for name, value in given.items() if name not in _NOT_GIVEN and value is not None}
+    return {"messages": messages, **more} if messages else more
+
+
+def answered(result: Any) -> dict[str, Any]:
+    """Return the result of a run: the answer, and the structured form that the app requested."""
+    response = getattr(result, "response", None)
+    messages = [{**each, "finish_reason": "stop"} for each in messages_of([response] if response is not None else [])]
+    structured = plain(getattr(result, "structured_response", None))
+    return {"messages": messages, **({"structured_response": structured} if structured is not None else {})}
+
+
+def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
+    """Return the attribute for messages if there are only messages, otherwise the attribute for all data."""
+    if [*said] == ["messages"]:
+        return {messages_name: said["messages"]}
+    return {whole_name: said}
+
+
+# -- the kind of a span of LlamaIndex's dispatcher, from its class and method name -------------------------------------
+
+Kind = Literal["AGENT", "CHAIN", "LLM", "TOOL", "RETRIEVER", "EMBEDDING"]
+
+_CALLS: Final[tuple[tuple[str, frozenset[str], Kind], ...]] = (
+    ("BaseWorkflowAgent", frozenset({"run"}), "AGENT"),
+    ("AgentWorkflow", frozenset({"run"}), "AGENT"),
+    ("Workflow", frozenset({"run"}), "CHAIN"),
+    (
+        "BaseLLM",
+        frozenset(
+            {"chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete",
+             "astream_complete"}
+        ),
+        "LLM",
+    ),
+    ("BaseTool", frozenset({"call", "acall", "__call__"}), "TOOL"),
+    ("BaseRetriever", frozenset({"retrieve", "aretrieve"}), "RETRIEVER"),
+    (
+        "BaseEmbedding",
+        frozenset(
+            {"get_query_embedding", "aget_query_embedding", "get_text_embedding", "aget_text_embedding",
+             "get_text_embedding_batch", "aget_text_embedding_batch"}
+        ),
+        "EMBEDDING",
+    ),
+    ("BaseQueryEngine", frozenset({"query", "aquery"}), "CHAIN"),
+    ("BaseChatEngine", frozenset({"chat", "achat", "stream_chat", "astream_chat"}), "CHAIN"),
+    ("BaseSynthesizer", frozenset({"synthesize", "asynthesize"}), "CHAIN"),
+    # The public methods only call these, for which LlamaIndex makes spans.
+    ("BaseNodePostprocessor", frozenset({"_postprocess_nodes", "_apostprocess_nodes"}), "RETRIEVER"),
+)  # fmt: skip
+
+
+_METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods)
+
+
+def kind_of(instance: Any, method: str) -> Kind | None:
+    """Return the kind; None for internals of the framework."""
+    if instance is None or method not in _METHODS:
+        return None
+    bases = {base.__name__ for base in instance.__class__.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
+    return next((kind for base, methods, kind in _CALLS if base in bases and method in methods), None)
+
+
+def is_team(instance: Any) -> bool:
+    """Return whether this runs several agents."""
+    return any(base.__name__ == "AgentWorkflow" for base in instance.__class__.__mro__)
+
+
+# -- attributes of a call of LlamaIndex, at its start and its end ------------------------------------------------------
+
+_QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", "user_msg", "query_str")
+
+
+def beginning(
+    kind: Kind, instance: Any, arguments: Mapping[str, Any], parent: Run | None, *, with_content: bool
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the span, and its initial attributes."""
+    owner = type(instance).__name__
+    agent = parent.agent if parent is not None else None
+    if kind == "LLM":
+        return "chat", {ours.OPERATION_NAME: "chat", names.PROVIDER: _provider(instance), names.AGENT_NAME: agent}
+    if kind == "AGENT":
+        name = string(getattr(instance, "name", None)) or owner
+        event = arguments.get("start_event")
+        said = guarded(asked, instance, event) if with_content and event is not None else None
+        return name, turn_beginning(name) | encoded(content(said or {}, names.INPUT_MESSAGES, ours.INPUT))
+    # The kind is the framework's own statement, so a span with it stays apart from the client's span of the same call.
+    attributes: dict[str, Any] = {ours.KIND: None if kind == "EMBEDDING" else kind, names.AGENT_NAME: agent}
+    if kind == "TOOL":
+        name = str(instance.metadata.get_name())
+        attributes |= {ours.OPERATION_NAME: "execute_tool", ours.TOOL_NAME: name, names.TOOL_TYPE: "function"}
+        attributes[names.TOOL_CALL_ID] = parent.name if parent is not None and parent.span is None else None
+        told = {names.TOOL_CALL_ARGUMENTS: _tool_arguments(arguments)}
+    elif kind == "EMBEDDING":
+        name = f"embeddings {getattr(instance, 'model_name', owner)}"
+        attributes |= {ours.OPERATION_NAME: "embeddings", names.REQUEST_MODEL: getattr(instance, "model_name", None)}
+        told = {ours.INPUT: next(iter(arguments.values()), None)}
+    elif "start_event" in arguments:
+        name, told = owner, {ours.INPUT: guarded(fields_of, arguments["start_event"])}
+    elif kind == "RETRIEVER" and "nodes" in arguments:
+        found = [document(each) for each in items(arguments["nodes"])]
+        name, told = owner, {ours.INPUT: {"query": _question(arguments), "documents": found}}
+    elif kind == "RETRIEVER":
+        name, told = owner, {names.RETRIEVAL_QUERY: _question(arguments)}
+        attributes[names.RETRIEVAL_TOP_K] = integer(getattr(instance, "similarity_top_k", None))
+    else:
+        name, told = owner, {ours.INPUT: _question(arguments)}
+    return name, attributes | (encoded(told) if with_content else {})
+
+
+def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
+    """Return the name under which `ending` finds a run: its kind, except for workflows and their steps."""
+    if kind is None:
+        return "STEP"
+    return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
+
+
+def ending(name: str, result: Any) -> dict[str, Any]:
+    """Return the result of a run that is not a model call."""
+    if name.startswith("TOOL"):
+        return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
+    if name == "RETRIEVER":
+        return {names.RETRIEVAL_DOCUMENTS: [document(each) for each in result]}
+    if name == "AGENT":
+        return content(answered(getattr(result, "result", None)), names.OUTPUT_MESSAGES, ours.OUTPUT)
+    if name in ("STEP", "WORKFLOW"):
+        return {ours.OUTPUT: fields_of(result) if name == "STEP" else result_of(result)}
+    if name == "CHAIN":
+        told = getattr(result, "response", None) or result
+        return {ours.OUTPUT: told if isinstance(told, (str, dict, list)) else str(told)}
+    return {}
+
+
+def turn_beginning(name: str) -> dict[str, Any]:
+    """Return the initial attributes of an agent."""
+    return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+
+
+def step_beginning(method: str, event: Any, parent: Run | None, *, with_content: bool) -> tuple[str, dict[str, Any]]:
+    """Return the initial attributes of a workflow's step."""
+    said = to_json({"event": names_of(event)})
+    attributes: dict[str, Any] = {ours.KIND: "CHAIN", ours.SPAN_METADATA: said}
+    attributes[names.AGENT_NAME] = parent.agent if parent is not None else None
+    return method, attributes | (encoded({ours.INPUT: guarded(fields_of, event)}) if with_content else {})
+
+
+def _question(arguments: Mapping[str, Any]) -> Any:
+    """Return the question among the arguments: a text, or a bundle with one."""
+    first = next((arguments[name] for name in _QUESTIONS if arguments.get(name) is not None), None)
+    return getattr(first, "query_str", None) or (str(first) if first is not None else None)
+
+
+def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
+    if "kwargs" not in arguments and "input" in arguments:
+        return {"input": arguments["input"]}
+    given = {str(at): value for at, value in enumerate(items(arguments.get("args")))}
+    given |= obj(arguments.get("kwargs"))
+    return {name: value for name, value in given.items() if not is_injected(value)}
+
+
+def _provider(instance: Any) -> str:
+    """Return the provider from the package of the model's class: `llama_index.llms.openai.base`."""
+    parts = type(instance).__module__.split(".")
+    return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from inspect import isawaitable
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current, set_value
@@ -20,10 +22,43 @@ from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present, record_ended
+from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
 
-from .conversations import current_conversation
-from .model_calls import model_attributes
-from .model_inputs import ModelRequest, request_that_begins
+# -- the conversation of a run: that of its `Session`, unless the app has set one for the trace ------------------------
+
+_CURRENT: Final[ContextVar[str | None]] = ContextVar("pandaprobe_openai_agents_conversation", default=None)
+
+
+def current_conversation() -> str | None:
+    """Return the conversation of the run that is about to start."""
+    return _CURRENT.get()
+
+
+def running(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap `Runner.run`, `run_sync` and `run_streamed`, in wrapt's form."""
+    conversation = guarded(_conversation, kwargs)
+    if conversation is None:
+        return wrapped(*args, **kwargs)
+    token = _CURRENT.set(conversation)
+    try:
+        result = wrapped(*args, **kwargs)
+    finally:
+        _CURRENT.reset(token)
+    return _awaited(result, conversation) if isawaitable(result) else result
+
+
+async def _awaited(run: Any, conversation: str) -> Any:
+    token = _CURRENT.set(conversation)
+    try:
+        return await run
+    finally:
+        _CURRENT.reset(token)
+
+
+def _conversation(options: Mapping[str, Any]) -> str | None:
+    """Return the id of the service's own conversation, or of a session of any class; None if it has no id yet."""
+    return string(options.get("conversation_id")) or string(getattr(options.get("session"), "session_id", None))
+
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
 _STEPS: Final = frozenset({"task", "turn"})

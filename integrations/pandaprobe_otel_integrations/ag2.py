@@ -1,0 +1,248 @@
+"""OpenTelemetry spans for AG2: around the turns of its agents and, through a middleware, around their tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
+from typing import Any, Final
+
+from pandaprobe_otel.capture.wrapping import Scope, wrap
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._other_members import RESPONSE, told
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_scope import SpanScope
+from pandaprobe_otel_integrations._span_writing import present, record_raised
+
+__all__ = ["AG2Instrumentor"]
+
+
+# -- inputs and outputs of AG2's agents and tools: texts, data, addresses, bytes and files -----------------------------
+
+
+def input_part(given: Any) -> Part:
+    """Return an input as a part of a message, with the app's data about it; bytes are shown by their digest."""
+    return {**_part(given), **_rest(given)}
+
+
+def input_value(given: Any) -> Any:
+    """Return an input of a tool as a plain value if possible, otherwise as a part of a message."""
+    if _rest(given):
+        return input_part(given)
+    for name in ("content", "data", "url"):
+        found = getattr(given, name, None)
+        if found is not None and not isinstance(found, bytes):
+            return found
+    return _part(given)
+
+
+def file_part(made: Any) -> Part:
+    """Return a file that a model made."""
+    data: Any = getattr(made, "data", None)
+    if not isinstance(data, bytes):
+        return {"type": "file", **_members(made)}
+    kind = string(getattr(made, "media_type", None))
+    found = parts.blob(data, (kind or "image").partition("/")[0], kind)
+    metadata = obj(getattr(made, "metadata", None))
+    return {**found, "metadata": told(dict(metadata))} if metadata else found
+
+
+def _part(given: Any) -> Part:
+    text, data, url = (getattr(given, name, None) for name in ("content", "data", "url"))
+    kind = str(getattr(getattr(given, "kind", None), "value", "file"))
+    if isinstance(text, str):
+        return parts.text(text)
+    if isinstance(data, bytes):
+        return parts.blob(data, kind, string(getattr(given, "media_type", None)))
+    if isinstance(url, str):
+        return parts.media(url, kind)
+    if data is not None:
+        return parts.text(data if isinstance(data, str) else to_json(data))
+    return {"type": kind, **_members(given)}
+
+
+def _members(given: Any) -> dict[str, Any]:
+    members = obj(getattr(given, "__dict__", None))
+    return {name: told(value, name) for name, value in members.items() if value and not name.startswith("_")}
+
+
+def _rest(given: Any) -> dict[str, Any]:
+    found = {name: obj(getattr(given, name, None)) for name in ("metadata", "vendor_metadata")}
+    return {name: told(dict(value)) for name, value in found.items() if value}
+
+
+# -- the spans of a turn of an agent and of a tool call ----------------------------------------------------------------
+
+
+class TurnScope(SpanScope):
+    """A turn, from the question to an agent until its answer."""
+
+    def returned(self, value: Any, /) -> None:
+        """Record the agent's reply."""
+        guarded(self._record, value)
+        guarded(self.span.end)
+
+    def _record(self, reply: Any) -> None:
+        if not self.recorder.with_content:
+            return
+        body = string(reply.body)
+        said = [*([parts.text(body)] if body is not None else []), *map(file_part, reply.files)]
+        if said:
+            reason = string(getattr(reply.response, "finish_reason", None)) or "stop"
+            message = {"role": "assistant", "parts": said, "finish_reason": reason}
+            self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [message]}))
+
+
+class ToolScope(SpanScope):
+    """A tool call."""
+
+    def returned(self, value: Any, /) -> None:
+        """Record AG2's event about the result or the exception of the tool."""
+        guarded(self._record, value)
+        guarded(self.span.end)
+
+    def _record(self, event: Any) -> None:
+        error = getattr(event, "error", None)
+        if isinstance(error, Exception):
+            record_raised(self.span, error, with_content=self.recorder.with_content)
+        elif self.recorder.with_content:
+            result = getattr(event, "result", None)
+            found = [input_value(each) for each in items(getattr(result, "parts", None))]
+            beside = obj(getattr(result, "metadata", None))
+            more = {RESPONSE: {"response": {"metadata": told(dict(beside))}}} if beside else {}
+            self.span.set_attributes(encoded({names.TOOL_CALL_RESULT: found[0] if len(found) == 1 else found, **more}))
+
+
+class PersonScope(SpanScope):
+    """A question for a person."""
+
+    def returned(self, value: Any, /) -> None:
+        """Record the person's answer."""
+        if self.recorder.with_content:
+            guarded(lambda: self.span.set_attributes(encoded({ours.OUTPUT: value.content})))
+        guarded(self.span.end)
+
+
+def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> TurnScope:
+    """Start the span of a turn, as a child of the current one: a sub-agent's turn is below the tool that calls it."""
+    name = string(agent.name) or type(agent).__name__
+    stream = getattr(getattr(context, "stream", None), "id", None)
+    attributes = {
+        ours.KIND: "AGENT",
+        ours.OPERATION_NAME: "invoke_agent",
+        names.AGENT_NAME: name,
+        names.CONVERSATION_ID: None if stream is None else str(stream),
+    }
+    span = recorder.tracer.start_span(name, attributes=present(attributes))
+    if recorder.with_content:
+        guarded(lambda: span.set_attributes(encoded(_input(event, context))))
+    return TurnScope(recorder, span)
+
+
+def begin_tool(recorder: Recorder, call: Any) -> ToolScope:
+    """Start the span of a tool call."""
+    attributes = {
+        ours.OPERATION_NAME: "execute_tool",
+        ours.TOOL_NAME: string(call.name),
+        names.TOOL_TYPE: "function",
+        names.TOOL_CALL_ID: string(call.id),
+    }
+    span = recorder.tracer.start_span(f"execute_tool {call.name}", attributes=present(attributes))
+    if recorder.with_content:
+        given = parts.decoded_arguments(call.arguments)
+        guarded(lambda: span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: given})))
+    return ToolScope(recorder, span)
+
+
+def begin_question(recorder: Recorder, request: Any) -> PersonScope:
+    """Start the span of a question for a person."""
+    span = recorder.tracer.start_span("human input", attributes={ours.KIND: "OTHER"})
+    if recorder.with_content:
+        guarded(lambda: span.set_attributes(encoded({ours.INPUT: request.content})))
+    return PersonScope(recorder, span)
+
+
+def _input(event: Any, context: Any) -> Content:
+    """Return the messages, and the variables that the app has set for them."""
+    found = [input_part(each) for each in items(getattr(event, "parts", None))]
+    messages = [{"role": "user", "parts": found}] if found else []
+    variables = obj(getattr(context, "variables", None))
+    if not variables:
+        return {names.INPUT_MESSAGES: messages}
+    return {names.INPUT_MESSAGES: messages, ours.INPUT: {"messages": messages, "variables": told(dict(variables))}}
+
+
+_AGENTS: Final = "ag2.agent"
+_SCOPE: Final = "opentelemetry.instrumentation.ag2"
+_OWN: Final = "TelemetryMiddleware"
+"""AG2's own middleware for spans, which an app may use."""
+
+Open = Callable[..., AbstractAsyncContextManager[Callable[[], Any]]]
+
+
+class AG2Instrumentor(Integration):
+    """Turns of agents with their sub-agents, model calls and tools.
+
+    The client (openai, anthropic, ...) makes the span of a model call; a client without an integration makes none.
+    The id of an agent's stream, which all turns of a conversation share, is the session unless the app sets one. If
+    an agent has AG2's own TelemetryMiddleware, its spans are used. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "ag2"
+    requirements = ("ag2 >= 1.1.2",)
+    hooked_modules = (_AGENTS,)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        tools = self._tool_middleware(module.BaseMiddleware)
+
+        def opening(wrapped: Open, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            given = tuple(kwargs.get("additional_middleware", ()))
+            if not self._lets_through(agent) or _makes_spans(agent, given):
+                return wrapped(*args, **kwargs)
+            kwargs = {**kwargs, "additional_middleware": (*given, tools)}
+            return self._turn(wrapped(*args, **kwargs), agent, args[0], kwargs.get("context"))
+
+        yield adopt(_SCOPE, is_on=lambda: self._open)
+        yield patch(module.Agent, "_drive_scope", opening)
+
+    @asynccontextmanager
+    async def _turn(
+        self, opened: AbstractAsyncContextManager[Callable[[], Any]], agent: Any, event: Any, context: Any
+    ) -> AsyncGenerator[Callable[[], Any]]:
+        async with opened as drive:
+
+            async def driven() -> Any:
+                return await drive()
+
+            yield wrap(driven, lambda _args, _kwargs: guarded(begin_turn, self._recorder, agent, event, context))
+
+    def _tool_middleware(self, base: type[Any]) -> type[Any]:
+        async def execute(_self: Any, call_next: Callable[..., Any], event: Any, context: Any) -> Any:
+            return await call_next(event, context)
+
+        def opened(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Scope | None:
+            return guarded(begin_tool, self._recorder, args[2]) if self._open else None
+
+        async def ask(_self: Any, call_next: Callable[..., Any], event: Any, context: Any) -> Any:
+            return await call_next(event, context)
+
+        def asked(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Scope | None:
+            return guarded(begin_question, self._recorder, args[2]) if self._open else None
+
+        hooks = {"on_tool_execution": wrap(execute, opened), "on_human_input": wrap(ask, asked)}
+        return type("ToolSpans", (base,), hooks)
+
+
+def _makes_spans(agent: Any, given: tuple[Any, ...]) -> bool:
+    return any(type(each).__name__ == _OWN for each in (*agent._middleware, *given))

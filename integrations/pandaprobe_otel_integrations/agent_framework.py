@@ -1,0 +1,495 @@
+"""Additions to the spans that Microsoft's Agent Framework makes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import groupby
+from types import ModuleType
+from typing import Any, Final, Self
+
+from opentelemetry import trace
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._shape import Object, items, obj
+
+__all__ = ["AgentFrameworkInstrumentor"]
+
+
+# -- agent Framework's setting for messages in its spans ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentSwitch:
+    """The setting `enable_sensitive_data`, and its earlier value."""
+
+    settings: Any
+    was: bool
+
+    @classmethod
+    def on(cls, settings: Any) -> Self:
+        """Turn the setting on, unless the app has turned Agent Framework's telemetry off as a whole."""
+        switch = cls(settings=settings, was=bool(settings.enable_sensitive_data))
+        if not settings.is_user_disabled:
+            settings.enable_sensitive_data = True
+        return switch
+
+    def undo(self) -> None:
+        """Restore the setting."""
+        if not self.settings.is_user_disabled:
+            self.settings.enable_sensitive_data = self.was
+
+
+# -- additions to Agent Framework's spans of model calls: parameters, embedded texts, and other data of messages -------
+
+_NAMED: Final = frozenset(
+    {"temperature", "top_p", "max_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "top_k", "model"}
+)
+"""Options for which the framework has attributes, but only on agents."""
+_TOLD: Final = _NAMED | {"tools", "instructions", "conversation_id", "encoding_formats"}
+_OF_PARTS: Final = frozenset(
+    {"type", "text", "uri", "media_type", "call_id", "id", "name", "arguments", "result", "items", "usage_details"}
+)
+_MACHINERY: Final = frozenset({"raw_representation", "protected_data", "merge_mode", "message_id", "status"})
+_OF_MESSAGES: Final = frozenset({"type", "role", "contents", "author_name"}) | _MACHINERY
+_WHOLE: Final = frozenset({"text", "text_reasoning", "uri", "data", "function_call", "function_result"})
+"""Kinds of content that the framework records only in part. It records all other kinds completely."""
+
+_CALL: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("pandaprobe_agent_framework_call", default=None)
+"""The arguments of the model call whose span is opened next."""
+
+
+_STREAMED: Final[ContextVar[Any]] = ContextVar("pandaprobe_agent_framework_stream", default=None)
+"""The span of the stream that is being opened."""
+
+
+def marked_when_left(call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return what `call` returns. If that is a stream which the app forgets, its span is marked as partial.
+
+    The framework ends the span of a forgotten stream in a finalizer. A finalizer that is made later runs earlier.
+    """
+    token = _STREAMED.set(None)
+    try:
+        result = call(*args, **kwargs)
+        span = _STREAMED.get()
+    finally:
+        _STREAMED.reset(token)
+    if span is not None:
+        guarded(weakref.finalize, result, _left, span)
+    return result
+
+
+def _left(span: Any) -> None:
+    if span.is_recording():
+        span.set_attribute(ours.OUTCOME, ours.PARTIAL)
+
+
+class ModelCalls:
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+
+    `with_content` is the framework's switch.
+    """
+
+    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
+        self._is_on = is_on
+        self._with_content = with_content
+
+    def chat(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap a model call, which opens its span before it returns something to await or read."""
+        if not self._is_on():
+            return wrapped(*args, **kwargs)
+        token = _CALL.set({"options": kwargs.get("options")})
+        try:
+            return marked_when_left(wrapped, args, kwargs)
+        finally:
+            _CALL.reset(token)
+
+    def stream_begins(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the start of a stream's span."""
+        span = wrapped(*args, **kwargs)
+        if self._is_on():
+            _STREAMED.set(span)
+        return span
+
+    def embedding(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap an embedding of texts."""
+        if not self._is_on():
+            return wrapped(*args, **kwargs)
+        return _embedded(wrapped, args, kwargs)
+
+    def attributes(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the function that describes a span."""
+        call = _CALL.get() if self._is_on() else None
+        if call is None or kwargs.get("operation_name") not in ("chat", "embeddings"):
+            return wrapped(*args, **kwargs)
+        _CALL.set(None)  # they belong to this span alone
+        options = obj(call.get("options"))
+        named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
+        found: dict[str, Any] = wrapped(*args, **{**kwargs, "all_options": named})
+        if self._with_content():
+            found |= encoded(guarded(_content, options, call.get("values")) or {})
+        return found
+
+    def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the conversion of a message to the conventions' form."""
+        return self._with_rest(wrapped, args, kwargs, _rest_of_message)
+
+    def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the conversion of a part of a message."""
+        return self._with_rest(wrapped, args, kwargs, _rest_of_part)
+
+    def _with_rest(
+        self, wrapped: Callable[..., Any], args: Any, kwargs: Any, beside: Callable[[Any], Mapping[str, Any]]
+    ) -> Any:
+        found: Any = wrapped(*args, **kwargs)
+        if not self._is_on() or not args or not obj(found):
+            return found
+        return {**(guarded(beside, args[0]) or {}), **obj(found)}
+
+
+async def _embedded(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    values: Any = args[0] if args else kwargs.get("values")
+    token = _CALL.set({"options": kwargs.get("options"), "values": values})
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        _CALL.reset(token)
+
+
+def _content(options: Object, values: Any) -> dict[str, Any]:
+    return {**parameters(options, _TOLD), **({ours.INPUT: items(values) or values} if values else {})}
+
+
+def _rest_of_message(message: Any) -> Mapping[str, Any]:
+    name = getattr(message, "author_name", None)
+    more = rest({"additional_properties": _without_empty(getattr(message, "additional_properties", None))}, frozenset())
+    return {**more, **({"name": str(name)} if name else {})}
+
+
+def _rest_of_part(content: Any) -> Mapping[str, Any]:
+    if str(content.type) not in _WHOLE:
+        return {}
+    members = obj(_without_empty(content.to_dict(exclude_none=True)))
+    # A tool's data that accompanies its texts is recorded unchanged; its texts are the result.
+    more = [each for each in items(members.get("items")) if obj(each).get("type") != "text"]
+    return {**rest(members, _OF_PARTS | _MACHINERY), **rest({"items": more}, frozenset())}
+
+
+def _without_empty(value: Any) -> Any:
+    """Return the value without empty members, at any depth."""
+    if isinstance(value, Mapping):
+        kept = {name: _without_empty(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        return {name: item for name, item in kept.items() if not is_empty(item)}
+    return [_without_empty(each) for each in items(value)] if isinstance(value, list) else value
+
+
+# -- values in a workflow of Agent Framework as plain data: messages with parts, data classes by their fields ----------
+
+_LEAVES: Final = (str, int, float, bool, bytes)
+_MAX_DEPTH: Final = 12
+"""Depth below which values are shown as text."""
+_ANSWERS: Final = frozenset({"AgentResponse", "AgentResponseUpdate"})
+_OF_FRAMEWORK: Final = "agent_framework"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return the value in a JSON form."""
+    if value is None or isinstance(value, _LEAVES):
+        return value
+    if depth > _MAX_DEPTH:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        found: list[Any] = items(tuple(value))  # pyright: ignore[reportUnknownArgumentType]
+        return as_messages(found) or [plain(each, depth + 1) for each in found]
+    told = as_messages([value])
+    if told is not None:
+        return told
+    if is_dataclass(value) and not isinstance(value, type):
+        return _fields(value, depth)
+    return value
+
+
+def handed_on(values: Sequence[Any]) -> Any:
+    """Return the output of an executor or a run: one value unchanged, several messages as one conversation.
+
+    An agent's answer is left out if the agent also passes on a conversation that ends with it.
+    """
+    told = [value for value in values if _kind(value) not in _ANSWERS]
+    if not any(_kind(value) == "AgentExecutorResponse" for value in told):
+        told = [*values]
+    return as_messages(told) or (plain(told[0]) if len(told) == 1 else plain(told))
+
+
+def as_messages(values: Sequence[Any]) -> dict[str, Any] | None:
+    """Return all values as messages, if each is a message or an agent's answer. A streamed answer is one message."""
+    found: list[Part] = []
+    for kind, grouped in groupby(values, _kind):
+        group = list(grouped)
+        if kind == "Message":
+            found += map(_message, group)
+        elif kind in _ANSWERS:
+            answers = group if kind == "AgentResponse" else [_joined(group)]
+            found += [_message(each) for answer in answers for each in items(answer.messages)]
+        else:
+            return None
+    return {"messages": found} if found else None
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Return the answers that these pieces belong to, joined as the framework does."""
+    return sys.modules[_OF_FRAMEWORK].AgentResponse.from_updates(pieces)
+
+
+def _fields(value: Any, depth: int) -> dict[str, Any]:
+    given = {each.name: getattr(value, each.name, None) for each in fields(value)}
+    if _kind(value) == "AgentExecutorResponse":
+        answer = given.pop("agent_response", None)  # the end of the conversation
+        said = items(given.pop("full_conversation", None)) or items(getattr(answer, "messages", None))
+        return {"messages": [_message(each) for each in said], **given}
+    return {name: plain(item, depth + 1) for name, item in given.items() if item is not None}
+
+
+def _message(message: Any) -> Part:
+    found: Part = {"role": str(message.role), "parts": _parts(message)}
+    name = getattr(message, "author_name", None)
+    return {**found, "name": str(name)} if name else found
+
+
+def _parts(message: Any) -> list[Part]:
+    """Return the parts of a message, without its costs, which are on the model call."""
+    return [_part(each) for each in items(message.contents) if str(each.type) != "usage"]
+
+
+def _part(content: Any) -> Part:
+    kind = str(content.type)
+    if kind == "text":
+        return parts.text(str(content.text or ""))
+    if kind == "text_reasoning":
+        return parts.reasoning(str(content.text or ""))
+    if kind == "function_call":
+        return parts.tool_call(id=content.call_id, name=content.name, arguments=content.arguments)
+    if kind == "function_result":
+        return parts.tool_response(id=content.call_id, response=content.result)
+    if kind in ("uri", "data") and content.uri:
+        return parts.media(str(content.uri), str(content.media_type or "").partition("/")[0] or "file")
+    return dict(content.to_dict(exclude_none=True))
+
+
+def _kind(value: Any) -> str:
+    """Return the name of the framework's class that the value's class is or derives from; empty if there is none."""
+    return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")
+
+
+# -- additions to Agent Framework's spans of workflows: inputs and outputs of runs and executors -----------------------
+
+_RUN: Final = "workflow.run"
+_STEP: Final = "executor.process"
+_NAME: Final = "workflow.name"
+
+
+class WorkflowRun:
+    """One run, with its outputs so far."""
+
+    def __init__(self, span: Any, outer: WorkflowRun | None) -> None:
+        self.span = span
+        self.outer = outer
+        self.yielded: list[Any] = []
+
+    def __call__(self) -> WorkflowRun | None:
+        """Return this run, or the run around it if this one is over."""
+        run: WorkflowRun | None = self
+        while run is not None and not run.span.is_recording():
+            run = run.outer
+        return run
+
+
+_CURRENT: Final[ContextVar[WorkflowRun | None]] = ContextVar("pandaprobe_agent_framework_run", default=None)
+"""The run that the code belongs to. Executors work in tasks of a run."""
+
+
+def _current() -> WorkflowRun | None:
+    run = _CURRENT.get()
+    return None if run is None else run()
+
+
+class ReportingTracer:
+    """Agent Framework's tracer, which also reports the runs that it starts."""
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracer, name)
+
+    def start_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Start a span as OpenTelemetry's tracer does."""
+        span = self._tracer.start_span(name, *args, **kwargs)
+        if name == _RUN and span.is_recording():
+            guarded(_run_begins, span)
+        return span
+
+    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        """Start a current span as OpenTelemetry's tracer does. Older versions make a run's span with this method."""
+        block: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, *args, **kwargs)
+        return _of_run(block) if name == _RUN else block
+
+
+@contextmanager
+def _of_run(block: AbstractContextManager[Any]) -> Generator[Any]:
+    with block as span:
+        if span.is_recording():
+            guarded(_run_begins, span)
+        yield span
+
+
+class WorkflowHooks:
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+
+    `with_content` is the framework's switch.
+    """
+
+    def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
+        self._is_on = is_on
+        self._with_content = with_content
+
+    def tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap `workflow_tracer`."""
+        tracer = wrapped(*args, **kwargs)
+        return ReportingTracer(tracer) if self._is_on() else tracer
+
+    def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap `Executor.execute`. The input of a run's first executor is the input of the run."""
+        if self._is_on() and self._with_content():
+            guarded(_run_is_given, args[0] if args else kwargs.get("message"))
+        return wrapped(*args, **kwargs)
+
+    def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the function that all events of a run pass, in the context of their executor."""
+        if self._is_on():
+            guarded(self._record, args[0] if args else kwargs.get("event"))
+        return wrapped(*args, **kwargs)
+
+    def _record(self, event: Any) -> None:
+        kind, run = str(event.type), _current()
+        if kind == "output" and run is not None:
+            run.yielded.append(event.data)
+        if not kind.startswith("executor_"):
+            return
+        span: Any = get_current_span()
+        if not span.is_recording() or not span.name.startswith(_STEP):
+            return
+        span.set_attribute(ours.KIND, "CHAIN")
+        if not self._with_content():
+            return
+        if kind == "executor_invoked":
+            span.set_attributes(encoded({ours.INPUT: plain(event.data)}))
+        elif kind == "executor_completed":
+            span.set_attributes(encoded({ours.OUTPUT: handed_on(event.data or [])}))
+            if run is not None and run.yielded:
+                run.span.set_attributes(encoded({ours.OUTPUT: handed_on(run.yielded)}))
+
+
+def _run_begins(span: Any) -> None:
+    span.set_attribute(ours.KIND, "CHAIN")
+    name = span.attributes.get(_NAME)
+    if name and span.parent is None and ours.TRACE_NAME not in span.attributes:
+        span.set_attribute(ours.TRACE_NAME, name)
+    _CURRENT.set(WorkflowRun(span, _current()))
+
+
+def _run_is_given(message: Any) -> None:
+    span: Any = get_current_span()
+    if span.is_recording() and span.name == _RUN and ours.INPUT not in span.attributes:
+        span.set_attributes(encoded({ours.INPUT: plain(getattr(message, "data", message))}))
+
+
+_SCOPE: Final = "agent_framework"
+_EXECUTORS: Final = "agent_framework._workflows._executor"
+_EVENTS: Final = "agent_framework._workflows._runner_context"
+_CONTENT_VARIABLE: Final = "ENABLE_SENSITIVE_DATA"
+"""Agent Framework's own switch for messages in spans."""
+
+
+def _says_messages() -> bool:
+    """Return whether Agent Framework puts messages into spans. Its module is loaded when it runs."""
+    return bool(sys.modules["agent_framework.observability"].OBSERVABILITY_SETTINGS.SENSITIVE_DATA_ENABLED)
+
+
+class AgentFrameworkInstrumentor(Integration):
+    """Runs of agents with their model calls and tools, and workflows, in the spans that Agent Framework makes itself.
+
+    This adds the session, the messages (also those of workflows) and the parameters of model calls, unless the app sets
+    ENABLE_SENSITIVE_DATA or turns telemetry off. The model's client makes no second span. See `Integration` for the
+    options of `instrument()`.
+    """
+
+    library = "agent_framework"
+    makes_own_spans = True
+    requirements = ("agent-framework-core >= 1.16",)
+    hooked_modules = ("agent_framework.observability", _EXECUTORS, _EVENTS)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == _EXECUTORS:
+            yield patch(module.Executor, "execute", self._workflows.execute)
+        elif module.__name__ == _EVENTS:
+            yield patch(module.InProcRunnerContext, "add_event", self._workflows.event)
+        else:
+            yield from self._hook_spans(module)
+
+    @property
+    def _workflows(self) -> WorkflowHooks:
+        return WorkflowHooks(is_on=lambda: self._open, with_content=_says_messages)
+
+    def _hook_spans(self, module: ModuleType) -> Iterable[Undoable]:
+        yield adopt(_SCOPE, is_on=lambda: self._open)
+        if self._recorder.with_content and _CONTENT_VARIABLE not in os.environ:
+            yield ContentSwitch.on(module.OBSERVABILITY_SETTINGS)
+        if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
+            yield patch(module, "get_tracer", self._get_tracer)
+        with_conversation = module._use_telemetry_conversation_id
+
+        def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
+            """Wrap the function that starts a run's span. Its result is awaited or read later."""
+            session: Any = getattr(kwargs.get("session"), "session_id", None)
+            if not self._open:
+                return wrapped(*args, **kwargs)
+            if not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
+                return marked_when_left(wrapped, args, kwargs)
+            with with_conversation(str(session)):
+                return marked_when_left(wrapped, args, kwargs)
+
+        yield patch(module.AgentTelemetryLayer, "_trace_agent_invocation", agent_begins)
+        yield patch(module, "workflow_tracer", self._workflows.tracer)
+        calls = ModelCalls(is_on=lambda: self._open, with_content=_says_messages)
+        yield patch(module, "_get_span_attributes", calls.attributes)
+        yield patch(module.ChatTelemetryLayer, "get_response", calls.chat)
+        if hasattr(module, "_start_streaming_span"):
+            yield patch(module, "_start_streaming_span", calls.stream_begins)
+        yield patch(module.EmbeddingTelemetryLayer, "get_embeddings", calls.embedding)
+        for name, told in (
+            ("_to_otel_message_latest_experimental", calls.message),
+            ("_to_otel_part_latest_experimental", calls.part),
+        ):
+            if hasattr(module, name):
+                yield patch(module, name, told)
+
+    def _get_tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        if not self._open:
+            return wrapped(*args, **kwargs)
+        return self._tracer_provider.get_tracer(_SCOPE)

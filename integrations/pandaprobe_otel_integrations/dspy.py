@@ -1,0 +1,336 @@
+"""OpenTelemetry spans for DSPy, from a callback that DSPy calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, Final
+
+from opentelemetry.context import get_current, set_value
+from opentelemetry.trace import SpanKind, set_span_in_context
+
+from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import items, obj, objects, string
+from pandaprobe_otel_integrations._span_writing import present, record_raised
+
+__all__ = ["DSPyInstrumentor"]
+
+
+# -- inputs and outputs of modules and tools ---------------------------------------------------------------------------
+
+_AGENTS: Final = frozenset({"Avatar", "CodeAct", "ProgramOfThought", "ReAct", "ReActV2", "RLM"})
+"""Modules of DSPy that call tools, or run code, in a loop."""
+_RETRIEVERS: Final = frozenset({"Retrieve", "ColBERTv2", "Embeddings"})
+
+
+def module(instance: Any) -> tuple[str, dict[str, Any]]:
+    """Return name and attributes of a module: its class determines the kind, even if the app derives from it."""
+    name = type(instance).__name__
+    classes = {base.__name__ for base in type(instance).__mro__}
+    if classes & _AGENTS:
+        return name, {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
+    if classes & _RETRIEVERS:
+        return name, {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
+    return name, {ours.KIND: "CHAIN"}
+
+
+def asked(instance: Any, inputs: Any) -> Content:
+    """Return the arguments of a module."""
+    said = obj(inputs)
+    keyword = dict(obj(said.get("kwargs")))
+    positional = items(said.get("args"))
+    query = string(keyword.get("query")) or next((text for text in positional if isinstance(text, str)), None)
+    if module(instance)[1][ours.KIND] == "RETRIEVER" and query:
+        return {names.RETRIEVAL_QUERY: query}
+    # A module that is called with the fields of its signature has no positional arguments.
+    return {ours.INPUT: {**keyword, **({"args": positional} if positional else {})}}
+
+
+def answered(name: str, outputs: Any) -> Content:
+    """Return the result of a module: the fields of a prediction, or anything else."""
+    fields = getattr(outputs, "toDict", None)
+    told = fields() if callable(fields) else outputs
+    passages = obj(told).get("passages")
+    if name in _RETRIEVERS and passages is not None:
+        return {names.RETRIEVAL_DOCUMENTS: [{"content": str(text)} for text in items(passages)]}
+    return {ours.OUTPUT: told}
+
+
+def tool(instance: Any) -> tuple[str, dict[str, Any]]:
+    """Return name and attributes of a tool."""
+    name = string(getattr(instance, "name", None)) or "tool"
+    return f"execute_tool {name}", {
+        ours.OPERATION_NAME: "execute_tool",
+        names.TOOL_NAME: name,
+        names.TOOL_TYPE: "function",
+        "gen_ai.tool.description": string(getattr(instance, "desc", None)),
+    }
+
+
+def arguments(inputs: Any) -> Content:
+    """Return the arguments of a tool."""
+    return {names.TOOL_CALL_ARGUMENTS: dict(obj(obj(inputs).get("kwargs")))}
+
+
+def result(outputs: Any) -> Content:
+    """Return the result of a tool."""
+    return {names.TOOL_CALL_RESULT: outputs}
+
+
+# -- DSPy's data about a model call, as attributes of the GenAI conventions --------------------------------------------
+
+_READ: Final = names_of(
+    SAMPLING,
+    LIMITS,
+    ("messages", "prompt", "tools", "api_base", "base_url", "api_version", "headers", "num_retries", "cache"),
+)
+_SAID: Final = frozenset({"text", "reasoning_content", "tool_calls"})
+
+
+def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the span's name, and model, provider, address and parameters of a call of `lm`."""
+    given = {**obj(getattr(lm, "kwargs", None)), **obj(inputs.get("kwargs"))}
+    provider, _, model = str(getattr(lm, "model", "")).rpartition("/")
+    # A route such as `azure/eu/gpt-4o` starts with the provider; a model without a route is DSPy's stand-in for tests.
+    who = provider_name(provider.partition("/")[0]) if provider else "dspy"
+    place = place_at(string(given.get("api_base")) or string(given.get("base_url")) or "", who)
+    attributes = {ours.OPERATION_NAME: "chat", **place, **sampling_attributes({**given, "model": model})}
+    return (f"chat {model}" if model else "chat"), attributes
+
+
+def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
+    """Return the conversation, the tools that the model may call, and the parameters without an attribute."""
+    prompt = inputs.get("prompt")
+    asked = objects(inputs.get("messages")) or ([{"role": "user", "content": prompt}] if string(prompt) else [])
+    return {
+        names.INPUT_MESSAGES: [input_message(one) for one in asked],
+        names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(obj(inputs.get("kwargs")).get("tools"))],
+        **parameters({**obj(getattr(lm, "kwargs", None)), **obj(inputs.get("kwargs"))}, _READ),
+    }
+
+
+def answer_attributes(result: Any) -> dict[str, Any]:
+    """Return usage, ids and finish reasons of a `CallResult`."""
+    answers = items(getattr(result, "responses", None))
+    reasons = [reason for one in answers if (reason := string(getattr(one, "finish_reason", None)))]
+    told: dict[str, Any] = {
+        names.RESPONSE_MODEL: string(getattr(result, "response_model", None)),
+        names.RESPONSE_ID: next((found for one in answers if (found := string(getattr(one, "id", None)))), None),
+        names.FINISH_REASONS: reasons or None,
+    }
+    if getattr(result, "cache_hit", False):
+        return {**told, ours.CACHED: True}
+    return {**told, **usage_attributes(getattr(result, "usage", None))}
+
+
+def answer_content(call: Any, result: Any) -> Content:
+    """Return the answers, each a text or an object with a text, the reasoning before it and tool calls."""
+    answers = items(getattr(result, "responses", None))
+    reasons = [string(getattr(one, "finish_reason", None)) for one in answers]
+    choices = [
+        {"message": _message(one), "finish_reason": reasons[at] if at < len(reasons) else "stop"}
+        for at, one in enumerate(items(getattr(result, "outputs", None)))
+    ]
+    return {names.OUTPUT_MESSAGES: output_messages(choices)}
+
+
+def _message(output: Any) -> dict[str, Any]:
+    if isinstance(output, str):
+        return {"role": "assistant", "content": output}
+    said = obj(output)
+    return {
+        "role": "assistant",
+        "content": said.get("text"),
+        "reasoning_content": said.get("reasoning_content"),
+        "tool_calls": said.get("tool_calls"),
+        **rest(said, _SAID),
+    }
+
+
+# -- DSPy's callbacks as spans -----------------------------------------------------------------------------------------
+
+
+class StepCallback:
+    """A stand-in for DSPy's `BaseCallback`, which needs only its methods.
+
+    `recorder` returns the tracer, and None while nothing is recorded. `values` returns session, user, tags and metadata
+    of new traces.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        values: Callable[[], TraceValues | None] = lambda: None,
+        runs: OpenRuns | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._values = values
+        self.runs = OpenRuns() if runs is None else runs
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Start a module."""
+        guarded(self._begin, call_id, *module(instance), lambda: asked(instance, inputs))
+
+    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """End a module."""
+        guarded(self._end, call_id, exception, lambda name: answered(name, outputs))
+
+    def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Start a tool."""
+        guarded(self._begin, call_id, *tool(instance), lambda: arguments(inputs))
+
+    def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """End a tool."""
+        guarded(self._end, call_id, exception, lambda name: result(outputs))
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Start a model call."""
+        guarded(self._call, call_id, instance, inputs)
+
+    def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """End a model call, which has answered or failed."""
+        guarded(self._end, call_id, exception, lambda name: {})
+
+    def answered(self, lm: Any, call: Any, result: Any) -> None:
+        """Record the model's answer, before DSPy parses it for its caller."""
+        step = get_current().get(RUN_KEY)
+        if isinstance(step, Run) and step.claim is not None and step.span is not None:
+            step.span.set_attributes(present(answer_attributes(result)))
+            self._write(step, answer_content(call, result))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_"):  # DSPy's other events: the work of its adapters, evaluations, interpreters
+            return _ignore
+        raise AttributeError(name)
+
+    def _call(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
+        name, attributes = request(lm, inputs)
+        content = lambda: request_content(lm, inputs)  # noqa: E731 - read only where content is wanted
+        self._begin(call_id, name, attributes, content, claim=ModelClaim())
+
+    def _begin(
+        self,
+        call_id: str,
+        name: str,
+        attributes: Mapping[str, Any],
+        content: Callable[[], Content],
+        *,
+        claim: ModelClaim | None = None,
+    ) -> None:
+        recorder = self._recorder()
+        if recorder is None:
+            return
+        base = get_current()
+        around = base.get(RUN_KEY)
+        values = self._values()
+        if values is not None and not isinstance(around, Run):
+            base = with_values(values, base)
+        kind = SpanKind.INTERNAL if claim is None else SpanKind.CLIENT
+        span = recorder.tracer.start_span(name, base, kind=kind, attributes=present(attributes))
+        parent = self.runs.get(around.run_id) if isinstance(around, Run) else None
+        step = Run(run_id=call_id, parent=parent, context=base, span=span, name=name, claim=claim)
+        inner = set_span_in_context(span, without_llm_span(base))
+        step.context = set_value(RUN_KEY, step, inner if claim is None else with_claim(claim, inner))
+        given_up = self.runs.add(step)
+        if given_up is not None and given_up.span is not None:
+            given_up.span.end()
+        step.enter_body()
+        self._write(step, content() if recorder.with_content else {})
+
+    def _end(self, call_id: str, exception: BaseException | None, content: Callable[[str], Content]) -> None:
+        step = self.runs.take(call_id)
+        if step is None or step.span is None:
+            return
+        if step.claim is not None:
+            step.claim.close()
+        step.leave_body()
+        recorder = self._recorder()
+        with_content = recorder is not None and recorder.with_content
+        if exception is not None:
+            record_raised(step.span, exception, with_content=with_content)
+        elif with_content:
+            guarded(self._write, step, content(step.name))
+        step.span.end()
+
+    def _write(self, step: Run, content: Content) -> None:
+        recorder = self._recorder()
+        if recorder is not None and recorder.with_content and step.span is not None and step.span.is_recording():
+            step.span.set_attributes(encoded(content))
+
+
+def _ignore(**told: Any) -> None:
+    """Ignore the event."""
+
+
+_SETTINGS: Final = "dspy.dsp.utils.settings"
+_EXECUTION: Final = "dspy.clients.execution"
+
+
+class DSPyInstrumentor(Integration):
+    """Modules, agents, model calls, tools and retrievals, sync, async and streamed by `streamify`.
+
+    Agents (such as `ReAct`) are AGENT spans, other modules CHAIN spans. One model call is one LLM span; the model's
+    client makes no second one. An answer from DSPy's cache has no tokens, because the first call counted them. Each
+    program run of an evaluation or an optimisation is a separate trace. See `Integration` for the options of
+    `instrument()`.
+    """
+
+    library = "dspy"
+    requirements = ("dspy >= 3.4",)
+    hooked_modules = (_SETTINGS, _EXECUTION)
+    rivals = (
+        Rival(vendor="OpenInference", module="openinference.instrumentation.dspy", class_name="DSPyInstrumentor"),
+        Rival(
+            vendor="OpenTelemetry GenAI",
+            module="opentelemetry.instrumentation.genai.dspy",
+            class_name="DSPyInstrumentor",
+        ),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of new traces."""
+    _callback: StepCallback
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._callback = StepCallback(self._active_recorder, values=lambda: self.values)
+        super()._instrument(**kwargs)
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if hasattr(module, "finalize"):
+            yield patch(module, "finalize", self._finalizing)
+        else:
+            # DSPy reads the callbacks here before each call; the app's own callbacks stay unchanged.
+            yield patch(module.Settings, "get", self._getting)
+
+    def _getting(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        found = wrapped(*args, **kwargs)
+        if args[:1] == ("callbacks",) and self._active_recorder() is not None:
+            return [*(found or ()), self._callback]
+        return found
+
+    def _finalizing(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        guarded(self._callback.answered, *args)
+        return wrapped(*args, **kwargs)
+
+    def _active_recorder(self) -> Recorder | None:
+        return self._recorder if self._open and self._active_rival() is None else None

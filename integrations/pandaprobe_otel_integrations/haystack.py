@@ -1,0 +1,477 @@
+"""OpenTelemetry spans for Haystack, from a tracer that Haystack calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from opentelemetry.context import get_current, set_value
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
+
+from pandaprobe_otel.capture.trace_context import TraceValues, with_values
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations._content import Content, encoded
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration, Outcome
+from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
+from pandaprobe_otel_integrations._parts import Part
+from pandaprobe_otel_integrations._patching import Undoable
+from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_writing import fail, present, record_raised
+
+__all__ = ["HaystackInstrumentor"]
+
+
+# -- names and attributes of Haystack's operations, from the tags that it sets on them ---------------------------------
+
+Tags = Mapping[str, Any]
+
+_LLM_INPUTS: Final = ("haystack.agent.step.llm.input", "haystack.component.input")
+_LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
+_READ: Final = names_of(SAMPLING, LIMITS, ("stream_options",))
+_TOLD: Final = frozenset({"model", "finish_reason", "index", "usage", "completion_start_time", "id"})
+_OF_AGENTS: Final = frozenset({"messages", "last_message", "streaming_callback", "tools", "snapshot", "break_point"})
+"""Members of an agent's input and output that are messages, tools or internals."""
+
+
+def _nothing(tags: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """The form in which an operation is shown. `facts` and `content` read its final tags."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    is_model_call: bool = False
+    facts: Callable[[dict[str, Any]], Mapping[str, Any]] = _nothing
+    content: Callable[[Tags], Content] = _nothing
+
+
+def described(operation: str, tags: Tags) -> Description | None:
+    """Return the form of an operation; None for steps of an agent's loop and for hooks, which get no span."""
+    if operation == "haystack.component.run":
+        return _component(tags)
+    found = _OPERATIONS.get(operation)
+    return found(tags) if found is not None else None
+
+
+# -- model calls ------------------------------------------------------------------------------------------------------
+
+
+def _model_call(tags: Tags) -> Description:
+    return Description(
+        name="chat",
+        attributes={ours.OPERATION_NAME: "chat"},
+        is_model_call=True,
+        facts=_model_facts,
+        content=_model_content,
+    )
+
+
+def _model_facts(tags: dict[str, Any]) -> Mapping[str, Any]:
+    asked, metas = obj(_first(tags, _LLM_INPUTS)), _metas(tags)
+    meta: Tags = metas[0] if metas else {}
+    model = tags["model"] = string(meta.get("model"))
+    reasons = [reason for one in metas if (reason := string(one.get("finish_reason")))]
+    return {
+        **sampling_attributes(obj(asked.get("generation_kwargs"))),
+        names.REQUEST_MODEL: model,
+        names.RESPONSE_MODEL: model,
+        names.FINISH_REASONS: reasons or None,
+        names.STREAM: True if asked.get("streaming_callback") is not None else None,
+        **usage_attributes(meta.get("usage")),
+    }
+
+
+def _model_content(tags: Tags) -> Content:
+    asked, metas = obj(_first(tags, _LLM_INPUTS)), _metas(tags)
+    replies = items(obj(_first(tags, _LLM_OUTPUTS)).get("replies"))
+    choices = [
+        {"message": _chat(one, "assistant"), "finish_reason": string(meta.get("finish_reason")) or "stop"}
+        for one, meta in zip(replies, [*metas, *({} for _ in replies)], strict=False)
+    ]
+    prompt = asked.get("prompt")
+    messages = asked.get("messages") or ([prompt] if prompt else [])
+    return {
+        names.INPUT_MESSAGES: conversation(messages),
+        names.TOOL_DEFINITIONS: [_definition(one) for one in _tools(asked.get("tools"))],
+        names.OUTPUT_MESSAGES: output_messages(choices),
+        **parameters(obj(asked.get("generation_kwargs")), _READ),
+        **_rest(metas),
+    }
+
+
+def _rest(metas: list[Mapping[str, Any]]) -> Content:
+    """Return values that accompany the answers, such as log probabilities."""
+    found: dict[str, Any] = {}
+    for meta in metas:
+        found |= rest(meta, _TOLD)
+        if counted := uncounted(meta.get("usage"), COUNTED):
+            found["usage"] = counted
+    return {RESPONSE: {"response": found}} if found else {}
+
+
+def _metas(tags: Tags) -> list[Mapping[str, Any]]:
+    """Return the data that accompanies each reply: in a chat message, or (in text generators) beside the texts."""
+    said = obj(_first(tags, _LLM_OUTPUTS))
+    beside = items(said.get("meta"))
+    return [
+        obj(getattr(one, "meta", None)) or obj(beside[at] if at < len(beside) else None)
+        for at, one in enumerate(items(said.get("replies")))
+    ]
+
+
+def conversation(messages: Any) -> list[Part]:
+    """Return Haystack's messages in the form of the conventions. A text counts as a message of the user."""
+    given = [messages] if isinstance(messages, str) else items(messages)
+    return [input_message(_chat(one, "user")) for one in given]
+
+
+def _chat(message: Any, role: str) -> Mapping[str, Any]:
+    if isinstance(message, str):
+        return {"role": role, "content": message}
+    said = dict(message.to_openai_dict_format(require_tool_call_ids=False))
+    thought = getattr(getattr(message, "reasoning", None), "reasoning_text", None)
+    return {**said, "reasoning": thought} if thought else said
+
+
+def _tools(tools: Any) -> list[Any]:
+    return [
+        one for entry in items(tools) or list(tools or ()) for one in (items(getattr(entry, "tools", None)) or [entry])
+    ]
+
+
+def _definition(tool: Any) -> Part:
+    told = {key: getattr(tool, key, None) for key in ("name", "description", "parameters")}
+    return {"type": "function", **{key: value for key, value in told.items() if value is not None}}
+
+
+# -- components, pipelines, agents, tools -----------------------------------------------------------------------------
+
+
+def _component(tags: Tags) -> Description:
+    kind = str(tags.get("haystack.component.type") or "")
+    name = string(tags.get("haystack.component.name")) or kind or "component"
+    if kind.endswith("Generator"):
+        return _model_call(tags)
+    if kind.endswith(("Retriever", "Ranker")):
+        attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
+        return Description(name=name, attributes=attributes, content=_retrieval)
+    if kind.endswith("Embedder"):
+        attributes = {ours.OPERATION_NAME: "embeddings"}
+        return Description(name=name, attributes=attributes, content=_embedded)
+    return Description(name=name, attributes={ours.KIND: "CHAIN"}, content=_plain_component)
+
+
+def _retrieval(tags: Tags) -> Content:
+    asked, found = obj(tags.get("haystack.component.input")), obj(tags.get("haystack.component.output"))
+    documents = [
+        {"id": one.id, "content": one.content, "score": one.score, "metadata": one.meta}
+        for one in items(found.get("documents"))
+    ]
+    given = {name: _without_vector(value) for name, value in obj(plain(asked)).items()}
+    told = {names.RETRIEVAL_DOCUMENTS: documents}
+    if given.keys() - {"query"}:  # search settings, or a vector in place of a query
+        return {ours.INPUT: given, **told}
+    return {names.RETRIEVAL_QUERY: string(asked.get("query")), **told}
+
+
+def _without_vector(value: Any) -> Any:
+    numbers = items(value)
+    return f"[vector of {len(numbers)} numbers]" if numbers and isinstance(numbers[0], float) else value
+
+
+def _embedded(tags: Tags) -> Content:
+    """Return the texts; vectors carry no readable information."""
+    asked = obj(tags.get("haystack.component.input"))
+    documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
+    return {ours.INPUT: asked.get("text") or documents}
+
+
+def _plain_component(tags: Tags) -> Content:
+    return {
+        ours.INPUT: plain(tags.get("haystack.component.input")),
+        ours.OUTPUT: plain(tags.get("haystack.component.output")),
+    }
+
+
+def _pipeline(tags: Tags) -> Description:
+    return Description(
+        name="pipeline",
+        attributes={ours.KIND: "CHAIN"},
+        content=lambda told: {
+            ours.INPUT: plain(told.get("haystack.pipeline.input_data")),
+            ours.OUTPUT: plain(told.get("haystack.pipeline.output_data")),
+        },
+    )
+
+
+def _agent(tags: Tags) -> Description:
+    attributes = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: "agent"}
+    return Description(name="agent", attributes=attributes, content=_talk)
+
+
+def _talk(tags: Tags) -> Content:
+    """Return the agent's question, and its last answer."""
+    given, made = obj(tags.get("haystack.agent.input")), obj(tags.get("haystack.agent.output"))
+    asked, said = items(given.get("messages")), items(made.get("messages"))
+    last = [{"message": _chat(said[-1], "assistant"), "finish_reason": "stop"}] if said else []
+    return {
+        names.INPUT_MESSAGES: conversation(asked),
+        names.OUTPUT_MESSAGES: output_messages(last),
+        ours.INPUT: _state(given, asked),
+        ours.OUTPUT: _state(made, said[-1:]),
+    }
+
+
+def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
+    """Return the messages with the other members of the agent's state; None if the state has no other members."""
+    more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
+    return {"messages": plain(messages), **more} if more else None
+
+
+def _tool(tags: Tags) -> Description:
+    name = string(tags.get("haystack.tool.name")) or "tool"
+    attributes = {
+        ours.OPERATION_NAME: "execute_tool",
+        names.TOOL_NAME: name,
+        names.TOOL_TYPE: "function",
+        "gen_ai.tool.description": string(tags.get("haystack.tool.description")),
+    }
+    return Description(
+        name=f"execute_tool {name}",
+        attributes=attributes,
+        content=lambda told: {
+            names.TOOL_CALL_ARGUMENTS: told.get("haystack.agent.step.tool.input"),
+            names.TOOL_CALL_RESULT: plain(told.get("haystack.agent.step.tool.output")),
+        },
+    )
+
+
+_OPERATIONS: Final[Mapping[str, Callable[[Tags], Description]]] = {
+    "haystack.pipeline.run": _pipeline,
+    "haystack.agent.run": _agent,
+    "haystack.agent.step.llm": _model_call,
+    "haystack.agent.step.tool": _tool,
+}
+
+
+def plain(value: Any) -> Any:
+    """Return the values of components as JSON: messages as chat messages, documents without their vectors."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in obj(value).items() if one is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in items(value)]
+    if hasattr(value, "to_openai_dict_format"):
+        return dict(_chat(value, "user"))
+    if hasattr(value, "content") and hasattr(value, "embedding"):
+        return {"id": value.id, "content": value.content, "score": value.score, "metadata": value.meta}
+    return value
+
+
+def _first(tags: Tags, keys: tuple[str, ...]) -> Any:
+    return next((tags[key] for key in keys if key in tags), None)
+
+
+# -- haystack's operations as spans. Haystack opens and closes each around the code of the operation -------------------
+
+
+class OperationSpan:
+    """A stand-in for Haystack's `Span`. It is written at its end, when all data is known."""
+
+    def __init__(self, run: Run | None, description: Description | None) -> None:
+        self.run = run
+        self.description = description
+        self.told: dict[str, Any] = {}
+
+    def set_tag(self, key: str, value: Any) -> None:
+        """Set a fact about the operation."""
+        self.told[key] = value
+
+    def set_content_tag(self, key: str, value: Any) -> None:
+        """Set content of the operation. Our own switch decides whether it is recorded."""
+        self.told[key] = value
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set several facts."""
+        self.told.update(tags)
+
+    def raw_span(self) -> Any:
+        """Return the OpenTelemetry span, or this object if there is none."""
+        return self if self.run is None or self.run.span is None else self.run.span
+
+    def get_correlation_data_for_logs(self) -> dict[str, Any]:
+        """Return nothing: OpenTelemetry correlates log records."""
+        return {}
+
+
+class HaystackTracer:
+    """A stand-in for Haystack's `Tracer`, which needs only its methods.
+
+    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
+    records the runs: then this only keeps the model clients below from recording the same calls.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        claims_only: Callable[[], bool] = lambda: False,
+        values: Callable[[], TraceValues | None] = lambda: None,
+    ) -> None:
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self._values = values
+
+    @contextmanager
+    def trace(
+        self, operation_name: str, tags: Mapping[str, Any] | None = None, parent_span: Any = None
+    ) -> Generator[OperationSpan]:
+        """Yield a span around the block, which belongs to it. Exceptions pass unchanged."""
+        span = guarded(self._begin, operation_name, tags or {}, parent_span) or OperationSpan(None, None)
+        if span.run is not None:
+            span.run.enter_body()
+        try:
+            yield span
+        except BaseException as error:
+            self._end(span, error)
+            raise
+        self._end(span, None)
+
+    def current_span(self) -> OperationSpan | None:
+        """Return the innermost current operation."""
+        run = get_current().get(RUN_KEY)
+        return OperationSpan(run, None) if isinstance(run, Run) else None
+
+    def _begin(self, operation: str, tags: Mapping[str, Any], parent_span: Any) -> OperationSpan:
+        description = described(operation, tags)
+        recorder = self._recorder()
+        base = get_current()
+        outer = getattr(parent_span, "run", None)
+        if isinstance(outer, Run) and not isinstance(base.get(RUN_KEY), Run):
+            base = outer.context  # a thread that Haystack has started without the caller's context
+        if description is None or (recorder is None and not self._claims_only()):
+            return OperationSpan(None, None)
+        claim = ModelClaim() if description.is_model_call else None
+        started = None if recorder is None else self._start(recorder, description, base)
+        inner = base
+        if started is not None:
+            inner = set_span_in_context(started, without_llm_span(base))
+        if claim is not None:
+            inner = with_claim(claim, inner)
+        run = Run(run_id=None, parent=None, context=base, span=started, name=description.name, claim=claim)
+        run.context = set_value(RUN_KEY, run, inner)
+        span = OperationSpan(run, description)
+        span.set_tags(tags)
+        return span
+
+    def _start(self, recorder: Recorder, description: Description, base: Any) -> Span:
+        values = self._values()
+        if values is not None and not isinstance(base.get(RUN_KEY), Run):
+            base = with_values(values, base)
+        kind = SpanKind.CLIENT if description.is_model_call else SpanKind.INTERNAL
+        return recorder.tracer.start_span(description.name, base, kind=kind, attributes=present(description.attributes))
+
+    def _end(self, span: OperationSpan, error: BaseException | None) -> None:
+        run = span.run
+        if run is None:
+            return
+        if run.claim is not None:
+            run.claim.close()
+        guarded(run.leave_body)
+        if run.span is not None:
+            guarded(self._write, span, run.span, error)
+            run.span.end()
+
+    def _write(self, span: OperationSpan, written: Span, error: BaseException | None) -> None:
+        recorder, description = self._recorder(), span.description
+        with_content = recorder is not None and recorder.with_content
+        if description is not None:
+            written.set_attributes(present(description.facts(span.told)))
+            if with_content:
+                written.set_attributes(encoded(description.content(span.told)))
+            model = span.told.get("model")
+            if description.is_model_call and model:
+                written.update_name(f"{description.name} {model}")
+        if error is not None:
+            record_raised(written, error, with_content=with_content)
+        elif span.told.get("haystack.tool.error"):
+            output = obj(span.told.get("haystack.agent.step.tool.output"))
+            fail(written, "tool_error", str(output.get("error")) if with_content else "tool_error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Registration:
+    """Our tracer, set as Haystack's tracer. The app may have replaced it since."""
+
+    module: Any
+    tracer: HaystackTracer
+
+    @property
+    def is_in_place(self) -> bool:
+        """Return whether Haystack uses our tracer."""
+        return self.module.tracer.actual_tracer is self.tracer
+
+    def undo(self) -> None:
+        """Turn Haystack's tracing off again."""
+        if self.is_in_place:
+            self.module.disable_tracing()
+
+
+class HaystackInstrumentor(Integration):
+    """Pipelines, components, agents, model calls, tools and retrievals, sync and async.
+
+    Pipelines and their components are CHAIN spans, except retrievers and rankers (RETRIEVER), embedders (EMBEDDING)
+    and generators (LLM). The model's client makes no second LLM span. If the app has given Haystack a tracer, it stays.
+    See `Integration` for the options of `instrument()`.
+    """
+
+    library = "haystack"
+    requirements = ("haystack-ai >= 3.4",)
+    hooked_modules = ("haystack.tracing.tracer",)
+    rivals = (
+        Rival(
+            vendor="OpenInference", module="openinference.instrumentation.haystack", class_name="HaystackInstrumentor"
+        ),
+        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.haystack", class_name="HaystackInstrumentor"),
+    )
+    values: TraceValues | None = None
+    """Session, user, tags and metadata of new traces."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The current state of the instrumentation; it is also disabled while the app's own tracer is set."""
+        replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
+        if replaced:
+            return Outcome(state="skipped", reason="Haystack has been given another tracer")
+        return super().outcome
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        tracer = HaystackTracer(
+            self._active_recorder, claims_only=self._leaves_it_to_others, values=lambda: self.values
+        )
+        if not module.is_tracing_enabled():
+            module.enable_tracing(tracer)
+        yield _Registration(module=module, tracer=tracer)
+
+    def _registrations(self) -> list[_Registration]:
+        return [each for each in self._patches if isinstance(each, _Registration)]
+
+    def _active_recorder(self) -> Recorder | None:
+        return self._recorder if self._open and not self._leaves_it_to_others() else None
+
+    def _leaves_it_to_others(self) -> bool:
+        return self._open and self._active_rival() is not None

@@ -1,0 +1,278 @@
+"""Additions to the spans that Strands Agents makes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, OUTCOME
+from pandaprobe_otel.mapping.outcomes import outcome_of
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import encoded
+from pandaprobe_otel_integrations._conversation_ids import ConversationIds
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, told
+from pandaprobe_otel_integrations._patching import Undoable, patch
+from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._span_writing import present
+
+__all__ = ["StrandsInstrumentor"]
+
+
+# -- the conversation that a run of an agent belongs to ----------------------------------------------------------------
+
+
+class Conversations:
+    """One conversation per agent: an agent keeps its messages from call to call."""
+
+    def __init__(self) -> None:
+        self._ids = ConversationIds()
+
+    def tell(self, agent: Any, span: Any) -> None:
+        """Write the conversation on the span of a run, unless the app's own attributes set one."""
+        if span.is_recording() and names.CONVERSATION_ID not in span.attributes:
+            span.set_attribute(names.CONVERSATION_ID, self._id(agent))
+
+    def _id(self, agent: Any) -> str:
+        managed: Any = getattr(getattr(agent, "_session_manager", None), "session_id", None)
+        if managed:
+            return str(managed)
+        # Strands' own id of an agent without a manager has eight digits, so unrelated agents could share a session.
+        return self._ids.of(agent)
+
+
+# -- ends of runs and tools that neither succeed nor fail, but that Strands' spans record as successes -----------------
+
+_STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
+
+
+def record_end_of_agent(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
+    """Record the end of an agent's run from the reason in its result."""
+    _set_outcome(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
+
+
+def record_cancellation(span: Any, cancellation: BaseException) -> None:
+    """Record that a run was cancelled, or that the app has left its stream."""
+    _set_outcome(span, outcome_of(cancellation))
+
+
+def record_end_of_tool(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
+    """Record the end of a tool. It has no result if it waits for a person, or if the app has left the run."""
+    left = sys.exc_info()[1]
+    if tool_result is None and error is None and left is not None and OUTCOME not in getattr(span, "attributes", {}):
+        _set_outcome(span, outcome_of(left))
+
+
+def record_interrupt() -> None:
+    """Mark the current run as interrupted for a person's answer."""
+    _set_outcome(get_current_span(), INTERRUPTED)
+
+
+def _set_outcome(span: Any, outcome: str | None) -> None:
+    if outcome and span is not None:
+        span.set_attribute(OUTCOME, outcome)
+
+
+# -- parameters of the models that runs use, and the state of their agents ---------------------------------------------
+
+_DESCRIPTION: Final = "gen_ai.agent.description"
+_READ: Final = names_of(SAMPLING, LIMITS, ("model_id", "params", "context_window_limit"))
+
+
+class OpenRuns:
+    """The agents that run, by the ids of their spans."""
+
+    def __init__(self) -> None:
+        self._agents: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._inside: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+        """Spans of cycles and model calls in the run of each agent."""
+
+    def begins(self, agent: Any, span: Any) -> None:
+        """Keep the agent of a run whose span has started."""
+        if not span.is_recording():
+            return
+        self._agents[span.context.span_id] = agent
+        self._inside[agent] = []
+        description = string(getattr(agent, "description", None))
+        if description is not None:
+            span.set_attribute(_DESCRIPTION, description)
+
+    def calls(self, span: Any, parent: Any) -> None:
+        """Record the parameters of a model call on its span. Its parent is a cycle, whose parent is the run."""
+        agent = self._agents.get(getattr(getattr(parent, "parent", None), "span_id", 0))
+        if agent is None or not span.is_recording():
+            return
+        self._inside.setdefault(agent, []).extend((parent, span))
+        config = obj(agent.model.get_config())
+        asked = {**config, **obj(config.get("params"))}
+        span.set_attributes(present({**sampling_attributes({**asked, "model": None})}))
+        span.set_attributes(encoded(parameters(asked, _READ)))
+
+    def ends(self, span: Any, outcome: str | None) -> None:
+        """Record the state of the agent at the end of the run, and end the spans that Strands leaves open in it.
+
+        Strands ends cycles and model calls only when they return or fail, not when the run is cancelled or left.
+        """
+        context = getattr(span, "context", None)
+        agent = self._agents.pop(context.span_id, None) if context is not None else None
+        for inside in reversed(self._inside.pop(agent, ()) if agent is not None else ()):
+            if inside.is_recording():
+                inside.set_attribute(OUTCOME, outcome or CANCELLED)
+                inside.end()
+        state = obj(agent.state.get() if agent is not None else None)
+        if state and span.is_recording():
+            span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
+
+
+def without_bytes(value: Any) -> Any:
+    """Return a value with markers for bytes, which Strands would replace by a bare placeholder."""
+    if isinstance(value, (bytes, bytearray)):
+        return parts.blob(bytes(value), "data", None)
+    if isinstance(value, Mapping):
+        return {name: without_bytes(item) for name, item in obj(value).items()}
+    if isinstance(value, (list, tuple)):
+        return [without_bytes(item) for item in items(value)]
+    return value
+
+
+# -- strands' tracer, one per process ----------------------------------------------------------------------------------
+
+_INSTANCE: Final = "_tracer_instance"
+_WITH_TOOLS: Final = "_include_tool_definitions"
+"""The setting for `gen_ai_tool_definitions` in OTEL_SEMCONV_STABILITY_OPT_IN."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracerChange:
+    """The changes to Strands' tracers. `provider` is None for OpenTelemetry's global provider."""
+
+    module: ModuleType
+    provider: Any
+
+    def begin(self) -> None:
+        """Change the existing tracer, if there is one. Raises AttributeError if Strands has no place for it."""
+        present: Any = self.module.__dict__.get(_INSTANCE, self)
+        if present is self:
+            raise AttributeError(f"{self.module.__name__} has no {_INSTANCE}")
+        if present is not None:
+            self.apply(present)
+
+    def apply(self, tracer: Any) -> None:
+        """Make the tracer write definitions of tools, to the app's chosen provider."""
+        if hasattr(tracer, _WITH_TOOLS):
+            setattr(tracer, _WITH_TOOLS, True)
+        if self.provider is not None:
+            tracer.tracer_provider = self.provider
+            tracer.tracer = self.provider.get_tracer(tracer.service_name)
+
+    def undo(self) -> None:
+        """Let the next agent make a new tracer; existing agents keep theirs."""
+        setattr(self.module, _INSTANCE, None)
+
+
+_SPANS: Final = "strands.telemetry.tracer"
+"""Module of Strands' tracer, which is also the name of the instrumentation scope."""
+_AGENTS: Final = "strands.agent.agent"
+_INTERRUPTS: Final = "strands.types.interrupt"
+
+
+class StrandsInstrumentor(Integration):
+    """Runs of agents with their cycles, model calls and tools, in the spans that Strands makes itself.
+
+    This adds the conversation (the id of the session manager, or one for each agent), definitions of tools,
+    parameters of models, the state of an agent, digests of bytes, and whether a run waits for a person or was
+    cancelled. The model's client makes no second span. Strands always writes messages; `init(capture=...)` hides
+    them, `capture_content` does not. See `Integration` for the other options of `instrument()`.
+    """
+
+    library = "strands"
+    makes_own_spans = True
+    requirements = ("strands-agents >= 1.41",)
+    hooked_modules = (_SPANS, _AGENTS, _INTERRUPTS)
+    _runs = OpenRuns()
+
+    def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == _AGENTS:
+            conversations = Conversations()
+
+            def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
+                span = wrapped(*args, **kwargs)
+                if self._open:
+                    guarded(conversations.tell, agent, span)
+                    guarded(self._runs.begins, agent, span)
+                return span
+
+            yield patch(module.Agent, "_start_agent_trace_span", agent_begins)
+            return
+        if module.__name__ == _INTERRUPTS:
+            yield patch(module._Interruptible, "interrupt", self._asks)  # pyright: ignore[reportPrivateUsage]
+            return
+        yield adopt(_SPANS, is_on=lambda: self._open)
+        change = TracerChange(module=module, provider=self._tracer_provider)
+
+        def made(wrapped: Callable[..., Any], tracer: Any, args: Any, kwargs: Any) -> Any:
+            result = wrapped(*args, **kwargs)
+            if self._open:
+                guarded(change.apply, tracer)
+            return result
+
+        yield patch(module.Tracer, "__init__", made)
+        yield patch(module.Tracer, "start_model_invoke_span", self._model_called)
+        yield patch(module.Tracer, "end_agent_span", self._before(self._agent_ends))
+        yield patch(module.Tracer, "end_tool_call_span", self._before(record_end_of_tool))
+        if hasattr(module.Tracer, "end_span_with_cancellation"):
+            yield patch(module.Tracer, "end_span_with_cancellation", self._before(self._agent_is_cancelled))
+        yield patch(module, "serialize", self._serializing)
+        change.begin()
+        yield change
+
+    def _model_called(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the start of a model call's span."""
+        span = wrapped(*args, **kwargs)
+        if self._open:
+            guarded(self._runs.calls, span, args[1] if len(args) > 1 else kwargs.get("parent_span"))
+        return span
+
+    def _agent_ends(self, span: Any, response: Any = None, error: BaseException | None = None, **more: Any) -> None:
+        record_end_of_agent(span, response, error, **more)
+        self._runs.ends(span, None if error is None else outcome_of(error))
+
+    def _agent_is_cancelled(self, span: Any, cancellation: BaseException) -> None:
+        record_cancellation(span, cancellation)
+        self._runs.ends(span, outcome_of(cancellation))
+
+    def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the function that encodes messages as JSON."""
+        without = guarded(without_bytes, args[0]) if self._open and args else None
+        if without is not None:
+            args = (without, *args[1:])
+        return wrapped(*args, **kwargs)
+
+    def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
+        """Return a wrapper that first calls another function with the same arguments."""
+
+        def around(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+            if self._open:
+                guarded(tell, *args, **kwargs)
+            return wrapped(*args, **kwargs)
+
+        return around
+
+    def _asks(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        """Wrap the method that asks a person. It raises an exception while there is no answer."""
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            if self._open and outcome_of(error) is not None:
+                guarded(record_interrupt)
+            raise
