@@ -8,10 +8,11 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 
+from pandaprobe_otel_integrations._spans import is_taken
+
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._http import HttpCall, Opened, Show, around, around_async, show_response
-from ._llm_span import is_taken
 from ._model_call import Recorder
 from ._tool_loop import begin_hop
 

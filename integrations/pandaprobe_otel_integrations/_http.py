@@ -11,15 +11,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from opentelemetry.context import Context, attach, get_value, set_value
 
-from pandaprobe_otel_integrations._context_slot import restore
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import object_from_json
-from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, SPAN_KEY
 from pandaprobe_otel_integrations._model_call import ModelCall
+from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, SPAN_KEY, restore
 from pandaprobe_otel_integrations._streams import decoding, event_frames, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord, ObservedBody
-from pandaprobe_otel_integrations._streams.tee import observed
+from pandaprobe_otel_integrations._streams.reading import observed
 from pandaprobe_otel_integrations._streams.text_runs import joined
 
 # -- reading the content of an HTTP response of httpx or httpx2, with attributes that both have ------------------------

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import weakref
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, ClassVar, Literal
 
@@ -17,13 +20,90 @@ from opentelemetry.trace import get_tracer
 
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.process.guard import pass_on
+from pandaprobe_otel_integrations._json import captures_content
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._patching import Patch, Undoable, when_imported
+from pandaprobe_otel_integrations._rivals import LeaveTaking, Rival, Watch
 
-from ._content import captures_content
-from ._identity_set import IdentitySet
-from ._model_call import Recorder
-from ._oldest_versions import OlderThanTested, is_there, lacks, names_of, older_than_tested
-from ._patching import Patch, Undoable, when_imported
-from ._rivals import LeaveTaking, Rival, Watch
+# -- A set that compares objects by identity and does not keep them alive. The objects need not be hashable ------------
+
+
+class IdentitySet:
+    """A weak set of objects by identity."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """Add an object. Raises TypeError for an object that supports no weak references."""
+        key = id(thing)
+        self._found[key] = weakref.ref(thing, lambda _: self._found.pop(key, None))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, thing: object) -> bool:
+        found = self._found.get(id(thing))
+        return found is not None and found() is thing
+
+
+# -- detection of installed libraries that are older than the tested versions ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OlderThanTested:
+    """An installed distribution whose version is below the floor."""
+
+    found: str
+    requirement: str
+
+    def __str__(self) -> str:
+        """Return a clause for a log line, with both versions."""
+        return f"{self.found} is older than the oldest version tested ({self.requirement.partition('>=')[2].strip()})"
+
+
+def names_of(requirements: Collection[str]) -> list[str]:
+    """Return the names of the distributions: `openai` for `openai >= 1.6`."""
+    return [each.partition(">=")[0].strip() for each in requirements]
+
+
+def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
+    """Return the first distribution that is installed and older than its floor."""
+    for requirement in requirements:
+        # This suffix makes pre-releases compare like every other version, instead of being excluded.
+        conflict = get_dependency_conflicts([f"{requirement}.dev0"])
+        if conflict is not None and conflict.found is not None:
+            return OlderThanTested(found=conflict.found, requirement=requirement)
+    return None
+
+
+def is_there(module: str) -> bool:
+    """Return whether the module could be imported, without importing it or its parents."""
+    if module in sys.modules:
+        return True
+    top, *below = module.split(".")
+    if not _is_package_there(top):
+        return False
+    spec, name = find_spec(top), top
+    for part in below:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
+    return spec is not None
+
+
+def lacks(module: str) -> bool:
+    """Return whether the package of the module is installed, but not the module itself."""
+    return _is_package_there(module.partition(".")[0]) and not is_there(module)
+
+
+def _is_package_there(top: str) -> bool:
+    try:
+        return find_spec(top) is not None
+    except ValueError:  # it is in sys.modules without a spec
+        return False
+
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 """The semantic conventions of the attributes; this version has the last changes to the GenAI part."""

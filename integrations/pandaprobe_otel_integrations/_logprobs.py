@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ._content import Content
+from pandaprobe_otel_integrations._json import Content, Object, items, obj
+
 from ._other_members import RESPONSE
-from ._shape import Object, items, obj
 
 
 def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:

@@ -2,25 +2,171 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
-from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
+from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL, REPLAY
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest
+from pandaprobe_otel_integrations._spans import fail, present, with_llm_span
 
-from ._background_work import BEGUN
-from ._content import encoded
-from ._endpoint import Attributes, Body, Endpoint, Failure
-from ._error_bodies import body_of, message_in, rest_of_error
-from ._guard import guarded
-from ._llm_span import with_llm_span
-from ._other_members import RESPONSE
-from ._replayable import asked, kept
-from ._span_writing import fail, present
+# -- work that a service continues after its answer: a later request for it joins the span that started the work -------
+
+_MAX_KEPT: Final = 1024
+
+
+class BegunWork:
+    """The spans that started background work, by the service's ids. If there are too many, the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, SpanContext] = {}
+
+    def add(self, one: str, span: Span) -> None:
+        """Remember that this span started work with this id."""
+        if len(self._spans) >= _MAX_KEPT:
+            self._spans.pop(next(iter(self._spans)), None)
+        self._spans.setdefault(one, span.get_span_context())
+
+    def context_of(self, one: str | None, context: Context) -> Context:
+        """Return the context for a request about this work.
+
+        The request is below the span that started the work, unless it is in the same trace anyway.
+        """
+        begun = self._spans.get(one) if one is not None else None
+        if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
+            return context
+        return set_span_in_context(NonRecordingSpan(begun), context)
+
+
+BEGUN: Final = BegunWork()
+"""The background work of this process."""
+
+
+# -- ids of objects that the app may fetch often but that cost only once -----------------------------------------------
+
+
+class SeenIds:
+    """Ids that were seen in this process. If there are too many, the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    def __contains__(self, one: object) -> bool:
+        return one in self._seen
+
+    def is_first(self, one: str | None) -> bool:
+        """Return whether this id is seen for the first time. A missing id is never new."""
+        if one is None or one in self._seen:
+            return False
+        if len(self._seen) >= _MAX_KEPT:
+            self._seen.pop(next(iter(self._seen)), None)
+        self._seen[one] = None
+        return True
+
+
+# -- the data from which a call can be rebuilt exactly, kept only with `init(replayable=True)` -------------------------
+
+MAX_CHARS: Final = 64_000
+"""Largest size of the attribute. It is below the bound of a span's data, so that nothing is cut inside it."""
+_CONVERSATION: Final = frozenset(
+    {
+        *("messages", "input", "contents", "system", "instructions", "systemInstruction", "system_instruction"),
+        *("prompt", "model", "stream", "tools", "toolConfig", "functions", "modelId"),
+    }
+)
+"""Members of requests that are recorded in messages and attributes."""
+_OF_THE_CLIENT: Final = frozenset({"ResponseMetadata", "stream"})
+
+
+def asked(body: Body) -> Mapping[str, Any]:
+    """Return the members of a request to keep, without credentials."""
+    return rest(body, _CONVERSATION)
+
+
+def kept(request: Mapping[str, Any], answer: Body) -> dict[str, str]:
+    """Return the attribute; if the answer is too long, a marker."""
+    told = {name: value for name, value in answer.items() if name not in _OF_THE_CLIENT}
+    text = to_json({"request": request, "answer": told})
+    if len(text) > MAX_CHARS:
+        text = to_json({"left_out": f"{len(text)} characters, more than {MAX_CHARS}"})
+    return {REPLAY: text}
+
+
+# -- the body of a refused or failed call: its message, in the many formats of services, and its other data ------------
+
+_HOLDERS: Final = ("body", "details", "response")
+"""Attributes in which exceptions of client libraries keep the answer."""
+_OF_BOTOCORE: Final = frozenset({"ResponseMetadata", "Error"})
+"""Headers, code and message, which are also in the text of botocore's exception."""
+
+
+def message_in(body: Any) -> str | None:
+    """Return the message of an error body: `error` as text or object, `message`, or `detail` as text or list."""
+    found = obj(body)
+    error = found.get("error")
+    text = string(error) or string(obj(error).get("message")) or string(found.get("message"))
+    if text is not None:
+        return text
+    detail = found.get("detail")
+    if string(detail) is not None:
+        return string(detail)
+    messages = [string(obj(item).get("msg")) for item in items(detail)]
+    return "; ".join(message for message in messages if message) or None
+
+
+def rest_of_error(body: Any, message: str | None) -> dict[str, Any]:
+    """Return the fields of an error body except its message, such as the code, the parameter, a filter's findings."""
+    left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
+    return left
+
+
+def body_of(error: BaseException) -> Mapping[str, Any] | None:
+    """Return the answer in an exception of a client library, unless the exception's text already contains all of it."""
+    for name in _HOLDERS:
+        body: Any = getattr(error, name, None)
+        if isinstance(body, str):
+            with suppress(ValueError):
+                body = json.loads(body)
+        if isinstance(body, Mapping):
+            return None if str(body) in str(error) else obj(body)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return _body_behind(error)
+
+
+def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
+    """Return the answer from the HTTP client's exception behind this one. Ollama's own exception has only a message."""
+    response: Any = getattr(error.__context__, "response", None)
+    with suppress(ValueError, RuntimeError):  # not JSON, or never read
+        content: Any = getattr(response, "content", None)
+        if isinstance(content, bytes):
+            return obj(json.loads(content)) or None
+    return None
+
+
+def _without(message: str | None, value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {name: _without(message, item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
+        return {name: item for name, item in kept.items() if not is_empty(item)}
+    if isinstance(value, list):
+        return [item for one in items(value) if not is_empty(item := _without(message, one))]  # pyright: ignore[reportUnknownArgumentType]
+    return None if value == message else value
+
 
 _OPERATION: Final = "gen_ai.operation.name"
 _REQUEST_MODEL: Final = "gen_ai.request.model"

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
+from pandaprobe_otel_integrations._json import Content, Object, integer, obj
 
 from . import _parts as parts
-from ._content import Content
 from ._guard import guarded
 from ._parts import Part
-from ._shape import Object, integer, obj
 
 PARAMETERS: Final = MODEL_PARAMETERS
 """Attribute for all request parameters that have no attribute of their own."""

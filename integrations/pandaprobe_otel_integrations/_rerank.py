@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any, Final
 
+from pandaprobe_otel_integrations._endpoint import Unstreamed
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
+
 from . import _names as names
 from . import _parts as parts
-from ._content import Content
 from ._endpoint import Answer, Attributes, Body
 from ._json import to_json
 from ._other_members import beside, parameters, rest, told, with_rest
 from ._parts import Part
-from ._shape import Object, integer, items, obj, objects, string
-from ._unstreamed import Unstreamed
 
 _ANSWERED: Final = frozenset({"id", "model", "object", "results"})
 _RESULT: Final = frozenset({"index", "relevance_score", "document"})

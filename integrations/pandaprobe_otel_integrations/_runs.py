@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import sys
 import threading
+import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Final
 
+import wrapt
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Span
 
-from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim
+from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_replaying
+from pandaprobe_otel_integrations._json import obj
+from pandaprobe_otel_integrations._spans import ModelClaim, with_claim
 
 RUN_KEY: Final = "pandaprobe-run"
 """Context key of the run whose body runs in the context."""
@@ -171,3 +177,119 @@ def _current_task() -> weakref.ref[asyncio.Task[Any]] | None:
 
 OPEN_RUNS: Final = OpenRuns()
 """The open runs of this process. A run that two of our handlers report is recorded once."""
+
+
+# -- tools of frameworks: in a replay, a recording may answer in place of a tool's function ----------------------------
+
+Wrapped = Callable[..., Any]
+
+
+class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
+    """A proxy of an object that replaces the value of one attribute."""
+
+    __wrapped__: Any
+
+    def __init__(self, wrapped: Any, name: str, value: Any) -> None:
+        super().__init__(wrapped)  # pyright: ignore[reportUnknownMemberType]
+        self._self_name = name
+        self._self_value = value
+
+    def __getattr__(self, name: str) -> Any:
+        return self._self_value if name == self._self_name else super().__getattr__(name)
+
+
+def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
+    """Bind the tool's method to the tool's stand-in. Wrappers around the method stay."""
+    function = getattr(method, "_self_parent", None) or method.__func__
+    bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
+    return bound
+
+
+def asking(
+    function: Wrapped,
+    name: str,
+    arguments: Callable[[], Mapping[str, Any]],
+    form: Form = AS_IT_IS,
+    *,
+    call_id: Any = None,
+) -> Callable[..., Any]:
+    """Return a function of the same signature that asks the recording first."""
+
+    known = call_id if isinstance(call_id, str) else None
+
+    def around(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(wrapped):
+            return call_async(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
+        return call(name, arguments, lambda: wrapped(*args, **kwargs), form, call_id=known)
+
+    return wrapt.FunctionWrapper(function, around)
+
+
+def _as_it_is(_: Any, __: dict[str, Any]) -> Form:
+    return AS_IT_IS
+
+
+def asked(
+    attribute: str,
+    arguments: Callable[[Any, tuple[Any, ...], dict[str, Any]], Mapping[str, Any]],
+    *,
+    name: Callable[[Any], str] = lambda tool: str(tool.name),
+    form: Callable[[Any, dict[str, Any]], Form] = _as_it_is,
+    unless: Callable[[Any], bool] = lambda _: False,
+) -> Callable[..., Any]:
+    """Return a wrapper for the method by which a framework calls a tool.
+
+    Args:
+        attribute: The attribute of the tool that the method calls.
+        arguments: Returns the model's arguments, from the tool and the method's arguments.
+        name: Returns the tool's name.
+        form: Returns the form of the results, from the tool and the method's named arguments.
+        unless: Returns True for a tool that must always run.
+    """
+
+    def around(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function = getattr(tool, attribute, None) if is_replaying() else None
+        if function is None or unless(tool):
+            return wrapped(*args, **kwargs)
+        given = asking(
+            function,
+            name(tool),
+            lambda: arguments(tool, args, kwargs),
+            form(tool, kwargs),
+            call_id=kwargs.get("tool_call_id"),
+        )
+        return of(wrapped, StandIn(tool, attribute, given))(*args, **kwargs)
+
+    return around
+
+
+def json_or_text(result: Any) -> Any:
+    """Return a result as the model gets it: as JSON, or as text if JSON has no form for it."""
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(result)
+    return result
+
+
+def read_json(text: Any) -> Mapping[str, Any]:
+    """Return the arguments that a model has written; text that is not a JSON object is returned under one name."""
+    try:
+        found: Any = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        found = None
+    return obj(found) if isinstance(found, Mapping) else {"input": text}
+
+
+# -- conversation ids for objects that remember their messages, in libraries that give them no id ----------------------
+
+
+class ConversationIds:
+    """One id for each living object, without keeping the object alive."""
+
+    def __init__(self) -> None:
+        self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    def of(self, remembers: Any) -> str:
+        """Return the object's id, 32 hexadecimal digits. Raises TypeError if the object supports no weak references."""
+        return self._ids.setdefault(remembers, uuid.uuid4().hex)

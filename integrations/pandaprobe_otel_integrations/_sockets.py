@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from ._guard import guarded
+from opentelemetry.context import get_current
+
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._http import HttpCall
+from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
+from pandaprobe_otel_integrations._spans import is_taken
+from pandaprobe_otel_integrations._streams import sse
+from pandaprobe_otel_integrations._streams.body import End, ObservedBody
 
 
 class Listener(Protocol):
@@ -82,3 +91,53 @@ def _listen_async(connection: Any, kind: Any, listener: Listener) -> None:
         return await kind.close(this(), *args, **kwargs)
 
     connection.send, connection.recv, connection.close = send, recv, close
+
+
+# -- calls on a connection that stays open: app and model take turns, and each turn of the model is a call -------------
+
+
+class LiveCall:
+    """The model's turn in progress, if any. `owner` is the object that the app reads through; it is not kept alive."""
+
+    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], place: Attributes, owner: Any) -> None:
+        self._recorder = recorder
+        self._is_open = is_open
+        self._place = place
+        self._owner = weakref.ref(owner)
+        self._body: ObservedBody | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether a turn is in progress."""
+        return self._body is not None
+
+    def begin(self, endpoint: Endpoint, body: Body) -> bool:
+        """Start the model's turn with this request. Return False if it is not recorded, or if a turn is in progress."""
+        context = get_current()
+        owner = self._owner()
+        if self._body is not None or owner is None or is_taken(context) or not self._is_open():
+            return False
+        call = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context))
+        self._body = call.read_through(owner, ObservedBody)
+        return True
+
+    def keep(self, message: bytes) -> None:
+        """Record a JSON message of the service."""
+        if self._body is not None:
+            self._body.keep(sse.written(message))
+
+    def end(self, how: End) -> None:
+        """End the turn."""
+        body, self._body = self._body, None
+        if body is not None:
+            body.end(how)
+
+    def broken(self, error: Exception) -> None:
+        """End the turn because waiting for a message has failed."""
+        if type(error).__name__ == "ConnectionClosedOK":
+            self.end("closed")
+        elif self._body is not None and not isinstance(error, (TypeError, TimeoutError)):
+            # A TypeError is an argument that old versions do not know; a TimeoutError only means that the app stopped
+            # waiting.
+            self._body.end("failed", error)
+            self._body = None

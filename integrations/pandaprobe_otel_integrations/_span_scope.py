@@ -10,11 +10,10 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel.capture.wrapping import ContextScope, Scope, wrap
+from pandaprobe_otel_integrations._spans import record_raised, without_llm_span
 
 from ._guard import guarded
-from ._llm_span import without_llm_span
 from ._model_call import Recorder
-from ._span_writing import record_raised
 
 
 class SpanScope(ContextScope):

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
-from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-from pandaprobe_otel_integrations._server_attributes import place_of
+from pandaprobe_otel_integrations._openai_protocol.media import with_files
+from pandaprobe_otel_integrations._servers import place_of
 
 
 class SpeakeasyHooks(ClientHooks):

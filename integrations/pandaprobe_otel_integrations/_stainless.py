@@ -8,18 +8,17 @@ from typing import Any, ClassVar, Final, Protocol
 
 from opentelemetry.context import Context, attach, detach, get_current
 
-from pandaprobe_otel_integrations._background_work import BEGUN
 from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall, LateCall, Opened, call_in, without_call
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._llm_span import around_repetition, is_taken
-from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
+from pandaprobe_otel_integrations._json import string
+from pandaprobe_otel_integrations._model_call import BEGUN, ModelCall, Recorder
+from pandaprobe_otel_integrations._openai_protocol.media import with_files
 from pandaprobe_otel_integrations._patching import Patch, definer, patch, subclasses
-from pandaprobe_otel_integrations._server_attributes import Places
-from pandaprobe_otel_integrations._shape import string
+from pandaprobe_otel_integrations._servers import Places
+from pandaprobe_otel_integrations._spans import around_repetition, is_taken
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
 # -- the two hooks on a Stainless client: around `request`, and before `_process_response` -----------------------------

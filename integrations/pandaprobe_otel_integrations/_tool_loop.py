@@ -13,14 +13,13 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, get_current, get_value, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_context
 
+from pandaprobe_otel_integrations._json import encoded, string
+from pandaprobe_otel_integrations._spans import record_ended, restore
+
 from . import _names as names
-from ._content import encoded
-from ._context_slot import restore
 from ._endpoint import Attributes, Body, Endpoint
 from ._guard import guarded
 from ._model_call import ModelCall, Recorder
-from ._shape import string
-from ._span_writing import record_ended
 
 _LOOP_KEY: Final = "pandaprobe-tool-loop"
 

@@ -11,18 +11,15 @@ from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._other_members import RESPONSE, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._span_writing import present, record_raised
+from pandaprobe_otel_integrations._spans import adopt, present, record_raised
 
 __all__ = ["AG2Instrumentor"]
 

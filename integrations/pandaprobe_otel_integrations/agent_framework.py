@@ -18,14 +18,13 @@ from opentelemetry.trace import get_current_span
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._native_spans import adopt
+from pandaprobe_otel_integrations._json import Object, encoded, items, obj
 from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._shape import Object, items, obj
+from pandaprobe_otel_integrations._spans import adopt
 
 __all__ = ["AgentFrameworkInstrumentor"]
 

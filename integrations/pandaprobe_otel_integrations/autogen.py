@@ -16,19 +16,16 @@ from opentelemetry.trace import INVALID_SPAN, Span, get_current_span, get_tracer
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content, encoded
-from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._other_members import RESPONSE, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable, definer, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import items, obj
-from pandaprobe_otel_integrations._span_writing import present, record_raised
+from pandaprobe_otel_integrations._runs import ConversationIds
+from pandaprobe_otel_integrations._spans import adopt, present, record_raised
 
 __all__ = ["AutoGenInstrumentor"]
 
@@ -87,7 +84,7 @@ def of_team(ending: TeamEnding, context: Context) -> Context:
     return set_value(_TEAM_KEY, ending, context)
 
 
-# -- autoGen's functions that open its spans. Each is a context manager that AutoGen's code enters ---------------------
+# -- AutoGen's functions that open its spans. Each is a context manager that AutoGen's code enters ---------------------
 
 _SCOPE: Final = "autogen-core"
 """Name of AutoGen's own tracer."""

@@ -12,22 +12,18 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes, usage_attributes
 from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import items, obj, objects, string
-from pandaprobe_otel_integrations._span_writing import present, record_raised
+from pandaprobe_otel_integrations._servers import place_at, provider_name
+from pandaprobe_otel_integrations._spans import ModelClaim, present, record_raised, with_claim, without_llm_span
 
 __all__ = ["DSPyInstrumentor"]
 

@@ -21,16 +21,14 @@ from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, wi
 from pandaprobe_otel.mapping.attributes import INTERRUPTED, KIND, OUTCOME, PARTIAL, USER_ID
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._adapter import Adapter
-from pandaprobe_otel_integrations._answered_tools import StandIn, asking, of
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._native_spans import adopt, scope_of
+from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, uncounted
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations._span_writing import fail, present
+from pandaprobe_otel_integrations._runs import StandIn, asking, of
+from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
     COUNTED,
     FINISH_REASONS,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA
-from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions
-from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, ForeignChatCompletions, ServiceApi
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 

@@ -14,21 +14,24 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration, Outcome
-from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
-from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import (
+    COUNTED,
+    LIMITS,
+    SAMPLING,
+    sampling_attributes,
+    usage_attributes,
+)
 from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run
-from pandaprobe_otel_integrations._shape import items, obj, string
-from pandaprobe_otel_integrations._span_writing import fail, present, record_raised
+from pandaprobe_otel_integrations._spans import ModelClaim, fail, present, record_raised, with_claim, without_llm_span
 
 __all__ = ["HaystackInstrumentor"]
 
@@ -286,7 +289,7 @@ def _first(tags: Tags, keys: tuple[str, ...]) -> Any:
     return next((tags[key] for key in keys if key in tags), None)
 
 
-# -- haystack's operations as spans. Haystack opens and closes each around the code of the operation -------------------
+# -- Haystack's operations as spans. Haystack opens and closes each around the code of the operation -------------------
 
 
 class OperationSpan:

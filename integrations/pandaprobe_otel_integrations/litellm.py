@@ -12,30 +12,26 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, get_current
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._context_slot import restore
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import around, around_async
 from pandaprobe_otel_integrations._integration import Integration, Outcome
-from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._json import items, obj, string
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
-from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.images import Images
-from pandaprobe_otel_integrations._openai_protocol.other_services import (
+from pandaprobe_otel_integrations._openai_protocol.endpoints import (
+    Embeddings,
     ForeignChatCompletions,
     ForeignCompletions,
     ForeignResponses,
 )
-from pandaprobe_otel_integrations._openai_protocol.uploads import FILES, with_files
+from pandaprobe_otel_integrations._openai_protocol.media import FILES, Images, Speech, Transcription, with_files
 from pandaprobe_otel_integrations._patching import Undoable, Wrapper, patch, patch_inside
-from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import items, obj, string
+from pandaprobe_otel_integrations._servers import place_at, provider_name
+from pandaprobe_otel_integrations._spans import is_taken, restore
 from pandaprobe_otel_integrations._streams.body import BodyRecord, End
-from pandaprobe_otel_integrations._streams.items import ObservedItems
+from pandaprobe_otel_integrations._streams.reading import ObservedItems
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 __all__ = ["LiteLLMInstrumentor"]

@@ -16,17 +16,15 @@ from pandaprobe_otel.capture import tool_answers
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import from_json, to_json
-from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._json import Object, encoded, from_json, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, Undoable, patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
+from pandaprobe_otel_integrations._spans import without_llm_span
 
 __all__ = ["MCPInstrumentor"]
 

@@ -13,32 +13,45 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._client_hooks import Wrapped
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure, Unstreamed
 from pandaprobe_otel_integrations._http import any_call_in
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import object_from_json, to_json
-from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
-from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
+from pandaprobe_otel_integrations._json import (
+    Content,
+    Object,
+    integer,
+    items,
+    obj,
+    object_from_json,
+    objects,
+    string,
+    to_json,
+)
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, input_message, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.moderations import ANSWERED, Moderations
-from pandaprobe_otel_integrations._openai_protocol.other_services import (
+from pandaprobe_otel_integrations._openai_protocol.endpoints import (
+    ANSWERED,
+    Embeddings,
     ForeignChatCompletions,
     ForeignResponses,
+    Moderations,
     without_openai,
 )
-from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcription
+from pandaprobe_otel_integrations._openai_protocol.usage import (
+    COUNTED,
+    LIMITS,
+    SAMPLING,
+    failure_in,
+    sampling_attributes,
+    usage_attributes,
+)
 from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 __all__ = ["MistralInstrumentor"]
 

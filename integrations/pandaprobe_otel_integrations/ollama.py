@@ -9,22 +9,40 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
+from pandaprobe_otel_integrations._endpoint import (
+    Answer,
+    Attributes,
+    Body,
+    Endpoint,
+    Failure,
+    Readings,
+    positive,
+    read,
+    true,
+)
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._json_attributes import Readings, positive, read, true
+from pandaprobe_otel_integrations._json import (
+    Content,
+    Object,
+    integer,
+    items,
+    number,
+    obj,
+    objects,
+    string,
+    strings,
+    to_json,
+)
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
-from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
 from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._server_attributes import Places, place_of
-from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._servers import Places, place_of
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 

@@ -15,14 +15,12 @@ from pandaprobe_otel.capture.tool_answers import Form, call_async, is_replaying
 from pandaprobe_otel.mapping.attributes import OPERATION_NAME, OUTCOME, PARTIAL
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._native_spans import adopt, scope_of
+from pandaprobe_otel_integrations._json import encoded, items, obj
 from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
-from pandaprobe_otel_integrations._shape import items, obj
-from pandaprobe_otel_integrations._span_writing import record_raised
+from pandaprobe_otel_integrations._spans import adopt, record_raised, scope_of
 
 __all__ = ["PydanticAIInstrumentor"]
 

@@ -14,15 +14,13 @@ from pandaprobe_otel.capture.wrapping import Scope, wrap
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import encoded, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._native_spans import adopt, scope_of
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
-from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_scope import SpanScope
-from pandaprobe_otel_integrations._span_writing import present
+from pandaprobe_otel_integrations._spans import adopt, present, scope_of
 
 __all__ = ["SemanticKernelInstrumentor"]
 

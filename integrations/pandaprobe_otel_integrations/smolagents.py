@@ -17,19 +17,17 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, Span, Sp
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._llm_span import CallWatch, is_taken, with_llm_span, with_watch
+from pandaprobe_otel_integrations._json import Content, Object, encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, Undoable, Wrapper, patch, replace
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
-from pandaprobe_otel_integrations._span_writing import record_ended
+from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, with_llm_span, with_watch
 
 __all__ = ["SmolagentsInstrumentor"]
 

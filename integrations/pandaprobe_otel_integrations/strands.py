@@ -15,16 +15,14 @@ from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, OUTCOME
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded
-from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._native_spans import adopt
-from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
+from pandaprobe_otel_integrations._json import encoded, items, obj, string
+from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, told
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._shape import items, obj, string
-from pandaprobe_otel_integrations._span_writing import present
+from pandaprobe_otel_integrations._runs import ConversationIds
+from pandaprobe_otel_integrations._spans import adopt, present
 
 __all__ = ["StrandsInstrumentor"]
 
@@ -145,7 +143,7 @@ def without_bytes(value: Any) -> Any:
     return value
 
 
-# -- strands' tracer, one per process ----------------------------------------------------------------------------------
+# -- Strands' tracer, one per process ----------------------------------------------------------------------------------
 
 _INSTANCE: Final = "_tracer_instance"
 _WITH_TOOLS: Final = "_include_tool_definitions"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA
-from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions, ForeignCompletions
-from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
+from pandaprobe_otel_integrations._openai_protocol.endpoints import (
+    Embeddings,
+    ForeignChatCompletions,
+    ForeignCompletions,
+    ServiceApi,
+)
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._stainless import StainlessIntegration

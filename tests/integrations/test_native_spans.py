@@ -10,8 +10,7 @@ from opentelemetry.context import get_current
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import use_span
 
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._native_spans import Adoption, adopt
+from pandaprobe_otel_integrations._spans import Adoption, adopt, is_taken
 from pandaprobe_otel_integrations.google_adk import SCOPE, SpanHooks, Unanswered
 from span_recorder import SpanRecorder
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from conformance.libraries.openai import HTTP
 from openai_traffic import ANSWER, MODEL, QUESTION, chat_chunks, completion
 from pandaprobe_otel.registry import instrument, uninstrument
-from pandaprobe_otel_integrations._llm_span import llm_span, with_llm_span, without_llm_span
+from pandaprobe_otel_integrations._spans import llm_span, with_llm_span, without_llm_span
 from pandaprobe_otel_integrations._streams import open_bodies
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply

@@ -128,7 +128,7 @@ def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch)
     """A pre-release of the oldest tested version, or of a newer one, is not reported."""
     from opentelemetry.instrumentation import dependencies
 
-    from pandaprobe_otel_integrations._oldest_versions import older_than_tested
+    from pandaprobe_otel_integrations._integration import older_than_tested
 
     monkeypatch.setattr(dependencies, "version", lambda _: found)
     assert older_than_tested(("library >= 2.0",)) is None

@@ -12,8 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
-from pandaprobe_otel_integrations._json import from_json, object_from_json, to_json, to_json_bytes
+from pandaprobe_otel_integrations._json import encoded, from_json, object_from_json, to_json, to_json_bytes
 from pandaprobe_otel_integrations._other_members import (
     WITHHELD,
     grown,

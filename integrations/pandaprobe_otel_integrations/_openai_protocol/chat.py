@@ -7,21 +7,29 @@ from collections.abc import Set
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._json_attributes import Readings, read
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure, Readings, read
+from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
+    growing_text,
+    input_message,
+    merged_chunks,
+    output_messages,
+    tool_definition,
+)
+from pandaprobe_otel_integrations._openai_protocol.usage import (
+    COUNTED,
+    LIMITS,
+    SAMPLING,
+    failure_in,
+    sampling_attributes,
+    usage_attributes,
+)
 from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
-from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
-
-from .body_errors import failure_in
-from .chat_messages import input_message, output_messages, tool_definition
-from .chat_stream import growing_text, merged_chunks
-from .parameters import LIMITS, SAMPLING, sampling_attributes
-from .usage import COUNTED, usage_attributes
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
 ENVELOPE: Final = ("id", "model", "object", "created", "error")
@@ -116,3 +124,32 @@ def _index(choice: Object) -> int:
 
 def _failure(body: Body) -> Failure | None:
     return failure_in(body.get("error"))
+
+
+# -- `POST /completions`: text in and text out. This API is older than messages ----------------------------------------
+
+
+class Completions(ChatCompletions):
+    """Legacy completions. Answer and stream have the form of chat completions, with `text` in place of the message."""
+
+    operation = "text_completion"
+    read: Set[str] = names_of(SAMPLING, LIMITS, ("prompt",))
+
+    def request_attributes(self, body: Body) -> Attributes:
+        """Return model and parameters."""
+        return sampling_attributes(body)
+
+    def request_content(self, body: Body) -> Content:
+        """Return one or several prompts. Token ids are replaced by their number."""
+        prompt = body.get("prompt")
+        prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
+        messages = [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]
+        return {names.INPUT_MESSAGES: messages, **parameters(body, self.read)}
+
+
+def _is_tokens(prompt: Any) -> bool:
+    return any(isinstance(item, int) for item in items(prompt)[:1])
+
+
+def _text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else f"[{len(items(prompt))} token ids]"

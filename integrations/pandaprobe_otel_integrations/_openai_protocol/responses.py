@@ -3,42 +3,329 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
-from dataclasses import replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
-from pandaprobe_otel_integrations._seen_ids import SeenIds
-from pandaprobe_otel_integrations._shape import Object, obj, objects, string
+from pandaprobe_otel_integrations._model_call import SeenIds
+from pandaprobe_otel_integrations._openai_protocol.chat import ENVELOPE
+from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
+from pandaprobe_otel_integrations._openai_protocol.usage import (
+    COUNTED,
+    LIMITS,
+    SAMPLING,
+    USAGE_NAMES,
+    failure_in,
+    sampling_attributes,
+    usage_attributes,
+)
+from pandaprobe_otel_integrations._other_members import RESPONSE, beside, names_of, parameters, rest, told, with_rest
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .body_errors import failure_in
-from .chat import ENVELOPE
-from .chat_messages import tool_definition
-from .parameters import LIMITS, SAMPLING, sampling_attributes
-from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages, with_items
-from .response_stream import merged_events
-from .usage import COUNTED, USAGE_NAMES, usage_attributes
+# -- the items of a response's input and output as messages in the conventions' form -----------------------------------
+
+FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
+_MESSAGE: Final = frozenset({"type", "id", "status", "role", "content"})
+_OUTPUT: Final = frozenset({"type", "id", "status", "call_id", "output"})
+_CALL: Final = frozenset({"type", "id", "status", "call_id", "name", "arguments", "input"})
+_PICTURE: Final = frozenset({"type", "id", "status", "result", "output_format"})
+_REASONING: Final = frozenset({"type", "id", "status", "content", "summary", "encrypted_content"})
+_NAMED: Final = frozenset({"id", "type", "name"})
+_TEXT: Final = frozenset({"type", "text", "logprobs"})
+_SAID: Final = _TEXT | {"annotations"}
+_REFUSAL: Final = frozenset({"type", "refusal"})
+_IMAGE: Final = frozenset({"type", "image_url", "file_id"})
+_FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
+"""Members that the reader of each item uses; all others stay beside the item, under their own names."""
+_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+_STATES: Final = ("type", "id", "status")
+_WITHOUT_ID: Final = _CALLS | {"message", "reasoning", "image_generation_call"}
+"""Items whose parts have no place for an id."""
+# The finish reason for a status; an incomplete response contains its own reason.
+_REASONS: Final = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
+_WHY_INCOMPLETE: Final = {"max_output_tokens": "length", "max_tokens": "length"}
+
+
+def input_messages(value: Any) -> list[Part]:
+    """Return the `input` of a request: a text, or a list of messages and items."""
+    if isinstance(value, str):
+        return [{"role": "user", "parts": [parts.text(value)]}]
+    found: list[Part] = []
+    for item in items(value):
+        read = {"role": "user", "content": item} if isinstance(item, str) else obj(item)
+        if message := _input_message(read):
+            _join(found, message)
+    return found
+
+
+def output_messages(response: Object, reason: str | None) -> list[Part]:
+    """Return the `output` of a response as one message, because it is one turn of the model."""
+    found: list[Part] = []
+    for item in objects(response.get("output")):
+        found += _output_parts(item)
+    if not found:
+        return []
+    if reason is None:
+        reason = UNFINISHED
+    finish = "tool_call" if reason == "tool_calls" else reason
+    return [{"role": "assistant", "parts": found, "finish_reason": finish}]
+
+
+def with_items(content: Content, response: Object) -> Content:
+    """Return values other than the messages, with the ids and states of the items that became parts of one message."""
+    found = [
+        {name: value for name in _STATES if (value := item.get(name))}
+        for item in objects(response.get("output"))
+        if string(item.get("type")) in _WITHOUT_ID and (item.get("id") or item.get("status"))
+    ]
+    if not found:
+        return content
+    beside = obj(obj(content.get(RESPONSE)).get("response"))
+    return {RESPONSE: {"response": {**beside, "output": found}}}
+
+
+def finish_reason(response: Object) -> str | None:
+    """Return why the model stopped, in chat completions' words; None while it has not."""
+    status = string(response.get("status"))
+    if status == "incomplete":
+        why = string(obj(response.get("incomplete_details")).get("reason")) or "incomplete"
+        return _WHY_INCOMPLETE.get(why, why)
+    if status == "completed" and any(string(item.get("type")) in _CALLS for item in objects(response.get("output"))):
+        return "tool_calls"
+    return _REASONS.get(status or "")
+
+
+def _input_message(item: Object) -> Part | None:
+    kind = string(item.get("type"))
+    role = string(item.get("role"))
+    if role is not None and kind in (None, "message"):
+        return with_rest({"role": role, "parts": _content(item.get("content"))}, item, _MESSAGE)
+    if kind in ("function_call_output", "custom_tool_call_output"):
+        answer = parts.tool_response(id=string(item.get("call_id")), response=_tool_answer(item.get("output")))
+        return {"role": "tool", "parts": [with_rest(answer, item, _OUTPUT)]}
+    found = _output_parts(item)
+    return {"role": "assistant", "parts": found} if found else None
+
+
+def _join(messages: list[Part], message: Part) -> None:
+    """Join calls, reasoning and text that the app sends back item by item into one turn of the assistant."""
+    if messages and message["role"] == "assistant" == messages[-1]["role"]:
+        messages[-1]["parts"].extend(message["parts"])
+        for name, value in message.items():
+            messages[-1].setdefault(name, value)
+    else:
+        messages.append(message)
+
+
+def _output_parts(item: Object) -> list[Part]:
+    kind = string(item.get("type")) or ""
+    if kind == "message":
+        said = _content(item.get("content"))
+        if said and item.keys() - _MESSAGE:
+            said[0] = with_rest(said[0], item, _MESSAGE)
+        return said
+    if kind == "reasoning":
+        return _thoughts(item)
+    if kind in _CALLS:
+        arguments = item.get("arguments") if kind == "function_call" else item.get("input")
+        call_id = string(item.get("call_id")) or string(item.get("id"))
+        call = parts.tool_call(id=call_id, name=string(item.get("name")), arguments=arguments)
+        return [with_rest(call, item, _CALL)]
+    if kind == "image_generation_call" and (data := string(item.get("result"))):
+        picture = parts.base64_blob(data, "image", f"image/{item.get('output_format') or 'png'}")
+        return [with_rest(picture, item, _PICTURE)]
+    if kind == "item_reference":
+        return [dict(item)]
+    return [_other_item(kind, item)]
+
+
+def _other_item(kind: str, item: Object) -> Part:
+    """Return any other item, such as web search, code interpreter or MCP.
+
+    The provider made the call and used the result.
+    """
+    details = rest(item, _NAMED)
+    name = string(item.get("name")) or kind.removesuffix("_call")
+    return parts.server_tool_call(id=string(item.get("id")), name=name, call={"type": kind, **details})
+
+
+def _thoughts(item: Object) -> list[Part]:
+    # Encrypted content is only for the service. The summary replaces missing texts; otherwise, it is kept beside the
+    # first text.
+    texts = [text for piece in objects(item.get("content")) if (text := string(piece.get("text")))]
+    summary = [text for piece in objects(item.get("summary")) if (text := string(piece.get("text")))]
+    found = [parts.reasoning(text) for text in texts or summary]
+    if found:
+        if texts and summary and texts != summary:
+            found[0]["summary"] = summary
+        found[0] = with_rest(found[0], item, _REASONING)
+    return found
+
+
+def _content(content: Any) -> list[Part]:
+    if isinstance(content, str):
+        return [parts.text(content)] if content else []
+    return [part for piece in items(content) if (part := _content_part(piece)) is not None]
+
+
+def _content_part(piece: Any) -> Part | None:
+    if isinstance(piece, str):
+        return parts.text(piece)
+    found = obj(piece)
+    kind = string(found.get("type")) or ""
+    if kind in _TEXTS:
+        said = parts.text(str(found.get("text") or ""))
+        return with_rest(said, found, _TEXT) if found.keys() - _SAID or found.get("annotations") else said
+    if kind == "refusal":
+        return with_rest(parts.text(str(found.get("refusal") or "")), found, _REFUSAL)
+    if kind == "input_image":
+        return with_rest(_referenced(found, "image", string(found.get("image_url"))), found, _IMAGE)
+    if kind == "input_file":
+        address = string(found.get("file_url")) or string(found.get("file_data"))
+        return with_rest(_referenced(found, "document", address), found, _FILE)
+    if kind in ("output_audio", "audio", "input_audio") and (heard := string(found.get("transcript"))):
+        return parts.text(heard)
+    if kind in ("output_audio", "audio"):
+        return {"type": "blob", "modality": "audio"}
+    if kind == "input_audio":
+        audio = obj(found.get("input_audio")) or found
+        return parts.base64_blob(str(audio.get("data") or ""), "audio", f"audio/{audio.get('format') or 'wav'}")
+    return told(dict(found)) if found else None
+
+
+def _referenced(piece: Object, modality: str, address: str | None) -> Part:
+    if address is None:
+        return parts.file_reference(str(piece.get("file_id") or ""), modality)
+    if ":" in address[:16]:
+        return parts.media(address, modality)
+    return parts.base64_blob(address, modality, None)
+
+
+def _tool_answer(output: Any) -> Any:
+    return parts.text_or(_content(output)) if isinstance(output, (list, tuple)) else output
+
+
+# -- the events of a streamed response, merged -------------------------------------------------------------------------
+
+_FINAL_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The target of a delta: a member of an item, or of one of its parts, at an index that the event names."""
+
+    item_type: str
+    member: str
+    group: str | None = None
+    index_name: str = ""
+    part_type: str = ""
+
+
+_DELTAS: Final = {
+    "response.function_call_arguments.delta": _Place("function_call", "arguments"),
+    "response.custom_tool_call_input.delta": _Place("custom_tool_call", "input"),
+    "response.mcp_call_arguments.delta": _Place("mcp_call", "arguments"),
+    "response.code_interpreter_call_code.delta": _Place("code_interpreter_call", "code"),
+    "response.output_text.delta": _Place("message", "text", "content", "content_index", "output_text"),
+    "response.text.delta": _Place("message", "text", "content", "content_index", "text"),
+    "response.output_audio_transcript.delta": _Place(
+        "message", "transcript", "content", "content_index", "output_audio"
+    ),
+    "response.audio_transcript.delta": _Place("message", "transcript", "content", "content_index", "audio"),
+    "response.refusal.delta": _Place("message", "refusal", "content", "content_index", "refusal"),
+    "response.reasoning_text.delta": _Place("reasoning", "text", "content", "content_index", "reasoning_text"),
+    "response.reasoning_summary_text.delta": _Place("reasoning", "text", "summary", "summary_index", "summary_text"),
+}
+
+
+def merged_events(events: Sequence[Object]) -> Body:
+    """Return the response of the final event. If it is missing or empty, return the merged deltas."""
+    response: dict[str, Any] = {}
+    for event in events:
+        if carried := obj(event.get("response")):
+            response.update(carried)
+            if string(event.get("type")) in _FINAL_EVENTS:
+                break
+        elif event.get("type") == "error":
+            response["error"] = event.get("error") or dict(event)
+    # Some services leave the output of the final response empty.
+    if not items(response.get("output")):
+        response["output"] = _output(events)
+    return response
+
+
+def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
+    found: dict[int, _Item] = {}
+    for event in events:
+        index: Any = event.get("output_index")
+        if isinstance(index, int):
+            found.setdefault(index, _Item()).add(event)
+    return [item for index in sorted(found) if (item := found[index].whole())]
+
+
+class _Item:
+    """One item of the output: first as announced, then with its deltas, at last as the complete item."""
+
+    def __init__(self) -> None:
+        self._item: dict[str, Any] = {}
+        self._pieces: dict[tuple[_Place, int], list[str]] = {}
+        self._annotations: dict[int, list[Any]] = {}
+
+    def add(self, event: Object) -> None:
+        kind = string(event.get("type")) or ""
+        if kind in ("response.output_item.added", "response.output_item.done"):
+            self._item = dict(obj(event.get("item")))
+            self._pieces.clear()
+            self._annotations.clear()
+            return
+        if kind == "response.output_text.annotation.added":
+            place_in_item = integer(event.get("content_index")) or 0
+            self._annotations.setdefault(place_in_item, []).append(event.get("annotation"))
+            return
+        place = _DELTAS.get(kind)
+        delta = event.get("delta")
+        if place is None or not isinstance(delta, str):
+            return
+        index: Any = event.get(place.index_name)
+        self._pieces.setdefault((place, index if isinstance(index, int) else 0), []).append(delta)
+        if not self._item:
+            self._item = {"type": place.item_type, "id": event.get("item_id")}
+
+    def whole(self) -> dict[str, Any]:
+        item = dict(self._item)
+        for (place, index), pieces in sorted(self._pieces.items(), key=lambda entry: entry[0][1]):
+            if place.group is None:
+                item[place.member] = "".join(pieces)
+            else:
+                group = items(item.get(place.group))
+                part: dict[str, Any] = {"type": place.part_type, place.member: "".join(pieces)}
+                if place.part_type == "output_text" and (annotations := self._annotations.get(index)):
+                    part["annotations"] = annotations
+                item[place.group] = [*group, part]
+        return item
+
 
 _FINAL: Final = rb"response\.(?:completed|failed|incomplete)"
 LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
-_SAID: Final = ("input", "instructions", "tools")
+_CONTENTS: Final = ("input", "instructions", "tools")
 _TOLD: Final = names_of(
     ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
 )
 ECHOES: Final = frozenset(
     {
-        *SAMPLING, *LIMITS, *_SAID, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
+        *SAMPLING, *LIMITS, *_CONTENTS, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
         "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
         "safety_identifier", "store", "text", "tool_choice", "top_logprobs", "truncation", "user",
     }
@@ -56,7 +343,7 @@ class Responses:
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
-    read: Set[str] = names_of(SAMPLING, LIMITS, _SAID, ("previous_response_id", "conversation"))
+    read: Set[str] = names_of(SAMPLING, LIMITS, _CONTENTS, ("previous_response_id", "conversation"))
     """Members of a request that are recorded in attributes or messages."""
     answered: Set[str] = _TOLD | ECHOES
     """Members of an answer that are recorded in attributes or messages, or that repeat the request."""
@@ -74,7 +361,7 @@ class Responses:
 
     def request_content(self, body: Body) -> Content:
         """Return input, instructions and tools."""
-        return {**_output(body), **parameters(body, self.read)}
+        return {**_output_of(body), **parameters(body, self.read)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return output items, usage, and the error of a response that failed."""
@@ -129,7 +416,7 @@ class FetchedResponse(Responses):
     """
 
     operation = "fetch_response"
-    answered: Set[str] = _TOLD | {"previous_response_id"} | names_of(_SAID)
+    answered: Set[str] = _TOLD | {"previous_response_id"} | names_of(_CONTENTS)
 
     def __init__(self, response_id: str) -> None:
         self.response_id = response_id
@@ -158,11 +445,11 @@ class FetchedResponse(Responses):
         if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        content = {**_output({**body, "input": None}), **answer.content} if with_content else {}
+        content = {**_output_of({**body, "input": None}), **answer.content} if with_content else {}
         return replace(answer, content=content)
 
 
-def _output(body: Body) -> Content:
+def _output_of(body: Body) -> Content:
     return {
         names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
         names.INPUT_MESSAGES: input_messages(body.get("input")),

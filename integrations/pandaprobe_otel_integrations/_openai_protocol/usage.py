@@ -1,4 +1,4 @@
-"""Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning."""
+"""Parameters, token counts and errors, which requests and answers of the OpenAI protocol share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._json_attributes import Readings, counted, read
+from pandaprobe_otel_integrations._endpoint import (
+    Attributes,
+    Body,
+    Failure,
+    Readings,
+    counted,
+    more_than_one,
+    read,
+    true,
+)
+from pandaprobe_otel_integrations._json import Object, integer, number, obj, string, strings
 from pandaprobe_otel_integrations._other_members import Counts
-from pandaprobe_otel_integrations._shape import Object, integer, number, obj
+
+# Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning.
 
 USAGE_NAMES: Final = (
     names.INPUT_TOKENS,
@@ -99,3 +109,47 @@ def _add_details(found: Attributes, counts: Object, members: Sequence[str], read
         if details := counts.get(member):
             found.update(read(obj(details), readings))
             return
+
+
+# -- request parameters that the APIs of OpenAI share ------------------------------------------------------------------
+
+SAMPLING: Final[Readings] = {
+    "model": (names.REQUEST_MODEL, string),
+    "temperature": (names.TEMPERATURE, number),
+    "top_p": (names.TOP_P, number),
+    "top_k": (names.TOP_K, number),
+    "frequency_penalty": (names.FREQUENCY_PENALTY, number),
+    "presence_penalty": (names.PRESENCE_PENALTY, number),
+    "seed": (names.SEED, integer),
+    "stop": (names.STOP_SEQUENCES, strings),
+    "n": (names.CHOICE_COUNT, more_than_one),
+    "stream": (names.STREAM, true),
+    "service_tier": (names.REQUEST_SERVICE_TIER, string),
+}
+LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""Limits of the output; the first one that is set counts."""
+
+
+def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
+    """Return model, sampling and limits. Pass `readings` for an endpoint that has more than `SAMPLING`."""
+    attributes = read(body, readings)
+    for key in LIMITS:
+        if key in body and (limit := integer(body[key])) is not None:
+            attributes[names.MAX_TOKENS] = limit
+            break
+    return attributes
+
+
+# -- errors inside a body with HTTP status 200, for example in the middle of a stream ----------------------------------
+
+
+def failure_in(error: Any) -> Failure | None:
+    """Return the `error` of a body: an object with `code`, `type` and `message`, or only a text."""
+    if isinstance(error, str) and error:
+        return Failure(type="error", message=error)
+    found = obj(error)
+    if not found:
+        return None
+    code = found.get("code")
+    kind = string(code) or string(found.get("type")) or (str(code) if code is not None else "error")
+    return Failure(type=kind, message=string(found.get("message")) or kind)

@@ -13,8 +13,7 @@ from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._json import object_from_json
-from pandaprobe_otel_integrations._shape import string
+from pandaprobe_otel_integrations._json import object_from_json, string
 
 from . import sse
 

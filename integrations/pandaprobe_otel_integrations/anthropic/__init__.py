@@ -26,16 +26,15 @@ from opentelemetry.trace import (
 )
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import call_in
-from pandaprobe_otel_integrations._llm_span import is_claimed, is_taken
+from pandaprobe_otel_integrations._json import encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._server_attributes import place_of
-from pandaprobe_otel_integrations._shape import obj
+from pandaprobe_otel_integrations._servers import place_of
+from pandaprobe_otel_integrations._spans import is_claimed, is_taken
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 from pandaprobe_otel_integrations._tool_loop import (
     AdoptedLoop,

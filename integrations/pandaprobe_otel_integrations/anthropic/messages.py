@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._json_attributes import Readings, read, true
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure, Readings, read, true
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import (
     Counts,
     beside,
@@ -23,7 +22,6 @@ from pandaprobe_otel_integrations._other_members import (
     with_rest,
 )
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_arguments
-from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place

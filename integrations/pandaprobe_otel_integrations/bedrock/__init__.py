@@ -11,12 +11,11 @@ from pandaprobe_otel_integrations._client_hooks import ClientHooks
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._http import BodyFormat, HttpCall
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import object_from_json
+from pandaprobe_otel_integrations._json import integer, obj, object_from_json, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import integer, obj, string
+from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations.bedrock.body_reading import (
     ObservedEvents,
     ObservedReads,

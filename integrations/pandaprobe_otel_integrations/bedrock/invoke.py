@@ -11,20 +11,28 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
-from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure, Unstreamed
+from pandaprobe_otel_integrations._json import (
+    Content,
+    Object,
+    from_json,
+    integer,
+    items,
+    number,
+    obj,
+    objects,
+    string,
+    strings,
+)
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
-from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.endpoints import ForeignChatCompletions
 from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place, joined
-from pandaprobe_otel_integrations._unstreamed import Unstreamed
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import (
     METRICS,

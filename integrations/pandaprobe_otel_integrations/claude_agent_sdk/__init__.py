@@ -13,9 +13,9 @@ from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import obj
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._shape import obj
 
 from .conversation import Conversation, instructions_of, tap
 

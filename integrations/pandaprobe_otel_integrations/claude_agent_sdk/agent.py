@@ -12,12 +12,10 @@ from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content, encoded
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import Content, Object, encoded, integer, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
 from pandaprobe_otel_integrations.claude_agent_sdk.model_call import History, Ledger, ModelCall
 

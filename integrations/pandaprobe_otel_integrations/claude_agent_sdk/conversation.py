@@ -18,13 +18,22 @@ from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._json import (
+    Content,
+    Object,
+    encoded,
+    from_json,
+    number,
+    obj,
+    objects,
+    string,
+    strings,
+    to_json,
+)
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 from pandaprobe_otel_integrations.claude_agent_sdk.agent import Agent, Tool
 from pandaprobe_otel_integrations.claude_agent_sdk.model_call import Ledger
 

@@ -13,11 +13,19 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import encoded, with_short_texts
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import (
+    Object,
+    encoded,
+    integer,
+    items,
+    number,
+    obj,
+    string,
+    to_json,
+    with_short_texts,
+)
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages, block_parts
 
 # -- the conversation of an agent and its model so far, which is the input of the next model call ----------------------

@@ -15,16 +15,14 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import Opened
 from pandaprobe_otel_integrations._integration import Integration
+from pandaprobe_otel_integrations._json import obj
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._openai_protocol.audio import Transcription
-from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
-from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
+from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.media import Transcription, with_files
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import obj
+from pandaprobe_otel_integrations._servers import place_at, provider_of
 from pandaprobe_otel_integrations.cohere.chat import Chat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
 from pandaprobe_otel_integrations.cohere.texts import Embed, Parse

@@ -6,14 +6,11 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Unstreamed
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings, to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string, strings
-from pandaprobe_otel_integrations._unstreamed import Unstreamed
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
 
 _EMBEDDED: Final = frozenset({"model", "texts", "images", "inputs", "output_dimension", "embedding_types"})

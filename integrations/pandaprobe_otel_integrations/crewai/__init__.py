@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
-from pandaprobe_otel_integrations._answered_tools import asked, read_json
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._runs import asked, read_json
 from pandaprobe_otel_integrations.crewai.listener import EventListener
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]

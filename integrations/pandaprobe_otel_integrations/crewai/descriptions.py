@@ -9,16 +9,22 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._json import object_from_json, to_json
+from pandaprobe_otel_integrations._json import (
+    Content,
+    Object,
+    integer,
+    items,
+    obj,
+    object_from_json,
+    objects,
+    string,
+    to_json,
+)
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
+from pandaprobe_otel_integrations._servers import place_at, provider_name
 
 # -- values that CrewAI's events cut at a depth. Deeper values appear as their Python `repr` ---------------------------
 
@@ -44,7 +50,7 @@ def _read(text: str) -> Any:
         return text
 
 
-# -- crewAI's events about a model call, as attributes of the GenAI conventions ----------------------------------------
+# -- CrewAI's events about a model call, as attributes of the GenAI conventions ----------------------------------------
 
 _NOT_SENT: Final = names_of(
     SAMPLING,

@@ -16,15 +16,13 @@ from pandaprobe_otel.capture.trace_context import TraceValues, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
+from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._shape import items, obj, string
-from pandaprobe_otel_integrations._span_writing import fail, present
+from pandaprobe_otel_integrations._spans import ModelClaim, fail, present, with_claim, without_llm_span
 from pandaprobe_otel_integrations.crewai import descriptions
 from pandaprobe_otel_integrations.crewai import descriptions as model_calls
 

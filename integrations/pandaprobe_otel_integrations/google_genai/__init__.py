@@ -17,14 +17,13 @@ from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._http import HttpCall
 from pandaprobe_otel_integrations._integration import Integration
-from pandaprobe_otel_integrations._json import object_from_json, to_json_bytes
-from pandaprobe_otel_integrations._llm_span import is_taken
+from pandaprobe_otel_integrations._json import items, obj, object_from_json, to_json_bytes
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._server_attributes import place_at
-from pandaprobe_otel_integrations._shape import items, obj
+from pandaprobe_otel_integrations._servers import place_at
+from pandaprobe_otel_integrations._spans import is_taken
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading

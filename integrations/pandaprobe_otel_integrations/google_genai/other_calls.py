@@ -8,15 +8,12 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Unstreamed
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, beside, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
-from pandaprobe_otel_integrations._unstreamed import Unstreamed
 from pandaprobe_otel_integrations.google_genai.generate import content_parts, failure_in, in_python, parameters_in
 from pandaprobe_otel_integrations.google_genai.interact import Interactions
 
@@ -94,14 +91,14 @@ def _counted(predicted: Iterable[Object]) -> int | None:
     return sum(counts) if counts else None
 
 
-# -- imagen's `predict` and Veo's `predictLongRunning`. Neither picture nor video is ever recorded ---------------------
+# -- Imagen's `predict` and Veo's `predictLongRunning`. Neither picture nor video is ever recorded ---------------------
 
-_IMAGEN_VEO_BODY: Final = frozenset({"model", "instances", "parameters"})
+_PREDICTION_BODY: Final = frozenset({"model", "instances", "parameters"})
 _PARAMETERS: Final = frozenset({"sampleCount", "seed"})
-_IMAGEN_VEO_INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
+_PREDICTION_INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
 _MADE: Final = frozenset({"bytesBase64Encoded", "gcsUri", "mimeType", "prompt", "raiFilteredReason"})
-_IMAGEN_VEO_ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
-_JOB: Final = _IMAGEN_VEO_ANSWER | {"name"}
+_PREDICTION_ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
+_JOB: Final = _PREDICTION_ANSWER | {"name"}
 
 
 class Images(Unstreamed):
@@ -130,10 +127,10 @@ class Images(Unstreamed):
             given: list[Any] = [one.get("image"), *(obj(each.get("referenceImage")) for each in _references(one))]
             said += [part for image in given if (part := _picture(obj(image))) is not None]
             if said:
-                said[-1] = with_rest(said[-1], one, _IMAGEN_VEO_INSTANCE)
+                said[-1] = with_rest(said[-1], one, _PREDICTION_INSTANCE)
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
-            **parameters_in(body, _IMAGEN_VEO_BODY, ("parameters", _PARAMETERS)),
+            **parameters_in(body, _PREDICTION_BODY, ("parameters", _PARAMETERS)),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -146,7 +143,7 @@ class Images(Unstreamed):
                 made.append(parts.text(text))
         message = {"role": "assistant", "parts": made, "finish_reason": "stop"}
         return Answer(
-            content={names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _IMAGEN_VEO_ANSWER, {})}
+            content={names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _PREDICTION_ANSWER, {})}
             if with_content
             else {},
             failure=failure_in(body.get("error")),

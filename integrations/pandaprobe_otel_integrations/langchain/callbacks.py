@@ -14,15 +14,12 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._json import Content, Object, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._shape import Object, items, obj, string
-from pandaprobe_otel_integrations._span_writing import record_raised
+from pandaprobe_otel_integrations._spans import record_raised, without_llm_span
 from pandaprobe_otel_integrations.langchain.messages import (
     answer_attributes,
     answer_content,

@@ -12,14 +12,13 @@ from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel.mapping.attributes import CACHED, MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._answered_tools import asked, json_or_text
-from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._other_members import RESPONSE, is_empty, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
+from pandaprobe_otel_integrations._runs import asked, json_or_text
+from pandaprobe_otel_integrations._servers import provider_name
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
 _SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system", "developer"})
@@ -338,7 +337,7 @@ def _given(value: Any) -> Any:
     return found
 
 
-# -- langChain's callbacks about a model call, as attributes of the GenAI conventions ----------------------------------
+# -- LangChain's callbacks about a model call, as attributes of the GenAI conventions ----------------------------------
 
 _READ: Final = frozenset(
     {

@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel.capture.tool_answers import Form
-from pandaprobe_otel_integrations._answered_tools import asked, json_or_text
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
 
 __all__ = ["LlamaIndexInstrumentor"]

@@ -15,14 +15,12 @@ from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, ModelClaim, without_llm_span
+from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_scope import read_inside
-from pandaprobe_otel_integrations._span_writing import fail, present
+from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, ModelClaim, fail, present, without_llm_span
 from pandaprobe_otel_integrations.llama_index.messages import (
     STEPS,
     TeamRun,

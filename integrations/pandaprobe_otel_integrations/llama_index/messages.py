@@ -10,14 +10,12 @@ from typing import Any, Final, Literal
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json import Content, Object, encoded, integer, items, obj, objects, string, to_json
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._runs import Run
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
 _ANTHROPIC: Final = Messages()

@@ -11,32 +11,22 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Unstreamed
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import is_taken
-from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
-from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
-from pandaprobe_otel_integrations._openai_protocol.completions import Completions
-from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
-from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA, VIDEOS
-from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
-from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
+from pandaprobe_otel_integrations._json import Content, integer, obj, string
+from pandaprobe_otel_integrations._model_call import Recorder, SeenIds
+from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions, Embeddings, Moderations, PostedEndpoints
+from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, REMIX, VIDEOS
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
-from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, failure_in, usage_attributes
 from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._provider_names import provider_of
 from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival
-from pandaprobe_otel_integrations._seen_ids import SeenIds
-from pandaprobe_otel_integrations._server_attributes import place_of
-from pandaprobe_otel_integrations._shape import integer, obj, string
+from pandaprobe_otel_integrations._servers import place_of, provider_of
+from pandaprobe_otel_integrations._spans import is_taken
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 from pandaprobe_otel_integrations._tool_loop import ToolLoop, ToolRun, loop_in, through, through_async
-from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from . import sockets
 

@@ -10,19 +10,14 @@ from types import ModuleType
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import from_json, to_json
-from pandaprobe_otel_integrations._live_calls import LiveCall
-from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
-from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
-from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._json import Content, Object, from_json, integer, items, obj, objects, string, to_json
+from pandaprobe_otel_integrations._model_call import Recorder, SeenIds
+from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
+from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._seen_ids import SeenIds
-from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
-from pandaprobe_otel_integrations._sockets import Listener, listen
+from pandaprobe_otel_integrations._sockets import Listener, LiveCall, listen
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 

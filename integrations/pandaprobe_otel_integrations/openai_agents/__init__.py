@@ -11,11 +11,11 @@ from typing import Any, Final
 from pandaprobe_otel.capture.tool_answers import Form, is_replaying
 from pandaprobe_otel.capture.trace_context import TraceValues
 from pandaprobe_otel_integrations._adapter import Adapter
-from pandaprobe_otel_integrations._answered_tools import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import LangSmithTracing, Rival
+from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor, running
 

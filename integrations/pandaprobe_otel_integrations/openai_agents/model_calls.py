@@ -11,16 +11,14 @@ from opentelemetry.trace import Span
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
-from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes, usage_attributes
 from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._shape import items, obj, objects, string
-from pandaprobe_otel_integrations._streams.items import MAX_ITEMS
+from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 # -- A model's input, and the time of its first token. The SDK's spans have the input only for successful calls --------

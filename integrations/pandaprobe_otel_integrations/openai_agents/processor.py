@@ -14,14 +14,12 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._llm_span import without_llm_span
+from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._shape import obj, string
-from pandaprobe_otel_integrations._span_writing import fail, present, record_ended
+from pandaprobe_otel_integrations._spans import fail, present, record_ended, without_llm_span
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
 
 # -- the conversation of a run: that of its `Session`, unless the app has set one for the trace ------------------------

@@ -1,27 +1,140 @@
-"""One LLM span per model call: a key in the OpenTelemetry context shows that the call already has a span.
-
-A framework's instrumentation that opens an LLM span runs the model call inside `with_llm_span(span)`. The provider
-client's instrumentation checks `llm_span()` and then makes no span. Some frameworks call back before and after a model
-call, and the second callback cannot restore the context of the first (they may run in different tasks). Then a
-`ModelClaim` replaces the span in the context, and is closed afterwards.
-"""
+"""One span for each model call, whoever makes it; writing on spans, and the context in which they are current."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping
+from contextvars import Token
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import (
     _SUPPRESS_INSTRUMENTATION_KEY,  # pyright: ignore[reportPrivateUsage]
     Context,
+    detach,
     get_value,
     set_value,
 )
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 
+from pandaprobe_otel.capture.recorded_exceptions import record_exception
+from pandaprobe_otel.mapping.attributes import ERROR_TYPE, OPERATION_NAME
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
-from pandaprobe_otel_integrations._native_spans import is_natively_recorded, scope_of
+from pandaprobe_otel.mapping.outcomes import outcome_of
+
+# -- use of spans that a library makes of its own model calls. The clients below make no second span -------------------
+
+_MODEL_CALLS: Final = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
+_OPENINFERENCE_MODEL: Final = "llm.model_name"
+"""Attribute of OpenInference's spans of model calls, set at their start; their kind is set only at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Adoption:
+    """The use of the spans of one instrumentation scope, until `undo`, and while `is_on` returns True."""
+
+    scope: str
+    is_on: Callable[[], bool]
+
+    def undo(self) -> None:
+        """Stop using the spans: clients below them record their calls again."""
+        _adopted.remove(self)
+
+
+_adopted: list[Adoption] = []
+
+
+def adopt(scope: str, *, is_on: Callable[[], bool]) -> Adoption:
+    """Use the spans of this scope: while the span of a model call is current, it is the only span of that call."""
+    adoption = Adoption(scope=scope, is_on=is_on)
+    _adopted.append(adoption)
+    return adoption
+
+
+def is_natively_recorded(context: Context) -> bool:
+    """Return whether the current span of `context` is an open span that a library made for the model call."""
+    if not _adopted:
+        return False
+    span: Any = get_current_span(context)
+    scope = scope_of(span)
+    if not any(each.scope == scope and each.is_on() for each in _adopted):
+        return False
+    return span.is_recording() and _is_model_call(span.attributes)
+
+
+def scope_of(span: Any) -> str | None:
+    """Return the name of the instrumentation scope of a span; None for a span that is not recorded."""
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None)
+
+
+def _is_model_call(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get(OPERATION_NAME) in _MODEL_CALLS or _OPENINFERENCE_MODEL in attributes
+
+
+# -- writing attributes and status on spans, the same in every integration ---------------------------------------------
+
+
+def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes without None values."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def fail(span: Span, kind: str, text: str) -> None:
+    """Mark the span's work as failed. `kind` is a low-cardinality name of the failure, `text` its message."""
+    span.set_attribute(ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, text))
+
+
+def record_raised(span: Span, error: BaseException, *, with_content: bool) -> None:
+    """Mark the span's work as ended with this exception, whose text may quote content.
+
+    Cancellation is not a failure.
+    """
+    if with_content or outcome_of(error) is not None or not isinstance(error, Exception):
+        record_exception(span, error)
+    else:
+        fail(span, type(error).__name__, type(error).__name__)
+
+
+def record_ended(span: Span, error: BaseException, *, with_content: bool) -> None:
+    """Record an exception as `record_raised` does, without a stack trace."""
+    if not isinstance(error, Exception) or outcome_of(error) is not None:
+        record_exception(span, error)
+    else:
+        kind = type(error).__qualname__
+        fail(span, kind, str(error) if with_content else kind)
+
+
+# -- restoring the OpenTelemetry context, even in cases where the API would log an error -------------------------------
+
+
+def restore(token: Token[Context]) -> None:
+    """Undo an `attach`.
+
+    If the garbage collector or another task closes a coroutine, the coroutine ends in a context in which its token is
+    invalid. There is nothing to undo there, but `detach` would log "Failed to detach context" with a traceback. So the
+    context variable is reset directly.
+    """
+    variable: Any = getattr(token, "var", None)
+    if variable is None:
+        detach(token)  # the app uses another runtime context than the default one
+        return
+    try:
+        variable.reset(token)
+    except ValueError:
+        return
+
+
+# -- one LLM span per model call: a key in the OpenTelemetry context shows that the call already has a span ------------
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 """Context key of the LLM span in progress: the Span, a ModelClaim or a CallWatch; None means no span."""
