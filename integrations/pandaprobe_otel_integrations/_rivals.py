@@ -49,6 +49,24 @@ class Rival:
         return getattr(getattr(module, self.class_name, None), "_instance", None)
 
 
+def openinference(library: str, class_name: str, scope: str = "") -> Rival:
+    """Return OpenInference's instrumentor of a library."""
+    module = f"openinference.instrumentation.{library}"
+    return Rival(vendor="OpenInference", module=module, class_name=class_name, scope=scope)
+
+
+def openllmetry(library: str, class_name: str, scope: str = "") -> Rival:
+    """Return OpenLLMetry's instrumentor of a library."""
+    module = f"opentelemetry.instrumentation.{library}"
+    return Rival(vendor="OpenLLMetry", module=module, class_name=class_name, scope=scope)
+
+
+def opentelemetry_genai(library: str, class_name: str, scope: str = "") -> Rival:
+    """Return OpenTelemetry's own instrumentor of a library."""
+    module = f"opentelemetry.instrumentation.genai.{library}"
+    return Rival(vendor="OpenTelemetry GenAI", module=module, class_name=class_name, scope=scope)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LangfuseModule(Rival):
     """A module of Langfuse's SDK that records calls as soon as it is imported, if a client of Langfuse is enabled."""

@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, replace
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._spans import fail, present
 
@@ -382,12 +382,8 @@ class AgnoInstrumentor(Integration):
     requirements = ("agno >= 2.6.9",)
     hooked_modules = ("agno.agent._run", "agno.team._run", _TOOLS, _WORKFLOWS, *_OWNERS)
     rivals = (
-        Rival(vendor="OpenInference", module="openinference.instrumentation.agno", class_name="AgnoInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.agno",
-            class_name="AgnoInstrumentor",
-        ),
+        openinference("agno", "AgnoInstrumentor"),
+        opentelemetry_genai("agno", "AgnoInstrumentor"),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

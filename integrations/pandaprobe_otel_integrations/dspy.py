@@ -20,7 +20,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes, usage_attributes
 from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 from pandaprobe_otel_integrations._spans import ModelClaim, present, record_raised, with_claim, without_llm_span
@@ -292,12 +292,8 @@ class DSPyInstrumentor(Integration):
     requirements = ("dspy >= 3.4",)
     hooked_modules = (_SETTINGS, _EXECUTION)
     rivals = (
-        Rival(vendor="OpenInference", module="openinference.instrumentation.dspy", class_name="DSPyInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.dspy",
-            class_name="DSPyInstrumentor",
-        ),
+        openinference("dspy", "DSPyInstrumentor"),
+        opentelemetry_genai("dspy", "DSPyInstrumentor"),
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces."""

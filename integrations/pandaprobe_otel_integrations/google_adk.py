@@ -26,7 +26,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, Object, encoded, obj, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, uncounted
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference
 from pandaprobe_otel_integrations._runs import StandIn, asking, of
 from pandaprobe_otel_integrations._spans import adopt, fail, present, scope_of
 from pandaprobe_otel_integrations.google_genai.generate import (
@@ -487,13 +487,7 @@ class GoogleADKInstrumentor(Integration):
     makes_own_spans = True
     requirements = ("google-adk >= 2.13",)
     hooked_modules = ("google.adk.telemetry.tracing", _BLOCKS, TOOLS)
-    rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.google_adk",
-            class_name="GoogleADKInstrumentor",
-        ),
-    )
+    rivals = (openinference("google_adk", "GoogleADKInstrumentor"),)
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""
     _unanswered = Unanswered()

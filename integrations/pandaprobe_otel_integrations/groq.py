@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Embeddings, ForeignChatCompletions, ServiceApi
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 __all__ = ["GroqInstrumentor"]
@@ -17,12 +17,8 @@ class GroqInstrumentor(StainlessIntegration):
     requirements = ("groq >= 0.4",)
     hooked_modules = ("groq._base_client",)
     rivals = (
-        Rival(vendor="OpenInference", module="openinference.instrumentation.groq", class_name="GroqInstrumentor"),
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.groq", class_name="GroqInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.groq",
-            class_name="GroqInstrumentor",
-        ),
+        openinference("groq", "GroqInstrumentor"),
+        openllmetry("groq", "GroqInstrumentor"),
+        opentelemetry_genai("groq", "GroqInstrumentor"),
     )
     api = ServiceApi("groq", {"/chat/completions": ForeignChatCompletions(), "/embeddings": Embeddings(), **MEDIA})

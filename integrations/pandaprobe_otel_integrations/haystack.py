@@ -29,7 +29,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
 from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._runs import RUN_KEY, Run
 from pandaprobe_otel_integrations._spans import ModelClaim, fail, present, record_raised, with_claim, without_llm_span
 
@@ -446,10 +446,8 @@ class HaystackInstrumentor(Integration):
     requirements = ("haystack-ai >= 3.4",)
     hooked_modules = ("haystack.tracing.tracer",)
     rivals = (
-        Rival(
-            vendor="OpenInference", module="openinference.instrumentation.haystack", class_name="HaystackInstrumentor"
-        ),
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.haystack", class_name="HaystackInstrumentor"),
+        openinference("haystack", "HaystackInstrumentor"),
+        openllmetry("haystack", "HaystackInstrumentor"),
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces."""

@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, Undoable, patch, replace
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._spans import without_llm_span
 
 __all__ = ["MCPInstrumentor"]
@@ -365,7 +365,7 @@ class MCPInstrumentor(Integration):
     library = "mcp"
     requirements = ("mcp >= 2.0",)
     hooked_modules = ("mcp.client.session", "mcp.server._otel", "mcp.shared.jsonrpc_dispatcher")
-    rivals = (Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.mcp", class_name="McpInstrumentor"),)
+    rivals = (openllmetry("mcp", "McpInstrumentor"),)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "mcp.client.session":

@@ -48,7 +48,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import (
 from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -451,14 +451,8 @@ class MistralInstrumentor(Integration):
     requirements = ("mistralai >= 1.9.11",)
     hooked_modules = (*_BASES, *_PLATFORM_BASES, _OWN_TRACING)
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.mistralai",
-            class_name="MistralAIInstrumentor",
-        ),
-        Rival(
-            vendor="OpenLLMetry", module="opentelemetry.instrumentation.mistralai", class_name="MistralAiInstrumentor"
-        ),
+        openinference("mistralai", "MistralAIInstrumentor"),
+        openllmetry("mistralai", "MistralAiInstrumentor"),
     )
 
     def watch_client(self, client: Any) -> None:

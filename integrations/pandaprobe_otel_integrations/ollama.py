@@ -41,7 +41,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
 from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._servers import Places, place_of
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
@@ -382,9 +382,7 @@ class OllamaInstrumentor(Integration):
     library = "ollama"
     requirements = ("ollama >= 0.4",)
     hooked_modules = ("ollama._client",)
-    rivals = (
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.ollama", class_name="OllamaInstrumentor"),
-    )
+    rivals = (openllmetry("ollama", "OllamaInstrumentor"),)
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:
         hooks = OllamaHooks(self._recorder, self._lets_through)

@@ -25,7 +25,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_
 from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, Undoable, Wrapper, patch, replace
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._span_scope import SpanScope, call_inside
 from pandaprobe_otel_integrations._spans import CallWatch, is_taken, record_ended, with_llm_span, with_watch
 
@@ -396,16 +396,8 @@ class SmolagentsInstrumentor(Integration):
         "smolagents.local_python_executor",
     )
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.smolagents",
-            class_name="SmolagentsInstrumentor",
-        ),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.smolagents",
-            class_name="SmolagentsInstrumentor",
-        ),
+        openinference("smolagents", "SmolagentsInstrumentor"),
+        opentelemetry_genai("smolagents", "SmolagentsInstrumentor"),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

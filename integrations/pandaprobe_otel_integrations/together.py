@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import (
 )
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 
 __all__ = ["TogetherInstrumentor"]
@@ -27,12 +27,8 @@ class TogetherInstrumentor(StainlessIntegration):
     requirements = ("together >= 2.0",)
     hooked_modules = ("together._base_client",)
     rivals = (
-        Rival(
-            vendor="OpenInference", module="openinference.instrumentation.together", class_name="TogetherInstrumentor"
-        ),
-        Rival(
-            vendor="OpenLLMetry", module="opentelemetry.instrumentation.together", class_name="TogetherAiInstrumentor"
-        ),
+        openinference("together", "TogetherInstrumentor"),
+        openllmetry("together", "TogetherAiInstrumentor"),
     )
     api = ServiceApi(
         "together_ai",

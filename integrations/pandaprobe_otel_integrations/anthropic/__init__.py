@@ -32,7 +32,7 @@ from pandaprobe_otel_integrations._http import call_in
 from pandaprobe_otel_integrations._json import encoded, obj
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch, replace, when_imported
-from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
+from pandaprobe_otel_integrations._rivals import LangSmithWrapper, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_of
 from pandaprobe_otel_integrations._spans import is_claimed, is_taken
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
@@ -265,22 +265,10 @@ class AnthropicInstrumentor(StainlessIntegration):
     hooked_modules = ("anthropic._base_client", MODULE)
     repeated_by = ("logfire.anthropic",)
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.anthropic",
-            class_name="AnthropicInstrumentor",
-        ),
-        Rival(
-            vendor="OpenLLMetry",
-            module="opentelemetry.instrumentation.anthropic",
-            class_name="AnthropicInstrumentor",
-        ),
+        openinference("anthropic", "AnthropicInstrumentor"),
+        openllmetry("anthropic", "AnthropicInstrumentor"),
         LangSmithWrapper(),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.anthropic",
-            class_name="AnthropicInstrumentor",
-        ),
+        opentelemetry_genai("anthropic", "AnthropicInstrumentor"),
     )
     api = AnthropicApi()
 

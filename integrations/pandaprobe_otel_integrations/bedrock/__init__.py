@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import integer, obj, object_from_json, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import Rival, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations.bedrock.body_reading import (
     ObservedEvents,
@@ -147,13 +147,9 @@ class BedrockInstrumentor(Integration):
         Rival(
             vendor="OpenTelemetry", module="opentelemetry.instrumentation.botocore", class_name="BotocoreInstrumentor"
         ),
-        Rival(vendor="OpenInference", module="openinference.instrumentation.bedrock", class_name="BedrockInstrumentor"),
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.bedrock", class_name="BedrockInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.bedrock",
-            class_name="BedrockInstrumentor",
-        ),
+        openinference("bedrock", "BedrockInstrumentor"),
+        openllmetry("bedrock", "BedrockInstrumentor"),
+        opentelemetry_genai("bedrock", "BedrockInstrumentor"),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Patch]:

@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoi
 from pandaprobe_otel_integrations._openai_protocol.media import Transcription, with_files
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_at, provider_of
 from pandaprobe_otel_integrations.cohere.chat import Chat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
@@ -141,12 +141,8 @@ class CohereInstrumentor(Integration):
     requirements = ("cohere >= 5.13",)
     hooked_modules = (_HTTP, "cohere.client")
     rivals = (
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.cohere", class_name="CohereInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.cohere",
-            class_name="CohereInstrumentor",
-        ),
+        openllmetry("cohere", "CohereInstrumentor"),
+        opentelemetry_genai("cohere", "CohereInstrumentor"),
     )
 
     _hooks: CohereHooks

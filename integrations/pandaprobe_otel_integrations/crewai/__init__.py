@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import asked, read_json
 from pandaprobe_otel_integrations.crewai.listener import EventListener
 
@@ -81,13 +81,9 @@ class CrewAIInstrumentor(Integration):
     requirements = ("crewai >= 1.15.22",)
     hooked_modules = (_BUS, *_RUNS, TOOLS, STRUCTURED_TOOLS)
     rivals = (
-        Rival(vendor="OpenInference", module="openinference.instrumentation.crewai", class_name="CrewAIInstrumentor"),
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.crewai", class_name="CrewAIInstrumentor"),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.crewai",
-            class_name="CrewAIInstrumentor",
-        ),
+        openinference("crewai", "CrewAIInstrumentor"),
+        openllmetry("crewai", "CrewAIInstrumentor"),
+        opentelemetry_genai("crewai", "CrewAIInstrumentor"),
     )
     values: TraceValues | None = None
     """Session, user, tags and metadata of new traces; the adapter sets them."""

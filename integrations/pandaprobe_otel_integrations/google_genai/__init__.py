@@ -21,7 +21,7 @@ from pandaprobe_otel_integrations._json import items, obj, object_from_json, to_
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoints
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival
+from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival, openinference, openllmetry
 from pandaprobe_otel_integrations._servers import place_at
 from pandaprobe_otel_integrations._spans import is_taken
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
@@ -263,17 +263,9 @@ class GoogleGenAIInstrumentor(Integration):
             module="opentelemetry.instrumentation.google_genai",
             class_name="GoogleGenAiSdkInstrumentor",
         ),
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.google_genai",
-            class_name="GoogleGenAIInstrumentor",
-        ),
+        openinference("google_genai", "GoogleGenAIInstrumentor"),
         LangSmithWrapper(),
-        Rival(
-            vendor="OpenLLMetry",
-            module="opentelemetry.instrumentation.google_generativeai",
-            class_name="GoogleGenerativeAiInstrumentor",
-        ),
+        openllmetry("google_generativeai", "GoogleGenerativeAiInstrumentor"),
     )
 
     def watch_client(self, client: Any) -> None:

@@ -15,7 +15,14 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithTracing, Rival, Watch
+from pandaprobe_otel_integrations._rivals import (
+    LangfuseModule,
+    LangSmithTracing,
+    Watch,
+    openinference,
+    openllmetry,
+    opentelemetry_genai,
+)
 from pandaprobe_otel_integrations.langchain.callbacks import SETTER, entering_body, retrieving, retrieving_async
 from pandaprobe_otel_integrations.langchain.messages import TOOLS, hook_tools
 
@@ -71,21 +78,9 @@ class LangChainInstrumentor(Integration):
         TOOLS,
     )
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.langchain",
-            class_name="LangChainInstrumentor",
-        ),
-        Rival(
-            vendor="OpenLLMetry",
-            module="opentelemetry.instrumentation.langchain",
-            class_name="LangchainInstrumentor",
-        ),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.langchain",
-            class_name="LangChainInstrumentor",
-        ),
+        openinference("langchain", "LangChainInstrumentor"),
+        openllmetry("langchain", "LangchainInstrumentor"),
+        opentelemetry_genai("langchain", "LangChainInstrumentor"),
         LangSmithTracing(),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pandaprobe_otel.capture.tool_answers import Form
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import Rival
+from pandaprobe_otel_integrations._rivals import openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import asked, json_or_text
 from pandaprobe_otel_integrations.llama_index.handler import RunHandler
 
@@ -73,21 +73,9 @@ class LlamaIndexInstrumentor(Integration):
     requirements = ("llama-index-core >= 0.14.22",)
     hooked_modules = ("llama_index_instrumentation", TOOLS)
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.llama_index",
-            class_name="LlamaIndexInstrumentor",
-        ),
-        Rival(
-            vendor="OpenLLMetry",
-            module="opentelemetry.instrumentation.llamaindex",
-            class_name="LlamaIndexInstrumentor",
-        ),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.llama_index",
-            class_name="LlamaIndexInstrumentor",
-        ),
+        openinference("llama_index", "LlamaIndexInstrumentor"),
+        openllmetry("llamaindex", "LlamaIndexInstrumentor"),
+        opentelemetry_genai("llama_index", "LlamaIndexInstrumentor"),
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

@@ -22,7 +22,14 @@ from pandaprobe_otel_integrations._openai_protocol.responses import CompactedRes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, failure_in, usage_attributes
 from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._patching import Patch, patch
-from pandaprobe_otel_integrations._rivals import LangfuseModule, LangSmithWrapper, Rival
+from pandaprobe_otel_integrations._rivals import (
+    LangfuseModule,
+    LangSmithWrapper,
+    Rival,
+    openinference,
+    openllmetry,
+    opentelemetry_genai,
+)
 from pandaprobe_otel_integrations._servers import place_of, provider_of
 from pandaprobe_otel_integrations._spans import is_taken
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
@@ -228,18 +235,14 @@ class OpenAIInstrumentor(StainlessIntegration):
     hooked_modules = ("openai._base_client", MODULE, *sockets.MODULES)
     repeated_by = ("logfire.openai",)
     rivals = (
-        Rival(vendor="OpenInference", module="openinference.instrumentation.openai", class_name="OpenAIInstrumentor"),
-        Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.openai", class_name="OpenAIInstrumentor"),
+        openinference("openai", "OpenAIInstrumentor"),
+        openllmetry("openai", "OpenAIInstrumentor"),
         Rival(
             vendor="OpenTelemetry contrib",
             module="opentelemetry.instrumentation.openai_v2",
             class_name="OpenAIInstrumentor",
         ),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.openai",
-            class_name="OpenAIInstrumentor",
-        ),
+        opentelemetry_genai("openai", "OpenAIInstrumentor"),
         LangSmithWrapper(),
         LangfuseModule(module="langfuse.openai"),
     )

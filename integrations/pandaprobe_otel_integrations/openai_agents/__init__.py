@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._adapter import Adapter
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
-from pandaprobe_otel_integrations._rivals import LangSmithTracing, Rival
+from pandaprobe_otel_integrations._rivals import LangSmithTracing, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import StandIn, asking, json_or_text, read_json
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelHooks
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor, running
@@ -120,21 +120,9 @@ class OpenAIAgentsInstrumentor(Integration):
     hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
     repeated_by = ("logfire.openai_agents",)
     rivals = (
-        Rival(
-            vendor="OpenInference",
-            module="openinference.instrumentation.openai_agents",
-            class_name="OpenAIAgentsInstrumentor",
-        ),
-        Rival(
-            vendor="OpenLLMetry",
-            module="opentelemetry.instrumentation.openai_agents",
-            class_name="OpenAIAgentsInstrumentor",
-        ),
-        Rival(
-            vendor="OpenTelemetry GenAI",
-            module="opentelemetry.instrumentation.genai.openai_agents",
-            class_name="OpenAIAgentsInstrumentor",
-        ),
+        openinference("openai_agents", "OpenAIAgentsInstrumentor"),
+        openllmetry("openai_agents", "OpenAIAgentsInstrumentor"),
+        opentelemetry_genai("openai_agents", "OpenAIAgentsInstrumentor"),
         _LangSmithProcessor(),
     )
     values: TraceValues | None = None
