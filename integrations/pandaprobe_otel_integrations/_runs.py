@@ -15,12 +15,15 @@ from time import time_ns
 from typing import Any, Final
 
 import wrapt
-from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import Span
+from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.trace import Span, set_span_in_context
 
 from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_replaying
-from pandaprobe_otel_integrations._json import obj
-from pandaprobe_otel_integrations._spans import ModelClaim, with_claim
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import Content, encoded, obj
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._spans import ModelClaim, fail, with_claim, without_llm_span
 
 RUN_KEY: Final = "pandaprobe-run"
 """Context key of the run whose body runs in the context."""
@@ -177,6 +180,73 @@ def _current_task() -> weakref.ref[asyncio.Task[Any]] | None:
 
 OPEN_RUNS: Final = OpenRuns()
 """The open runs of this process. A run that two of our handlers report is recorded once."""
+
+
+class RunRecorder:
+    """Records the runs that a framework's callbacks begin and end, each with a span below its parent's.
+
+    `recorder` returns the tracer when it is needed, and None while nothing is recorded. `claims_only` returns True
+    while another vendor records the runs: then this only keeps the model clients below from recording the same calls.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder | None],
+        *,
+        claims_only: Callable[[], bool] = lambda: False,
+        runs: OpenRuns | None = None,
+    ) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._claims_only = claims_only
+        self.runs = OpenRuns() if runs is None else runs
+
+    @property
+    def _with_content(self) -> bool:
+        recorder = self._recorder()
+        return recorder is not None and recorder.with_content
+
+    def _base(self, parent: Run | None) -> Context:
+        """Return the context in which a run below `parent` starts: the current one, if it is the parent's body."""
+        current = get_current()
+        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
+
+    def _open(self, run: Run) -> Run:
+        """Keep a run, whose context is the one that it starts in, and let its children start inside it."""
+        inner = run.context if run.span is None else set_span_in_context(run.span, without_llm_span(run.context))
+        run.context = set_value(RUN_KEY, run, inner)
+        self._keep(run)
+        return run
+
+    def _keep(self, run: Run) -> None:
+        given_up = self.runs.add(run)
+        if given_up is not None:
+            self._abandon(given_up)
+
+    def _abandon(self, run: Run, outcome: str | None = ours.CANCELLED) -> None:
+        """End a removed run that will not report its end."""
+        guarded(run.release_model_call)
+        guarded(run.leave_body)
+        if run.span is not None:
+            if outcome is not None:
+                run.span.set_attribute(ours.OUTCOME, outcome)
+            guarded(run.span.end)
+
+    def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
+        """End a removed run. The open runs below it that are over end first."""
+        for child in self.runs.take_below(run, is_over):
+            self._abandon(child)
+        if run.span is not None:
+            guarded(run.span.end)
+
+    def _write(self, span: Span | None, content: Content) -> None:
+        """Write messages and values on a span, if they are recorded."""
+        if span is not None and self._with_content and span.is_recording():
+            span.set_attributes(encoded(content))
+
+    def _fail(self, span: Span, kind: str, error: object) -> None:
+        """Mark the run as failed. The text of an error may quote content."""
+        fail(span, kind, str(error) if self._with_content else kind)
 
 
 # -- tools of frameworks: in a replay, a recording may answer in place of a tool's function ----------------------------

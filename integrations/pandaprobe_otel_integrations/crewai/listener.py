@@ -17,12 +17,12 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Content, encoded, items, obj, string
+from pandaprobe_otel_integrations._json import Content, items, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._spans import ModelClaim, fail, present, with_claim, without_llm_span
+from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run, RunRecorder
+from pandaprobe_otel_integrations._spans import ModelClaim, present, with_claim, without_llm_span
 from pandaprobe_otel_integrations.crewai import descriptions
 from pandaprobe_otel_integrations.crewai import descriptions as model_calls
 
@@ -176,7 +176,7 @@ def agent_around(step: Run | None) -> Step | None:
 _SCOPE = "scope"
 
 
-class EventListener:
+class EventListener(RunRecorder):
     """A listener that gets each event in the thread and context that emits it, at that time.
 
     Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads.
@@ -196,11 +196,10 @@ class EventListener:
         values: Callable[[], TraceValues | None] = lambda: None,
         runs: OpenRuns | None = None,
     ) -> None:
-        self._recorder = recorder
+        super().__init__(recorder, runs=runs)
         self._leaves = leaves
         self._claims = claims
         self._values = values
-        self.runs = OpenRuns() if runs is None else runs
 
     def emitted(self, source: Any, event: Any) -> None:
         """Handle an event."""
@@ -248,7 +247,7 @@ class EventListener:
                     self._fail(step.span, type(raised).__name__, raised)
                 elif outcome:
                     step.span.set_attribute(ours.OUTCOME, outcome)
-            self._abandon(step, cancelled=False)
+            self._abandon(step, None)
 
     # -- beginnings ---------------------------------------------------------------------------------------------------
 
@@ -295,11 +294,6 @@ class EventListener:
         self._keep(step)
         step.enter()
 
-    def _keep(self, step: Step) -> None:
-        given_up = self.runs.add(step)
-        if given_up is not None:
-            self._abandon(given_up, cancelled=True)
-
     # -- in between ---------------------------------------------------------------------------------------------------
 
     def _streams(self, source: Any, event: Any) -> None:
@@ -345,10 +339,7 @@ class EventListener:
         if step.span is not None:
             guarded(self._record, step, step.span, ending, event)
         failed = ending == "failed"
-        for child in self.runs.take_below(step, lambda run: run.is_torn_down if failed else run.is_left_behind):
-            self._abandon(child, cancelled=True)
-        if step.span is not None:
-            step.span.end()
+        self._end(step, lambda run: run.is_torn_down if failed else run.is_left_behind)
 
     def _elsewhere(self, kind: str, event: Any) -> Step | None:
         """Return the step that CrewAI names for the event, if the event is emitted outside of that step."""
@@ -375,23 +366,6 @@ class EventListener:
         agent = agent_around(step)
         if agent is not None:
             agent.called = model_calls.tool_calls(event.response)
-
-    def _fail(self, span: Span, kind: str, error: Any) -> None:
-        recorder = self._recorder()
-        fail(span, kind, str(error) if recorder is not None and recorder.with_content else kind)
-
-    def _abandon(self, run: Run, *, cancelled: bool) -> None:
-        if run.claim is not None:
-            run.claim.close()
-        if run.span is not None:
-            if cancelled:
-                run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-            run.span.end()
-
-    def _write(self, span: Span, content: Content) -> None:
-        recorder = self._recorder()
-        if recorder is not None and recorder.with_content and span.is_recording():
-            span.set_attributes(encoded(content))
 
 
 def _with_rest(content: Content, beside: Mapping[str, Any]) -> Content:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import Any, ClassVar, Final
 
-from opentelemetry.context import Context, attach, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
 
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
@@ -15,11 +15,11 @@ from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME
 from pandaprobe_otel.mapping.outcomes import outcome_of
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Content, Object, encoded, items, obj, string, to_json
+from pandaprobe_otel_integrations._json import Object, encoded, items, obj, string, to_json
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._other_members import is_empty
-from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._spans import record_raised, without_llm_span
+from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, OpenRuns, Run, RunRecorder
+from pandaprobe_otel_integrations._spans import record_raised
 from pandaprobe_otel_integrations.langchain.messages import (
     answer_attributes,
     answer_content,
@@ -151,13 +151,8 @@ def _attach(config: Any) -> None:
 # -- the span of a run: started below its parent's, and ended together with the open spans below it --------------------
 
 
-class RunSpans:
-    """The open runs and their spans.
-
-    `recorder` returns the tracer when it is needed, and None while nothing is recorded. `claims_only` returns True
-    while another vendor records the runs: then this only keeps the model clients below from recording the same calls.
-    `values` are session, user, tags and metadata of new traces.
-    """
+class RunSpans(RunRecorder):
+    """The open runs and their spans. `values` are session, user, tags and metadata of new traces."""
 
     root_names: ClassVar[Mapping[str, str]] = {}
     """Trace names by the class of the trace's first run, for runs that the app has not named."""
@@ -170,11 +165,8 @@ class RunSpans:
         values: TraceValues | None = None,
         runs: OpenRuns = OPEN_RUNS,
     ) -> None:
-        super().__init__()
-        self._recorder = recorder
-        self._claims_only = claims_only
+        super().__init__(recorder, claims_only=claims_only, runs=runs)
         self._values = values
-        self._runs = runs
 
     def _begin(
         self,
@@ -189,7 +181,7 @@ class RunSpans:
     ) -> Run | None:
         """Start a run's span and keep the run; None if it is recorded already or nothing records."""
         recorder = self._recorder()
-        if recorder is None or run_id in self._runs:
+        if recorder is None or run_id in self.runs:
             return None
         base = self._base(parent)
         own = place_in_graph(metadata)
@@ -205,14 +197,7 @@ class RunSpans:
         present = {key: value for key, value in attributes.items() if value is not None}
         span = recorder.tracer.start_span(name, base, kind=kind, attributes=present)
         agent = parent.agent if parent is not None else None
-        run = Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent)
-        run.context = set_value(RUN_KEY, run, set_span_in_context(span, without_llm_span(base)))
-        self._keep(run)
-        return run
-
-    def _base(self, parent: Run | None) -> Context:
-        current = get_current()
-        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
+        return self._open(Run(run_id=run_id, name=name, parent=parent, context=base, span=span, agent=agent))
 
     def _root_context(self, base: Context, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> Context:
         given = metadata_of_user(metadata)
@@ -222,13 +207,8 @@ class RunSpans:
                 base = with_values(values, base)
         return base
 
-    def _keep(self, run: Run) -> None:
-        given_up = self._runs.add(run)
-        if given_up is not None:
-            self._abandon(given_up)
-
     def _fails(self, error: BaseException, run_id: Any) -> None:
-        run = self._runs.take(run_id)
+        run = self.runs.take(run_id)
         if run is None:
             return
         guarded(run.leave_body)
@@ -240,32 +220,16 @@ class RunSpans:
     def _record(self, span: Span | None, error: BaseException) -> None:
         if span is None:
             return
-        record_raised(span, error, with_content=self._with_content(span))
+        record_raised(span, error, with_content=self._with_content and span.is_recording())
         if outcome_of(error) == ours.INTERRUPTED and (asked := interrupts(error)):
             self._add_content(span, ours.OUTPUT, {"__interrupt__": asked})
 
-    def _abandon(self, run: Run) -> None:
-        guarded(run.release_model_call)
-        guarded(run.leave_body)
-        self._set(run.span, {ours.OUTCOME: ours.CANCELLED})
-        if run.span is not None:
-            guarded(run.span.end)
-
-    def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
-        """End a removed run. The open runs below it end first."""
-        for child in self._runs.take_below(run, is_over):
-            self._abandon(child)
-        if run.span is not None:
-            guarded(run.span.end)
-
-    def _with_content(self, span: Span | None) -> bool:
-        recorder = self._recorder()
-        return span is not None and recorder is not None and recorder.with_content and span.is_recording()
+    def _shows(self, span: Span | None) -> bool:
+        return span is not None and self._with_content and span.is_recording()
 
     def _add_content(self, span: Span | None, name: str, value: Any) -> None:
-        if span is not None and self._with_content(span):
-            content: Content = {name: plain(value)}
-            self._set(span, encoded(content))
+        if self._shows(span):
+            self._write(span, {name: plain(value)})
 
     @staticmethod
     def _set(span: Span | None, attributes: Mapping[str, Any]) -> None:
@@ -320,7 +284,7 @@ class RunCallbacks(RunSpans):
         metadata: Mapping[str, Any],
         said: Object,
     ) -> None:
-        parent = self._runs.get(parent_run_id)
+        parent = self.runs.get(parent_run_id)
         if parent is not None and is_node(tags):
             self._is_graph(parent)
         if parent is not None and is_hidden(tags):
@@ -342,7 +306,7 @@ class RunCallbacks(RunSpans):
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
         """End a run successfully. A streamed chain reports its input only now."""
-        run = self._runs.take(run_id)
+        run = self.runs.take(run_id)
         if run is not None:
             if "inputs" in said:
                 guarded(self._add_content, run.span, ours.INPUT, said["inputs"])
@@ -371,7 +335,7 @@ class RunCallbacks(RunSpans):
     def _model_begins(
         self, serialized: Any, run_id: Any, said: Object, operation: str, messages: Callable[[], Any]
     ) -> None:
-        parent = self._runs.get(said.get("parent_run_id"))
+        parent = self.runs.get(said.get("parent_run_id"))
         if self._claims_only():
             run = Run(run_id=run_id, parent=parent, context=get_current())
             self._keep(run)
@@ -385,7 +349,7 @@ class RunCallbacks(RunSpans):
         if found is None:
             return
         found.claim_model_call()
-        if self._with_content(found.span):
+        if self._shows(found.span):
             content = {names.INPUT_MESSAGES: messages(), names.TOOL_DEFINITIONS: tool_definitions(parameters)}
             self._set(found.span, encoded({**content, **more_parameters(parameters)}))
 
@@ -398,7 +362,7 @@ class RunCallbacks(RunSpans):
         guarded(self._model_answers, run_id)
 
     def _model_answers(self, run_id: Any) -> None:
-        run = self._runs.get(run_id)
+        run = self.runs.get(run_id)
         if run is not None and not run.answers:
             run.answers = True
             # From here on, the app's code runs between the pieces, and its model calls are not part of this run.
@@ -408,7 +372,7 @@ class RunCallbacks(RunSpans):
 
     def on_llm_end(self, response: Any, *, run_id: Any, **said: Any) -> None:
         """End a model call successfully."""
-        run = self._runs.take(run_id)
+        run = self.runs.take(run_id)
         if run is not None:
             guarded(run.release_model_call)
             guarded(self._add_answer, run.span, response)
@@ -416,7 +380,7 @@ class RunCallbacks(RunSpans):
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
         """End a model call with an exception; `response` is the partial answer."""
-        run = self._runs.get(run_id)
+        run = self.runs.get(run_id)
         if run is not None:
             guarded(run.release_model_call)
             if said.get("response") is not None:
@@ -425,15 +389,15 @@ class RunCallbacks(RunSpans):
 
     def _add_answer(self, span: Span | None, response: Any) -> None:
         self._set(span, answer_attributes(response))
-        if self._with_content(span):
+        if self._shows(span):
             self._set(span, encoded(answer_content(response)))
 
     # -- the app's own -----------------------------------------------------------------------------------------------
 
     def on_custom_event(self, name: str, data: Any, *, run_id: Any, **said: Any) -> None:
         """Record an event that the app sends with `dispatch_custom_event`."""
-        run = self._runs.get(run_id)
-        if run is not None and run.span is not None and self._with_content(run.span):
+        run = self.runs.get(run_id)
+        if run is not None and run.span is not None and self._shows(run.span):
             guarded(run.span.add_event, str(name), encoded({"data": plain(data)}))
 
     # -- tools and retrievers -----------------------------------------------------------------------------------------
@@ -451,7 +415,7 @@ class RunCallbacks(RunSpans):
             "gen_ai.tool.call.id": string(said.get("tool_call_id")),
             "gen_ai.tool.description": string(obj(serialized).get("description")),
         }
-        parent = self._runs.get(said.get("parent_run_id"))
+        parent = self.runs.get(said.get("parent_run_id"))
         run = self._begin(
             f"execute_tool {name}", run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes
         )
@@ -462,14 +426,14 @@ class RunCallbacks(RunSpans):
 
     def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
         """End a tool with its result, which may be a message that reports a failure."""
-        run = self._runs.take(run_id)
+        run = self.runs.take(run_id)
         if run is not None:
             guarded(self._add_result, run.span, output)
             self._end(run)
 
     def on_tool_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
         """End a tool with an exception."""
-        run = self._runs.get(run_id)
+        run = self.runs.get(run_id)
         if run is not None:
             self._set(run.span, {"gen_ai.tool.call.id": string(said.get("tool_call_id"))})
         self._fails(error, run_id)
@@ -482,7 +446,7 @@ class RunCallbacks(RunSpans):
         if not is_empty(artifact := getattr(message, "artifact", None)):
             self._add_content(span, ours.SPAN_METADATA, {"artifact": artifact})
         if span is not None and getattr(message, "status", None) == "error":
-            text = str(result) if self._with_content(span) else ""
+            text = str(result) if self._shows(span) else ""
             span.set_attribute(ours.ERROR_TYPE, "tool_error")
             span.set_status(Status(StatusCode.ERROR, text))
 
@@ -492,18 +456,18 @@ class RunCallbacks(RunSpans):
 
     def _retriever_begins(self, serialized: Any, query: Any, run_id: Any, said: Object) -> None:
         name = _name(serialized, said)
-        parent = self._runs.get(said.get("parent_run_id"))
+        parent = self.runs.get(said.get("parent_run_id"))
         attributes = {ours.KIND: "RETRIEVER", ours.OPERATION_NAME: "retrieval"}
         run = self._begin(name, run_id, parent, said.get("tags"), obj(said.get("metadata")), attributes)
         if run is None:
             return
-        if self._with_content(run.span):
+        if self._shows(run.span):
             self._set(run.span, {"gen_ai.retrieval.query.text": str(query)})
         run.enter_body()  # LangChain sets no config for it, and gives it no separate context
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
         """End a retriever with its documents."""
-        run = self._runs.take(run_id)
+        run = self.runs.take(run_id)
         if run is not None:
             guarded(run.leave_body)
             guarded(self._add_documents, run.span, documents)

@@ -8,8 +8,8 @@ from inspect import BoundArguments, isasyncgen, isgenerator
 from time import time_ns
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current, get_value, set_value
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.context import Context, get_current, get_value
+from opentelemetry.trace import Span, SpanKind
 
 from pandaprobe_otel.capture.wrapping import ContextScope
 from pandaprobe_otel.mapping import attributes as ours
@@ -18,9 +18,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
+from pandaprobe_otel_integrations._runs import RUN_KEY, Run, RunRecorder
 from pandaprobe_otel_integrations._span_scope import read_inside
-from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, ModelClaim, fail, present, without_llm_span
+from pandaprobe_otel_integrations._spans import LLM_SPAN_KEY, ModelClaim, fail, present
 from pandaprobe_otel_integrations.llama_index.messages import (
     STEPS,
     TeamRun,
@@ -70,7 +70,7 @@ class _Reading(ContextScope):
         self._handler.break_off(self._run, error)
 
 
-class RunHandler:
+class RunHandler(RunRecorder):
     """A span handler and an event handler of the dispatcher, which needs only their methods.
 
     `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
@@ -80,15 +80,13 @@ class RunHandler:
     def __init__(
         self, recorder: Callable[[], Recorder | None], *, claims_only: Callable[[], bool] = lambda: False
     ) -> None:
-        self._recorder = recorder
-        self._claims_only = claims_only
-        self._runs = OpenRuns()
+        super().__init__(recorder, claims_only=claims_only)
         self._streams: dict[str, tuple[Run, weakref.ref[Any]]] = {}
         self.open_spans: dict[str, Any] = {}
         """The dispatcher's own shutdown reads this; our spans are ended by their runs."""
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self.runs)
 
     # -- called by the dispatcher --------------------------------------------------------------------------------------
 
@@ -101,7 +99,7 @@ class RunHandler:
 
     def span_exit(self, id_: str, bound_args: BoundArguments, result: Any = None, **_: Any) -> None:
         """End a call that returned. A call that returned a stream ends when the app has read the stream."""
-        run = self._runs.get(id_)
+        run = self.runs.get(id_)
         if run is None:
             return
         if not guarded(self._is_read_later, run, result):
@@ -109,13 +107,13 @@ class RunHandler:
 
     def span_drop(self, id_: str, bound_args: BoundArguments, err: BaseException | None = None, **_: Any) -> None:
         """End a call that raised."""
-        run = self._runs.get(id_)
+        run = self.runs.get(id_)
         if run is not None:
             self.break_off(run, err)
 
     def handle(self, event: Any, **_: Any) -> None:
         """Record an event about a call."""
-        run = self._runs.get(string(getattr(event, "span_id", None)))
+        run = self.runs.get(string(getattr(event, "span_id", None)))
         if run is None:
             return
         if run.claim is not None:
@@ -143,11 +141,11 @@ class RunHandler:
 
     def _begin(self, id_: str, bound: BoundArguments, instance: Any, parent_id: str | None) -> None:
         recorder = self._recorder()
-        if recorder is None or id_ in self._runs:
+        if recorder is None or id_ in self.runs:
             return
         method = id_.partition("-")[0].rpartition(".")[2]
         parent = self._parent(parent_id)
-        base = get_current() if parent is None or get_current().get(RUN_KEY) is parent else parent.context
+        base = self._base(parent)
         kind = kind_of(instance, method)
         name_of_once = f"{kind} {id(instance)}"
         is_inner = kind in _ONCE and self._is_inside(name_of_once, parent)
@@ -157,7 +155,7 @@ class RunHandler:
         event = event_in(arguments) if kind is None and not is_inner else None
         if self._claims_only() or (kind is None and (event is None or _is_plumbing(method, parent))):
             parent, base = self._turn(parent, event, base, recorder)
-            run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
+            run = self._start(Run(run_id=id_, parent=parent, context=base))
             run.name = name_of_once if is_inner else ""  # calls below this call are inside it too
             if event is not None:
                 self._begin_step(run, method, event)
@@ -176,7 +174,7 @@ class RunHandler:
             run = of_kind(run_id=id_, parent=parent, context=base, span=span, is_agent=kind == "AGENT")
             run.name = name_of_once if kind in _ONCE else name_of_ending(kind, arguments)
             run.answers = names.INPUT_MESSAGES in attributes or ours.INPUT in attributes
-            self._keep(run, base, span, parent)
+            self._start(run)
             run.agent = attributes.get(names.AGENT_NAME) or run.agent
             if kind != "LLM" and method != "run":
                 run.enter_body()
@@ -192,7 +190,7 @@ class RunHandler:
             self._end_turn(parent)
             span = recorder.tracer.start_span(agent, parent.context, attributes=turn_beginning(agent))
             turn = Run(run_id=object(), parent=parent, context=parent.context, span=span, is_agent=True)
-            parent.turn = self._keep(turn, parent.context, span, parent)
+            parent.turn = self._start(turn)
             parent.turn.agent = agent
         return (parent, base) if parent.turn is None else (parent.turn, parent.turn.context)
 
@@ -223,21 +221,16 @@ class RunHandler:
         run.enter_body()
 
     def _parent(self, parent_id: str | None) -> Run | None:
-        found = self._runs.get(parent_id)
+        found = self.runs.get(parent_id)
         if found is not None:
             return found
         around = get_current().get(RUN_KEY)
-        return around if isinstance(around, Run) and around.run_id in self._runs else None
+        return around if isinstance(around, Run) and around.run_id in self.runs else None
 
-    def _keep(self, run: Run, base: Context, span: Span | None, parent: Run | None) -> Run:
-        inner = base if span is None else set_span_in_context(span, without_llm_span(base))
-        run.context = set_value(RUN_KEY, run, inner)
-        run.agent = parent.agent if parent is not None else None
-        _set_stopped(parent, None)
-        given_up = self._runs.add(run)
-        if given_up is not None:
-            self._abandon(given_up)
-        return run
+    def _start(self, run: Run) -> Run:
+        run.agent = run.parent.agent if run.parent is not None else None
+        _set_stopped(run.parent, None)
+        return self._open(run)
 
     # -- model calls --------------------------------------------------------------------------------------------------
 
@@ -324,10 +317,10 @@ class RunHandler:
     def end(self, run: Run, result: Any) -> None:
         """End the run and everything below it. Without another outcome, it was successful."""
         self._streams.pop(run.run_id, None)
-        if self._runs.take(run.run_id) is None:
+        if self.runs.take(run.run_id) is None:
             return
         self._end_turn(run)
-        for child in self._runs.take_below(run, lambda below: below.run_id not in self._streams):
+        for child in self.runs.take_below(run, lambda below: below.run_id not in self._streams):
             self._abandon(child)
         guarded(run.release_model_call)
         guarded(run.leave_body)
@@ -341,8 +334,7 @@ class RunHandler:
             guarded(run.span.end)
 
     def _record_result(self, run: Run, span: Span, result: Any) -> None:
-        recorder = self._recorder()
-        if recorder is None or not recorder.with_content:
+        if not self._with_content:
             return
         span.set_attributes(encoded(ending(run.name, result)))
         if run.name.startswith("TOOL") and getattr(result, "is_error", False):
@@ -358,15 +350,7 @@ class RunHandler:
             _set_stopped(run.parent, outcome)
             run.span.set_attribute(ours.OUTCOME, outcome)
         elif error is not None:
-            recorder = self._recorder()
-            kind = type(error).__name__
-            fail(run.span, kind, str(error) if recorder is not None and recorder.with_content else kind)
-
-    def _abandon(self, run: Run) -> None:
-        guarded(run.release_model_call)
-        if run.span is not None:
-            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-            guarded(run.span.end)
+            self._fail(run.span, type(error).__name__, error)
 
     def _end_abandoned(self) -> None:
         """End runs that the app dropped. No event reports this, and a finalizer must not take locks."""

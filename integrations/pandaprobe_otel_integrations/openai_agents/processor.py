@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from inspect import isawaitable
 from typing import Any, Final
 
-from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, set_span_in_context
+from opentelemetry.context import get_current
+from opentelemetry.trace import Span, SpanKind
 
 from pandaprobe_otel.capture.trace_context import TraceValues, trace_values, with_values
 from pandaprobe_otel.mapping import attributes as ours
@@ -18,8 +18,8 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import decoded_arguments
-from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
-from pandaprobe_otel_integrations._spans import fail, present, record_ended, without_llm_span
+from pandaprobe_otel_integrations._runs import OpenRuns, Run, RunRecorder
+from pandaprobe_otel_integrations._spans import fail, present, record_ended
 from pandaprobe_otel_integrations.openai_agents.model_calls import ModelRequest, model_attributes, request_that_begins
 
 # -- the conversation of a run: that of its `Session`, unless the app has set one for the trace ------------------------
@@ -66,12 +66,10 @@ _BODIES: Final = frozenset({"function", "guardrail", "custom"})
 _ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 
-class RunProcessor:
+class RunProcessor(RunRecorder):
     """A trace processor (the SDK's `TracingProcessor`, which needs only its methods).
 
-    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
-    records the runs: then this only keeps the model clients below from recording the same calls. `values` returns
-    session, user, tags and metadata of new traces.
+    `values` returns session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -82,10 +80,8 @@ class RunProcessor:
         values: Callable[[], TraceValues | None] = lambda: None,
         runs: OpenRuns | None = None,
     ) -> None:
-        self._recorder = recorder
-        self._claims_only = claims_only
+        super().__init__(recorder, claims_only=claims_only, runs=runs)
         self._values = values
-        self._runs = OpenRuns() if runs is None else runs
         self._requests: dict[str, ModelRequest] = {}
         self._closed = False
 
@@ -96,7 +92,7 @@ class RunProcessor:
     @property
     def is_idle(self) -> bool:
         """Return whether no span is open."""
-        return len(self._runs) == 0
+        return len(self.runs) == 0
 
     def on_trace_start(self, trace: Any) -> None:
         """Start a run, or the app's block around several runs."""
@@ -104,11 +100,11 @@ class RunProcessor:
 
     def on_trace_end(self, trace: Any) -> None:
         """End the run or block, with all open spans below it."""
-        run = self._runs.take(trace.trace_id)
+        run = self.runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)
             guarded(_mark_waiting, run)
-            self._end(run)
+            self._end(run, lambda _: True)
 
     def on_span_start(self, span: Any) -> None:
         """Start a step."""
@@ -116,7 +112,7 @@ class RunProcessor:
 
     def on_span_end(self, span: Any) -> None:
         """End a step; its data is complete only now."""
-        run = self._runs.take(span.span_id)
+        run = self.runs.take(span.span_id)
         request = self._requests.pop(span.span_id, None)
         if run is None:
             return
@@ -137,7 +133,7 @@ class RunProcessor:
 
     def _trace_begins(self, trace: Any) -> None:
         recorder = self._active_recorder()
-        if recorder is None or self._claims_only() or trace.trace_id in self._runs:
+        if recorder is None or self._claims_only() or trace.trace_id in self.runs:
             return
         base = get_current()
         said = trace_values(session=None, user=None, tags=None, metadata=obj(getattr(trace, "metadata", None)))
@@ -150,23 +146,23 @@ class RunProcessor:
             names.CONVERSATION_ID: string(getattr(trace, "group_id", None)) or current_conversation(),
         }
         span = recorder.tracer.start_span(trace.name, base, attributes=present(attributes))
-        self._keep(trace.trace_id, None, base, span, trace.name, is_agent=True)
+        self._open(Run(run_id=trace.trace_id, parent=None, context=base, span=span, name=trace.name, is_agent=True))
 
     def _span_begins(self, span: Any) -> None:
         recorder = self._active_recorder()
-        if recorder is None or span.span_id in self._runs:
+        if recorder is None or span.span_id in self.runs:
             return
         data = span.span_data
         kind = str(data.type)
-        parent = self._runs.get(span.parent_id) or self._runs.get(span.trace_id)
+        parent = self.runs.get(span.parent_id) or self.runs.get(span.trace_id)
         base = self._base(parent)
         if self._claims_only():
             if kind in _MODEL_CALLS:
-                self._keep(span.span_id, None, base, None).claim_model_call()
+                self._open(Run(run_id=span.span_id, parent=None, context=base)).claim_model_call()
             return
         if kind in _STEPS:
-            run = self._keep(span.span_id, parent, base, None, is_agent=True)
-            run.agent = parent.agent if parent is not None else None
+            agent = parent.agent if parent is not None else None
+            self._open(Run(run_id=span.span_id, parent=parent, context=base, is_agent=True, agent=agent))
             return
         if kind == "agent" or kind in _MODEL_CALLS:
             _set_stopped(parent, None)
@@ -179,8 +175,9 @@ class RunProcessor:
             kind=SpanKind.CLIENT if kind in _MODEL_CALLS else SpanKind.INTERNAL,
             attributes=present(attributes),
         )
-        run = self._keep(span.span_id, parent, base, started, name, is_agent=kind == "agent")
-        run.agent = agent
+        run = Run(run_id=span.span_id, parent=parent, context=base, span=started, name=name, agent=agent)
+        run.is_agent = kind == "agent"
+        self._open(run)
         if kind in _MODEL_CALLS:
             run.claim_model_call()
             request = request_that_begins()
@@ -190,36 +187,13 @@ class RunProcessor:
         elif kind in _BODIES:
             run.enter_body()
 
-    def _keep(
-        self,
-        run_id: str,
-        parent: Run | None,
-        base: Context,
-        span: Span | None,
-        name: str = "",
-        *,
-        is_agent: bool = False,
-    ) -> Run:
-        run = Run(run_id=run_id, parent=parent, context=base, span=span, name=name, is_agent=is_agent)
-        inner = base if span is None else set_span_in_context(span, without_llm_span(base))
-        run.context = set_value(RUN_KEY, run, inner)
-        given_up = self._runs.add(run)
-        if given_up is not None:
-            self._abandon(given_up)
-        return run
-
-    def _base(self, parent: Run | None) -> Context:
-        current = get_current()
-        return current if parent is None or current.get(RUN_KEY) is parent else parent.context
-
     def _active_recorder(self) -> Recorder | None:
         return None if self._closed else self._recorder()
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def _record(self, run: Run, span: Span, told: Any, request: ModelRequest | None) -> None:
-        recorder = self._recorder()
-        with_content = recorder is not None and recorder.with_content
+        with_content = self._with_content
         data, kind = told.span_data, str(told.span_data.type)
         if kind in _MODEL_CALLS:
             attributes = present(model_attributes(kind, data, request, with_content=with_content))
@@ -262,22 +236,12 @@ class RunProcessor:
         raised = sys.exc_info()[1]
         if run.span is None or raised is None or raised is run.handling:
             return False
-        recorder = self._recorder()
-        record_ended(run.span, raised, with_content=recorder is not None and recorder.with_content)
+        record_ended(run.span, raised, with_content=self._with_content)
         return True
 
-    def _abandon(self, run: Run) -> None:
+    def _abandon(self, run: Run, outcome: str | None = ours.CANCELLED) -> None:
         self._requests.pop(run.run_id, None)
-        guarded(run.release_model_call)
-        if run.span is not None:
-            run.span.set_attribute(ours.OUTCOME, ours.CANCELLED)
-            guarded(run.span.end)
-
-    def _end(self, run: Run) -> None:
-        for child in self._runs.take_below(run, lambda _: True):
-            self._abandon(child)
-        if run.span is not None:
-            guarded(run.span.end)
+        super()._abandon(run, outcome)
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
