@@ -181,7 +181,6 @@ class EventListener(RunRecorder):
 
     Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads.
 
-    - `recorder` returns the tracer, and None while nothing is recorded.
     - `leaves` returns True for a model whose calls are recorded by the instrumentation of its client.
     - `claims` returns True, while nothing is recorded, for a model whose calls another vendor records.
     - `values` returns session, user, tags and metadata of new traces.

@@ -71,11 +71,7 @@ class _Reading(ContextScope):
 
 
 class RunHandler(RunRecorder):
-    """A span handler and an event handler of the dispatcher, which needs only their methods.
-
-    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
-    records the runs: then this only keeps the model clients below from recording the same calls.
-    """
+    """A span handler and an event handler of the dispatcher, which needs only their methods."""
 
     def __init__(
         self, recorder: Callable[[], Recorder | None], *, claims_only: Callable[[], bool] = lambda: False
