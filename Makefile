@@ -14,7 +14,6 @@ install:  ## install for development, editable: both rings of the tests, the lin
 lint:  ## rules and formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) scripts/write_docs.py --check
 
 format:  ## put the source into shape
 	$(PYTHON) -m ruff check --fix .

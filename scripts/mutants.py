@@ -14,7 +14,6 @@ taken back afterwards: use a checkout in which nobody works.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
 import hashlib
@@ -22,13 +21,14 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -103,15 +103,17 @@ class _Places(ast.NodeVisitor):
         self._lines = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
         self._scope: list[str] = []
 
-    def _span(self, node: ast.AST) -> tuple[int, int]:
-        at: Any = node
+    def _add(self, operator: str, place: tuple[int, int], new: str) -> None:
+        self.found.append((".".join(self._scope), operator, *place, new))
+
+    def _place(self, at: Any) -> tuple[int, int]:
         return self._lines[at.lineno - 1] + at.col_offset, self._lines[at.end_lineno - 1] + at.end_col_offset
 
-    def _text(self, start: int, end: int) -> str:
-        return self._source[start:end].decode()
+    def _between(self, left: ast.AST, right: ast.AST) -> tuple[int, int]:
+        return self._place(left)[1], self._place(right)[0]
 
-    def _add(self, operator: str, start: int, end: int, new: str) -> None:
-        self.found.append((".".join(self._scope), operator, start, end, new))
+    def _text(self, place: tuple[int, int]) -> str:
+        return self._source[slice(*place)].decode()
 
     def visit(self, node: ast.AST) -> None:
         """Add the changes of a node and of those inside it."""
@@ -123,9 +125,9 @@ class _Places(ast.NodeVisitor):
                 self._scope.pop()
             case ast.JoinedStr() | ast.Expr(value=ast.Constant()):
                 pass  # the words of messages and docstrings are no behaviour
-            case ast.If(test=test) if "TYPE_CHECKING" in ast.dump(test):
-                pass
             case ast.Assign(targets=[ast.Name(id="__all__" | "__slots__"), *_]):
+                pass
+            case ast.If(test=test) if "TYPE_CHECKING" in ast.dump(test):
                 pass
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
                 self.visit(value)  # an annotation is not run
@@ -133,7 +135,7 @@ class _Places(ast.NodeVisitor):
                 pass
             case ast.Raise():
                 if "NotImplementedError" not in ast.dump(node):
-                    self._add("drop-raise", *self._span(node), "pass")
+                    self._add("drop-raise", self._place(node), "pass")
             case _:
                 self._change(node)
                 self.generic_visit(node)
@@ -142,41 +144,38 @@ class _Places(ast.NodeVisitor):
         match node:
             case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
                 if not isinstance(test, ast.Constant):
-                    start, end = self._span(test)
-                    self._add("negate", start, end, f"(not ({self._text(start, end)}))")
+                    place = self._place(test)
+                    self._add("negate", place, f"(not ({self._text(place)}))")
             case ast.Compare(left=left, ops=[sign], comparators=[right]):
-                self._swap("compare", sign, left, right)
+                self._swap("compare", sign, self._between(left, right))
             case ast.BinOp(left=left, op=sign, right=right):
-                self._swap("arithmetic", sign, left, right)
+                self._swap("arithmetic", sign, self._between(left, right))
             case ast.BoolOp(op=sign, values=[left, right, *_]):
-                start, end = self._span(left)[1], self._span(right)[0]
+                place = self._between(left, right)
                 old, new = ("and", "or") if isinstance(sign, ast.And) else ("or", "and")
-                swapped, count = re.subn(rf"\b{old}\b", new, self._text(start, end))
+                swapped, count = re.subn(rf"\b{old}\b", new, self._text(place))
                 if count == 1:
-                    self._add("and-or", start, end, swapped)
+                    self._add("and-or", place, swapped)
             case ast.Return(value=ast.expr() as value):
                 if not (isinstance(value, ast.Constant) and value.value is None):
-                    self._add("return-none", *self._span(value), "None")
+                    self._add("return-none", self._place(value), "None")
             case ast.Expr(value=ast.Call()):
-                self._add("drop-call", *self._span(node), "pass")
+                self._add("drop-call", self._place(node), "pass")
             case ast.Continue():
-                self._add("continue-break", *self._span(node), "break")
+                self._add("continue-break", self._place(node), "break")
             case ast.Constant(value=bool() as value):
-                self._add("boolean", *self._span(node), str(not value))
+                self._add("boolean", self._place(node), str(not value))
             case ast.Constant(value=int() | float()):
-                start, end = self._span(node)
-                self._add("number", start, end, f"({self._text(start, end)} + 1)")
+                place = self._place(node)
+                self._add("number", place, f"({self._text(place)} + 1)")
             case ast.Constant(value=str() as value):
-                start, end = self._span(node)
-                if value and self._text(start, start + 1) in "\"'":
-                    self._add("text", start, end, repr("mutated " + value))
-            case _:
-                pass
+                place = self._place(node)
+                if value and self._text(place)[0] in "\"'":
+                    self._add("text", place, repr("mutated " + value))
 
-    def _swap(self, operator: str, sign: ast.AST, left: ast.AST, right: ast.AST) -> None:
-        start, end = self._span(left)[1], self._span(right)[0]
-        if type(sign) in SWAPS and not {"(", ")"} & set(self._text(start, end)):
-            self._add(operator, start, end, f" {SWAPS[type(sign)]} ")
+    def _swap(self, operator: str, sign: ast.AST, place: tuple[int, int]) -> None:
+        if type(sign) in SWAPS and not {"(", ")"} & set(self._text(place)):
+            self._add(operator, place, f" {SWAPS[type(sign)]} ")
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
@@ -184,7 +183,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     source = path.read_bytes()
     places = _Places(source)
     places.visit(ast.parse(source))
-    seen: dict[tuple[str, str, str], int] = defaultdict(int)
+    seen = Counter[tuple[str, str, str]]()
     for function, operator, start, end, new in places.found:
         text = " ".join(source[start:end].decode().split())
         nth = seen[function, operator, text]
@@ -203,11 +202,11 @@ def mutants_in(room: str) -> list[Mutant]:
     return [mutant for file in files for mutant in mutants_of(file)]
 
 
-def sample(room: str, count: int) -> list[Mutant]:
+def sample(room: str) -> list[Mutant]:
     """Draw the mutants of a room by the hash of their names; at most a quarter changes a text."""
     drawn = sorted(mutants_in(room), key=lambda mutant: hashlib.sha256(mutant.name.encode()).digest())
-    texts = [mutant for mutant in drawn if mutant.operator == "text"][: count // 4]
-    return [mutant for mutant in drawn if mutant.operator != "text"][: count - len(texts)] + texts
+    texts = [mutant for mutant in drawn if mutant.operator == "text"][: PER_ROOM // 4]
+    return [mutant for mutant in drawn if mutant.operator != "text"][: PER_ROOM - len(texts)] + texts
 
 
 # --- which test enters which function ------------------------------------------------------------------------------
@@ -224,11 +223,9 @@ class FunctionMap:
 
     def __init__(self) -> None:
         self._entered: set[str] = set()
-        self._tests: dict[str, tuple[float, list[str]]] = {}
         MONITORING.use_tool_id(self.TOOL, "mutants")
-        events = MONITORING.events
-        MONITORING.register_callback(self.TOOL, events.PY_START, self._start)
-        MONITORING.set_events(self.TOOL, events.PY_START)
+        MONITORING.register_callback(self.TOOL, MONITORING.events.PY_START, self._start)
+        MONITORING.set_events(self.TOOL, MONITORING.events.PY_START)
 
     def _start(self, code: CodeType, _: int) -> object:
         for package in ("/pandaprobe_otel/", "/pandaprobe_otel_integrations/"):
@@ -239,20 +236,14 @@ class FunctionMap:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Record one test with its fixtures."""
+        """Record one test with its fixtures in the file of this process."""
         self._entered = set()
         MONITORING.restart_events()
         began = time.perf_counter()
         result = yield
-        self._tests[item.nodeid] = (time.perf_counter() - began, sorted(self._entered))
+        with (CACHE / f"map-{os.getpid()}.jsonl").open("a") as file:
+            file.write(json.dumps((item.nodeid, time.perf_counter() - began, sorted(self._entered))) + "\n")
         return result
-
-    def pytest_sessionfinish(self) -> None:
-        """Stop, and write the records of this process."""
-        MONITORING.free_tool_id(self.TOOL)
-        if self._tests:
-            CACHE.mkdir(parents=True, exist_ok=True)
-            (CACHE / f"map-{os.getpid()}.json").write_text(json.dumps(self._tests))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -261,10 +252,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FunctionMap())
 
 
-def write_map(arguments: list[str]) -> int:
+def write_map(arguments: Iterable[str]) -> int:
     """Run the inner ring once and record its functions."""
-    for old in CACHE.glob("map-*.json"):
-        old.unlink()
+    shutil.rmtree(CACHE, ignore_errors=True)
+    CACHE.mkdir(parents=True)
     command = [sys.executable, "-m", "pytest", "-p", "mutants", "-q", "-p", "no:cacheprovider", *arguments]
     environment = os.environ | {"MUTANTS_MAP": "1", "PYTHONPATH": str(ROOT / "scripts")}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
@@ -276,25 +267,23 @@ class TestMap:
     __test__ = False
 
     def __init__(self) -> None:
-        self._tests: defaultdict[str, set[str]] = defaultdict(set)
-        self._seconds: dict[str, float] = {}
-        for file in CACHE.glob("map-*.json"):
-            for test, (duration, functions) in json.loads(file.read_text()).items():
-                self._seconds[test] = duration
+        self._seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        for file in CACHE.glob("map-*.jsonl"):
+            for test, seconds, functions in map(json.loads, file.read_text().splitlines()):
                 for function in functions:
-                    self._tests[function].add(test)
+                    self._seconds[function][test] = seconds
         if not self._seconds:
             sys.exit("no map of the tests: run `python scripts/mutants.py map` first")
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Choose tests for a mutant: the nearest folder first, the quickest first, within the seconds of a mutant."""
-        found = self._tests.get(f"{mutant.path}::{mutant.function}")
+        found = dict(self._seconds.get(f"{mutant.path}::{mutant.function}", {}))
         if not found:  # a table of a module, a class body, or a function that only child processes enter
-            inside = (tests for name, tests in self._tests.items() if name.startswith(f"{mutant.path}::"))
-            found = set[str]().union(*inside)
+            for name, tests in self._seconds.items():
+                found |= tests if name.startswith(f"{mutant.path}::") else {}
         folder = "tests/" + "/".join(mutant.path.split("/")[1:-1])
-        ordered = sorted(found, key=lambda test: (not test.startswith(folder), self._seconds[test]))
-        until = itertools.accumulate(self._seconds[test] + 0.01 for test in ordered)
+        ordered = sorted(found, key=lambda test: (not test.startswith(folder), found[test]))
+        until = itertools.accumulate(found[test] + 0.01 for test in ordered)
         fitting = sum(spent <= SECONDS_PER_MUTANT for spent in until)
         return ordered[: min(max(fitting, 1), 400)]
 
@@ -349,45 +338,37 @@ def run(mutants: list[Mutant]) -> dict[str, str | None]:
     return killed
 
 
-def recorded() -> dict[str, dict[str, str | None]]:
-    """Return the baseline."""
-    return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-
-
-def record(room: str, count: int) -> int:
+def record(room: str) -> int:
     """Run the sample of a room and write it into the baseline."""
-    killed = run(sample(room, count))
+    killed = run(sample(room))
     BASELINE.write_text(json.dumps(dict(sorted((recorded() | {room: killed}).items())), indent=1) + "\n")
     print(f"{room}: {sum(map(bool, killed.values()))} of {len(killed)} mutants killed")
     return 0
 
 
+def recorded() -> dict[str, dict[str, str | None]]:
+    """Return the baseline."""
+    rooms: dict[str, dict[str, str | None]] = json.loads(BASELINE.read_text())
+    return rooms
+
+
 def check(room: str) -> int:
     """Run the recorded mutants of a room again; return 1 if more than one in a hundred is no longer killed."""
     before = {name: killer for name, killer in recorded()[room].items() if killer is not None}
-    there = {mutant.name: mutant for mutant in mutants_in(room)}
-    now = run([there[name] for name in before if name in there])
+    now = run([mutant for mutant in mutants_in(room) if mutant.name in before])
     lost = [name for name, killer in now.items() if killer is None]
-    gone = len(before) - len(now)
-    print(f"{room}: {len(now) - len(lost)} of {len(now)} still killed; {gone} are no longer in the source")
+    print(f"{room}: {len(now) - len(lost)} of {len(now)} still killed; {len(before) - len(now)} are no longer there")
     for name in lost:
         print(f"  lost: {name} (by {before[name]})")
     return int(len(lost) > LOST_AT_MOST * len(now))
 
 
-def main() -> int:
+def main(verb: str, *names: str) -> int:
     """Run one verb."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("verb", choices=["map", "run", "check"])
-    parser.add_argument("names", nargs="*", help="rooms; for `map`, what pytest shall run")
-    parser.add_argument("--count", type=int, default=PER_ROOM, help="mutants of each room")
-    options = parser.parse_args()
-    if options.verb == "map":
-        return write_map(options.names)
-    if not options.names or (unknown := set(options.names) - set(ROOMS)):
-        parser.error(f"name rooms of {', '.join(ROOMS)}" + (f", not {', '.join(unknown)}" if options.names else ""))
-    return max(record(room, options.count) if options.verb == "run" else check(room) for room in options.names)
+    if verb == "map":
+        return write_map(names)
+    return max({"run": record, "check": check}[verb](room) for room in names)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main(*sys.argv[1:]))

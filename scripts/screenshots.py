@@ -11,9 +11,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -27,8 +26,7 @@ DESK: Final = (1440, 810)
 PHONE: Final = (390, 760)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Screenshot:
+class Screenshot(NamedTuple):
     """A picture: the path of its page, its theme and its size.
 
     In the path, `{0}` to `{5}` are the ids of the newest day's traces.
@@ -40,13 +38,13 @@ class Screenshot:
 
 
 SCREENSHOTS: Final[dict[str, Screenshot]] = {
-    "trace": Screenshot(path="/ui/traces/{3}", theme="light"),
-    "conversation": Screenshot(path="/ui/traces/{1}?view=chat", theme="dark"),
-    "comparison": Screenshot(path="/ui/diff?trace={0}&trace={3}", theme="dark"),
-    "overview": Screenshot(path="/ui/overview", theme="light"),
-    "evaluations": Screenshot(path="/ui/evaluations?by=day", theme="light"),
-    "phone-traces": Screenshot(path="/ui", theme="light", size=PHONE),
-    "phone-trace": Screenshot(path="/ui/traces/{3}", theme="dark", size=PHONE),
+    "trace": Screenshot("/ui/traces/{3}", "light"),
+    "conversation": Screenshot("/ui/traces/{1}?view=chat", "dark"),
+    "comparison": Screenshot("/ui/diff?trace={0}&trace={3}", "dark"),
+    "overview": Screenshot("/ui/overview", "light"),
+    "evaluations": Screenshot("/ui/evaluations?by=day", "light"),
+    "phone-traces": Screenshot("/ui", "light", PHONE),
+    "phone-trace": Screenshot("/ui/traces/{3}", "dark", PHONE),
 }
 
 
@@ -70,13 +68,10 @@ def main(names: Sequence[str]) -> None:
 def taken(browser: Browser, address: str, one: Screenshot) -> bytes:
     """Return the picture of a page as a PNG file."""
     width, height = one.size
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=one.theme)
-    page = context.new_page()
-    page.goto(address)
-    page.mouse.move(0, 0)
-    shot = page.screenshot(animations="disabled", caret="hide")
-    context.close()
-    return shot
+    with browser.new_page(viewport={"width": width, "height": height}, color_scheme=one.theme) as page:
+        page.goto(address)
+        page.mouse.move(0, 0)
+        return page.screenshot(animations="disabled", caret="hide")
 
 
 if __name__ == "__main__":

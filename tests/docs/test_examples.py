@@ -14,10 +14,10 @@ import run_as_reader
 from command_line import clean_environment
 from doc_blocks import ROOT, Block
 from doc_programs import Forks, Reader
-from docs_pages.examples_page import Example
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace
 from pandaprobe_otel.local import LocalServer
+from write_docs import Example
 
 EXAMPLES: Final = ROOT / "examples"
 RUN_HERE: Final[dict[str, dict[str, int]]] = {
@@ -42,7 +42,7 @@ def environment(server: LocalServer, home: Path, project: str) -> dict[str, str]
 
 def command(name: str) -> str:
     """Return the command that a reader runs."""
-    run = f"python {ROOT}/scripts/run_notebook.py {EXAMPLES / name} --check"
+    run = f"cp {EXAMPLES / name} . && python {ROOT}/scripts/run_notebook.py {name}"
     return run if name.endswith(".ipynb") else f"python {EXAMPLES / name}"
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from write_docs import write_tree
+from build_docs import write_tree
 
 ROOT: Final = Path(__file__).parents[2]
 TREE: Final = Path(tempfile.mkdtemp(prefix="pandaprobe-otel-docs."))
