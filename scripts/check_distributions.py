@@ -73,8 +73,6 @@ def main(directory: str, tag: str = "") -> int:
         faults += tag_faults(tag, wheel.name.split("-")[1], changelog)
     if subprocess.run([sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]).returncode:
         faults.append("twine would refuse to upload them")
-    for each in (wheel, sdist):
-        print(f"{each.name}: {each.stat().st_size:,} bytes")
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if faults else 0

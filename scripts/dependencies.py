@@ -17,7 +17,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NOT_FOR_USERS: Final = ("dev", "docs", "lint", "outer")
 HEADER: Final = """\
 # Dependencies
 
@@ -45,7 +44,7 @@ def declared(text: str) -> Iterator[Dependency]:
     """Yield the requirements of the library and of its extras for users, in the order of pyproject.toml (`text`)."""
     project: dict[str, Any] = tomllib.loads(text)["project"]
     for extra, requirements in {"always": project["dependencies"], **project["optional-dependencies"]}.items():
-        for requirement in requirements if extra not in NOT_FOR_USERS else ():
+        for requirement in requirements if extra not in ("dev", "docs", "lint", "outer") else ():
             name = Requirement(requirement).name
             if name != project["name"]:
                 comment = re.search(rf'{re.escape(requirement)}",?[ \]]*# (.*)$', text, re.MULTILINE)
@@ -67,4 +66,4 @@ def page(text: str) -> str:
 
 if __name__ == "__main__":
     written = page((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (ROOT / "docs" / "dependencies.md").write_text(written, encoding="utf-8")
+    (ROOT / "docs/dependencies.md").write_text(written, encoding="utf-8")

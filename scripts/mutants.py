@@ -248,8 +248,7 @@ class FunctionMap:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the recorder; this module is loaded with `-p mutants`."""
-    if os.environ.get("MUTANTS_MAP"):
-        config.pluginmanager.register(FunctionMap())
+    config.pluginmanager.register(FunctionMap())
 
 
 def write_map(arguments: Iterable[str]) -> int:
@@ -257,7 +256,7 @@ def write_map(arguments: Iterable[str]) -> int:
     shutil.rmtree(CACHE, ignore_errors=True)
     CACHE.mkdir(parents=True)
     command = [sys.executable, "-m", "pytest", "-p", "mutants", "-q", "-p", "no:cacheprovider", *arguments]
-    environment = os.environ | {"MUTANTS_MAP": "1", "PYTHONPATH": str(ROOT / "scripts")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -12,10 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from typing import Final, Literal, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
@@ -60,18 +57,12 @@ def main(names: Sequence[str]) -> None:
         server.services.sealer.seal_now()
         ids = [shop.trace_id(NEWEST + number) for number in range(6)]
         for name in names or SCREENSHOTS:
-            one = SCREENSHOTS[name]
-            png = taken(browser, f"{server.url}{one.path.format(*ids)}", one)
+            path, theme, (width, height) = SCREENSHOTS[name]
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+            page.goto(f"{server.url}{path.format(*ids)}")
+            png = page.screenshot(animations="disabled", caret="hide")
+            page.close()
             (IMAGES / f"{name}.png").write_bytes(subprocess.check_output(["pngquant", "--speed", "1", "-"], input=png))
-
-
-def taken(browser: Browser, address: str, one: Screenshot) -> bytes:
-    """Return the picture of a page as a PNG file."""
-    width, height = one.size
-    with browser.new_page(viewport={"width": width, "height": height}, color_scheme=one.theme) as page:
-        page.goto(address)
-        page.mouse.move(0, 0)
-        return page.screenshot(animations="disabled", caret="hide")
 
 
 if __name__ == "__main__":

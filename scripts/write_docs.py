@@ -34,7 +34,7 @@ from pandaprobe_otel.mapping.dialect_table import MERGED_FIELDS, RANKED_FIELDS, 
 from pandaprobe_otel.mapping.precedence import DIALECTS  # noqa: E402
 
 EXAMPLES: Final = ROOT / "examples"
-SNIPPETS: Final = ROOT / "docs" / "snippets"
+SNIPPETS: Final = ROOT / "docs/snippets"
 
 
 def written() -> Mapping[str, str]:
@@ -332,12 +332,8 @@ def example_page(example: Example) -> str:
     """Return the site's page of an example, with its source."""
     language = "yaml" if example.path.endswith("yaml") else "python"
     shown = code(f'{language} title="examples/{example.path}"', example.source)
-    back = f"[All examples]({'../' * example.page.count('/')}examples.md)"
-    return page(
-        example.path,
-        f"{example.shows.rstrip('.')}. {back}",
-        shown if example.source else f"The file is long: see `examples/{example.path}`.",
-    )
+    long = f"The file is long: see `examples/{example.path}`."
+    return page(example.path, example.shows, shown if example.source else long)
 
 
 # -- integrations ----------------------------------------------------------------------------------------------------
