@@ -54,9 +54,6 @@ def _decided(result: MetricResult, threshold: float | None, *, allow_vacuous: bo
     if result.metric == REPEAT or (wanted == result.threshold and not allow_vacuous):
         return result
     if result.evidence is None:
-        raise ValueError(
-            f"the report has no judgements of {result.metric}, since an earlier version wrote it: run the evaluation "
-            "again"
-        )
+        raise ValueError(f"the report has no judgements of {result.metric}: run the evaluation again")
     evidence = replace(result.evidence, allow_vacuous=result.evidence.allow_vacuous or allow_vacuous)
     return MetricResult.of(result.metric, evidence, wanted)

@@ -71,11 +71,8 @@ class MetricResult:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read the result of `to_dict`. Reports of earlier versions have `passed` instead of an outcome."""
-        fields = dict(plain)
-        passed = fields.pop("passed", None)
-        known = Outcome.FAILED if fields["finding"] == "scored" else Outcome.NO_EVIDENCE
-        fields["outcome"] = Outcome(fields.get("outcome") or (Outcome.PASSED if passed else known))
+        """Read the result of `to_dict`."""
+        fields = {**plain, "outcome": Outcome(plain["outcome"])}
         if (evidence := fields.get("evidence")) is not None:
             fields["evidence"] = Evidence.from_dict(evidence)
         return cls(**fields)

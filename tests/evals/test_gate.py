@@ -131,9 +131,9 @@ def test_without_evidence_it_is_6(run: Path, run_command: RunCommand) -> None:
 
 
 def test_a_suite_can_be_gated_if_its_report_has_evidence(
-    judged: RunSuite, run_command: RunCommand, server: LocalServer, tmp_path: Path
+    judged: RunSuite, run_command: RunCommand, server: LocalServer
 ) -> None:
-    """A report of pytest can be gated too; the thresholds of an earlier version's report cannot be changed."""
+    """A report of pytest can be gated too."""
     server.judge.set("task_completion", 0.6, "so so")
     code = """
 @pytest.mark.pandaprobe(metrics={"task_completion": 0.5}, repeat=2)
@@ -148,15 +148,6 @@ def test_own(probe):
     assert run_command("report", "gate", "run.json", "--pass-rate", "0.5").returncode == 0
     done = run_command("report", "gate", "run.json", "--metric", "task_completion=0.7", "--pass-rate", "0.5")
     assert (done.returncode, "0/2 passed" in done.stdout) == (1, True), done.stdout
-
-    plain = json.loads((tmp_path / "run.json").read_text())
-    for each in plain["cases"]:
-        for result in each["results"]:
-            del result["evidence"]
-    (tmp_path / "old.json").write_text(json.dumps(plain))
-    assert run_command("report", "gate", "old.json").returncode == 1
-    done = run_command("report", "gate", "old.json", "--threshold", "0.1")
-    assert (done.returncode, "an earlier version wrote it" in done.stderr) == (4, True)
 
 
 TASK = """

@@ -431,36 +431,6 @@ def test_a_sealed_trace_is_answered_as_before(many: Store, given_json: Any, othe
     many.http.delete(f"/traces/{trace}")
 
 
-_UNDO = """
-DROP TRIGGER session_of_new_trace;
-DROP TRIGGER session_of_changed_trace;
-DROP TRIGGER session_of_moved_trace;
-DROP TRIGGER session_of_deleted_trace;
-DROP TABLE sessions;
-CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id);
-DROP INDEX traces_by_latency;
-DROP TABLE facet_chunks;
-PRAGMA user_version = 8;
-"""
-
-
-def test_an_older_file_finds_its_traces_and_sessions(tmp_path: Path) -> None:
-    """A file from before the sums of sessions and the versions of the index gets both when it is opened."""
-    with Store(tmp_path / "p.db") as store:
-        for number in range(5):
-            store.post(number, number)
-            store.leave_numbers_out(7)
-        store.seal()
-        sessions = store.http.get("/sessions").json()
-        with store.server.services.database.write() as connection:
-            for statement in _UNDO.strip().splitlines():
-                connection.execute(statement)
-    with Store(tmp_path / "p.db") as store:
-        assert store.http.get("/sessions").json() == sessions
-        store.agrees(("name:shop*", TERMS["name:shop*"]))
-        assert len(store.found("name:shop*")) == 4
-
-
 def test_words_are_forgotten_with_their_trace() -> None:
     """A deleted trace leaves no word in the index."""
     with Store() as store:

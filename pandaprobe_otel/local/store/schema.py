@@ -1,4 +1,4 @@
-"""Tables of the store, as numbered steps. Opening a database of an older version updates it."""
+"""Tables of the store."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ _TAKE_FROM_SESSION: Final = f"""
 
 # Moments are microseconds since the epoch, and JSON is text. Inputs and outputs have their own table for traces, and
 # are the last columns for spans: SQLite reads rows in whole pages, and a list must not read payloads.
-_STEPS: Final[tuple[str, ...]] = (
-    """
+_TABLES: Final = f"""
     CREATE TABLE organizations (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL,
@@ -211,12 +210,9 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE INDEX session_scores_by_project ON session_scores (project_id, created_at);
     CREATE INDEX session_scores_by_session ON session_scores (project_id, session_id);
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
-    """,
-    "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
-    # Finds the newest sessions of a project without reading the traces of others.
-    "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
-    # Traces without derived data, with a counter of their changes (local/sealing).
-    """
+    CREATE INDEX traces_by_status ON traces (project_id, status, started_at);
+
+    -- Traces without derived data, with a counter of their changes (local/sealing).
     CREATE TABLE derivations (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE unsealed (
         trace_seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
@@ -227,12 +223,10 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE TRIGGER unsealed_at_first AFTER INSERT ON traces BEGIN
         INSERT INTO unsealed (trace_seq, project_id) VALUES (new.seq, new.project_id);
     END;
-    INSERT INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces;
-    """,
-    # Facets with the sets of their traces, in parts of 4,096 bits. Parts of the newest traces are stored together,
-    # since each new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in
-    # the index.
-    """
+
+    -- Facets with the sets of their traces, in parts of 4,096 bits. Parts of the newest traces are stored together,
+    -- since each new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in
+    -- the index.
     CREATE TABLE indexed_projects (
         n INTEGER PRIMARY KEY AUTOINCREMENT,
         project_id TEXT NOT NULL UNIQUE REFERENCES projects(id) ON DELETE CASCADE
@@ -261,9 +255,8 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE TRIGGER words_of_deleted_projects AFTER DELETE ON indexed_projects BEGIN
         INSERT OR IGNORE INTO dropped_words VALUES (old.n);
     END;
-    """,
-    # Payloads of spans are in their rows until the trace is sealed, and then in its block.
-    """
+
+    -- Payloads of spans are in their rows until the trace is sealed, and then in its block.
     CREATE TABLE blocks (seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE, data BLOB NOT NULL);
     CREATE VIEW whole_spans AS
         SELECT span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time,
@@ -272,10 +265,9 @@ _STEPS: Final[tuple[str, ...]] = (
             CASE WHEN data IS NULL THEN input ELSE unpacked(data, span_id, 0) END AS input,
             CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
         FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
-    """,
-    # Findings of traces, and the groups of findings with the same fingerprint. A group keeps its name and state when
-    # its traces are deleted. Releases are stored with the start of their first trace, which gives their order.
-    """
+
+    -- Findings of traces, and the groups of findings with the same fingerprint. A group keeps its name and state when
+    -- its traces are deleted. Releases are stored with the start of their first trace, which gives their order.
     CREATE TABLE failure_groups (
         project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL,
@@ -316,9 +308,8 @@ _STEPS: Final[tuple[str, ...]] = (
         first_at INTEGER NOT NULL,
         PRIMARY KEY (project_id, release)
     ) WITHOUT ROWID;
-    """,
-    # The latest score of each name of a trace, for searches, because scores are stored by the text of the trace's id.
-    """
+
+    -- The latest score of each name of a trace, for searches, because scores are stored by the text of the trace's id.
     CREATE TABLE latest_scores (
         project_id TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -328,9 +319,6 @@ _STEPS: Final[tuple[str, ...]] = (
         PRIMARY KEY (project_id, name, trace_seq)
     ) WITHOUT ROWID;
     CREATE INDEX latest_scores_by_trace ON latest_scores (trace_seq);
-    INSERT INTO latest_scores
-        SELECT s.project_id, s.name, t.seq, MAX(s.seq), s.number FROM trace_scores s JOIN traces t
-            ON t.trace_id = s.trace_id GROUP BY s.trace_id, s.name;
     CREATE TRIGGER latest_after_insert AFTER INSERT ON trace_scores BEGIN
         INSERT OR REPLACE INTO latest_scores
             SELECT new.project_id, new.name, seq, new.seq, new.number FROM traces WHERE trace_id = new.trace_id;
@@ -347,9 +335,8 @@ _STEPS: Final[tuple[str, ...]] = (
                 ON t.trace_id = s.trace_id WHERE s.trace_id = old.trace_id AND s.name = old.name
                 ORDER BY s.seq DESC LIMIT 1;
     END;
-    """,
-    # Sums of sessions, by which their list is sorted. To add up all traces for each page would take most of its time.
-    f"""
+
+    -- Sums of sessions, by which their list is sorted. To add up all traces for each page would take most of its time.
     CREATE TABLE sessions (
         project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
         session_id TEXT NOT NULL,
@@ -361,10 +348,6 @@ _STEPS: Final[tuple[str, ...]] = (
         last_seq INTEGER NOT NULL,
         PRIMARY KEY (project_id, session_id)
     ) WITHOUT ROWID;
-    INSERT INTO sessions
-        SELECT project_id, session_id, COUNT(*), SUM(status = 'ERROR'), COUNT(ended_at),
-            SUM(COALESCE(ended_at - started_at, 0)), SUM({_COST.format("traces")}), MAX(seq)
-        FROM traces WHERE session_id IS NOT NULL GROUP BY project_id, session_id;
     CREATE TRIGGER session_of_new_trace AFTER INSERT ON traces BEGIN {_ADD_TO_SESSION} END;
     CREATE TRIGGER session_of_changed_trace
     AFTER UPDATE OF status, started_at, ended_at, total_cost ON traces WHEN new.session_id = old.session_id BEGIN
@@ -382,22 +365,19 @@ _STEPS: Final[tuple[str, ...]] = (
         {_ADD_TO_SESSION}
     END;
     CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
-    DROP INDEX traces_by_arrival;
-    """,
-    # Finds the slowest traces without sorting all.
-    "CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);",
-    # Parts of the sets of facets, so that a set which was read is read again only if its part has changed.
-    """
+
+    -- Finds the slowest traces without sorting all.
+    CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);
+
+    -- Parts of the sets of facets, so that a set which was read is read again only if its part has changed.
     CREATE TABLE facet_chunks (
         project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
         chunk INTEGER NOT NULL,
         version INTEGER NOT NULL,
         PRIMARY KEY (project, chunk)
     ) WITHOUT ROWID;
-    INSERT INTO facet_chunks
-        SELECT project, chunk, random() FROM (SELECT DISTINCT project, chunk FROM facet_bits);
-    """,
-)
+"""
+_FORMAT: Final = 1
 
 
 class DatabaseTooNewError(PandaProbeError):
@@ -405,12 +385,12 @@ class DatabaseTooNewError(PandaProbeError):
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
-    """Create or update the tables. Raises DatabaseTooNewError for a file of a later version."""
+    """Create the tables in a new file. Raises DatabaseTooNewError for a file of a later version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(_STEPS):
+    if version > _FORMAT:
         raise DatabaseTooNewError(
-            f"The database has format {version}, but this version of pandaprobe-otel reads up to {len(_STEPS)}: "
+            f"The database has format {version}, but this version of pandaprobe-otel reads up to {_FORMAT}: "
             "upgrade pandaprobe-otel, or choose another file with --db."
         )
-    for number in range(version, len(_STEPS)):
-        connection.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+    if version == 0:
+        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
