@@ -72,7 +72,7 @@ class MetricResult:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """Read the result of `to_dict`."""
-        fields = {**plain, "outcome": Outcome(plain["outcome"])}
+        fields: dict[str, Any] = {**plain, "outcome": Outcome(plain["outcome"])}
         if (evidence := fields.get("evidence")) is not None:
             fields["evidence"] = Evidence.from_dict(evidence)
         return cls(**fields)
