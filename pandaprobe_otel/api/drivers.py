@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from pandaprobe_otel.api.call_steps import Pause, Step, Steps
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_async import AsyncHttpTransport
+from pandaprobe_otel.transport.http import AsyncHttpTransport, HttpTransport
 from pandaprobe_otel.transport.request_outcome import Outcome
 
 T = TypeVar("T")

@@ -24,9 +24,8 @@ from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.kinds import is_genai
 from pandaprobe_otel.mapping.sdk_span import EndedSpan
 from pandaprobe_otel.process.guard import failed
-from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.local_server import abilities_in
-from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport, api_key_headers
 from pandaprobe_otel.transport.socket_transport import delivery_transport
 
 if TYPE_CHECKING:

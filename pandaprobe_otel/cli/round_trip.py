@@ -72,7 +72,7 @@ def round_trip(config: Config) -> RoundTrip:
 def _is_empty(config: Config) -> bool:
     """Return whether the project has no traces, as a new one: a misspelt name makes a new project."""
     from pandaprobe_otel.transport.request_outcome import Answer, Request
-    from pandaprobe_otel.transport.server_text import json_object
+    from pandaprobe_otel.transport.verdict import json_object
 
     transport = _transport(config)
     try:
@@ -83,8 +83,8 @@ def _is_empty(config: Config) -> bool:
 
 
 def _transport(config: Config) -> HttpTransport:
-    from pandaprobe_otel.transport.headers import api_key_headers
     from pandaprobe_otel.transport.http import HttpTransport
+    from pandaprobe_otel.transport.request_outcome import api_key_headers
 
     return HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 

@@ -31,8 +31,7 @@ from pandaprobe_otel.delivery.sampling import (
 )
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
-from pandaprobe_otel.transport.server_text import json_object
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, json_object, judge
 
 ADOPT_AFTER_S: Final = 300.0
 """Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""

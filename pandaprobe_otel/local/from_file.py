@@ -17,8 +17,7 @@ from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
-from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, stand_in
 

@@ -39,8 +39,8 @@ from pandaprobe_otel.reporting.console import TraceConsole
 from pandaprobe_otel.reporting.delivery_status import Status, described
 from pandaprobe_otel.reporting.self_telemetry import Reading, observe
 from pandaprobe_otel.reporting.trace_links import TracePages
-from pandaprobe_otel.transport.file import FileTransport
 from pandaprobe_otel.transport.request_outcome import Transport
+from pandaprobe_otel.transport.trace_file import FileTransport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -1,23 +1,61 @@
-"""Transport with httpx, which is loaded with the first transport."""
+"""Transports with httpx, for threads and for asyncio.
+
+Importing this module imports httpx and everything else that a request needs, so only the transports' users load it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping
-from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.process.forks import loading
-from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request, describe
-from pandaprobe_otel.transport.server_text import Redaction
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from pandaprobe_otel.transport.request_outcome import (
+    LARGEST_BODY,
+    Answer,
+    NoAnswer,
+    Outcome,
+    Redaction,
+    Request,
+    describe,
+)
+
+# The server closes idle connections after about 5 s (measured). Ours expire earlier, because a request that is written
+# into a closing connection has an unknown outcome.
+_KEEPALIVE_EXPIRY_S: Final = 2.0
+_CONNECT_TIMEOUT_S: Final = 10.0
+_missing: NoAnswer | None = None
+"""Outcome of every request if httpx is missing: an app may have only httpx2."""
+_failures: tuple[type[Exception], ...] = ()
+"""Exceptions of httpx when no answer comes, or when it cannot use SSL_CERT_FILE or a proxy variable (an unknown scheme,
+or SOCKS without its package)."""
+_never_arrived: tuple[type[Exception], ...] = ()
+"""Those after which the request was not sent, or not to its end, so the server cannot have acted on it."""
 if TYPE_CHECKING:
     import httpx
+else:
+    try:
+        import httpx
 
-_HTTPX: Final = "pandaprobe_otel.transport.httpx_outcomes"
+        for _name in ("httpcore", "encodings.idna"):  # otherwise the first client and its requests import them
+            import_module(_name)
+    except ImportError as error:
+        _missing = NoAnswer(reason=describe(error), may_have_arrived=False)
+if _missing is None:
+    _failures = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError)
+    _never_arrived = (
+        *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
+        *(httpx.ProxyError, httpx.WriteError, httpx.WriteTimeout),
+    )
 _abandoned: list[object] = []
 """Clients of a parent process, kept unused: closing them would write into the parent's TLS streams."""
 
@@ -34,8 +72,6 @@ class HttpTransport:
         self.use(headers)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
-        with suppress(ImportError), loading():  # `send` reports that httpx is missing: an app may have only httpx2
-            import_module(_HTTPX)
 
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""
@@ -44,42 +80,35 @@ class HttpTransport:
 
     def send(self, request: Request) -> Outcome:
         """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
-        return self._redaction.applied_to(self._send(request))
+        return _missing or self._redaction.applied_to(self._send(request))
 
     def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
         opening = _Opening(request)
         try:
-            with loading():
-                from pandaprobe_otel.transport import httpx_outcomes
-        except ImportError as error:
-            return NoAnswer(reason=describe(error), may_have_arrived=False)
-        try:
-            with httpx_outcomes.Quiet():
-                asked = self._connected().stream(
+            with _Quiet():
+                exchange = self._connected().stream(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
                     headers=self._headers,
-                    timeout=httpx_outcomes.timeout(request),
+                    timeout=_timeout(request),
                     extensions={"trace": opening.step},
                 )
-                with asked as response:
-                    answer = httpx_outcomes.answer_of(response, _read(response, request, deadline))
+                with exchange as response:
+                    answer = _answer(response, _read(response, request, deadline))
                     return replace(answer, is_first=opening.is_first)
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
-        except httpx_outcomes.FAILURES as error:
-            return httpx_outcomes.no_answer(error)
+        except _failures as error:
+            return _no_answer(error)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            from pandaprobe_otel.transport import httpx_outcomes
-
-            with httpx_outcomes.Quiet():
+            with _Quiet():
                 client.close()
 
     def reset_after_fork(self) -> None:
@@ -90,38 +119,68 @@ class HttpTransport:
             self._client = None
 
     def _connected(self) -> httpx.Client:
-        """Return the client. Before version 0.28, httpx logs that it loads certificates, so call this under `Quiet`."""
-        from pandaprobe_otel.transport import httpx_outcomes
-
+        """Return the client. Before version 0.28, httpx logs that it loads certificates: call this under `_Quiet`."""
         with self._lock:
             if self._client is None:
-                # Not `import httpx`: the newest OpenAI client takes it out of `sys.modules`.
-                self._client = httpx_outcomes.httpx.Client(follow_redirects=False, limits=httpx_outcomes.LIMITS)
+                self._client = httpx.Client(follow_redirects=False, limits=_limits())
             return self._client
+
+
+class AsyncHttpTransport:
+    """Transport for asyncio, below one endpoint with fixed headers. Never raises or follows a redirect.
+
+    Connections belong to the event loop and the process that opened them. Another loop (a second `asyncio.run`) or a
+    forked child opens new ones and leaves the old ones alone.
+    """
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        self._endpoint = endpoint
+        self._headers = {**headers, "Content-Type": "application/json"}
+        self._redaction = Redaction()
+        self._redaction.learn(headers)
+        self._client: httpx.AsyncClient | None = None
+        self._home: tuple[weakref.ref[asyncio.AbstractEventLoop], int] | None = None
+
+    async def send(self, request: Request) -> Outcome:
+        """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
+        return _missing or self._redaction.applied_to(await self._send(request))
+
+    async def _send(self, request: Request) -> Outcome:
+        try:
+            with _Quiet():
+                response = await self._connected().request(
+                    request.method,
+                    self._endpoint + request.path,
+                    content=request.body,
+                    timeout=_timeout(request),
+                )
+        except _failures as error:
+            return _no_answer(error)
+        return _answer(response, response.content)
+
+    async def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._is_at_home():
+            with _Quiet():
+                await client.aclose()
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None or not self._is_at_home():
+            self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
+            self._client = httpx.AsyncClient(headers=self._headers, follow_redirects=False, limits=_limits())
+        return self._client
+
+    def _is_at_home(self) -> bool:
+        return self._home is not None and self._home[0]() is asyncio.get_running_loop() and self._home[1] == os.getpid()
 
 
 class _TooLateError(Exception):
     """The token that allowed the request had expired by the time a connection was ready."""
 
 
-def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
-    """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
-    from pandaprobe_otel.transport.httpx_outcomes import httpx
-
-    body = bytearray()
-    for piece in response.iter_bytes():
-        body += piece
-        if request.most_read is not None and len(body) >= request.most_read:
-            break
-        if len(body) > LARGEST_BODY:
-            raise httpx.ReadError("the answer is too large")
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("timed out")
-    return bytes(body)
-
-
 class _Opening:
-    """Connection of a request, as far as the steps tell that httpcore reports."""
+    """Connection of a request, as far as the steps show that httpcore reports."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -134,3 +193,57 @@ class _Opening:
             self.is_first = True
         if event.endswith("send_request_headers.started") and self._request.time_left_s() <= 0:
             raise _TooLateError
+
+
+def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
+    """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        if request.most_read is not None and len(body) >= request.most_read:
+            break
+        if len(body) > LARGEST_BODY:
+            raise httpx.ReadError("the answer is too large")
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("timed out")
+    return bytes(body)
+
+
+def _timeout(request: Request) -> httpx.Timeout:
+    return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
+
+
+def _limits() -> httpx.Limits:
+    return httpx.Limits(max_connections=8, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
+
+
+def _answer(response: httpx.Response, body: bytes) -> Answer:
+    return Answer(status=response.status_code, body=body, headers=dict(response.headers))
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    arrived = isinstance(error, httpx.HTTPError) and not isinstance(error, _never_arrived)
+    return NoAnswer(reason=describe(error), may_have_arrived=arrived)
+
+
+class _Quiet:
+    """Context that suppresses spans and log lines of our own requests, even if the app instruments or logs httpx."""
+
+    __slots__ = ("_suppression", "_token")
+
+    def __enter__(self) -> None:
+        self._token = _ours.set(True)
+        self._suppression = suppress_instrumentation()
+        self._suppression.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        self._suppression.__exit__(None, None, None)
+        _ours.reset(self._token)
+
+
+# A context variable, not a thread-local: while one task of a loop waits for its answer, other tasks share its thread.
+_ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
+
+
+for _name in ("httpx", "httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(lambda _: not _ours.get())

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from pandaprobe_otel.config.parsers import read_key
 from pandaprobe_otel.process.guard import ask, failed
-from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.request_outcome import KeyedTransport, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import KeyedTransport, NoAnswer, Outcome, Request, api_key_headers
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 _ASK_AGAIN = (VerdictKind.AUTH, VerdictKind.QUOTA)

@@ -1,36 +1,46 @@
 """Transport for delivery: a socket and an HTTP parser, with nothing in between.
 
-For a POST, httpx costs ten times as much and `http.client` twice as much CPU time. Special
-cases (a proxy, credentials in the URL, a non-ASCII host name) use httpx.
+For a POST, httpx costs ten times as much and `http.client` twice as much CPU time; httptools (Node's parser) takes a
+tenth of the time of `http.client`, which uses the parser for e-mail. Special cases (a proxy, credentials in the URL, a
+non-ASCII host name) use httpx.
+
+Each exchange has one deadline, and answers have a bound. Timeouts of sockets and HTTP libraries apply to single reads,
+so an answer that trickles in byte by byte would hold a sender for ever. Here, every read and write gets the time that
+the exchange has left.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Final
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_connection import Connection
-from pandaprobe_otel.transport.plain_socket import DEFAULT_PORTS, has_proxy, is_plain
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from pandaprobe_otel.process.descriptors import Descriptor
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.request_outcome import (
+    LARGEST_BODY,
     Answer,
     KeyedTransport,
     NoAnswer,
     NotHttpError,
     NotSentError,
     Outcome,
+    Redaction,
     Request,
     describe,
 )
-from pandaprobe_otel.transport.server_text import Redaction
 
 try:
     import certifi
@@ -43,13 +53,51 @@ import_module("encodings.idna")  # otherwise a handshake imports it
 # written into a closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_MAX_HEAD: Final = 1 << 20
+_Given = TypeVar("_Given")
+_Done = TypeVar("_Done")
+_Event: TypeAlias = Literal["POLLIN", "POLLOUT"]
+
+_AT_ONCE: Final = 16 << 10
+"""Bytes read at once."""
+_JOINED_BELOW: Final = 128 << 10
+"""Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
+_CLOSED: Final = "the app has closed the connection"
+_EARLY_ANSWER_S: Final = 1.0
+"""Time to wait for a server that has stopped reading: if it answers at all, its answer is already under way."""
 
 
 def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
     """Return the cheapest transport that can reach the endpoint."""
     texts = (*headers, *headers.values())
-    is_direct = is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
-    return SocketTransport(endpoint, headers) if is_direct else HttpTransport(endpoint, headers)
+    if is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not _has_proxy():
+        return SocketTransport(endpoint, headers)
+    with loading():
+        from pandaprobe_otel.transport.http import HttpTransport
+    return HttpTransport(endpoint, headers)
+
+
+def _has_proxy() -> bool:
+    """Return whether the environment, or the settings of Windows or macOS, may name a proxy."""
+    if sys.platform in ("win32", "darwin"):
+        from urllib.request import getproxies
+
+        return bool(getproxies())
+    return any(
+        value and name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name, value in os.environ.items()
+    )
+
+
+def is_plain(endpoint: str) -> bool:
+    """Return whether an endpoint is a plain address, without credentials."""
+    try:
+        url = urlsplit(endpoint)
+        port = url.port
+    except ValueError:
+        return False
+    is_ascii = endpoint.isascii() and endpoint.isprintable()
+    return is_ascii and url.scheme in _DEFAULT_PORTS and bool(url.hostname) and port != 0 and "@" not in url.netloc
 
 
 class SocketTransport:
@@ -58,7 +106,7 @@ class SocketTransport:
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         url = urlsplit(endpoint)
         self._host = (url.hostname or "").encode()
-        self._port = url.port or DEFAULT_PORTS[url.scheme]
+        self._port = url.port or _DEFAULT_PORTS[url.scheme]
         self._is_tls = url.scheme == "https"
         self._prefix = url.path
         self._authority = url.netloc
@@ -142,3 +190,252 @@ def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:
     context = ssl.create_default_context(cafile=file or None, capath=folder or None)
     context.set_alpn_protocols(["http/1.1"])
     return lambda connection: context.wrap_socket(connection, server_hostname=host)
+
+
+class Connection:
+    """Connection for one exchange at a time; unusable after any exception.
+
+    The socket never blocks. Each exchange waits for it with the time that is left, which takes seven system calls for a
+    request, of which three check that the app has not closed the descriptor; a socket with a timeout alone takes seven
+    (measured with strace).
+    """
+
+    def __init__(self, connected: socket.socket, descriptor: Descriptor) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._descriptor = descriptor
+        self.is_readable = _poll(connected, "POLLIN")
+        """Function that waits some milliseconds for data or a hang-up. An idle connection with either is stale."""
+        self._pending: Callable[[], int] | None = getattr(connected, "pending", None)
+        """Number of bytes that a TLS socket has read ahead."""
+        self._needs_read: tuple[type[OSError], ...] = ()
+        self._needs_write: tuple[type[OSError], ...] = ()
+        if self._pending is not None:
+            self._needs_read, self._needs_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
+        self._deadline = 0.0
+        self._reading = _Reading()
+        self.is_reusable = True
+        """True if the connection may carry another request."""
+        self._is_first = True
+        self.idle_since = time.monotonic()
+
+    @classmethod
+    def open(
+        cls, host: bytes, port: int, tls: Callable[[socket.socket], socket.socket] | None, timeout_s: float
+    ) -> Connection:
+        """Connect, through `tls` if it is given. Raises OSError, also for TLS failures."""
+        connected, descriptor = _connected(host, port, timeout_s)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return cls(connected if tls is None else tls(connected), descriptor)
+        except BaseException:
+            _close(connected, descriptor)
+            raise
+
+    def hang_up(self) -> None:
+        """Close the socket without notifying the other side. A number that the app has closed stays the app's."""
+        _close(self._socket, self._descriptor)
+
+    @property
+    def is_intact(self) -> bool:
+        """True unless the app has closed the descriptor of the socket."""
+        return self._descriptor.is_intact
+
+    def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
+        """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
+
+        Raises `NotSentError` if the request was not sent completely, and OSError (including `TimeoutError`) or
+        `NotHttpError` if it was sent but no answer came.
+        """
+        self._deadline = deadline
+        try:
+            if len(body) < _JOINED_BELOW:
+                self._write(head + body)  # without a name, which would keep the data while the answer is awaited
+            else:
+                self._write(head)
+                self._write(body)
+        except TimeoutError as error:
+            raise NotSentError from error
+        except OSError as error:
+            return self._early_answer(error, most_read)
+        return self._answer(most_read)
+
+    def _early_answer(self, error: OSError, most_read: int | None) -> Answer:
+        """Read the answer of a server that refuses a request, for example as too large, before reading all of it."""
+        self._deadline = min(self._deadline, time.monotonic() + _EARLY_ANSWER_S)
+        try:
+            answer = self._answer(most_read)
+        except (OSError, NotHttpError):
+            raise NotSentError from error
+        self.is_reusable = False
+        return answer
+
+    def _answer(self, most_read: int | None) -> Answer:
+        reading = self._reading
+        reading.begin(most_read)
+        while not reading.is_complete:
+            has_read_ahead = self._pending is not None and self._pending() > 0
+            data = self._attempt(self._socket.recv, _AT_ONCE, "POLLIN", waits=not has_read_ahead)
+            if not data:
+                self.is_reusable = False
+                reading.end()
+                break
+            reading.feed(data)
+        self.is_reusable = self.is_reusable and reading.may_go_on
+        self.idle_since = time.monotonic()
+        body, is_first = b"".join(reading.body), self._is_first
+        answer = Answer(status=reading.status, body=body, headers=reading.headers, is_first=is_first)
+        self._is_first = False
+        reading.body = []  # while the connection is idle, it holds no answer
+        return answer
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._attempt(self._socket.send, rest, "POLLOUT", waits=False) :]
+
+    def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event, *, waits: bool) -> _Done:
+        """Call an operation of the socket, after the event if it `waits`, and again whenever it would have to wait."""
+        awaited = event if waits else None
+        while True:
+            if awaited is not None:
+                remaining = self._deadline - time.monotonic()
+                happens = self.is_readable if awaited == "POLLIN" else _poll(self._socket, awaited)
+                if remaining <= 0 or not happens(remaining * 1000):
+                    raise TimeoutError("timed out")
+            if not self._descriptor.is_intact:
+                raise OSError(errno.EBADF, _CLOSED)
+            try:
+                return operation(argument)
+            except BlockingIOError:
+                awaited = event
+            except self._needs_read:
+                awaited = "POLLIN"
+            except self._needs_write:
+                awaited = "POLLOUT"
+
+
+def _connected(host: bytes, port: int, timeout_s: float) -> tuple[socket.socket, Descriptor]:
+    """Connect as `socket.create_connection` does; return the socket, and its descriptor as it was before the wait.
+
+    While this thread waits, the app may close the number and open a file with it.
+    """
+    failure: OSError | None = None
+    # A `str` name would need a codec that has to be imported; bytes are used as they are.
+    for family, kind, protocol, _, address in socket.getaddrinfo(cast("str", host), port, type=socket.SOCK_STREAM):
+        try:
+            connected = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
+        descriptor = Descriptor(connected.fileno())
+        try:
+            connected.settimeout(timeout_s)
+            connected.connect(address)
+            if descriptor.is_intact:
+                return connected, descriptor
+            failure = OSError(errno.EBADF, _CLOSED)
+        except OSError as error:
+            failure = error
+        except BaseException:
+            _close(connected, descriptor)
+            raise
+        _close(connected, descriptor)
+    try:
+        raise failure or OSError("the host has no address")
+    finally:
+        failure = None  # its traceback refers to this frame
+
+
+def _close(connected: socket.socket, descriptor: Descriptor) -> None:
+    if descriptor.is_intact:
+        connected.close()
+    else:
+        connected.detach()
+
+
+def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:
+    """Return a function that waits some milliseconds for an event, or an error, of a socket.
+
+    Its result is empty or False if there was none.
+    """
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(connected, getattr(select, event))
+        return poll.poll
+    reading, writing = ([connected], []) if event == "POLLIN" else ([], [connected])
+    return lambda timeout_ms: any(select.select(reading, writing, [], timeout_ms / 1000))
+
+
+class _Reading:
+    """Answer of a connection that is being read; the parser calls the `on_` methods."""
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)  # one for each connection: an object and its parser refer to each other
+
+    def begin(self, most_read: int | None) -> None:
+        """Begin with the next answer."""
+        self._most_read = most_read
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body: list[bytes] = []
+        self.is_complete = False
+        self.may_go_on = True
+        """True if the connection may carry another exchange once the answer is complete."""
+        self._has_head = False
+        self._head_bytes = self._body_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parse more data. Raises NotHttpError."""
+        if not self._has_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as error:
+            raise NotHttpError("the server switched to a protocol other than HTTP") from error
+        except HttpParserError as error:
+            if not self.is_complete:  # data after the answer is ignored, but the connection is not reused
+                raise NotHttpError(f"not an HTTP answer: {error}") from error
+            self.may_go_on = False
+        if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > LARGEST_BODY:
+            raise NotHttpError("the answer is too large")
+
+    def end(self) -> None:
+        """Handle a closed connection, which completes an answer that declares no length."""
+        if not self._has_head or "content-length" in self.headers or "transfer-encoding" in self.headers:
+            raise NotHttpError("the connection was closed before the end of the answer")
+        self.is_complete = True
+
+    def on_message_begin(self) -> None:
+        """Note an unrequested second answer. After an interim answer, another message is expected."""
+        if self.is_complete:
+            self.may_go_on = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add one header."""
+        if not self.is_complete:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        """Discard the headers of an interim answer (1xx), or keep the status of the final one."""
+        status = self._parser.get_status_code()
+        if self.is_complete:
+            return
+        if status < 200:
+            self.headers = {}
+        else:
+            self.status, self._has_head = status, True
+            self.may_go_on = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Add a piece of the body."""
+        if not self.is_complete:
+            self.body.append(data)
+            self._body_bytes += len(data)
+            if self._most_read is not None and self._body_bytes >= self._most_read:
+                self.is_complete, self.may_go_on = True, False  # the rest is not read
+
+    def on_message_complete(self) -> None:
+        """Mark the answer as complete, unless it is only an interim one."""
+        self.is_complete = self._has_head

@@ -8,11 +8,23 @@ A line is the body of a `POST /traces` or of a later request for the same trace:
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+
+try:
+    import fcntl
+except ImportError:  # Windows: only one process may write to a file
+    fcntl = None  # type: ignore[assignment]
+
+_ANSWERS: Final = {"GET": 200, "PATCH": 200, "POST": 202}
 
 
 class EntryKind(StrEnum):
@@ -36,6 +48,35 @@ class Entry:
     content: Any
 
 
+class FileTransport:
+    """Transport that appends to a file. Threads and processes may share it: lines are neither mixed nor cut off.
+
+    The file is opened for each line, so it may be moved while the app runs, and no fork inherits it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def send(self, request: Request) -> Outcome:
+        """Write one request; on failure, return `NoAnswer`, so that delivery tries again."""
+        line = line_of(request.method, request.path, request.body or b"")
+        if line is not None:
+            try:
+                with self._lock:
+                    _append(self._path, line)
+            except OSError as error:
+                return NoAnswer(reason=f"{self._path}: {error.strerror or error}", may_have_arrived=False)
+        return Answer(status=_ANSWERS[request.method], body=b"{}")
+
+    def close(self) -> None:
+        """Do nothing, because no file stays open."""
+
+    def reset_after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+
 def line_of(method: str, path: str, body: bytes) -> bytes | None:
     """Return a request as a line of the file, or None if the request changes nothing."""
     if method == "GET":
@@ -47,6 +88,25 @@ def line_of(method: str, path: str, body: bytes) -> bytes | None:
     trace_id = path.split("/")[2].encode()
     key = b"update" if method == "PATCH" else b"spans"
     return b'{"trace_id":"' + trace_id + b'","' + key + b'":' + body + b"}\n"
+
+
+def _append(path: str, line: bytes) -> None:
+    # Content of agents is private: the file is readable for its owner only, unless somebody changes its mode.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        before = os.fstat(descriptor).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

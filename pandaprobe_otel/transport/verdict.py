@@ -1,17 +1,37 @@
-"""Meaning of an outcome for every kind of request, in one table from the measured behaviour of the server (0.5.0)."""
+"""Meaning of an outcome for every kind of request, from the measured behaviour of the server (0.5.0).
+
+A verdict has the server's message as one short, printable line, and the wait that it asks for: Retry-After (RFC 9110,
+section 10.2.3), or the headers that proxies send instead of it. The wait is between one second and ten minutes, or
+None. A zero or a past date also gives None, because a server that has just refused a request does not mean "now", and
+our own schedule is safer.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final, cast
 
+import orjson
+
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome
-from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
-from pandaprobe_otel.transport.server_text import is_page, json_object, one_line, start_of
+
+SHORTEST_S: Final = 1.0
+LONGEST_S: Final = 600.0
+"""A longer wait is usually a proxy's mistake, and a request every ten minutes does no harm."""
+_EPOCH_FROM_S: Final = 1e9
+_MOST_CHARACTERS: Final = 64
+_READ: Final = 16 << 10
+_LINE: Final = 200
+_TITLE: Final = re.compile(r"<title[^<>]{0,200}>([^<]*)", re.IGNORECASE)
+_UNSEEN: Final = re.compile(r"<(script|style)\b.*?(?:</\1[^>]*>?|\Z)|<[^>]*(?:>|\Z)", re.IGNORECASE | re.DOTALL)
 
 _MOST_READ: Final = 1 << 20
 """Bound on the bytes of an error's body; a longer one is not from PandaProbe."""
@@ -68,11 +88,11 @@ def judge(outcome: Outcome) -> Verdict:
     """Classify an outcome."""
     if isinstance(outcome, NoAnswer):
         kind = VerdictKind.UNKNOWN if outcome.may_have_arrived else VerdictKind.UNAVAILABLE
-        return Verdict(kind=kind, message=one_line(outcome.reason, most=_LONGEST))
-    if 200 <= outcome.status < 300:  # not parsed, because the body may be a whole trace
-        if not is_page(outcome.body):  # a page comes from something in between, such as a hotel's network
-            return _delivered(outcome.status)
-        message = f"{outcome.status} {start_of(outcome.body)}"
+        return Verdict(kind=kind, message=_one_line(outcome.reason, most=_LONGEST))
+    if outcome.is_success:  # not parsed, because the body may be a whole trace
+        return _delivered(outcome.status)
+    if outcome.status < 300:
+        message = f"{outcome.status} {_start_of(outcome.body)}"
         return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
     body = json_object(outcome.body) if len(outcome.body) <= _MOST_READ else {}
     errors = _field_errors(body)
@@ -101,11 +121,6 @@ def lacks_key(verdict: Verdict) -> bool:
     )
 
 
-def _wait(status: int, headers: Mapping[str, str]) -> float | None:
-    seconds = parse_retry_after(headers.get("retry-after"), headers.get("date"))
-    return parse_rate_limit_reset(headers) if seconds is None and status == 429 else seconds
-
-
 def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> VerdictKind:
     if 300 <= status < 400:
         return VerdictKind.REDIRECTED
@@ -130,7 +145,7 @@ def _field_errors(body: dict[str, Any]) -> tuple[FieldError, ...]:
 
 
 def _text(value: object) -> str:
-    return one_line(value, most=_LONGEST) if isinstance(value, str) else ""
+    return _one_line(value, most=_LONGEST) if isinstance(value, str) else ""
 
 
 def _message(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldError, ...]) -> str:
@@ -138,5 +153,94 @@ def _message(status: int, raw: bytes, body: dict[str, Any], errors: tuple[FieldE
         text = "; ".join(f"{error.field}: {error.message}" for error in errors[:5])
     else:
         said: object = body.get("error") or body.get("detail")
-        text = said if isinstance(said, str) else start_of(raw)
-    return one_line(f"{status} {text.removeprefix(str(status))}", most=_LONGEST)
+        text = said if isinstance(said, str) else _start_of(raw)
+    return _one_line(f"{status} {text.removeprefix(str(status))}", most=_LONGEST)
+
+
+# -- text from servers -------------------------------------------------------------------------------------------------
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty one if it is anything else."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _start_of(body: bytes) -> str:
+    """Return the title or the first words of a web page, or the start of any other text."""
+    text = body[:_READ].decode("utf-8", "replace")
+    if text.lstrip().startswith("<"):
+        title = _TITLE.search(text)
+        text = title.group(1) if title and title.group(1).strip() else _UNSEEN.sub(" ", text)
+    return _one_line(text)
+
+
+def _one_line(text: str, *, most: int = _LINE) -> str:
+    """Return the text as one line of at most `most` characters, with unprintable characters marked.
+
+    They are not removed, because that might join the pieces of a secret.
+    """
+    line = " ".join(text[: most * 4].split())[:most]
+    return "".join(character if character.isprintable() else "�" for character in line)
+
+
+# -- the wait that a server asks for -----------------------------------------------------------------------------------
+
+
+def _wait(status: int, headers: Mapping[str, str]) -> float | None:
+    seconds = _retry_after(headers.get("retry-after"), headers.get("date"))
+    return _rate_limit_reset(headers) if seconds is None and status == 429 else seconds
+
+
+def _retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Return the seconds to wait, between `SHORTEST_S` and `LONGEST_S`; None if absent, invalid or too short.
+
+    An HTTP date is compared with the answer's own `Date` header, so that a wrong local clock does not matter.
+    """
+    seconds = _number_in(value)
+    if seconds is None:
+        until, now = _time_in(value), _time_in(date)
+        seconds = until - now if until is not None and now is not None else 0.0
+    return _bounded(seconds)
+
+
+def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until the limit resets, from the headers that proxies add to a 429; None without them.
+
+    Reads `RateLimit` with its `t` parameter, `RateLimit-Reset` (both drafts of the IETF's httpapi group), and
+    `X-RateLimit-Reset` as seconds or as a time since the epoch. Header names are in lower case.
+    """
+    structured = re.search(r";\s*t=(\d+)", headers.get("ratelimit", ""))
+    for value in (structured and structured.group(1), headers.get("ratelimit-reset"), headers.get("x-ratelimit-reset")):
+        seconds = _number_in(value)
+        if seconds is None:
+            continue
+        if seconds >= _EPOCH_FROM_S:
+            now = _time_in(headers.get("date"))
+            seconds = 0.0 if now is None else seconds - now
+        return _bounded(seconds)
+    return None
+
+
+def _bounded(seconds: float) -> float | None:
+    return min(seconds, LONGEST_S) if seconds >= SHORTEST_S else None
+
+
+def _number_in(value: str | None) -> float | None:
+    try:
+        number = float((value or "")[:_MOST_CHARACTERS])
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time_in(value: str | None) -> float | None:
+    """Return an HTTP date in seconds since the epoch, or None."""
+    try:
+        time = parsedate_to_datetime((value or "")[:_MOST_CHARACTERS])
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # a bad year or zone, or not a date at all
+        return None

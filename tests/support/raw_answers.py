@@ -8,10 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request
+from pandaprobe_otel.transport.http import AsyncHttpTransport, HttpTransport
+from pandaprobe_otel.transport.request_outcome import Outcome, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 Send = Callable[..., Outcome]

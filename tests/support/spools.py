@@ -26,9 +26,8 @@ from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, Trace
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, Recover, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport, api_key_headers
 from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until
 

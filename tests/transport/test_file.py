@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.transport.file import FileTransport
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
-from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_in
+from pandaprobe_otel.transport.trace_file import EntryKind, FileTransport, read_entries, stand_in
 
 TRACE_ID = "0f4f6f4e-0000-4000-8000-000000000001"
 TRACE = {"trace_id": TRACE_ID, "name": "agent", "started_at": "2026-01-02T03:04:05Z", "input": "a\nb"}

@@ -10,8 +10,7 @@ from hypothesis import example, given, settings
 from hostile_answers import answers
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer
-from pandaprobe_otel.transport.retry_after import LONGEST_S, SHORTEST_S
-from pandaprobe_otel.transport.verdict import VerdictKind, judge
+from pandaprobe_otel.transport.verdict import LONGEST_S, SHORTEST_S, VerdictKind, judge
 
 NOW = "Wed, 25 Nov 2026 10:00:00 GMT"
 SOON = "Wed, 25 Nov 2026 10:00:30 GMT"

@@ -20,7 +20,7 @@ from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, o
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
-from pandaprobe_otel.transport.server_text import json_object
+from pandaprobe_otel.transport.verdict import json_object
 
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"

@@ -14,7 +14,7 @@ from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provid
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
 from pandaprobe_otel.local.evaluation.judge_answers import object_in
 from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
-from pandaprobe_otel.transport.server_text import Redaction
+from pandaprobe_otel.transport.request_outcome import Redaction
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 120.0
