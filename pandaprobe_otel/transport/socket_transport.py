@@ -117,21 +117,18 @@ class SocketTransport:
 
     def use(self, headers: Mapping[str, str]) -> None:
         """Send these headers from now on."""
-        told = {"Host": self._authority, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
-        told["Content-Type"] = "application/json"
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        every = {"Host": self._authority, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        every["Content-Type"] = "application/json"
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in every.items())
         self._redaction.learn(headers)
 
     def send(self, request: Request) -> Outcome:
         """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
-        return self._redaction.applied_to(self._send(request))
-
-    def _send(self, request: Request) -> Outcome:
         deadline = time.monotonic() + request.timeout_s
         try:
             connection = self._reused() or self._connected(min(request.timeout_s, _CONNECT_TIMEOUT_S))
         except (OSError, ValueError) as error:
-            return NoAnswer(reason=describe(error), may_have_arrived=False)
+            return self._no_answer(error, may_have_arrived=False)
         left_s = request.time_left_s()
         if left_s <= 0:
             self._idle.append(connection)
@@ -140,19 +137,23 @@ class SocketTransport:
         length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
         head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
         deadline = min(deadline, time.monotonic() + left_s)
-        outcome: Outcome
         try:
-            outcome = connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
+            answer = connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
         except NotSentError as error:
-            outcome = NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
+            connection.hang_up()
+            return self._no_answer(error.__cause__ or error, may_have_arrived=False)
         except (OSError, NotHttpError, ValueError) as error:
-            outcome = NoAnswer(reason=describe(error), may_have_arrived=True)
+            connection.hang_up()
+            return self._no_answer(error, may_have_arrived=True)
         # Another answer may have been written before the request was read, and so be followed by the request's own.
-        if isinstance(outcome, Answer) and connection.is_reusable and 200 <= outcome.status < 300:
+        if connection.is_reusable and 200 <= answer.status < 300:
             self._idle.append(connection)
         else:
             connection.hang_up()
-        return outcome
+        return answer if answer.is_success else self._redaction.applied_to(answer)
+
+    def _no_answer(self, error: BaseException, *, may_have_arrived: bool) -> Outcome:
+        return self._redaction.applied_to(NoAnswer(reason=describe(error), may_have_arrived=may_have_arrived))
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -171,7 +172,7 @@ class SocketTransport:
             except IndexError:
                 return None
             is_fresh = time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S
-            if is_fresh and connection.is_intact and not connection.is_readable(0.0):
+            if is_fresh and connection.descriptor.is_intact and not connection.is_readable(0.0):
                 return connection
             connection.hang_up()
 
@@ -203,7 +204,8 @@ class Connection:
     def __init__(self, connected: socket.socket, descriptor: Descriptor) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._descriptor = descriptor
+        self.descriptor = descriptor
+        """Number of the socket, which the app may have closed."""
         self.is_readable = _poll(connected, "POLLIN")
         """Function that waits some milliseconds for data or a hang-up. An idle connection with either is stale."""
         self._pending: Callable[[], int] | None = getattr(connected, "pending", None)
@@ -212,8 +214,14 @@ class Connection:
         self._needs_write: tuple[type[OSError], ...] = ()
         if self._pending is not None:
             self._needs_read, self._needs_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
+        self._parser = HttpResponseParser(self)  # calls the `on_` methods; one for each connection, as it refers to it
         self._deadline = 0.0
-        self._reading = _Reading()
+        self._most_read: int | None = None
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._is_complete = self._has_head = False
+        self._head_bytes = self._body_bytes = 0
         self.is_reusable = True
         """True if the connection may carry another request."""
         self._is_first = True
@@ -234,12 +242,7 @@ class Connection:
 
     def hang_up(self) -> None:
         """Close the socket without notifying the other side. A number that the app has closed stays the app's."""
-        _close(self._socket, self._descriptor)
-
-    @property
-    def is_intact(self) -> bool:
-        """True unless the app has closed the descriptor of the socket."""
-        return self._descriptor.is_intact
+        _close(self._socket, self.descriptor)
 
     def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
         """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
@@ -247,52 +250,88 @@ class Connection:
         Raises `NotSentError` if the request was not sent completely, and OSError (including `TimeoutError`) or
         `NotHttpError` if it was sent but no answer came.
         """
-        self._deadline = deadline
+        self._deadline, self._most_read = deadline, most_read
+        parts = [head + body] if len(body) < _JOINED_BELOW else [body, head]
         try:
-            if len(body) < _JOINED_BELOW:
-                self._write(head + body)  # without a name, which would keep the data while the answer is awaited
-            else:
-                self._write(head)
-                self._write(body)
+            while parts:
+                rest = memoryview(parts.pop())
+                while rest:
+                    rest = rest[self._attempt(self._socket.send, rest, "POLLOUT", waits=False) :]
+            rest = memoryview(b"")  # even an empty rest would keep the data while the answer is awaited
         except TimeoutError as error:
             raise NotSentError from error
-        except OSError as error:
-            return self._early_answer(error, most_read)
-        return self._answer(most_read)
+        except OSError as error:  # a server may refuse a request, such as a too large one, before it has read it all
+            self._deadline = min(deadline, time.monotonic() + _EARLY_ANSWER_S)
+            try:
+                answer = self._answer()
+            except (OSError, NotHttpError):
+                raise NotSentError from error
+            self.is_reusable = False
+            return answer
+        return self._answer()
 
-    def _early_answer(self, error: OSError, most_read: int | None) -> Answer:
-        """Read the answer of a server that refuses a request, for example as too large, before reading all of it."""
-        self._deadline = min(self._deadline, time.monotonic() + _EARLY_ANSWER_S)
-        try:
-            answer = self._answer(most_read)
-        except (OSError, NotHttpError):
-            raise NotSentError from error
-        self.is_reusable = False
-        return answer
-
-    def _answer(self, most_read: int | None) -> Answer:
-        reading = self._reading
-        reading.begin(most_read)
-        while not reading.is_complete:
+    def _answer(self) -> Answer:
+        self._status, self._headers, self._body = 0, {}, []
+        self._is_complete = self._has_head = False
+        self._head_bytes = self._body_bytes = 0
+        while not self._is_complete:
             has_read_ahead = self._pending is not None and self._pending() > 0
             data = self._attempt(self._socket.recv, _AT_ONCE, "POLLIN", waits=not has_read_ahead)
-            if not data:
+            if not data:  # which completes an answer that declares no length
                 self.is_reusable = False
-                reading.end()
+                if not self._has_head or not self._headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+                    raise NotHttpError("the connection was closed before the end of the answer")
                 break
-            reading.feed(data)
-        self.is_reusable = self.is_reusable and reading.may_go_on
+            if not self._has_head:
+                self._head_bytes += len(data)
+            try:
+                self._parser.feed_data(data)
+            except HttpParserUpgrade as error:
+                raise NotHttpError("the server switched to a protocol other than HTTP") from error
+            except HttpParserError as error:
+                if not self._is_complete:  # data after the answer is ignored, but the connection is not reused
+                    raise NotHttpError(f"not an HTTP answer: {error}") from error
+                self.is_reusable = False
+            if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > LARGEST_BODY:
+                raise NotHttpError("the answer is too large")
         self.idle_since = time.monotonic()
-        body, is_first = b"".join(reading.body), self._is_first
-        answer = Answer(status=reading.status, body=body, headers=reading.headers, is_first=is_first)
-        self._is_first = False
-        reading.body = []  # while the connection is idle, it holds no answer
-        return answer
+        body, self._body = b"".join(self._body), []  # while the connection is idle, it holds no answer
+        is_first, self._is_first = self._is_first, False
+        return Answer(status=self._status, body=body, headers=self._headers, is_first=is_first)
 
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._attempt(self._socket.send, rest, "POLLOUT", waits=False) :]
+    def on_message_begin(self) -> None:
+        """Note an unrequested second answer. After an interim answer, another message is expected."""
+        if self._is_complete:
+            self.is_reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add one header."""
+        if not self._is_complete:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+
+    def on_headers_complete(self) -> None:
+        """Discard the headers of an interim answer (1xx), or keep the status of the final one."""
+        if self._is_complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = {}
+        else:
+            self._status, self._has_head = status, True
+            self.is_reusable = self.is_reusable and self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Add a piece of the body."""
+        if not self._is_complete:
+            self._body.append(data)
+            self._body_bytes += len(data)
+            if self._most_read is not None and self._body_bytes >= self._most_read:
+                self._is_complete, self.is_reusable = True, False  # the rest is not read
+
+    def on_message_complete(self) -> None:
+        """Mark the answer as complete, unless it is only an interim one."""
+        self._is_complete = self._has_head
 
     def _attempt(self, operation: Callable[[_Given], _Done], argument: _Given, event: _Event, *, waits: bool) -> _Done:
         """Call an operation of the socket, after the event if it `waits`, and again whenever it would have to wait."""
@@ -303,7 +342,7 @@ class Connection:
                 happens = self.is_readable if awaited == "POLLIN" else _poll(self._socket, awaited)
                 if remaining <= 0 or not happens(remaining * 1000):
                     raise TimeoutError("timed out")
-            if not self._descriptor.is_intact:
+            if not self.descriptor.is_intact:
                 raise OSError(errno.EBADF, _CLOSED)
             try:
                 return operation(argument)
@@ -365,77 +404,3 @@ def _poll(connected: socket.socket, event: _Event) -> Callable[[float], object]:
         return poll.poll
     reading, writing = ([connected], []) if event == "POLLIN" else ([], [connected])
     return lambda timeout_ms: any(select.select(reading, writing, [], timeout_ms / 1000))
-
-
-class _Reading:
-    """Answer of a connection that is being read; the parser calls the `on_` methods."""
-
-    def __init__(self) -> None:
-        self._parser = HttpResponseParser(self)  # one for each connection: an object and its parser refer to each other
-
-    def begin(self, most_read: int | None) -> None:
-        """Begin with the next answer."""
-        self._most_read = most_read
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body: list[bytes] = []
-        self.is_complete = False
-        self.may_go_on = True
-        """True if the connection may carry another exchange once the answer is complete."""
-        self._has_head = False
-        self._head_bytes = self._body_bytes = 0
-
-    def feed(self, data: bytes) -> None:
-        """Parse more data. Raises NotHttpError."""
-        if not self._has_head:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade as error:
-            raise NotHttpError("the server switched to a protocol other than HTTP") from error
-        except HttpParserError as error:
-            if not self.is_complete:  # data after the answer is ignored, but the connection is not reused
-                raise NotHttpError(f"not an HTTP answer: {error}") from error
-            self.may_go_on = False
-        if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > LARGEST_BODY:
-            raise NotHttpError("the answer is too large")
-
-    def end(self) -> None:
-        """Handle a closed connection, which completes an answer that declares no length."""
-        if not self._has_head or "content-length" in self.headers or "transfer-encoding" in self.headers:
-            raise NotHttpError("the connection was closed before the end of the answer")
-        self.is_complete = True
-
-    def on_message_begin(self) -> None:
-        """Note an unrequested second answer. After an interim answer, another message is expected."""
-        if self.is_complete:
-            self.may_go_on = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Add one header."""
-        if not self.is_complete:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
-
-    def on_headers_complete(self) -> None:
-        """Discard the headers of an interim answer (1xx), or keep the status of the final one."""
-        status = self._parser.get_status_code()
-        if self.is_complete:
-            return
-        if status < 200:
-            self.headers = {}
-        else:
-            self.status, self._has_head = status, True
-            self.may_go_on = self._parser.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        """Add a piece of the body."""
-        if not self.is_complete:
-            self.body.append(data)
-            self._body_bytes += len(data)
-            if self._most_read is not None and self._body_bytes >= self._most_read:
-                self.is_complete, self.may_go_on = True, False  # the rest is not read
-
-    def on_message_complete(self) -> None:
-        """Mark the answer as complete, unless it is only an interim one."""
-        self.is_complete = self._has_head
