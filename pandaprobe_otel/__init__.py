@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pandaprobe_otel.process.lazy_names import lazy_names  # the one module that is not loaded lazily
+from pandaprobe_otel.process.forks import lazy_names  # the one module that is not loaded lazily
 
 if TYPE_CHECKING:
     __version__: str

@@ -17,7 +17,7 @@ def test_the_import_is_light() -> None:
     print([name for name in heavy if name in sys.modules])
     print(*sorted(name.removeprefix("pandaprobe_otel.") for name in set(sys.modules) - before if "panda" in name))
     """
-    loaded = "pandaprobe_otel process process.background process.forks process.guard process.lazy_names"
+    loaded = "pandaprobe_otel process process.background process.forks process.guard"
     assert run_python(code, environment(), set_up=False).stdout == f"[]\n{loaded}\n"
 
 

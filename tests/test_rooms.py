@@ -85,7 +85,7 @@ def test_no_package_imports_its_own_modules() -> None:
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}.")
     ]
 
-    assert eager == ["pandaprobe_otel imports pandaprobe_otel.process.lazy_names"]
+    assert eager == ["pandaprobe_otel imports pandaprobe_otel.process.forks"]
 
 
 ROOT = Path(__file__).parents[1]

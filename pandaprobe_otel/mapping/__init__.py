@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.process.lazy_names import lazy_names
+from pandaprobe_otel.process.forks import lazy_names
 
 if TYPE_CHECKING:
     from pandaprobe_otel.mapping.assemble import map_trace as map_trace

@@ -1,4 +1,4 @@
-"""Imports that are safe in processes that fork.
+"""Imports that are safe in processes that fork, and public names that are loaded on first use.
 
 If a process forks while another thread imports a module, that module's import lock stays held for ever in the child.
 So everything that a pipeline needs is loaded before its first span, under `loading()`, as are public names on their
@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from pandaprobe_otel.process.background import Alarm, start_thread
 from pandaprobe_otel.process.guard import pass_on
@@ -32,6 +32,8 @@ _LOOK_AGAIN_S: Final = 0.001
 _LOADS_S: Final = 5.0
 _ORJSON: Final = "orjson"
 _OURS: Final = "pandaprobe_otel"
+Hooks: TypeAlias = tuple[Callable[[str], Any], Callable[[], list[str]]]
+"""`__getattr__` and `__dir__` of a module (PEP 562)."""
 
 
 class ForkedWhileLoadingError(ImportError):
@@ -115,6 +117,30 @@ def _entered() -> Generator[None]:
             _loading[this] = depth
         else:
             _loading.pop(this, None)
+
+
+def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Hooks:
+    """Return `__getattr__` and `__dir__` of a package (PEP 562) for names that its modules define.
+
+    `homes` maps each module's name within the package to the names that it defines. Eager imports would fail if one
+    thread imports the package while another imports one of its modules: each holds the lock that the other waits for,
+    and Python breaks the deadlock with an error.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def load(name: str) -> Any:
+        if (home := home_of.get(name)) is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = f"{package}.{home}"
+        with loading(module):
+            value: Any = getattr(import_module(module), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return load, names
 
 
 class Watcher(Protocol):

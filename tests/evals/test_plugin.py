@@ -365,7 +365,7 @@ def test_modules():
     ours = sorted(name for name in sys.modules if name.partition(".")[0].startswith("pandaprobe"))
     assert ours == [
         "pandaprobe_otel", "pandaprobe_otel.process", "pandaprobe_otel.process.background",
-        "pandaprobe_otel.process.forks", "pandaprobe_otel.process.guard", "pandaprobe_otel.process.lazy_names",
+        "pandaprobe_otel.process.forks", "pandaprobe_otel.process.guard",
         "pandaprobe_otel.pytest_plugin",
     ], ours
     assert not [name for name in ("httpx", "opentelemetry", "pydantic", "orjson") if name in sys.modules]
