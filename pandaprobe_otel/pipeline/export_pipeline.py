@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -35,9 +34,8 @@ from pandaprobe_otel.pipeline.losses import log_left_behind, log_losses
 from pandaprobe_otel.process.background import in_background, start_thread
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
-from pandaprobe_otel.reporting.console import TraceConsole
 from pandaprobe_otel.reporting.delivery_status import Status, described
-from pandaprobe_otel.reporting.self_telemetry import Reading, observe
+from pandaprobe_otel.reporting.observers import Metrics, Observer, Reading, TraceConsole
 from pandaprobe_otel.reporting.trace_links import TracePages
 from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.trace_file import FileTransport
@@ -130,8 +128,10 @@ class ExportPipeline:
         """True after `shutdown`."""
         self._scores: deque[Parcel] = deque()
         self._encoder: SegmentEncoder | None = None
-        self._console = TraceConsole() if config.console else None
         self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
+        self._observers: list[Observer] = [Metrics(self.reading), self._pages]
+        if config.console:
+            self._observers.append(TraceConsole())
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts, patience_s=config.shutdown_timeout_s)
         if self._inherits:
@@ -158,32 +158,19 @@ class ExportPipeline:
         """Problems with the settings about content, and their consequences."""
         return self._options.problems
 
-    def _observe(self) -> None:
-        ref = weakref.ref(self)
-
-        def read() -> Reading | None:
-            if (alive := ref()) is None:
-                return None
-            kept_share = alive._senders.policy.kept_share
-            return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
-
-        observe(read)
-
     def _deliver(self, segment: TraceSegment) -> None:
         if self._encoder is None:
-            self._observe()
             self._encoder = self._make_encoder(self._ledger)
         if self._live is not None and not segment.open:
             self._live.delivered(segment.trace_id)
         requests: list[Parcel] = []
         try:
             requests = self._encoder.encode(segment)
-            if self._console is not None:
-                self._console.show(requests)  # before the senders own them
+            for observer in self._observers:  # before the senders own the requests
+                observer.note(requests)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
             self._delivery().put(requests, journal)
-        self._pages.note(requests)
 
     def _write_down(self, events: Sequence[SpanEvent]) -> None:
         if self._journal is None:
@@ -211,6 +198,10 @@ class ExportPipeline:
     def unsampled(self) -> None:
         """Count a span that was not recorded, because its parent is not sampled."""
         self._ledger.refused("sampled_by_parent")
+
+    def reading(self) -> Reading:
+        """Return the current values of the metrics."""
+        return Reading(counts=self._ledger.read(), fill=self.fill(), kept_share=self._senders.policy.kept_share)
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""

@@ -1,19 +1,29 @@
-"""The numbers of `status()` as OpenTelemetry metrics.
+"""Observers of the traces that a pipeline sends: metrics, and the console. Pages of traces are the third.
 
-Names and attributes follow the semantic conventions for SDK self-observability (`otel.sdk.*`). Metrics that the
-conventions do not define begin with `pandaprobe_otel.`.
+The metrics are the numbers of `status()`. Their names and attributes follow OpenTelemetry's semantic conventions for
+SDK self-observability (`otel.sdk.*`). Metrics that the conventions do not define begin with `pandaprobe_otel.`.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakMethod
 
+import orjson
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_meter_provider
 
 from pandaprobe_otel.delivery.ledger import LedgerCounts
+from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.reporting.trace_tree import trace_tree
+
+_logger = logging.getLogger("pandaprobe_otel")
 
 COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 
@@ -22,6 +32,52 @@ _numbers = itertools.count()
 _Value = tuple[float, dict[str, str]]
 """Value of a metric, and the attributes that distinguish it from the metric's other values."""
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
+_AT: Final = "2026-01-01T00:00:00+00:00"
+_SPECIMEN: Final = {
+    "trace_id": "",
+    "status": "ERROR",
+    "spans": [
+        {"kind": "LLM", "name": "→ 熊猫", "started_at": _AT, "ended_at": _AT, "token_usage": {"prompt_tokens": 1}}
+    ],
+}
+"""Trace that is printed for rich to load what it loads on use."""
+
+
+class Observer(Protocol):
+    """Object that watches what is sent, and has no part in it."""
+
+    def note(self, requests: Sequence[Parcel]) -> None:
+        """Note requests that are about to be sent: those of one trace, from the worker's thread."""
+
+
+class TraceConsole:
+    """Printer of each sent trace as a tree on standard error.
+
+    Needs rich (extra `cli`); without rich, it logs one warning and prints nothing.
+    """
+
+    def __init__(self) -> None:
+        self._usable = True
+        with suppress(ImportError):  # `note` warns
+            from rich.console import Console
+
+            # Printing loads more of rich.
+            Console(file=io.StringIO()).print(trace_tree(_SPECIMEN))
+
+    def note(self, requests: Sequence[Parcel]) -> None:
+        """Print the traces among these requests."""
+        created = [request for request in requests if request.step is Step.CREATE]
+        if not created or not self._usable:
+            return
+        try:
+            from rich.console import Console
+        except ImportError:
+            self._usable = False
+            _logger.warning('pandaprobe-otel: console=True needs rich: pip install "pandaprobe-otel[cli]"')
+            return
+        for request in created:
+            spans = [orjson.loads(span) for span in request.spans]
+            Console(file=sys.stderr).print(trace_tree({**orjson.loads(request.fields), "spans": spans}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +91,25 @@ class Reading:
     """Probability that a trace without priority is kept; 1 without overload."""
 
 
-def observe(read: Callable[[], Reading | None]) -> None:
-    """Register the instruments. `read` is called at each collection; after it returns None, nothing is reported.
+class Metrics:
+    """Metrics of one pipeline, registered with its first trace.
+
+    `read` is a method of the pipeline, called at each collection. When the pipeline is gone, nothing is reported.
+    """
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read = WeakMethod(read)
+        self._is_registered = False
+
+    def note(self, requests: Sequence[Parcel]) -> None:
+        """Register the instruments, once."""
+        if not self._is_registered:
+            self._is_registered = True
+            _register(self._read)
+
+
+def _register(read: WeakMethod[Callable[[], Reading]]) -> None:
+    """Register the instruments.
 
     If the meter provider has shut down at the end of the process, register nothing: the SDK would warn the app.
     """
@@ -49,8 +122,8 @@ def observe(read: Callable[[], Reading | None]) -> None:
 
     def callback(values: Callable[[Reading], Iterator[_Value]]) -> list[_Callback]:
         def observed(options: CallbackOptions) -> Iterable[Observation]:
-            if (now := read()) is not None:
-                for value, attributes in values(now):
+            if (alive := read()) is not None:
+                for value, attributes in values(alive()):
                     yield Observation(value, {**component, **attributes})
 
         return [observed]
