@@ -38,6 +38,13 @@ def test_the_fast_encoder_writes_the_values_of_the_full_one(value: Any) -> None:
     assert "\\u0000" not in text.replace("\\\\", "")
 
 
+def test_a_value_that_contains_itself_is_shown_with_a_mark() -> None:
+    """A value that contains itself is read once."""
+    cyclic: dict[str, Any] = {"name": "loop"}
+    cyclic["self"] = cyclic
+    assert json.loads(encode(cyclic))["name"] == "loop"
+
+
 def test_the_fast_encoder_keeps_the_bound() -> None:
     """The fast encoder keeps a small bound."""
     value = {f"k{n}": "x" * 200 for n in range(16)}

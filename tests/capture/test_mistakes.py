@@ -176,6 +176,15 @@ def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
     spans = {span["name"]: span["metadata"] for span in trace["spans"]}
     assert (spans["answer"]["team"], spans["look_up"]["inner"]) == ("a", 1)
 
+    recorder.clear()
+    with pp.agent("block"), pp.tool("inner") as inner:
+        inner.set_metadata({"inner": 1})
+    assert "inner" not in map_trace(recorder.spans)["metadata"]
+    recorder.clear()
+    with pp.agent("block") as block:
+        block.set_metadata({"team": "b"})
+    assert map_trace(recorder.spans)["metadata"]["team"] == "b"
+
 
 @pytest.mark.parametrize(
     ("make", "what"),

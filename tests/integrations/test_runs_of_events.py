@@ -216,6 +216,16 @@ def test_a_run_is_read_as_one_event() -> None:
     assert [event.data["choices"][0]["delta"] for event in events] == [{"content": "Hello you"}, {}]
 
 
+def test_a_run_ends_before_a_text_that_begins_within_a_character() -> None:
+    """The texts around a torn character are kept, although the run as a whole cannot be decoded."""
+    first, second = "€".encode()[:2], "€".encode()[2:]
+    texts = (WORD.replace(b"@@", text) for text in (b"a", b"b", first, second, b"c"))
+    kind = json.dumps(_chat({"content": "@@"})).encode()
+    body = b"".join(b"data: %b\n\n" % kind.replace(WORD, text) for text in texts)
+    (answer,) = ChatCompletions().merged(joined(sse.parse(body), ChatCompletions().growing))["choices"]
+    assert answer["message"]["content"] == "ab��c"
+
+
 def _is_read_alike(endpoint: Any, events: sse.Events) -> None:
     one_by_one = endpoint.merged(sse.Events(events.items))
     assert endpoint.merged(joined(events, endpoint.growing)) == one_by_one

@@ -41,7 +41,7 @@ def load() -> None:
     for name in (*_LOADED, *(f"pandaprobe_otel.{module}" for module in _MODULES)):
         import_module(name)
     for name in _PACKAGES:
-        for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
+        for module in pkgutil.walk_packages(getattr(import_module(name), "__path__", ()), f"{name}."):
             import_module(module.name)
     gc.freeze()  # keeps forks from touching, and so copying, the shared objects
 
