@@ -27,7 +27,7 @@ from pandaprobe_otel.local import LocalServer
 
 EXAMPLES = int(os.environ.get("PANDAPROBE_TEST_EXAMPLES", "0"))
 FEW = 2
-OPERATIONS = 90
+OPERATIONS = 77
 
 
 @pytest.fixture(scope="module")
