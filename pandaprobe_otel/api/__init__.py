@@ -19,13 +19,13 @@ from pandaprobe_otel.process.forks import lazy_names
 if TYPE_CHECKING:
     from pandaprobe_otel.api.client import AsyncClient as AsyncClient
     from pandaprobe_otel.api.client import Client as Client
-    from pandaprobe_otel.api.monitors_as_code import MonitorPlan as MonitorPlan
+    from pandaprobe_otel.api.monitors import MonitorPlan as MonitorPlan
     from pandaprobe_otel.api.request_budget import RateLimits as RateLimits
-    from pandaprobe_otel.api.runs.result import Pair as Pair
-    from pandaprobe_otel.api.runs.result import RunResult as RunResult
-    from pandaprobe_otel.api.runs.run import AsyncRun as AsyncRun
-    from pandaprobe_otel.api.runs.run import Run as Run
-    from pandaprobe_otel.api.runs.vacuous import vacuous_reason as vacuous_reason
+    from pandaprobe_otel.api.results import Pair as Pair
+    from pandaprobe_otel.api.results import RunResult as RunResult
+    from pandaprobe_otel.api.results import vacuous_reason as vacuous_reason
+    from pandaprobe_otel.api.runs import AsyncRun as AsyncRun
+    from pandaprobe_otel.api.runs import Run as Run
 
 __all__ = [
     "AsyncClient",
@@ -43,20 +43,10 @@ if not TYPE_CHECKING:  # else a type checker would accept any name, even a missp
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "client": ("AsyncClient", "Client"),
+            "monitors": ("MonitorPlan",),
             "request_budget": ("RateLimits",),
-            "client": (
-                "AsyncClient",
-                "Client",
-            ),
-            "monitors_as_code": ("MonitorPlan",),
-            "runs.result": (
-                "Pair",
-                "RunResult",
-            ),
-            "runs.run": (
-                "AsyncRun",
-                "Run",
-            ),
-            "runs.vacuous": ("vacuous_reason",),
+            "results": ("Pair", "RunResult", "vacuous_reason"),
+            "runs": ("AsyncRun", "Run"),
         },
     )

@@ -3,27 +3,120 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
+from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 from uuid import UUID
 
-from pandaprobe_otel.api.call_steps import Connection
+from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call
 from pandaprobe_otel.api.credentials import Credentials, resolve_credentials
-from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.operation import AsyncResource, SyncResource
+from pandaprobe_otel.api.evaluations import AsyncEvaluations, Evaluations
+from pandaprobe_otel.api.models import EvalRun, Monitor, TraceScore
+from pandaprobe_otel.api.monitors import LIST as LIST_MONITORS
+from pandaprobe_otel.api.monitors import RUNS as MONITOR_RUNS
+from pandaprobe_otel.api.monitors import AsyncMonitors, Monitors
+from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, TraceRef, operation, trace_uuid_of
+from pandaprobe_otel.api.organizations import (
+    ApiKeys,
+    AsyncApiKeys,
+    AsyncMe,
+    AsyncOrganizations,
+    AsyncProjects,
+    Me,
+    Organizations,
+    Projects,
+)
 from pandaprobe_otel.api.request_budget import RateLimits, shared_budget
-from pandaprobe_otel.api.resources.client import ClientOperations
-from pandaprobe_otel.api.resources.evaluations import AsyncEvaluations, Evaluations
-from pandaprobe_otel.api.resources.monitors import AsyncMonitors, Monitors
-from pandaprobe_otel.api.resources.organizations import AsyncOrganizations, Organizations
-from pandaprobe_otel.api.resources.projects import ApiKeys, AsyncApiKeys, AsyncMe, AsyncProjects, Me, Projects
-from pandaprobe_otel.api.resources.scores import AsyncScores, Scores
-from pandaprobe_otel.api.resources.sessions import AsyncSessions, Sessions
-from pandaprobe_otel.api.resources.traces import AsyncTraces, AsyncUsers, Traces, Users
+from pandaprobe_otel.api.runs import SESSION_RUNS, TRACE_RUNS
+from pandaprobe_otel.api.scores import CLOCK_SKEW, CREATE, AsyncScores, Scores, find_scores, give_score
+from pandaprobe_otel.api.sessions import AsyncSessions, Sessions
+from pandaprobe_otel.api.traces import AsyncTraces, AsyncUsers, Traces, Users
+from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.errors import ConfigError
+from pandaprobe_otel.enums import ScoreDataType
+from pandaprobe_otel.errors import ConfigError, InvalidRequest, OutcomeUnknown, SentRequest
+
+Found: TypeAlias = list[EvalRun] | list[TraceScore] | list[Monitor]
+
+_RUNS: Final = re.compile(r"/evaluations/(trace|session)-runs(?:/batch|/(?P<retried>[^/]+)/retry)?")
+_TRIGGER: Final = re.compile(r"/evaluations/monitors/(?P<monitor>[^/]+)/trigger")
+_IDS: Final = ("trace_ids", "session_ids")
+
+
+def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
+    """Return the objects that a request created before its answer was lost, latest first; empty without any.
+
+    Raises:
+        InvalidRequest: the request creates neither a run nor a score nor a monitor.
+    """
+    request = error.request
+    if request is None:
+        raise InvalidRequest("This error does not describe the request.")
+    since = request.sent_at - CLOCK_SKEW
+    if run := _RUNS.fullmatch(request.path):
+        return (yield from _runs(connection, request, run, since))
+    if trigger := _TRIGGER.fullmatch(request.path):
+        path = {"monitor_id": trigger["monitor"]}
+        page = yield from call(connection, MONITOR_RUNS, path=path, query={"limit": 50})
+        return [found for found in page.items if found.created_at >= since]
+    if request.path == "/evaluations/trace-scores":
+        return (yield from find_scores(connection, request.body, since=since))
+    if request.path == LIST_MONITORS.path:
+        monitors = yield from call(connection, LIST_MONITORS, query={"limit": 200})
+        return [each for each in monitors.items if each.created_at >= since and each.name == request.body["name"]]
+    raise InvalidRequest(f"{request.method} {request.path} cannot be looked up: list and compare the objects.")
+
+
+def _runs(connection: Connection, request: SentRequest, match: re.Match[str], since: datetime) -> Steps[list[EvalRun]]:
+    endpoints = SESSION_RUNS if match[1] == "session" else TRACE_RUNS
+    page = yield from call(connection, endpoints.list, query={"limit": 200})
+    recent = [run for run in page.items if run.created_at >= since]
+    if match["retried"]:
+        return [run for run in recent if run.filters.get("retry_of") == str(UUID(match["retried"]))]
+    return [run for run in recent if _is_of(run, request.body)]
+
+
+def _is_of(run: EvalRun, body: Mapping[str, Any]) -> bool:
+    """Return whether a run matches a body. Dates are ignored, because the server writes them in its own format."""
+    if run.name != body.get("name") or run.metric_names != body["metrics"]:
+        return False
+    wanted = {**body.get("filters", {}), **{name: body[name] for name in _IDS if name in body}}
+    return all(run.filters.get(name) == value for name, value in wanted.items() if not name.startswith("date_"))
+
+
+class ClientOperations(Resource):
+    """Shortcuts on the client."""
+
+    @operation
+    def score(
+        self,
+        trace_id: TraceRef,
+        name: str,
+        value: float | bool | str,
+        *,
+        data_type: ScoreDataType | str | None = None,
+        reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        wait: float = 30.0,
+    ) -> Steps[TraceScore]:
+        """Give a trace a score: a number from 0 to 1, True or False, or a label. See `scores.create`."""
+        trace = trace_uuid_of(trace_id, what=str(CREATE))
+        body = score_body(trace, name, value, data_type=data_type, reason=reason, metadata=metadata)
+        return give_score(self._connection, body, wait)
+
+    @operation
+    def look_up(self, error: OutcomeUnknown) -> Steps[Found]:
+        """Find the run, score or monitor created by a request whose answer was lost.
+
+        The latest comes first. The list is empty if the request was not executed. It has several entries if the same
+        request was sent more than once within two minutes.
+        """
+        return look_up(self._connection, error)
+
 
 _TIMEOUT_S: Final = 60.0
 _RETRIES: Final = 3

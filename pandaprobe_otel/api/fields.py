@@ -9,24 +9,139 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic accepts the standard one only from Python 3.12 on
 
-from pandaprobe_otel.api.enums import (
-    AnalyticsGranularity,
-    AnalyticsMetric,
-    EvaluationStatus,
-    KeyExpiration,
-    MembershipRole,
-    MonitorStatus,
-    ScoreSource,
-    ScoreStatus,
-    SessionSortBy,
-    SortOrder,
-    SubscriptionPlan,
-    TargetType,
-    TraceSortBy,
-)
 from pandaprobe_otel.enums import ScoreDataType, SpanKind, SpanStatusCode, TraceStatus
+
+
+class SortOrder(StrEnum):
+    """Direction of a list."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+class TraceSortBy(StrEnum):
+    """Sort keys of traces."""
+
+    STARTED_AT = "started_at"
+    ENDED_AT = "ended_at"
+    NAME = "name"
+    LATENCY = "latency"
+    STATUS = "status"
+
+
+class SessionSortBy(StrEnum):
+    """Sort keys of sessions; `recent` is the arrival time of their traces, not their start (measured)."""
+
+    RECENT = "recent"
+    TRACE_COUNT = "trace_count"
+    LATENCY = "latency"
+    COST = "cost"
+
+
+class AnalyticsMetric(StrEnum):
+    """Quantities in the analytics of traces."""
+
+    VOLUME = "volume"
+    ERRORS = "errors"
+    LATENCY = "latency"
+    COST = "cost"
+    TOKENS = "tokens"
+    MODELS = "models"
+
+
+class AnalyticsGranularity(StrEnum):
+    """Width of a time bucket."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+
+
+class EvaluationStatus(StrEnum):
+    """State of an evaluation run. A run whose metrics all failed is COMPLETED, not FAILED (measured)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+class ScoreStatus(StrEnum):
+    """State of a score."""
+
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    PENDING = "PENDING"
+
+
+class ScoreSource(StrEnum):
+    """Origin of a score: an evaluation, a person, a program."""
+
+    AUTOMATED = "AUTOMATED"
+    ANNOTATION = "ANNOTATION"
+    PROGRAMMATIC = "PROGRAMMATIC"
+
+
+class TargetType(StrEnum):
+    """Kind of object that a run or monitor evaluates."""
+
+    TRACE = "TRACE"
+    SESSION = "SESSION"
+
+
+class MonitorStatus(StrEnum):
+    """State of a monitor."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+
+
+class MembershipRole(StrEnum):
+    """Role of a member of an organization."""
+
+    OWNER = "OWNER"
+    ADMIN = "ADMIN"
+    MEMBER = "MEMBER"
+
+
+class InvitationStatus(StrEnum):
+    """State of an invitation."""
+
+    PENDING = "PENDING"
+    ACCEPTED = "ACCEPTED"
+    DECLINED = "DECLINED"
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+
+
+class KeyExpiration(StrEnum):
+    """Validity of a new API key."""
+
+    NEVER = "never"
+    DAYS_90 = "90d"
+
+
+class SubscriptionPlan(StrEnum):
+    """Plans of an organization."""
+
+    HOBBY = "HOBBY"
+    PRO = "PRO"
+    STARTUP = "STARTUP"
+    ENTERPRISE = "ENTERPRISE"
+    DEVELOPMENT = "DEVELOPMENT"
+
+
+class SubscriptionStatus(StrEnum):
+    """State of a subscription."""
+
+    ACTIVE = "ACTIVE"
+    PAST_DUE = "PAST_DUE"
+    CANCELED = "CANCELED"
+    INCOMPLETE = "INCOMPLETE"
+
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -111,3 +226,15 @@ AnyMonitorStatus = Annotated[MonitorStatus | str, BeforeValidator(_member_of(Mon
 AnyRole = Annotated[MembershipRole | str, BeforeValidator(_member_of(MembershipRole))]
 AnyExpiration = Annotated[KeyExpiration | str, BeforeValidator(_member_of(KeyExpiration))]
 AnyPlan = Annotated[SubscriptionPlan | str, BeforeValidator(_member_of(SubscriptionPlan))]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Arguments(TypedDict, total=False):
+    """Arguments by name. Unknown names are refused: the server would ignore a misspelt filter and return everything."""
+
+
+class Paging(Arguments, total=False):
+    """The page of a list to return."""
+
+    limit: Limit
+    offset: Offset

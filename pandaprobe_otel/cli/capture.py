@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.api.arguments.traces import TraceFilters
+from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exit_codes import ExitCode

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.api.arguments.evaluations import RunFilters, RunListQuery
+from pandaprobe_otel.api.runs import RunFilters, RunListQuery
 from pandaprobe_otel.cli.agreement import agreement
 from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.api.arguments.base import Paging
-from pandaprobe_otel.api.arguments.monitors import MonitorArguments, MonitorChanges, MonitorListQuery
+from pandaprobe_otel.api.fields import Paging
+from pandaprobe_otel.api.monitors import MonitorArguments, MonitorChanges, MonitorListQuery
 from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.options import print_json

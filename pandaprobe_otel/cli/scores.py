@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.api.arguments.scores import (
+from pandaprobe_otel.api.scores import (
     Dates,
     ScoreDistributionQuery,
     ScoreListQuery,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.api.arguments.sessions import SessionListQuery
-from pandaprobe_otel.api.arguments.traces import Window
+from pandaprobe_otel.api.sessions import SessionListQuery
+from pandaprobe_otel.api.traces import Window
 from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.export import export_options, export_traces

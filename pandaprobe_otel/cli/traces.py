@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pandaprobe_otel.api.arguments.base import Paging
-from pandaprobe_otel.api.arguments.traces import (
+from pandaprobe_otel.api.fields import Paging
+from pandaprobe_otel.api.traces import (
     SpanArguments,
     SpanChanges,
     TraceAnalyticsQuery,

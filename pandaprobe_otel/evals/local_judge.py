@@ -217,7 +217,7 @@ def _plain(trace: TraceRecord) -> Mapping[str, Any]:
 
 
 def _judgement(result: Result) -> Judgement:
-    from pandaprobe_otel.api.runs.vacuous import reason_of_vacuity
+    from pandaprobe_otel.api.results import reason_of_vacuity
 
     nothing = reason_of_vacuity(result.score, result.reason, result.metadata)
     if nothing is not None:

@@ -13,7 +13,7 @@ from pandaprobe_otel.evals.judging import Allowance, Bench, Finding, Group, Judg
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import EvalRun, Score
-    from pandaprobe_otel.api.runs.result import RunResult
+    from pandaprobe_otel.api.results import RunResult
     from pandaprobe_otel.evals.cache import JudgementCache
 
 _PAUSE_S: Final = 0.4
@@ -48,7 +48,7 @@ class ServerBench(Bench):
         self._progress = progress
 
     def _answers(self, group: Group) -> Judgements:
-        from pandaprobe_otel.api.runs.result import Pair
+        from pandaprobe_otel.api.results import Pair
 
         result = self._run(group)
         given = {(score.target, score.name): score for score in result.scores}

@@ -9,13 +9,12 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.api.arguments.base import Paging
-from pandaprobe_otel.api.arguments.traces import TraceFilters
-from pandaprobe_otel.api.call_steps import Steps, call
+from pandaprobe_otel.api.calls import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.models import Model, Page, TraceListItem
-from pandaprobe_otel.api.models.base import Utc
+from pandaprobe_otel.api.fields import Paging
+from pandaprobe_otel.api.models import Model, Page, TraceListItem, Utc
 from pandaprobe_otel.api.operation import operation
+from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.local.search.language import All, Field, Parsed, Query, parse

@@ -15,17 +15,16 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandaprobe_otel.api import monitors, traces
 
 from both_clients import Connect, rows_of
 from pandaprobe_otel.api import Client, RateLimits
-from pandaprobe_otel.api.call_steps import Connection, Pause, Send, Steps, call
+from pandaprobe_otel.api.calls import Connection, Pause, Send, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Scope
 from pandaprobe_otel.api.models import EvalRun, TraceListItem
-from pandaprobe_otel.api.paging import PageWalk
+from pandaprobe_otel.api.operation import PageWalk
 from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of
-from pandaprobe_otel.api.resources import monitors, traces
-from pandaprobe_otel.api.resources.runs import TRACE_RUNS
-from pandaprobe_otel.api.runs.waiting import wait_for_run
+from pandaprobe_otel.api.runs import TRACE_RUNS, wait_for_run
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request

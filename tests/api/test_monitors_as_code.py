@@ -10,7 +10,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.api.models import Monitor
-from pandaprobe_otel.api.monitors_as_code import plan_changes, read_declarations
+from pandaprobe_otel.api.monitors import plan_changes, read_declarations
 from pandaprobe_otel.errors import ConfigError, InvalidRequest
 from pandaprobe_otel.local import LocalServer
 from scripted_api import served_monitor

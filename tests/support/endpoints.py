@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from pandaprobe_otel.api import resources
+from pandaprobe_otel import api
 from pandaprobe_otel.api.endpoint import Endpoint
 
 
 def all_endpoints() -> Iterator[Endpoint[Any]]:
-    """Yield the endpoints of all resources, including those that are fields of dataclasses."""
-    for found in pkgutil.iter_modules(resources.__path__, f"{resources.__name__}."):
+    """Yield the endpoints of all modules, including those that are fields of dataclasses."""
+    for found in pkgutil.iter_modules(api.__path__, f"{api.__name__}."):
         for value in vars(import_module(found.name)).values():
             if isinstance(value, Endpoint):
                 yield value

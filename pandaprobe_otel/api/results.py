@@ -1,20 +1,63 @@
-"""The result of an evaluation run."""
+"""The result of an evaluation run: its scores, those that judged nothing, and their display."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.api.enums import ScoreStatus
+from pandaprobe_otel.api.fields import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, Score
-from pandaprobe_otel.api.runs.vacuous import vacuous_reason
 from pandaprobe_otel.errors import InsufficientEvidence, RunFailed
+from pandaprobe_otel.reporting.markup import Markup, line, output, table, text
 
 if TYPE_CHECKING:
     import pandas
+
+_REASONS: Final = re.compile(
+    r"coherence assumed"
+    r"|no evaluable traces"
+    r"|nothing to (?:evaluate|judge|assess|compare)"
+    r"|no plan (?:found|was found|is present|present)"
+    r"|no tool calls? (?:in|were|was|found|made|to)"
+    r"|cannot be assessed"
+    r"|no previous (?:outputs|traces)",
+    re.IGNORECASE,
+)
+_EVIDENCE: Final = ("verdicts", "plan")
+"""Metadata keys of the judge's findings, for metrics that search for something."""
+
+
+def vacuous_reason(score: Score) -> str | None:
+    """Return the reason why a score is vacuous; None if there was something to judge, or it is not the best score."""
+    value = score.parsed
+    return reason_of_vacuity(value, score.reason, score.metadata) if isinstance(value, float) else None
+
+
+def reason_of_vacuity(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """Return the reason why a score that is not from a server is vacuous; None if it is not."""
+    if value < 1.0:
+        return None
+    said = reason or "no reason given"
+    if "note" in metadata:
+        return f"{metadata['note']}: {said}"
+    if any(metadata.get(name) == [] for name in _EVIDENCE) or _REASONS.search(said):
+        return said
+    return _without_signals(metadata)
+
+
+def _without_signals(metadata: Mapping[str, Any]) -> str | None:
+    """Return why a session's score lacks evidence: missing signals of its traces count as no risk."""
+    signals: Any = metadata.get("per_trace_signals")
+    if metadata.get("traces_evaluated") == 0:
+        return "no trace of the session was evaluated"
+    if not isinstance(signals, dict):
+        return None
+    values = [value for trace in cast("Mapping[str, Mapping[str, Any]]", signals).values() for value in trace.values()]
+    return None if any(values) else "no trace of the session gave a signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +168,15 @@ class RunResult:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a table. Needs pandas, which is not a dependency of this library."""
-        from pandaprobe_otel.api.data_frames import frame
+        from pandaprobe_otel.api.models import frame
 
         return frame(self.rows())
 
     def __str__(self) -> str:
-        from pandaprobe_otel.api.runs.result_display import result_text
 
         return result_text(self)
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.api.runs.result_display import result_html
 
         return result_html(self)
 
@@ -164,3 +205,46 @@ def _is_below(score: Score, thresholds: float | Mapping[str, float]) -> bool:
     value = score.parsed
     threshold = thresholds.get(score.name) if isinstance(thresholds, Mapping) else thresholds
     return isinstance(value, float) and threshold is not None and value < threshold
+
+
+def result_text(result: RunResult) -> str:
+    """Return the verdict, and one line for each pair of target and metric."""
+    rows = [f"  {row['metric']}  {row['target']}  {_value(row)}  {_note(row)}".rstrip() for row in result.rows()]
+    return "\n".join([_verdict(result), *rows])
+
+
+def result_html(result: RunResult) -> str:
+    """Return the verdict and a table of the pairs."""
+    rows = [
+        [text(row["metric"]), text(row["target"]), text(_value(row), _style(row)), text(_note(row), "dim")]
+        for row in result.rows()
+    ]
+    title = text(_verdict(result), "good" if result.ok else "bad")
+    body = table(["metric", "target", "score", "reason"], rows) if rows else Markup("")
+    return output(title, line(text(result.run.id, "dim")), body)
+
+
+def _verdict(result: RunResult) -> str:
+    good = len(result.scores) - len(result.failed) - len(result.vacuous)
+    counts = {"failed": len(result.failed), "missing": result.missing_count, "without evidence": len(result.vacuous)}
+    told = "".join(f", {count} {name}" for name, count in counts.items() if count)
+    return f"evaluation {result.run.status}: {good} scores{told}"
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    if row["vacuous"] is not None:
+        return f"{row['value']} (nothing to judge)"
+    return str(row["status"] if row["value"] is None else row["value"])
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    return " ".join(str(row["vacuous"] or row["reason"] or "").split())
+
+
+def _style(row: Mapping[str, Any]) -> str:
+    """Return the CSS class of a score. It never marks a score as good: only a threshold could, and only the caller has
+    one.
+    """
+    if row["vacuous"] is not None:
+        return "unsure"
+    return "bad" if row["value"] is None else ""

@@ -1,27 +1,132 @@
-"""The steps of a call, written once: budget, request, verdict, then repetition, result or error.
+"""Calls of the API: arguments to a request, its repetition while that is safe, and the answer to a model.
 
-A course is a generator that yields the steps `Send` and `Pause` and receives the result of each. A synchronous or an
-asynchronous loop (`drivers`) executes the steps; this module does not know which.
+A course is a generator that yields the steps `Send` and `Pause` and receives the result of each. A driver executes the
+steps: one blocks, one awaits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias, TypeVar
+from enum import Enum
+from functools import cache
+from typing import Any, Final, TypeAlias, TypeVar, cast
+from urllib.parse import urlencode
 
-from pandaprobe_otel.api.encoding import body_bytes, checked, invalid, query_text, read_answer
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.exceptions import Failure, error_of, sent
 from pandaprobe_otel.api.request_budget import Budget, RateLimits, bucket_of
-from pandaprobe_otel.errors import ConfigError, FieldError, OutcomeUnknown, RateLimited, ServerError
+from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest, OutcomeUnknown, RateLimited, ServerError
+from pandaprobe_otel.mapping.clean import clean
+from pandaprobe_otel.transport.http import AsyncHttpTransport, HttpTransport
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 T = TypeVar("T")
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of a type, which is created on first use."""
+    return TypeAdapter(kind)
+
+
+def checked(kind: Any, values: Any, *, what: str) -> Any:
+    """Return the values converted to their types.
+
+    Raises:
+        InvalidRequest: some values are wrong. `errors` has the path of each value, in the server's notation.
+    """
+    try:
+        return adapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise invalid(what, *field_errors(error)) from None
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Convert pydantic's errors to the library's; keep one error for each place."""
+    found: dict[str, FieldError] = {}
+    for row in error.errors(include_url=False, include_input=False):
+        message = row["msg"].removeprefix("Value error, ")
+        if row["type"] == "extra_forbidden":
+            message = "there is no such argument"
+        # Path elements such as `function-before[...]` are names of validators, not of fields.
+        field = " -> ".join(str(part) for part in row["loc"] if "[" not in str(part))
+        found.setdefault(field, FieldError(field, message))
+    return list(found.values())
+
+
+def invalid(what: str, *errors: FieldError) -> InvalidRequest:
+    """Return the error for a request that is not sent because it could not succeed."""
+    words = "; ".join(f"{error.field}: {error.message}".removeprefix(": ") for error in errors[:5])
+    return InvalidRequest(f"{what} was not sent: {words}.", errors=errors)
+
+
+def query_text(values: Mapping[str, Any]) -> str:
+    """Return the query of a URL with its question mark; empty if there are no values. None means "not given"."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if value is not None:
+            items = cast("Sequence[Any]", value) if isinstance(value, list) else [value]
+            pairs.extend((name, _query_value(item)) for item in items)
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def _query_value(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Enum():
+            return str(value.value)
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def body_bytes(body: Any) -> bytes:
+    """Return the JSON of a body, without content that the server accepts but then fails on (`mapping.clean`).
+
+    Each field, and each field of each span, is cleaned separately, because the result of one cleaning is bounded.
+    """
+    if isinstance(body, list):
+        return orjson.dumps([_cleaned(span) for span in cast("Sequence[Mapping[str, Any]]", body)])
+    return orjson.dumps(_cleaned(body))
+
+
+def _cleaned(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: [_cleaned(span) for span in value] if name == "spans" else clean(value) for name, value in fields.items()
+    }
+
+
+def read_answer(endpoint: Endpoint[T], body: bytes, *, status: int) -> T:
+    """Read an answer's body.
+
+    Raises:
+        ServerError: the body is not an answer of this endpoint.
+    """
+    content = b"null" if endpoint.answer is type(None) else body
+    try:
+        answer: T = adapter(cast("Any", endpoint.answer)).validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = " -> ".join(str(part) for part in first["loc"])
+        where = f"{place}: {first['msg']}" if place else first["msg"]
+        raise ServerError(
+            f"{endpoint} did not answer as a PandaProbe does ({where}). Is the endpoint the base URL of a PandaProbe?",
+            status=status,
+        ) from None
+    return answer
+
 
 _ATTEMPT_TIMEOUT_S: Final = 30.0
 _FIRST_BACKOFF_S: Final = 0.5
@@ -223,3 +328,78 @@ def _wait_before_next(connection: Connection, endpoint: Endpoint[Any], verdict: 
 
 def _path_of(request: Request) -> str:
     return request.path.partition("?")[0]
+
+
+class SyncDriver:
+    """Driver that executes steps in the calling thread; any thread may use it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[Scope, Mapping[str, str]],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._transports = {scope: HttpTransport(base_url, own) for scope, own in headers.items()}
+        self._sleep = sleep
+
+    def run(self, steps: Steps[T]) -> T:
+        """Execute a course and return its result; its exceptions are raised here."""
+        with closing(steps):
+            try:
+                step = next(steps)
+                while True:
+                    step = steps.send(self._perform(step))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def reset_after_fork(self) -> None:
+        """Leave the parent's connections alone in a forked child."""
+        for transport in self._transports.values():
+            transport.reset_after_fork()
+
+    def _perform(self, step: Step) -> Outcome | None:
+        if isinstance(step, Pause):
+            self._sleep(step.seconds)
+            return None
+        return self._transports[step.scope].send(step.request)
+
+
+class AsyncDriver:
+    """Driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[Scope, Mapping[str, str]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._transports = {scope: AsyncHttpTransport(base_url, own) for scope, own in headers.items()}
+        self._sleep = sleep
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Execute a course and return its result; its exceptions are raised here."""
+        with closing(steps):
+            try:
+                step = next(steps)
+                while True:
+                    step = steps.send(await self._perform(step))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    async def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        for transport in self._transports.values():
+            await transport.close()
+
+    async def _perform(self, step: Step) -> Outcome | None:
+        if isinstance(step, Pause):
+            await self._sleep(step.seconds)
+            return None
+        return await self._transports[step.scope].send(step.request)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, Unpack
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Required, TypeAlias, Unpack
 from uuid import UUID
 
-from pandaprobe_otel.api.arguments.scores import (
-    ComparisonFilters,
-    Dates,
-    ScoreChanges,
-    ScoreDistributionQuery,
-    ScoreFilters,
-    ScoreListQuery,
-    ScoreTrendQuery,
-    SessionComparisonQuery,
-    SessionHistoryQuery,
-    SessionScoreFilters,
-    SessionScoreListQuery,
+from pydantic import Field
+
+from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call
+from pandaprobe_otel.api.endpoint import Endpoint, Repeat
+from pandaprobe_otel.api.fields import (
+    MAX_PAGE,
+    AnyGranularity,
+    AnyScoreDataType,
+    AnyScoreSource,
+    AnyScoreStatus,
+    AnySortOrder,
+    Arguments,
+    Id,
+    Moment,
+    Offset,
+    Paging,
+    ScoreSource,
+    Text255,
+    Title,
 )
-from pandaprobe_otel.api.call_steps import Connection, Steps, call
-from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
-from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.enums import ScoreSource
-from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import (
     Page,
     ScoreDistribution,
@@ -35,12 +38,176 @@ from pandaprobe_otel.api.models import (
     SessionScorePoint,
     TraceScore,
 )
-from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
-from pandaprobe_otel.api.paging import PageWalk
-from pandaprobe_otel.api.path_values import TraceRef, session_of, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.scoring import CREATE, LIST, give_score
+from pandaprobe_otel.api.operation import (
+    AsyncResource,
+    PageWalk,
+    Resource,
+    SyncResource,
+    TraceRef,
+    iteration,
+    operation,
+    session_of,
+    trace_uuid_of,
+    uuid_of,
+)
+from pandaprobe_otel.api.traces import GET_TRACE, wait_for_trace
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
+from pandaprobe_otel.errors import NotFound, ServerError
+
+
+class ScoreFilters(Arguments, total=False):
+    """Filters of trace scores. `name` matches exactly; dates are those of the scores."""
+
+    trace_id: Id | None
+    name: str | None
+    source: AnyScoreSource | None
+    status: AnyScoreStatus | None
+    data_type: AnyScoreDataType | None
+    eval_run_id: Id | None
+    environment: str | None
+    date_from: Moment | None
+    date_to: Moment | None
+
+
+class ScoreListQuery(ScoreFilters, Paging, total=False):
+    """Query of GET /evaluations/trace-scores."""
+
+
+class SessionScoreFilters(Arguments, total=False):
+    """Filters of session scores."""
+
+    session_id: str | None
+    name: str | None
+    source: AnyScoreSource | None
+    status: AnyScoreStatus | None
+    eval_run_id: Id | None
+    date_from: Moment | None
+    date_to: Moment | None
+
+
+class SessionScoreListQuery(SessionScoreFilters, Paging, total=False):
+    """Query of GET /evaluations/session-scores."""
+
+
+class ScoreBody(Arguments, total=False):
+    """Body of POST /evaluations/trace-scores. The value is a string there, whatever its type (measured)."""
+
+    trace_id: Required[Id]
+    name: Required[Title]
+    value: Required[Text255]
+    data_type: AnyScoreDataType
+    source: AnyScoreSource
+    reason: str | None
+    metadata: dict[str, Any]
+
+
+class ScoreChanges(Arguments, total=False):
+    """Body of PATCH /evaluations/trace-scores/{score_id}."""
+
+    value: Text255 | None
+    reason: str | None
+    metadata: dict[str, Any] | None
+
+
+class Dates(Arguments, total=False):
+    """Period of the scores, from `date_from` (included) to `date_to` (excluded)."""
+
+    date_from: Moment | None
+    date_to: Moment | None
+
+
+class ScoreTrendQuery(Dates, total=False):
+    """Query of the trend of a metric."""
+
+    metric_name: Required[str]
+    granularity: AnyGranularity
+
+
+class ScoreDistributionQuery(Dates, total=False):
+    """Query of the histogram of a metric."""
+
+    metric_name: Required[str]
+    buckets: Annotated[int, Field(ge=1, le=100)]
+
+
+class SessionHistoryQuery(Arguments, total=False):
+    """Query of the scores of one session over time."""
+
+    metric_name: str | None
+    limit: Annotated[int, Field(ge=1, le=200)]
+
+
+class ComparisonFilters(Arguments, total=False):
+    """Ranking of sessions; `asc` puts the worst first."""
+
+    metric_name: Required[str]
+    sort_order: AnySortOrder
+
+
+class SessionComparisonQuery(ComparisonFilters, total=False):
+    """Query of the ranking of sessions. Its pages are smaller than those of other lists."""
+
+    limit: Annotated[int, Field(ge=1, le=100)]
+    offset: Offset
+
+
+_PATH: Final = "/evaluations/trace-scores"
+CREATE: Final = Endpoint(method="POST", path=_PATH, body=ScoreBody, answer=TraceScore, repeat=Repeat.NEVER)
+LIST: Final = Endpoint(method="GET", path=_PATH, query=ScoreListQuery, answer=Page[TraceScore])
+
+CLOCK_SKEW: Final = timedelta(minutes=2)
+"""Largest assumed difference between the clocks of this machine and the server, for searching new objects."""
+
+
+def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
+    """Give a score. If that fails because the trace is not visible, wait for it and give the score again.
+
+    For an invisible trace, server 0.5.0 answers 500 (measured), other servers answer 404. A score is never given twice.
+    After a 500, the score is sent again only if the trace was not visible (the server cannot have stored the score
+    then), or if the server does not have the score.
+    """
+    begun = connection.now()
+    trace_id = str(body["trace_id"])
+    try:
+        return (yield from call(connection, CREATE, body=body))
+    except NotFound:
+        if wait_s <= 0:
+            raise
+        visible = False
+    except ServerError as error:
+        if error.status != 500:
+            raise
+        if wait_s <= 0:
+            raise ServerError(
+                f"{error} A 500 here usually means that trace {trace_id} is not visible yet or does not exist in"
+                " this project.",
+                status=500,
+                detail=error.detail,
+                request_id=error.request_id,
+            ) from None
+        visible = yield from _is_visible(connection, trace_id)
+    if not visible:
+        yield from wait_for_trace(connection, trace_id, wait_s)
+    elif same := (yield from find_scores(connection, body, since=begun - CLOCK_SKEW)):
+        return same[0]
+    return (yield from call(connection, CREATE, body=body))
+
+
+def find_scores(connection: Connection, body: Mapping[str, Any], *, since: datetime) -> Steps[list[TraceScore]]:
+    """Return the scores that a body may have created since a moment, latest first."""
+    query = {"trace_id": body["trace_id"], "name": body["name"], "limit": 50}
+    page = yield from call(connection, LIST, query=query)
+    return [score for score in page.items if score.created_at >= since and score.value == body["value"]]
+
+
+def _is_visible(connection: Connection, trace_id: str) -> Steps[bool]:
+    try:
+        yield from call(connection, GET_TRACE, path={"trace_id": trace_id})
+    except NotFound:
+        return False
+    return True
+
 
 TraceScores: TypeAlias = list[TraceScore]
 SessionScores: TypeAlias = list[SessionScore]

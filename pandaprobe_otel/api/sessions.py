@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias, Unpack
+from typing import Annotated, Final, TypeAlias, Unpack
 
-from pandaprobe_otel.api.arguments.sessions import SessionFilters, SessionListQuery, SessionTracesQuery
-from pandaprobe_otel.api.arguments.traces import Window
-from pandaprobe_otel.api.call_steps import Connection, Steps, call
+from pydantic import Field
+
+from pandaprobe_otel.api.calls import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.fields import MAX_PAGE
+from pandaprobe_otel.api.fields import MAX_PAGE, AnySessionSortBy, AnySortOrder, Arguments, Moment, Offset, Paging
 from pandaprobe_otel.api.models import Page, Session, SessionAnalyticsBucket, SessionDeleted, SessionSummary, Trace
-from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
-from pandaprobe_otel.api.paging import PageWalk
-from pandaprobe_otel.api.path_values import session_of
+from pandaprobe_otel.api.operation import (
+    AsyncResource,
+    PageWalk,
+    Resource,
+    SyncResource,
+    iteration,
+    operation,
+    session_of,
+)
+from pandaprobe_otel.api.traces import Window
+
+
+class SessionFilters(Arguments, total=False):
+    """Filters and order of a list of sessions. `query` is a part of the session id.
+
+    The filters by user, time and tags also apply to the totals: only matching traces count (measured on server 0.5.0).
+    """
+
+    user_id: str | None
+    has_error: bool | None
+    started_after: Moment | None
+    started_before: Moment | None
+    tags: list[str] | None
+    query: str | None
+    sort_by: AnySessionSortBy
+    sort_order: AnySortOrder
+
+
+class SessionListQuery(SessionFilters, Paging, total=False):
+    """Query of GET /sessions."""
+
+
+class SessionTracesQuery(Arguments, total=False):
+    """Query of GET /sessions/{session_id}: a page of its traces."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)]
+    offset: Offset
+
 
 Buckets: TypeAlias = list[SessionAnalyticsBucket]
 

@@ -1,0 +1,420 @@
+"""`client.monitors`: evaluation runs on a schedule, also as declared in a TOML file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Required, Unpack
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from pandaprobe_otel.api.calls import Steps, call, checked, invalid
+from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
+from pandaprobe_otel.api.fields import (
+    MAX_PAGE,
+    AnyMonitorStatus,
+    AnyTargetType,
+    AnyTraceStatus,
+    Arguments,
+    Moment,
+    MonitorStatus,
+    Paging,
+    Share,
+    Title,
+)
+from pandaprobe_otel.api.models import EvalRun, Monitor, Page
+from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
+from pandaprobe_otel.api.runs import MetricNames, Weights
+from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest
+
+_CADENCES: Final = ("every_6h", "daily", "weekly")
+_CRON: Final = re.compile(r"cron:\S+(?: +\S+){4}")
+
+
+def _cadence(text: str) -> str:
+    if text not in _CADENCES and not _CRON.fullmatch(text):
+        raise ValueError(f"must be one of {', '.join(_CADENCES)}, or cron: with five fields, not {text[:80]!r}")
+    return text
+
+
+Cadence = Annotated[str, AfterValidator(_cadence)]
+
+
+class MonitorFilters(Arguments, total=False):
+    """Filters of a list of monitors."""
+
+    status: AnyMonitorStatus | None
+
+
+class MonitorListQuery(MonitorFilters, Paging, total=False):
+    """Query of GET /evaluations/monitors."""
+
+
+class MonitorTargets(Arguments, total=False):
+    """Filters of the traces or sessions that a monitor evaluates; they depend on its target type, as for runs."""
+
+    date_from: Moment | None
+    date_to: Moment | None
+    status: AnyTraceStatus | None
+    session_id: str | None
+    user_id: str | None
+    tags: list[str] | None
+    name: str | None
+    has_error: bool | None
+    min_trace_count: Annotated[int, Field(ge=1)] | None
+
+
+class MonitorArguments(Arguments, total=False):
+    """Monitor to create. Weights of signals are for sessions only."""
+
+    name: Required[Title]
+    target_type: Required[AnyTargetType]
+    metrics: Required[MetricNames]
+    filters: MonitorTargets
+    sampling_rate: Share
+    model: str | None
+    cadence: Required[Cadence]
+    only_if_changed: bool
+    signal_weights: Weights | None
+
+
+class MonitorChanges(Arguments, total=False):
+    """Changes to a monitor; omitted fields stay."""
+
+    name: Title
+    metrics: MetricNames
+    filters: MonitorTargets
+    sampling_rate: Share
+    model: str | None
+    cadence: Cadence
+    only_if_changed: bool
+    signal_weights: Weights | None
+
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "filters": {},
+    "sampling_rate": 1.0,
+    "model": None,
+    "only_if_changed": True,
+    "signal_weights": None,
+}
+"""The server's defaults, which also apply to fields that a declaration omits."""
+
+
+class Action(StrEnum):
+    """A kind of change to a monitor."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    PAUSE = "pause"
+    RESUME = "resume"
+    DELETE = "delete"
+
+
+ACTIONS: Final = (Action.UPDATE, Action.PAUSE, Action.RESUME, Action.CREATE, Action.DELETE)
+"""Order of changes: existing monitors first, deletions last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A monitor as declared."""
+
+    name: str
+    body: Mapping[str, Any]
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """Value of a field before and after a change."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChange:
+    """Planned or completed change to a monitor."""
+
+    action: Action
+    name: str
+    monitor_id: UUID | None = None
+    fields: tuple[FieldChange, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    paused: bool = False
+
+    def __str__(self) -> str:
+        changes = "".join(f"\n    {each.field}: {each.before!r} → {each.after!r}" for each in self.fields)
+        return f"{self.action} {self.name}{' (paused)' if self.paused else ''}{changes}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorPlan:
+    """Changes to make, and the names of the monitors that already match their declarations."""
+
+    changes: tuple[PlannedChange, ...]
+    unchanged: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.changes), *(f"unchanged {name}" for name in self.unchanged)])
+
+
+def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Declaration, ...]:
+    """Read the declarations in a file, or in a mapping of the same form.
+
+    Raises:
+        ConfigError: the file cannot be read or is not TOML.
+        InvalidRequest: a declaration is invalid; `errors` has its place.
+    """
+    content = source if isinstance(source, Mapping) else _read(Path(source))
+    what = "The list of monitors" if isinstance(source, Mapping) else os.fspath(source)
+    if unknown := sorted(content.keys() - {"monitor"}):
+        raise invalid(what, FieldError(unknown[0], "is unknown: declare monitors as [[monitor]]"))
+    rows = checked(list[dict[str, Any]], content.get("monitor", []), what=f"{what}, [[monitor]]")
+    declarations = tuple(_declaration(row, f"{what}, monitor {number}") for number, row in enumerate(rows, 1))
+    counts = Counter(declaration.name for declaration in declarations)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise invalid(what, FieldError("name", f"{twice[0]!r} is declared twice"))
+    return declarations
+
+
+def plan_changes(declarations: Sequence[Declaration], existing: Sequence[Monitor], *, prune: bool) -> MonitorPlan:
+    """Compare declarations with existing monitors. Raises InvalidRequest for changes that cannot be made."""
+    by_name: dict[str, list[Monitor]] = {}
+    for monitor in existing:
+        by_name.setdefault(monitor.name, []).append(monitor)
+    changes: list[PlannedChange] = []
+    unchanged: list[str] = []
+    for declaration in declarations:
+        found = by_name.pop(declaration.name, [])
+        needed = _changes(declaration, found)
+        changes.extend(needed)
+        if not needed:
+            unchanged.append(declaration.name)
+    if prune:
+        undeclared = (monitor for monitors in by_name.values() for monitor in monitors)
+        changes.extend(PlannedChange(action=Action.DELETE, name=each.name, monitor_id=each.id) for each in undeclared)
+    return MonitorPlan(changes=tuple(changes), unchanged=tuple(unchanged))
+
+
+def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[PlannedChange]:
+    name, body = declaration.name, declaration.body
+    if not found:
+        return [PlannedChange(action=Action.CREATE, name=name, body=body, paused=declaration.paused)]
+    if len(found) > 1:
+        raise invalid(f"The monitor {name!r}", FieldError("name", f"belongs to {len(found)} monitors"))
+    (monitor,) = found
+    before = _as_declared(monitor)
+    if before["target_type"] != body["target_type"]:
+        raise invalid(
+            f"The monitor {name!r}",
+            FieldError("target_type", f"is {before['target_type']} and cannot be changed: use another name"),
+        )
+    wanted = {**_DEFAULTS, **body}
+    fields = tuple(
+        FieldChange(field=key, before=before[key], after=wanted[key]) for key in before if before[key] != wanted[key]
+    )
+    changes: list[PlannedChange] = []
+    if fields:
+        changed = {each.field: each.after for each in fields}
+        changes.append(
+            PlannedChange(action=Action.UPDATE, name=name, monitor_id=monitor.id, fields=fields, body=changed)
+        )
+    if declaration.paused != (monitor.status == MonitorStatus.PAUSED):
+        action = Action.PAUSE if declaration.paused else Action.RESUME
+        changes.append(PlannedChange(action=action, name=name, monitor_id=monitor.id))
+    return changes
+
+
+def _as_declared(monitor: Monitor) -> dict[str, Any]:
+    """Return the monitor in the form of a declaration. The server stores the weights with the filters (measured)."""
+    filters = {key: value for key, value in monitor.filters.items() if value is not None}
+    weights = filters.pop("signal_weights", None)
+    with suppress(InvalidRequest):  # unknown filters of a newer server are compared unchanged
+        filters = checked(MonitorTargets, filters, what="")
+    return {
+        "target_type": str(monitor.target_type),
+        "metrics": monitor.metric_names,
+        "filters": filters,
+        "sampling_rate": monitor.sampling_rate,
+        "model": monitor.model,
+        "cadence": monitor.cadence,
+        "only_if_changed": monitor.only_if_changed,
+        "signal_weights": weights,
+    }
+
+
+def _declaration(row: Mapping[str, Any], what: str) -> Declaration:
+    fields = dict(row)
+    paused = fields.pop("paused", False)
+    if not isinstance(paused, bool):
+        raise invalid(what, FieldError("paused", "must be true or false"))
+    body = checked(MonitorArguments, fields, what=what)
+    body["target_type"] = str(body["target_type"])
+    return Declaration(name=body["name"], body=body, paused=paused)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+
+
+_ALL: Final = "/evaluations/monitors"
+_ONE: Final = _ALL + "/{monitor_id}"
+
+CREATE: Final = Endpoint(method="POST", path=_ALL, body=MonitorArguments, answer=Monitor, repeat=Repeat.NEVER)
+LIST: Final = Endpoint(method="GET", path=_ALL, query=MonitorListQuery, answer=Page[Monitor])
+GET: Final = Endpoint(method="GET", path=_ONE, answer=Monitor)
+UPDATE: Final = Endpoint(method="PATCH", path=_ONE, body=MonitorChanges, answer=Monitor)
+DELETE: Final = Endpoint(method="DELETE", path=_ONE, answer=type(None))
+PAUSE: Final = Endpoint(method="POST", path=_ONE + "/pause", answer=Monitor)
+RESUME: Final = Endpoint(method="POST", path=_ONE + "/resume", answer=Monitor)
+TRIGGER: Final = Endpoint(method="POST", path=_ONE + "/trigger", answer=EvalRun, repeat=Repeat.NEVER, rate=Rate.TRIGGER)
+RUNS: Final = Endpoint(method="GET", path=_ONE + "/runs", query=Paging, answer=Page[EvalRun])
+
+
+class MonitorOperations(Resource):
+    """Operations on monitors."""
+
+    @operation
+    def create(self, **monitor: Unpack[MonitorArguments]) -> Steps[Monitor]:
+        """Create a monitor: `cadence` is every_6h, daily, weekly or `cron:` with five fields."""
+        return call(self._connection, CREATE, body=monitor)
+
+    @operation
+    def list(self, **query: Unpack[MonitorListQuery]) -> Steps[Page[Monitor]]:
+        """Return one page of monitors."""
+        return call(self._connection, LIST, query=query)
+
+    @iteration
+    def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[MonitorFilters]) -> PageWalk[Monitor]:
+        """Iterate over all matching monitors, lazily: one request for each `page_size` (1 to 200) rows."""
+        return PageWalk(self._connection, LIST, query=filters, key=lambda monitor: monitor.id, page_size=page_size)
+
+    @operation
+    def get(self, monitor_id: UUID | str) -> Steps[Monitor]:
+        """Return a monitor."""
+        return call(self._connection, GET, path=_path(monitor_id, GET))
+
+    @operation
+    def update(self, monitor_id: UUID | str, **changes: Unpack[MonitorChanges]) -> Steps[Monitor]:
+        """Change a monitor; omitted fields stay. Its target type cannot be changed."""
+        return call(self._connection, UPDATE, path=_path(monitor_id, UPDATE), body=changes)
+
+    @operation
+    def delete(self, monitor_id: UUID | str) -> Steps[None]:
+        """Delete a monitor; its runs stay."""
+        return call(self._connection, DELETE, path=_path(monitor_id, DELETE))
+
+    @operation
+    def pause(self, monitor_id: UUID | str) -> Steps[Monitor]:
+        """Pause a monitor; a paused monitor stays paused."""
+        return call(self._connection, PAUSE, path=_path(monitor_id, PAUSE))
+
+    @operation
+    def resume(self, monitor_id: UUID | str) -> Steps[Monitor]:
+        """Resume a monitor; an active monitor stays active."""
+        return call(self._connection, RESUME, path=_path(monitor_id, RESUME))
+
+    @operation
+    def trigger(self, monitor_id: UUID | str) -> Steps[EvalRun]:
+        """Run a monitor now, even if it is paused. `client.evaluations.get(run.id)` returns a run to wait for."""
+        return call(self._connection, TRIGGER, path=_path(monitor_id, TRIGGER))
+
+    @operation
+    def runs(self, monitor_id: UUID | str, **paging: Unpack[Paging]) -> Steps[Page[EvalRun]]:
+        """Return one page of a monitor's runs, latest first."""
+        return call(self._connection, RUNS, path=_path(monitor_id, RUNS), query=paging)
+
+    @iteration
+    def iter_runs(self, monitor_id: UUID | str, *, page_size: int = MAX_PAGE) -> PageWalk[EvalRun]:
+        """Iterate over all runs of a monitor, lazily."""
+        return PageWalk(
+            self._connection,
+            RUNS,
+            path=_path(monitor_id, RUNS),
+            query={},
+            key=lambda run: run.id,
+            page_size=page_size,
+        )
+
+    @operation
+    def plan(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
+        """Return the changes that `apply` would make. Changes nothing."""
+        return self._planned(read_declarations(declared), prune=prune)
+
+    @operation
+    def apply(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
+        """Make the project's monitors match a TOML file (or a mapping like it); return the changes.
+
+        Monitors are identified by their names. Undeclared monitors are left alone or, with `prune`, deleted. Applying
+        the same declarations again changes nothing.
+
+            [[monitor]]
+            name = "nightly"
+            target_type = "TRACE"
+            metrics = ["task_completion"]
+            cadence = "daily"
+            sampling_rate = 0.2
+            filters = { tags = ["production"] }
+            paused = false
+
+        Raises:
+            ConfigError: the file cannot be read.
+            InvalidRequest: a declaration is invalid, or a change cannot be made; nothing was changed.
+        """
+        return self._applied(read_declarations(declared), prune=prune)
+
+    def _planned(self, declarations: tuple[Declaration, ...], *, prune: bool) -> Steps[MonitorPlan]:
+        walk = PageWalk(self._connection, LIST, query={}, key=lambda monitor: monitor.id, page_size=MAX_PAGE)
+        existing: dict[UUID, Monitor] = {}
+        while rows := (yield from walk.next_rows()):
+            existing.update((monitor.id, monitor) for monitor in rows)
+        return plan_changes(declarations, tuple(existing.values()), prune=prune)
+
+    def _applied(self, declarations: tuple[Declaration, ...], *, prune: bool) -> Steps[MonitorPlan]:
+        plan = yield from self._planned(declarations, prune=prune)
+        for change in sorted(plan.changes, key=lambda change: ACTIONS.index(change.action)):
+            yield from self._apply_one(change)
+        return plan
+
+    def _apply_one(self, change: PlannedChange) -> Steps[None]:
+        path = {"monitor_id": change.monitor_id}
+        match change.action:
+            case Action.CREATE:
+                made = yield from call(self._connection, CREATE, body=change.body)
+                if change.paused:
+                    yield from call(self._connection, PAUSE, path={"monitor_id": made.id})
+            case Action.UPDATE:
+                yield from call(self._connection, UPDATE, path=path, body=change.body)
+            case Action.PAUSE:
+                yield from call(self._connection, PAUSE, path=path)
+            case Action.RESUME:
+                yield from call(self._connection, RESUME, path=path)
+            case Action.DELETE:
+                yield from call(self._connection, DELETE, path=path)
+
+
+class Monitors(MonitorOperations, SyncResource):
+    """`Client.monitors`."""
+
+
+class AsyncMonitors(MonitorOperations, AsyncResource):
+    """`AsyncClient.monitors`."""
+
+
+def _path(monitor_id: UUID | str, endpoint: Endpoint[Any]) -> dict[str, str]:
+    return {"monitor_id": uuid_of("monitor_id", monitor_id, what=str(endpoint))}

@@ -1,1 +1,0 @@
-"""Evaluation runs to wait for, and their results."""
