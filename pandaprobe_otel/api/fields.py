@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, with_config
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, with_config
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
 from typing_extensions import TypedDict  # pydantic accepts the standard one only from Python 3.12 on
-
-from pandaprobe_otel.enums import ScoreDataType, SpanKind, SpanStatusCode, TraceStatus
 
 
 class SortOrder(StrEnum):
@@ -152,14 +151,23 @@ MAX_BATCH: Final = 500
 _INT4_MAX: Final = 2**31 - 1
 
 
-def _member_of(kind: type[E]) -> Callable[[object], E]:
-    def member(value: object) -> E:
-        try:
-            return kind(str(value))
-        except ValueError:
-            raise ValueError(f"must be one of {', '.join(kind)}, not {str(value)[:80]!r}") from None
+class _MemberOf:
+    """Check of `Known[E]`: the value is a member of the enumeration E, or the text of one."""
 
-    return member
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        kind: type[StrEnum] = get_args(source)[0]
+
+        def member(value: object) -> StrEnum:
+            try:
+                return kind(str(value))
+            except ValueError:
+                raise ValueError(f"must be one of {', '.join(kind)}, not {str(value)[:80]!r}") from None
+
+        return no_info_before_validator_function(member, handler(source))
+
+
+Known: TypeAlias = Annotated[E | str, _MemberOf()]
+"""A member of an enumeration, or its text. Unknown texts are refused before a request is sent."""
 
 
 def _aware(moment: datetime) -> datetime:
@@ -208,24 +216,6 @@ Title = Annotated[str, Field(min_length=1, max_length=255)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 TokenUsage = Annotated[dict[str, Any], AfterValidator(_token_usage)]
 Cost = Annotated[dict[str, float], AfterValidator(_cost)]
-
-AnyTraceStatus = Annotated[TraceStatus | str, BeforeValidator(_member_of(TraceStatus))]
-AnySpanKind = Annotated[SpanKind | str, BeforeValidator(_member_of(SpanKind))]
-AnySpanStatus = Annotated[SpanStatusCode | str, BeforeValidator(_member_of(SpanStatusCode))]
-AnyTraceSortBy = Annotated[TraceSortBy | str, BeforeValidator(_member_of(TraceSortBy))]
-AnySessionSortBy = Annotated[SessionSortBy | str, BeforeValidator(_member_of(SessionSortBy))]
-AnySortOrder = Annotated[SortOrder | str, BeforeValidator(_member_of(SortOrder))]
-AnyAnalyticsMetric = Annotated[AnalyticsMetric | str, BeforeValidator(_member_of(AnalyticsMetric))]
-AnyGranularity = Annotated[AnalyticsGranularity | str, BeforeValidator(_member_of(AnalyticsGranularity))]
-AnyRunStatus = Annotated[EvaluationStatus | str, BeforeValidator(_member_of(EvaluationStatus))]
-AnyScoreStatus = Annotated[ScoreStatus | str, BeforeValidator(_member_of(ScoreStatus))]
-AnyScoreSource = Annotated[ScoreSource | str, BeforeValidator(_member_of(ScoreSource))]
-AnyScoreDataType = Annotated[ScoreDataType | str, BeforeValidator(_member_of(ScoreDataType))]
-AnyTargetType = Annotated[TargetType | str, BeforeValidator(_member_of(TargetType))]
-AnyMonitorStatus = Annotated[MonitorStatus | str, BeforeValidator(_member_of(MonitorStatus))]
-AnyRole = Annotated[MembershipRole | str, BeforeValidator(_member_of(MembershipRole))]
-AnyExpiration = Annotated[KeyExpiration | str, BeforeValidator(_member_of(KeyExpiration))]
-AnyPlan = Annotated[SubscriptionPlan | str, BeforeValidator(_member_of(SubscriptionPlan))]
 
 
 @with_config(ConfigDict(extra="forbid"))

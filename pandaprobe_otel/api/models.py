@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
@@ -49,6 +50,9 @@ def frame(rows: Sequence[dict[str, Any]], *, index: str | None = None) -> pandas
 T = TypeVar("T")
 
 
+E = TypeVar("E", bound=StrEnum)
+
+
 class Model(BaseModel):
     """An answer, or a part of one. Immutable; `model_extra` keeps fields that a newer server adds."""
 
@@ -62,21 +66,8 @@ def _in_utc(moment: datetime) -> datetime:
 Utc = Annotated[datetime, AfterValidator(_in_utc)]
 """An aware datetime in UTC."""
 
-# Unknown values stay plain strings, so that the answers of a newer server can be read.
-_known_first = Field(union_mode="left_to_right")
-OpenTraceStatus = Annotated[TraceStatus | str, _known_first]
-OpenSpanKind = Annotated[SpanKind | str, _known_first]
-OpenSpanStatus = Annotated[SpanStatusCode | str, _known_first]
-OpenRunStatus = Annotated[EvaluationStatus | str, _known_first]
-OpenScoreStatus = Annotated[ScoreStatus | str, _known_first]
-OpenScoreSource = Annotated[ScoreSource | str, _known_first]
-OpenScoreDataType = Annotated[ScoreDataType | str, _known_first]
-OpenTargetType = Annotated[TargetType | str, _known_first]
-OpenMonitorStatus = Annotated[MonitorStatus | str, _known_first]
-OpenRole = Annotated[MembershipRole | str, _known_first]
-OpenInvitationStatus = Annotated[InvitationStatus | str, _known_first]
-OpenPlan = Annotated[SubscriptionPlan | str, _known_first]
-OpenSubscriptionStatus = Annotated[SubscriptionStatus | str, _known_first]
+Open: TypeAlias = Annotated[E | str, Field(union_mode="left_to_right")]
+"""A member of an enumeration. Unknown values stay plain strings, so that the answers of a newer server can be read."""
 
 
 class Page(Model, Generic[T]):
@@ -117,8 +108,8 @@ class Span(Model):
     trace_id: UUID
     parent_span_id: UUID | None = None
     name: str
-    kind: OpenSpanKind
-    status: OpenSpanStatus
+    kind: Open[SpanKind]
+    status: Open[SpanStatusCode]
     input: Any = None
     output: Any = None
     model: str | None = None
@@ -150,7 +141,7 @@ class Trace(Model):
     trace_id: UUID
     project_id: UUID
     name: str
-    status: OpenTraceStatus
+    status: Open[TraceStatus]
     input: Any = None
     output: Any = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -191,7 +182,7 @@ class TraceListItem(Model):
 
     trace_id: UUID
     name: str
-    status: OpenTraceStatus
+    status: Open[TraceStatus]
     started_at: Utc
     ended_at: Utc | None = None
     session_id: str | None = None
@@ -302,9 +293,9 @@ class Score(Model):
     id: UUID
     name: str
     value: str | None = None
-    status: OpenScoreStatus
-    source: OpenScoreSource
-    data_type: OpenScoreDataType
+    status: Open[ScoreStatus]
+    source: Open[ScoreSource]
+    data_type: Open[ScoreDataType]
     reason: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     eval_run_id: UUID | None = None
@@ -367,7 +358,7 @@ class EvalRun(Model):
 
     id: UUID
     name: str | None = None
-    status: OpenRunStatus
+    status: Open[EvaluationStatus]
     metric_names: list[str]
     # The published description says `total_traces`; the server sends `total_targets`.
     total_targets: int = Field(validation_alias=AliasChoices("total_targets", "total_traces"))
@@ -376,7 +367,7 @@ class EvalRun(Model):
     created_at: Utc
     completed_at: Utc | None = None
     project_id: UUID
-    target_type: OpenTargetType
+    target_type: Open[TargetType]
     filters: dict[str, Any] = Field(default_factory=dict)
     sampling_rate: float = 1.0
     model: str | None = None
@@ -426,7 +417,7 @@ class RunFilters(Model):
 
     date_from: str | None = None
     date_to: str | None = None
-    status: OpenTraceStatus | None = None
+    status: Open[TraceStatus] | None = None
     session_id: str | None = None
     user_id: str | None = None
     tags: list[str] | None = None
@@ -448,14 +439,14 @@ class Monitor(Model):
     id: UUID
     project_id: UUID
     name: str
-    target_type: OpenTargetType
+    target_type: Open[TargetType]
     metric_names: list[str]
     filters: dict[str, Any] = Field(default_factory=dict)
     sampling_rate: float
     model: str | None = None
     cadence: str
     only_if_changed: bool
-    status: OpenMonitorStatus
+    status: Open[MonitorStatus]
     last_run_at: Utc | None = None
     last_run_id: UUID | None = None
     next_run_at: Utc | None = None
@@ -574,7 +565,7 @@ class Organization(Model):
 class MyOrganization(Organization):
     """An organization and the token owner's role in it."""
 
-    role: OpenRole
+    role: Open[MembershipRole]
 
 
 class Membership(Model):
@@ -583,7 +574,7 @@ class Membership(Model):
     id: UUID
     user_id: UUID
     org_id: UUID
-    role: OpenRole
+    role: Open[MembershipRole]
     display_name: str
     email: str
     created_at: Utc
@@ -596,8 +587,8 @@ class Invitation(Model):
     org_id: UUID
     org_name: str
     email: str
-    role: OpenRole
-    status: OpenInvitationStatus
+    role: Open[MembershipRole]
+    status: Open[InvitationStatus]
     invited_by: UUID
     inviter_display_name: str
     inviter_email: str
@@ -647,8 +638,8 @@ class Subscription(Model):
 
     id: UUID
     org_id: UUID
-    plan: OpenPlan
-    status: OpenSubscriptionStatus
+    plan: Open[SubscriptionPlan]
+    status: Open[SubscriptionStatus]
     current_period_start: Utc
     current_period_end: Utc
     canceled_at: Utc | None = None
@@ -658,8 +649,8 @@ class Subscription(Model):
 class Usage(Model):
     """Usage in the current period, and what the plan includes (`limits`)."""
 
-    plan: OpenPlan
-    status: OpenSubscriptionStatus
+    plan: Open[SubscriptionPlan]
+    status: Open[SubscriptionStatus]
     period_start: Utc
     period_end: Utc
     traces: int = 0
@@ -680,7 +671,7 @@ class CategoryBreakdown(Model):
 class Billing(Model):
     """The bill of the current period so far."""
 
-    plan: OpenPlan
+    plan: Open[SubscriptionPlan]
     period_start: Utc
     period_end: Utc
     base_price_cents: int

@@ -20,19 +20,19 @@ from pandaprobe_otel.api.calls import Steps, call, checked, invalid
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import (
     MAX_PAGE,
-    AnyMonitorStatus,
-    AnyTargetType,
-    AnyTraceStatus,
     Arguments,
+    Known,
     Moment,
     MonitorStatus,
     Paging,
     Share,
+    TargetType,
     Title,
 )
 from pandaprobe_otel.api.models import EvalRun, Monitor, Page
 from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
 from pandaprobe_otel.api.runs import MetricNames, Weights
+from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest
 
 _CADENCES: Final = ("every_6h", "daily", "weekly")
@@ -51,7 +51,7 @@ Cadence = Annotated[str, AfterValidator(_cadence)]
 class MonitorFilters(Arguments, total=False):
     """Filters of a list of monitors."""
 
-    status: AnyMonitorStatus | None
+    status: Known[MonitorStatus] | None
 
 
 class MonitorListQuery(MonitorFilters, Paging, total=False):
@@ -63,7 +63,7 @@ class MonitorTargets(Arguments, total=False):
 
     date_from: Moment | None
     date_to: Moment | None
-    status: AnyTraceStatus | None
+    status: Known[TraceStatus] | None
     session_id: str | None
     user_id: str | None
     tags: list[str] | None
@@ -76,7 +76,7 @@ class MonitorArguments(Arguments, total=False):
     """Monitor to create. Weights of signals are for sessions only."""
 
     name: Required[Title]
-    target_type: Required[AnyTargetType]
+    target_type: Required[Known[TargetType]]
     metrics: Required[MetricNames]
     filters: MonitorTargets
     sampling_rate: Share

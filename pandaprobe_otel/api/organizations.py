@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
-from pandaprobe_otel.api.fields import AnyExpiration, AnyRole, Arguments, KeyExpiration, MembershipRole, Title
+from pandaprobe_otel.api.fields import Arguments, KeyExpiration, Known, MembershipRole, Title
 from pandaprobe_otel.api.models import (
     ApiKey,
     Billing,
@@ -38,14 +38,14 @@ class OrganizationArguments(Arguments):
 class RoleArguments(Arguments):
     """Role of a member."""
 
-    role: AnyRole
+    role: Known[MembershipRole]
 
 
 class InvitationArguments(Arguments, total=False):
     """Invitation to send."""
 
     email: Required[Annotated[str, Field(min_length=3, max_length=320)]]
-    role: AnyRole
+    role: Known[MembershipRole]
 
 
 class ProjectArguments(Arguments, total=False):
@@ -66,7 +66,7 @@ class ApiKeyArguments(Arguments, total=False):
     """API key to create."""
 
     name: Required[Title]
-    expiration: AnyExpiration
+    expiration: Known[KeyExpiration]
 
 
 class ApiKeyDeletion(Arguments, total=False):

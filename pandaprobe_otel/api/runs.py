@@ -16,11 +16,10 @@ from pandaprobe_otel.api.calls import AsyncDriver, Connection, Pause, Steps, Syn
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import (
     MAX_PAGE,
-    AnyRunStatus,
-    AnyTraceStatus,
     Arguments,
     EvaluationStatus,
     Id,
+    Known,
     Moment,
     Paging,
     Share,
@@ -29,6 +28,7 @@ from pandaprobe_otel.api.fields import (
 from pandaprobe_otel.api.models import EvalRun, Page, Score, SessionScore, TraceScore
 from pandaprobe_otel.api.operation import AsyncResource, PageWalk, Resource, SyncResource, iteration, operation, uuid_of
 from pandaprobe_otel.api.results import RunResult
+from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import RunFailed, WaitTimeout
 
 MetricNames = Annotated[list[str], Field(min_length=1)]
@@ -40,7 +40,7 @@ class TraceRunFilters(Arguments, total=False):
 
     date_from: Moment | None
     date_to: Moment | None
-    status: AnyTraceStatus | None
+    status: Known[TraceStatus] | None
     session_id: str | None
     user_id: str | None
     tags: list[str] | None
@@ -108,7 +108,7 @@ class RunFilters(Arguments, total=False):
     date_to: Moment | None
     user_id: str | None
     tags: list[str] | None
-    status: AnyTraceStatus | None
+    status: Known[TraceStatus] | None
     trace_name: str | None
     has_error: bool | None
     min_trace_count: Annotated[int, Field(ge=1)] | None
@@ -117,7 +117,7 @@ class RunFilters(Arguments, total=False):
 class RunListFilters(Arguments, total=False):
     """Filters of a list of runs."""
 
-    status: AnyRunStatus | None
+    status: Known[EvaluationStatus] | None
 
 
 class RunListQuery(RunListFilters, Paging, total=False):

@@ -14,17 +14,16 @@ from pandaprobe_otel.api.calls import AsyncDriver, Connection, Steps, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat
 from pandaprobe_otel.api.fields import (
     MAX_PAGE,
-    AnyGranularity,
-    AnyScoreDataType,
-    AnyScoreSource,
-    AnyScoreStatus,
-    AnySortOrder,
+    AnalyticsGranularity,
     Arguments,
     Id,
+    Known,
     Moment,
     Offset,
     Paging,
     ScoreSource,
+    ScoreStatus,
+    SortOrder,
     Text255,
     Title,
 )
@@ -61,9 +60,9 @@ class ScoreFilters(Arguments, total=False):
 
     trace_id: Id | None
     name: str | None
-    source: AnyScoreSource | None
-    status: AnyScoreStatus | None
-    data_type: AnyScoreDataType | None
+    source: Known[ScoreSource] | None
+    status: Known[ScoreStatus] | None
+    data_type: Known[ScoreDataType] | None
     eval_run_id: Id | None
     environment: str | None
     date_from: Moment | None
@@ -79,8 +78,8 @@ class SessionScoreFilters(Arguments, total=False):
 
     session_id: str | None
     name: str | None
-    source: AnyScoreSource | None
-    status: AnyScoreStatus | None
+    source: Known[ScoreSource] | None
+    status: Known[ScoreStatus] | None
     eval_run_id: Id | None
     date_from: Moment | None
     date_to: Moment | None
@@ -96,8 +95,8 @@ class ScoreBody(Arguments, total=False):
     trace_id: Required[Id]
     name: Required[Title]
     value: Required[Text255]
-    data_type: AnyScoreDataType
-    source: AnyScoreSource
+    data_type: Known[ScoreDataType]
+    source: Known[ScoreSource]
     reason: str | None
     metadata: dict[str, Any]
 
@@ -121,7 +120,7 @@ class ScoreTrendQuery(Dates, total=False):
     """Query of the trend of a metric."""
 
     metric_name: Required[str]
-    granularity: AnyGranularity
+    granularity: Known[AnalyticsGranularity]
 
 
 class ScoreDistributionQuery(Dates, total=False):
@@ -142,7 +141,7 @@ class ComparisonFilters(Arguments, total=False):
     """Ranking of sessions; `asc` puts the worst first."""
 
     metric_name: Required[str]
-    sort_order: AnySortOrder
+    sort_order: Known[SortOrder]
 
 
 class SessionComparisonQuery(ComparisonFilters, total=False):

@@ -13,21 +13,19 @@ from pandaprobe_otel.api.endpoint import Endpoint, Rate
 from pandaprobe_otel.api.fields import (
     MAX_BATCH,
     MAX_PAGE,
-    AnyAnalyticsMetric,
-    AnyGranularity,
-    AnySortOrder,
-    AnySpanKind,
-    AnySpanStatus,
-    AnyTraceSortBy,
-    AnyTraceStatus,
+    AnalyticsGranularity,
+    AnalyticsMetric,
     Arguments,
     Cost,
     Id,
+    Known,
     Moment,
     Name,
     Paging,
+    SortOrder,
     Text255,
     TokenUsage,
+    TraceSortBy,
 )
 from pandaprobe_otel.api.models import (
     AnalyticsBucket,
@@ -54,6 +52,7 @@ from pandaprobe_otel.api.operation import (
     trace_uuid_of,
     uuid_of,
 )
+from pandaprobe_otel.enums import SpanKind, SpanStatusCode, TraceStatus
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 
 
@@ -63,14 +62,14 @@ class TraceFilters(Arguments, total=False):
     """
 
     session_id: str | None
-    status: AnyTraceStatus | None
+    status: Known[TraceStatus] | None
     user_id: str | None
     tags: list[str] | None
     name: str | None
     started_after: Moment | None
     started_before: Moment | None
-    sort_by: AnyTraceSortBy
-    sort_order: AnySortOrder
+    sort_by: Known[TraceSortBy]
+    sort_order: Known[SortOrder]
 
 
 class TraceListQuery(TraceFilters, Paging, total=False):
@@ -80,7 +79,7 @@ class TraceListQuery(TraceFilters, Paging, total=False):
 class Window(Arguments, total=False):
     """Period from `started_after` (included) to `started_before` (excluded), divided into buckets."""
 
-    granularity: AnyGranularity
+    granularity: Known[AnalyticsGranularity]
     started_after: Required[Moment]
     started_before: Required[Moment]
 
@@ -88,7 +87,7 @@ class Window(Arguments, total=False):
 class TraceAnalyticsQuery(Window, total=False):
     """Query of GET /traces/analytics."""
 
-    metric: AnyAnalyticsMetric
+    metric: Known[AnalyticsMetric]
 
 
 class SpanArguments(Arguments, total=False):
@@ -97,8 +96,8 @@ class SpanArguments(Arguments, total=False):
     span_id: Id
     parent_span_id: Id | None
     name: Required[Name]
-    kind: AnySpanKind
-    status: AnySpanStatus
+    kind: Known[SpanKind]
+    status: Known[SpanStatusCode]
     input: Any
     output: Any
     model: Text255 | None
@@ -120,7 +119,7 @@ class TraceArguments(Arguments, total=False):
 
     trace_id: Id
     name: Required[Name]
-    status: AnyTraceStatus
+    status: Known[TraceStatus]
     input: Any
     output: Any
     metadata: dict[str, Any]
@@ -138,7 +137,7 @@ class TraceChanges(Arguments, total=False):
     """Changes to a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
 
     name: Name
-    status: AnyTraceStatus
+    status: Known[TraceStatus]
     input: Any
     output: Any
     metadata: dict[str, Any] | None
@@ -154,8 +153,8 @@ class SpanChanges(Arguments, total=False):
     """Changes to a span. Omitted fields stay, None clears, metadata is merged."""
 
     name: Name
-    kind: AnySpanKind
-    status: AnySpanStatus
+    kind: Known[SpanKind]
+    status: Known[SpanStatusCode]
     input: Any
     output: Any
     model: Text255 | None

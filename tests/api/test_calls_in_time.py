@@ -15,10 +15,9 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pandaprobe_otel.api import monitors, traces
 
 from both_clients import Connect, rows_of
-from pandaprobe_otel.api import Client, RateLimits
+from pandaprobe_otel.api import Client, RateLimits, monitors, traces
 from pandaprobe_otel.api.calls import Connection, Pause, Send, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Scope
 from pandaprobe_otel.api.models import EvalRun, TraceListItem
