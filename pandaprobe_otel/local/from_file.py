@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import TraceSortBy
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.pages.document import TraceRecord
 from pandaprobe_otel.local.pages.navigation import plain
 from pandaprobe_otel.local.server import LocalServer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field, model_validator
 
+from pandaprobe_otel.api.fields import EvaluationStatus, MonitorStatus, ScoreSource, ScoreStatus
 from pandaprobe_otel.enums import ScoreDataType, TraceStatus
 from pandaprobe_otel.local.models.fields import RequestBody
 
@@ -16,38 +16,6 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 FilterDate = Annotated[str, Field(max_length=64)]
 Text255Refused = Annotated[str, Field(max_length=255)]
 """The real server fails with a 500 above 255 characters (measured on server 0.5.0)."""
-
-
-class ScoreSource(StrEnum):
-    """Origin of a score."""
-
-    AUTOMATED = "AUTOMATED"
-    ANNOTATION = "ANNOTATION"
-    PROGRAMMATIC = "PROGRAMMATIC"
-
-
-class ScoreStatus(StrEnum):
-    """State of a score's value."""
-
-    SUCCESS = "SUCCESS"
-    FAILED = "FAILED"
-    PENDING = "PENDING"
-
-
-class RunStatus(StrEnum):
-    """State of an evaluation run. A run whose metrics all failed is COMPLETED."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-
-
-class MonitorStatus(StrEnum):
-    """State of a monitor."""
-
-    ACTIVE = "ACTIVE"
-    PAUSED = "PAUSED"
 
 
 class TraceRunFilters(RequestBody):
@@ -201,7 +169,7 @@ class EvalRunResponse(BaseModel):
 
     id: UUID
     name: str | None
-    status: RunStatus
+    status: EvaluationStatus
     metric_names: list[str]
     total_targets: int
     evaluated_count: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -67,18 +66,3 @@ class RequestBody(BaseModel):
     def sent(self) -> dict[str, Any]:
         """Return the fields that the request named, including null ones."""
         return {name: getattr(self, name) for name in self.model_fields_set}
-
-
-class SortOrder(StrEnum):
-    """Direction of a list."""
-
-    ASC = "asc"
-    DESC = "desc"
-
-
-class Granularity(StrEnum):
-    """Width of an analytics bucket. Days and weeks begin at midnight UTC, weeks on Monday."""
-
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
@@ -103,36 +102,6 @@ class BatchTags(RequestBody):
     trace_ids: list[UUID] = Field(min_length=1, max_length=MAX_BATCH)
     add_tags: list[str] = Field(default_factory=list)
     remove_tags: list[str] = Field(default_factory=list)
-
-
-class TraceSortBy(StrEnum):
-    """Sort keys of `GET /traces`."""
-
-    STARTED_AT = "started_at"
-    ENDED_AT = "ended_at"
-    NAME = "name"
-    LATENCY = "latency"
-    STATUS = "status"
-
-
-class SessionSortBy(StrEnum):
-    """Sort keys of `GET /sessions`. `recent` is the time of arrival of the traces."""
-
-    RECENT = "recent"
-    TRACE_COUNT = "trace_count"
-    LATENCY = "latency"
-    COST = "cost"
-
-
-class AnalyticsMetric(StrEnum):
-    """Quantities of `GET /traces/analytics`."""
-
-    VOLUME = "volume"
-    ERRORS = "errors"
-    LATENCY = "latency"
-    COST = "cost"
-    TOKENS = "tokens"
-    MODELS = "models"
 
 
 class TraceAccepted(BaseModel):

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
-from pandaprobe_otel.local.models.evaluations import ScoreSource
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import turns_of

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.evaluation.catalogue import THRESHOLD
-from pandaprobe_otel.local.models.fields import Granularity
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, histogram_of, trend_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
@@ -33,7 +33,7 @@ def show_evaluations(
     request: Request,
     project: str | None = None,
     of: Of = "traces",
-    by: Granularity = Granularity.HOUR,
+    by: AnalyticsGranularity = AnalyticsGranularity.HOUR,
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> Response:
     """Show each metric's scores over time, and the runs."""
@@ -86,7 +86,7 @@ def show_monitors(request: Request, project: str | None = None) -> Response:
     )
 
 
-def _metrics(context: Context, analytics: ScoreAnalytics, of: Of, by: Granularity) -> list[dict[str, Any]]:
+def _metrics(context: Context, analytics: ScoreAnalytics, of: Of, by: AnalyticsGranularity) -> list[dict[str, Any]]:
     project_id = context.project_id
 
     def link(name: str, *terms: str) -> str:

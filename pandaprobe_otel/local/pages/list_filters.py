@@ -6,8 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, Field
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import TraceSortBy
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.search.language import All, Parsed, narrowed, parse
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 

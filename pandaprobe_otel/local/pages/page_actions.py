@@ -18,11 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.local.auth import ProjectScope
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.limits import RateLimitedError
-from pandaprobe_otel.local.models.evaluations import CreateMonitor, CreateTraceBatchRun, CreateTraceScore, ScoreSource
+from pandaprobe_otel.local.models.evaluations import CreateMonitor, CreateTraceBatchRun, CreateTraceScore
 from pandaprobe_otel.local.models.traces import BatchDelete, BatchTags
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in

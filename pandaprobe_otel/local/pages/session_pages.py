@@ -8,8 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import SessionSortBy
+from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import as_messages
 from pandaprobe_otel.local.pages.navigation import context_of, plain

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import AnalyticsGranularity, AnalyticsMetric
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.models.fields import Granularity
-from pandaprobe_otel.local.models.traces import AnalyticsMetric
 from pandaprobe_otel.local.routes.parameters import (
     Limit100,
     Limit200,
@@ -35,7 +34,7 @@ def get_analytics(
     started_after: RequiredMoment,
     started_before: RequiredMoment,
     metric: AnalyticsMetric = AnalyticsMetric.VOLUME,
-    granularity: Granularity = Granularity.DAY,
+    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
 ) -> Response:
     """Count traces, errors and latencies, or tokens and cost, by time; or rank models."""
     window = Window(after=micros_of(started_after), before=micros_of(started_before))
@@ -52,7 +51,7 @@ def get_session_analytics(
     scope: Scope,
     started_after: RequiredMoment,
     started_before: RequiredMoment,
-    granularity: Granularity = Granularity.DAY,
+    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
 ) -> Response:
     """Count sessions by time."""
     window = Window(after=micros_of(started_after), before=micros_of(started_before))
@@ -72,7 +71,7 @@ def get_trace_score_trend(
     metric_name: str,
     date_from: Since = None,
     date_to: Since = None,
-    granularity: Granularity = Granularity.DAY,
+    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
 ) -> Response:
     """Average a metric by time."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)
@@ -103,7 +102,7 @@ def get_session_score_trend(
     metric_name: str,
     date_from: Since = None,
     date_to: Since = None,
-    granularity: Granularity = Granularity.DAY,
+    granularity: AnalyticsGranularity = AnalyticsGranularity.DAY,
 ) -> Response:
     """Average a metric by time."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)

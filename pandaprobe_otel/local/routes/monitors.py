@@ -10,18 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import MonitorStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import InvalidFieldError, not_found, refused
 from pandaprobe_otel.local.evaluation.cadence import BadCadenceError, next_run, normalised
 from pandaprobe_otel.local.evaluation.selection import filter_date, session_filters, trace_filters
 from pandaprobe_otel.local.evaluation.service import check_metrics
-from pandaprobe_otel.local.models.evaluations import (
-    CreateMonitor,
-    EvalRunResponse,
-    MonitorResponse,
-    MonitorStatus,
-    UpdateMonitor,
-)
+from pandaprobe_otel.local.models.evaluations import CreateMonitor, EvalRunResponse, MonitorResponse, UpdateMonitor
 from pandaprobe_otel.local.models.traces import Page
 from pandaprobe_otel.local.payloads import encode, loads
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import EvaluationStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.evaluation.selection import sample
@@ -20,7 +21,6 @@ from pandaprobe_otel.local.models.evaluations import (
     CreateTraceBatchRun,
     CreateTraceRun,
     EvalRunResponse,
-    RunStatus,
     SessionScoreResponse,
     TraceScoreResponse,
 )
@@ -32,7 +32,7 @@ from pandaprobe_otel.local.store.runs import run_record
 
 router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluations")
 
-Status = Annotated[RunStatus | None, Query()]
+Status = Annotated[EvaluationStatus | None, Query()]
 
 
 # -- of traces --------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def _run(scope: ProjectScope, run_id: UUID) -> sqlite3.Row:
     return row
 
 
-def _list(scope: ProjectScope, target_type: str, status: RunStatus | None, limit: int, offset: int) -> Response:
+def _list(scope: ProjectScope, target_type: str, status: EvaluationStatus | None, limit: int, offset: int) -> Response:
     rows, total = scope.services.evaluation.runs.find(
         scope.project_id, target_type=target_type, status=status, limit=limit, offset=offset
     )

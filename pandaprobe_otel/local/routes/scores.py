@@ -9,13 +9,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import ScoreSource, ScoreStatus
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.models.evaluations import (
     CreateTraceScore,
-    ScoreSource,
-    ScoreStatus,
     SessionScoreResponse,
     TraceScoreResponse,
     UpdateTraceScore,

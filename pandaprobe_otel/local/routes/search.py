@@ -7,10 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import InvalidFieldError
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.search.language import All, parse

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import Deleted, Page, SessionDetail, SessionSortBy, SessionSummary
+from pandaprobe_otel.local.models.traces import Deleted, Page, SessionDetail, SessionSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Limit1000, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.queries import Slice

@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import Page, TraceListItem, TraceResponse, TraceSortBy, UserSummary
+from pandaprobe_otel.local.models.traces import Page, TraceListItem, TraceResponse, UserSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.queries import Slice

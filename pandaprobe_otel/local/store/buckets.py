@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.times import DAY, HOUR
 
 _WEEK: Final = 7 * DAY
@@ -13,11 +13,11 @@ _WEEK: Final = 7 * DAY
 _MONDAY: Final = 4 * DAY
 
 
-def bucket_of(micros: int, granularity: Granularity) -> int:
+def bucket_of(micros: int, granularity: AnalyticsGranularity) -> int:
     """Return the beginning of the bucket of a moment."""
-    if granularity is Granularity.HOUR:
+    if granularity is AnalyticsGranularity.HOUR:
         return micros - micros % HOUR
-    if granularity is Granularity.DAY:
+    if granularity is AnalyticsGranularity.DAY:
         return micros - micros % DAY
     return micros - (micros - _MONDAY) % _WEEK
 

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
+from pandaprobe_otel.api.fields import SessionSortBy, SortOrder, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.store.database import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.store.buckets import bucket_of, mean, percentile
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.times import iso, iso_or_none
@@ -32,7 +32,7 @@ class ScoreAnalytics:
         return [_summary(name, groups[name]) for name in sorted(groups)]
 
     def trend(
-        self, project_id: str, name: str, after: int | None, before: int | None, granularity: Granularity
+        self, project_id: str, name: str, after: int | None, before: int | None, granularity: AnalyticsGranularity
     ) -> list[dict[str, Any]]:
         """Average a metric by the time of scoring."""
         buckets: dict[int, list[float]] = {}

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pandaprobe_otel.local.models.fields import SortOrder
-from pandaprobe_otel.local.models.traces import TraceSortBy
+from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.bit_search import Found, search
 from pandaprobe_otel.local.search.language import All, Field

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.local.models.fields import Granularity
+from pandaprobe_otel.api.fields import AnalyticsGranularity
 from pandaprobe_otel.local.store.buckets import bucket_of, mean, percentile
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.times import iso
@@ -28,7 +28,7 @@ class TraceAnalytics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def volume(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
+    def volume(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
         """Count traces and errors, and summarize latencies."""
         rows = self._rows(
             "SELECT started_at, ended_at, status FROM traces"
@@ -41,7 +41,7 @@ class TraceAnalytics:
             buckets.setdefault(bucket_of(row["started_at"], granularity), []).append(row)
         return [_volume_bucket(bucket, members) for bucket, members in sorted(buckets.items())]
 
-    def tokens(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
+    def tokens(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
         """Add up tokens and cost of spans by the start of the span. A bucket needs a span, but not tokens."""
         rows = self._rows(
             "SELECT s.started_at, s.prompt_tokens, s.completion_tokens, s.total_cost FROM spans s"
@@ -87,7 +87,7 @@ class TraceAnalytics:
             for row in rows
         ]
 
-    def sessions(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
+    def sessions(self, project_id: str, window: Window, granularity: AnalyticsGranularity) -> list[dict[str, Any]]:
         """Count sessions by their first trace in the period. A duration is the sum of the traces' latencies."""
         rows = self._rows(
             "SELECT MIN(started_at) AS first, COUNT(*) AS traces, SUM(ended_at - started_at) AS duration FROM traces"
