@@ -31,7 +31,7 @@ from pandaprobe_otel.bootstrap import CONTENT_SWITCHES  # noqa: E402
 from pandaprobe_otel.cli.app import app  # noqa: E402
 from pandaprobe_otel.config.settings import OF_RECEIVERS, SETTINGS, Setting  # noqa: E402
 from pandaprobe_otel.mapping.dialect_table import MERGED_FIELDS, RANKED_FIELDS, Dialect, EventRow, Row  # noqa: E402
-from pandaprobe_otel.mapping.precedence import DIALECTS  # noqa: E402
+from pandaprobe_otel.mapping.shapes import DIALECTS  # noqa: E402
 
 EXAMPLES: Final = ROOT / "examples"
 SNIPPETS: Final = ROOT / "docs/snippets"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.mapping.clean import encode as encode_carefully
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.process.guard import failed, pass_on
 
 MAX_TEXT_CHARS: Final = 200_000

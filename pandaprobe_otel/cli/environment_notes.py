@@ -7,7 +7,7 @@ from typing import Final
 
 from pandaprobe_otel.config.resolve import READ_ELSEWHERE, Config
 from pandaprobe_otel.config.settings import SETTINGS
-from pandaprobe_otel.mapping.switches import SWITCHES
+from pandaprobe_otel.mapping.options import SWITCHES
 
 # The official SDK or PandaProbe's own command line reads these variables; this library does not.
 _OF_OTHERS: Final = {

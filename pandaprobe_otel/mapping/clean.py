@@ -20,9 +20,17 @@ from typing import Any, Final, TypeAlias, cast
 
 import orjson
 
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.shrink import MIN_TEXT, level_of, shrink
-from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url, mime_type_of
+from pandaprobe_otel.mapping.text import (
+    MIN_TEXT,
+    clean_text,
+    cut_text,
+    digest_of,
+    digest_of_data_url,
+    level_of,
+    mime_type_of,
+    shrink,
+)
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.process.guard import counted, pass_on
 
 Json: TypeAlias = Any

@@ -14,17 +14,15 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import OUTPUT
 from pandaprobe_otel.mapping.clean import vector_marker
+from pandaprobe_otel.mapping.content import is_vector
 from pandaprobe_otel.mapping.dialects.events import DETAILS
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.retrieval import is_vector
-from pandaprobe_otel.mapping.span_fields import add_rest, put
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
+from pandaprobe_otel.mapping.outcomes import last_exception
+from pandaprobe_otel.mapping.shapes import DIALECTS
 from pandaprobe_otel.mapping.span_view import EventView
-from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.unread_attributes import SECRET, hides, is_connection, left_out, shown
-from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
+from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded, type_of
 
 _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64

@@ -1,7 +1,7 @@
 """Elements of a dialect: rows from attribute names to fields, and rules that determine a span's kind.
 
 A dialect is data. A row names one field and the attributes that can fill it, in order of precedence. Across dialects,
-the order of `precedence.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` read these
+the order of `shapes.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` read these
 rows.
 """
 
@@ -115,3 +115,16 @@ CONTEXT_FIELDS: Final = frozenset(
     }
 )  # fmt: skip
 """Fields with the context of a span. They are stamped on every span of a process, so they do not prove GenAI work."""
+
+
+KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+MODEL_KINDS: Final = frozenset({"LLM", "EMBEDDING", "RETRIEVER"})
+"""Kinds whose spans get `model`. The server's list of top models counts every span with a model."""
+TALKING_KINDS: Final = frozenset({"LLM", "AGENT", "CHAIN"})
+"""Kinds whose input and output can be the conversation of the whole trace."""
+
+
+def other_kind(value: Any) -> str | None:
+    """Return an emitter's name for a span kind if PandaProbe has no such kind: GUARDRAIL, parser, workflow."""
+    word = value.strip().strip('"') if isinstance(value, str) else ""
+    return word if word and word.upper() not in KINDS | {"SPAN", "GENERATION", "CHAT_MODEL", "UNKNOWN"} else None

@@ -12,11 +12,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.mapping.masks import masked
-from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.mapping.shrink import shrink
+from pandaprobe_otel.mapping.options import MappingOptions, masked
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
-from pandaprobe_otel.mapping.text import short_text
+from pandaprobe_otel.mapping.text import short_text, shrink
 from pandaprobe_otel.mapping.values import number, text
 
 NAME: Final = "gen_ai.evaluation.result"

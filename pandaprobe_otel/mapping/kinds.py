@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pandaprobe_otel.mapping.attribute_shape import Shape
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.lookup_plan import shape_of
-from pandaprobe_otel.mapping.precedence import DIALECTS
+from pandaprobe_otel.mapping.shapes import DIALECTS, Shape, shape_of
 from pandaprobe_otel.mapping.span_view import SpanView
+from pandaprobe_otel.mapping.values import type_of
 
 _NAME_RULES: Final = tuple(
     rule.decide for dialect in DIALECTS for rule in dialect.kinds if not rule.attribute and rule.decide is not None

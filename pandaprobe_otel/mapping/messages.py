@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.parts import Draft
-from pandaprobe_otel.mapping.tool_texts import is_whole_as_text, result_text
-from pandaprobe_otel.mapping.values import decoded, is_absent, word
+from pandaprobe_otel.mapping.parts import Draft, is_whole_as_text, result_text
+from pandaprobe_otel.mapping.values import decoded, is_absent, type_of, word
 
 _STANDARD_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 ROLES: Final = {

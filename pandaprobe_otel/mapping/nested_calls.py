@@ -16,9 +16,8 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.attributes import KIND, PARTIAL
 from pandaprobe_otel.mapping.conservation import Said, unsaid
 from pandaprobe_otel.mapping.dialect_table import CONTEXT_FIELDS, RANKED_FIELDS
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.span_fields import add_rest, put
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
+from pandaprobe_otel.mapping.values import type_of
 
 _CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _PASSING: Final = frozenset({"CHAIN", "OTHER"})

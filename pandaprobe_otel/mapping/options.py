@@ -1,19 +1,202 @@
-"""Options for the content that may leave the process, and for its amount."""
+"""Options for the content that may leave the process and for its amount; masks, and switches of other vendors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.switches import Hidden, hidden_by
 from pandaprobe_otel.mapping.text import MAX_INLINE
+from pandaprobe_otel.mapping.values import type_of
+from pandaprobe_otel.process.guard import ask, failed
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.mapping.prices import Price
+    from pandaprobe_otel.mapping.usage import Price
+
+# -- masks -------------------------------------------------------------------------------------------------------------
+
+# They apply to every text that is sent: names, content, errors, metadata with its keys, tags. They work on a copy,
+# after the mapping and before any cut. They fail closed, and the text that they matched is never shown.
+
+Mask: TypeAlias = Callable[[str], str]
+
+MASKED: Final = "[masked]"
+MASK_FAILED: Final = "[masked: the mask failed]"
+_FIELDS: Final = (
+    "name", "input", "output", "error", "metadata", "model_parameters", "tags", "session_id", "user_id",
+)  # fmt: skip
+"""Fields of spans and traces with text of the app; the others hold ids, times, numbers and fixed words."""
+
+
+def compile_masks(mask: Any) -> tuple[Mask, ...]:
+    """Return the masks of a setting: a regular expression (text or compiled), a function, or several of them.
+
+    Raises ValueError for a text that is not a regular expression, and TypeError for any other invalid mask.
+    """
+    if mask is None:
+        return ()
+    several = isinstance(mask, Sequence) and not isinstance(mask, (str, bytes))
+    given = cast("Iterable[object]", mask) if several else (cast("object", mask),)
+    return tuple(_compiled(one) for one in given)
+
+
+def mask_everything(_: str) -> str:
+    """Mask the whole text."""
+    return MASKED
+
+
+def _compiled(mask: object) -> Mask:
+    if isinstance(mask, str):
+        try:
+            mask = re.compile(mask)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+    if isinstance(mask, re.Pattern):
+        return partial(cast("re.Pattern[str]", mask).sub, MASKED)
+    if callable(mask):
+        return cast("Mask", mask)
+    raise TypeError(f"{type(mask).__name__} is neither a regular expression nor a function")
+
+
+def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
+    """Return a copy of a span's or trace's body with every text masked; the body is JSON-safe."""
+    result = dict(body)
+    for key in _FIELDS:
+        if key in result:
+            result[key] = _masked(result[key], masks)
+    if not result.get("name"):
+        result["name"] = MASKED  # the server refuses an empty name
+    return result
+
+
+def _masked(value: Any, masks: Sequence[Mask]) -> Any:
+    kind = type_of(value)
+    if kind is str:
+        return masked_text(value, masks)
+    if kind is dict:
+        return {masked_text(key, masks): _masked(item, masks) for key, item in value.items()}
+    if kind is list:
+        return [_masked(item, masks) for item in value]
+    return value
+
+
+def masked_text(text: str, masks: Sequence[Mask]) -> str:
+    """Return the text with every mask applied; if a mask fails, the whole text is left out."""
+    for mask in masks:
+        try:
+            text = ask(mask, text)
+        except BaseException as error:  # noqa: BLE001 - the app's function failed: unmasked text must not be sent
+            failed("mask", error)
+            return MASK_FAILED
+        if type_of(text) is not str:
+            return MASK_FAILED
+    return text
+
+
+# -- other vendors' switches against recording content -----------------------------------------------------------------
+
+# They are applied to spans whose emitters ignore them: a span in the same vocabulary can come from another language or
+# library, and a user who set the switch did not want such content to be sent. An unknown value of a switch hides
+# content: it is safer to send too little. Two switches hide all content, in every vocabulary. The others hide only the
+# attributes that they name.
+
+_FALSE: Final = ("false", "0", "no", "off")
+_TRUE: Final = ("true", "1", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """Variable with the words that hide or show content (in lower case), and the attributes to hide."""
+
+    name: str
+    hiding: tuple[str, ...]
+    showing: tuple[str, ...]
+    attributes: tuple[str, ...]
+    """Name prefixes of the attributes to hide."""
+    in_calls: tuple[str, ...] = ()
+    """Name prefixes of attributes to hide only in model calls, where they repeat the messages."""
+    is_general: bool = False
+    """True if the switch applies to all content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """Attributes that the switches of an environment hide, and problems with their values."""
+
+    attributes: tuple[str, ...] = ()
+    in_calls: tuple[str, ...] = ()
+    content: bool = False
+    """True if all content is hidden, including that of other vocabularies."""
+    problems: tuple[str, ...] = ()
+
+
+_OTEL: Final = (
+    "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text",
+)  # fmt: skip
+_TRACELOOP: Final = ("traceloop.entity.input", "traceloop.entity.output", "gen_ai.prompt.", "gen_ai.completion.")
+
+
+def _hide(name: str, *attributes: str, in_calls: tuple[str, ...] = ()) -> Switch:
+    return Switch(name=name, hiding=_TRUE, showing=_FALSE, attributes=attributes, in_calls=in_calls)
+
+
+SWITCHES: Final = (
+    Switch(
+        name="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        hiding=("no_content", *_FALSE),
+        showing=("span_only", "event_only", "span_and_event", *_TRUE),
+        attributes=_OTEL,
+        is_general=True,
+    ),
+    # From version 0.60 on, OpenLLMetry writes the attributes of the conventions.
+    Switch(
+        name="TRACELOOP_TRACE_CONTENT", hiding=_FALSE, showing=_TRUE, attributes=(*_TRACELOOP, *_OTEL), is_general=True
+    ),
+    _hide("OPENINFERENCE_HIDE_INPUTS", "input.value", "llm.input_messages."),
+    _hide("OPENINFERENCE_HIDE_OUTPUTS", "output.value", "llm.output_messages."),
+    _hide("OPENINFERENCE_HIDE_INPUT_MESSAGES", "llm.input_messages.", in_calls=("input.value",)),
+    _hide("OPENINFERENCE_HIDE_OUTPUT_MESSAGES", "llm.output_messages.", in_calls=("output.value",)),
+    _hide("OPENINFERENCE_HIDE_INPUT_TEXT", "llm.input_messages.", in_calls=("input.value",)),
+    _hide("OPENINFERENCE_HIDE_OUTPUT_TEXT", "llm.output_messages.", in_calls=("output.value",)),
+    _hide("OPENINFERENCE_HIDE_LLM_INVOCATION_PARAMETERS", "llm.invocation_parameters"),
+    _hide("OPENINFERENCE_HIDE_LLM_TOOLS", "llm.tools."),
+    _hide("OPENINFERENCE_HIDE_LLM_PROMPTS", "llm.prompts.", "llm.prompt_template."),
+    _hide("OPENINFERENCE_HIDE_PROMPTS", "llm.prompts.", "llm.prompt_template."),
+    _hide("OPENINFERENCE_HIDE_CHOICES", "llm.choices."),
+    _hide("OPENINFERENCE_HIDE_EMBEDDINGS_TEXT", "embedding.embeddings."),
+)
+
+
+def hidden_by(environ: Mapping[str, str]) -> Hidden:
+    """Return the attributes that the switches in `environ` hide."""
+    attributes: set[str] = set()
+    in_calls: set[str] = set()
+    content = False
+    problems: list[str] = []
+    for switch in SWITCHES:
+        value = environ.get(switch.name, "").strip().lower()
+        if not value or value in switch.showing:
+            continue
+        attributes.update(switch.attributes)
+        in_calls.update(switch.in_calls)
+        content |= switch.is_general
+        if value not in switch.hiding:
+            words = ", ".join((*switch.showing, *switch.hiding))
+            problems.append(f"{switch.name} = {value[:40]!r} is not one of {words}; content it may hide is not sent.")
+    return Hidden(
+        attributes=tuple(sorted(attributes)),
+        in_calls=tuple(sorted(in_calls)),
+        content=content,
+        problems=tuple(problems),
+    )
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
 
 Capture: TypeAlias = Literal["all", "metadata", "off"]
 """`all`: everything; `metadata`: no inputs, outputs and error texts; `off`: no metadata and tags either."""
@@ -90,7 +273,7 @@ class MappingOptions:
 
 
 def _listed_price() -> Price:
-    from pandaprobe_otel.mapping.prices import listed_price, load_prices  # it imports this module
+    from pandaprobe_otel.mapping.usage import listed_price, load_prices  # it imports this module
 
     load_prices()
     return listed_price

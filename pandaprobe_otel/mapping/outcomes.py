@@ -1,14 +1,22 @@
-"""Exceptions that do not mean failure: work was cancelled, or waits for a person or an event.
+"""Outcomes of work: OK, ERROR, or UNSET for work that neither succeeded nor failed.
 
-They are recognized by name, so that neither asyncio, trio nor any framework is imported.
+Such work was cancelled, timed out, interrupted or left early. Exceptions that mean this are recognized by name, so that
+neither asyncio, trio nor any framework is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
+from pandaprobe_otel.mapping.dialect_table import FAILURES
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
+from pandaprobe_otel.mapping.text import cut_text
+from pandaprobe_otel.mapping.values import type_of
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.mapping.mapped_span import MappedSpan
 
 UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
 """Outcomes of work that stays incomplete for good. Interrupted work, in contrast, has stopped as intended."""
@@ -60,3 +68,114 @@ def outcome_named(kind: str) -> str | None:
         return ""
     pauses = _PAUSES.get(name)
     return INTERRUPTED if pauses is not None and package in ("", pauses) else None
+
+
+MAX_ERROR: Final = 16_384
+"""Bound on the characters of an error text. The server has none, but a judge's prompt may repeat the error."""
+
+
+def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Return (status, error text, outcome from an exception).
+
+    An `exception` event alone means a handled exception, not a failure; it counts only if a framework pauses with it. A
+    span with status ERROR has not failed if its exception does not mean failure.
+    """
+    failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
+    if not failed and "outcome" in found:
+        return "UNSET", None, None
+    told = _outcome_of_exception(view, found) if failed or view.events else None
+    if told and (failed or told == INTERRUPTED):
+        return "UNSET", None, told
+    if not failed or told is not None:
+        return ("OK" if view.end_ns is not None else "UNSET"), None, None
+    text = error_text(view, found)
+    return "ERROR", text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR), None
+
+
+def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
+    """Return the outcome of the trace: the root's own, or "interrupted" if the last span that began below it waits.
+
+    `spans` is sorted by start. Work that was interrupted and resumed in the same trace does not wait.
+    """
+    if "outcome" in root.found or root.body["status"] == "ERROR":
+        return root.found.get("outcome")
+    waiting = {span.view.span_id for span in spans if span.found.get("outcome") == INTERRUPTED}
+    if not waiting:
+        return None
+    last = {span.view.parent_id: span.view.span_id for span in spans}
+    below: int | None = root.view.span_id
+    while below is not None and below not in waiting:
+        below = last.pop(below, None)
+    return INTERRUPTED if below is not None else None
+
+
+_CONVENTIONS: Final = ("opentelemetry.instrumentation.", "opentelemetry.util.genai")
+_ALWAYS_FINISHED: Final = frozenset(
+    {f"{_CONVENTIONS[0]}{name}" for name in ("openai.v1", "anthropic", "genai.openai", "genai.anthropic")}
+)
+"""Instrumentations that record a finish reason of every complete stream, also without content (measured)."""
+_ABANDONED: Final = "abandoned stream"
+"""Description with which OpenTelemetry's utilities end the span of a stream that is collected as garbage."""
+_STREAMED: Final = ("gen_ai.request.stream", "gen_ai.is_streaming")
+_OPENINFERENCE: Final = ("openinference.instrumentation.openai", "openinference.instrumentation.anthropic")
+"""Instrumentors that set the status OK only when the stream ends (measured with 0.1.66 and 3.1.0)."""
+_ANTHROPIC: Final = "com.anthropic.sdk.python"
+
+LEAVING: Final = frozenset({*_STREAMED, "gen_ai.response.finish_reasons", "openinference.span.kind"})
+"""Attributes without which `is_left` is never true."""
+
+
+def is_left(span: MappedSpan) -> bool:
+    """Return whether the span of a model call shows that its reader left the stream before the end.
+
+    The evidence is the finish reason: "error", or none at all from an instrumentor that never omits it.
+    """
+    view, reasons = span.view, span.metadata.get("finish_reasons")
+    scope = view.scope_name
+    if scope.startswith(_OPENINFERENCE):
+        request: Any = view.attributes.get("llm.invocation_parameters")
+        streamed = type_of(request) is str and '"stream": true' in request
+        return streamed and view.status_code == "UNSET" and not reasons
+    if scope.startswith(_CONVENTIONS):
+        if reasons:
+            return "error" in reasons
+        streamed = any(view.attributes.get(name) is True for name in _STREAMED)
+        return streamed and scope in _ALWAYS_FINISHED
+    if scope != _ANTHROPIC or reasons or view.status_code == "OK":
+        return False
+    return view.attributes.get(_STREAMED[0]) is True
+
+
+def _outcome_of_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
+    if "error.own" in found:
+        return None
+    if view.status_description == _ABANDONED and view.scope_name.startswith(_CONVENTIONS):
+        return PARTIAL
+    exception = last_exception(view)
+    kind = found.get("error_type") if exception is None else exception.attributes.get("exception.type")
+    return outcome_named(str(kind)) if type_of(kind) is str else None
+
+
+def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
+    """Return the text of the error. The exception's own message comes first, because it equals `str(exc)`."""
+    own = _text(found.get("error.own"))
+    if own is not None:
+        return own
+    exception = last_exception(view)
+    if exception is not None:
+        for key in ("exception.message", "exception.type"):
+            if text := _text(exception.attributes.get(key)):
+                return text
+    return _text(view.status_description) or _text(found.get("error.text")) or _text(found.get("error_type")) or "error"
+
+
+def last_exception(view: SpanView) -> EventView | None:
+    """Return the last `exception` event, or None."""
+    for event in reversed(view.events):
+        if event.name in ("exception", "gen_ai.client.operation.exception"):
+            return event
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None

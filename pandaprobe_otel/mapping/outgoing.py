@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as field_
 from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.masks import masked
-from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.options import MappingOptions, masked
 from pandaprobe_otel.mapping.secrets_in_texts import without_credentials
-from pandaprobe_otel.mapping.text import MIN_DATA_URL, size_and_hash, with_media
+from pandaprobe_otel.mapping.text import MIN_DATA_URL, Survey, encoded_size, level_of, shrink, size_and_hash, with_media
+from pandaprobe_otel.mapping.values import type_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class MappedTrace:
     """The trace's own fields as JSON text."""
     encoded_spans: EncodedSpans
     """The same spans as JSON text, for sending them in batches."""
-    merged: Mapping[int, int] = field(default_factory=dict[int, int])
+    merged: Mapping[int, int] = field_(default_factory=dict[int, int])
     """Spans that became part of another span of the same call, with the id of the other one (`nested_calls.py`)."""
 
     def body(self) -> dict[str, Any]:
@@ -196,3 +196,59 @@ def _has_data_url(data: bytes) -> bool:
             return True
         at = data.find(b";", at + 1)
     return _DATA_URL in data[at:] if at >= 0 else False
+
+
+FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
+"""Fields of a span or trace without a size limit of their own."""
+
+FRAME: Final = 10
+"""Bytes of a trace's body around its fields and spans, without the commas between spans."""
+
+MIN_FIELD: Final = 256
+_ROUNDS: Final = 4
+_CUT: Final = "…[cut]"
+
+
+def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None) -> None:
+    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if known.
+
+    If only one field is large, as with a long document, its size is computed from the total without encoding it again.
+    """
+    present = [field for field in FIELDS if body.get(field) is not None]
+    surveys = {field: Survey(body[field]) for field in present} if total is not None else {}
+    large = [field for field, survey in surveys.items() if sum(survey.texts) > max_bytes]
+    for field in present:
+        if total is not None and large == [field]:
+            rest = {name: value for name, value in body.items() if name != field}
+            size = total - encoded_size(rest) - len(f',"{field}":')
+        else:
+            size = encoded_size(body[field])
+        if size > max_bytes:
+            body[field] = _fitted(field, body[field], max_bytes, size, surveys.get(field))
+
+
+def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
+    """Cut the largest fields of all bodies to one size, so that the whole trace fits into `max_bytes`.
+
+    `total` is the current size of the bodies. If their bare structure alone is larger, it is kept without content.
+    """
+    for _ in range(_ROUNDS):
+        if total <= max_bytes:
+            return
+        sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
+        limit = level_of(sorted(size for size, _, _ in sizes), total - max_bytes, 0)
+        for size, body, field in sizes:
+            if size > limit:
+                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
+        total = sum(len(orjson.dumps(body)) + 1 for body in bodies) + FRAME
+    for body in bodies:
+        for field in FIELDS:
+            if field in body and encoded_size(body[field]) > len(_CUT):
+                body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
+
+
+def _fitted(field: str, value: Any, max_bytes: int, size: int, survey: Survey | None = None) -> Any:
+    cut = shrink(value, max_bytes, digest=True, size=size, survey=survey)
+    if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
+        return {"cut": cut}  # the server requires an object here
+    return cut

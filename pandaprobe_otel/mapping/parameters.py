@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.values import decoded, is_absent, mapping
+from pandaprobe_otel.mapping.values import decoded, is_absent, mapping, type_of
 
 KNOWN: Final = frozenset(
     {

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, name_of
 from pandaprobe_otel.mapping.options import Capture
-from pandaprobe_otel.mapping.span_fields import name_of
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
+from pandaprobe_otel.mapping.values import type_of
 
 _TELLING: Final = frozenset(
     {

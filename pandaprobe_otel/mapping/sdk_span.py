@@ -22,7 +22,6 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from pandaprobe_otel.mapping.attributes import ERROR, ERROR_TYPE, OPERATION_NAME, OUTCOME, PARTIAL
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
     Dropped,
@@ -34,6 +33,7 @@ from pandaprobe_otel.mapping.span_view import (
     read_link,
 )
 from pandaprobe_otel.mapping.text import cut_text
+from pandaprobe_otel.mapping.values import type_of
 
 EndedSpan: TypeAlias = tuple[Any, ...]
 """Fields of an ended span, as named below. Its events, links and numbers of dropped items follow, if there are any.

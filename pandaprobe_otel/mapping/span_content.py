@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.attribute_shape import Candidate, content_value
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
     ENVELOPE_MARKS,
     RESULT_MARKS,
     any_content,
+    documents,
+    embedding_input,
     of_the_only_part,
     parsed,
+    query_text,
     tool_result,
     unwrap_envelope,
+    without_vectors,
 )
-from pandaprobe_otel.mapping.cut_json import completed
-from pandaprobe_otel.mapping.exact_json import parser
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.exact_json import completed, parser
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, put
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import silence_tools
-from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text, without_vectors
-from pandaprobe_otel.mapping.span_fields import put
-from pandaprobe_otel.mapping.values import is_absent, scalar
+from pandaprobe_otel.mapping.shapes import Candidate, content_value
+from pandaprobe_otel.mapping.values import is_absent, scalar, type_of
 
 
 def add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:

@@ -12,7 +12,7 @@ from enum import Enum
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _TEXT: Final = frozenset({str})
@@ -76,7 +76,7 @@ class SpanView:
     dropped: Dropped | None = field(default=None, compare=False)
     """None if nothing was dropped."""
     shape: Any = field(default=None, init=False, compare=False, repr=False)
-    """Shape of the attributes (`attribute_shape.py`) if it was known when the span was read, else None."""
+    """Shape of the attributes (`shapes.py`) if it was known when the span was read, else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ Shapes: TypeAlias = dict[tuple[str, ...], dict[tuple[type[Any], ...], Any]]
 KNOWN_SHAPES: Final[Shapes] = {}
 """Shapes of views without events that were seen before.
 
-`attribute_shape.py` fills it. It is defined here, because reading a span looks it up first. It has two levels, because
+`shapes.py` fills it. It is defined here, because reading a span looks it up first. It has two levels, because
 a tuple made from one iterable takes a third of the time of two concatenated ones (benchmarks/mapping).
 """
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pandaprobe_otel.mapping.attributes import TOKEN_USAGE
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.span_fields import put
+from pandaprobe_otel.mapping.dialect_table import MODEL_KINDS
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, put
+from pandaprobe_otel.mapping.usage import Price
 
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
@@ -139,3 +140,26 @@ def _counting(numbered: Sequence[MappedSpan], spans: Sequence[MappedSpan], whole
         if (whole and not below) if yields_to is None else not below & yields_to:
             counting.add(span)
     return counting
+
+
+# -- costs that no span states ----------------------------------------------------------------------------------------
+
+MARK: Final = "cost_computed_by"
+"""Metadata key of spans whose cost was computed; its value names the price list."""
+
+
+def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
+    """Set the cost of every counted model call, unless a span of the trace states a cost, which may be the sum of these
+    calls.
+    """
+    if any(span.cost is not None for span in spans):
+        return
+    for span in spans:
+        body = span.body
+        usage, model = body.get("token_usage"), body.get("model")
+        if usage is None or model is None or span.kind not in MODEL_KINDS:
+            continue
+        priced = price(model, span.metadata.get("provider"), usage, span.view.start_ns)
+        if priced is not None:
+            body["cost"] = priced.amounts
+            body["metadata"] = {**body["metadata"], MARK: priced.by}

@@ -9,18 +9,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
-from pandaprobe_otel.mapping.dialect_table import RANKED_FIELDS
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
+from pandaprobe_otel.mapping.dialect_table import MODEL_KINDS, RANKED_FIELDS, TALKING_KINDS
 from pandaprobe_otel.mapping.kinds import PLUMBING_SCOPES
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.mapped_span import MAX_ID, MAX_NAME, MappedSpan, put
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.outcomes import trace_outcome
 from pandaprobe_otel.mapping.privacy import restrict_trace
-from pandaprobe_otel.mapping.span_fields import MAX_ID, MAX_NAME, put
 from pandaprobe_otel.mapping.span_view import plain_attributes
-from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
-from pandaprobe_otel.mapping.values import is_absent, word
+from pandaprobe_otel.mapping.values import is_absent, type_of, word
 
 _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 from pandaprobe_otel.mapping.exact_json import parser
-from pandaprobe_otel.mapping.exact_types import type_of
+
+type_of: Final = cast("Callable[[Any], type[Any]]", type)
+"""`type` with one argument, and a signature that type checkers accept for values of unknown type."""
+
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
 """Texts that emitters write for an absent value."""

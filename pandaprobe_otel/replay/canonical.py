@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.mapping import exact_json
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
 
 IDS: Final = frozenset(

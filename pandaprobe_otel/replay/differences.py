@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import groupby, takewhile, zip_longest
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.canonical import Id, Piece, digest_of, made_up, step
 from pandaprobe_otel.replay.pairing import Pairing
 from pandaprobe_otel.replay.request_keys import ModelRequest

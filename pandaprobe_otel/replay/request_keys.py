@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.mapping import exact_json
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.json_text import dump_bytes

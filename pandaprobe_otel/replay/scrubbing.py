@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.mapping.options import Mask, compile_masks, mask_everything, masked_text
 from pandaprobe_otel.mapping.secrets_in_texts import (
     SHOWN,
     credentials_in,

@@ -15,7 +15,7 @@ import pandaprobe_otel
 import write_docs
 from doc_blocks import DOCS, ROOT, blocks
 from pandaprobe_otel import errors, evals, local, registry
-from pandaprobe_otel.mapping.switches import SWITCHES
+from pandaprobe_otel.mapping.options import SWITCHES
 
 REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "api").glob("*.md")))
 WRITTEN_BY_HAND: Final = "\n".join(

@@ -23,7 +23,7 @@ from pandaprobe_otel.mapping import (
     read_span,
     unread_attributes,
 )
-from pandaprobe_otel.mapping.precedence import DIALECTS
+from pandaprobe_otel.mapping.shapes import DIALECTS
 from pandaprobe_otel.mapping.span_view import read_log
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from views import mapped, mapped_span, only_span, view

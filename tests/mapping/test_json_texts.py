@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.mapping import exact_json
-from pandaprobe_otel.mapping.cut_json import MARK, completed
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
+from pandaprobe_otel.mapping.exact_json import MARK, completed
 from pandaprobe_otel.mapping.ids import span_uuid
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from views import mapped, only_span, view

@@ -14,7 +14,7 @@ import pandaprobe_otel
 from pandaprobe_otel.mapping import read_span
 from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 from pandaprobe_otel.mapping.kinds import is_genai, is_plumbing
-from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
+from pandaprobe_otel.mapping.shapes import DIALECTS, ORDER
 from views import mapped, mapped_span, view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, SpanView
-from pandaprobe_otel.mapping.prices import MARK, listed_price
+from pandaprobe_otel.mapping.token_placement import MARK
+from pandaprobe_otel.mapping.usage import listed_price
 from views import mapped, only_span, view
 
 PRICED = MappingOptions(price=listed_price)

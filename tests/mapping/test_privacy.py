@@ -16,8 +16,8 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.enums import SpanKind
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_span
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
-from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.switches import SWITCHES, Hidden, Switch, hidden_by
+from pandaprobe_otel.mapping.options import SWITCHES, Hidden, Switch, hidden_by
+from pandaprobe_otel.mapping.shapes import DIALECTS
 from subprocesses import environment, run_python
 from views import TRACE_ID, mapped, mapped_span, only_span, view
 

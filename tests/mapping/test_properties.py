@@ -23,9 +23,9 @@ from pandaprobe_otel.mapping import (
     read_span,
 )
 from pandaprobe_otel.mapping.clean import clean, encode
-from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.shrink import shrink
+from pandaprobe_otel.mapping.shapes import DIALECTS
 from pandaprobe_otel.mapping.span_view import plain_attributes
+from pandaprobe_otel.mapping.text import shrink
 from storable import assert_storable
 from views import view
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from pandaprobe_otel.mapping import EventView, LinkView, MappingOptions, map_views
-from pandaprobe_otel.mapping.shrink import shrink
+from pandaprobe_otel.mapping.text import shrink
 from views import mapped, mapped_span, only_span, view
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40

@@ -18,8 +18,8 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_trace, map_views, read_span
+from pandaprobe_otel.mapping.shapes import MAX_COMBINATIONS, known
 from pandaprobe_otel.mapping.span_view import plain, plain_attributes
-from pandaprobe_otel.mapping.table_rows import MAX_COMBINATIONS, known
 from spans import SpanMaker
 from views import mapped, mapped_span, view
 

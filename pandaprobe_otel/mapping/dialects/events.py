@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.span_view import EventView, SpanView
-from pandaprobe_otel.mapping.values import decoded, is_absent
+from pandaprobe_otel.mapping.values import decoded, is_absent, type_of
 
 _INPUTS: Final = {
     "gen_ai.system.message": "system",

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import found_conversation
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import counts_from
-from pandaprobe_otel.mapping.values import decoded, mapping, text, usable
+from pandaprobe_otel.mapping.values import decoded, mapping, text, type_of, usable
 
 _NAMES: Final = (
     ("call_llm", "LLM"), ("generate_content", "LLM"), ("agent_run", "AGENT"), ("invoke_agent", "AGENT"),

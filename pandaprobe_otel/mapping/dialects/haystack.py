@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import provider_counts
-from pandaprobe_otel.mapping.values import mapping, text
+from pandaprobe_otel.mapping.values import mapping, text, type_of
 
 _SUFFIXES: Final = (
     ("Generator", "LLM"), ("Retriever", "RETRIEVER"), ("Ranker", "RETRIEVER"), ("Embedder", "EMBEDDING"),

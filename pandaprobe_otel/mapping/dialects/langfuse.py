@@ -6,12 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, counts_from
-from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, unquoted, usable
+from pandaprobe_otel.mapping.values import decoded, flat, mapping, scalar, text, texts, type_of, unquoted, usable
 
 _TYPES: Final = {
     "generation": "LLM", "embedding": "EMBEDDING", "agent": "AGENT", "tool": "TOOL", "retriever": "RETRIEVER",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
 from pandaprobe_otel.mapping.parameters import simple
 from pandaprobe_otel.mapping.usage import encoded_counts
-from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, mapping, text
+from pandaprobe_otel.mapping.values import comma_separated, decoded, flat, mapping, text, type_of
 
 _KINDS: Final = {
     "llm": "LLM", "chain": "CHAIN", "tool": "TOOL", "retriever": "RETRIEVER", "embedding": "EMBEDDING",

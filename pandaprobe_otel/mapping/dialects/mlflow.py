@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row, other_kind
 from pandaprobe_otel.mapping.dialects.otel_genai import provider
-from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import amounts, encoded_counts
 from pandaprobe_otel.mapping.values import scalar, structure, unquoted

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, other_kind
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.usage import amounts
-from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text, texts
+from pandaprobe_otel.mapping.values import count, decoded, items, mapping, text, texts, type_of
 
 _NAMESPACES: Final = (
     "openinference.", "llm.", "input.value", "output.value", "embedding.", "retrieval.", "reranker.", "tool.",

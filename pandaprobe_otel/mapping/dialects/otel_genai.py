@@ -125,6 +125,9 @@ _KINDS: Final = (
 )
 
 _ROWS: Final = (
+    # Under names that no vendor owns.
+    Row("user_id", ("enduser.id",), text),
+    Row("session_id", ("thread_id",), text, late=True),
     # Content.
     Row("input", ("gen_ai.input.messages",), decoded, "JSON text or structured", form="messages"),
     Row("output", ("gen_ai.output.messages",), joined, "JSON text or structured; pieces are joined", form="messages"),
@@ -196,7 +199,12 @@ _ROWS: Final = (
     # Metadata.
     Row("tool_name", ("gen_ai.tool.name",), text, "name of a TOOL span"),
     Row("metadata.tools", ("gen_ai.tool.definitions",), structure),
-    Row("metadata.finish_reasons", ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason"), finish_reasons),
+    Row(
+        "metadata.finish_reasons",
+        ("gen_ai.response.finish_reasons", "anthropic.message.stop_reason", "gen_ai.response.finish_reason"),
+        finish_reasons,
+        "`FinishReason.STOP` (Semantic Kernel) is stop",
+    ),
     Row("metadata.response_id", ("gen_ai.response.id",), text),
     Row("metadata.agent_name", ("gen_ai.agent.name",), text),
     Row("metadata.agent_id", ("gen_ai.agent.id",), text),
@@ -257,6 +265,7 @@ DIALECT: Final = Dialect(
     name="otel_genai",
     title="OpenTelemetry GenAI semantic conventions",
     namespaces=("gen_ai.", "mcp."),
+    scopes=("semantic_kernel",),
     kinds=_KINDS,
     rows=_ROWS,
 )

@@ -6,11 +6,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
-from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import KINDS
+from pandaprobe_otel.mapping.dialect_table import KINDS, Dialect, KindRule, Row
 from pandaprobe_otel.mapping.usage import amounts
-from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts
+from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts, type_of
 
 
 def _bag(value: Any) -> dict[str, int] | None:

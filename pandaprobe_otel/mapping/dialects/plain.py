@@ -6,9 +6,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, Row
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import cut_text
-from pandaprobe_otel.mapping.values import text
+from pandaprobe_otel.mapping.values import text, type_of
 
 MAX_QUERY: Final = 2048
 

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.dialects.events import from_events
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.parts import to_json
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.tool_texts import to_json
 from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from, total
-from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, type_of, usable
 
 _MESSAGES: Final = ("pydantic_ai.all_messages", "all_messages_events")
 _DETAIL_NAMES: Final = {

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row, other_kind
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import is_present
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import simple, whole
-from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, items, text
+from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, items, text, type_of
 
 _KINDS: Final = {"workflow": "CHAIN", "task": "CHAIN", "agent": "AGENT", "tool": "TOOL"}
 _REQUEST_TYPES: Final = {"chat": "LLM", "completion": "LLM", "embedding": "EMBEDDING", "rerank": "RETRIEVER"}

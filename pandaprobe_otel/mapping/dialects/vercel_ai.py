@@ -7,10 +7,9 @@ from typing import Any, Final
 from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.events import first_time
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
-from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parameters import selected
 from pandaprobe_otel.mapping.span_view import SpanView
-from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, text, texts, usable
+from pandaprobe_otel.mapping.values import count, decoded, flat, is_absent, text, texts, type_of, usable
 
 _NAMESPACES: Final = (
     "ai.operationId", "ai.model.", "ai.prompt", "ai.response.", "ai.usage.", "ai.toolCall.", "ai.value", "ai.embedding",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.masks import MASK_FAILED, MASKED
+from pandaprobe_otel.mapping.options import MASK_FAILED, MASKED
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 
 _CUT: Final = re.compile(r"…\s?\[cut\b|\[cut \d+ of \d+ ")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 
 NAMES_THE_CALLER: Final = frozenset(
     {

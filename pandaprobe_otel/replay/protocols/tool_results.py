@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.values import type_of
 from pandaprobe_otel.replay.protocols.parsed_request import Asked
 
 _PARTS: Final = ("content", "parts")

@@ -1,14 +1,23 @@
-"""Plan for one shape: the rows to look up in the tables of all dialects. Plans are kept, and found by the shape."""
+"""Shapes of spans: the names and types of a span's attributes, which determine the rows of all dialects that apply.
+
+Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched once
+per shape, and each span costs only the rows for which it has attributes.
+
+The results for low-cardinality attributes (operation, provider, model, model parameters, tool) are cached. A program
+has a few models and a few hundred tools and steps at most, so these attributes have few combinations of values. The
+tables are applied once per combination, which saves a fifteenth of the cost of a model call (benchmarks/mapping). The
+cache is bounded and holds only numbers and short texts.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 
-from pandaprobe_otel.mapping.attribute_shape import Candidate, OwnTexts, Shape
 from pandaprobe_otel.mapping.content import ENVELOPE_MARKS, MARKS, RESULT_MARKS
 from pandaprobe_otel.mapping.dialect_table import (
     CONTENT_FIELDS,
@@ -20,9 +29,12 @@ from pandaprobe_otel.mapping.dialect_table import (
     NUMBERS,
     OUTCOMES,
     RANKED_FIELDS,
+    Dialect,
     EventRow,
+    Form,
     KindRule,
     Row,
+    other_kind,
 )
 from pandaprobe_otel.mapping.dialects.otel_genai import (
     finish_reasons,
@@ -32,14 +44,11 @@ from pandaprobe_otel.mapping.dialects.otel_genai import (
     seconds,
     unknown_operation,
 )
-from pandaprobe_otel.mapping.exact_types import type_of
-from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.exact_json import may_be_rounded
 from pandaprobe_otel.mapping.messages import joined
+from pandaprobe_otel.mapping.outcomes import LEAVING
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
-from pandaprobe_otel.mapping.precedence import DIALECTS
 from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
-from pandaprobe_otel.mapping.status import LEAVING
-from pandaprobe_otel.mapping.table_rows import ATTRIBUTES, AnsweredRow, CachedRows, Members, Rows, Source
 from pandaprobe_otel.mapping.unread_attributes import left_out
 from pandaprobe_otel.mapping.usage import total
 from pandaprobe_otel.mapping.values import (
@@ -47,14 +56,283 @@ from pandaprobe_otel.mapping.values import (
     count,
     decoded,
     flat,
+    is_absent,
     mapping,
     scalar,
     structure,
     text,
     texts,
+    type_of,
     unquoted,
     usable,
 )
+
+ORDER: Final = (
+    "pandaprobe",
+    "langfuse",
+    "otel_genai",
+    "openinference",
+    "langsmith",
+    "pydantic_ai",
+    "traceloop",
+    "events",
+    "vercel_ai",
+    "google_adk",
+    "mlflow",
+    "haystack",
+    "plain",
+)
+"""Modules of all dialects. If two dialects can fill a field, the earlier one wins. A new dialect needs a line here."""
+
+DIALECTS: Final[tuple[Dialect, ...]] = tuple(
+    import_module(f"pandaprobe_otel.mapping.dialects.{name}").DIALECT for name in ORDER
+)
+
+
+Members: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""Attributes of a family, each with the segments of its name after the family's prefix."""
+
+Source: TypeAlias = str | Members | EventRow
+"""Name of an attribute, members of a family, or a row of events."""
+
+AnsweredRow: TypeAlias = tuple[str, Source, Callable[[Any], Any]]
+"""(name, source, converter)."""
+
+Rows: TypeAlias = tuple[AnsweredRow, ...]
+"""Rows in order of precedence; the first usable value for a name wins."""
+
+
+def fill(found: dict[str, Any], rows: Rows, attributes: Mapping[str, Any], unusable: list[str]) -> None:
+    """Set each unset name to the first usable value of its rows; add unusable attributes to `unusable`."""
+    for name, source, convert in rows:
+        if name not in found:
+            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
+            if value is not None:
+                found[name] = value
+            elif type(source) is str and _says_more(source, attributes[source]):
+                unusable.append(source)
+
+
+def _says_more(source: str, value: Any) -> bool:
+    """Return whether an unused attribute is kept; False if its name is left out, or its value is absent or default."""
+    return left_out(source) is None and not is_absent(value) and not (source == _CHOICES and value == 1)
+
+
+_CHOICES: Final = "gen_ai.request.choice.count"
+
+
+def tree(attributes: Mapping[str, Any], members: Any) -> dict[str, Any]:
+    """Return the members of a family as a tree of dicts, by the segments of their names."""
+    root: dict[str, Any] = {}
+    for key, path in members:
+        node: dict[str, Any] = root
+        for segment in path[:-1]:
+            if type(node.get(segment)) is not dict:
+                node[segment] = {}
+            node = node[segment]
+        node[path[-1]] = attributes[key]
+    return root
+
+
+# -- cached results ---------------------------------------------------------------------------------------------------
+
+ATTRIBUTES: Final = frozenset(
+    {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
+        "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
+        "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
+        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
+        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
+        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
+        "llm.temperature", "llm.top_p", "llm.top_k",
+        "llm.frequency_penalty", "llm.presence_penalty",
+    }
+)  # fmt: skip
+"""Attributes with few different values in one program."""
+
+MAX_COMBINATIONS: Final = 4096
+"""Bound on the combinations of all shapes together, each of which takes 1 to 3 KB."""
+_MAX_TEXT: Final = 256
+_NUMBERS: Final = frozenset({int, float, bool})
+
+
+CachedFields: TypeAlias = tuple[str | None, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Sequence[str]]
+"""Result of the tables for the values of low-cardinality attributes: (kind, fields, metadata, parameters, unusable).
+
+The kind is None if these attributes alone do not determine it; `unusable` names the attributes that no row could use.
+Must not be changed. A plain tuple, because taking a NamedTuple apart takes four times as long, for every span.
+"""
+
+NOTHING: Final[CachedFields] = (None, {}, {}, {}, ())
+"""Result for a span without low-cardinality attributes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedRows:
+    """Rows of a shape that read only low-cardinality attributes, with a cache of their results."""
+
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Function that returns the values of the shape's low-cardinality attributes; None if it has none."""
+    fields: Rows
+    metadata: Rows
+    parameters: Rows
+    kind_attribute: str | None
+    """Attribute that decides the kind first, by its value (see `kinds`); None if an uncached one may decide it."""
+    kinds: Mapping[str, str]
+    key: object = field(default_factory=object, compare=False)
+    """Key of the shape's results. The shape fixes the types of values; otherwise 1, 1.0 and True would be one key."""
+
+    def read(self, attributes: Mapping[str, Any]) -> CachedFields:
+        """Return the result of the rows for these attributes, and remember it if their values are short."""
+        found: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
+        unusable: list[str] = []
+        fill(found, self.fields, attributes, unusable)
+        fill(metadata, self.metadata, attributes, unusable)
+        fill(parameters, self.parameters, attributes, unusable)
+        said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
+        kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
+        cached = kind, found, metadata, parameters, unusable
+        values = self.values(attributes) if self.values is not None else ()
+        if all(map(_is_short, values)):
+            if len(known) >= MAX_COMBINATIONS:
+                known.clear()
+            known[self.key, values] = cached
+        return cached
+
+
+known: Final[dict[tuple[object, tuple[Any, ...]], CachedFields]] = {}
+"""Results by the keys of shapes and by values."""
+
+
+def _is_short(value: Any) -> bool:
+    kind = type_of(value)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT and not may_be_rounded(value))
+
+
+Candidate: TypeAlias = tuple[Form, Source, Callable[..., Any] | None, bool]
+"""One source of content: (form, source, converter, whole); `whole` is true if the reading takes all of the source.
+
+A plain tuple, because taking a NamedTuple apart takes four times as long, for every span.
+"""
+
+
+OwnTexts: TypeAlias = tuple[str, str, frozenset[str]]
+"""Attributes with JSON text of the app's own values: (input, output, keys of objects that need a reader)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Rows of the dialects' tables that apply to all spans whose attributes have the same names and types."""
+
+    floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Getter of the float values; None if there are none."""
+    nested: tuple[str, ...]
+    """Names of attributes whose values are neither texts nor numbers."""
+    cached: CachedRows
+    """Rows and rules that read only low-cardinality attributes; the fields below hold all others."""
+    fields: Rows
+    metadata: Rows
+    """Rows by metadata key."""
+    parameters: Rows
+    """Rows by model parameter."""
+    usage: Rows
+    """Rows by counter."""
+    two_sides: Callable[[Mapping[str, Any]], tuple[int, int]] | None
+    """Getter of the input and output tokens, if these are the only counts and both are integers."""
+    aggregated: Rows
+    """Rows of counters that the emitter marks as a sum."""
+    merged: Rows
+    """Rows of fields to which every source contributes."""
+    events: tuple[tuple[str, EventRow], ...]
+    """Fields, other than content, that come from events."""
+    asks: bool
+    """True if there are rows of fields, merged fields or events; otherwise there is nothing to read."""
+    contents: Mapping[str, tuple[Candidate, ...]]
+    own_texts: Mapping[str, OwnTexts]
+    """By kind, the texts that alone hold the input and the output."""
+    kind_rules: tuple[tuple[str, KindRule], ...]
+    may_fail: bool
+    """True if a field may show that the span did not end with success."""
+    may_be_left: bool
+    """True if the span may be that of a stream whose reader left it before the end."""
+    tells_name: bool
+    """True if a field may give the span another name."""
+    tells_only_tool: bool
+    """True if the only field for another name is that of a tool."""
+    times_first_token: bool
+    """True if a field may give the time of the first token."""
+    counts: bool
+    """True if there may be token counts or costs."""
+    tells_metadata: bool
+    """True if a field or an attribute of the app may add to the metadata."""
+    tells_parameters: bool
+    """True if there are model parameters besides the cached ones."""
+    has_context: bool
+    """True if a field of the trace (session, tags, ...) may come from such a span."""
+    genai: bool
+    """True if an attribute shows that the span is about GenAI work."""
+    plumbing: bool
+    """True if an attribute belongs to HTTP, databases, messaging or similar transport."""
+    is_work: bool
+    """True if all such spans are about GenAI work, and none is a protocol message or a copy of another span."""
+    is_span: bool
+    """True if no attribute can show that the span only repeats another one (`kinds.is_dropped`)."""
+    custom: tuple[str, ...]
+    """Names of attributes that belong to no vocabulary, so the app itself has set them."""
+    watched: tuple[str, ...]
+    """Names of attributes that the rows may read only in part (see `conservation.py`)."""
+    sources: tuple[Source, ...]
+    """Possible sources of content, each once."""
+
+    def read(self, view: SpanView, cached: Mapping[str, Any], unusable: list[str]) -> Mapping[str, Any]:
+        """Return the values of all fields, except the groups metadata, parameters, usage and content.
+
+        `cached` holds the fields from the cached rows. Attributes that no row could use are added to `unusable`.
+        """
+        found: dict[str, Any] = {**cached}
+        attributes = view.attributes
+        fill(found, self.fields, attributes, unusable)
+        for name, source, convert in self.merged:
+            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
+            if value:
+                _merge(found, name, value)
+            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+                unusable.append(source)
+        for name, row in self.events:
+            value = _event_value(row, view)
+            if value is not None:
+                found.setdefault(name, value)
+        return found
+
+
+def content_value(candidate: Candidate, view: SpanView) -> Any:
+    """Return the value of a candidate; it may be absent."""
+    _, source, convert, _ = candidate
+    if type(source) is str:
+        value = view.attributes[source]
+    elif type(source) is EventRow:
+        return _event_value(source, view)
+    else:
+        value = tree(view.attributes, source)
+    return value if convert is None else convert(value)
+
+
+def _event_value(row: EventRow, view: SpanView) -> Any:
+    events = [event for event in view.events if event.name in row.names]
+    return row.convert(events, view) if events else None
+
+
+def _merge(found: dict[str, Any], field: str, value: Any) -> None:
+    if type_of(value) is list:
+        known: list[Any] = found.setdefault(field, [])
+        known.extend(item for item in value if item not in known)
+        return
+    bag: dict[str, Any] = found.setdefault(field, {})
+    for key, item in value.items():
+        bag.setdefault(key, item)
+
 
 _FAITHFUL: Final[frozenset[Any]] = frozenset(
     {
