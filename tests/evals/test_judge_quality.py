@@ -122,7 +122,9 @@ def test_a_trace_is_a_case_also_if_it_is_labelled_twice(endpoint: ProviderServer
         run.spans.tool("look_up").called(times=1)
         return (run.case.input, run.output, run.seconds, run.case.metadata) == ("1 0.9", "a", 2.0, {"lang": "de"})
 
-    found, whole = measure_judge(dataset, ["task_completion", is_whole], judge=LocalJudge("m", url=endpoint.url))
+    lines, judge = list[str](), LocalJudge("m", url=endpoint.url)
+    found, whole = measure_judge(dataset, ["task_completion", is_whole], judge=judge, say=lines.append)
+    assert lines[0] == "2 cases × 1 metric × 1 answer = 2 evaluations"
     assert [(one.id, one.label, one.values) for one in found.answers] == [("1", True, (0.9,)), ("2", False, (0.9,))]
     assert [one.values for one in whole.answers] == [(1.0,), (1.0,)]
 

@@ -13,17 +13,21 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
+from botocore.exceptions import EventStreamError
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from aws_events import chunk, stream_reply
+from aws_events import chunk, exception, stream_reply
 from bedrock_traffic import (
     ANSWER,
+    CONVERSE,
     COUNTED,
     FAMILIES,
     OLD,
     QUESTION,
+    WORDS,
     Family,
+    converse_events,
 )
 from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply
@@ -184,6 +188,20 @@ def test_bodies_of_a_family(name: str, server: ProviderServer, recorder: SpanRec
     assert len(recorder.spans) == (2 if family.chunks else 1)
     for span in recorder.spans:
         _check_family(span, family)
+
+
+def test_an_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
+    """An error among the events ends the span at once with the text before it, while the app keeps the stream."""
+    server.replies(stream_reply([*converse_events()[:3], exception("throttlingException", "Slow down.")], hangs_s=60))
+    instrument("bedrock", tracer_provider=recorder.provider)
+    with _client(server) as client:
+        stream = client.converse_stream(**CONVERSE)["stream"]
+        with pytest.raises(EventStreamError, match="Slow down"):
+            list(stream)
+        assert recorder.one().status.description == "Slow down."
+        assert recorder.attributes()["error.type"] == "throttlingException"
+        assert answer_text(recorder.attributes()) == "".join(WORDS[:2])
+        stream.close()
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"[1]", b'{"odd": true}'])

@@ -39,7 +39,12 @@ LIBRARIES: Final = {
 """The modules of the adapters by title."""
 COMMON: Final = tuple(LIBRARIES)[:5]
 THINKING: Final = ("openai responses", "anthropic", "google-genai")
-THOUGHT: Final = "They ask for A-17;\n\nI look."
+CUT: Final = ("openai", "anthropic", "google-genai", "Bedrock Converse")
+LATER: Final = {
+    "thoughts": {"reasoning_summary": "They ask for A-17;\n\nI look."},
+    "cut": {"finish_reasons": ["length"]},
+}
+"""Metadata of answers that are written into a trace: no adapter's answer has them."""
 REPLAYED: Final = ("finish_reasons", "response_id", "provider", "stream", "reasoning_summary")
 
 
@@ -113,8 +118,9 @@ def _cases() -> Iterator[Any]:
     for title, shape, kind in product(LIBRARIES, ("plain", "stream"), ("answer", "tools", "refusal")):
         marks = () if title in COMMON and (kind != "refusal" or shape == "plain") else IN_FULL
         yield pytest.param(title, shape, kind, id=f"{title}-{shape}-{kind}", marks=marks)
-        if title in THINKING and kind == "answer":
-            yield pytest.param(title, shape, "thoughts", id=f"{title}-{shape}-thoughts")
+    for kind, titles in (("thoughts", THINKING), ("cut", CUT)):
+        for title, shape in product(titles, ("plain", "stream")):
+            yield pytest.param(title, shape, kind, id=f"{title}-{shape}-{kind}")
 
 
 @pytest.mark.parametrize(("title", "shape", "kind"), [*_cases()])
@@ -135,11 +141,11 @@ def test_a_rebuilt_answer_is_the_same_to_the_program(
             except Exception as error:  # noqa: BLE001 - whatever the client raises
                 raised.append(type(error).__name__)
 
-    server.replies(_reply(adapter, "answer" if kind == "thoughts" else kind, streamed=shape != "plain"))
+    server.replies(_reply(adapter, "answer" if kind in LATER else kind, streamed=shape != "plain"))
     traced = trace(adapter.integration, *adapter.also)
     live = traced.run(ask)
-    if kind == "thoughts":
-        live["metadata"]["reasoning_summary"] = THOUGHT
+    if kind in LATER:
+        live["metadata"] |= LATER[kind]
         traced.replace(live)
     cassette = traced.capture()
     server.received.clear()

@@ -212,10 +212,10 @@ def test_media_are_compared_by_their_digests(path: str, picture: Any, divergence
     assert divergence(sent, other)
 
 
-def _form(boundary: str, content: bytes = PNG, model: str = "whisper") -> Sent:
+def _form(boundary: str, content: bytes = PNG, model: str = "whisper", file: str = "a.wav") -> Sent:
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n'.encode(),
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'.encode(),
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file}"\r\n'.encode(),
         b"Content-Type: audio/wav\r\n\r\n" + content + b"\r\n",
         f"--{boundary}--\r\n".encode(),
     ]
@@ -228,6 +228,7 @@ def test_the_boundary_of_a_form_does_not_count(divergence: Differ) -> None:
     assert divergence(_form("abc"), _form("another-1")) is None
     assert divergence(_form("abc"), _form("abc", PNG[::-1]))
     assert divergence(_form("abc"), _form("abc", model="other"))
+    assert divergence(_form("abc"), _form("abc", file="b.wav"))
 
 
 @pytest.mark.parametrize(

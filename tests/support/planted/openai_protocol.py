@@ -189,6 +189,13 @@ row(
     {**CHAT, "extra_body": {**PARAMETERS, "repetition_penalty": "#", "safety_model": "~"}},
     {**ANSWER, "prompt": [{"text": "~"}]},
 )
+row(
+    "together",
+    "completions.create",
+    {"model": "m", "prompt": "~question", "extra_body": {"safety_model": "~", "echo": False}},
+    {**ANSWER, "object": "text_completion", "choices": [{"index": 0, "text": "~answer", "finish_reason": "stop"}]},
+    operation="text_completion",
+)
 row("together", "embeddings.create", {"model": "m", "input": "~question"}, EMBEDDED, operation="embeddings")
 row(
     "together",
