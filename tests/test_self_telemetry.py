@@ -68,7 +68,6 @@ def test_metrics_show_the_numbers_of_status_and_are_those_of_the_dashboard() -> 
         ("pandaprobe_otel.answers", "delivered"): 1,
         ("pandaprobe_otel.budget.leases",): 1,
         ("pandaprobe_otel.queue.utilization",): 0.0,
-        ("pandaprobe_otel.sampling.share",): 1.0,
         ("pandaprobe_otel.traces",): 1,
     }
     labels_of: dict[str, set[str]] = {}

@@ -2,10 +2,10 @@
 
     python benchmarks/fleet/model.py            prints the table in docs/fleets.md
 
-The bucket and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on loopback and over a
+The bucket and the queue are the real ones. The clock, the requests (50 to 300 ms, as measured on loopback and over a
 network) and the apps are simulated. Traces start at random in any process, with 300 names distributed by Zipf's law,
-and 2 % have an error. Each process has room for 3000 traces and sends errors first, then the
-newest. The model runs for forty minutes, of which the last twenty-five count.
+and 2 % have an error. Each process has room for 3000 traces. The model runs for forty minutes, of which the last
+twenty-five count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import itertools
 import math
 import random
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +24,13 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
+from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.sampling import TailSampler
+from pandaprobe_otel.delivery.sampling import Names
 from simulated_world import simulated_id
 
 OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)
-MINUTES, FROM_MINUTE, ROOM, NAMES, ERRORS = 40, 15, 3000, 300, 0.02
+MINUTES, FROM_MINUTE, ROOM, TRACE_BYTES, NAMES, ERRORS = 40, 15, 3000, 602, 300, 0.02
 WEIGHTS: Final = list(itertools.accumulate(1 / rank for rank in range(1, NAMES + 1)))
 SETUPS: Final = {
     "shared budget, 1 process or a gateway": 1,
@@ -41,30 +41,23 @@ SETUPS: Final = {
 
 @dataclass(slots=True)
 class Worker:
-    """A process: its waiting traces, errors separately, and its sampler."""
+    """A process: its waiting traces, and the names that it knows."""
 
-    sampler: TailSampler = field(default_factory=TailSampler)
-    errors: deque[float] = field(default_factory=deque[float])
-    others: deque[float] = field(default_factory=deque[float])
-
-    @property
-    def waiting(self) -> int:
-        """Traces that wait for a token."""
-        return len(self.errors) + len(self.others)
+    outbox: Outbox = field(default_factory=lambda: Outbox(ROOM * TRACE_BYTES))
+    names: Names = field(default_factory=Names)
 
     def offer(self, request: Parcel, now: float) -> None:
         """Offer a completed trace, which may be dropped."""
-        fill = self.waiting / ROOM
-        if not self.sampler.chance(request, waiting=self.waiting, fill=fill, blocked=False, now=now):
-            return
-        (self.errors if request.is_error else self.others).append(now)
-        if self.waiting > ROOM:
-            (self.others or self.errors).popleft()
+        self.names.look_at(request, now)
+        self.outbox.put(request, now)
 
-    def take(self) -> float:
+    def take(self, now: float) -> float:
         """Send the next trace; return the time at which it was completed."""
-        self.sampler.sent()
-        return (self.errors or self.others).pop()
+        parcel = self.outbox.next_create(now)
+        assert parcel is not None
+        self.outbox.start(parcel, now)
+        self.outbox.finish(parcel, now)
+        return parcel.since
 
 
 class Fleet:
@@ -101,7 +94,7 @@ class Fleet:
         trace_id = simulated_id(self.rng.getrandbits(60))
         request = Parcel(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
         worker.offer(request, self.now)
-        if worker.waiting:
+        if worker.outbox.waiting_for_tokens:
             self._ready[index] = None
             self._serve()
 
@@ -111,7 +104,7 @@ class Fleet:
             index = self._anyone()
             worker = self.workers[index]
             self._send(worker)
-            if not worker.waiting:
+            if not worker.outbox.waiting_for_tokens:
                 del self._ready[index]
             self._after(self._request_s(), partial(self._answered, lease))
 
@@ -127,7 +120,7 @@ class Fleet:
         self._after(60.1, self._serve)
 
     def _send(self, worker: Worker) -> None:
-        self.sent.append((self.now, self.now - worker.take()))
+        self.sent.append((self.now, self.now - worker.take(self.now)))
 
     def _request_s(self) -> float:
         return self.rng.uniform(0.05, 0.3)

@@ -59,8 +59,7 @@ from pandaprobe_otel.cli.extras import require
 @click.option(
     "--sample-overload",
     is_flag=True,
-    help="Under sustained overload, drop and count a sample of the traces, chosen by id, instead of asking senders to "
-    "wait.",
+    help="While the queue is full, leave out and count the least important traces, instead of asking senders to wait.",
 )
 def gateway(
     host: str,

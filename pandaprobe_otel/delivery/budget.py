@@ -39,11 +39,7 @@ _LONGEST_BACKOFF_S: Final = 240.0
 _LONGEST_FLOOR_S: Final = 5.0
 _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
-_ASK_EVERY_S: Final = 5.0
-CUT_COUNTS_S: Final = 600.0
-"""Time for which a cut is valid among processes that share tokens. It exceeds the five minutes for which spans wait for
-a root in another process.
-"""
+_LOOK_EVERY_S: Final = 5.0
 
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -75,8 +71,7 @@ class Lease:
 class Tokens(Protocol):
     """Storage of the tokens, in this process or shared by several processes.
 
-    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises. Cuts and
-    heartbeats stay in the process by default.
+    `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
     """
 
     def take(self, most: int, now: float) -> int | None:
@@ -92,13 +87,6 @@ class Tokens(Protocol):
         It is `math.inf` if that depends on requests under way.
         """
         ...
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Publish this process's cut: traces whose randomness is below it are left out (0: none).
-
-        Return the highest known cut that a process with the same tokens has published within the last ten minutes.
-        """
-        return cut
 
     def heartbeat(self, now: float) -> float:
         """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
@@ -165,8 +153,8 @@ class LeasedBucket:
         """Number of tokens that were claimed at the newest refusal, and its time."""
         self.episode: _Episode | None = None
         """Time in which refused requests (429) hold back all others, or None."""
-        self._agreed = 0.0
-        self._asks_at = -math.inf
+        self._is_crowded = False
+        self._looks_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
         """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
@@ -222,12 +210,19 @@ class LeasedBucket:
         grown = scale * (now - self._failed_since - _REGROW_S) ** 3 + self._failed_at
         return max(int(min(grown, self._capacity)) - leave, 1)
 
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
-        if now >= self._asks_at:
-            self._asks_at = now + _ASK_EVERY_S
-            self._agreed = self.tokens.publish_cutoff(cut, now)
-        return max(cut, self._agreed)
+    def is_crowded(self, now: float, *, leave: int) -> bool:
+        """Return whether traces may wait in some process that shares the tokens; look every five seconds.
+
+        They may if only the last `leave` tokens are free, because every other one is taken at once. False if the tokens
+        are not shared.
+        """
+        if self.is_shared and now >= self._looks_at:
+            self._looks_at = now + _LOOK_EVERY_S
+            lease = self.acquire(now, leave=leave)
+            self._is_crowded = lease is None
+            if lease is not None:
+                self.release(lease, now, was_used=False)
+        return self._is_crowded
 
 
 @dataclass(slots=True)

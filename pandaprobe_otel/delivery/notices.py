@@ -21,16 +21,16 @@ _LINES: Final = {
     "rate": "PandaProbe limits the rate ({words}): another client uses this API key too. {waiting}",
     "outage": "PandaProbe cannot be reached at {endpoint} ({words}). {waiting}",
     "failing": "PandaProbe fails at {endpoint} ({words}). {waiting}",
-    "queue_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the memory for waiting "
-    "traces is used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
-    "spool_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the spool is full "
-    "(max_spool_bytes). The oldest are dropped first, traces with errors last.",
+    "queue_full": "Traces are left out: they arrive faster than PandaProbe accepts them, and the memory for waiting "
+    "traces is used up (max_queue_bytes). Errors, slow traces and the first of each name are kept; the others carry "
+    "pandaprobe_otel.sample_rate in their metadata. Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
+    "spool_full": "Traces are left out: they arrive faster than PandaProbe accepts them, and the spool is full "
+    "(max_spool_bytes). Errors, slow traces and the first of each name are kept; the others carry "
+    "pandaprobe_otel.sample_rate in their metadata.",
     "spool_damaged": "Traces in the spool are dropped: their file is damaged.",
     "taken_over": "Another process sends this process's traces in the spool: it took over their file when this app "
     "closed descriptors that were not its own.",
     "expired": "Traces are dropped: they have waited in the spool for a week.",
-    "overload": "Traces are left out: for minutes, more have arrived than PandaProbe's limit allows. Errors, slow "
-    "traces and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
     "repaired": "PandaProbe refused part of trace {parcel.name!r} ({words}). It is sent without that part.",
     "split": "PandaProbe (or a proxy in front of it) accepts no body of {size} bytes: traces are sent in parts of "
     "{cap} bytes, and larger single values are cut.",

@@ -1,14 +1,12 @@
 """Parcels that wait to be sent: a line for each trace, bounded in bytes, with content in memory or on disk.
 
-Errors come first, up to four fifths of the sent traces, because they alone may exceed the limit. Then comes the name
-(of the root span) that was served least in recent minutes, so that a busy endpoint does not block a rare one. Within a
-name, the newest half minute comes first, because an old trace is worth less. Within that, slow traces come first, and
-then the highest randomness of the trace id. So independent processes prefer the same traces, and `TailSampler` keeps
-the same ones.
-Eviction is the reverse: from the name with the most waiting traces, the oldest half minute and the lowest randomness
-first; errors last, up to four fifths of the waiting traces.
+Traces that wait for a token have a rank: the highest is sent next, and the lowest is left out if there is no room.
+Errors come first: they have a queue of their own, up to four fifths of what is sent and of what waits. Within a queue,
+the newest half minute ranks highest, because an old trace is worth less. Slow traces, and the first of each name in ten
+minutes, count as ten minutes newer. Among traces of about the same time, the randomness of the trace id decides. So a
+busy endpoint blocks no rare one, and independent processes choose the same traces.
 
-If nothing is evicted, the oldest would wait as long as an overload lasts. So every fifth turn goes to the oldest trace.
+If everything is kept, the oldest would wait as long as an overload lasts. So every fifth turn goes to the lowest rank.
 """
 
 from __future__ import annotations
@@ -16,7 +14,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import OrderedDict, defaultdict, deque
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -36,8 +35,10 @@ MAX_AGE_S: Final = 7 * 24 * 3600.0
 LOOK_AFTER_S: Final = 5.0
 """Delay after which a request that a process sent just before its death must have arrived."""
 _READ_AGAIN_S: Final = 1.0
-_BUCKET_S: Final = 30.0
-_FORGET_PER_MINUTE: Final = 0.8
+_NEWER_S: Final = 30.0
+"""Difference in time that outweighs any difference in randomness."""
+_NOTABLE: Final = 20.0
+"""Advantage of a slow trace, or the first of its name, in units of that time."""
 _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
 """Errors among the last hundred sent traces, above which other traces take their turn."""
@@ -52,14 +53,14 @@ class Line:
     parcels: list[Parcel] = field(default_factory=list[Parcel])
     ticket: int = 0
     """Number of the line's current entry in a heap. Entries with other numbers are stale."""
-    queue: TokenQueue | None = None
-    """Queue in which the line waits for a token."""
+    rank: float | None = None
+    """Rank of the line while it waits for a token."""
 
 
 _Due = tuple[float, int, Line]
 """Time, ticket, and line."""
-_Entry = tuple[float, float, int, Line]
-"""Two sort keys, ticket, and line. An entry of either kind is skipped if its ticket differs from that of its line."""
+_Ranked = tuple[float, int, Line]
+"""Rank, ticket, and line."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,14 +120,10 @@ class Outbox:
         self._due_creates: list[_Due] = []
         self.due_others: list[_Due] = []
         """Lines that begin with another request. While it is empty, `next_other` returns None."""
-        self._errors, self._ordinary = TokenQueue(), TokenQueue()
-        self.waiting_for_tokens = 0
-        """Number of lines that wait for a token."""
-        self._by_age: deque[tuple[int, Line]] | None = deque() if keeps_all else None
-        """Tickets and lines in order of arrival. Entries before the oldest waiting line are removed."""
+        self._errors: list[_Ranked] = []
+        """Lines of traces with errors that wait for a token, in ascending order. `_others`: all other lines that do."""
+        self._others: list[_Ranked] = []
         self._turn = 0
-        self._served: dict[str, float] = {}
-        self._served_at = 0.0
         self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._recent_errors = 0
         self._tickets = itertools.count(1)
@@ -136,6 +133,11 @@ class Outbox:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self.bytes / self._max_bytes
         return min(in_memory if self.store is None else max(in_memory, self.store.fill), 1.0)
+
+    @property
+    def waiting_for_tokens(self) -> int:
+        """Number of lines that wait for a token."""
+        return len(self._errors) + len(self._others)
 
     @property
     def is_done(self) -> bool:
@@ -177,7 +179,7 @@ class Outbox:
         """Mark an opened parcel as under way: no other request of its trace may be sent meanwhile."""
         parcel.in_flight = True
         if parcel.step is Step.CREATE:
-            self._serve(parcel, now)
+            self._count_turn(parcel)
             if parcel.file is not None and not parcel.in_doubt:
                 self._unsaved[parcel] = None
         if parcel.line is not None:
@@ -282,15 +284,12 @@ class Outbox:
         """Return the create whose turn it is to take a token, or None."""
         while self._due_creates and _first(self._due_creates) <= now:
             self._let_wait(heapq.heappop(self._due_creates)[2])
-        while self._by_age and self._by_age[0][0] != self._by_age[0][1].ticket:
-            self._by_age.popleft()
-        if not self.waiting_for_tokens:
+        if not (self._errors or self._others):
             return None
-        if self._by_age and self._turn == 0:
-            return self._by_age[0][1].parcels[0]
-        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._ordinary.count
-        queue = self._errors if self._errors.count and errors_have_it else self._ordinary
-        return queue.first(self._served).parcels[0]
+        if self.keeps_all and self._turn == 0:
+            return (self._others or self._errors)[0][2].parcels[0]
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others
+        return (self._errors if self._errors and errors_have_it else self._others)[-1][2].parcels[0]
 
     def next_due(self) -> tuple[float, float]:
         """Return the times at which the next create, which then waits for a token, and the next other one are due."""
@@ -372,7 +371,6 @@ class Outbox:
         """
         for line in self._lines.values():  # a line and its parcels refer to each other: free them without the collector
             line.parcels.clear()
-            line.queue = None
         if self.store is not None:
             self.store.abandon(is_quiet=is_quiet)
 
@@ -435,30 +433,24 @@ class Outbox:
 
     def _unqueue(self, line: Line) -> None:
         """Remove a line whose first parcel is under way or gone; its entries become stale."""
+        if line.rank is not None:
+            queue = self._queue_of(line)
+            del queue[bisect_left(queue, (line.rank, line.ticket))]
+            line.rank = None
         line.ticket = 0
-        if line.queue is not None:
-            line.queue.remove(line.parcels[0].name)
-            line.queue = None
-            self.waiting_for_tokens -= 1
 
     def _let_wait(self, line: Line) -> None:
         """Let a line, which begins with a create, wait for a token."""
         parcel = line.parcels[0]
-        worth = 2.0 if parcel.is_slow else randomness_of_uuid(parcel.trace_id)
-        line.queue = self._errors if parcel.is_error else self._ordinary
-        line.queue.add(line, parcel.name, parcel.since // _BUCKET_S, worth)
-        self.waiting_for_tokens += 1
-        if self._by_age is not None:
-            self._by_age.append((line.ticket, line))
+        bonus = _NOTABLE if parcel.is_slow or parcel.is_first else 0.0
+        line.rank = parcel.since / _NEWER_S + bonus + randomness_of_uuid(parcel.trace_id)
+        insort(self._queue_of(line), (line.rank, line.ticket, line))
 
-    def _serve(self, parcel: Parcel, now: float) -> None:
+    def _queue_of(self, line: Line) -> list[_Ranked]:
+        return self._errors if line.parcels[0].is_error else self._others
+
+    def _count_turn(self, parcel: Parcel) -> None:
         """Count a create that got a token."""
-        minutes = (now - self._served_at) / 60.0
-        if minutes >= 1.0:
-            kept = _FORGET_PER_MINUTE**minutes
-            self._served = {each: count * kept for each, count in self._served.items() if count * kept > 0.01}
-            self._served_at = now
-        self._served[parcel.name] = self._served.get(parcel.name, 0.0) + 1.0
         self._turn = (self._turn + 1) % _OLDEST_EACH
         if len(self._recent) == _RECENT:
             self._recent_errors -= self._recent[0]
@@ -469,8 +461,8 @@ class Outbox:
         """Return the line to evict first; lines that do not wait for a token come last."""
         if not self.waiting_for_tokens:
             return next((line for line in self._lines.values() if not line.parcels[0].in_flight), None)
-        errors_have_most = self._errors.count > _MOST_ERRORS * self.waiting_for_tokens / _RECENT
-        return (self._errors if errors_have_most or not self._ordinary.count else self._ordinary).last()
+        errors_have_most = len(self._errors) > _MOST_ERRORS * self.waiting_for_tokens / _RECENT
+        return (self._errors if errors_have_most or not self._others else self._others)[0][2]
 
     def _evict(self) -> list[tuple[Parcel, str]]:
         """Make room; return the evicted parcels with the reason."""
@@ -493,53 +485,3 @@ def _first(heap: list[_Due]) -> float:
             return at
         heapq.heappop(heap)
     return math.inf
-
-
-class TokenQueue:
-    """Lines that wait for a token, by name. A name is here only while one of its lines waits."""
-
-    def __init__(self) -> None:
-        self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
-        self._worst: defaultdict[str, list[_Entry]] | None = None
-        """Built at the first eviction, because it would only take memory before."""
-        self._waiting: defaultdict[str, int] = defaultdict(int)
-        self.count = 0
-
-    def add(self, line: Line, name: str, bucket: float, worth: float) -> None:
-        """Add a line."""
-        heapq.heappush(self._best[name], (-bucket, -worth, line.ticket, line))
-        if self._worst is not None:
-            heapq.heappush(self._worst[name], (bucket, worth, line.ticket, line))
-        self._waiting[name] += 1
-        self.count += 1
-
-    def remove(self, name: str) -> None:
-        """Remove a line of this name, whose ticket has changed."""
-        self.count -= 1
-        self._waiting[name] -= 1
-        if self._waiting[name] <= 0:
-            del self._waiting[name]
-            self._best.pop(name, None)
-            if self._worst is not None:
-                self._worst.pop(name, None)
-
-    def first(self, served: dict[str, float]) -> Line:
-        """Return the next line; one must wait. `served`: how often each name was served of late."""
-        name = next(iter(self._waiting))
-        if len(self._waiting) > 1:
-            name = min(self._waiting, key=lambda each: served.get(each, 0.0))
-        return _top(self._best[name])
-
-    def last(self) -> Line:
-        """Return the line to evict first; one must wait."""
-        if self._worst is None:
-            self._worst = defaultdict(list)
-            for each, heap in self._best.items():
-                self._worst[each] = sorted((-bucket, -rank, ticket, line) for bucket, rank, ticket, line in heap)
-        return _top(self._worst[max(self._waiting, key=self._waiting.__getitem__)])
-
-
-def _top(heap: list[_Entry]) -> Line:
-    while heap[0][2] != heap[0][3].ticket:
-        heapq.heappop(heap)
-    return heap[0][3]

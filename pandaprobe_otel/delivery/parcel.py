@@ -96,9 +96,7 @@ class Parcel:
     duration_s: float = 0.0
     """Seconds from the first start to the last end in this part."""
     sample_rate: float = 1.0
-    """Probability with which a trace like this one is admitted; also in its metadata."""
-    is_slow: bool = False
-    """True if the trace took unusually long for its name."""
+    """Probability with which a trace like this one was sampled before it came here; also in its metadata."""
 
     # -- the place of its content
     packed: bytes = field(default=b"", init=False)
@@ -123,6 +121,9 @@ class Parcel:
     """Line of its trace in the outbox; None before it is there, and once it is delivered or given up."""
     since: float = field(default=0.0, init=False)
     """Time at which it came."""
+    is_slow: bool = field(default=False, init=False)
+    """True if the trace took unusually long for its name. `is_first`: there was none of its name for ten minutes."""
+    is_first: bool = field(default=False, init=False)
     in_flight: bool = field(default=False, init=False)
     lease: Lease | None = field(default=None, init=False)
     """The token of the newest attempt to send it."""
@@ -141,12 +142,8 @@ class Parcel:
     """True for a score whose answer may not have been its own: look the score up before sending it again."""
     repairs: int = field(default=0, init=False)
     not_found_since: float | None = field(default=None, init=False)
-    looks: int = field(default=0, init=False)
-    """Look-ups that found no root."""
-    is_below_cut: bool = field(default=False, init=False)
-    """True if, at the first look-up, the fleet left out traces of this randomness; see `DeliveryPolicy`."""
-    saw_overload: bool = field(default=False, init=False)
-    """True if, at any look-up, the fleet left out some traces."""
+    came_in_overload: bool = field(default=False, init=False)
+    """True if no token was free when the root was first looked for: its process may have left the trace out."""
 
     @property
     def size(self) -> int:

@@ -22,13 +22,7 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import MAX_SPANS, Parcel, Step, adopted_id
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
-from pandaprobe_otel.delivery.sampling import (
-    PATIENCE_MIN,
-    AttachedMetadata,
-    TailSampler,
-    admit_by_chance,
-    randomness_of_uuid,
-)
+from pandaprobe_otel.delivery.sampling import AttachedMetadata, Names
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, json_object, judge
@@ -39,8 +33,6 @@ ADOPT_LATE_S: Final = 3600.0
 """Value of `ADOPT_AFTER_S` after an overload of the fleet: the trace may wait for a token in the other process."""
 FIRST_LOOK_S: Final = 0.5
 """Delay of the first look-up. An idle server stores an accepted trace within this time (measured: 0.15 to 0.5 s)."""
-LOOK_BELOW_CUT_S: Final = 150.0
-"""Delay of a look-up of a trace that was probably left out (unless it failed elsewhere): two more look-ups suffice."""
 _LAST_LOOK_S: Final = 60.0
 CHECK_AFTER_S: Final = 5.0
 """Delay of the look-up of a create whose outcome is unknown. By then, the server has stored an accepted one."""
@@ -60,7 +52,7 @@ _ERRORS_PER_TOKEN: Final = 40
 LARGEST_BODY: Final = 4 << 20
 """Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
 STRANGER_AFTER_ADOPTIONS: Final = 3
-_REMEMBERED_ADOPTIONS: Final = 10_000
+_REMEMBERED: Final = 10_000
 _AFTER_FAULT_S: Final = 1.0
 
 
@@ -115,41 +107,26 @@ class DeliveryPolicy:
         self._errors: deque[float] = deque(maxlen=(_MOST_RESERVED - _FEWEST_RESERVED) * _ERRORS_PER_TOKEN)
         """Times at which traces with an error came."""
         self._body_cap = LARGEST_BODY
-        # A store has room for hours, so traces of the day may be sent at night.
-        self._sampler = TailSampler(PATIENCE_MIN if outbox.store is None else math.inf)
+        self._names = Names()
+        self._left_out: OrderedDict[str, None] = OrderedDict()
+        """Newest traces that were left out, whose later parcels are left out too."""
         self._attached = AttachedMetadata()
         self._orphans = Orphans(project)
 
-    @property
-    def kept_share(self) -> float:
-        """Probability of admission for a trace without priority; 1 without overload."""
-        return 1.0 - self._sampler.others.cut
-
     def is_choosing(self, now: float) -> bool:
-        """Return whether traces are left out because of the limit, and not because sending is impossible."""
-        return self.kept_share < 1.0 and not self._is_blocked(now)
+        """Return whether new traces take the room of others, and are not only kept from being sent for a while."""
+        return not (self.outbox.keeps_all or self._is_blocked(now))
 
     # -- admission ----------------------------------------------------------------------------------------------------
 
     def offer(self, parcel: Parcel, now: float) -> None:
-        """Take over a new parcel, unless its trace is left out: see `TailSampler`."""
-        sampler, chance = self._sampler, 1.0
-        if not parcel.is_remote and parcel.trace_id in sampler.left_out:
-            chance = 0.0
-        elif parcel.step is Step.CREATE:
-            parcel.is_slow = sampler.is_slow(parcel.name, parcel.duration_s)
-            chance = self._chance(parcel, now)
-            if not chance:
-                sampler.leave_out(parcel.trace_id)
-            elif chance < parcel.sample_rate:
-                # The trace may have been sampled before by the same randomness: the smaller probability applies to both
-                # samplings together.
-                admit_by_chance(parcel, chance)
-        if chance:
-            self._put(parcel, now)
-        else:
+        """Take over a new parcel, unless its trace was left out."""
+        if not parcel.is_remote and parcel.trace_id in self._left_out:
             self._count_dropped(parcel, "overload")
-            self._notices.report("overload")
+            return
+        if parcel.step is Step.CREATE:
+            self._names.look_at(parcel, now)
+        self._put(parcel, now)
 
     def _put(self, parcel: Parcel, now: float) -> None:
         """Take over a parcel, split into parts that the server accepts."""
@@ -164,15 +141,6 @@ class DeliveryPolicy:
         for piece in pieces:
             if gone := self.outbox.put(piece, now):
                 self._evicted(gone, now)
-
-    def _chance(self, parcel: Parcel, now: float) -> float:
-        sampler, waiting = self._sampler, self.outbox.waiting_for_tokens
-        if self.outbox.keeps_all or not waiting:
-            return sampler.calm(parcel, now)
-        chance = sampler.chance(parcel, waiting=waiting, fill=self.outbox.fill, blocked=self._is_blocked(now), now=now)
-        if sampler.others.cut:
-            self._bucket.publish_cutoff(sampler.others.cut, now)
-        return chance
 
     def _is_blocked(self, now: float) -> bool:
         """Return whether no trace can be sent now for a cause other than the budget."""
@@ -209,7 +177,9 @@ class DeliveryPolicy:
         if parcel.step is Step.CREATE:
             self._attached.evicted(parcel)
         if _is_unposted(parcel):
-            self._sampler.leave_out(parcel.trace_id)
+            self._left_out[parcel.trace_id] = None
+            if len(self._left_out) > _REMEMBERED:
+                self._left_out.popitem(last=False)
         self._notices.report(reason)
 
     def _count_dropped(self, parcel: Parcel, reason: str) -> None:
@@ -272,7 +242,6 @@ class DeliveryPolicy:
         if not self._is_opened(parcel, now):
             self._bucket.release(lease, now)
             return None
-        self._sampler.sent()
         self._ledger.leased(now - parcel.since)
         if self._ledger.has_drops or self._attached.unsent:
             fields = self._attached.attach(parcel, self._ledger.read().dropped)
@@ -518,6 +487,7 @@ class DeliveryPolicy:
         if parcel.not_found_since is None:
             parcel.not_found_since = now
             parcel.attempts = 1
+            parcel.came_in_overload = self._bucket.is_crowded(now, leave=_MOST_RESERVED)
         waited = now - parcel.not_found_since
         if parcel.is_remote and not self.outbox.has_create(parcel):
             if self._has_no_root(parcel, waited, now):
@@ -526,7 +496,7 @@ class DeliveryPolicy:
             self._lost(parcel, parcel.not_found_since, now)
             return
         wait_s = min(FIRST_LOOK_S * 2 ** (parcel.attempts - 1), _LAST_LOOK_S)
-        self.outbox.retry(parcel, now + (LOOK_BELOW_CUT_S if parcel.is_below_cut else wait_s))
+        self.outbox.retry(parcel, now + wait_s)
 
     def _lost(self, parcel: Parcel, missing_since: float, now: float) -> None:
         """Drop a parcel whose trace is missing, and those behind it that have waited for the trace just as long."""
@@ -542,23 +512,13 @@ class DeliveryPolicy:
     def _has_no_root(self, parcel: Parcel, waited_s: float, now: float) -> bool:
         """Decide about spans whose root has been missing for `waited_s`; return False if they keep waiting.
 
-        Under overload, the root's process may have left the trace out because of its id's randomness; then all other
-        processes leave it out too.
+        Under overload, the root's process may have left the trace out, or may send it late.
         """
-        cut = self._bucket.publish_cutoff(self._sampler.others.cut, now)
-        if parcel.looks == 0:  # the decision of the root's process at that time applies
-            parcel.is_below_cut = not parcel.is_error and randomness_of_uuid(parcel.trace_id) < cut
-        parcel.looks += 1
-        parcel.saw_overload |= cut > 0
-        is_strange = self._orphans.has_strange_root(parcel)
-        if not (is_strange or self.closing or waited_s >= ADOPT_AFTER_S):
+        is_strange = self._orphans.has_strange_root(parcel)  # then no other process decides
+        longest_s = ADOPT_LATE_S if self._bucket.is_crowded(now, leave=_MOST_RESERVED) else ADOPT_AFTER_S
+        if not (is_strange or self.closing or waited_s >= longest_s):
             return False
-        is_left_out = parcel.is_below_cut and not self.outbox.keeps_all
-        if not is_left_out and is_strange:  # no other process decides
-            is_left_out = not self._chance(parcel, now)
-        elif not is_left_out and parcel.saw_overload and not self.closing and waited_s < ADOPT_LATE_S:
-            return False
-        if is_left_out:
+        if parcel.came_in_overload and not (parcel.is_error or is_strange or self.outbox.keeps_all):
             for waiting in self.outbox.with_it(parcel):
                 self._drop(waiting, "overload", now)
         else:
@@ -653,7 +613,7 @@ class Orphans:
         derived = adopted_id(parcel.trace_id, self._project)
         self.ids[parcel.trace_id] = derived
         self._is_posted.setdefault(derived, False)
-        if len(self.ids) > _REMEMBERED_ADOPTIONS:
+        if len(self.ids) > _REMEMBERED:
             _, oldest = self.ids.popitem(last=False)
             del self._is_posted[oldest]
 

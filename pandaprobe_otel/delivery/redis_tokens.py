@@ -6,7 +6,6 @@ cluster keeps them in one slot:
 - `leases`: a sorted set of the numbers of tokens that are lent or have not returned, by the time of their return;
 - `fleet`: a hash. `last`: the last token number. `epoch`: a random name, which is missing if Redis has lost its data.
   `guard`: the time before which nothing is lent. `forgot`: whether a process found that Redis had lost something.
-  `cut` with `cut_until`: see `Tokens.publish_cutoff`.
 
 A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost.
 
@@ -35,7 +34,6 @@ from redis.retry import Retry
 
 from pandaprobe_otel.delivery.budget import (
     CAPACITY,
-    CUT_COUNTS_S,
     MARGIN_S,
     REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
@@ -119,18 +117,6 @@ PUT_BACK: Final = f"""{_TIME}
 -- id, for how many ms it stays out
 redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
 """
-AGREE: Final = f"""{_TIME}
--- cut, for how many ms it counts
-local found = redis.call('HMGET', KEYS[2], 'cut', 'cut_until')
-local known = tonumber(found[1] or 0)
-if tonumber(found[2] or 0) <= now then known = 0 end
-local mine = tonumber(ARGV[1])
-if mine > 0 and mine >= known then
-    known = mine
-    redis.call('HSET', KEYS[2], 'cut', ARGV[1], 'cut_until', now + ARGV[2])
-end
-return tostring(known)
-"""
 
 
 class FleetUnreachableError(Exception):
@@ -200,14 +186,6 @@ class RedisLeases:
     def put_back(self, token: int, wait_s: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
         self._run(PUT_BACK, token, _ms(wait_s))
-
-    def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut (0: none), and return the fleet's highest cut of the last ten minutes."""
-        said = self._run(AGREE, cut, _ms(CUT_COUNTS_S))
-        try:
-            return float(said)
-        except (TypeError, ValueError) as error:
-            raise FleetUnreachableError(f"an unexpected answer to the script: {said!r:.80}") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -325,16 +303,6 @@ class RedisTokens(Tokens):
             return asks_at
         own = self._own_tokens(now)
         return min(asks_at, self._away_since + self._alone_after_s if own is None else own.next_free(most, now))
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the fleet's highest cut of the last ten minutes; while Redis is unreachable, this process's own."""
-        if self._away_since is not None:
-            return cut
-        try:
-            return self._leases.publish_cutoff(cut)
-        except FleetUnreachableError as error:
-            self._lose(error, now)
-            return cut
 
     def heartbeat(self, now: float) -> float:
         """Call Redis if due; return the next due time.

@@ -1,24 +1,15 @@
-"""The choice among more traces than can be sent, and the weights of those that are sent.
+"""What distinguishes traces when not all can be sent, and the weights of those that are sent.
 
-Sampling keeps about as many traces as the budget can send. An overload is lasting if traces have waited for tokens for
-two minutes, and sending the waiting ones takes ten minutes, or they fill half of the room. (With a spool, only the room
-matters, because traces of the day may be sent at night.) Then traces are admitted by the randomness of their ids, at a
-share that follows the rate of tokens. At that backlog, as many traces are admitted as are sent; at a smaller backlog,
-up to a quarter more; at a larger backlog, as few as nine tenths.
-
-Errors come first, then slow traces and the first trace of each name in ten minutes. Errors, and slow or first traces
-together, are each cut only if they would take more than their part while the other traces need theirs.
-
-The weight of a sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one
-over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for lack of room is
-not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the same name that
-agrees in being an error or not, and slow or not. Drops for any reason are reported by the next trace.
+The outbox is a bounded queue. If it is full, it leaves out the traces of the lowest rank: see `Outbox`. The weight of a
+sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one over `sample_rate`.
+The weight of a trace that is left out is added to the next trace of its kind: one that agrees in being an error or not,
+and in being slow or the first of its name or neither. So the weights add up to the number of traces. Drops for any
+reason are reported by the next trace.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -33,32 +24,9 @@ SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
 _DROPPED_KEY: Final = "pandaprobe_otel.dropped"
 _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
 """Reasons for drops that a setting asks for; such drops are not losses."""
-_MOST_KINDS: Final = 10_000
 _SPACE: Final = 1 << 56
-MEMORY_S: Final = 120.0
-"""Time constant of the decay: in this time, the weight of an event falls by the factor e."""
-_SMALLEST_KNOWN: Final = 0.2
-_CUT_STEP: Final = 0.02
-_NO_CUT: Final = 0.01
-_REMEMBERED: Final = 1000
-"""Traces whose randomness determines the cut."""
-PATIENCE_MIN: Final = 10.0
-"""Minutes of sending that may wait before traces are left out."""
-FULLEST: Final = 0.5
-_LASTING_S: Final = MEMORY_S
-_RENEW_S: Final = 1.0
-_ERRORS: Final = 0.8
-_FIRSTS: Final = 0.15
-_OTHERS: Final = 0.05
-"""Parts of the sent traces guaranteed to errors, to slow or first traces, and to all others."""
-_LEAST: Final = 0.9
-_MOST: Final = 1.25
-"""Bounds on admission, as multiples of the send rate."""
-_LONGEST_GAP_S: Final = 60.0
-"""Longest time that counts between two arrivals while traces wait. After a longer one, the process was suspended."""
 _FIRST_AGAIN_S: Final = 600.0
-_MOST_REMEMBERED: Final = 10_000
-_MOST_NAMES: Final = 1000
+_MOST_NAMES: Final = 4000
 _NEEDED: Final = 20
 """Number of known traces of a name before any of them counts as slow."""
 _UP: Final = 1.2
@@ -87,192 +55,47 @@ def randomness_of_uuid(trace_id: str) -> float:
         return crc32(trace_id.encode("utf-8", "surrogatepass")) / (1 << 32)
 
 
-class Rate:
-    """Events per minute, with exponential decay. Times are in seconds and never decrease."""
-
-    def __init__(self, now: float) -> None:
-        self._since = self._at = now
-        self._weight = 0.0
-
-    def count(self, now: float) -> None:
-        """Count one event."""
-        self._weight = self._weight * math.exp((self._at - now) / MEMORY_S) + 1.0
-        self._at = now
-
-    def per_minute(self, now: float) -> float:
-        """Return the recent rate; shortly after the beginning, return the rate since then."""
-        observed_s = MEMORY_S * -math.expm1(-max(now - self._since, 1.0) / MEMORY_S)
-        return self._weight * math.exp((self._at - now) / MEMORY_S) / observed_s * 60.0
-
-
-class Arrivals(Rate):
-    """Arriving traces of one kind, and the randomness below which they are left out.
-
-    The cut is a quantile of the arrived traces, not the share itself: if another sampler has used the same randomness,
-    the traces are not spread evenly. Within the highest fifth, they are assumed to be even: a share of a hundredth
-    would leave too few traces for a quantile.
-    """
-
-    def __init__(self, now: float) -> None:
-        super().__init__(now)
-        self.seen: deque[float] = deque(maxlen=_REMEMBERED)
-        """Randomness of each counted trace."""
-        self.cut = 0.0
-
-    def limit(self, most: float, now: float) -> float:
-        """Let `most` traces a minute through; return the number that will pass. Call this once a second."""
-        arriving = self.per_minute(now)
-        if arriving <= most:
-            self._move(0.0)
-            return arriving
-        share = max(most, 0.0) / arriving
-        known = max(share, _SMALLEST_KNOWN)
-        quantile = sorted(self.seen)[int((1.0 - known) * len(self.seen))]
-        self._move(1.0 - (1.0 - quantile) * share / known)
-        return most
-
-    def _move(self, cut: float) -> None:
-        """Move the cut in small steps. If it varied quickly, processes that share traces would adopt its maximum."""
-        step = 1.0 if not self.cut else _CUT_STEP
-        self.cut += (cut - self.cut) * step
-        if self.cut < _NO_CUT:
-            self.cut = 0.0
-
-
 @dataclass(slots=True)
-class _Durations:
-    count: int
+class _Usual:
+    """Numbers of one name."""
+
+    first_at: float
+    """Time of the newest trace that counted as the first of its name."""
     mark_s: float
     usual_s: float
+    count: int = 0
 
 
-class Slowness:
-    """Detection of slow traces: they are slower than 49 of 50 recent ones of their name, and take over twice the usual
-    time. It keeps two numbers for each of the last thousand names.
+class Names:
+    """Detection of slow traces and of the first of each name. It keeps four numbers for each of the latest names.
+
+    A trace is slow if it took longer than 49 of 50 recent ones of its name, and over twice the usual time. It is the
+    first if there was none of its name for ten minutes. Traces with an error have names of their own.
     """
 
     def __init__(self) -> None:
-        self._names: OrderedDict[str, _Durations] = OrderedDict()
+        self._names: OrderedDict[tuple[str, bool], _Usual] = OrderedDict()
 
-    def is_slow(self, name: str, duration_s: float) -> bool:
-        """Return whether a trace of this name took unusually long, and count it for later ones."""
-        known = self._names.get(name)
+    def look_at(self, parcel: Parcel, now: float) -> None:
+        """Mark a trace that is slow or the first of its name, and count it for later ones."""
+        key, seconds = (parcel.name, parcel.is_error), parcel.duration_s
+        known = self._names.get(key)
         if known is None:
-            self._names[name] = _Durations(1, duration_s, duration_s)
+            known = self._names[key] = _Usual(now, seconds, seconds)
+            parcel.is_first = True
             if len(self._names) > _MOST_NAMES:
                 self._names.popitem(last=False)
-            return False
-        self._names.move_to_end(name)
-        is_slow = known.count >= _NEEDED and duration_s > max(known.mark_s, known.usual_s * _USUAL)
-        known.count += 1
-        known.mark_s *= _UP if duration_s > known.mark_s else _DOWN
-        known.usual_s += _WEIGHT * (duration_s - known.usual_s)
-        return is_slow
-
-
-class TailSampler:
-    """Sampler of arriving traces. Not thread-safe: the policy calls it under its lock.
-
-    Times are monotonic, in seconds. patience_min: minutes of sending that may wait; infinite if traces wait on disk.
-    """
-
-    def __init__(self, patience_min: float = PATIENCE_MIN) -> None:
-        self._patience_min = patience_min
-        self._now = self._clock = 0.0
-        """Clock that stops while a cause other than the budget prevents sending."""
-        self._names: OrderedDict[str, float] = OrderedDict()
-        self.is_slow = Slowness().is_slow
-        self.left_out: OrderedDict[str, None] = OrderedDict()
-        """Newest traces that were left out, whose later requests are left out too."""
-        self._begin(0.0)
-
-    def _begin(self, clock: float) -> None:
-        self._is_calm = False
-        self._since = clock
-        self._renew_at = 0.0
-        self._lasts = False
-        self._sent = Rate(clock)
-        self._errors, self._firsts, self.others = Arrivals(clock), Arrivals(clock), Arrivals(clock)
-
-    def sent(self) -> None:
-        """Count a trace that took a token."""
-        self._sent.count(self._clock)
-
-    def leave_out(self, trace_id: str) -> None:
-        """Leave out a trace and all its later requests."""
-        self.left_out[trace_id] = None
-        if len(self.left_out) > _MOST_REMEMBERED:
-            self.left_out.popitem(last=False)
-
-    def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
-        """Return the probability with which a trace like this one is admitted while others wait; 0 if this one is left
-        out.
-
-        waiting: traces that wait for a token. fill: used share of the room for waiting traces. blocked: a cause other
-        than the budget prevents sending now.
-        """
-        if self._is_calm:
-            self._begin(self._clock)
-        if not blocked:
-            self._clock += min(max(now - self._now, 0.0), _LONGEST_GAP_S)
-        self._now = now
-        is_first = self._clock - self._names.get(parcel.name, -math.inf) >= _FIRST_AGAIN_S
-        if parcel.is_error:
-            flow = self._errors
-        elif is_first or parcel.is_slow:
-            flow = self._firsts
         else:
-            flow = self.others
-        randomness = randomness_of_uuid(parcel.trace_id)
-        if not blocked:
-            flow.count(self._clock)
-            flow.seen.append(randomness)
-        if self._clock - self._since >= _LASTING_S and self._clock >= self._renew_at:
-            self._renew_at = self._clock + _RENEW_S
-            self._renew(waiting, fill)
-        if randomness < flow.cut:
-            return 0.0
-        if is_first and not parcel.is_error:
-            self._remember(parcel.name)
-        return 1.0 - flow.cut
-
-    def calm(self, parcel: Parcel, now: float) -> float:
-        """Note a trace that arrives while none waits for a token; return its probability of admission, which is 1."""
-        self._clock += max(now - self._now, 0.0)
-        self._now = now
-        if not self._is_calm:
-            self._begin(self._clock)
-            self._is_calm = True
-        if not parcel.is_error and self._clock - self._names.get(parcel.name, -math.inf) >= _FIRST_AGAIN_S:
-            self._remember(parcel.name)
-        return 1.0
-
-    def _remember(self, name: str) -> None:
-        """Remember the name of a trace that is the first of its name in ten minutes."""
-        self._names[name] = self._clock
-        self._names.move_to_end(name)
-        if len(self._names) > _MOST_REMEMBERED:
-            self._names.popitem(last=False)
-
-    def _renew(self, waiting: int, fill: float) -> None:
-        """Recompute the cuts."""
-        goes = self._sent.per_minute(self._clock)
-        if not goes:
-            return
-        pressure = max(waiting / goes / self._patience_min, fill / FULLEST)
-        self._lasts = self._lasts or pressure >= 1.0
-        if not self._lasts:
-            return
-        errors, firsts, others = (flow.per_minute(self._clock) for flow in (self._errors, self._firsts, self.others))
-        budget = goes * min(max(1.5 - pressure / 2, _LEAST), _MOST)
-        if errors + firsts + others <= goes:
-            budget = math.inf  # the backlog is older and will be sent
-        errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
-        firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
-        self.others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)
+            self._names.move_to_end(key)
+            if now - known.first_at >= _FIRST_AGAIN_S:
+                known.first_at, parcel.is_first = now, True
+            parcel.is_slow = known.count >= _NEEDED and seconds > max(known.mark_s, known.usual_s * _USUAL)
+            known.mark_s *= _UP if seconds > known.mark_s else _DOWN
+            known.usual_s += _WEIGHT * (seconds - known.usual_s)
+        known.count += 1
 
 
-_Kind = tuple[bool, bool, str]
+_Kind = tuple[bool, bool]
 
 
 @dataclass(slots=True)
@@ -329,16 +152,7 @@ class AttachedMetadata:
 
     def _add(self, parcel: Parcel, traces: float) -> None:
         kind = _kind(parcel)
-        if kind not in self.unsent and len(self.unsent) >= _MOST_KINDS:
-            oldest = next(iter(self.unsent))  # names may contain ids: another name takes over the weight
-            traces += self.unsent.pop(oldest)
         self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
-
-
-def admit_by_chance(parcel: Parcel, chance: float) -> None:
-    """Note in a parcel that its trace was admitted with this probability."""
-    parcel.fields = _with_value(parcel.fields, SAMPLE_RATE_KEY, chance)
-    parcel.sample_rate = chance
 
 
 def _with_value(encoded: bytes, key: str, value: object) -> bytes:
@@ -355,4 +169,4 @@ def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:
 
 
 def _kind(parcel: Parcel) -> _Kind:
-    return parcel.is_error, parcel.is_slow, parcel.name
+    return parcel.is_error, parcel.is_slow or parcel.is_first

@@ -37,7 +37,7 @@ class Receiver(Protocol):
         ...
 
     def is_choosing(self) -> bool:
-        """Return whether traces are being dropped because arrivals have exceeded the limit for minutes."""
+        """Return whether new traces take the room of others, rather than being refused when the queue is full."""
         ...
 
 
@@ -61,7 +61,7 @@ class Intake:
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read.
 
-        Senders need not wait while traces are sampled, which only happens if `sample_overload` is set.
+        Senders need not wait while traces are left out, which only happens if `sample_overload` is set.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(

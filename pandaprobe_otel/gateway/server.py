@@ -44,8 +44,8 @@ class Gateway:
     token: the token that senders must pass as `Authorization: Bearer <token>`. Others get 401 or UNAUTHENTICATED. None:
     no check.
     certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
-    sample_overload: under sustained overload, drop and count a sample of the traces, chosen by id, as `overload`,
-    instead of asking senders to wait.
+    sample_overload: while the queue is full, leave out and count the least important traces, instead of asking
+    senders to wait.
     settings: settings of `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...). Others
     come from the environment.
 

@@ -201,14 +201,14 @@ class ExportPipeline:
 
     def reading(self) -> Reading:
         """Return the current values of the metrics."""
-        return Reading(counts=self._ledger.read(), fill=self.fill(), kept_share=self._senders.policy.kept_share)
+        return Reading(counts=self._ledger.read(), fill=self.fill())
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
         return self._senders.policy.outbox.fill
 
     def is_choosing(self) -> bool:
-        """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
+        """Return whether new traces take the room of others, rather than being refused when the queue is full."""
         return self._senders.policy.is_choosing(self._monotonic())
 
     def flush(self, timeout: float = 30.0) -> bool:

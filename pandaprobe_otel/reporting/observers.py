@@ -87,8 +87,6 @@ class Reading:
     counts: LedgerCounts
     fill: float
     """Fill level of the queue of waiting traces, from 0 to 1."""
-    kept_share: float
-    """Probability that a trace without priority is kept; 1 without overload."""
 
 
 class Metrics:
@@ -148,7 +146,6 @@ def _register(read: WeakMethod[Callable[[], Reading]]) -> None:
     counter(
         "pandaprobe_otel.budget.wait", one(lambda now: now.counts.wait_s), "s", "Time that traces waited for tokens"
     )
-    gauge("pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Share of traces kept under overload")
     counter("pandaprobe_otel.answers", callback(_answers), "{request}", "Answers of the server, by meaning")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, MARGIN_S, WINDOW_S
+from pandaprobe_otel.delivery.budget import MARGIN_S, WINDOW_S
 from pandaprobe_otel.delivery.redis_tokens import FleetUnreachableError, RedisLeases
 from pandaprobe_otel.delivery.spool.destination import Destination
 from redis_model import ModelLeases, ModelRedis
@@ -186,20 +186,6 @@ def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
         assert recorder.names == ["PING"]
     finally:
         RedisInstrumentor().uninstrument()
-
-
-def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
-    """The highest cutoff of a fleet applies until it expires; a lower cutoff or none does not replace it."""
-    one, other, stranger = fleet.process(), fleet.process(), fleet.process(key="another")
-    assert one.publish_cutoff(0.0) == 0.0
-    assert one.publish_cutoff(0.9375) == 0.9375
-    assert other.publish_cutoff(0.25) == 0.9375
-    assert other.publish_cutoff(0.0) == 0.9375
-    assert other.publish_cutoff(0.96875) == 0.96875
-    assert one.publish_cutoff(0.0) == 0.96875
-    assert stranger.publish_cutoff(0.0) == 0.0
-    fleet.clock.now += CUT_COUNTS_S + 1.0
-    assert one.publish_cutoff(0.125) == 0.125
 
 
 @pytest.mark.parametrize("seed", range(4))

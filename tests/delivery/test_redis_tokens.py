@@ -217,14 +217,3 @@ def test_who_may_take_more_asks_although_others_wait() -> None:
     assert tokens.next_free(5, 7.0) > 8.0
     assert tokens.next_free(100, 7.0) == 7.0
     assert tokens.take(100, 7.0) is not None
-
-
-def test_the_highest_cutoff_applies_to_all_while_redis_is_there() -> None:
-    """The highest cutoff applies to all processes; without Redis each process uses its own."""
-    redis = ModelRedis()
-    one, other = (RedisTokens(ModelLeases(redis), Notices(lambda: 0.0)) for number in (1, 2))
-    assert one.publish_cutoff(0.75, 0.0) == 0.75
-    assert other.publish_cutoff(0.5, 0.0) == 0.75
-    redis.away = True
-    assert other.publish_cutoff(0.5, 1.0) == 0.5
-    assert one.publish_cutoff(0.0, 1.0) == 0.0

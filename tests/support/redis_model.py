@@ -24,7 +24,7 @@ class ModelRedis:
     def forget(self) -> None:
         """Lose all data, as after a restart."""
         self._leases: dict[int, float] = {}
-        self._guard = self._cut = 0.0
+        self._guard = 0.0
         self._last = 0
         self._forgot = False
         self.epoch = 0
@@ -53,12 +53,6 @@ class ModelRedis:
         self._answer()
         if token in self._leases:
             self._leases[token] = self.now + wait_s
-
-    def publish_cutoff(self, cut: float) -> float:
-        """See `redis_tokens.AGREE`."""
-        self._answer()
-        self._cut = max(self._cut, cut)
-        return self._cut
 
     def _answer(self) -> None:
         self.calls += 1
@@ -107,10 +101,6 @@ class ModelLeases(RedisLeases):
         self._known_epoch = self._redis.epoch
         if outstanding_s:
             self._lent_at = self._clock()
-
-    def publish_cutoff(self, cut: float) -> float:
-        """Publish a cutoff, and return the highest published one."""
-        return self._redis.publish_cutoff(cut)
 
     def put_back(self, token: int, wait_s: float) -> None:
         """Put a token back, which becomes available after the wait."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, REQUEST_TIMEOUT_S, LeasedBucket, MemoryTokens, Tokens
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, Tokens
 from pandaprobe_otel.delivery.ledger import Ledger, LedgerCounts
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -442,22 +442,6 @@ def id_of_chance(share: float) -> str:
     """Return the trace id whose lowest 56 bits are this share of their range."""
     chance = int(share * (1 << 56))
     return f"00000000-0000-0000-00{chance >> 48:02x}-{chance & ((1 << 48) - 1):012x}"
-
-
-class SharedTokens(MemoryTokens):
-    """One set of tokens and one highest cutoff, shared by processes as through Redis or a file."""
-
-    def __init__(self, cut: float = 0.0) -> None:
-        super().__init__()
-        self.cut, self._until = cut, math.inf
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Publish a cutoff, and return the highest one."""
-        if now >= self._until:
-            self.cut = 0.0
-        if cut and cut >= self.cut:
-            self.cut, self._until = cut, now + CUT_COUNTS_S
-        return self.cut
 
 
 def trace_request(

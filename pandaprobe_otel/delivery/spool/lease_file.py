@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.delivery.budget import (
-    CUT_COUNTS_S,
     MARGIN_S,
     REQUEST_TIMEOUT_S,
     UNANSWERED_EXTRA_S,
@@ -23,10 +21,9 @@ from pandaprobe_otel.delivery.budget import (
     MemoryTokens,
     boot_clock,
 )
-from pandaprobe_otel.delivery.spool.lock_file import locked, open_plain, write_in_place
+from pandaprobe_otel.delivery.spool.lock_file import locked, open_plain
 
 _NUMBER: Final = struct.Struct("<d")
-_CUT: Final = struct.Struct("<dd")
 _MOST_TOKENS: Final = 4096
 """Bound on the tokens of a file. A file with more is not ours."""
 _RETRY_S: Final = 0.02
@@ -55,7 +52,6 @@ class FileTokens(MemoryTokens):
         self._hold_s = window_s + margin_s
         self._grace_s = request_timeout_s + UNANSWERED_EXTRA_S
         self._clock = clock
-        self._cut_path = path.with_name(f"{path.name}.cut")
         self._written: dict[int, float] = {}
 
     def take(self, most: int, now: float) -> int | None:
@@ -104,26 +100,6 @@ class FileTokens(MemoryTokens):
         if len(taken) < most:
             return max(own, now + _RETRY_S)
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
-
-    def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the highest cut of the last ten minutes among the processes that share the directory.
-
-        A file has that cut and its expiry. A write replaces the whole file; a lost write is repeated within seconds.
-        """
-        clock = self._clock()
-        known = self._read_cut(clock)
-        if cut > 0.0 and cut >= known:
-            with suppress(OSError):
-                write_in_place(self._cut_path, _CUT.pack(cut, clock + CUT_COUNTS_S))
-        return max(cut, known)
-
-    def _read_cut(self, clock: float) -> float:
-        try:
-            cut, until = _CUT.unpack(self._cut_path.read_bytes())
-        except (OSError, struct.error):
-            return 0.0
-        # A time further ahead comes from another boot of the machine; any other number is damage.
-        return cut if 0.0 <= cut <= 1.0 and clock < until <= clock + CUT_COUNTS_S else 0.0
 
     # -- the file -----------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ CLOCK_S = 1000.0
 PAGE = 4096
 FRAME = 24 + PAGE
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
-KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "leases-key", "cut", "body-cap-" + DESTINATION.digest)
+KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "leases-key", "body-cap-" + DESTINATION.digest)
 """The suffixes or names of all kinds of files in a spool."""
 
 
@@ -56,7 +56,6 @@ def left_behind() -> dict[str, bytes]:
         run.store.remember_cap(1 << 20)
         for _ in range(30):
             assert bucket(folder).acquire(0.0) is not None
-        bucket(folder).publish_cutoff(0.25, 0.0)
         files = {path.name: path.read_bytes() for place in (other, folder) for path in place.iterdir()}
         run.die()
         return files
@@ -107,7 +106,6 @@ def examine(folder: Path) -> list[Content]:
     tokens = bucket(folder)
     assert 70 <= len(list(iter(lambda: tokens.acquire(0.0), None))) <= 71
     assert tokens.next_free(0.0) <= 100.0
-    assert 0.0 <= tokens.publish_cutoff(0.0, 0.0) <= 1.0
     heir.outbox.leave()
     return found
 

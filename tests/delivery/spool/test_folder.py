@@ -85,7 +85,7 @@ def test_a_directory_is_safe_or_named_once(
 
 
 PLANTED = (
-    "leases", "leases.cut", f"body-cap-{DESTINATION.digest}", f"refused-{DESTINATION.digest}.jsonl",
+    "leases", f"body-cap-{DESTINATION.digest}", f"refused-{DESTINATION.digest}.jsonl",
     f"{DESTINATION.digest}-1-00.sqlite", f"{DESTINATION.digest}-1-00.sqlite.lock", f"{DESTINATION.digest}-2-00.sqlite",
     f"{DESTINATION.digest}-2-00.sqlite-wal",
 )  # fmt: skip
@@ -103,7 +103,6 @@ def test_no_planted_link_is_followed(tmp_path: Path, link: Callable[[Path, Path]
 
     tokens = FileTokens(folder / "leases")
     assert tokens.take(100, 0.0) == -1
-    tokens.publish_cutoff(0.5, 0.0)
     run = Run(folder)
     run.look_around()
     refused, kept = run.put(create(1), create(2))

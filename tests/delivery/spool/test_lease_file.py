@@ -195,31 +195,3 @@ def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: M
 
     assert most_in_a_window(sorted(hits)) <= 100
     assert len(hits) >= 0.95 * 100 * 10
-
-
-def test_processes_on_one_machine_know_what_the_others_leave_out(machine: Machine) -> None:
-    """The highest cutoff is valid for ten minutes, and not after a reboot."""
-    one, other = machine.bucket(), machine.bucket()
-    machine.path.parent.mkdir()
-    assert one.publish_cutoff(0.75, 0.0) == 0.75
-    assert other.publish_cutoff(0.25, 0.0) == 0.75
-    machine.now += 5
-    assert other.publish_cutoff(0.0, 5.0) == 0.75
-    machine.now += 600
-    assert one.publish_cutoff(0.0, 605.0) == 0.0
-    assert one.publish_cutoff(0.5, 610.0) == 0.5
-    machine.now = 3.0
-    assert other.publish_cutoff(0.0, 615.0) == 0.0
-
-
-@pytest.mark.parametrize("content", [b"", b"x" * 15, struct.pack("<dd", 7.0, 1001.0), struct.pack("<dd", -1.0, 1e9)])
-def test_a_damaged_file_of_cuts_is_none(machine: Machine, content: bytes) -> None:
-    """A damaged file of cutoffs counts as no cutoff and is rewritten; a missing directory is ignored."""
-    assert machine.bucket().publish_cutoff(0.5, 0.0) == 0.5
-    machine.path.parent.mkdir()
-    cuts = machine.path.with_name("leases.cut")
-    cuts.write_bytes(content)
-    assert machine.bucket().publish_cutoff(0.0, 0.0) == 0.0
-    assert machine.bucket().publish_cutoff(0.5, 0.0) == 0.5
-    assert machine.bucket().publish_cutoff(0.0, 0.0) == 0.5
-    assert [path.name for path in machine.path.parent.iterdir()] == ["leases.cut"]
