@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.api import AsyncClient, Client
     from pandaprobe_otel.bootstrap import PandaProbe, aflush, flush, get_client, init, shutdown, status, trace_url
-    from pandaprobe_otel.capture.public_names import (
+    from pandaprobe_otel.capture.factories import (
         agent,
         chain,
         embedding,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": "AsyncClient Client",
     "bootstrap": "PandaProbe aflush flush get_client init shutdown status trace_url",
-    "capture.public_names": "agent chain embedding llm retriever span start_trace tool trace",
+    "capture.factories": "agent chain embedding llm retriever span start_trace tool trace",
     "serverless": "flush_on_return",
     "enums": "ScoreDataType SpanKind SpanStatusCode TraceStatus",
     "errors": "PandaProbeError",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.executors import carry_context
-from pandaprobe_otel.capture.public_names import start_trace
+from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
 from pandaprobe_otel.config.parsers import unusable

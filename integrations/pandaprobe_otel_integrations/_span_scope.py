@@ -30,24 +30,37 @@ class SpanScope(ContextScope):
         guarded(self._record_error, error)
         guarded(self.span.end)
 
+    def interrupted(self) -> None:
+        """Restore the previous context and end the span, unless that was done."""
+        super().interrupted()
+        guarded(self._end)
+
+    def _end(self) -> None:
+        if self.span.is_recording():
+            self.span.end()
+
     def _record_error(self, error: BaseException) -> None:
         record_raised(self.span, error, with_content=self.recorder.with_content)
 
 
 def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call a plain function inside the scope. If it returns a generator, the scope lasts until that is read."""
-    scope.resume()
     try:
-        result = call(*args, **kwargs)
-    except BaseException as error:
+        scope.resume()
+        try:
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            scope.pause()
+            scope.raised(error)
+            raise
         scope.pause()
-        scope.raised(error)
+        if isgenerator(result):
+            return read_inside(scope, result)
+        scope.returned(result)
+        return result
+    except BaseException:
+        scope.interrupted()
         raise
-    scope.pause()
-    if isgenerator(result):
-        return read_inside(scope, result)
-    scope.returned(result)
-    return result
 
 
 def read_inside(scope: Scope, stream: Any) -> Any:

@@ -29,11 +29,18 @@ _FEW: Final = 16
 _SHORT: Final = 256
 
 
-def encode(value: object, max_bytes: int = 262_144) -> str:
-    """Return the value as JSON text of at most `max_bytes` bytes (at least 256). Never raises because of the value."""
+def encode(value: Any, max_bytes: int = 262_144, *, vectors: bool = True) -> str:
+    """Return the value as JSON text of at most `max_bytes` bytes (at least 256). Never raises because of the value.
+
+    Without `vectors`, a marker replaces each list or array of numbers.
+    """
     kind = type_of(value)
-    if (kind is dict or kind is list) and _is_simple(value, 1):
-        # Half the cost of `clean`, for the arguments and results of most tool calls.
+    if kind is str:
+        is_simple = len(value) * 4 <= max_bytes
+    else:
+        is_simple = kind in _SCALARS or (vectors and (kind is dict or kind is list) and _is_simple(value, 1))
+    if is_simple:
+        # At most half the cost of `encode_carefully`, for the arguments and results of most calls.
         try:
             text = orjson.dumps(value).decode()
         except (TypeError, ValueError) as error:  # a key that is not text, a lone surrogate, a number over 64 bits
@@ -41,14 +48,7 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
         else:
             if len(text) * 4 <= max_bytes and "\\u0000" not in text:
                 return text
-    return encode_carefully(value, max_bytes)
-
-
-def encode_result(value: object, kind: str) -> str:
-    """Return the result of a span of this kind as JSON text; vectors of embeddings are never recorded."""
-    if kind == "EMBEDDING":
-        return encode_carefully(value, vectors=False)
-    return encode(value)
+    return encode_carefully(value, max_bytes, vectors=vectors)
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:
@@ -122,14 +122,14 @@ class StreamContent:
         text = "".join(self._texts)
         return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
 
-    def beside(self, returned: object) -> dict[str, object]:
+    def missing_from_text(self, returned: object) -> dict[str, object]:
         """Return data missing from the output: a generator's return value, and items that `reduce` has not seen."""
-        told: dict[str, object] = {}
+        missing: dict[str, object] = {}
         if returned is not None:
-            told["returned"] = returned
+            missing["returned"] = returned
         if self._reduce is not None and self._missing:
-            told["output_cut"] = f"…[cut: {self._missing} more items]"
-        return told
+            missing["output_cut"] = f"…[cut: {self._missing} more items]"
+        return missing
 
     def _keep(self, item: Any) -> None:
         size = len(item) if isinstance(item, (str, bytes)) else 0

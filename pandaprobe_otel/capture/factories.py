@@ -6,112 +6,58 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
 from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
-from pandaprobe_otel.capture.call_scope import CallRecipe
-from pandaprobe_otel.capture.handles import SpanHandle
-from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
+from pandaprobe_otel.capture.open_span import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
-from pandaprobe_otel.capture.trace_context import trace_values
-from pandaprobe_otel.capture.wrapping import wrap
+from pandaprobe_otel.capture.trace_context import first_items, trace_values
+from pandaprobe_otel.capture.wrapping import Block, F, wrap
 from pandaprobe_otel.process.guard import mistake, unless_used
 
-F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 H = TypeVar("H", bound=SpanHandle)
 
 NOT_GIVEN: Final[Any] = object()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanOptions:
-    """The options of a decorator or block."""
-
-    kind: str
-    is_trace: bool
-    name: str | None = None
-    model: str | None = None
-    capture: bool | Collection[str] = True
-    ignore: Collection[str] = ()
-    tags: Sequence[str] | None = None
-    metadata: Mapping[str, Any] | None = None
-    session_id: str | None = None
-    user_id: str | None = None
-    reduce: Callable[[list[Any]], Any] | None = None
-    input: Any = NOT_GIVEN
-
-    def plan(self, name: str, function: str | None = None) -> SpanPlan:
-        """Return the plan of a span of this name. Metadata belongs to the trace if the span makes one."""
-        values = trace_values(
-            session=self.session_id,
-            user=self.user_id,
-            tags=self.tags,
-            metadata=self.metadata if self.is_trace else None,
-        )
-        return SpanPlan(
-            name,
-            kind=self.kind,
-            is_trace=self.is_trace,
-            model=self.model,
-            metadata=None if self.is_trace else self.metadata,
-            values=values,
-            function=function,
-        )
-
-
-class SpanBlock(Generic[H]):
+class SpanBlock(Block[H, H]):
     """The result of `span("name", ...)`: a `with` block, an `async with` block or a decorator.
 
     It may be entered many times, also by several tasks at once. Each entry makes a new span.
     """
 
-    __slots__ = ("__weakref__", "_handle_class", "_key", "_open", "_options", "_unused")
+    __slots__ = ("__weakref__", "_handle_class", "_input", "_key", "_open", "_options", "_plan", "_unused")
 
-    def __init__(self, options: SpanOptions, handle_class: type[H]) -> None:
+    def __init__(self, handle_class: type[H], *, input: Any = NOT_GIVEN, **options: Any) -> None:
         self._options = options
+        self._input = input
+        plan = self._plan = _plan(None, **options)
         self._handle_class = handle_class
         self._key = f"pandaprobe-block-{id(self)}"
         self._open: list[H] = []
-        self._unused: object = unless_used(self, lambda: f"the span {options.name or options.kind.lower()!r}")
+        self._unused: object = unless_used(self, lambda: f"the span {plan.name!r}")
 
     def __call__(self, function: F) -> F:
         """Decorate a function, method or class."""
         self._unused = None
-        if self._options.input is not NOT_GIVEN:
+        if self._input is not NOT_GIVEN:
             name = getattr(function, "__qualname__", type(function).__qualname__)
             mistake(f"input= of the decorator of {name} is ignored: the arguments of each call are the input.")
-        return decorate(function, self._options)
+        return decorate(function, **self._options)
 
-    def __enter__(self) -> H:
+    def _new_entry(self) -> H:
         self._unused = None
-        options = self._options
-        plan = options.plan(options.name or options.kind.lower())
-        handle = self._handle_class(plan, key=self._key)
-        if options.input is not NOT_GIVEN:
-            handle.set_input(options.input)
-        try:
-            self._open.append(handle)
-            return handle.__enter__()
-        except BaseException:
-            self._close(handle)
-            raise
+        handle = self._handle_class(self._plan, key=self._key)
+        if self._input is not NOT_GIVEN:
+            handle.set_input(self._input)
+        return handle
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        handle: H | None = None
-        try:
-            handle = self._innermost()
-            if handle is not None:
-                self._open.remove(handle)
-                handle.__exit__(kind, error, trace)
-        except BaseException:
-            self._close(handle or self._innermost())
-            raise
+    def _enter(self, entry: H) -> H:
+        self._open.append(entry)
+        return entry.__enter__()
 
     def _innermost(self) -> H | None:
         """Return the current open entry: the one in the context, unless somebody replaced it."""
@@ -120,28 +66,14 @@ class SpanBlock(Generic[H]):
             return handle  # type: ignore[no-any-return]
         return self._open[-1] if self._open else None
 
-    def _close(self, handle: Any) -> None:
-        """Undo an entry that was interrupted while it was created or left."""
-        if handle is not None:
-            handle.interrupted()
-            if handle in self._open:
-                self._open.remove(handle)
+    def _leave(self, entry: H, error: BaseException | None) -> None:
+        self._open.remove(entry)
+        entry.__exit__(None, error, None)
 
-    async def __aenter__(self) -> H:
-        try:
-            return self.__enter__()
-        except BaseException:
-            self._close(get_current().get(self._key))
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.__exit__(kind, error, trace)
-        except BaseException:
-            self._close(get_current().get(self._key))
-            raise
+    def _undo(self, entry: H) -> None:
+        entry.interrupted()
+        if entry in self._open:
+            self._open.remove(entry)
 
 
 class SpanFactory(Generic[H]):
@@ -166,7 +98,7 @@ class SpanFactory(Generic[H]):
     """
 
     def __init__(self, kind: str, handle_class: type[H], doc: str, *, is_trace: bool = False) -> None:
-        self._defaults = SpanOptions(kind=kind, is_trace=is_trace)
+        self._defaults: dict[str, Any] = {"kind": kind, "is_trace": is_trace}
         self._handle_class = handle_class
         self.__doc__ = f"{doc}\n\n    See `SpanFactory` for the ways to use it."
 
@@ -210,53 +142,80 @@ class SpanFactory(Generic[H]):
                 Default: text is joined, everything else becomes a list.
             input: Input of the span; for blocks only.
         """
-        if target is None or isinstance(target, str):
-            return SpanBlock(self._options(target, given), self._handle_class)
-        return decorate(target, self._options(None, given))
-
-    def _options(self, title: str | None, given: dict[str, Any]) -> SpanOptions:
-        if title is not None:
-            given.setdefault("name", title)
         kind = given.pop("kind", None)
-        if kind is not None:
-            given["kind"] = kind_of(kind)
-        return replace(self._defaults, **given)
+        options = self._defaults | given | ({} if kind is None else {"kind": kind_of(kind)})
+        if target is None:
+            return SpanBlock(self._handle_class, **options)
+        if isinstance(target, str):
+            return SpanBlock(self._handle_class, **{"name": target, **options})
+        return decorate(target, **options)
 
 
-def decorate(target: F, options: SpanOptions) -> F:
-    """Return the function with a span around each call; for a class, return it with its methods replaced."""
-    if isinstance(target, type):
-        return cast("F", _decorate_class(cast("type[Any]", target), options))
-    function = cast("Callable[..., Any]", getattr(target, "__func__", target))
-    is_static = isinstance(target, staticmethod)
-    captured = options.capture
+def _plan(
+    function: Callable[..., Any] | None,
+    *,
+    kind: str,
+    is_trace: bool,
+    has_receiver: bool = True,
+    name: str | None = None,
+    model: str | None = None,
+    capture: bool | Collection[str] = True,
+    ignore: Collection[str] = (),
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    reduce: Callable[[list[Any]], Any] | None = None,
+) -> SpanPlan:
+    """Return the plan of a function's spans, or of a block's. Metadata belongs to the trace if the span makes one."""
     read = None
-    if captured is not False:
+    if function is not None and capture is not False:
         read = ArgumentReader(
             function,
-            only=None if captured is True else _names(captured),
-            ignore=_names(options.ignore),
-            keep_object=options.kind == "TOOL",
-            has_receiver=not is_static,
+            only=None if capture is True else _names(capture),
+            ignore=_names(ignore),
+            keep_object=kind == "TOOL",
+            has_receiver=has_receiver,
         )
-    name = options.name or _name_of(function)
-    plan = options.plan(name, _place_of(function))
-    recipe = CallRecipe(plan=plan, read=read, captures_output=captured is not False, reduce=options.reduce)
-    if options.kind == "TOOL":
-        return wrap(_answered(target, name, read), recipe.open)
-    return wrap(target, recipe.open)
+    return SpanPlan(
+        name or (kind.lower() if function is None else _name_of(function)),
+        kind=kind,
+        is_trace=is_trace,
+        model=model,
+        metadata=None if is_trace else first_items(metadata),
+        values=trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata if is_trace else None),
+        function=None if function is None else _place_of(function),
+        read=read,
+        captures_output=capture is not False,
+        reduce=reduce,
+    )
 
 
-def _answered(target: F, name: str, read: ArgumentReader | None) -> F:
+def decorate(target: F, **options: Any) -> F:
+    """Return the function with a span around each call; for a class, return it with its methods replaced."""
+    if isinstance(target, type):
+        return cast("F", _decorate_class(cast("type[Any]", target), **options))
+    function = cast("Callable[..., Any]", getattr(target, "__func__", target))
+    plan = _plan(function, has_receiver=not isinstance(target, staticmethod), **options)
+    return wrap(_answered(target, plan) if plan.kind == "TOOL" else target, plan.open)
+
+
+def _answered(target: F, plan: SpanPlan) -> F:
     """Return a tool's function that asks an open recording before each call; methods keep their type."""
     if isinstance(target, (classmethod, staticmethod)):
         method = cast("Any", target)
-        return cast("F", method.__class__(_answered(method.__func__, name, read)))
-    return cast("F", answered(target, name, read))
+        return cast("F", method.__class__(_answered(method.__func__, plan)))
+    return cast("F", answered(target, plan.name, plan.read))
 
 
-def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
-    owner = options.name or target.__name__
+def _decorate_class(
+    target: type[Any],
+    *,
+    name: str | None = None,
+    ignore: Collection[str] = (),
+    capture: bool | Collection[str] = True,
+    **options: Any,
+) -> type[Any]:
     members: dict[str, Any] = {
         name: member
         for name, member in vars(target).items()
@@ -267,17 +226,17 @@ def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
         for name, member in members.items()
     }
     known = frozenset[str]().union(*named.values())
-    for name, member in members.items():
+    for method, member in members.items():
         # A name that an argument of another method has is not a mistake here.
-        mine = replace(
-            options,
-            name=f"{owner}.{name}",
-            ignore=_without(options.ignore, known - named[name]),
-            capture=options.capture
-            if isinstance(options.capture, bool)
-            else _without(options.capture, known - named[name]),
+        others = known - named[method]
+        decorated = decorate(
+            member,
+            name=f"{name or target.__name__}.{method}",
+            ignore=_without(ignore, others),
+            capture=capture if isinstance(capture, bool) else _without(capture, others),
+            **options,
         )
-        setattr(target, name, decorate(member, mine))
+        setattr(target, method, decorated)
     return target
 
 
@@ -305,3 +264,60 @@ def _place_of(function: Callable[..., Any]) -> str | None:
 
 def _names(names: Collection[str]) -> Collection[str]:
     return (names,) if isinstance(names, str) else names
+
+
+trace: Final = SpanFactory(
+    "CHAIN",
+    TraceHandle,
+    "Entry point of a trace. Inside an active trace it makes a child span: a second trace would cost quota.",
+    is_trace=True,
+)
+span: Final = SpanFactory("OTHER", SpanHandle, "Span of the kind `kind=`, OTHER by default.")
+agent: Final = SpanFactory("AGENT", SpanHandle, "Run of an agent. A single argument is shown as the question.")
+tool: Final = SpanFactory("TOOL", SpanHandle, "Call of a tool. Evaluations read its name and its arguments.")
+llm: Final = SpanFactory("LLM", SpanHandle, "Call of a language model.")
+chain: Final = SpanFactory("CHAIN", SpanHandle, "Step that calls other steps.")
+retriever: Final = SpanFactory("RETRIEVER", SpanHandle, "Look-up of documents.")
+embedding: Final = SpanFactory("EMBEDDING", SpanHandle, "Call of an embedding model.")
+
+
+def start_trace(
+    name: str,
+    *,
+    input: Any = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **others: Any,
+) -> TraceHandle:
+    """Return a trace to be entered with `with` or `async with`.
+
+    Inside an active trace it is a child span of that trace, because a second trace would cost quota.
+
+    Args:
+        name: Name of the trace and of its root span.
+        input: Input of the trace. If None, `set_input` can set it later.
+        session_id: Session of the trace, also for everything called inside.
+        user_id: User of the trace, also for everything called inside.
+        tags: Tags of the trace.
+        metadata: Metadata of the trace.
+        **others: Accepted and ignored, as by the official SDK; one warning is logged.
+    """
+    if others:
+        ignored = ", ".join(sorted(others))
+        mistake(f"start_trace() has no argument {ignored}, and ignores it, as the official SDK does.")
+    plan = _plan(
+        None,
+        kind="CHAIN",
+        is_trace=True,
+        name=name,
+        session_id=session_id,
+        user_id=user_id,
+        tags=tags,
+        metadata=metadata,
+    )
+    handle = TraceHandle(plan)
+    if input is not None:
+        handle.set_input(input)
+    return handle

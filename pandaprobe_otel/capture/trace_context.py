@@ -16,28 +16,27 @@ The values of `context` are frozen on the OpenTelemetry context, so they follow 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.baggage import set_baggage
-from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.capture.executors import ContextExecutor
+from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, wrap
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import failed, unless_used
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 AttributeValue = str | tuple[str, ...]
 
 _MOST_TAGS: Final = 1000
@@ -100,8 +99,12 @@ def trace_values(
 
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of metadata, cut to the number of items that are recorded."""
-    return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
+    """Return a copy of metadata, cut to the number of items that are recorded; empty if it cannot be read."""
+    try:
+        return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
+    except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
+        failed("metadata", error)
+        return {}
 
 
 def with_values(values: TraceValues, context: Context) -> Context:
@@ -150,11 +153,11 @@ def stamp(span: Span, wanted: Mapping[str, AttributeValue]) -> None:
             span.set_attribute(name, value)
 
 
-class ContextBlock:
+class ContextBlock(Block[ContextScope, None]):
     """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator.
 
-    One block may be entered many times, also by several tasks at once: the replaced values are kept on the context
-    that the block makes, not in the block.
+    One block may be entered many times, also by several tasks at once: each entry is kept on the context that it makes,
+    not in the block.
     """
 
     __slots__ = ("__weakref__", "_baggage", "_key", "_unused", "_values")
@@ -165,41 +168,28 @@ class ContextBlock:
         self._key = f"pandaprobe-values-{id(self)}"  # ids of freed span blocks come again
         self._unused: object = unless_used(self, lambda: "session(), user() or context()")
 
-    def __enter__(self) -> None:
-        self._unused = None
+    def _new_entry(self) -> ContextScope:
         if not first_use.is_over():
             first_use.begin()
-        outer = get_current()
-        try:
-            attach(set_value(self._key, outer, self.applied_to(outer)))
-        except BaseException:  # an interrupt: the context may already be current
-            attach(outer)
-            raise
+        return ContextScope(self.applied_to(get_current()))
 
-    def __exit__(self, *_: object) -> None:
-        outer: object = None
-        try:
-            outer = get_current().get(self._key)
-            # Absent if another task or the garbage collector closes the block: there is nothing to restore.
-            if isinstance(outer, Context):
-                attach(outer)
-        except BaseException:
-            outer = outer or get_current().get(self._key)
-            if isinstance(outer, Context):
-                attach(outer)
-            raise
+    def _enter(self, entry: ContextScope) -> None:
+        entry.context = set_value(self._key, entry, entry.context)
+        entry.resume()
 
-    async def __aenter__(self) -> None:
-        self.__enter__()
+    def _innermost(self) -> ContextScope | None:
+        """Return the entry in the context: none if another task or the garbage collector closes the block."""
+        entry = get_current().get(self._key)
+        return entry if isinstance(entry, ContextScope) else None
 
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+    def _leave(self, entry: ContextScope, error: BaseException | None) -> None:
+        entry.pause()
+
+    def _undo(self, entry: ContextScope) -> None:
+        entry.interrupted()
 
     def __call__(self, function: F) -> F:
         """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
-        with loading("pandaprobe_otel.capture.wrapping"):  # here, because it imports this module
-            from pandaprobe_otel.capture.wrapping import ContextScope, wrap
-
         self._unused = None
         return wrap(function, lambda _args, _kwargs: ContextScope(self.applied_to(get_current())))
 

@@ -1,7 +1,10 @@
-"""Wrappers for functions of every kind: a `Scope` runs around each call; signature and type stay.
+"""Code around calls and blocks: a `Scope` runs around each call of a wrapped function, of every kind.
 
 A wrapper is of the same type as its function (`inspect.iscoroutinefunction` and the like agree), and has its name,
 documentation and signature. Arguments, results and exceptions pass unchanged.
+
+An interrupt (Ctrl-C) may strike between any two instructions. So the outermost function of ours, the wrapper or a
+method of `Block`, has a guard that undoes everything; the code inside needs none.
 """
 
 from __future__ import annotations
@@ -10,10 +13,16 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Final, TypeVar, cast
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar, cast
 
-from pandaprobe_otel.capture.span_lifetime import ContextSwitch
+from opentelemetry.context import Context, attach, detach, get_current
 
+from pandaprobe_otel.process.guard import pass_on
+
+E = TypeVar("E")
+V = TypeVar("V")
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
 
@@ -48,12 +57,122 @@ Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
 _NO_SCOPE: Final = Scope()
 
 
-class ContextScope(ContextSwitch, Scope):
-    """Scope that only sets an OpenTelemetry context."""
+class ContextScope(Scope):
+    """Scope that makes an OpenTelemetry context current while code of the function runs.
+
+    A generator is resumed and paused at each step, always inside one task, so its consumer never sees this context.
+    """
+
+    __slots__ = ("_outer", "_token", "context")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._outer: Context | None = None
+        self._token: Token[Context] | None = None
+
+    def resume(self) -> None:
+        """Make the context current."""
+        self._outer = get_current()
+        self._token = attach(self.context)
+
+    def pause(self) -> None:
+        """Restore the previous context, and keep the context that the code has made meanwhile for the next `resume`."""
+        token = self._token
+        if token is not None:
+            self.context = get_current()
+            restore(token)
+            self._token = None
 
     def interrupted(self) -> None:
         """Restore the previous context."""
         self.pause()
+        if self._outer is not None and get_current() is self.context:  # made current, but no token shows it
+            attach(self._outer)
+
+
+def restore(token: Token[Context]) -> None:
+    """Restore the OpenTelemetry context that was current before `attach` returned this token.
+
+    A block may be closed by another task or by the garbage collector. Then there is nothing to restore, and
+    `opentelemetry.context.detach` would log an error.
+    """
+    if type(token) is not Token:  # from another runtime context, chosen by OTEL_PYTHON_CONTEXT
+        detach(token)
+        return
+    try:
+        token.var.reset(token)
+    except (ValueError, RuntimeError) as error:
+        pass_on(error)
+
+
+class Block(Generic[E, V]):
+    """Base of `with` and `async with` blocks. Each use has an entry, and gives a value to the code inside."""
+
+    __slots__ = ()
+
+    def _new_entry(self) -> E:
+        """Return a new entry. Nothing begins before `_enter`."""
+        raise NotImplementedError
+
+    def _enter(self, entry: E) -> V:
+        raise NotImplementedError
+
+    def _innermost(self) -> E | None:
+        """Return the entry to leave; None if there is nothing to undo."""
+        raise NotImplementedError
+
+    def _leave(self, entry: E, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _undo(self, entry: E) -> None:
+        """End an entry after an interrupt, wherever it has struck."""
+        raise NotImplementedError
+
+    def __enter__(self) -> V:
+        entry = self._new_entry()
+        try:
+            return self._enter(entry)
+        except BaseException:
+            self._undo(entry)
+            raise
+
+    async def __aenter__(self) -> V:
+        entry = self._new_entry()
+        try:
+            return self._enter(entry)
+        except BaseException:
+            self._undo(entry)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entry = None
+        try:
+            entry = self._innermost()
+            if entry is not None:
+                self._leave(entry, error)
+        except BaseException:
+            if entry is None:
+                entry = self._innermost()
+            if entry is not None:
+                self._undo(entry)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entry = None
+        try:
+            entry = self._innermost()
+            if entry is not None:
+                self._leave(entry, error)
+        except BaseException:
+            if entry is None:
+                entry = self._innermost()
+            if entry is not None:
+                self._undo(entry)
+            raise
 
 
 def wrap(function: F, open_scope: Opener) -> F:
@@ -79,8 +198,8 @@ def _around_function(function: Callable[..., Any], open_scope: Opener) -> Callab
         if scope is None:
             return function(*args, **kwargs)
         try:
+            scope.resume()
             try:
-                scope.resume()
                 result = function(*args, **kwargs)
             except BaseException as error:
                 scope.pause()
@@ -102,8 +221,8 @@ def _around_coroutine(function: Callable[..., Any], open_scope: Opener) -> Calla
         if scope is None:
             return await function(*args, **kwargs)
         try:
+            scope.resume()
             try:
-                scope.resume()
                 result = await function(*args, **kwargs)
             except BaseException as error:
                 scope.pause()
@@ -129,8 +248,8 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
         argument: Any = None
         try:
             while True:
+                scope.resume()
                 try:
-                    scope.resume()
                     item = step(argument)
                 except StopIteration as stop:
                     scope.pause()
@@ -164,8 +283,8 @@ def _around_async_generator(function: Callable[..., Any], open_scope: Opener) ->
         argument: Any = None
         try:
             while True:
+                scope.resume()
                 try:
-                    scope.resume()
                     item = await step(argument)
                 except StopAsyncIteration:
                     scope.pause()

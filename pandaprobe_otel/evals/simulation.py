@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import attach, detach, get_current
 
-from pandaprobe_otel.capture.public_names import start_trace
+from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
 from pandaprobe_otel.evals.conversation import Conversation, Ended
 from pandaprobe_otel.evals.failure_text import failure_text

@@ -187,7 +187,7 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
         return _talk_once(case, trial.task, trial.personas[case.id], number)
     from opentelemetry.context import Context, attach, detach
 
-    from pandaprobe_otel.capture.public_names import start_trace
+    from pandaprobe_otel.capture.factories import start_trace
 
     recording, output, failed = Recording(), None, None
     token = attach(recording.applied_to(Context()))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from opentelemetry.context import Context, attach, get_current, set_value
 
-from pandaprobe_otel.capture.span_lifetime import restore
+from pandaprobe_otel.capture.wrapping import restore
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay import open_recordings
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording

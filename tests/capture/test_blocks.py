@@ -211,14 +211,15 @@ def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog
     """A setter with an invalid value is counted and logged, and the rest of the span is recorded."""
     wrong: Any = 7
     before = failures()
-    with pp.start_trace("t") as t, t.span("s") as s:
+    with pp.start_trace("t", metadata=wrong) as t, pp.span("b", metadata=wrong), t.span("s", metadata=wrong) as s:
         t.set_status("NO SUCH STATUS")
         t.set_metadata(wrong)
         s.set_metadata(wrong)
         s.set_model_parameters(wrong)
         s.set_completion_start_time(wrong)
         s.set_output("fine")
-    assert recorder.names == ["s", "t"]
+    pp.span(metadata=wrong)(lambda: 1)()
+    assert recorder.names == ["s", "b", "t", "<lambda>"]
     assert recorder.output("s") == "fine"
     for setter in ("set_status", "set_completion_start_time"):
         assert failures()[setter] == before.get(setter, 0) + 1

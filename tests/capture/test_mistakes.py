@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel as pp
-from pandaprobe_otel.capture.token_counts import KNOWN
+from pandaprobe_otel.capture.handles import KNOWN_COUNTS
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.process import guard
 from span_recorder import SpanRecorder
@@ -149,12 +149,12 @@ def test_the_usage_object_of_a_provider_is_no_mistake(recorder: SpanRecorder, lo
     with pp.llm("dump") as span:
         span.set_token_usage(**usage)
     with pp.llm("all") as span:
-        span.set_token_usage(**dict.fromkeys(KNOWN, 7))
+        span.set_token_usage(**dict.fromkeys(KNOWN_COUNTS, 7))
     assert log.messages == []
     dump, every = ({s["name"]: s for s in map_trace([span])["spans"]} for span in recorder.spans)
     assert dump["dump"]["token_usage"]["cache_read_tokens"] == 4
     assert dump["dump"]["token_usage"]["reasoning_tokens"] == 2
-    assert set(every["all"]["token_usage"]) == set(KNOWN)
+    assert set(every["all"]["token_usage"]) == set(KNOWN_COUNTS)
 
 
 def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:

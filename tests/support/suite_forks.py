@@ -31,7 +31,7 @@ _PACKAGES: Final = (
     *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
 _MODULES: Final = (
-    "bootstrap", "capture.public_names", "capture.scores", "cli.app", "cli.eval", "pipeline",
+    "bootstrap", "capture.factories", "capture.scores", "cli.app", "cli.eval", "pipeline",
     "reporting.delivery_status",
 )  # fmt: skip
 
