@@ -16,9 +16,9 @@ from pandaprobe_otel.api import RunResult
 from pandaprobe_otel.api.models import EvalRun, Page, Session, Span, Trace, TraceListItem, TraceScore
 from pandaprobe_otel.evals import CaseResult, JudgeQuality, MetricResult, Outcome, Report, SpanSet
 from pandaprobe_otel.evals.judge_quality import LabelledAnswers
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.reporting.delivery_status import Status
-from pandaprobe_otel.reporting.trace_tree import trace_tree
+from pandaprobe_otel.traces.records import TraceRecord
+from pandaprobe_otel.traces.text import trace_tree
 
 HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
 NOW: Final = "2026-01-02T03:04:05+00:00"

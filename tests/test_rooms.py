@@ -15,6 +15,7 @@ ORDER = (
     {"enums", "errors"},
     {"config", "process"},
     {"mapping"},
+    {"traces"},
     {"transport"},
     {"delivery"},
     {"assembly", "reporting"},
@@ -63,6 +64,18 @@ def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
 
     assert upwards == []
     assert seen == set().union(*ORDER)
+
+
+def test_only_rooms_above_the_local_server_import_it() -> None:
+    """Reading, comparing and replaying traces works with any PandaProbe."""
+    below = {"traces", "failures", "compact", "replay", "api", "compat", "gateway"}
+    found = [
+        str(path.relative_to(PACKAGE))
+        for room in sorted(below)
+        for path in sorted((PACKAGE / room).rglob("*.py"))
+        if "local" in imported(path)
+    ]
+    assert found == []
 
 
 def test_few_modules_are_outside_of_rooms() -> None:

@@ -82,7 +82,7 @@ class Page(Model, Generic[T]):
         return "\n".join([f"{len(self.items)} of {self.total}", *map(str, self.items)])
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import rows_html
+        from pandaprobe_otel.traces.notebook import rows_html
 
         rows = [item.model_dump() if isinstance(item, BaseModel) else {"value": item} for item in self.items]
         return rows_html("rows", rows, total=self.total)
@@ -130,9 +130,10 @@ class Span(Model):
         return outcome_in({"metadata": self.metadata})
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import span_html
+        from pandaprobe_otel.traces.notebook import span_html
+        from pandaprobe_otel.traces.records import SpanRecord
 
-        return span_html(self.model_dump())
+        return span_html(SpanRecord(self.model_dump()))
 
 
 class Trace(Model):
@@ -162,19 +163,22 @@ class Trace(Model):
         return outcome_in({"metadata": self.metadata})
 
     def __str__(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import trace_text
+        from pandaprobe_otel.traces.records import TraceRecord
+        from pandaprobe_otel.traces.text import trace_text
 
-        return trace_text(self.model_dump())
+        return trace_text(TraceRecord(self.model_dump()))
 
     def __repr__(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import trace_line
+        from pandaprobe_otel.traces.records import TraceRecord
+        from pandaprobe_otel.traces.text import trace_line
 
-        return f"<Trace {self.trace_id}  {trace_line(self.model_dump())}>"
+        return f"<Trace {self.trace_id}  {trace_line(TraceRecord(self.model_dump()))}>"
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import trace_html
+        from pandaprobe_otel.traces.notebook import trace_html
+        from pandaprobe_otel.traces.records import TraceRecord
 
-        return trace_html(self.model_dump())
+        return trace_html(TraceRecord(self.model_dump()))
 
 
 class TraceListItem(Model):
@@ -196,9 +200,10 @@ class TraceListItem(Model):
     total_cost: float = 0.0
 
     def __str__(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import trace_line
+        from pandaprobe_otel.traces.records import TraceRecord
+        from pandaprobe_otel.traces.text import trace_line
 
-        return f"{self.trace_id}  {trace_line(self.model_dump())}"
+        return f"{self.trace_id}  {trace_line(TraceRecord(self.model_dump()))}"
 
 
 class TracesDeleted(Model):
@@ -248,15 +253,17 @@ class Session(SessionSummary):
     traces: list[Trace] = Field(default_factory=list[Trace])
 
     def __str__(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import session_text
+        from pandaprobe_otel.traces.records import TraceRecord
+        from pandaprobe_otel.traces.text import plain_text, trace_line
 
-        return session_text(self.model_dump())
+        title = f"session {plain_text(self.session_id)}  {self.trace_count} traces"
+        return "\n".join([title, *(f"  {trace_line(TraceRecord(trace.model_dump()))}" for trace in self.traces)])
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id!r}: {self.trace_count} traces>"
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import session_html
+        from pandaprobe_otel.traces.notebook import session_html
 
         return session_html(self.model_dump())
 

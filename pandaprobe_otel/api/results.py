@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from pandaprobe_otel.api.fields import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, Score
 from pandaprobe_otel.errors import InsufficientEvidence, RunFailed
-from pandaprobe_otel.reporting.markup import Markup, line, output, table, text
+from pandaprobe_otel.traces.markup import Markup, line, output, table, text
 
 if TYPE_CHECKING:
     import pandas

@@ -115,7 +115,7 @@ def agreement(output_format: str, **options: Any) -> int:
 
 def _plain(lines: Sequence[str]) -> Iterator[str]:
     """Return the text on one line, since a judge's answer may contain line breaks."""
-    from pandaprobe_otel.evals.tree_text import plain_text
+    from pandaprobe_otel.traces.text import plain_text
 
     return (plain_text(line.replace("\n", " ")) for line in lines)
 

@@ -19,7 +19,7 @@ from pandaprobe_otel.cli.plurals import counted
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
-    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured, Wishes
 
 
@@ -101,7 +101,7 @@ def _traces(
 
     Raises UsageError if no trace is named.
     """
-    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
         try:

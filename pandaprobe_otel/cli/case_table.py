@@ -9,8 +9,8 @@ from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
-from pandaprobe_otel.evals.tree_text import json_text, plain_text, tree_text
 from pandaprobe_otel.reporting.trace_links import page_of
+from pandaprobe_otel.traces.text import json_text, plain_text, tree_text
 
 if TYPE_CHECKING:
     from rich.console import Console

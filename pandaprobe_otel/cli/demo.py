@@ -67,7 +67,7 @@ def _relay(*, to_stderr: bool) -> Callable[[str], None]:
 
 
 def _print(result: Demonstration) -> None:
-    from pandaprobe_otel.reporting.trace_tree import trace_tree
+    from pandaprobe_otel.traces.text import trace_tree
 
     out = console()
     out.print()

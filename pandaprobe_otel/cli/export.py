@@ -57,19 +57,20 @@ def export_traces(client: Client, traces: Iterable[Trace], form: str, output: st
 
         text = json.dumps(otlp_json(found), indent=2, ensure_ascii=False)
     else:
-        from pandaprobe_otel.cli.markdown import markdown
+        from pandaprobe_otel.traces.markdown import markdown
+        from pandaprobe_otel.traces.records import TraceRecord
 
-        text = "\n".join(markdown(trace) for trace in found)
+        text = "\n".join(markdown(TraceRecord(trace)) for trace in found)
     write(text, output, len(found))
 
 
 def _page(client: Client, traces: Sequence[dict[str, Any]], title: str) -> str:
     require("local", "jinja2", "fastapi")
-    from pandaprobe_otel.local.pages.document import TraceRecord, html_document
+    from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 
     traces = sorted(traces, key=lambda trace: str(trace["started_at"]))
     records = [
-        TraceRecord(
+        ScoredTrace(
             trace=trace,
             scores=[score.model_dump(mode="json") for score in client.scores.of_trace(str(trace["trace_id"]))],
         )

@@ -64,7 +64,7 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     Exit code 1: a metric is significantly worse. 6: no common case has evidence in both runs. Thresholds are ignored;
     `report gate --baseline` applies them as well.
     """
-    from pandaprobe_otel.evals.tree_text import plain_text
+    from pandaprobe_otel.traces.text import plain_text
 
     earlier, later = load(before), load(run)
     comparison = later.compare(earlier)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
-    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
     from pandaprobe_otel.replay.fork.rerun import Forks, RecordedRun, Reruns
 
 
@@ -170,7 +170,7 @@ def _traces(
     recorded: Sequence[str], given: Mapping[str, Any], limit: int, connect: Callable[[], Client]
 ) -> list[StoredTrace]:
     """Return the traces of files and of the server."""
-    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
+    from pandaprobe_otel.replay.capture.stored_trace import traces_in
 
     found: list[StoredTrace] = []
     ids: list[str] = []
@@ -189,7 +189,7 @@ def _traces(
 
 
 def _fetched(client: Client, ids: Sequence[str], given: Mapping[str, Any], limit: int) -> Iterator[StoredTrace]:
-    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+    from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 
     for trace_id in ids or (str(row.trace_id) for row in islice(client.traces.iter(**given), limit)):
         yield StoredTrace(client.traces.get(trace_id).model_dump(mode="json"))
@@ -233,7 +233,8 @@ def _say(line: str) -> None:
 
 
 def _as_json(forks: Forks) -> dict[str, Any]:
-    from pandaprobe_otel.evals.side_by_side import first_difference, paired
+    from pandaprobe_otel.evals.side_by_side import paired
+    from pandaprobe_otel.traces.comparison import first_difference
 
     pairs = paired(forks.before, forks.after)
     first = first_difference(trace.spans for trace in pairs[0].traces)

@@ -224,7 +224,7 @@ def show_trace(trace: Trace, output_format: str) -> None:
     if output_format == "json":
         show(trace, output_format)
         return
-    from pandaprobe_otel.reporting.trace_tree import trace_tree
+    from pandaprobe_otel.traces.text import trace_tree
 
     out = console()
     out.print(trace_tree(trace.model_dump(mode="json")))

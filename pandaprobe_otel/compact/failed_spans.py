@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.number_text import duration_text, some_ranges
-from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.number_text import duration_text, kind_of, path_of, some_ranges
 from pandaprobe_otel.compact.suspects import Suspect
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import name_of
 from pandaprobe_otel.compact.value_text import clipped, one_line, readable, text_of
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _PATH: Final = 3
 """Spans at each end of a long path that are shown."""
@@ -22,7 +22,7 @@ _ERROR: Final = 0.45
 _NUMBERS: Final = re.compile(r"\d+")
 
 
-def failure_lines(trace: NumberedTrace, tokens: int) -> list[str]:
+def failure_lines(trace: TraceRecord, tokens: int) -> list[str]:
     """Return the failures of a trace in about this many tokens: in full as long as they fit, the others by number."""
     groups = list(_groups(trace.origins))
     for in_full in range(min(len(groups), 12), 1, -1):
@@ -46,9 +46,9 @@ def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
     return lines
 
 
-def path_text(trace: NumberedTrace, span: NumberedSpan) -> str:
+def path_text(span: SpanRecord) -> str:
     """Return the path from the root to a span. Of a long path, only both ends."""
-    spans = trace.path(span)
+    spans = path_of(span)
     left_out = max(len(spans) - 2 * _PATH, 0) if len(spans) > 2 * _PATH + 1 else 0
     ends = [*spans[:_PATH], *spans[-_PATH:]] if left_out else spans
     path = [f"#{one.number} {clipped(one_line(one.name), 12)}" for one in ends]
@@ -57,22 +57,20 @@ def path_text(trace: NumberedTrace, span: NumberedSpan) -> str:
     return " › ".join(path)
 
 
-def _groups(origins: Sequence[NumberedSpan]) -> Iterator[list[NumberedSpan]]:
+def _groups(origins: Sequence[SpanRecord]) -> Iterator[list[SpanRecord]]:
     """Yield groups of failures that are alike: same kind and name, and same error except for numbers."""
-    groups: dict[tuple[str, str, str], list[NumberedSpan]] = {}
+    groups: dict[tuple[str, str, str], list[SpanRecord]] = {}
     for span in origins:
-        error = _NUMBERS.sub("#", (span.record.error or "").split("\n")[0][:200])
-        groups.setdefault((span.kind, span.name, error), []).append(span)
+        error = _NUMBERS.sub("#", (span.error or "").split("\n")[0][:200])
+        groups.setdefault((kind_of(span), span.name, error), []).append(span)
     yield from groups.values()
 
 
-def _lines(
-    trace: NumberedTrace, groups: Sequence[Sequence[NumberedSpan]], in_full: int, tokens: int
-) -> list[str] | None:
+def _lines(trace: TraceRecord, groups: Sequence[Sequence[SpanRecord]], in_full: int, tokens: int) -> list[str] | None:
     """Return this many failures in full; None if their values would become too short. A single failure always fits."""
     rest = [span for group in groups[in_full:] for span in group]
     last = [f"FAILED as well: {some_ranges(sorted(span.number for span in rest))}"] if rest else []
-    heads = [_head(trace, group) for group in groups[:in_full]]
+    heads = [_head(group) for group in groups[:in_full]]
     room = tokens - sum(tokens_in(line) + 1 for line in (*last, *(line for head in heads for line in head)))
     each = room // max(in_full, 1)
     if each < 3 * _LEAST and in_full > 1:
@@ -83,26 +81,19 @@ def _lines(
     return lines + last
 
 
-def _head(trace: NumberedTrace, group: Sequence[NumberedSpan]) -> list[str]:
+def _head(group: Sequence[SpanRecord]) -> list[str]:
     span = group[0]
-    lines = [f"FAILED #{span.number} {name_of(span)} {duration_text(span.record)}", f"  path: {path_text(trace, span)}"]
+    lines = [f"FAILED #{span.number} {name_of(span)} {duration_text(span)}", f"  path: {path_text(span)}"]
     if len(group) > 1:
         lines.append(f"  alike: {len(group) - 1} more, {some_ranges(one.number for one in group[1:])}")
     return lines
 
 
-def _error_of(span: NumberedSpan) -> str:
-    """Return the error of a span, with the name of its exception, which may be only in the metadata."""
-    text, kind = span.record.error or "", span.record.error_type
-    name = (kind or "").rpartition(".")[2]
-    return text if not name or name in text else f"{kind}: {text}"
-
-
-def _values(span: NumberedSpan, tokens: int) -> Iterator[str]:
-    error = clipped(one_line(_error_of(span)), max(int(tokens * _ERROR) - 4, _LEAST // 2))
+def _values(span: SpanRecord, tokens: int) -> Iterator[str]:
+    error = clipped(one_line(span.described_error or str(span.error)), max(int(tokens * _ERROR) - 4, _LEAST // 2))
     yield f"  error: {error}"
     left = tokens - tokens_in(error) - 8
-    given = {name: span.record.body.get(name) for name in ("input", "output")}
+    given = {name: span.body.get(name) for name in ("input", "output")}
     told = [name for name, value in given.items() if value not in (None, "", {}, [])]
     for place, name in enumerate(told):
         share = left // (len(told) - place) - 12

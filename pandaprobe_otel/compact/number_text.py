@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import Final, cast
 
-from pandaprobe_otel.evals.traces import SpanRecord
+from pandaprobe_otel.traces.records import SpanRecord
+
+KINDS: Final = ("llm", "tool", "agent", "retriever", "chain", "embedding")
+
+
+def kind_of(span: SpanRecord) -> str:
+    """Return the kind of a span in lower case; `other` for an unknown kind, which may be any text."""
+    kind = span.kind.lower()
+    return kind if kind in KINDS else "other"
+
+
+def path_of(span: SpanRecord) -> list[SpanRecord]:
+    """Return the spans from the root to a span, including it."""
+    return [span, *span.above][::-1]
 
 
 def duration_text(span: SpanRecord) -> str:
     """Return the duration of a span: `12ms`, `3.0s`; `running` without an end."""
-    if not span.body.get("ended_at"):
-        return "running"
-    return seconds_text((span.ended - span.started).total_seconds())
+    return "running" if span.duration_ms is None else seconds_text(span.duration_ms / 1000)
 
 
 def seconds_text(seconds: float) -> str:
@@ -23,10 +34,7 @@ def seconds_text(seconds: float) -> str:
 
 def usage_text(span: SpanRecord) -> str:
     """Return the tokens of a model call as `2914→85t`; empty if unknown."""
-    told: Any = span.body.get("token_usage")
-    usage: Mapping[str, Any] = cast("Mapping[str, Any]", told) if isinstance(told, Mapping) else {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return f"{counts[0] or 0}→{counts[1] or 0}t" if all(isinstance(one, int | None) for one in counts) and usage else ""
+    return "" if span.usage is None else "{}→{}t".format(*span.usage)
 
 
 def ranges(numbers: Iterable[int]) -> Iterator[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.failed_spans import failure_lines, suspect_lines
-from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.number_text import seconds_text
-from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.fences import Fence, inert_trace
+from pandaprobe_otel.compact.number_text import kind_of, seconds_text
 from pandaprobe_otel.compact.suspects import Suspect, suspects
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import TreeText, by_weight
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line, text_of
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 LEAST_BUDGET: Final = 800
 MOST_BUDGET: Final = 20_000
@@ -48,7 +49,7 @@ def overview(
     body: Mapping[str, Any], budget: int, fence: Fence, *, scores: Sequence[Mapping[str, Any]] = ()
 ) -> Compact:
     """Return a trace in at most `budget` tokens (at least `LEAST_BUDGET`)."""
-    trace = NumberedTrace(body)
+    trace = inert_trace(body)
     found = [] if trace.origins else suspects(trace, scores)
     tree = TreeText(trace)
     spread = 1.0
@@ -59,26 +60,26 @@ def overview(
     return best
 
 
-def head_of(trace: NumberedTrace) -> str:
+def head_of(trace: TraceRecord) -> str:
     """Return the line of numbers about a trace, without any content of the traced program."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in trace.kinds.most_common())
-    errors = len([span for span in trace.spans if span.failed])
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(map(kind_of, trace.tree)).most_common())
+    errors = len([span for span in trace.tree if span.failed])
     parts = [
-        f"trace {trace.record.trace_id} {trace.body.get('status')} {seconds_text(trace.record.seconds)}",
-        f"{len(trace.spans)} spans ({kinds})" if kinds else "no spans",
+        f"trace {trace.trace_id} {trace.body.get('status')} {seconds_text(trace.seconds)}",
+        f"{len(trace.tree)} spans ({kinds})" if kinds else "no spans",
         f"{trace.body.get('total_tokens') or 0} tokens",
         f"{errors} {'error' if errors == 1 else 'errors'}",
     ]
     return " · ".join(parts)
 
 
-def cursor_at(trace: NumberedTrace, number: int) -> str:
+def cursor_at(trace: TraceRecord, number: int) -> str:
     """Return a cursor to the span at which the tree continues. It is invalid once the trace has grown."""
-    return f"{number}.{len(trace.spans)}"
+    return f"{number}.{len(trace.tree)}"
 
 
 def _written(
-    trace: NumberedTrace, tree: TreeText, found: Sequence[Suspect], budget: int, fence: Fence, *, spread: float
+    trace: TraceRecord, tree: TreeText, found: Sequence[Suspect], budget: int, fence: Fence, *, spread: float
 ) -> Compact:
     frame = [head_of(trace), fence.begin, fence.end, _MORE]
     facts = _facts(trace)
@@ -89,21 +90,21 @@ def _written(
     content = _content(trace, int(room * _CONTENT))
     lines, shown = tree.fitting(order, room - _tokens(failed) - _tokens(content))
     spare = room - _tokens(failed) - _tokens(content) - _tokens(lines)
-    if spare > 40 and shown == len(trace.spans):  # The tree is complete, so values get the rest.
+    if spare > 40 and shown == len(trace.tree):  # The tree is complete, so values get the rest.
         failed = _trouble(trace, found, _tokens(failed) + int(spare * 0.5))
         content = _content(trace, room - _tokens(failed) - _tokens(lines))
     inside = "\n".join([facts, *failed, *content, "TREE", *lines])
     text = "\n".join([head_of(trace), fence.around(inside), _MORE])
     return Compact(
         text=text,
-        spans=len(trace.spans),
+        spans=len(trace.tree),
         shown=shown,
         failed=tuple(span.number for span in trace.origins[:50]),
-        next=None if shown == len(trace.spans) else cursor_at(trace, 1),
+        next=None if shown == len(trace.tree) else cursor_at(trace, 1),
     )
 
 
-def _facts(trace: NumberedTrace) -> str:
+def _facts(trace: TraceRecord) -> str:
     told = {name: trace.body.get(name) for name in _FACTS}
     parts = [
         f"{name.removesuffix('_id')} {clipped(one_line(text_of(value)), 16)}" for name, value in told.items() if value
@@ -111,19 +112,19 @@ def _facts(trace: NumberedTrace) -> str:
     return " · ".join(parts)
 
 
-def _trouble(trace: NumberedTrace, found: Sequence[Suspect], tokens: int) -> list[str]:
+def _trouble(trace: TraceRecord, found: Sequence[Suspect], tokens: int) -> list[str]:
     return failure_lines(trace, tokens) if trace.origins else suspect_lines(found, tokens)
 
 
-def _content(trace: NumberedTrace, tokens: int) -> list[str]:
+def _content(trace: TraceRecord, tokens: int) -> list[str]:
     """Return input and output of the trace, or those of its root if it has none."""
-    root: NumberedSpan | None = trace.spans[0] if trace.spans else None
+    root: SpanRecord | None = trace.tree[0] if trace.tree else None
     lines: list[str] = []
     wanted = (("INPUT", "input", "user"), ("OUTPUT", "output", "assistant"))
     for place, (title, name, role) in enumerate(wanted):
         handle, value = name, trace.body.get(name)
         if value is None and root is not None:
-            handle, value = f"#1.{name}", root.record.body.get(name)
+            handle, value = f"#1.{name}", root.body.get(name)
         if value is None:
             lines.append(f"{title}  none")
             continue

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import inert, inert_value
-from pandaprobe_otel.compact.number_text import some_ranges
-from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.number_text import kind_of, some_ranges
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import findings
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _MOST_SPANS: Final = 300
 """Maximum number of spans for which the program's actions are compared with the model's requests, since that takes
@@ -24,7 +24,7 @@ class Suspect:
     """A sign of a problem, and the spans that show it; without spans, it concerns the whole trace."""
 
     sign: str
-    spans: tuple[NumberedSpan, ...] = ()
+    spans: tuple[SpanRecord, ...] = ()
 
     @property
     def place(self) -> str:
@@ -32,22 +32,22 @@ class Suspect:
         if not self.spans:
             return "trace"
         first = self.spans[0]
-        return f"{some_ranges(span.number for span in self.spans)} {first.kind} {first.name}"
+        return f"{some_ranges(span.number for span in self.spans)} {kind_of(first)} {first.name}"
 
 
-def suspects(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
+def suspects(trace: TraceRecord, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
     """Return the suspects of a trace, the most informative first. `scores` are the latest of each name."""
     return [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
 
 
-def _of_the_program(trace: NumberedTrace) -> Iterator[Suspect]:
+def _of_the_program(trace: TraceRecord) -> Iterator[Suspect]:
     """Yield the program's deviations from its model's requests."""
-    if not trace.spans:
+    if not trace.tree:
         return
-    if len(trace.spans) > _MOST_SPANS:
+    if len(trace.tree) > _MOST_SPANS:
         yield Suspect(f"not compared with the model's requests: over {_MOST_SPANS} spans")
         return
-    stored = StoredTrace(trace.record.body)
+    stored = StoredTrace(trace.body)
     try:
         found = findings(stored)
         calls = [span.body for span in stored.model_calls]
@@ -58,28 +58,28 @@ def _of_the_program(trace: NumberedTrace) -> Iterator[Suspect]:
         yield Suspect(inert(one.told), call)
 
 
-def _by_rules(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
-    for finding in find_failures(trace.record.body, inert_value(list(scores))):
+def _by_rules(trace: TraceRecord, scores: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
+    for finding in find_failures(trace.body, inert_value(list(scores))):
         if not finding.recovered:
             text = f": {finding.text}" if finding.text and finding.text not in finding.title else ""
             yield Suspect(f"{finding.kind} · {finding.title}{text}", _named(trace, finding.span_id))
 
 
-def _named(trace: NumberedTrace, span_id: object) -> tuple[NumberedSpan, ...]:
-    return tuple(span for span in trace.spans if span_id and span.record.body.get("span_id") == span_id)[:1]
+def _named(trace: TraceRecord, span_id: object) -> tuple[SpanRecord, ...]:
+    return tuple(span for span in trace.tree if span_id and span.body.get("span_id") == span_id)[:1]
 
 
-def _unfinished(trace: NumberedTrace) -> Iterator[Suspect]:
-    found = [span for span in trace.spans if span.record.outcome is not None]
+def _unfinished(trace: TraceRecord) -> Iterator[Suspect]:
+    found = [span for span in trace.tree if span.outcome is not None]
     if found:
-        yield Suspect(f"{found[-1].record.outcome}", tuple(found))
+        yield Suspect(f"{found[-1].outcome}", tuple(found))
 
 
-def _silent(trace: NumberedTrace) -> Iterator[Suspect]:
+def _silent(trace: TraceRecord) -> Iterator[Suspect]:
     found = [
         span
-        for span in trace.spans
-        if span.kind in ("tool", "retriever") and not span.failed and span.record.output in (None, "", [], {})
+        for span in trace.tree
+        if kind_of(span) in ("tool", "retriever") and not span.failed and span.output in (None, "", [], {})
     ]
     if found:
         yield Suspect("a call without a result", tuple(found))

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.numbered_trace import NumberedTrace
+from pandaprobe_otel.compact.fences import Fence, inert_trace
 from pandaprobe_otel.compact.overview import head_of
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, one_line
-from pandaprobe_otel.evals.side_by_side import SpanPair, first_difference, paired_spans
-from pandaprobe_otel.evals.tree_text import json_text, span_line
+from pandaprobe_otel.traces.comparison import SpanPair, first_difference, paired_spans
+from pandaprobe_otel.traces.text import json_text, span_line
 
 _MARKS: Final = {"same": "=", "changed": "~", "left": "a", "right": "b"}
 _ALONE: Final = {"left": ", only in a", "right": ", only in b"}
@@ -32,8 +31,8 @@ class Compared:
 
 def compared(a: Mapping[str, Any], b: Mapping[str, Any], budget: int, fence: Fence) -> Compared:
     """Return the differences of trace b from trace a, in at most `budget` tokens."""
-    left, right = NumberedTrace(a), NumberedTrace(b)
-    pairs = paired_spans(left.record, right.record)
+    left, right = inert_trace(a), inert_trace(b)
+    pairs = paired_spans(left, right)
     differing = [pair for pair in pairs if pair.change != "same"]
     first = first_difference([pairs])
     frame = [f"a {head_of(left)}", f"b {head_of(right)}", f"{len(differing)} of {len(pairs)} spans differ"]

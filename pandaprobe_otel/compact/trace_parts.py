@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.failed_spans import path_text
-from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.fences import Fence, inert_trace
 from pandaprobe_otel.compact.overview import Compact, cursor_at, head_of
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import TreeText, span_line
 from pandaprobe_otel.compact.value_text import clipped, fitting, one_line, text_of
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 FIELDS: Final = ("input", "output", "error", "metadata", "model_parameters")
 _HANDLE: Final = re.compile(
@@ -39,7 +39,7 @@ class _Handle:
 
 def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cursor: str | None = None) -> Compact:
     """Return a part of a trace in at most `budget` tokens. Raises NoPart, which names the existing parts."""
-    trace = NumberedTrace(body)
+    trace = inert_trace(body)
     if part == "tree":
         return _tree(trace, budget, fence, _start(trace, cursor))
     handle = _read(part)
@@ -50,14 +50,14 @@ def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cu
                 "#15.input"
             )
         return _value(trace, trace.body.get(str(handle.field)), part, handle.begin, budget, fence)
-    if not 1 <= handle.number <= len(trace.spans):
-        raise NoPart(f"the trace has no span #{handle.number}, only #1 to #{len(trace.spans)}")
-    span = trace[handle.number]
+    if not 1 <= handle.number <= len(trace.tree):
+        raise NoPart(f"the trace has no span #{handle.number}, only #1 to #{len(trace.tree)}")
+    span = trace.tree[handle.number - 1]
     if handle.field is None:
         return _span(trace, span, budget, fence)
     if handle.field not in FIELDS:
         raise NoPart(f"a span has no field {handle.field!r}, only {', '.join(FIELDS)}")
-    return _value(trace, span.record.body.get(handle.field), part, handle.begin, budget, fence)
+    return _value(trace, span.body.get(handle.field), part, handle.begin, budget, fence)
 
 
 def _read(part: str) -> _Handle:
@@ -69,32 +69,32 @@ def _read(part: str) -> _Handle:
     return _Handle(int(number) if number else None, field, int(found["begin"] or 0))
 
 
-def _start(trace: NumberedTrace, cursor: str | None) -> int:
+def _start(trace: TraceRecord, cursor: str | None) -> int:
     if cursor is None:
         return 1
     found = _CURSOR.fullmatch(cursor)
-    if found is None or not 1 <= int(found[1]) <= len(trace.spans):
+    if found is None or not 1 <= int(found[1]) <= len(trace.tree):
         raise StaleCursor("this cursor does not belong to this trace: leave it out")
-    if int(found[2]) != len(trace.spans):
+    if int(found[2]) != len(trace.tree):
         raise StaleCursor("the trace has more spans now than when this cursor was issued: leave it out")
     return int(found[1])
 
 
-def _tree(trace: NumberedTrace, budget: int, fence: Fence, start: int) -> Compact:
+def _tree(trace: TraceRecord, budget: int, fence: Fence, start: int) -> Compact:
     lines, following = TreeText(trace).from_number(start, _room(trace, budget, fence) - 20)
-    ends = following > len(trace.spans)
+    ends = following > len(trace.tree)
     cursor = None if ends else cursor_at(trace, following)
     note = "the end of the tree" if ends else f'next: part="tree", cursor="{cursor}"'
     return _compact(trace, "\n".join(lines), note, fence, shown=len(lines), following=cursor)
 
 
-def _span(trace: NumberedTrace, span: NumberedSpan, budget: int, fence: Fence) -> Compact:
+def _span(trace: TraceRecord, span: SpanRecord, budget: int, fence: Fence) -> Compact:
     room = _room(trace, budget, fence) - 20
-    lines = [span_line(span).strip(), f"path: {path_text(trace, span)}"]
-    told = [name for name in FIELDS if span.record.body.get(name) not in (None, "", {}, [])]
+    lines = [span_line(span).strip(), f"path: {path_text(span)}"]
+    told = [name for name in FIELDS if span.body.get(name) not in (None, "", {}, [])]
     room -= sum(tokens_in(line) + 1 for line in lines)
     for place, name in enumerate(reversed(told)):  # Short values leave room for the next ones.
-        whole = one_line(text_of(span.record.body[name]))
+        whole = one_line(text_of(span.body[name]))
         text = clipped(whole, max(room // (len(told) - place) - 14, 12))
         handle = "" if text == whole else f" ⟨#{span.number}.{name}⟩"
         lines.insert(2, f"{name}: {text}{handle}")
@@ -102,7 +102,7 @@ def _span(trace: NumberedTrace, span: NumberedSpan, budget: int, fence: Fence) -
     return _compact(trace, "\n".join(lines), 'a value from a character on: part="#15.input[4000:]"', fence, shown=1)
 
 
-def _value(trace: NumberedTrace, value: Any, part: str, begin: int, budget: int, fence: Fence) -> Compact:
+def _value(trace: TraceRecord, value: Any, part: str, begin: int, budget: int, fence: Fence) -> Compact:
     text = text_of(value)
     if begin > len(text) or (begin and begin == len(text)):
         raise NoPart(f"there is nothing from character {begin} on: this value has {len(text)} characters")
@@ -114,16 +114,16 @@ def _value(trace: NumberedTrace, value: Any, part: str, begin: int, budget: int,
     return _compact(trace, text[begin:end], note, fence, shown=0, following=following)
 
 
-def _room(trace: NumberedTrace, budget: int, fence: Fence) -> int:
+def _room(trace: TraceRecord, budget: int, fence: Fence) -> int:
     return budget - sum(tokens_in(line) + 1 for line in (head_of(trace), fence.begin, fence.end))
 
 
 def _compact(
-    trace: NumberedTrace, inside: str, note: str, fence: Fence, *, shown: int, following: str | None = None
+    trace: TraceRecord, inside: str, note: str, fence: Fence, *, shown: int, following: str | None = None
 ) -> Compact:
     return Compact(
         text="\n".join([head_of(trace), fence.around(inside), note]),
-        spans=len(trace.spans),
+        spans=len(trace.tree),
         shown=shown,
         failed=tuple(span.number for span in trace.origins[:50]),
         next=following,

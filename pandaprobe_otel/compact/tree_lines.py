@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.number_text import duration_text, usage_text
-from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.number_text import duration_text, kind_of, path_of, usage_text
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, one_line
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _DEEPEST: Final = 12
 """Maximum number of indented levels. A deeper span states its level."""
@@ -19,24 +19,23 @@ _NAMES: Final = 2
 """Maximum number of names in a range. The others are counted."""
 
 
-def name_of(span: NumberedSpan, tokens: int = _NAME) -> str:
+def name_of(span: SpanRecord, tokens: int = _NAME) -> str:
     """Return `kind name` within a number of tokens."""
-    return f"{span.kind} {clipped(one_line(span.name), tokens)}"
+    return f"{kind_of(span)} {clipped(one_line(span.name), tokens)}"
 
 
-def span_line(span: NumberedSpan) -> str:
+def span_line(span: SpanRecord) -> str:
     """Return a span as one line of the tree."""
-    record = span.record
     parts = [f"#{span.number} {name_of(span)}"]
-    if record.model and record.model not in span.name:
-        parts.append(clipped(one_line(str(record.model)), _MODEL))
-    parts.append(duration_text(record))
-    if usage := usage_text(record):
+    if span.model and span.model not in span.name:
+        parts.append(clipped(one_line(str(span.model)), _MODEL))
+    parts.append(duration_text(span))
+    if usage := usage_text(span):
         parts.append(usage)
     if span.failed:
         parts.append("ERROR")
-    if record.outcome is not None:
-        parts.append(record.outcome)
+    if span.outcome is not None:
+        parts.append(span.outcome)
     if span.depth > _DEEPEST:
         parts.append(f"(level {span.depth})")
     return _indent(span) + " ".join(parts)
@@ -45,11 +44,11 @@ def span_line(span: NumberedSpan) -> str:
 class TreeText:
     """Lines of a trace's tree, each computed once."""
 
-    def __init__(self, trace: NumberedTrace) -> None:
-        self._spans = trace.spans
-        self._lines = [span_line(span) for span in trace.spans]
+    def __init__(self, trace: TraceRecord) -> None:
+        self._spans = trace.tree
+        self._lines = [span_line(span) for span in trace.tree]
         self._costs = [tokens_in(line) + 1 for line in self._lines]
-        self._short = [name_of(span, _MODEL) for span in trace.spans]
+        self._short = [name_of(span, _MODEL) for span in trace.tree]
 
     def lines(self, shown: Collection[int]) -> Iterator[tuple[str, int]]:
         """Yield the lines of the spans with these numbers and one line for each range of others, with the tokens of
@@ -104,21 +103,21 @@ class TreeText:
         return line, tokens_in(line) + 1
 
 
-def by_weight(trace: NumberedTrace, marked: Sequence[NumberedSpan]) -> list[int]:
+def by_weight(trace: TraceRecord, marked: Sequence[SpanRecord]) -> list[int]:
     """Return the numbers of the spans, the most important for a reader first.
 
     The order is: roots and marked spans with their parents, their siblings, agents, then the spans nearest to a marked
     one.
     """
-    order: dict[int, None] = {span.number: None for span in trace.spans if not span.parent}
+    order: dict[int, None] = {span.number: None for span in trace.tree if not span.parent}
     order |= {span.number: None for span in marked}
-    order |= {span.parent: None for span in marked if span.parent}
+    order |= {span.parent.number: None for span in marked if span.parent}
     for span in marked:
-        order |= {near: None for near in (span.number - 1, span.number + 1) if 0 < near <= len(trace.spans)}
-    order |= {parent.number: None for span in marked for parent in trace.path(span)[-6:]}
-    order |= {span.number: None for span in trace.spans if span.kind == "agent"}
+        order |= {near: None for near in (span.number - 1, span.number + 1) if 0 < near <= len(trace.tree)}
+    order |= {parent.number: None for span in marked for parent in path_of(span)[-6:]}
+    order |= {span.number: None for span in trace.tree if kind_of(span) == "agent"}
     places = [span.number for span in marked] or [1]
-    rest = (span.number for span in trace.spans if span.number not in order)
+    rest = (span.number for span in trace.tree if span.number not in order)
     nearest = sorted(rest, key=lambda number: (_distance(number, places), number))
     return [*order, *nearest]
 
@@ -127,5 +126,5 @@ def _distance(number: int, places: Sequence[int]) -> int:
     return min(abs(number - place) for place in places[:20])
 
 
-def _indent(span: NumberedSpan) -> str:
+def _indent(span: SpanRecord) -> str:
     return " " * min(span.depth, _DEEPEST)

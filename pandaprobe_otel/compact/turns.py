@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.compact.fences import Fence, inert
+from pandaprobe_otel.compact.fences import Fence, inert, inert_trace
 from pandaprobe_otel.compact.number_text import seconds_text
-from pandaprobe_otel.compact.numbered_trace import NumberedTrace
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.trace_parts import StaleCursor
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line
+from pandaprobe_otel.traces.records import TraceRecord
 
 _LEAST: Final = 120
 """Minimum number of tokens of a turn. Turns that do not fit are in the next answer."""
@@ -43,7 +43,7 @@ def turns_text(
     lines: list[str] = []
     at = start
     while at < len(traces):
-        turn = _turn(at + 1, NumberedTrace(traces[at]), each)
+        turn = _turn(at + 1, inert_trace(traces[at]), each)
         room -= tokens_in(turn) + 1
         if room < 0 and lines:
             break
@@ -69,9 +69,9 @@ def _start(count: int, cursor: str | None) -> int:
     return int(found[1])
 
 
-def _turn(number: int, trace: NumberedTrace, tokens: int) -> str:
+def _turn(number: int, trace: TraceRecord, tokens: int) -> str:
     failed = f" · failed: {', '.join(_failed(trace))}" if trace.origins else ""
-    head = f"{number}. {trace.record.trace_id} {trace.body.get('status')} {seconds_text(trace.record.seconds)}{failed}"
+    head = f"{number}. {trace.trace_id} {trace.body.get('status')} {seconds_text(trace.seconds)}{failed}"
     left = max(tokens - tokens_in(head) - 8, 24)
     asked = clipped(one_line(last_of(trace.body.get("input"), "user")), left * 2 // 5)
     answered = clipped(one_line(last_of(trace.body.get("output"), "assistant")), left - tokens_in(asked))
@@ -80,8 +80,8 @@ def _turn(number: int, trace: NumberedTrace, tokens: int) -> str:
 
 def _is_failed(trace: Mapping[str, Any]) -> bool:
     """Return whether a trace has failed, by its own status or because a span failed."""
-    return trace.get("status") == "ERROR" or bool(NumberedTrace(trace).origins)
+    return trace.get("status") == "ERROR" or bool(TraceRecord(trace).origins)
 
 
-def _failed(trace: NumberedTrace) -> list[str]:
+def _failed(trace: TraceRecord) -> list[str]:
     return [f"#{span.number} {clipped(one_line(span.name), 10)}" for span in trace.origins[:2]]

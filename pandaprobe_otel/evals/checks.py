@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.span_set import matches
-from pandaprobe_otel.evals.tree_text import call_text, value_text
+from pandaprobe_otel.traces.text import call_text, value_text
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     from pandaprobe_otel.evals.task_runs import TaskRun
-    from pandaprobe_otel.evals.traces import SpanRecord
+    from pandaprobe_otel.traces.records import SpanRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_comparison import Comparison
 from pandaprobe_otel.evals.report_html import span_line, trace_name
-from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
+from pandaprobe_otel.evals.side_by_side import CasePair, TracePair, paired
 from pandaprobe_otel.evals.usage_totals import sums
-from pandaprobe_otel.local.pages.diff import diff_payloads
+from pandaprobe_otel.traces.comparison import SpanPair, diff_payloads
 
 _STATES: Final = {
     Outcome.PASSED: "no regression",

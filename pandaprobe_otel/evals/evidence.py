@@ -9,7 +9,7 @@ from typing import Any, Self
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome, enough
 from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.tree_text import plain_text
+from pandaprobe_otel.traces.text import plain_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.dataset import Case, Dataset, load_cases, read_items
 from pandaprobe_otel.evals.task_runs import TaskRun
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 _WORDS: Final = {
     **dict.fromkeys(("true", "yes", "pass", "passed", "good", "1"), True),

@@ -26,11 +26,11 @@ from pandaprobe_otel.evals.progress import Show, Tally, follow
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
-    from pandaprobe_otel.evals.traces import TraceRecord
     from pandaprobe_otel.local.evaluation.catalogue import Provider
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
     from pandaprobe_otel.local.evaluation.judge import Judge
     from pandaprobe_otel.local.evaluation.metric_results import Result
+    from pandaprobe_otel.traces.records import TraceRecord
 
 _ENDPOINTS: Final = {
     "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),

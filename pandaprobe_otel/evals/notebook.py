@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
-from pandaprobe_otel.reporting.markup import Markup, field, folded, joined, line, output, table, text
+from pandaprobe_otel.traces.markup import Markup, field, folded, joined, line, output, table, text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality

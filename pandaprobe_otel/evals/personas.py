@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from pandaprobe_otel.evals.conversation import Conversation, text_of
 from pandaprobe_otel.evals.structured_answer import Model, ask_for
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api.models import Session

@@ -10,14 +10,14 @@ from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.tree_text import tree_text
 from pandaprobe_otel.evals.usage_limits import Budget
+from pandaprobe_otel.traces.text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.marker_options import Metrics
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
-    from pandaprobe_otel.evals.traces import TraceRecord
+    from pandaprobe_otel.traces.records import TraceRecord
 
 
 class Services(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 from pandaprobe_otel.evals.dataset import Case
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.task_runs import Scorer, TaskRun, check_scorer, scored, scorer_name
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 
 def check(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping import attributes as names
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span

@@ -15,8 +15,8 @@ from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Finding
 from pandaprobe_otel.evals.outcome import Outcome, all_of, enough_of
 from pandaprobe_otel.evals.statistics import Rate, needed, rate
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.report_comparison import Comparison

@@ -9,10 +9,9 @@ from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.html_page import chooser, json_field, page
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import baseline_complaints, rate_line, totals
-from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
-from pandaprobe_otel.evals.tree_text import call_text
 from pandaprobe_otel.reporting.trace_links import page_of
-from pandaprobe_otel.reporting.trace_tree import duration
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
+from pandaprobe_otel.traces.text import call_text, duration
 
 
 def html_page(report: Report) -> str:
@@ -69,7 +68,7 @@ def _case(number: int, case: CaseResult, trace_url: str | None) -> str:
 
 
 def _trace(trace: TraceRecord, trace_url: str | None) -> str:
-    spans = "".join(_span(depth, span) for depth, span in walk(trace))
+    spans = "".join(_span(span) for span in trace.tree)
     return f"<details open><summary>{trace_name(trace, trace_url)}</summary>{spans}</details>"
 
 
@@ -81,10 +80,10 @@ def trace_name(trace: TraceRecord, trace_url: str | None) -> str:
     return f"trace {name}"
 
 
-def _span(depth: int, span: SpanRecord) -> str:
+def _span(span: SpanRecord) -> str:
     error = "" if span.error is None else f"<pre class=error>{escape(span.error)}</pre>"
     return (
-        f'<details style="margin-left:{1.5 * depth:g}rem"><summary>{span_line(span)}</summary>'
+        f'<details style="margin-left:{1.5 * span.depth:g}rem"><summary>{span_line(span)}</summary>'
         f"{json_field('input', span.input)}{json_field('output', span.output)}{error}</details>"
     )
 
@@ -93,7 +92,7 @@ def span_line(span: SpanRecord) -> str:
     """Return a span on one line: kind, call, and result."""
     state = "error" if span.error is not None else "dim" if span.outcome is not None else "passed"
     tokens = "" if span.tokens is None else f"{span.tokens} tokens"
-    facts = "  ".join(filter(None, (span.outcome, span.model, tokens, duration(span.body))))
+    facts = "  ".join(filter(None, (span.outcome, span.model, tokens, duration(span))))
     return (
         f"<span class=kind>{escape(span.kind)}</span>"
         f"<span class={state}>{escape(call_text(span))}</span> <span class=dim>{escape(facts)}</span>"

@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
-from pandaprobe_otel.evals.tree_text import value_text
+from pandaprobe_otel.traces.text import value_text
 
 _GAP: Final = 2
 _LEAST: Final = 10

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
-from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
-from pandaprobe_otel.evals.tree_text import call_text, shortened, tree_text, value_text
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
+from pandaprobe_otel.traces.text import call_text, shortened, tree_text, value_text
 
 
 class SpanSet(Sequence[SpanRecord]):
@@ -163,9 +163,9 @@ class SpanSet(Sequence[SpanRecord]):
         return f"<{len(self._spans)} × {self._label}: {', '.join(call_text(span) for span in self._spans)}>"
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.reporting.trace_display import spans_html
+        from pandaprobe_otel.traces.notebook import spans_html
 
-        return spans_html(f"{len(self)} × {self._label}", [span.body for span in self._spans])
+        return spans_html(f"{len(self)} × {self._label}", self._spans)
 
     def _of_kind(self, kind: str, name: str | None) -> SpanSet:
         label = kind.lower() if kind != "LLM" else "model call"

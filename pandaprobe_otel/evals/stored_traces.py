@@ -14,8 +14,8 @@ from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.reporting.trace_links import trace_template
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

@@ -20,7 +20,7 @@ from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_services import Services
-from pandaprobe_otel.evals.tree_text import tree_text
+from pandaprobe_otel.traces.text import tree_text
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.report import Report

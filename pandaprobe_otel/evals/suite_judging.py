@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements,
 from pandaprobe_otel.evals.progress import Show, judged
 from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.suite_runs import TestRun
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.suite_connection import Connection

@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.suite_runs import REPEAT, TestRun, Verdict, by_test
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 
 def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evidence: bool) -> None:

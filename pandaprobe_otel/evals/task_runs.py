@@ -20,7 +20,7 @@ from pandaprobe_otel.evals.personas import Persona
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.simulation import PersonaError, Simulation
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache

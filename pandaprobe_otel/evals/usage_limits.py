@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
+from pandaprobe_otel.traces.json_shapes import items, members
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "max_length"})
 _FILTERED: Final = frozenset(
@@ -35,9 +36,9 @@ _MAX_TEXT: Final = 200_000
 _READ: Final = 4000
 
 
-def answers(trace: Trace) -> Iterator[Finding]:
+def answers(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each answer that is broken, truncated or refused."""
-    for step in trace.steps:
+    for step in trace.spans:
         if step.kind != "LLM" or step.failed:
             continue
         reasons = _reasons(step)
@@ -52,12 +53,12 @@ def answers(trace: Trace) -> Iterator[Finding]:
             yield _broken(step, fault)
 
 
-def broken_answer(trace: Trace, failed: Step, kind: str) -> Finding | None:
+def broken_answer(trace: TraceRecord, failed: SpanRecord, kind: str) -> Finding | None:
     """Return a finding if a span failed to parse JSON that a model had written before; None for other failures."""
-    if kind not in _JSON_ERRORS and _JSON_TEXT.search(failed.error[:_READ]) is None:
+    if kind not in _JSON_ERRORS and _JSON_TEXT.search(failed.error_text[:_READ]) is None:
         return None
-    asked = [step for step in trace.steps if step.kind == "LLM" and not step.failed and step.ended <= failed.ended]
-    for step in sorted(asked, key=lambda one: one.ended, reverse=True)[:1]:
+    asked = [step for step in trace.spans if step.kind == "LLM" and not step.failed and step.end_us <= failed.end_us]
+    for step in sorted(asked, key=lambda one: one.end_us, reverse=True)[:1]:
         fault = _fault_of(step, is_cut=not _reasons(step).isdisjoint(CUT))
         if fault is not None:
             return _broken(step, fault)
@@ -69,7 +70,7 @@ def is_filtered(error: str) -> bool:
     return _FILTER_TEXT.search(error[:_READ]) is not None
 
 
-def refusal_of(step: Step, who: str) -> Finding:
+def refusal_of(step: SpanRecord, who: str) -> Finding:
     """Return the finding of a refusal, either by the `model` or by a `filter`."""
     return _of_call(FailureKind.REFUSED, step, f"Refused by the {who}", ("by", who))
 
@@ -91,7 +92,7 @@ def fault_of_json(text: str, *, is_cut: bool) -> str | None:
     return "cut" if end >= len(text) else "syntax"
 
 
-def requested_tools(step: Step) -> Iterator[tuple[str, Any]]:
+def requested_tools(step: SpanRecord) -> Iterator[tuple[str, Any]]:
     """Yield the calls that a model requested: names of tools, and their arguments as the model wrote them."""
     for message in items(members(step.output).get("messages")):
         for call in items(members(message).get("tool_calls")):
@@ -100,7 +101,7 @@ def requested_tools(step: Step) -> Iterator[tuple[str, Any]]:
                 yield name, function.get("arguments")
 
 
-def _reasons(step: Step) -> frozenset[str]:
+def _reasons(step: SpanRecord) -> frozenset[str]:
     told = step.metadata.get("finish_reasons")
     return frozenset(str(reason).lower() for reason in ([told] if isinstance(told, str) else items(told)))
 
@@ -117,17 +118,17 @@ def _end_of_json(text: str) -> int | None:
     return None
 
 
-def _fault_of(step: Step, *, is_cut: bool) -> str | None:
+def _fault_of(step: SpanRecord, *, is_cut: bool) -> str | None:
     """Return the fault of the first answer with a fault. A call may have several answers."""
     faults = (fault_of_json(text, is_cut=is_cut) for text in _answers_of(step))
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _text(step: Step) -> str:
+def _text(step: SpanRecord) -> str:
     return " ".join(_answers_of(step))
 
 
-def _answers_of(step: Step) -> Iterator[str]:
+def _answers_of(step: SpanRecord) -> Iterator[str]:
     output = step.output
     if isinstance(output, str):
         yield output
@@ -144,7 +145,7 @@ def _texts(content: Any) -> Iterator[str]:
             yield text
 
 
-def _refuses(step: Step) -> bool:
+def _refuses(step: SpanRecord) -> bool:
     for message in items(members(step.output).get("messages")):
         if members(message).get("refusal"):
             return True
@@ -153,22 +154,22 @@ def _refuses(step: Step) -> bool:
     return _REFUSAL.match(_text(step)[:_READ]) is not None
 
 
-def _wants_json(step: Step) -> bool:
+def _wants_json(step: SpanRecord) -> bool:
     if step.metadata.get("output_type") == "json":
         return True
-    parameters = step.parameters
+    parameters = members(step.body.get("model_parameters"))
     asked = parameters.get("response_format") or members(parameters.get("text")).get("format")
     if members(asked).get("type") in ("json_object", "json_schema") or parameters.get("format") == "json":
         return True
     return parameters.get("response_mime_type") == "application/json"
 
 
-def _broken(step: Step, fault: str) -> Finding:
+def _broken(step: SpanRecord, fault: str) -> Finding:
     return _of_call(FailureKind.BROKEN_JSON, step, f"Broken JSON ({fault})", ("fault", fault))
 
 
-def _of_call(kind: FailureKind, step: Step, title: str, *parts: tuple[str, str]) -> Finding:
+def _of_call(kind: FailureKind, step: SpanRecord, title: str, *parts: tuple[str, str]) -> Finding:
     text = " ".join(_text(step)[-160:].split()) if kind is FailureKind.TRUNCATED else _text(step).strip()[:160]
     return Finding(
-        kind=kind, parts=(("call", step.name), *parts), title=f"{title} in {step.name}", span_id=step.id, text=text
+        kind=kind, parts=(("call", step.role), *parts), title=f"{title} in {step.role}", span_id=step.id, text=text
     )

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pandaprobe_otel.failures.broken_answers import requested_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
+from pandaprobe_otel.traces.json_shapes import items, members
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 TIMES: Final = 3
 """Minimum number of repetitions that count as a loop."""
@@ -25,27 +26,27 @@ _UNKNOWN_TOOL: Final = re.compile(
 _READ: Final = 1000
 
 
-def unknown_tools(trace: Trace) -> Iterator[Finding]:
+def unknown_tools(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each tool that a model requested but was not offered."""
-    for step in trace.steps:
+    for step in trace.spans:
         if step.kind == "LLM" and (asked := list(requested_tools(step))) and (offered := offered_tools(step)):
             for name, _ in asked:
                 if name not in offered:
                     yield _unknown(step, name, f"the model asked for {name}, which it was not offered")
 
 
-def unknown_tool_of(step: Step) -> Finding | None:
+def unknown_tool_of(step: SpanRecord) -> Finding | None:
     """Return the finding of a span that failed because a tool does not exist; None for other failures."""
-    found = _UNKNOWN_TOOL.search(step.error[:_READ])
+    found = _UNKNOWN_TOOL.search(step.error_text[:_READ])
     if found is None:
         return None
-    return _unknown(step, found[1] or found[2] or found[3], step.error.strip().split("\n")[0][:160])
+    return _unknown(step, found[1] or found[2] or found[3], step.error_text.strip().split("\n")[0][:160])
 
 
-def offered_tools(step: Step) -> frozenset[str]:
+def offered_tools(step: SpanRecord) -> frozenset[str]:
     """Return the names of the tools that a model was offered; empty if the span does not state them."""
     names: set[str] = set()
-    for holder in (step.metadata, step.parameters, members(step.body.get("input"))):
+    for holder in (step.metadata, members(step.body.get("model_parameters")), members(step.body.get("input"))):
         for tool in items(holder.get("tools")):
             if isinstance(tool, str):
                 names.add(tool)
@@ -58,17 +59,17 @@ def offered_tools(step: Step) -> frozenset[str]:
     return frozenset(names)
 
 
-def loops(trace: Trace) -> Iterator[Finding]:
+def loops(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each cycle of calls that repeats within one agent."""
-    by_agent: dict[str, list[Step]] = {}
-    for step in trace.steps:
+    by_agent: dict[str, list[SpanRecord]] = {}
+    for step in trace.spans:
         if step.kind == "TOOL" and not step.failed:  # A failed call that was retried is a finding already.
-            agent = next((one.id for one in trace.above(step) if one.kind == "AGENT"), "")
+            agent = next((one.id for one in step.above if one.kind == "AGENT"), "")
             by_agent.setdefault(agent, []).append(step)
     for calls in by_agent.values():
         if len(calls) < TIMES:
             continue
-        keys = [(step.name, _arguments(step)) for step in calls]
+        keys = [(step.role, _arguments(step)) for step in calls]
         for start, length, times in cycles(keys):
             names = _turned([key[0] for key in keys[start : start + length]])
             yield Finding(
@@ -95,51 +96,51 @@ def cycles(keys: Sequence[Hashable]) -> Iterator[tuple[int, int, int]]:
         at += 1
 
 
-def circular_hand_offs(trace: Trace) -> Iterator[Finding]:
+def circular_hand_offs(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each agent that handed over to another one, which handed back: A → B → A."""
-    agents = [step for step in trace.steps if step.kind == "AGENT"]
+    agents = [step for step in trace.spans if step.kind == "AGENT"]
     if len(agents) < TIMES:
         return
-    by_parent: dict[str | None, list[Step]] = {}
+    by_parent: dict[str | None, list[SpanRecord]] = {}
     for step in agents:
         by_parent.setdefault(step.parent_id, []).append(step)
     for turns in by_parent.values():
-        different = [step for at, step in enumerate(turns) if at == 0 or turns[at - 1].name != step.name]
+        different = [step for at, step in enumerate(turns) if at == 0 or turns[at - 1].role != step.role]
         for first, second, third in zip(different, different[1:], different[2:], strict=False):
-            if first.name == third.name and _hands_over(trace, second):
+            if first.role == third.role and _hands_over(trace, second):
                 yield _hand_off(first, second)
     for step in agents:
-        around = [one for one in trace.above(step) if one.kind == "AGENT"]
-        between = next((at for at, one in enumerate(around) if one.name != step.name), None)
-        if between is not None and any(one.name == step.name for one in around[between + 1 :]):
+        around = [one for one in step.above if one.kind == "AGENT"]
+        between = next((at for at, one in enumerate(around) if one.role != step.role), None)
+        if between is not None and any(one.role == step.role for one in around[between + 1 :]):
             yield _hand_off(step, around[between])
 
 
-def _hand_off(one: Step, other: Step) -> Finding:
+def _hand_off(one: SpanRecord, other: SpanRecord) -> Finding:
     return Finding(
         kind=FailureKind.HAND_OFF,
-        parts=(("agents", f"{one.name} → {other.name} → {one.name}"),),
-        title=f"{one.name} and {other.name} hand over in a circle",
+        parts=(("agents", f"{one.role} → {other.role} → {one.role}"),),
+        title=f"{one.role} and {other.role} hand over in a circle",
         span_id=other.id,
-        text=f"{one.name} → {other.name} → {one.name}",
+        text=f"{one.role} → {other.role} → {one.role}",
     )
 
 
-def _hands_over(trace: Trace, agent: Step) -> bool:
+def _hands_over(trace: TraceRecord, agent: SpanRecord) -> bool:
     """Return whether an agent requested the hand-over itself. Otherwise, the agent's caller continued after the agent's
     answer.
     """
-    for step in trace.steps:
+    for step in trace.spans:
         if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in requested_tools(step)):
             pass
-        elif not (step.kind in ("TOOL", "CHAIN", "OTHER") and _HAND_OVER.match(step.name)):
+        elif not (step.kind in ("TOOL", "CHAIN", "OTHER") and _HAND_OVER.match(step.role)):
             continue
-        if any(one is agent for one in trace.above(step)):
+        if any(one is agent for one in step.above):
             return True
     return False
 
 
-def _unknown(step: Step, name: str, text: str) -> Finding:
+def _unknown(step: SpanRecord, name: str, text: str) -> Finding:
     return Finding(
         kind=FailureKind.UNKNOWN_TOOL,
         parts=(("tool", name),),
@@ -149,7 +150,7 @@ def _unknown(step: Step, name: str, text: str) -> Finding:
     )
 
 
-def _arguments(step: Step) -> str:
+def _arguments(step: SpanRecord) -> str:
     given: Any = step.body.get("input")
     if isinstance(given, str):
         return given

@@ -10,8 +10,9 @@ from pandaprobe_otel.failures.broken_answers import answers
 from pandaprobe_otel.failures.calls import circular_hand_offs, loops, unknown_tools
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.low_scores import judged
-from pandaprobe_otel.failures.ordered_spans import Trace, members
 from pandaprobe_otel.failures.span_errors import failed_spans
+from pandaprobe_otel.traces.json_shapes import members
+from pandaprobe_otel.traces.records import TraceRecord
 
 _RULES: Final = (failed_spans, unknown_tools, loops, answers, circular_hand_offs)
 _MAX_MARK: Final = 200
@@ -26,13 +27,13 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
 
     Any JSON is accepted, and nothing is raised. Findings with `recovered` are not failures.
     """
-    read = Trace(trace)
+    read = TraceRecord(trace)
     found = [finding for rule in _RULES for finding in rule(read)]
     found += judged(read, scores)
     if not found:
         return []
     found = _marked(read, found)
-    place = {step.id: at for at, step in enumerate(read.steps)}
+    place = {step.id: at for at, step in enumerate(read.spans)}
     found.sort(key=lambda one: (one.recovered, RANK[one.kind], place.get(one.span_id or "", len(place))))
     unique: dict[str, Finding] = {}
     for finding in found:
@@ -40,17 +41,17 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
     return list(unique.values())
 
 
-def _marked(trace: Trace, found: list[Finding]) -> list[Finding]:
+def _marked(trace: TraceRecord, found: list[Finding]) -> list[Finding]:
     """Give findings the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
     of_all = _mark(trace.metadata)
-    marks = {step.id: mark for step in trace.steps if (mark := _mark(step.metadata)) is not None}
+    marks = {step.id: mark for step in trace.spans if (mark := _mark(step.metadata)) is not None}
     if of_all is None and not marks:
         return found
-    steps = {step.id: step for step in trace.steps}
+    steps = {step.id: step for step in trace.spans}
 
     def mark_of(span_id: str | None) -> str | None:
         step = steps.get(span_id or "")
-        around = () if step is None else (step, *trace.above(step))
+        around = () if step is None else (step, *step.above)
         return of_all or next((marks[one.id] for one in around if one.id in marks), None)
 
     return [replace(one, marked=mark_of(one.span_id)) for one in found]

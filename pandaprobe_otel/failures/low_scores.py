@@ -9,7 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel.failures.broken_answers import requested_tools
 from pandaprobe_otel.failures.calls import offered_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.ordered_spans import Trace
+from pandaprobe_otel.traces.records import TraceRecord
 
 FAILING: Final = 0.5
 """Scores below it count as failures. Tests have the same default threshold."""
@@ -24,14 +24,14 @@ def is_low(value: object) -> bool:
         return str(value).lower() == "false"
 
 
-def judged(trace: Trace, scores: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def judged(trace: TraceRecord, scores: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
     """Yield a finding for each low score. `scores` are the latest of each name, in the form of the API."""
     for score in scores:
         if score.get("value") is None or score.get("data_type") == "CATEGORICAL" or not is_low(score["value"]):
             continue
         metric, reason = str(score.get("name", "")), str(score.get("reason") or "")
         about = _named_in(reason, _tools(trace)) or sorted(
-            {step.name for step in trace.steps if step.kind == "RETRIEVER"}
+            {step.role for step in trace.spans if step.kind == "RETRIEVER"}
         )
         yield Finding(
             kind=FailureKind.JUDGED,
@@ -41,11 +41,11 @@ def judged(trace: Trace, scores: Iterable[Mapping[str, Any]]) -> Iterator[Findin
         )
 
 
-def _tools(trace: Trace) -> set[str]:
+def _tools(trace: TraceRecord) -> set[str]:
     names: set[str] = set()
-    for step in trace.steps:
+    for step in trace.spans:
         if step.kind == "TOOL":
-            names.add(step.name)
+            names.add(step.role)
         elif step.kind == "LLM":
             names |= offered_tools(step)
             names.update(name for name, _ in requested_tools(step))

@@ -10,10 +10,10 @@ from typing import Final
 from pandaprobe_otel.failures.broken_answers import broken_answer, is_filtered, refusal_of
 from pandaprobe_otel.failures.calls import unknown_tool_of
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.ordered_spans import Step, Trace
 from pandaprobe_otel.failures.refused_arguments import bad_argument
 from pandaprobe_otel.failures.template import MAX_LENGTH, split_type, template_of
 from pandaprobe_otel.mapping.attributes import TIMED_OUT
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _TIMEOUT_TYPE: Final = re.compile(r"time(?:d_?)?_?out|deadline_?exceeded", re.IGNORECASE)
 _TIMEOUT_TEXT: Final = re.compile(
@@ -26,95 +26,101 @@ _TEXT: Final = 4000
 """Maximum number of characters of an error that are searched for signs of a timeout."""
 
 
-def failed_spans(trace: Trace) -> Iterator[Finding]:
+def failed_spans(trace: TraceRecord) -> Iterator[Finding]:
     """Yield a finding for each span that failed by itself, earliest first."""
-    failed = [step for step in trace.steps if _has_failed(step)]
+    failed = [step for step in trace.spans if _has_failed(step)]
     if not failed:
         if trace.failed:
             yield _failed_trace(trace)
         return
-    latest = {(step.kind, step.name): step.started for step in trace.steps if not _has_failed(step)}
+    latest = {(step.kind, step.role): step.begin_us for step in trace.spans if not _has_failed(step)}
     found: list[Finding] = []
     covered: set[str] = set()
     for step in reversed(failed):
         if step.id in covered:
             continue  # A descendant failed, and is the origin.
-        recovered = latest.get((step.kind, step.name), -1.0) >= step.ended and _was_made_good(trace, step)
+        recovered = latest.get((step.kind, step.role), -1.0) >= step.end_us and _was_made_good(trace, step)
         if not recovered:
-            covered.update(one.id for one in trace.above(step))
+            covered.update(one.id for one in step.above)
         found.append(replace(_finding(trace, step), recovered=recovered))
     yield from reversed(found)
 
 
-def _has_failed(step: Step) -> bool:
+def _has_failed(step: SpanRecord) -> bool:
     return step.failed or step.metadata.get("outcome") == TIMED_OUT
 
 
-def _was_made_good(trace: Trace, step: Step) -> bool:
+def _was_made_good(trace: TraceRecord, step: SpanRecord) -> bool:
     """Return whether a failure had no effect: the trace succeeded, or failed for another reason."""
     if not trace.failed:
         return True
-    _, text = split_type(step.error)
-    failed_above = [other for other in trace.above(step) if other.failed]
+    _, text = split_type(step.error_text)
+    failed_above = [other for other in step.above if other.failed]
     # Without a failed ancestor, nothing shows another reason of the trace's failure.
-    return bool(failed_above) and not any(text[:MAX_LENGTH] in other.error for other in failed_above)
+    return bool(failed_above) and not any(text[:MAX_LENGTH] in other.error_text for other in failed_above)
 
 
-def _finding(trace: Trace, step: Step) -> Finding:
+def _finding(trace: TraceRecord, step: SpanRecord) -> Finding:
     kind, message = _type_and_message(step)
-    if not step.failed or _is_timeout(kind, step.error):
+    if not step.failed or _is_timeout(kind, step.error_text):
         return _timeout(step)
-    if step.kind == "LLM" and is_filtered(step.error):
+    if step.kind == "LLM" and is_filtered(step.error_text):
         return refusal_of(step, "filter")
     if (broken := broken_answer(trace, step, kind or "")) is not None:
         return broken
     if (unknown := unknown_tool_of(step)) is not None:
         return unknown
-    fault = bad_argument(step.error) if step.kind == "TOOL" else None
+    fault = bad_argument(step.error_text) if step.kind == "TOOL" else None
     if fault is not None:
         named = f"{fault.field} " if fault.field else ""
         return Finding(
             kind=FailureKind.BAD_ARGUMENTS,
-            parts=(("tool", step.name), ("argument", fault.field), ("fault", fault.fault)),
-            title=f"{step.name}: {named}{fault.fault}",
+            parts=(("tool", step.role), ("argument", fault.field), ("fault", fault.fault)),
+            title=f"{step.role}: {named}{fault.fault}",
             span_id=step.id,
-            text=_shown(step.error),
+            text=_shown(step.error_text),
         )
-    template = template_of(message, known=(*step.models, *trace.known_values))
+    template = template_of(message, known=(*step.models, *_values_of_the_run(trace)))
     return Finding(
         kind=FailureKind.EXCEPTION,
-        parts=(("kind", step.kind), ("name", step.name), ("type", kind or ""), ("message", template)),
-        title=f"{kind or template or 'Error'} in {step.name}",
+        parts=(("kind", step.kind), ("name", step.role), ("type", kind or ""), ("message", template)),
+        title=f"{kind or template or 'Error'} in {step.role}",
         span_id=step.id,
-        text=_shown(step.error),
+        text=_shown(step.error_text),
     )
 
 
-def _timeout(step: Step) -> Finding:
+def _values_of_the_run(trace: TraceRecord) -> Iterator[str]:
+    """Yield values of this run that error messages may repeat."""
+    values = (trace.body.get(name) for name in ("trace_id", "session_id", "user_id", "release"))
+    yield from (value for value in values if isinstance(value, str))
+
+
+def _timeout(step: SpanRecord) -> Finding:
     return Finding(
         kind=FailureKind.TIMEOUT,
-        parts=(("kind", step.kind), ("name", step.name)),
-        title=f"Timeout in {step.name}",
+        parts=(("kind", step.kind), ("name", step.role)),
+        title=f"Timeout in {step.role}",
         span_id=step.id,
-        text=_shown(step.error),
+        text=_shown(step.error_text),
     )
 
 
-def _failed_trace(trace: Trace) -> Finding:
+def _failed_trace(trace: TraceRecord) -> Finding:
     """Yield a finding for a trace that failed without a failed span."""
     return Finding(
         kind=FailureKind.EXCEPTION,
         parts=(("kind", "trace"), ("name", trace.name), ("type", ""), ("message", "")),
-        title=f"{trace.name or 'Trace'} failed",
+        title=f"{trace.name or 'TraceRecord'} failed",
     )
 
 
-def _type_and_message(step: Step) -> tuple[str | None, str]:
+def _type_and_message(step: SpanRecord) -> tuple[str | None, str]:
     told = step.metadata.get("exception_type") or step.metadata.get("error_type")
-    named, message = split_type(step.error)
+    named, message = split_type(step.error_text)
     if isinstance(told, str) and told:
         kind = told.rpartition(".")[2]
-        return kind, message if named == kind else step.error
+        return kind, message if named == kind else step.error_text
     return named, message
 
 

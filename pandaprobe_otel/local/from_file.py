@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
-from pandaprobe_otel.local.pages.document import TraceRecord
+from pandaprobe_otel.local.pages.document import ScoredTrace
 from pandaprobe_otel.local.pages.navigation import plain
 from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
@@ -62,7 +62,7 @@ def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
+def records_of(server: LocalServer, most: int) -> tuple[list[ScoredTrace], int]:
     """Return the newest loaded traces, in order and with their scores, and the number of all traces."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
@@ -70,7 +70,7 @@ def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
         project, TraceFilter(), Slice(limit=most, offset=0), TraceSortBy.STARTED_AT, SortOrder.DESC
     )
     scores = services.evaluation.trace_scores
-    records: list[TraceRecord] = []
+    records: list[ScoredTrace] = []
     for listed in reversed(newest):
         trace_id = listed["trace_id"]
         found = services.traces.get(project, trace_id)
@@ -78,7 +78,7 @@ def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
             row, spans = found
             trace = plain(trace_record(row, [span_record(span, trace_id) for span in spans]))
             judged = [plain(scores.record(one)) for one in scores.latest_of_target(project, trace_id)]
-            records.append(TraceRecord(trace=trace, scores=judged))
+            records.append(ScoredTrace(trace=trace, scores=judged))
     return records, total
 
 

@@ -10,8 +10,8 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
-from pandaprobe_otel.compact.number_text import seconds_text
-from pandaprobe_otel.compact.numbered_trace import NumberedTrace
+from pandaprobe_otel.compact.fences import inert_trace
+from pandaprobe_otel.compact.number_text import kind_of, seconds_text
 from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview
 from pandaprobe_otel.compact.suspects import suspects
 from pandaprobe_otel.compact.trace_comparison import compared
@@ -185,10 +185,10 @@ class ReaderTools:
         scores = self._reading.scores(trace_id)
         if scores:
             yield "scores " + ", ".join(f"{one_line(str(one['name']))} {one['value']}" for one in scores[:4])
-        trace = NumberedTrace(body)
+        trace = inert_trace(body)
         if trace.origins:
             first = trace.origins[0]
-            yield clipped(f"failed #{first.number} {first.kind} {one_line(first.name)}", 24)
+            yield clipped(f"failed #{first.number} {kind_of(first)} {one_line(first.name)}", 24)
         elif found := suspects(trace, scores):
             yield clipped(f"suspect: {one_line(found[0].sign)}", 40)
 

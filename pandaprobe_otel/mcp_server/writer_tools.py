@@ -14,8 +14,8 @@ from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.pytest_file import path_of_cassette
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture
 
 _WAIT_S: Final = 20.0

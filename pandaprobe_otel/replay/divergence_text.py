@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.diff import diff_payloads
-from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.replay.canonical import Id, segments_of
 from pandaprobe_otel.replay.differences import NOTHING, Difference, equal_turns
 from pandaprobe_otel.replay.request_keys import ModelRequest
+from pandaprobe_otel.traces.comparison import diff_payloads
+from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    record this call again: =rerecord    live from here: =live"
 _MAX_LINES: Final = 12

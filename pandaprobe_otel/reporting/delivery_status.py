@@ -53,7 +53,7 @@ class Status:
 
     def _repr_html_(self) -> str:
         """Return the counts and problems as HTML for notebooks, with the settings and the libraries folded."""
-        from pandaprobe_otel.reporting.markup import folded, line, output, table, text
+        from pandaprobe_otel.traces.markup import folded, line, output, table, text
 
         counts = {
             "spans ended": self.spans_ended,

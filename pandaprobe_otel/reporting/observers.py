@@ -21,7 +21,7 @@ from opentelemetry.metrics import CallbackOptions, Observation, get_meter, get_m
 
 from pandaprobe_otel.delivery.ledger import LedgerCounts
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.reporting.trace_tree import trace_tree
+from pandaprobe_otel.traces.text import trace_tree
 
 _logger = logging.getLogger("pandaprobe_otel")
 

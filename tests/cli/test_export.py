@@ -139,7 +139,7 @@ def test_markdown_is_a_document_of_the_tree(server: LocalServer, tmp_path: Path)
         "### TOOL kettle (1.00 s)",
     ]
     assert "- session: s-1" in lines
-    assert "gpt-x, 3 → 4 tokens" in lines
+    assert "- started +0, model gpt-x, 3 → 4 tokens" in lines
     assert "no water" in lines
     assert f"trace `{TRACE['trace_id']}`, COMPLETED, partial, started" in lines[2]
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.compact.fences import Fence, inert
-from pandaprobe_otel.compact.numbered_trace import NumberedTrace
+from pandaprobe_otel.compact.fences import Fence, inert, inert_trace
 from pandaprobe_otel.compact.overview import Compact, overview
 from pandaprobe_otel.compact.suspects import suspects
 from pandaprobe_otel.compact.tokens import tokens_in
@@ -317,7 +316,7 @@ def test_the_turns_of_a_session() -> None:
 
 
 def _signs(trace: dict[str, Any], **scores: object) -> str:
-    found = suspects(NumberedTrace(trace), [{"name": name, "value": value} for name, value in scores.items()])
+    found = suspects(inert_trace(trace), [{"name": name, "value": value} for name, value in scores.items()])
     return "\n".join(f"{suspect.place}: {suspect.sign}" for suspect in found)
 
 

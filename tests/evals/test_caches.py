@@ -22,8 +22,8 @@ from pandaprobe_otel.evals.cache_use import prompt_caches
 from pandaprobe_otel.evals.judging import Finding, Question
 from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.evals.server_judge import ServerBench
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.traces.records import TraceRecord
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from suites import RunCommand, RunSuite

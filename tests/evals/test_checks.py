@@ -29,7 +29,7 @@ from pandaprobe_otel.evals import (
     ToolUse,
     evaluate,
 )
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording
 from suites import RunSuite

@@ -30,8 +30,8 @@ from pandaprobe_otel.evals import (
     evaluate,
     goal_reached,
 )
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.traces.records import TraceRecord
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import SpanRecorder, recording
 from subprocesses import environment, run_python

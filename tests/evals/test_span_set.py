@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pandaprobe_otel.evals import SpanSet
-from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.traces.records import TraceRecord
 from suites import RunSuite
 
 SUITE = """

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from failed_traces import FAILURES, Body, agents, body, failed_tool, said, score, searches
 from pandaprobe_otel.evals.span_set import SpanSet
-from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.next_steps import NextSteps, next_steps
 from pandaprobe_otel.failures.template import MAX_LENGTH, template_of
 from pandaprobe_otel.mapping import map_trace
+from pandaprobe_otel.traces.records import TraceRecord
 from span_recorder import SpanRecorder
 from stored_traces import call, span, tool
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 
 
 def moment(seconds: float) -> str:

@@ -15,15 +15,15 @@ from pandaprobe_otel.api.fields import ScoreSource
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.conversation import turns_of
-from pandaprobe_otel.local.pages.document import TraceRecord, html_document
-from pandaprobe_otel.local.pages.markdown import markdown_of
+from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
 from pandaprobe_otel.local.pages.navigation import context_of
 from pandaprobe_otel.local.pages.page_actions import RATINGS, place_of
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import Loaded, load_trace
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.traces.conversation import turns_of
+from pandaprobe_otel.traces.markdown import markdown
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
@@ -60,10 +60,10 @@ def export(request: Request, chosen: Chosen, form: Form = "html") -> Response:
     if not loaded:
         return _missing(request, chosen)
     if form == "html":
-        records = [TraceRecord(trace=one.trace, scores=one.scores) for one in loaded]
+        records = [ScoredTrace(trace=one.trace, scores=one.scores) for one in loaded]
         text = html_document(records, str(loaded[0].trace["name"]))
     elif form == "md":
-        text = "\n".join(markdown_of(one.trace, one.tree, None) for one in loaded)
+        text = "\n".join(markdown(one.record) for one in loaded)
     else:
         text = dumps([one.trace for one in loaded]).decode()
     name = f'attachment; filename="traces.{form}"'
@@ -87,7 +87,7 @@ def annotate(
         context=context,
         trace=None if here is None else here.trace,
         trace_id=ids[at] if at < len(ids) else None,
-        turns=[] if here is None else turns_of([node.span for node in here.tree.rows]),
+        turns=[] if here is None else turns_of(here.record.tree),
         given=[] if here is None else [score for score in here.scores if score["name"] == name],
         ratings=RATINGS,
         name=name,

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.diff import diff_payloads, diff_trees, totals
 from pandaprobe_otel.local.pages.navigation import context_of
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import load_trace
+from pandaprobe_otel.traces.comparison import diff_payloads, paired_spans
+from pandaprobe_otel.traces.records import TraceRecord
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
@@ -32,11 +33,21 @@ def show_diff(request: Request, trace: Annotated[list[UUID] | None, Query()] = N
         context=left.context,
         pair=(left, right),
         chosen=2,
-        rows=diff_trees(left.tree, right.tree),
-        totals=(totals(left.trace, left.tree), totals(right.trace, right.tree)),
+        rows=paired_spans(left.record, right.record),
+        totals=(_totals(left.record), _totals(right.record)),
         payloads=[(name, diff_payloads(left.trace[name], right.trace[name])) for name in ("input", "output")],
         scores=_scores(left.scores, right.scores),
     )
+
+
+def _totals(record: TraceRecord) -> dict[str, float]:
+    return {
+        "duration_ms": record.length_ms,
+        "spans": len(record.spans),
+        "tokens": record.body["total_tokens"],
+        "cost": record.body["total_cost"],
+        "errors": sum(span.failed for span in record.spans),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,19 +17,19 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from pandaprobe_otel.local.pages.conversation import preview, turns_of
-from pandaprobe_otel.local.pages.markdown import part_heading, span_block, trace_heading
 from pandaprobe_otel.local.pages.rendering import STATIC, rendered
 from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.trace_facts import Facts, facts_of
-from pandaprobe_otel.local.pages.tree import Tree, build_tree
+from pandaprobe_otel.traces.conversation import preview, turns_of
+from pandaprobe_otel.traces.markdown import part_heading, span_block, trace_heading
+from pandaprobe_otel.traces.records import TraceRecord
 
 MAX_TRACES: Final = 500
 """Maximum number of traces in a file, since browsers open larger files slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TraceRecord:
+class ScoredTrace:
     """A trace as returned by `GET /traces/{id}`, with the records of its scores."""
 
     trace: Mapping[str, Any]
@@ -38,15 +38,14 @@ class TraceRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    trace: Mapping[str, Any]
-    tree: Tree
+    record: TraceRecord
     facts: Facts
     asked: str
     answered: str
     html: Markup
 
 
-def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0) -> str:
+def html_document(records: Sequence[ScoredTrace], title: str, *, total: int = 0) -> str:
     """Return a complete page of traces in the given order; if there are more than `MAX_TRACES`, of the last ones.
 
     total: the number of all traces, if not all are given. The page states how many are omitted.
@@ -73,41 +72,35 @@ def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0)
     )
 
 
-def _view(number: int, record: TraceRecord, *, many: bool) -> _View:
+def _view(number: int, scored: ScoredTrace, *, many: bool) -> _View:
     place = f"t{number}"
-    trace: dict[str, Any] = {
-        **record.trace,
-        "latency_ms": _milliseconds(record.trace, "started_at", "ended_at"),
-        "spans": [_timed(span) for span in record.trace["spans"]],
-    }
-    tree = build_tree(trace["spans"])
-    facts = facts_of(trace, tree)
-    spans = [node.span for node in tree.rows]
+    trace, record = scored.trace, TraceRecord(scored.trace)
+    facts = facts_of(record)
     html = rendered(
         "_document_trace.html",
         static=True,
         place=place,
         many=many,
         trace=trace,
-        tree=tree,
+        record=record,
+        axis_ms=record.length_ms,
         facts=facts,
-        scores=record.scores,
-        turns=turns_of(spans),
-        tools=tool_uses(spans),
+        scores=scored.scores,
+        turns=turns_of(record.tree),
+        tools=tool_uses(record.tree),
         selected=None,
         hits=None,
         q="",
         json_text=json.dumps(trace, ensure_ascii=False, indent=2),
-        trace_markdown=trace_heading(trace, tree),
-        part_markdown=part_heading(trace),
+        trace_markdown=trace_heading(record),
+        part_markdown=part_heading(record),
         span_markdown=span_block,
         span_link=partial(_link, place),
         detail_link=partial(_stored, f"{place}-d"),
         markdown_link=partial(_stored, f"{place}-m"),
     )
     return _View(
-        trace=trace,
-        tree=tree,
+        record=record,
         facts=facts,
         asked=preview(trace["input"]),
         answered=preview(trace["output"]),
@@ -121,20 +114,6 @@ def _link(name: str, span_id: str | None = None) -> str:
 
 def _stored(name: str, _trace_id: str, span_id: str | None = None) -> str:
     return _link(name, span_id)
-
-
-def _timed(span: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **span,
-        "latency_ms": _milliseconds(span, "started_at", "ended_at"),
-        "time_to_first_token_ms": _milliseconds(span, "started_at", "completion_start_time"),
-    }
-
-
-def _milliseconds(record: Mapping[str, Any], begin: str, end: str) -> float | None:
-    if record[end] is None:
-        return None
-    return (datetime.fromisoformat(record[end]) - datetime.fromisoformat(record[begin])).total_seconds() * 1000
 
 
 def _hash(text: str) -> str:

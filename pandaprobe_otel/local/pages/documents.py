@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.json_shapes import list_in, number_in, object_in
+from pandaprobe_otel.traces.json_shapes import list_in, number_in, object_in
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "document")
 _TITLE_KEYS: Final = ("title", "name")

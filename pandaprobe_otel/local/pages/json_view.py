@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
+from pandaprobe_otel.traces.json_shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
 """Maximum number of characters of a payload on a page. The raw JSON is complete."""

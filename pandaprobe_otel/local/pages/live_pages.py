@@ -84,7 +84,6 @@ def running_record(live: LiveTrace) -> dict[str, Any]:
         "spans": sorted(live.spans, key=lambda span: str(span["started_at"])),
         "total_tokens": sum(_tokens(span) for span in live.spans),
         "total_cost": 0.0,
-        "latency_ms": None,
     }
 
 

@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pandaprobe_otel.local.pages.json_shapes import object_in
+from pandaprobe_otel.traces.json_shapes import object_in
 
 _MAX_BASE64: Final = 2_700_000
 """Maximum number of characters of media that a page shows without a click: two megabytes."""

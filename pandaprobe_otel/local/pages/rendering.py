@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import HTMLResponse, Response
 
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
-from pandaprobe_otel.local.pages.conversation import as_messages, preview, rest_of_messages, with_results
 from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.media import media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
-from pandaprobe_otel.local.pages.trace_facts import error_of, tokens_of
 from pandaprobe_otel.mapping.outcomes import outcome_in
+from pandaprobe_otel.traces.conversation import as_messages, preview, rest_of_messages, with_results
+from pandaprobe_otel.traces.markdown import duration as duration_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -96,8 +96,6 @@ def _environment() -> Environment:
         "static": False,
         "offered_to": offered_to,
         "not_offered": not_offered,
-        "tokens_of": tokens_of,
-        "error_of": error_of,
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,
@@ -119,22 +117,8 @@ def _asset(name: str) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Return a duration in the most readable unit."""
-    if milliseconds is None:
-        return "–"
-    size = abs(milliseconds)
-    if size == 0:
-        return "0"
-    if size < 1:
-        return f"{milliseconds * 1000:.0f} µs"
-    if size < 1000:
-        return f"{milliseconds:.0f} ms"
-    if size < 60_000:
-        return f"{milliseconds / 1000:.2f} s"
-    minutes, seconds = divmod(round(size / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    sign = "-" if milliseconds < 0 else ""
-    return sign + (f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s")
+    """Return a duration in the most readable unit; a dash if unknown."""
+    return "–" if milliseconds is None else duration_text(milliseconds)
 
 
 def is_vacuous(score: Mapping[str, Any]) -> bool:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.conversation import as_messages
 from pandaprobe_otel.local.pages.navigation import context_of, plain
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
@@ -18,6 +17,8 @@ from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import milliseconds
+from pandaprobe_otel.traces.conversation import as_messages
+from pandaprobe_otel.traces.records import TraceRecord
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
@@ -74,7 +75,7 @@ def show_session(
         trace["asked"] = as_messages(trace["input"], "user")
         trace["answered"] = as_messages(trace["output"], "assistant")
         trace["tools"] = [span for span in trace["spans"] if span["kind"] == "TOOL"]
-        trace["failed"] = [span for span in trace["spans"] if span["status"] == "ERROR"]
+        trace["failed"] = [span for span in TraceRecord(trace).spans if span.failed]
         scores = evaluation.trace_scores.latest_of_target(context.project_id, trace["trace_id"])
         trace["scores"] = [plain(evaluation.trace_scores.record(score)) for score in scores]
         turns.append(trace)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from pandaprobe_otel.local.pages.conversation import ToolCall, as_messages
-from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
-
-Span = Mapping[str, Any]
+from pandaprobe_otel.traces.conversation import ToolCall, as_messages
+from pandaprobe_otel.traces.json_shapes import list_in, object_in
+from pandaprobe_otel.traces.records import SpanRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +32,12 @@ class ToolUse:
     spans: list[str] = field(default_factory=list[str])
 
 
-def calls_of(span: Span) -> tuple[ToolCall, ...]:
+def calls_of(span: SpanRecord) -> tuple[ToolCall, ...]:
     """Return the tools that a model requested in its answer."""
-    return tuple(call for message in as_messages(span["output"], "assistant") for call in message.calls)
+    return tuple(call for message in as_messages(span.output, "assistant") for call in message.calls)
 
 
-def offered_to(span: Span) -> list[OfferedTool]:
+def offered_to(span: SpanRecord) -> list[OfferedTool]:
     """Return the tools that were offered to a model call, as recorded in its metadata, parameters or input."""
     counts: dict[str, int] = {}
     for call in calls_of(span):
@@ -50,7 +48,7 @@ def offered_to(span: Span) -> list[OfferedTool]:
     ]
 
 
-def not_offered(span: Span) -> list[str]:
+def not_offered(span: SpanRecord) -> list[str]:
     """Return the tools that a model requested without an offer."""
     declared = _declared(span)
     if not declared:
@@ -58,7 +56,7 @@ def not_offered(span: Span) -> list[str]:
     return sorted({call.name for call in calls_of(span)} - set(declared))
 
 
-def tool_uses(spans: Sequence[Span]) -> list[ToolUse]:
+def tool_uses(spans: Sequence[SpanRecord]) -> list[ToolUse]:
     """Return every tool of a trace, the most frequently run first.
 
     A run of a tool is a span of kind TOOL, or a span of any other kind with the name of a tool (a retriever, an agent).
@@ -69,24 +67,24 @@ def tool_uses(spans: Sequence[Span]) -> list[ToolUse]:
         return uses.setdefault(name, ToolUse(name=name))
 
     for span in spans:
-        if span["kind"] == "LLM":
+        if span.kind == "LLM":
             for name in _declared(span):
                 use(name).offered += 1
             for call in calls_of(span):
                 use(call.name).asked += 1
     for span in spans:
-        if span["kind"] == "TOOL" or (span["kind"] != "LLM" and span["name"] in uses):
-            ran = use(span["name"])
+        if span.kind == "TOOL" or (span.kind != "LLM" and span.name in uses):
+            ran = use(span.name)
             ran.ran += 1
-            ran.failed += span["status"] == "ERROR"
-            ran.total_ms += span["latency_ms"] or 0.0
-            ran.spans.append(span["span_id"])
+            ran.failed += span.failed
+            ran.total_ms += span.duration_ms or 0.0
+            ran.spans.append(span.id)
     return sorted(uses.values(), key=lambda one: (-one.ran, -one.asked, one.name))
 
 
-def _declared(span: Span) -> dict[str, str]:
+def _declared(span: SpanRecord) -> dict[str, str]:
     declared: dict[str, str] = {}
-    for holder in (span["metadata"], span["model_parameters"], span["input"]):
+    for holder in (span.metadata, span.body.get("model_parameters"), span.input):
         for tool in list_in((object_in(holder) or {}).get("tools")) or ():
             record = object_in(tool)
             if record is not None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pandaprobe_otel.local.models.fields import token_count
-from pandaprobe_otel.local.pages.tree import Node, Tree
-from pandaprobe_otel.local.sealing.facets import ERROR_TYPES
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 _BOTTLENECKS = 5
 
@@ -17,7 +14,7 @@ _BOTTLENECKS = 5
 class Bottleneck:
     """A span on the critical path, and its share of the trace's time."""
 
-    node: Node
+    node: SpanRecord
     share: float
 
 
@@ -34,59 +31,33 @@ class Facts:
     cost: float | None
     models: Sequence[str]
     first_token_ms: float | None
-    errors: Sequence[Node]
+    errors: Sequence[SpanRecord]
     bottlenecks: Sequence[Bottleneck]
 
 
-def tokens_of(span: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the prompt and completion tokens of a span; None if it has neither."""
-    usage: Mapping[str, Any] = span["token_usage"] or {}
-    prompt, completion = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
-    return None if prompt is None and completion is None else (prompt or 0, completion or 0)
-
-
-def error_of(span: Mapping[str, Any]) -> str | None:
-    """Return the error of a span, beginning with its type if the span names one; None without an error."""
-    error: str | None = span["error"]
-    kind = error_type_of(span)
-    if kind is None or (error is not None and kind.rpartition(".")[2] in error.partition(":")[0]):
-        return error
-    return kind if not error else f"{kind}: {error}"
-
-
-def error_type_of(span: Mapping[str, Any]) -> str | None:
-    """Return the type of a span's error as its metadata names it; None if it has none."""
-    metadata: Mapping[str, Any] = span["metadata"] or {}
-    return next((kind for key in ERROR_TYPES if isinstance(kind := metadata.get(key), str) and kind), None)
-
-
-def facts_of(trace: Mapping[str, Any], tree: Tree) -> Facts:
+def facts_of(record: TraceRecord) -> Facts:
     """Return the facts of a trace."""
-    spans = [node.span for node in tree.rows]
-    usages = [used for span in spans if (used := tokens_of(span)) is not None]
-    own = None if trace["ended_at"] is None else trace["latency_ms"]
-    tokens = [node.first_token_ms for node in tree.rows if node.first_token_ms is not None]
+    trace, spans = record.body, record.tree
+    usages = [span.usage for span in spans if span.usage is not None]
+    first_tokens = [span.first_token_ms for span in spans if span.first_token_ms is not None]
     return Facts(
-        duration_ms=own if own is not None else (tree.length_ms or None),
-        llm_calls=sum(span["kind"] == "LLM" for span in spans),
-        tool_calls=sum(span["kind"] == "TOOL" for span in spans),
+        duration_ms=record.length_ms or None if record.duration_ms is None else record.duration_ms,
+        llm_calls=sum(span.kind == "LLM" for span in spans),
+        tool_calls=sum(span.kind == "TOOL" for span in spans),
         prompt_tokens=sum(prompt for prompt, _ in usages),
         completion_tokens=sum(completion for _, completion in usages),
         tokens=trace["total_tokens"] if usages or trace["total_tokens"] else None,
-        cost=trace["total_cost"] if trace["total_cost"] or any(span["cost"] for span in spans) else None,
-        models=sorted({span["model"] for span in spans if span["model"]}),
-        first_token_ms=min(tokens) if tokens else None,
-        errors=[node for node in tree.rows if node.span["status"] == "ERROR" or node.span["error"]],
-        bottlenecks=_bottlenecks(tree),
+        cost=trace["total_cost"] if trace["total_cost"] or any(span.body["cost"] for span in spans) else None,
+        models=sorted({span.model for span in spans if span.model}),
+        first_token_ms=min(first_tokens, default=None),
+        errors=[span for span in spans if span.failed or span.body["error"]],
+        bottlenecks=_bottlenecks(record),
     )
 
 
-def _bottlenecks(tree: Tree) -> list[Bottleneck]:
-    critical = sorted((node for node in tree.rows if node.critical), key=lambda node: -node.self_ms)
-    if not tree.length_ms:
+def _bottlenecks(record: TraceRecord) -> list[Bottleneck]:
+    if not record.length_ms:
         return []
-    return [
-        Bottleneck(node=node, share=node.self_ms / tree.length_ms)
-        for node in critical[:_BOTTLENECKS]
-        if node.self_ms / tree.length_ms >= 0.01
-    ]
+    critical = sorted((span for span in record.tree if span in record.critical_path), key=lambda span: -span.self_ms)
+    shares = [Bottleneck(node=span, share=span.self_ms / record.length_ms) for span in critical[:_BOTTLENECKS]]
+    return [one for one in shares if one.share >= 0.01]

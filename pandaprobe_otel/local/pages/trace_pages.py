@@ -13,22 +13,21 @@ from starlette.responses import PlainTextResponse, Response
 
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.conversation import preview, turns_of
 from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
-from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.trace_facts import facts_of
-from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import Search
-from pandaprobe_otel.local.times import milliseconds
+from pandaprobe_otel.traces.conversation import preview, turns_of
+from pandaprobe_otel.traces.markdown import markdown
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
@@ -41,11 +40,15 @@ class Loaded:
     """A trace as shown on pages."""
 
     context: Context
-    trace: dict[str, Any]
-    tree: Tree
+    record: TraceRecord
     scores: list[dict[str, Any]]
     live: LiveTrace | None = None
     """The running trace, if some or all of its spans are not stored yet."""
+
+    @property
+    def trace(self) -> Mapping[str, Any]:
+        """The trace as the API returns it."""
+        return self.record.body
 
 
 @router.get("")
@@ -116,22 +119,23 @@ def show_trace(
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
-    tree, trace = loaded.tree, loaded.trace
+    record, trace = loaded.record, loaded.trace
     newer, older = _neighbours(loaded)
     return page(
         "trace.html",
         context=loaded.context,
         trace=trace,
-        tree=tree,
-        facts=facts_of(trace, tree),
+        record=record,
+        axis_ms=record.length_ms if loaded.live is None else stepped(record.length_ms),
+        facts=facts_of(record),
         scores=loaded.scores,
         failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
-        hits=_hits(tree, q),
-        selected=tree.node(span),
-        turns=turns_of([node.span for node in tree.rows]) if view == "chat" else [],
-        tools=tool_uses([node.span for node in tree.rows]) if view == "tools" else [],
+        hits=_hits(record, q),
+        selected=record.by_id.get(span or ""),
+        turns=turns_of(record.tree) if view == "chat" else [],
+        tools=tool_uses(record.tree) if view == "tools" else [],
         newer=newer,
         older=older,
         live=loaded.live,
@@ -142,10 +146,10 @@ def show_trace(
 def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
     """Return the details of one span, for the page of its trace."""
     loaded = _load(request, trace_id)
-    node = None if loaded is None else loaded.tree.node(str(span_id))
+    node = None if loaded is None else loaded.record.by_id.get(str(span_id))
     if loaded is None or node is None:
         return _missing(request, span_id)
-    return page("_span.html", trace=loaded.trace, tree=loaded.tree, node=node, context=loaded.context)
+    return page("_span.html", trace=loaded.trace, record=loaded.record, node=node, context=loaded.context)
 
 
 @router.get("/traces/{trace_id}/summary")
@@ -157,8 +161,8 @@ def show_summary(request: Request, trace_id: UUID) -> Response:
     return page(
         "_summary.html",
         trace=loaded.trace,
-        tree=loaded.tree,
-        facts=facts_of(loaded.trace, loaded.tree),
+        record=loaded.record,
+        facts=facts_of(loaded.record),
         scores=loaded.scores,
         context=loaded.context,
     )
@@ -170,7 +174,7 @@ def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> 
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
-    return PlainTextResponse(markdown_of(loaded.trace, loaded.tree, span))
+    return PlainTextResponse(markdown(loaded.record, loaded.record.by_id.get(span or "")))
 
 
 @router.get("/traces/{trace_id}/raw")
@@ -194,14 +198,12 @@ def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Load
         return None if live is None or not live.spans else _running(context, live)
     row, spans = found
     trace: dict[str, Any] = plain(trace_record(row, [span_record(span, row["trace_id"]) for span in spans]))
-    trace["latency_ms"] = milliseconds(row["started_at"], row["ended_at"])
     if live is not None and live.project_id == project.id:
         trace = merged(trace, live)
     store = context.services.evaluation.trace_scores
     return Loaded(
         context=replace(context, project=project),
-        trace=trace,
-        tree=build_tree(trace["spans"]),
+        record=TraceRecord(trace),
         scores=[plain(store.record(score)) for score in store.latest_of_target(project.id, str(trace_id))],
         live=live if live is not None and live.project_id == project.id else None,
     )
@@ -210,10 +212,8 @@ def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Load
 def _running(context: Context, live: LiveTrace) -> Loaded:
     """Return a running trace without any stored part."""
     project = next((each for each in context.projects if each.id == live.project_id), context.project)
-    trace = running_record(live)
-    tree = build_tree(trace["spans"])
-    tree = replace(tree, axis_ms=stepped(tree.length_ms))
-    return Loaded(context=replace(context, project=project), trace=trace, tree=tree, scores=[], live=live)
+    record = TraceRecord(running_record(live))
+    return Loaded(context=replace(context, project=project), record=record, scores=[], live=live)
 
 
 _load = load_trace
@@ -242,13 +242,13 @@ def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:
     return loaded.context.services.queries.neighbours(loaded.context.project_id, loaded.trace["trace_id"])
 
 
-def _hits(tree: Tree, q: str) -> set[str] | None:
+def _hits(record: TraceRecord, q: str) -> set[str] | None:
     """Return the ids of the spans that contain a text; None without a text."""
     wanted = q.strip().lower()
-    return {node.id for node in tree.rows if _contains(node, wanted)} if wanted else None
+    return {node.id for node in record.tree if _contains(node, wanted)} if wanted else None
 
 
-def _contains(node: Node, wanted: str) -> bool:
-    span: Mapping[str, Any] = node.span
+def _contains(node: SpanRecord, wanted: str) -> bool:
+    span = node.body
     looked_at = (span["name"], span["model"], span["error"], span["input"], span["output"], span["metadata"])
     return any(wanted in str(value).lower() for value in looked_at if value is not None)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pandaprobe_otel.evals.traces import SpanRecord
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.traces.records import SpanRecord
 
 _ROOTS = ""
 
@@ -18,7 +18,7 @@ def order_of(trace: StoredTrace) -> Mapping[int, tuple[int, ...]]:
     """Return for each model call, by number, the calls that directly precede it."""
     calls = trace.model_calls
     groups = _groups(trace)
-    ways = [[id_of(one) for one in (*reversed(list(trace.above(call))), call)] for call in calls]
+    ways = [[one.id for one in (*reversed(list(call.above)), call)] for call in calls]
     implied: dict[int, set[int]] = {}
     found: dict[int, tuple[int, ...]] = {}
     for number, call in enumerate(calls, 1):
@@ -45,9 +45,9 @@ def _are_branches(way: Sequence[str], other: Sequence[str], groups: Mapping[str,
 def _groups(trace: StoredTrace) -> Mapping[str, int]:
     """Return for each span id its group of overlapping steps below the same parent."""
     below: dict[str, list[SpanRecord]] = {}
-    for span in trace.in_order:
-        parent = trace.parent_of(span)
-        below.setdefault(_ROOTS if parent is None else id_of(parent), []).append(span)
+    for span in trace.spans:
+        parent = span.parent
+        below.setdefault(_ROOTS if parent is None else parent.id, []).append(span)
     found: dict[str, int] = {}
     for steps in below.values():
         found.update(_overlapping(steps))
@@ -61,5 +61,5 @@ def _overlapping(steps: Iterable[SpanRecord]) -> Mapping[str, int]:
         if last is not None and step.started >= last:
             group += 1
         last = step.ended if last is None else max(last, step.ended)
-        found[id_of(step)] = group
+        found[step.id] = group
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from pandaprobe_otel.evals.dataset import read_items
 from pandaprobe_otel.replay.capture.findings import findings
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 
 
 def add_rows(file: Path, traces: Iterable[StoredTrace]) -> int:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
-from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.replay.answers.model_answer import RequestedTool, mapping, requested_tools, texts_in
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
 from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.traces.records import SpanRecord
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
@@ -76,11 +76,11 @@ def _turns(trace: StoredTrace) -> Iterator[_Turn]:
         follows = next((one for one in calls[number:] if one.body.get("parent_span_id") == parent), None)
         ran = tuple(
             span
-            for span in trace.in_order
+            for span in trace.spans
             if span.kind in ("TOOL", "AGENT")
             and span.started >= call.ended
             and (follows is None or span.started < follows.started)
-            and not any(one.kind == "TOOL" for one in trace.above(span))
+            and not any(one.kind == "TOOL" for one in span.above)
             and _is_sibling(trace, span, call)
         )
         messages = mapping(call.output).get("messages") or ()
@@ -90,16 +90,16 @@ def _turns(trace: StoredTrace) -> Iterator[_Turn]:
 
 def _is_sibling(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
     """Return whether a span is a descendant of a call's parent."""
-    above = {id_of(one) for one in trace.above(span)}
-    own = trace.parent_of(call)
-    return own is None or id_of(own) in above
+    above = {one.id for one in span.above}
+    own = call.parent
+    return own is None or own.id in above
 
 
 def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
     """Find a tool that the model requested and that did not run, ran with other arguments, or was replaced by another
     one.
     """
-    names = {span.name for span in trace.in_order if span.kind == "TOOL"}
+    names = {span.name for span in trace.spans if span.kind == "TOOL"}
     for turn in _turns(trace):
         left = [span for span in turn.ran if span.kind == "TOOL"]
         asked = [one for one in turn.asked if not _is_hand_over(one, turn)]
@@ -163,7 +163,7 @@ def _again(trace: StoredTrace) -> Iterator[Finding]:
             if len(again) > others and first is not None:
                 times = sum(
                     span.kind == "TOOL" and span.name == one.name and span.arguments == first.arguments
-                    for span in trace.in_order
+                    for span in trace.spans
                 )
                 wanted = times - len(again) + others
                 yield Finding(
@@ -208,7 +208,7 @@ def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
         for one in turn.asked:
             if one.id in told or not any(_is_run_of(span, one, exactly=False) for span in turn.ran):
                 continue
-            times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.in_order)
+            times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.spans)
             ran = next(span for span in turn.ran if _is_run_of(span, one, exactly=False))
             text = _mark_of(ran.output, known="\n".join(texts_in(turn.call.input))) or str(one.id)
             yield Finding(
@@ -238,7 +238,7 @@ def _mark_of(result: Any, *, known: str) -> str | None:
 
 def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
     """Find a retrieved document that the next request does not contain."""
-    for span in trace.in_order:
+    for span in trace.spans:
         if span.kind != "RETRIEVER":
             continue
         after = trace.ended_before(span)
@@ -272,7 +272,7 @@ def _texts_of_documents(output: Any) -> Iterator[str]:
 def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
     """Find an answer that was truncated by its limit and returned as complete."""
     for number, call in enumerate(trace.model_calls, 1):
-        reasons: Sequence[Any] = metadata_of(call).get("finish_reasons") or ()
+        reasons: Sequence[Any] = call.metadata.get("finish_reasons") or ()
         if not _CUT.intersection(map(str, reasons)):
             continue
         text = _output_text(call)
@@ -297,7 +297,7 @@ def _exception(trace: StoredTrace) -> Iterator[Finding]:
     root = trace.root
     if root.error is None:
         return
-    inner = [span for span in trace.in_order if span.error is not None][-1]
+    inner = [span for span in trace.spans if span.error is not None][-1]
     fits = f".where(lambda span: span.error_type == {literal(root.error_type)})" if root.error_type else ".errors"
     yield Finding(
         kind="exception",
@@ -334,7 +334,7 @@ def _refusal(trace: StoredTrace) -> Iterator[Finding]:
     """Find a model's refusal, as `failures` does, that the program returned as its answer."""
     refused = {one.span_id for one in find_failures(trace.body) if one.kind is FailureKind.REFUSED}
     for number, call in enumerate(trace.model_calls, 1):
-        if id_of(call) not in refused:
+        if call.id not in refused:
             continue
         text = _mark_of(_output_text(call), known="")
         if text and any(text in given for given in texts_in(trace.root.output)):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.replay.capture.findings import Finding
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.source_text import LINE, arguments_text, literal, printable
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.replay.capture.test_entry import Entry
+from pandaprobe_otel.traces.records import SpanRecord
 
 FILL_IN: Final = "...,  # fill in: "
 _HELD: Final = "held in the trace"

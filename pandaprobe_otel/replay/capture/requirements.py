@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.replay.answers.model_answer import check_whole, mapping
 from pandaprobe_otel.replay.answers.protocols import protocol_of
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
+from pandaprobe_otel.traces.records import SpanRecord
 
 REPR: Final = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|<function .* at 0x[0-9a-f]+>")
 """Texts of values that JSON cannot express."""
@@ -27,8 +27,8 @@ def check(trace: StoredTrace) -> None:
         raise CannotCapture("it has no model or tool call that could be played back")
     for span in trace.model_calls:
         with_place(span, partial(_check_call, span))
-    for span in trace.in_order:
-        if span.kind == "EMBEDDING" and not any(one.kind == "TOOL" for one in trace.above(span)):
+    for span in trace.spans:
+        if span.kind == "EMBEDDING" and not any(one.kind == "TOOL" for one in span.above):
             raise CannotCapture(f"{place(span)}: a trace does not have the vectors of an embedding")
 
 
@@ -42,13 +42,13 @@ def with_place(span: SpanRecord, read: Any) -> Any:
 
 def place(span: SpanRecord) -> str:
     """Return the name of a span for a refusal."""
-    return f"span {span.name!r} ({id_of(span)[-12:]})"
+    return f"span {span.name!r} ({span.id[-12:]})"
 
 
 def _check_whole(trace: StoredTrace) -> None:
-    known = {id_of(span) for span in trace.spans}
+    known = {span.id for span in trace.spans}
     roots = 0
-    for span in trace.in_order:
+    for span in trace.spans:
         if not span.body.get("ended_at"):
             raise CannotCapture(f"{place(span)} has not ended: its process died or is still running")
         parent = span.body.get("parent_span_id")
@@ -57,16 +57,16 @@ def _check_whole(trace: StoredTrace) -> None:
             raise CannotCapture(f"{place(span)} has a parent span that is missing: it belongs to another process")
     if roots > 1:
         raise CannotCapture("it has several roots: it crosses processes or was sent in parts")
-    services = {str(metadata_of(span)["service.name"]) for span in trace.spans if "service.name" in metadata_of(span)}
+    services = {str(span.metadata["service.name"]) for span in trace.spans if "service.name" in span.metadata}
     if len(services) > 1:
         raise CannotCapture(f"it crosses processes ({', '.join(sorted(services))}): a test runs in one")
 
 
 def _check_call(span: SpanRecord) -> None:
     if protocol_of(span.body) is None:
-        provider = metadata_of(span).get("provider") or "unknown"
+        provider = span.metadata.get("provider") or "unknown"
         raise CannotCapture(f"its answer cannot be rebuilt, since its protocol is not supported (provider: {provider})")
-    if span.error is None and not span.output and not metadata_of(span).get("finish_reasons"):
+    if span.error is None and not span.output and not span.metadata.get("finish_reasons"):
         raise CannotCapture("its content was not captured (check capture= and the switches of its instrumentation)")
     asked: Any = mapping(span.input).get("messages")
     if not asked and not (isinstance(span.input, str) and span.input):
@@ -80,8 +80,8 @@ def warnings_of(trace: StoredTrace) -> Iterator[str]:
             check_whole(span.input, "its request")
         except CannotCapture as error:
             yield f"{place(span)}: {error}: the test cannot compare it"
-    encrypted = [span for span in trace.model_calls if "reasoning_summary" in metadata_of(span)]
-    if encrypted and not any("replay" in metadata_of(span) for span in encrypted):
+    encrypted = [span for span in trace.model_calls if "reasoning_summary" in span.metadata]
+    if encrypted and not any("replay" in span.metadata for span in encrypted):
         yield (
             "the signatures of thoughts are invented. Playback works, but services refuse live calls after them. "
             "init(replayable=True) saves the real ones"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import Finding, findings
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 
 Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 """Latest scores of traces by trace id, in the form of the API."""
@@ -49,7 +49,7 @@ def _likeness(trace: StoredTrace, scores: Scores) -> tuple[str, ...]:
 
 
 def _tools(trace: StoredTrace) -> Iterable[str]:
-    return dict.fromkeys(span.name for span in trace.in_order if span.kind == "TOOL")
+    return dict.fromkeys(span.name for span in trace.spans if span.kind == "TOOL")
 
 
 def _subject(finding: Finding) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from keyword import iskeyword
 from typing import Any, Final, cast
 
-from pandaprobe_otel.evals.traces import SpanRecord
+from pandaprobe_otel.traces.records import SpanRecord
 
 LINE: Final = 120
 

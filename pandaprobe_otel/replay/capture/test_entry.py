@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import check_whole, texts_in
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, metadata_of
 from pandaprobe_otel.replay.capture.requirements import REPR
 from pandaprobe_otel.replay.capture.source_text import is_name, literal
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 
 _ENTRY: Final = re.compile(r"^([A-Za-z_][\w.]*):([A-Za-z_]\w*)$")
 _TAKEN: Final = frozenset({"asyncio", "json", "list", "probe", "pandaprobe_recording", "pytest", "run"})
@@ -83,7 +83,7 @@ def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
         raise CannotCapture("an argument of the program is an object, and the trace has only its name")
     if given is None:
         return ()
-    if _is_by_name(given, entry, has_defaults="defaults" in metadata_of(root)):
+    if _is_by_name(given, entry, has_defaults="defaults" in root.metadata):
         if not all(map(is_name, given)):
             return (f"**{literal(given)}",)
         return tuple(f"{name}={literal(value)}" for name, value in given.items())
@@ -102,7 +102,7 @@ def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
 
 def _entry_of(trace: StoredTrace) -> tuple[str, str] | None:
     """Return the root span's module and function if it can be imported: not a method, and not a nested function."""
-    told = str(metadata_of(trace.root).get("code.function.name") or "")
+    told = str(trace.root.metadata.get("code.function.name") or "")
     module, _, name = told.rpartition(".")
     if module == "__main__" or not all(map(is_name, (*module.split("."), name))):
         return None

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.replay.answers.model_answer import check_whole, mapping
 from pandaprobe_otel.replay.answers.protocols import protocol_of
 from pandaprobe_otel.replay.answers.rebuild import rebuilt
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.call_order import order_of
 from pandaprobe_otel.replay.capture.model_requests import request_of
-from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, metadata_of
 from pandaprobe_otel.replay.capture.requirements import with_place
+from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
+from pandaprobe_otel.traces.records import SpanRecord
 
 
 def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
@@ -52,7 +52,7 @@ def tool_call(trace: StoredTrace, span: SpanRecord) -> ToolCall:
     """Return a tool call. Raises CannotCapture for a result that is masked or cut."""
     check_whole(span.output, "its result")
     check_whole(span.input, "its arguments")
-    metadata = metadata_of(span)
+    metadata = span.metadata
     error = span.error
     call_id: Any = metadata.get("tool_call_id")
     return ToolCall(

@@ -7,9 +7,9 @@ from email.policy import HTTP
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from pandaprobe_otel.local.pages.json_shapes import object_in
 from pandaprobe_otel.replay.media import digest_of_bytes
 from pandaprobe_otel.replay.protocols.parsed_request import Asked, model_of
+from pandaprobe_otel.traces.json_shapes import object_in
 
 _FORM: Final = "application/x-www-form-urlencoded"
 

@@ -1,15 +1,15 @@
-"""A stored trace: its spans in order, with their paths, and the calls that a test can play back."""
+"""A stored trace as a test plays it back: its calls, and their places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
 from pandaprobe_otel.mapping.attributes import CANCELLED
 from pandaprobe_otel.replay.call_places import ordinal
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_in
 
 MODELS: Final = "LLM"
@@ -18,89 +18,63 @@ _OF_A_ROOT: Final = ("name", "input", "output", "error", "metadata", "started_at
 
 
 class StoredTrace(TraceRecord):
-    """A trace, with the path from each of its spans to the root."""
+    """A trace with the calls that a test plays back."""
 
-    @cached_property
-    def spans(self) -> tuple[SpanRecord, ...]:
-        """All spans. A trace of the official SDK's `@trace` has no root span: then the trace itself becomes one."""
-        found = super().spans
-        roots = [span for span in found if span.body.get("parent_span_id") is None]
+    def span_bodies(self) -> Sequence[Mapping[str, Any]]:
+        """Return all spans. A trace of the official SDK's `@trace` has no root span: then the trace itself is one."""
+        found = super().span_bodies()
+        roots = [span for span in found if span.get("parent_span_id") is None]
         if len(roots) < 2 or not _is_around(self.body, found):
             return found
         top = {name: self.body.get(name) for name in _OF_A_ROOT} | {
-            "span_id": str(self.trace_id), "parent_span_id": None, "kind": "AGENT",
-            "status": "ERROR" if self.body.get("status") == "ERROR" else "OK",
+            "span_id": self.trace_id, "parent_span_id": None, "kind": "AGENT",
+            "status": "ERROR" if self.failed else "OK",
         }  # fmt: skip
-        below = [
-            SpanRecord({**span.body, "parent_span_id": top["span_id"]}) if span in roots else span for span in found
-        ]
-        return (SpanRecord(top), *below)
+        return [top, *({**span, "parent_span_id": self.trace_id} if span in roots else span for span in found)]
 
-    @cached_property
-    def _by_id(self) -> Mapping[str, SpanRecord]:
-        return {id_of(span): span for span in self.spans}
-
-    @cached_property
-    def in_order(self) -> tuple[SpanRecord, ...]:
-        """All spans, ordered by start."""
-        return tuple(sorted(self.spans, key=lambda span: span.started))
-
-    @cached_property
+    @property
     def root(self) -> SpanRecord:
         """The span that is above all others, or the first one."""
-        return next((span for span in self.in_order if self.parent_of(span) is None), self.in_order[0])
-
-    def parent_of(self, span: SpanRecord) -> SpanRecord | None:
-        """The parent of a span; None for a root, or if the parent is missing."""
-        return self._by_id.get(str(span.body.get("parent_span_id")))
-
-    def above(self, span: SpanRecord) -> Iterator[SpanRecord]:
-        """The ancestors of a span, innermost first."""
-        seen = {id_of(span)}
-        parent = self.parent_of(span)
-        while parent is not None and id_of(parent) not in seen:
-            seen.add(id_of(parent))
-            yield parent
-            parent = self.parent_of(parent)
+        return self.tree[0]
 
     @cached_property
     def model_calls(self) -> tuple[SpanRecord, ...]:
         """The model calls that got an answer, and that a test makes."""
-        return tuple(span for span in self.in_order if span.kind == MODELS and not _was_never_answered(span))
+        return tuple(span for span in self.spans if span.kind == MODELS and not _was_never_answered(span))
 
     @cached_property
     def played_tools(self) -> tuple[SpanRecord, ...]:
         """The tool calls that are played back: the outermost ones. Tools that call a model themselves run."""
         return tuple(
             span
-            for span in self.in_order
+            for span in self.spans
             if span.kind == TOOLS
             and span.outcome != CANCELLED
-            and id_of(span) not in self._ask_models
+            and span.id not in self._ask_models
             and not self._is_in_played_tool(span)
         )
 
     @cached_property
     def _ask_models(self) -> frozenset[str]:
         """Return the ids of spans with a model call among their descendants."""
-        return frozenset(id_of(one) for span in self.spans if span.kind == MODELS for one in self.above(span))
+        return frozenset(one.id for span in self.spans if span.kind == MODELS for one in span.above)
 
     def _is_in_played_tool(self, span: SpanRecord) -> bool:
-        return any(one.kind == TOOLS and id_of(one) not in self._ask_models for one in self.above(span))
+        return any(one.kind == TOOLS and one.id not in self._ask_models for one in span.above)
 
     def place_of(self, span: SpanRecord) -> str:
         """Return the names of a span's ancestors, outermost first, with ordinals."""
-        return " > ".join(self._names[id_of(one)] for one in reversed(list(self.above(span))))
+        return " > ".join(self._names[one.id] for one in reversed(list(span.above)))
 
     @cached_property
     def _names(self) -> Mapping[str, str]:
         """Return names, with ordinals for those that occur several times below the same span."""
         times: dict[tuple[str, str], int] = {}
         found: dict[str, str] = {}
-        for span in self.in_order:
+        for span in self.spans:
             key = (str(span.body.get("parent_span_id")), span.name)
             number = times[key] = times.get(key, 0) + 1
-            found[id_of(span)] = span.name if number == 1 else f"{span.name} ({ordinal(number)})"
+            found[span.id] = span.name if number == 1 else f"{span.name} ({ordinal(number)})"
         return found
 
     def ended_before(self, span: SpanRecord) -> int:
@@ -108,18 +82,7 @@ class StoredTrace(TraceRecord):
         return max((number for number, call in enumerate(self.model_calls, 1) if call.ended <= span.started), default=0)
 
 
-def id_of(span: SpanRecord) -> str:
-    """Return the id of a span."""
-    return str(span.body.get("span_id"))
-
-
-def metadata_of(span: SpanRecord) -> Mapping[str, Any]:
-    """Return the metadata of a span."""
-    found: Any = span.body.get("metadata")
-    return found if isinstance(found, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _is_around(body: Mapping[str, Any], spans: Sequence[SpanRecord]) -> bool:
+def _is_around(body: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a trace began before all of its spans and ended after them, as one that a function was around.
 
     A trace that consists of parts begins with its first span.
@@ -127,12 +90,12 @@ def _is_around(body: Mapping[str, Any], spans: Sequence[SpanRecord]) -> bool:
     if not body.get("started_at") or not body.get("ended_at"):
         return False
     whole = SpanRecord(body)
-    return all(whole.started < span.started and span.ended < whole.ended for span in spans)
+    return all(whole.begin_us < span.begin_us and span.end_us < whole.end_us for span in map(SpanRecord, spans))
 
 
 def _was_never_answered(span: SpanRecord) -> bool:
     """Return whether a call was abandoned before its answer, so that there is nothing to play back."""
-    return span.outcome is not None and not span.output and not metadata_of(span).get("response_id")
+    return span.outcome is not None and not span.output and not span.metadata.get("response_id")
 
 
 def traces_in(path: Path) -> list[StoredTrace]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
-from pandaprobe_otel.local.payloads import encode
+from pandaprobe_otel.traces.json_shapes import compact_json, list_in, object_in
+from pandaprobe_otel.traces.records import SpanRecord
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")
 _MESSAGE_KEYS: Final = frozenset(
@@ -62,7 +62,7 @@ class Message:
 class Turn:
     """One model call inside a trace: its new messages and its answer."""
 
-    span: Mapping[str, Any]
+    span: SpanRecord
     fresh_thread: bool
     messages: tuple[Message, ...]
     answer: tuple[Message, ...]
@@ -99,7 +99,7 @@ def with_results(messages: Sequence[Message]) -> tuple[Message, ...]:
     return _with_results([messages])[0]
 
 
-def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
+def turns_of(spans: Sequence[SpanRecord]) -> list[Turn]:
     """Return the model calls of a trace in order, each with only the new messages of its thread.
 
     A call belongs to the thread whose messages it begins with. A call that begins differently starts a new thread. Tool
@@ -133,14 +133,14 @@ def _with_results(groups: Sequence[Sequence[Message]]) -> list[tuple[Message, ..
     return [tuple(group) for group in kept]
 
 
-def _turns(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
+def _turns(spans: Sequence[SpanRecord]) -> list[Turn]:
     turns: list[Turn] = []
     threads: list[list[str]] = []
     for span in spans:
-        if span["kind"] != "LLM":
+        if span.kind != "LLM":
             continue
-        given = as_messages(span["input"], "user")
-        answer = as_messages(span["output"], "assistant")
+        given = as_messages(span.input, "user")
+        answer = as_messages(span.output, "assistant")
         if not given and not answer:
             continue
         marks = [_mark(message) for message in given]
@@ -166,7 +166,7 @@ def preview(payload: Any, length: int = 160) -> str:
         found = messages_in(payload, "user")
         said = next((message for message in reversed(found) if message.text or message.calls), None)
         if said is None:
-            text = encode(payload) or ""
+            text = compact_json(payload)
         else:
             text = said.text or ", ".join(f"{call.name}()" for call in said.calls)
     line = " ".join(text[: length * 4].split())
@@ -185,7 +185,7 @@ def _is_message(item: Any) -> bool:
 def _message(item: Any, default_role: str) -> Message:
     record = object_in(item)
     if record is None:
-        return Message(role=default_role, text=item if isinstance(item, str) else encode(item) or "")
+        return Message(role=default_role, text=item if isinstance(item, str) else compact_json(item))
     record = object_in(record.get("message")) or record
     draft = _Draft()
     draft.calls += [_call(call) for call in list_in(record.get("tool_calls")) or ()]

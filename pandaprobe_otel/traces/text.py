@@ -1,0 +1,166 @@
+"""Traces as text for terminals and failure messages, and as a tree of rich."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pandaprobe_otel.mapping.clean import encode
+from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+_WIDTH: Final = 60
+_LINE: Final = 120
+_COLOURS: Final = {
+    "AGENT": "magenta",
+    "LLM": "cyan",
+    "TOOL": "yellow",
+    "RETRIEVER": "green",
+    "EMBEDDING": "green",
+    "CHAIN": "blue",
+}
+
+
+def trace_line(trace: TraceRecord) -> str:
+    """Return a trace in one line: name, status, time, spans, tokens, cost."""
+    return "  ".join([one_line(trace.name), state_of(trace), *facts_of(trace)])
+
+
+def trace_text(trace: TraceRecord) -> str:
+    """Return a trace as indented lines, one for each span, below a line about the trace."""
+    return "\n".join([f"trace {trace.trace_id}  {trace_line(trace)}", *_span_lines(trace)])
+
+
+def tree_text(traces: Iterable[TraceRecord]) -> str:
+    """Return the spans of a test's traces as indented lines."""
+    lines: list[str] = []
+    for trace in traces:
+        lines.append(f"trace {trace.trace_id}" + (f"  {trace.outcome.upper()}" if trace.outcome else ""))
+        lines += _span_lines(trace)
+    return "\n".join(lines) or "no trace was made"
+
+
+def span_line(span: SpanRecord) -> str:
+    """Return a span on one line: kind, call, result, time, tokens, model, outcome."""
+    parts = [f"{span.kind:<5} {call_text(span)}"]
+    if span.failed:
+        parts.append(f"ERROR {shortened(span.error_text)}".rstrip())
+    elif span.output is not None and span.kind in ("TOOL", "RETRIEVER"):
+        parts.append(f"-> {value_text(span.output)}")
+    parts += span_facts(span)
+    if span.outcome is not None:
+        parts.append(span.outcome.upper())
+    return "  ".join(parts)
+
+
+def call_text(span: SpanRecord) -> str:
+    """Return a span as a call; a tool call has its arguments."""
+    name = one_line(span.name)
+    if span.kind not in ("TOOL", "RETRIEVER"):
+        return name
+    if span.arguments:
+        return f"{name}({', '.join(f'{one_line(key)}={value_text(value)}' for key, value in span.arguments.items())})"
+    return f"{name}({'' if span.input is None else value_text(span.input)})"
+
+
+def span_facts(span: SpanRecord) -> list[str]:
+    """Return time, tokens and model of a span, as far as they are known."""
+    tokens = [] if span.usage is None else ["{:,} → {:,} tokens".format(*span.usage)]
+    return [duration(span), *tokens, *([one_line(span.model)] if span.model else [])]
+
+
+def facts_of(trace: TraceRecord) -> list[str]:
+    """Return time, number of spans, tokens and cost of a trace, as far as they are known."""
+    facts = [duration(trace)]
+    if trace.body.get("spans") is not None:
+        facts.append(f"{len(trace.spans)} spans")
+    if counts := [span.tokens for span in trace.spans if span.tokens is not None]:
+        facts.append(f"{sum(counts):,} tokens")
+    return facts if trace.cost is None else [*facts, f"${trace.cost:.4g}"]
+
+
+def state_of(trace: TraceRecord) -> str:
+    """Return status and outcome of a trace."""
+    outcome = [] if trace.outcome is None else [trace.outcome.replace("_", " ")]
+    return "  ".join([str(trace.body.get("status", "")), *outcome])
+
+
+def duration(span: SpanRecord | TraceRecord) -> str:
+    """Return the duration of a span or trace, such as `12 ms` or `1.25 s`; `running` without an end."""
+    took = span.duration_ms
+    if took is None:
+        return "running"
+    return f"{took / 1000:.2f} s" if took >= 1000 else f"{took:.0f} ms"
+
+
+def trace_tree(body: Mapping[str, Any]) -> Tree:
+    """Return a trace in the form of the API as a tree for the terminal."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    trace = TraceRecord(body)
+    tree = Tree(Text(f"trace {trace.trace_id}  {body.get('status')}", style="dim").append(_mark(trace)))
+    way = [tree]
+    for span in trace.tree:
+        way[span.depth + 1 :] = [way[span.depth].add(_label(span))]
+    return tree
+
+
+def value_text(value: Any) -> str:
+    """Return a value as short text."""
+    if isinstance(value, str):
+        return shortened(repr(value))
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    return shortened(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON on one line. Values without a JSON form become text."""
+    return json.dumps(json.loads(encode(value)), ensure_ascii=False)
+
+
+def plain_text(text: str) -> str:
+    """Return a text without terminal control codes, such as colours, cursor movements and titles."""
+    return "".join(each for each in text if each.isprintable() or each == "\n")
+
+
+def one_line(value: Any, most: int = _LINE) -> str:
+    """Return a value as one short line without control codes."""
+    shown = plain_text(" ".join(str(value).split()))
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, on one line."""
+    return one_line(text, _WIDTH)
+
+
+def _span_lines(trace: TraceRecord) -> list[str]:
+    return [f"  {'  ' * span.depth}{span_line(span)}" for span in trace.tree]
+
+
+def _label(span: SpanRecord) -> Text:
+    from rich.text import Text
+
+    time, *facts = span_facts(span)
+    label = Text()
+    label.append(f"{span.kind:<6}", style=_COLOURS.get(span.kind, "white"))
+    label.append(f" {span.name}", style="bold")
+    label.append("  ".join(["", time]), style="dim")
+    label.append("".join(f"  {fact}" for fact in facts))
+    label.append(_mark(span))
+    if span.failed:
+        label.append(f"  ERROR {span.error_text}", style="red")
+    return label
+
+
+def _mark(body: SpanRecord | TraceRecord) -> Text:
+    """Return the outcome of a span or trace that neither succeeded nor failed."""
+    from rich.text import Text
+
+    return Text("" if body.outcome is None else f"  {body.outcome.replace('_', ' ')}", style="bold yellow")
