@@ -47,20 +47,23 @@ _OLDEST_EACH: Final = 5
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Parcels of one trace, in order. Only the first may be sent, because later ones depend on it."""
+    """Parcels of one trace, in order. Only the first may be sent, because later ones depend on it.
+
+    Scores have a line of their own, because a score may precede its trace.
+    """
 
     key: str
     parcels: list[Parcel] = field(default_factory=list[Parcel])
     ticket: int = 0
-    """Number of the line's current entry in a heap. Entries with other numbers are stale."""
-    rank: float | None = None
-    """Rank of the line while it waits for a token."""
+    """Number of the line's current place; 0 if it has none. Entries of the heap with other numbers are stale."""
+    place: tuple[list[_Ranked], _Ranked] | None = None
+    """Queue in which the line waits for its turn, and its entry there."""
 
 
-_Due = tuple[float, int, Line]
-"""Time, ticket, and line."""
 _Ranked = tuple[float, int, Line]
-"""Rank, ticket, and line."""
+"""Rank, or time at which the line is due; its ticket; and the line. In queues, tickets are negative, because earlier
+lines rank higher.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,8 +88,8 @@ class Outbox:
     it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the memory's bound
     applies again.
 
-    A line whose first parcel is not under way waits in a heap until it is due. If it begins with a create, it then
-    waits for a token.
+    A line whose first parcel is not under way waits in a heap until it is due, and then in a queue for its turn. If it
+    begins with a create, its turn needs a token.
     """
 
     def __init__(
@@ -117,12 +120,12 @@ class Outbox:
         """Parcels that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of these."""
         self._loaded: dict[Parcel, None] = {}
         """Parcels that were loaded from the store for sending. Dropping waiting parcels frees none of their bytes."""
-        self._due_creates: list[_Due] = []
-        self.due_others: list[_Due] = []
-        """Lines that begin with another request. While it is empty, `next_other` returns None."""
+        self._due: list[_Ranked] = []
         self._errors: list[_Ranked] = []
-        """Lines of traces with errors that wait for a token, in ascending order. `_others`: all other lines that do."""
-        self._others: list[_Ranked] = []
+        """Lines of traces with errors that wait for a token, lowest rank first. `_ordinary`: the others that do."""
+        self._ordinary: list[_Ranked] = []
+        self._free: list[_Ranked] = []
+        """Lines that need no token."""
         self._turn = 0
         self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._recent_errors = 0
@@ -131,13 +134,13 @@ class Outbox:
     @property
     def fill(self) -> float:
         """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
-        in_memory = self.bytes / self._max_bytes
-        return min(in_memory if self.store is None else max(in_memory, self.store.fill), 1.0)
+        used, bound = (0, 1) if self.store is None else self.store.room()
+        return min(max(self.bytes / self._max_bytes, used / bound), 1.0)
 
     @property
     def waiting_for_tokens(self) -> int:
         """Number of lines that wait for a token."""
-        return len(self._errors) + len(self._others)
+        return len(self._errors) + len(self._ordinary)
 
     @property
     def is_done(self) -> bool:
@@ -179,7 +182,11 @@ class Outbox:
         """Mark an opened parcel as under way: no other request of its trace may be sent meanwhile."""
         parcel.in_flight = True
         if parcel.step is Step.CREATE:
-            self._count_turn(parcel)
+            self._turn = (self._turn + 1) % _OLDEST_EACH
+            if len(self._recent) == _RECENT:
+                self._recent_errors -= self._recent[0]
+            self._recent.append(parcel.is_error)
+            self._recent_errors += parcel.is_error
             if parcel.file is not None and not parcel.in_doubt:
                 self._unsaved[parcel] = None
         if parcel.line is not None:
@@ -276,28 +283,35 @@ class Outbox:
 
     # -- whose turn it is ---------------------------------------------------------------------------------------------
 
+    def settle(self, now: float) -> float:
+        """Let the lines that are due wait for their turns; return the time at which the next one is due."""
+        while self._due:
+            at, ticket, line = self._due[0]
+            if line.ticket == ticket and at > now:
+                return at
+            heapq.heappop(self._due)
+            if line.ticket == ticket:
+                self._let_wait(line, at)
+        return math.inf
+
     def next_other(self, now: float) -> Parcel | None:
         """Return the append, finish or score that is due, or None."""
-        return self.due_others[0][2].parcels[0] if _first(self.due_others) <= now else None
+        self.settle(now)
+        return self._free[-1][2].parcels[0] if self._free else None
 
     def next_create(self, now: float) -> Parcel | None:
         """Return the create whose turn it is to take a token, or None."""
-        while self._due_creates and _first(self._due_creates) <= now:
-            self._let_wait(heapq.heappop(self._due_creates)[2])
-        if not (self._errors or self._others):
+        self.settle(now)
+        if not (self._errors or self._ordinary):
             return None
         if self.keeps_all and self._turn == 0:
-            return (self._others or self._errors)[0][2].parcels[0]
-        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others
-        return (self._errors if self._errors and errors_have_it else self._others)[-1][2].parcels[0]
-
-    def next_due(self) -> tuple[float, float]:
-        """Return the times at which the next create, which then waits for a token, and the next other one are due."""
-        return _first(self._due_creates), _first(self.due_others)
+            return (self._ordinary or self._errors)[0][2].parcels[0]
+        errors_have_it = self._recent_errors < _MOST_ERRORS or not self._ordinary
+        return (self._errors if self._errors and errors_have_it else self._ordinary)[-1][2].parcels[0]
 
     def hasten(self, now: float) -> None:
         """Make all lines due now, except those whose first one is in doubt: the server may still be storing it."""
-        for _, ticket, line in (*self._due_creates, *self.due_others):
+        for _, ticket, line in [*self._due]:
             if line.ticket == ticket and not line.parcels[0].in_doubt:
                 self._queue(line, now, now)
 
@@ -318,7 +332,7 @@ class Outbox:
             parcel.is_amended = parcel.is_amended or (parcel.is_rewritten and not saved)
             parcel.is_rewritten = False
             self._close(parcel)
-        self._is_over = not self.keeps_all and (self._is_heavy or store.excess > 0)
+        self._is_over = not self.keeps_all and (self._is_heavy or _excess(store) > 0)
         return saved
 
     @property
@@ -404,7 +418,7 @@ class Outbox:
 
     def _insert(self, parcel: Parcel, at: float, now: float, index: int | None = None) -> None:
         """Insert a parcel into its trace's line: at the end, or a create before those that wait for its trace."""
-        key = parcel.key
+        key = f"{parcel.trace_id}/scores" if parcel.step is Step.SCORE else parcel.trace_id
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(key)
@@ -424,52 +438,43 @@ class Outbox:
         if line.ticket:
             self._unqueue(line)
         line.ticket = next(self._tickets)
-        if line.parcels[0].step is not Step.CREATE:
-            heapq.heappush(self.due_others, (at, line.ticket, line))
-        elif at <= now:
-            self._let_wait(line)
+        if at <= now:
+            self._let_wait(line, at)
         else:
-            heapq.heappush(self._due_creates, (at, line.ticket, line))
+            heapq.heappush(self._due, (at, line.ticket, line))
 
     def _unqueue(self, line: Line) -> None:
-        """Remove a line whose first parcel is under way or gone; its entries become stale."""
-        if line.rank is not None:
-            queue = self._queue_of(line)
-            del queue[bisect_left(queue, (line.rank, line.ticket))]
-            line.rank = None
+        """Remove a line whose first parcel is under way or gone; its entry in the heap becomes stale."""
         line.ticket = 0
+        if line.place is not None:
+            queue, entry = line.place
+            del queue[bisect_left(queue, entry)]
+            line.place = None
 
-    def _let_wait(self, line: Line) -> None:
-        """Let a line, which begins with a create, wait for a token."""
+    def _let_wait(self, line: Line, at: float) -> None:
+        """Let a line wait for its turn."""
         parcel = line.parcels[0]
-        bonus = _NOTABLE if parcel.is_slow or parcel.is_first else 0.0
-        line.rank = parcel.since / _NEWER_S + bonus + randomness_of_uuid(parcel.trace_id)
-        insort(self._queue_of(line), (line.rank, line.ticket, line))
-
-    def _queue_of(self, line: Line) -> list[_Ranked]:
-        return self._errors if line.parcels[0].is_error else self._others
-
-    def _count_turn(self, parcel: Parcel) -> None:
-        """Count a create that got a token."""
-        self._turn = (self._turn + 1) % _OLDEST_EACH
-        if len(self._recent) == _RECENT:
-            self._recent_errors -= self._recent[0]
-        self._recent.append(parcel.is_error)
-        self._recent_errors += parcel.is_error
+        queue, rank = self._free, -at
+        if parcel.step is Step.CREATE:
+            queue = self._errors if parcel.is_error else self._ordinary
+            bonus = _NOTABLE if parcel.is_slow or parcel.is_first else 0.0
+            rank = parcel.since / _NEWER_S + bonus + randomness_of_uuid(parcel.trace_id)
+        line.place = queue, (rank, -line.ticket, line)
+        insort(queue, line.place[1])
 
     def _victim(self) -> Line | None:
         """Return the line to evict first; lines that do not wait for a token come last."""
         if not self.waiting_for_tokens:
             return next((line for line in self._lines.values() if not line.parcels[0].in_flight), None)
         errors_have_most = len(self._errors) > _MOST_ERRORS * self.waiting_for_tokens / _RECENT
-        return (self._errors if errors_have_most or not self._others else self._others)[0][2]
+        return (self._errors if errors_have_most or not self._ordinary else self._ordinary)[0][2]
 
     def _evict(self) -> list[tuple[Parcel, str]]:
         """Make room; return the evicted parcels with the reason."""
         evicted: list[tuple[Parcel, str]] = []
         if self.keeps_all:
             return evicted
-        excess = 0 if self.store is None else self.store.excess
+        excess = _excess(self.store)
         while (self._is_heavy or excess > 0) and (line := self._victim()) is not None:
             for parcel in [*line.parcels]:
                 evicted.append((parcel, "queue_full" if parcel.file is None else "spool_full"))
@@ -478,10 +483,7 @@ class Outbox:
         return evicted
 
 
-def _first(heap: list[_Due]) -> float:
-    while heap:
-        at, ticket, line = heap[0]
-        if line.ticket == ticket:
-            return at
-        heapq.heappop(heap)
-    return math.inf
+def _excess(store: SpoolStore | None) -> int:
+    """Return the bytes over the bound on the disk; a negative number is room."""
+    used, bound = (0, 0) if store is None else store.room()
+    return used - bound

@@ -156,13 +156,6 @@ class Parcel:
         return self.closed_spans or self.spans.count
 
     @property
-    def key(self) -> str:
-        """Key of its line, whose parcels are sent in order. A score has its own line, because a score may precede its
-        trace.
-        """
-        return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
-
-    @property
     def target(self) -> str:
         """HTTP method of the request, and its path below the endpoint."""
         return _TARGETS[self.step].format(self.trace_id)

@@ -209,11 +209,10 @@ class DeliveryPolicy:
             blocked_until = blockage.opens_at() if blockage.may_block else now
             step: Parcel | float = blocked_until
             if blocked_until <= now:
-                other = outbox.next_other(now) if outbox.due_others else None
-                if other is not None and self._is_opened(other, now):
-                    step = self._start(other, now, is_check=other.in_doubt)
+                if (other := outbox.next_other(now)) is None:
+                    step = self._next_create(now)
                 else:
-                    step = self._next_create(now) or self._wake_at(now)
+                    step = self._start(other, now, is_check=other.in_doubt) if self._is_opened(other, now) else now
             if self._bucket.is_shared:
                 self._heartbeat(now)
             if isinstance(step, Parcel):
@@ -228,20 +227,22 @@ class DeliveryPolicy:
     def _heartbeat(self, now: float) -> None:
         self.expected_at = math.inf if self.closing else self._bucket.tokens.heartbeat(now)
 
-    def _next_create(self, now: float) -> Parcel | None:
+    def _next_create(self, now: float) -> Parcel | float:
+        due_at = self.outbox.settle(now)
         parcel = self.outbox.next_create(now)
         if parcel is None:
-            return None
+            return due_at
         if parcel.in_doubt:
-            return self._start(parcel, now, is_check=True) if self._is_opened(parcel, now) else None
-        if self.blockage.may_block and self.blockage.creates_from(now) > now:
-            return None
-        lease = self._bucket.acquire(now, leave=self._left_to_errors(parcel, now))
+            return self._start(parcel, now, is_check=True) if self._is_opened(parcel, now) else now
+        if self.blockage.may_block and (free_at := self.blockage.creates_from(now)) > now:
+            return min(due_at, free_at)
+        leave = self._left_to_errors(parcel, now)
+        lease = self._bucket.acquire(now, leave=leave)
         if lease is None:
-            return None
+            return min(due_at, self._bucket.next_free(now, leave=leave))
         if not self._is_opened(parcel, now):
-            self._bucket.release(lease, now)
-            return None
+            self._bucket.release(lease, now, was_used=False)
+            return now
         self._ledger.leased(now - parcel.since)
         if self._ledger.has_drops or self._attached.unsent:
             fields = self._attached.attach(parcel, self._ledger.read().dropped)
@@ -284,15 +285,6 @@ class DeliveryPolicy:
         if parcel.is_error or not self._errors or self.outbox.waiting_for_tokens < _OVERLOAD:
             return 0
         return _FEWEST_RESERVED + len(self._errors) // _ERRORS_PER_TOKEN
-
-    def _wake_at(self, now: float) -> float:
-        create_at, other_at = self.outbox.next_due()
-        parcel = self.outbox.next_create(now)
-        if parcel is not None:
-            create_at = self._bucket.next_free(now, leave=self._left_to_errors(parcel, now))
-            if self.blockage.may_block:
-                create_at = max(create_at, self.blockage.creates_from(now))
-        return min(create_at, other_at)
 
     # -- its outcome --------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ import threading
 import time
 import traceback
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Tended
@@ -40,7 +40,6 @@ _SMALL: Final = 16 << 20
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
 """Function that makes parcels from the spans of incomplete traces. Never raises."""
-_T = TypeVar("_T")
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
@@ -108,25 +107,46 @@ class SpoolStore:
         """True if traces are to be cleared in the journal, now that the disk works again."""
         return self.works and bool(self._uncleared)
 
-    @property
-    def fill(self) -> float:
-        """Used share of the bound on files."""
-        return self._used() / self._share()
-
-    @property
-    def excess(self) -> int:
-        """Bytes over the bound."""
-        return max(self._used() - self._share(), 0)
+    def room(self) -> tuple[int, int]:
+        """Return the used bytes, and their bound: what other processes leave of it, but at least an equal share."""
+        folder = self.folder
+        bound = max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
+        return sum(file.bytes for file in folder.files), bound
 
     # -- writing and reading ------------------------------------------------------------------------------------------
 
     def write(self, changed: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> bool:
         """Write all changes or none, in one transaction for each file. New parcels have a `file` afterwards."""
-        return self._guarded(lambda: self._write(changed, journal), False)
+        with self._guarded():
+            new: list[Parcel] = []
+            known: defaultdict[SpoolFile, list[Parcel]] = defaultdict(list)
+            for parcel in changed:
+                if parcel.file is not None:
+                    known[parcel.file].append(parcel)
+                elif parcel.line is not None:
+                    new.append(parcel)
+            journal = [*self._uncleared.values(), *journal]
+            adds = bool(new or journal) and self.works
+            if not adds:
+                self._postpone(journal)
+            own = self.folder.own
+            took = [True]
+            if adds or own in known:
+                is_mine = known.pop(own, []) if own is not None else []
+                took.append(self._write_to(own, is_mine, new if adds else (), journal if adds else ()))
+            took += [self._write_to(file, parcels) for file, parcels in known.items() if file in self.folder.files]
+            return all(took) and self.works
+        return False
 
     def read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
         """Return the fields and spans of a parcel; None if they cannot be read now."""
-        return self._guarded(lambda: self._read(parcel), None)
+        file = parcel.file
+        with self._guarded():
+            try:
+                return file.content(parcel.row) if file is not None and file in self.folder.files else None
+            except _ERRORS as error:
+                self._suspect(file, error)
+        return None
 
     def keep_refused(self, parcel: Parcel, words: str) -> None:
         """Keep a refused parcel with the server's words."""
@@ -138,26 +158,6 @@ class SpoolStore:
     def remember_cap(self, size: int) -> None:
         """Remember the size of the largest body that the server accepts, for processes that share the directory."""
         self.folder.write_body_cap(size)
-
-    def _write(self, changed: Iterable[Parcel], journal: Sequence[JournalChange]) -> bool:
-        new: list[Parcel] = []
-        known: defaultdict[SpoolFile, list[Parcel]] = defaultdict(list)
-        for parcel in changed:
-            if parcel.file is not None:
-                known[parcel.file].append(parcel)
-            elif parcel.line is not None:
-                new.append(parcel)
-        journal = [*self._uncleared.values(), *journal]
-        adds = bool(new or journal) and self.works
-        if not adds:
-            self._postpone(journal)
-        own = self.folder.own
-        took = [True]
-        if adds or own in known:
-            is_mine = known.pop(own, []) if own is not None else []
-            took.append(self._write_to(own, is_mine, new if adds else (), journal if adds else ()))
-        took += [self._write_to(file, parcels) for file, parcels in known.items() if file in self.folder.files]
-        return all(took) and self.works
 
     def _write_to(
         self,
@@ -190,14 +190,6 @@ class SpoolStore:
             self._uncleared = {}
         return True
 
-    def _read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
-        file = parcel.file
-        try:
-            return file.content(parcel.row) if file is not None and file in self.folder.files else None
-        except _ERRORS as error:
-            self._suspect(file, error)
-            return None
-
     def _postpone(self, journal: Iterable[JournalChange]) -> None:
         """Remember which traces to clear. Otherwise, the next process would send spans again that are parcels now."""
         for change in journal:
@@ -205,9 +197,10 @@ class SpoolStore:
             if trace_id is not None and (trace_id in self._uncleared or len(self._uncleared) < _MOST_UNDONE):
                 self._uncleared[trace_id] = change
 
-    def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
+    @contextmanager
+    def _guarded(self) -> Generator[None]:
         try:
-            return work()
+            yield
         except Exception as error:  # noqa: BLE001 - the guard of the spool: a fault of ours turns it off, said once
             self._notices.say(
                 "spool fault",
@@ -217,7 +210,6 @@ class SpoolStore:
             )
             self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
             self._suspects.clear()
-            return otherwise
 
     # -- when the disk does not take it -------------------------------------------------------------------------------
 
@@ -298,20 +290,18 @@ class SpoolStore:
     def tend(self, parcels: Callable[[], Iterable[Parcel]], now: float) -> Tended:
         """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
         tended = Tended()
-        self._guarded(lambda: self._tend(parcels, now, tended), None)
+        with self._guarded():
+            if now >= self._scan_at and (own := self.folder.own) is not None and not own.is_in_place:
+                self._suspects[own] = FileNotFoundError("it was deleted")
+            if self._suspects:
+                tended.works_again = True
+                self._put_aside([*parcels()], tended)
+            tended.works_again = self._try_again(now) or tended.works_again
+            self._make_up()
+            if now >= self._scan_at:
+                self._scan_at = now + self._scan_every_s
+                self._look_around(now, tended)
         return tended
-
-    def _tend(self, parcels: Callable[[], Iterable[Parcel]], now: float, tended: Tended) -> None:
-        if now >= self._scan_at and (own := self.folder.own) is not None and not own.is_in_place:
-            self._suspects[own] = FileNotFoundError("it was deleted")
-        if self._suspects:
-            tended.works_again = True
-            self._put_aside([*parcels()], tended)
-        tended.works_again = self._try_again(now) or tended.works_again
-        self._make_up()
-        if now >= self._scan_at:
-            self._scan_at = now + self._scan_every_s
-            self._look_around(now, tended)
 
     def _look_around(self, now: float, tended: Tended) -> None:
         if not self._has_looked:
@@ -423,19 +413,12 @@ class SpoolStore:
         except _ERRORS as error:
             self._suspect(file, error)
 
-    def _used(self) -> int:
-        return sum(file.bytes for file in self.folder.files)
-
-    def _share(self) -> int:
-        """Return the bytes of the bound that other processes leave, but at least an equal share of it."""
-        folder = self.folder
-        return max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
-
     # -- the process around it ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the store at the end of the process: delete empty files, and release the others for any process."""
-        self._guarded(self._make_up, None)
+        with self._guarded():
+            self._make_up()
         for file in [*self.folder.files]:
             try:
                 is_empty = file.is_empty()
