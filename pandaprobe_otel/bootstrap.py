@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pandaprobe_otel import connections
-from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.executors import carry_context
 from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
+from pandaprobe_otel.capture.tracers import begin_first_use, forestall_first_use
 from pandaprobe_otel.config.parsers import unusable
 from pandaprobe_otel.config.resolve import Config, Problem
 from pandaprobe_otel.config.settings import OF_RECEIVERS
@@ -228,7 +228,7 @@ def init(
             warning names the setting, its source and the remedy, and the app goes on untraced.
     """
     arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
-    first_use.forestall()
+    forestall_first_use()
     return _init(arguments, tracer_provider)
 
 
@@ -398,5 +398,5 @@ def settings_in_use() -> Config | None:
 def get_client() -> PandaProbe | None:
     """Return the handle of `init`; before its call, start from the environment or return None (an official name)."""
     if _current is None:
-        first_use.begin(quietly=True)
+        begin_first_use(quietly=True)
     return _current

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 
-from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.tracers import begin_first_use
 from pandaprobe_otel.process.guard import pass_on
 
 State = Literal["hooked", "skipped", "failed", "adopted"]
@@ -237,7 +237,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _wrap(name: str, client: _Client) -> _Client:
-    first_use.begin()
+    begin_first_use()
     result = instrument(name, only_watched_clients=True)
     if result.state != "failed":
         try:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.trace_context import trace_values
+from pandaprobe_otel.capture.tracers import begin_first_use
 
 if TYPE_CHECKING:
     from pandaprobe_otel import PandaProbe
@@ -18,7 +18,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 def use(client: PandaProbe | None) -> None:
     """Check the `client=` of an adapter or handler. It has no effect: traces always go where `init()` sends them."""
     if client is None:
-        first_use.begin()
+        begin_first_use()
         return
     from pandaprobe_otel.bootstrap import current
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import Any, Final
 
-from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mistake, warn_of_uncaptured
-from pandaprobe_otel.process.guard import failed, pass_on
+from pandaprobe_otel.process.guard import failed, mistake, pass_on
 
 NOTHING: Final = object()
 """Marks a call that has no input to show."""
@@ -19,6 +19,12 @@ _RECEIVERS = frozenset({"self", "cls", "mcs"})
 _PLAIN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, bytes, list, tuple, dict)
 _SAYS_NOTHING: Final = re.compile(r"<?\w+>?|.* at 0x[0-9a-fA-F]+>", re.DOTALL)
 """Text of sentinels: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
+_ALL_ARGUMENTS: Final = "*"
+"""Key for every argument of a function."""
+_SIMILAR: Final = 0.6
+"""Share of common letters above which two names count as similar; a typing error leaves more."""
+_TOO_SHORT: Final = 2
+"""Length of names that are part of many other names by chance."""
 
 
 class ArgumentReader:
@@ -30,8 +36,8 @@ class ArgumentReader:
     is the question itself, which evaluations read. A parameter called `messages` always keeps its name, because
     `{"messages": [...]}` is PandaProbe's own form.
 
-    A name in `ignore` that no argument has may be misspelt, so the arguments that it may have meant are hidden too (see
-    `unknown_names`). The reader does not validate: a call with wrong arguments raises in the function itself.
+    A name in `ignore` that no argument has may be misspelt, so the arguments that it may have meant are hidden too.
+    The reader does not validate: a call with wrong arguments raises in the function itself.
     """
 
     def __init__(
@@ -48,9 +54,9 @@ class ArgumentReader:
         self._hidden = frozenset(ignore)
         self._filters = bool(self._hidden) or self._only is not None
         parameters = parameters_of(function)
-        self._markers = hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
+        self._markers = _hidden_by_mistake(function, parameters, ignore) if self._hidden else {}
         if only is not None:
-            warn_of_uncaptured(function, parameters, only)
+            _warn_of_uncaptured(function, parameters, only)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip = 1 if has_receiver and names and names[0] in _RECEIVERS else 0
         self._positional = tuple(names[self._skip :])
@@ -63,10 +69,6 @@ class ArgumentReader:
         self._template = self._made_template(parameters[self._skip :])
         required = {p.name for p in parameters if p.default is p.empty}
         self._defaults = {name: value for name, value in self._template.items() if name not in required}
-
-    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
-        """Return the input of this call; `NOTHING` if no argument is to be shown."""
-        return self.read(args, kwargs)[0]
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[object, dict[str, Any] | None]:
         """Return the input of this call, and the defaults that are not part of it (None if there are none).
@@ -84,8 +86,8 @@ class ArgumentReader:
             else:
                 given.update(kwargs)
         if self._filters:
-            if ALL_ARGUMENTS in self._markers:
-                return self._markers[ALL_ARGUMENTS], None
+            if _ALL_ARGUMENTS in self._markers:
+                return self._markers[_ALL_ARGUMENTS], None
             given = {name: self._markers.get(name, value) for name, value in given.items() if self._shows(name)}
         if len(given) == 1 and not self._keep_object:
             name, value = next(iter(given.items()))
@@ -139,3 +141,57 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     except Exception as error:  # noqa: BLE001 - a `__signature__` of the user's ran; counted and logged
         failed("signature", error)
         return []
+
+
+def _hidden_by_mistake(
+    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], ignore: Collection[str]
+) -> dict[str, str]:
+    """Return markers, by argument name, for the arguments that an unknown name in `ignore` may have meant.
+
+    These are the arguments with a similar name. If there are none, and no other name of `ignore` hides an argument,
+    all arguments are hidden.
+    """
+    unknown = _unknown(parameters, ignore)
+    markers: dict[str, str] = {}
+    for name in unknown:
+        similar = [p.name for p in parameters if _is_similar(name, p.name)]
+        if not similar and len(unknown) < len(set(ignore)):
+            meant, remedy = "nothing", "remove it, or correct it"
+        else:
+            meant = ", ".join(similar) or "every argument"
+            remedy = "correct it"
+            markers |= dict.fromkeys(similar or (_ALL_ARGUMENTS,), f"[hidden: ignore={name!r} names no argument]")
+        mistake(
+            f"ignore={name!r} names no argument of {_place(function)}, so {meant} is hidden in its spans: {remedy}."
+        )
+    return markers
+
+
+def _warn_of_uncaptured(
+    function: Callable[..., Any], parameters: Sequence[inspect.Parameter], only: Collection[str]
+) -> None:
+    """Warn about each name of `capture=` that no argument has, because its argument is not recorded."""
+    for name in _unknown(parameters, only):
+        mistake(
+            f"capture={name!r} names no argument of {_place(function)}, so the intended argument is not recorded: "
+            "correct the name."
+        )
+
+
+def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:
+    """Return the names that no argument has; empty for a function with `**kwargs` or without a signature."""
+    if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return []
+    known = {p.name for p in parameters}
+    return [name for name in dict.fromkeys(names) if name not in known]
+
+
+def _is_similar(name: str, other: str) -> bool:
+    one, two = (text.lower().replace("_", "") for text in (str(name), other))
+    short, long = sorted((one, two), key=len)
+    return (len(short) > _TOO_SHORT and short in long) or SequenceMatcher(None, one, two).ratio() >= _SIMILAR
+
+
+def _place(function: Callable[..., Any]) -> str:
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '?')}.{qualified}()"

@@ -113,9 +113,15 @@ class StreamContent:
             self._append(item)
 
     def text(self) -> str:
-        """Return all items as JSON text."""
+        """Return all items as JSON text, or a marker if the user's `reduce` fails. The stream is not affected."""
         if self._reduce is not None:
-            return encode(self._reduce(self._items))
+            try:
+                return encode(self._reduce(self._items))
+            except KeyboardInterrupt:  # raised in the app's thread, the interrupt belongs to the app
+                raise
+            except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
+                failed("reduce", error)
+                return encode(REDUCE_FAILED)
         if self._parts:
             missing = [encode(f"…[cut: {self._missing} more items]")] if self._missing else []
             return f"[{','.join(self._parts + missing)}]"
@@ -153,14 +159,3 @@ class StreamContent:
         part = encode(item, self._left)
         self._parts.append(part)
         self._left -= len(part) + _ITEM_OVERHEAD
-
-
-def stream_text(content: StreamContent) -> str:
-    """Return the content of a stream, or a marker if the user's `reduce` fails. The stream is not affected."""
-    try:
-        return content.text()
-    except KeyboardInterrupt:  # raised in the app's thread, the interrupt belongs to the app
-        raise
-    except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
-        failed("reduce", error)
-        return encode(REDUCE_FAILED)

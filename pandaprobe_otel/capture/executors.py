@@ -27,7 +27,7 @@ class ContextExecutor(Executor):
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
-        self._carries = not _runs_in_processes(inner)
+        self._carries = not _pickles(inner)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a task in a copy of the caller's context."""
@@ -117,13 +117,11 @@ def _is_carried_by_others() -> bool:
     return module is not None and module.ThreadingInstrumentor().is_instrumented_by_opentelemetry
 
 
-def _pickles(executor: ThreadPoolExecutor) -> bool:
-    """Return whether the tasks run in other interpreters (Python 3.14)."""
-    module = sys.modules.get("concurrent.futures.interpreter")
-    return module is not None and isinstance(executor, module.InterpreterPoolExecutor)
-
-
-def _runs_in_processes(executor: Executor) -> bool:
-    """Return whether the executor pickles its tasks for other processes; contexts cannot be pickled."""
-    module = sys.modules.get("concurrent.futures.process")
-    return module is not None and isinstance(executor, module.ProcessPoolExecutor)
+def _pickles(executor: Executor) -> bool:
+    """Return whether the tasks run in other processes or interpreters (Python 3.14): contexts cannot be pickled."""
+    found = [
+        getattr(module, name)
+        for home, name in (("process", "ProcessPoolExecutor"), ("interpreter", "InterpreterPoolExecutor"))
+        if (module := sys.modules.get(f"concurrent.futures.{home}")) is not None
+    ]
+    return isinstance(executor, tuple(found))

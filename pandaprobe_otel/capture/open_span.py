@@ -14,7 +14,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, Tracer, get_current_span, se
 from opentelemetry.util.types import AttributeValue
 
 from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
-from pandaprobe_otel.capture.content import StreamContent, encode, is_result, stream_text
+from pandaprobe_otel.capture.content import StreamContent, encode, is_result
 from pandaprobe_otel.capture.recorded_exceptions import record_exception
 from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, first_items, metadata_in, with_values
 from pandaprobe_otel.capture.tracers import current_tracer
@@ -223,7 +223,7 @@ class OpenSpan(ContextScope):
             if not plan.captures_output or not self.span.is_recording():
                 return
             if self._content:
-                self.write(names.OUTPUT, stream_text(self._content))
+                self.write(names.OUTPUT, self._content.text())
                 if missing := self._content.missing_from_text(value):
                     self.add_metadata(missing)
             elif is_result(value):

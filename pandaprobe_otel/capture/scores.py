@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture.tracers import begin_first_use
 from pandaprobe_otel.enums import ScoreDataType
 from pandaprobe_otel.errors import FieldError, InvalidRequest
 from pandaprobe_otel.process.forks import loading
@@ -39,7 +39,7 @@ def score(
     Raises:
         InvalidRequest: the score is invalid (out of range, empty name, no UUID); raised before anything is sent.
     """
-    first_use.begin()
+    begin_first_use()
     with loading("pandaprobe_otel.bootstrap"):
         from pandaprobe_otel.bootstrap import current
     score_with(current(), trace_id, name, value, data_type=data_type, reason=reason, metadata=metadata)

@@ -170,7 +170,7 @@ def answered(function: Callable[..., Any], name: str, read: ArgumentReader | Non
         return function
 
     def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-        found: Any = read(args, kwargs)
+        found: Any = read.read(args, kwargs)[0]
         return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
 
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):

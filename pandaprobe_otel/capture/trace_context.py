@@ -26,9 +26,9 @@ from opentelemetry.baggage import set_baggage
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, get_current_span
 
-from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.capture.executors import ContextExecutor
+from pandaprobe_otel.capture.tracers import begin_first_use
 from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, wrap
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
@@ -169,8 +169,7 @@ class ContextBlock(Block[ContextScope, None]):
         self._unused: object = unless_used(self, lambda: "session(), user() or context()")
 
     def _new_entry(self) -> ContextScope:
-        if not first_use.is_over():
-            first_use.begin()
+        begin_first_use()
         return ContextScope(self.applied_to(get_current()))
 
     def _enter(self, entry: ContextScope) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.capture.first_use import NOTHING_IS_RECORDED
+from pandaprobe_otel.capture.tracers import NOTHING_IS_RECORDED
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -166,10 +166,10 @@ def test_a_process_that_is_forked_during_the_start_does_not_wait() -> None:
     """A child forked during the start does not wait for the starting thread, which exists only in the parent."""
     code = f"""{SET_UP}
 import os, threading, time
-from pandaprobe_otel.capture import first_use
+from pandaprobe_otel.capture import tracers
 held, done = threading.Event(), threading.Event()
 def hold():
-    with first_use._lock:
+    with tracers._lock:
         held.set()
         done.wait(60)
 threading.Thread(target=hold).start()
@@ -178,7 +178,7 @@ child = os.fork()
 if child == 0:
     began = time.monotonic()
     {USES["decorator"]}
-    os._exit(time.monotonic() - began > first_use.LONGEST_WAIT_S)
+    os._exit(time.monotonic() - began > tracers.LONGEST_WAIT_S)
 done.set()
 assert os.waitpid(child, 0)[1] == 0
 """
