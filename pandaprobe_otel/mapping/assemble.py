@@ -33,17 +33,19 @@ from pandaprobe_otel.mapping.mapped_span import (
     name_of,
     put,
 )
+from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.nested_calls import merged_calls
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outcomes import is_left, outcome
 from pandaprobe_otel.mapping.outgoing import MappedTrace, finished
 from pandaprobe_otel.mapping.privacy import restrict, without_hidden
+from pandaprobe_otel.mapping.question_and_answer import root_of
 from pandaprobe_otel.mapping.shapes import Rows, fill
 from pandaprobe_otel.mapping.span_content import add_contents
 from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from pandaprobe_otel.mapping.token_placement import add_computed_costs, place_numbers
-from pandaprobe_otel.mapping.trace_fields import root_of, trace_fields
+from pandaprobe_otel.mapping.trace_fields import trace_fields
 from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
 from pandaprobe_otel.mapping.values import decoded, type_of
 from pandaprobe_otel.process.guard import counted, failed
@@ -199,10 +201,10 @@ def _fill_tools(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
         if span.kind != "LLM":
             continue
-        for message in _messages(span, "output"):
+        for message in messages_in(span.body.get("output")):
             for call in message.get("tool_calls") or ():
                 asked.setdefault(call.get("id"), (decoded(call["function"].get("arguments")), span))
-        for message in _messages(span, "input"):
+        for message in messages_in(span.body.get("input")):
             if message.get("role") == "tool":
                 answered.setdefault(message.get("tool_call_id"), (message.get("content"), span))
     for span in empty:
@@ -211,12 +213,6 @@ def _fill_tools(spans: Sequence[MappedSpan]) -> None:
             if value not in (None, {}) and side not in span.body:
                 span.body[side] = value
                 put(span, f"{side}_from", {"span_id": source.body["span_id"], "name": source.body["name"]})
-
-
-def _messages(span: MappedSpan, side: str) -> list[Any]:
-    value: Any = span.body.get(side)
-    messages: Any = value.get("messages") if type_of(value) is dict else None
-    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
 
 
 def mapped_spans(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSpan]:

@@ -69,6 +69,12 @@ def _only_finished(item: Any) -> bool:
     return len(item) == 3 and item.get("finish_reason") in ("stop", "")
 
 
+def messages_in(value: Any) -> list[dict[str, Any]]:
+    """Return the messages of a body's input or output; empty for a value in another form."""
+    messages: Any = value.get("messages") if type_of(value) is dict else None
+    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
+
+
 class Conversation:
     """Messages in normal form, and the reasoning removed from them."""
 

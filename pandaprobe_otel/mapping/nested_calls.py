@@ -17,6 +17,7 @@ from pandaprobe_otel.mapping.attributes import KIND, PARTIAL
 from pandaprobe_otel.mapping.conservation import Said, unsaid
 from pandaprobe_otel.mapping.dialect_table import CONTEXT_FIELDS, RANKED_FIELDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, add_rest, put
+from pandaprobe_otel.mapping.messages import messages_in
 from pandaprobe_otel.mapping.values import type_of
 
 _CALLS: Final = frozenset({"LLM", "EMBEDDING"})
@@ -173,21 +174,16 @@ def _same_text(one: str, other: str) -> bool | None:
 
 
 def _answer(span: MappedSpan) -> str:
-    return "".join(map(_text_of, _messages(span.body.get("output"))))
+    return "".join(map(_text_of, messages_in(span.body.get("output"))))
 
 
 def _question(span: MappedSpan) -> str:
     given: Any = span.body.get("input")
     if span.kind == "EMBEDDING":
         return _text_of({"content": given})
-    messages = _messages(given)
+    messages = messages_in(given)
     asked = [message for message in messages if message.get("role") == "user"]
     return _text_of(asked[-1]) if asked else ""
-
-
-def _messages(value: Any) -> list[dict[str, Any]]:
-    messages: Any = value.get("messages") if type_of(value) is dict else None
-    return [one for one in messages if type_of(one) is dict] if type_of(messages) is list else []
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
@@ -291,4 +287,4 @@ def _richness(value: Any) -> tuple[bool, int]:
         size += len(inside) if kind is str else 1
         if kind is dict or kind is list:
             pending += inside.values() if kind is dict else inside
-    return bool(_messages(value)), size
+    return bool(messages_in(value)), size

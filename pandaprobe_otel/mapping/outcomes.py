@@ -6,7 +6,7 @@ neither asyncio, trio nor any framework is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
@@ -90,23 +90,6 @@ def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, 
         return ("OK" if view.end_ns is not None else "UNSET"), None, None
     text = error_text(view, found)
     return "ERROR", text if len(text) <= MAX_ERROR else cut_text(text, MAX_ERROR), None
-
-
-def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
-    """Return the outcome of the trace: the root's own, or "interrupted" if the last span that began below it waits.
-
-    `spans` is sorted by start. Work that was interrupted and resumed in the same trace does not wait.
-    """
-    if "outcome" in root.found or root.body["status"] == "ERROR":
-        return root.found.get("outcome")
-    waiting = {span.view.span_id for span in spans if span.found.get("outcome") == INTERRUPTED}
-    if not waiting:
-        return None
-    last = {span.view.parent_id: span.view.span_id for span in spans}
-    below: int | None = root.view.span_id
-    while below is not None and below not in waiting:
-        below = last.pop(below, None)
-    return INTERRUPTED if below is not None else None
 
 
 _CONVENTIONS: Final = ("opentelemetry.instrumentation.", "opentelemetry.util.genai")

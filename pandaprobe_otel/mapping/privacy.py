@@ -59,8 +59,9 @@ def restrict(span: MappedSpan, capture: Capture) -> None:
 
 def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
     """Remove everything that `capture` forbids from a trace's fields, if it is not `all`."""
-    fields.pop("input", None)
-    fields.pop("output", None)
+    for side in ("input", "output"):
+        fields.pop(side, None)
+        fields["metadata"].pop(f"{side}_from", None)
     if capture == "off":
         fields["metadata"] = {}
         fields.pop("tags", None)
