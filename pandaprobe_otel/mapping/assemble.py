@@ -239,9 +239,7 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
     add_contents(spans, options)
     _set_models_and_times(spans)
     if options.captures_all:
-        for span in spans:
-            if not span.read_all or span.shape.watched or span.unusable or span.view.events:
-                add_unsaid(span)
+        add_unsaid(spans)
     else:
         for span in spans:
             restrict(span, options.capture_of(span.kind))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import OUTPUT
@@ -61,6 +63,13 @@ _FORMS: Final = frozenset(
 )  # fmt: skip
 """Values of these keys, in lower case, that name the form of a message, a part or an answer."""
 
+_PLACES: Final = frozenset({"event.name", "gen_ai.message.index"})
+"""Keys with the place of a message in a list of events."""
+
+_OBJECT: Final = re.compile(r"[A-Z]\w*\(\w+=|\w+=['\"<]")
+"""Beginning of Python's text of an object, which some emitters write for messages and answers."""
+_LEAF: Final = re.compile(r"""(?:(\w+)=)?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)(\s*[=(:])?""", re.DOTALL)
+"""Text, number or word in such a text, after the name of its field if it has one. A word before a sign is a name."""
 _OBJECTS: Final = frozenset(
     {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list", "embedding", "batch", "model"}
 )
@@ -70,11 +79,26 @@ _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events fo
 _PIECES: Final = (".chunk", ".delta")
 """Ends of the names of events that contain a part of a streamed answer."""
 
+_AROUND: Final = frozenset({"AGENT", "CHAIN", "OTHER"})
+"""Kinds of spans that hold the messages and answers of the calls below them once more."""
+
 MAX_EVENTS: Final = 128
 
 
-def add_unsaid(span: MappedSpan) -> None:
-    """Add to the metadata of a span everything that its body lacks."""
+def add_unsaid(spans: Sequence[MappedSpan]) -> None:
+    """Add to the metadata of the spans everything that their bodies lack.
+
+    What only repeats a model call of the trace is not added to the spans around it.
+    """
+    unread = [span for span in spans if not span.read_all or span.shape.watched or span.unusable or span.view.events]
+    if not unread:
+        return
+    calls = cache(lambda: Said([[span.body, span.usage] for span in spans if span.kind == "LLM"]))
+    for span in unread:
+        _add_unsaid(span, calls)
+
+
+def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
     attributes, shape = span.view.attributes, span.shape
     names = [*shape.watched, *span.unusable]
     if not span.read_all:
@@ -86,9 +110,10 @@ def add_unsaid(span: MappedSpan) -> None:
                 names += [key for key, _ in source]
     if names or not span.read_all:
         said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost]})
-        add_rest(span, unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)]))
+        rest = unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)])
         if not span.read_all and span.view.events:
-            add_rest(span, unsaid(said, _content_of(span.view.events)))
+            rest |= unsaid(said, _content_of(span.view.events))
+        add_rest(span, unsaid(calls(), rest.items()) if rest and span.kind in _AROUND else rest)
     _add_events(span)
 
 
@@ -129,11 +154,11 @@ def _event(event: EventView) -> dict[str, Any]:
 
 
 class Said:
-    """Texts and numbers in a span's body."""
+    """Texts and numbers in a span's body, or in several bodies."""
 
     __slots__ = ("_all", "_at", "_leaves", "_searches")
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: Any) -> None:
         self._leaves: dict[Any, None] = {}  # in order
         self._all: str | None = None
         self._at = self._searches = 0
@@ -149,6 +174,8 @@ class Said:
         Token counts have many names, and the body uses one of them. An equal sum does not prove that the body has a
         count of a single modality.
         """
+        if not value and _COUNT.search(name):
+            return True  # none of a kind of tokens
         if not self.holds(value):
             return False
         if (name.rpartition(".")[2], value) in self._leaves:
@@ -266,7 +293,9 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
             inner = decoded(value)
             if inner is not value:
                 return _fresh(said, inner, level + 1, name)
-        return _NOTHING if said.holds_text(name, value) else value
+        if said.holds_text(name, value):
+            return _NOTHING
+        return _fresh_object(said, value) if _OBJECT.match(value) is not None else value
     if kind is dict:
         return _fresh_items(said, value, level, name)
     if kind is list:
@@ -283,6 +312,32 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
     return _NOTHING if (said.holds_number(name, value) if name and kind in _NUMBERS else said.holds(value)) else value
 
 
+def _fresh_object(said: Said, text: str) -> Any:
+    """Return Python's text of an object with only the leaves that the body lacks; unchanged if none of them is long."""
+    kept: list[str] = []
+    repeats = False
+    for leaf in _LEAF.finditer(text):
+        name, written, sign = leaf[1] or "", leaf[2], leaf[3]
+        if sign is not None:
+            continue
+        try:
+            value = literal_eval(written)
+        except (ValueError, SyntaxError, MemoryError):
+            value = written
+        if value is None or value is False or (name in _STRUCTURE and _is_form(said, name, value)):
+            continue
+        if type_of(value) is str:
+            is_said = value.lower() in _FORMS or said.holds_text(name, value)
+            repeats = repeats or (is_said and len(value) >= _MIN_CONTAINED)
+        else:
+            is_said = type_of(value) in _NUMBERS and said.holds_number(name, value)
+        if not is_said:
+            kept.append(leaf[0])
+    if not repeats:
+        return text
+    return f"{text[: text.find('(') + 1]}… {', '.join(kept)}" if kept else _NOTHING
+
+
 def _is_form(said: Said, key: str, value: Any) -> bool:
     """Return whether the value of such a key describes a form, as numbers do, or is in the body."""
     kind = type_of(value)
@@ -291,10 +346,15 @@ def _is_form(said: Said, key: str, value: Any) -> bool:
 
 def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
-    if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: if there are no other keys, these are the content
+    # `{"type": "ephemeral"}`: if there are no other keys, these are the content.
+    if _STRUCTURE.issuperset(value) and _PLACES.isdisjoint(value):
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
         return kept or _NOTHING
     for key, item in value.items():
+        if key in _PLACES and (type_of(item) is int or item in _READ_EVENTS):
+            continue
+        if key == "id" and "lc" in value and type_of(item) is list and str(item[-1:]).endswith("Message']"):
+            continue  # the class of a message
         if (key in _STRUCTURE and _is_form(said, key, item)) or is_connection(key):
             continue
         if key == "object" and type_of(item) is str and item in _OBJECTS:

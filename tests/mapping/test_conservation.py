@@ -399,3 +399,46 @@ def test_the_question_is_found_among_the_arguments_of_a_framework(given: Any, qu
     assert (body["input"], body["output"]["messages"][0]["content"]) == (question, "Because.")
     assert body["spans"][0]["input"] == given
     assert body["metadata"].get("input_from", {}).get("key") == key
+
+
+# -- small leftovers: judges read them ---------------------------------------------------------------------------------
+
+
+def rest_of(value: Any, name: str = "input.value", kind: str = "AGENT") -> Any:
+    """Return what a span keeps of an attribute of which the question alone is read."""
+    told = {"gen_ai.input.messages": '[{"role": "user", "content": "Is it raining in Paris?"}]'}
+    metadata = mapped_span("x", {"openinference.span.kind": kind, name: value, **told})["metadata"]
+    return metadata.get("attributes", {}).get(name)
+
+
+def test_the_text_of_an_object_keeps_what_is_nowhere_else() -> None:
+    """Of Python's text of a message, only the leaves that the span lacks are kept; other texts are kept whole."""
+    message = "ChatMessage(role=<Role.USER: 'user'>, content=[{'type': 'text', 'text': 'Is it raining in Paris?'}]"
+    assert rest_of(json.dumps({"messages": [f"{message}, raw=None)"]})) is None
+    assert rest_of(json.dumps([f"{message}, seen='by nobody else', n=7)"])) == [
+        "ChatMessage(… seen='by nobody else', n=7"
+    ]
+    code = "Weather(city='Paris', days=[1, 2])"
+    assert rest_of(json.dumps({"code": code})) == {"code": code}
+
+
+def test_counts_of_nothing_and_the_places_of_events_are_not_kept() -> None:
+    """A zero under the name of a kind of tokens, and the names and numbers of events, say nothing."""
+    assert rest_of(json.dumps({"usage": {"audio_tokens": 0, "cached_tokens": 0}, "retries": 0})) == {"retries": 0}
+    assert rest_of(json.dumps([{"event.name": "gen_ai.user.message", "gen_ai.message.index": 0}])) is None
+
+
+def test_a_span_does_not_repeat_the_calls_below_it() -> None:
+    """What a model call says is not kept once more on the agent around it, but other values are."""
+    answer = {"role": "assistant", "parts": [{"type": "text", "content": "No rain in Paris today."}]}
+    call = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.response.id": "response-1234",
+        "gen_ai.output.messages": json.dumps([answer]),
+    }
+    state = {"answer": "No rain in Paris today.", "response_id": "response-1234", "step": "forecast"}
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent_state": json.dumps(state)}
+    body = mapped(view("agent", agent, lasts=9), view("chat", call, span_id=2, parent=1))
+    assert body["spans"][0]["metadata"]["attributes"] == {"gen_ai.agent_state": {"step": "forecast"}}
+    alone = mapped(view("agent", agent, lasts=9))
+    assert alone["spans"][0]["metadata"]["attributes"]["gen_ai.agent_state"] == state
