@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
@@ -39,7 +40,8 @@ _PROVIDER_TOOLS: Final = frozenset(
 )
 
 
-class _Side(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Side:
     """One side of a trace: the role of its message, and the keys of objects whose only text is that message."""
 
     field: str
@@ -86,20 +88,20 @@ def question_and_answer(
     if (ended := _outcome(spans, root)) is not None:
         about["outcome"] = ended
     for side in (_QUESTION, _ANSWER):
-        value, source = told.get(f"trace.{side.field}"), None
+        field, source = side.field, None
+        value = told.get(f"trace.{field}") if told else None
         if value is None:
             value, source = _found(side, spans, root, naming)
-        elif not any(f"pandaprobe.trace.{side.field}" in span.view.attributes for span in context_spans):
+        elif not any(f"pandaprobe.trace.{field}" in span.view.attributes for span in context_spans):
             value = _explicit(value, side)  # another library has set it
-        if value is not None:
-            fields[side.field] = value
-        origin: dict[str, Any] = {}
+        if value is None:
+            continue
+        fields[field] = value
+        key = _only_key(side, (source or root).body.get(field), value)
         if source is not None:
-            origin = {"span_id": source.body["span_id"], "name": source.body["name"]}
-        if (key := _only_key(side, (source or root).body.get(side.field), value)) is not None:
-            origin["key"] = key
-        if origin:
-            about[f"{side.field}_from"] = origin
+            about[f"{field}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
+        if key is not None:
+            about.setdefault(f"{field}_from", {})["key"] = key
     return fields, about
 
 
@@ -244,7 +246,7 @@ def _explicit(value: Any, side: _Side) -> Any:
     """Return a value that was set for the trace, with text as a message."""
     content = whole_content(value, side.field, is_call=False)
     value = value if content is None else content.value
-    said = _message(value, side._replace(keys=()))
+    said = _message(value, replace(side, keys=()))
     return value if said is None else said
 
 
