@@ -13,7 +13,7 @@ from agent_framework.openai import OpenAIChatCompletionClient
 
 import pandaprobe_otel
 from pandaprobe_otel.demo.offline import offline
-from pandaprobe_otel.demo.parcel_script import parcel_script
+from pandaprobe_otel.demo.scripts import parcel_script
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 

@@ -12,8 +12,8 @@ from typing import Any
 from anthropic import Anthropic
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 
 MODEL = os.environ.get("ANTHROPIC_MODEL", "claude-haiku-5-5")
 TOOLS: Any = [

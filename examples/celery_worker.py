@@ -13,8 +13,8 @@ from celery.contrib.testing.worker import start_worker
 from openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply
 
 app = Celery("shop", broker=os.environ.get("CELERY_BROKER", "memory://"), backend="cache+memory://")
 

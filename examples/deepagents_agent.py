@@ -12,8 +12,8 @@ from deepagents import create_deep_agent
 from langchain_core.tools import tool
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 
 SHELVES = {"teapot": 3, "cup": 0}
 

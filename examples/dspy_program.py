@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import dspy
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 

@@ -17,8 +17,8 @@ from typing import Any
 from openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 TOOL: Any = {

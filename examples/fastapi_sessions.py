@@ -15,8 +15,8 @@ from fastapi import FastAPI, Request, Response
 from openai import AsyncOpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply
 
 
 @asynccontextmanager

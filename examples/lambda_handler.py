@@ -13,8 +13,8 @@ from typing import Any
 from openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply
 
 
 @pandaprobe_otel.agent(name="shop_assistant", ignore=("context",))

@@ -17,8 +17,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply
 
 
 class Case(TypedDict, total=False):

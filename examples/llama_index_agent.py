@@ -14,8 +14,8 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.llms.openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall, text_of
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 RULES = [Document(text="Parcels are kept for ten days."), Document(text="Returns are free.")]

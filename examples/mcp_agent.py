@@ -18,8 +18,8 @@ from mcp.server.mcpserver import MCPServer
 from openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 server = MCPServer("carrier")

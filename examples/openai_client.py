@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from openai import BadRequestError, OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Refusal, Reply
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 

@@ -19,7 +19,7 @@ from openai import OpenAI
 import pandaprobe_otel
 from pandaprobe_otel import agent, tool
 from pandaprobe_otel.demo.offline import offline
-from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.demo.scripts import shop_script
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 ORDERS = {"A-17": {"item": "espresso machine", "parcel": "P-4711"}}

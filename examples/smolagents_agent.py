@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from smolagents import FinalAnswerStep, OpenAIModel, ToolCallingAgent, tool
 
 import pandaprobe_otel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
 from pandaprobe_otel.demo.offline import offline
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall, text_of
 
 PARCELS = {"P-4711": "on its way, arrives on Tuesday before noon"}
 

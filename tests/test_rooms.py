@@ -15,7 +15,7 @@ ORDER = (
     {"enums", "errors"},
     {"config", "process"},
     {"mapping"},
-    {"traces"},
+    {"protocols", "traces"},
     {"transport"},
     {"delivery"},
     {"assembly", "reporting"},

@@ -161,7 +161,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
     """Write one test. Print a message and return None if no test can be made of a trace."""
-    from pandaprobe_otel.replay.cannot_capture import CannotCapture
+    from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
     try:

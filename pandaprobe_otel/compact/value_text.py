@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.compact.tokens import affordable, pieces, tokens_in
-from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.protocols.encoding import dump
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
 _LONGEST: Final = 17

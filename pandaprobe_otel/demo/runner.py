@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.demo.scripts import shop_script
 from pandaprobe_otel.errors import ConfigError, NotFound
 
 _PROJECT: Final = "demo"

@@ -1,8 +1,7 @@
 """A small HTTP endpoint that plays a language model from a script: real sockets, no key, no cost.
 
-It implements OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent (`protocols`),
-each as a whole and streamed as server-sent events. Clients work as they do with the service. The same conversation
-always gets the same answer.
+It serves the chat operation of every protocol in `protocols/`, as a whole and streamed. Clients work as they do with
+the service. The same conversation always gets the same answer.
 """
 
 from __future__ import annotations
@@ -12,14 +11,77 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Final, Self, cast
 
-from pandaprobe_otel.demo.completions import Message as Message
-from pandaprobe_otel.demo.completions import Refusal, Reply, Usage
-from pandaprobe_otel.demo.protocols import CHAT_COMPLETIONS, Protocol, Said, spoken_at
+from pandaprobe_otel.protocols import known
+from pandaprobe_otel.protocols.chat import CHAT
+from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, RequestedTool, Tokens, mapping, text_of
+from pandaprobe_otel.protocols.encoding import JSON
+from pandaprobe_otel.protocols.protocol import ParsedRequest, Protocol
+
+__all__ = ["Exchange", "Message", "Refusal", "Reply", "Script", "ScriptedEndpoint", "ToolCall", "Usage", "text_of"]
+
+_CREATED: Final = 1_760_000_000
+"""Time of every answer: constant, so that two runs give the same bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool call by the scripted model."""
+
+    name: str
+    arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A reply of the scripted model: a text, tool calls, or both."""
+
+    text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    is_cut: bool = False
+    """True if the answer ends at its token limit, before the model would have ended it."""
+
+    @property
+    def finish_reason(self) -> str:
+        """`length` if it is truncated, `tool_calls` if there are any, otherwise `stop`."""
+        if self.is_cut:
+            return "length"
+        return "tool_calls" if self.tool_calls else "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one answer.
+
+    Four characters of JSON count as a token, which is reproducible and realistic.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, Any]], reply: Reply) -> Usage:
+        """Count the tokens of a request's messages and of the reply."""
+        calls = [[call.name, dict(call.arguments)] for call in reply.tool_calls]
+        return cls(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens([reply.text, calls]))
+
+
+def _tokens(value: Any) -> int:
+    return max(1, len(json.dumps(value, ensure_ascii=False)) // 4)
+
+
+class Refusal(Exception):
+    """Exception that a script raises so that the endpoint answers with this HTTP status and message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
 
 Script = Callable[[Sequence[Message]], Reply]
 """Returns the reply to the messages of a request, which have the form of chat completions in any protocol.
@@ -33,35 +95,15 @@ class Exchange:
     """An answered request, as a reference for its trace."""
 
     request: Mapping[str, Any]
+    """The body of the request."""
     conversation: Sequence[Message]
     """The request's messages in the form of chat completions."""
-    protocol: Protocol
     reply: Reply
     usage: Usage
     model: str
     response_id: str
-
-    @property
-    def streamed(self) -> bool:
-        """True if the answer was a stream of chunks."""
-        return bool(self.request.get("stream"))
-
-    @property
-    def wants_usage(self) -> bool:
-        """True if the request asks for usage in a streamed answer (`stream_options.include_usage`)."""
-        options: Any = self.request.get("stream_options")
-        return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
-
-    @property
-    def said(self) -> Said:
-        """The answer, independent of the protocol."""
-        return Said(
-            response_id=self.response_id,
-            model=self.model,
-            reply=self.reply,
-            usage=self.usage,
-            wants_usage=self.wants_usage,
-        )
+    streamed: bool
+    """True if the answer was a stream of chunks."""
 
 
 class ScriptedEndpoint:
@@ -106,27 +148,29 @@ class ScriptedEndpoint:
         self._thread.join()
         self._server.server_close()
 
-    def answer(self, request: Mapping[str, Any], protocol: Protocol = CHAT_COMPLETIONS) -> Exchange:
-        """Call the script and record the exchange.
+    def answer(self, parsed: ParsedRequest, protocol: Protocol, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call the script, record the exchange, and return the answer without streaming.
 
         Raises ValueError if the protocol finds no conversation in the request, and the script's own exceptions.
         """
-        messages = protocol.conversation(request) if "model" in request else None
-        if messages is None:
+        messages = protocol.read_messages(body) if parsed.model is not None else None
+        if messages is None or parsed.model is None:
             raise ValueError(f"The body must be {protocol.expects}.")
         reply = self._script(messages)
         with self._lock:
             exchange = Exchange(
-                request=request,
+                request=body,
                 conversation=messages,
-                protocol=protocol,
                 reply=reply,
                 usage=Usage.of(messages, reply),
-                model=str(request["model"]),
-                response_id=f"{protocol.id_prefix}scripted{len(self._exchanges) + 1}",
+                model=parsed.model,
+                response_id=f"{protocol.response_prefix}scripted{len(self._exchanges) + 1}",
+                streamed=parsed.is_stream,
             )
             self._exchanges.append(exchange)
-        return exchange
+        wants_usage = not parsed.is_stream or mapping(body.get("stream_options")).get("include_usage")
+        answer = _answer(exchange, protocol, has_usage=protocol is not CHAT or bool(wants_usage))
+        return protocol.write_answer(answer)
 
     def pause(self) -> None:
         """Wait for the pause before a chunk."""
@@ -161,13 +205,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        spoken = spoken_at(self.path.partition("?")[0])
-        if spoken is None:
-            self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: POST {self.path}")
+        content = _json_object(body)
+        parsed = known.read_request(self.path.partition("?")[0], content)
+        protocol = parsed.wire if parsed else None
+        if parsed is None or protocol is None or parsed.operation not in protocol.chat_operations:
+            self._refuse(CHAT, 404, f"Unknown request URL: POST {self.path}")
             return
-        protocol, request_in_path = spoken
         try:
-            exchange = self._endpoint.answer({**_json_object(body), **request_in_path}, protocol)
+            answer = self._endpoint.answer(parsed, protocol, content)
         except ValueError as error:
             self._refuse(protocol, 400, str(error))
         except LookupError as error:
@@ -175,37 +220,29 @@ class _Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             self._refuse(protocol, refusal.status, refusal.message)
         else:
-            if exchange.streamed:
-                self._stream(exchange)
+            if parsed.is_stream:
+                self._stream(protocol, answer)
             else:
-                self._send_json(200, protocol.document(exchange.said))
+                self._send_json(200, answer)
 
     def do_GET(self) -> None:
-        self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: GET {self.path}")
+        self._refuse(CHAT, 404, f"Unknown request URL: GET {self.path}")
 
     def log_message(self, format: str, *args: Any) -> None:
         return  # The exchanges are the log.
 
-    def _stream(self, exchange: Exchange) -> None:
+    def _stream(self, protocol: Protocol, answer: Mapping[str, Any]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Content-Type", protocol.streamed_as)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        protocol = exchange.protocol
         try:
-            for event in protocol.events(exchange.said):
+            for chunk in protocol.write_stream(answer):
                 self._endpoint.pause()
-                name = f"event: {event['type']}\n" if protocol.named else ""
-                self._send_event(f"{name}data: {json.dumps(event)}\n\n")
-            if protocol.last is not None:
-                self._send_event(f"data: {protocol.last}\n\n")
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True  # The client disconnected before the end.
-
-    def _send_event(self, text: str) -> None:
-        event = text.encode()
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
 
     def _refuse(self, protocol: Protocol, status: int, message: str) -> None:
         self._send_json(status, protocol.refusal(status, message))
@@ -213,10 +250,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_json(self, status: int, content: Mapping[str, Any]) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", JSON)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _answer(exchange: Exchange, protocol: Protocol, *, has_usage: bool) -> ModelAnswer:
+    reply, usage = exchange.reply, exchange.usage
+    name = f"{protocol.call_prefix}{exchange.response_id.removeprefix(protocol.response_prefix)}"
+    calls = [
+        RequestedTool(id=f"{name}_{position}", name=call.name, arguments=json.dumps(dict(call.arguments)))
+        for position, call in enumerate(reply.tool_calls)
+    ]
+    return ModelAnswer(
+        response_id=exchange.response_id,
+        model=exchange.model,
+        choices=(Choice(text=reply.text, calls=tuple(calls), finish_reason=reply.finish_reason),),
+        tokens=Tokens(prompt=usage.prompt_tokens, completion=usage.completion_tokens) if has_usage else None,
+        created=_CREATED,
+    )
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

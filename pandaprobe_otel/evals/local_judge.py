@@ -98,20 +98,22 @@ class LocalJudge:
         """Return the open judge. Close it after use."""
         from pandaprobe_otel.local.evaluation.catalogue import ANTHROPIC, GOOGLE_GENAI, OPENAI
         from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
-        from pandaprobe_otel.local.evaluation.wire_forms import AnthropicForm, GeminiForm, OpenAIForm, WireForm
+        from pandaprobe_otel.protocols import anthropic, gemini
+        from pandaprobe_otel.protocols.chat import CHAT
+        from pandaprobe_otel.protocols.protocol import QuestionProtocol
 
-        forms: dict[str, tuple[WireForm, Provider]] = {
-            OPENAI.key: (OpenAIForm(), OPENAI),
-            ANTHROPIC.key: (AnthropicForm(), ANTHROPIC),
-            GOOGLE_GENAI.key: (GeminiForm(), GOOGLE_GENAI),
+        protocols: dict[str, tuple[QuestionProtocol, Provider]] = {
+            OPENAI.key: (CHAT, OPENAI),
+            ANTHROPIC.key: (anthropic.ANTHROPIC, ANTHROPIC),
+            GOOGLE_GENAI.key: (gemini.GEMINI, GOOGLE_GENAI),
         }
-        form, named_by = (OpenAIForm(), None) if self.url is not None else forms[self._provider]
+        protocol, named_by = (CHAT, None) if self.url is not None else protocols[self._provider]
         return HttpJudge(
             self._address,
             key=self._key,
             model=self.model,
             embedding_model=self.embedding_model,
-            form=form,
+            protocol=protocol,
             named_by=named_by,
         )
 

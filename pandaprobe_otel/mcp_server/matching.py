@@ -18,7 +18,7 @@ from pandaprobe_otel.local.search.conditions import type_forms
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.search.text_words import has_phrase, phrase_of, strings_in
-from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.protocols.encoding import dump
 
 _IN_ROWS: Final = frozenset(
     {

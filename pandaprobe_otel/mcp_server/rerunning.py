@@ -23,11 +23,11 @@ from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.mcp_server.trace_reader import Reading
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.protocols.encoding import dump
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.replay.fork.recording_cut import cut_from
 from pandaprobe_otel.replay.fork.trace_recording import recorded_in
-from pandaprobe_otel.replay.json_text import dump
 
 _LONGEST_S: Final = 600.0
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final, cast
 
-from pandaprobe_otel.replay import aws_frames
-from pandaprobe_otel.replay.json_text import dump, load
+from pandaprobe_otel.protocols import aws_frames
+from pandaprobe_otel.protocols.encoding import dump, load
 
 Chunks = tuple[tuple[float, int], ...]
 Path = tuple[str | int, ...]

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.protocols import aws_frames
+from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.replay.body_units import recut
 from pandaprobe_otel.replay.cassette_text import Flow, Text
 from pandaprobe_otel.replay.decoding import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
-from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
 
 MAX_CALLS: Final = 100_000

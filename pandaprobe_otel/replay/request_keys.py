@@ -2,7 +2,7 @@
 
 The key includes the protocol, operation, model, messages, tools by name, sampling, limits, and every unknown field. It
 does not include the host, headers, white space, the order of keys, names of the caller, and cache hints
-(`protocols.asked`, `canonical`). Generated ids are numbered by their first appearance. So a request with new ids is the
+(`protocols`, `canonical`). Generated ids are numbered by their first appearance. So a request with new ids is the
 same, but a request with a result for another call is not.
 """
 
@@ -14,19 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
-from pandaprobe_otel.mapping import exact_json
 from pandaprobe_otel.mapping.values import type_of
+from pandaprobe_otel.protocols.encoding import dump_bytes
+from pandaprobe_otel.protocols.protocol import ParsedRequest
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
+from pandaprobe_otel.replay.compared_requests import as_traced, parsed, unread
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.json_text import dump_bytes
-from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, ollama, openai, plain_http
-from pandaprobe_otel.replay.protocols.parsed_request import Asked
-from pandaprobe_otel.replay.protocols.tool_results import in_order
-from pandaprobe_otel.replay.traced_requests import as_traced
 
-_PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20
 """Maximum size of the JSON values whose pieces are cached. Requests of a conversation repeat the earlier messages."""
@@ -91,33 +86,33 @@ class RequestReader:
 
     def read(self, request: RecordedRequest) -> ModelRequest:
         """Parse a request. Never raises, whatever the content."""
-        asked = as_traced(_parsed(request)) if self._only_traced else _parsed(request)
+        found = as_traced(parsed(request)) if self._only_traced else parsed(request)
         try:
-            pieces = tuple(self._pieces(asked))
+            pieces = tuple(self._pieces(found))
         except (RecursionError, TypeError, ValueError):  # Deeper than any client sends, or a lone surrogate.
-            asked = _unread(request)
-            pieces = tuple(self._pieces(asked))
-        model = self._ignored.applied(asked.model, at=("model",), gone=lambda: None)
-        return ModelRequest(asked.protocol, asked.operation, model, _fields_of(pieces), pieces)
+            found = unread(request)
+            pieces = tuple(self._pieces(found))
+        model = self._ignored.applied(found.model, at=("model",), gone=lambda: None)
+        return ModelRequest(found.protocol, found.operation, model, _fields_of(pieces), pieces)
 
-    def _pieces(self, asked: Asked) -> Iterator[Piece]:
-        for name in sorted(asked.body):
-            raw = asked.body[name]
-            if name == asked.turns and type_of(raw) is list:
+    def _pieces(self, request: ParsedRequest) -> Iterator[Piece]:
+        for name in sorted(request.body):
+            raw = request.body[name]
+            if name == request.turns and type_of(raw) is list:
                 turns = enumerate(cast("list[Any]", raw))
-                yield from filter(None, (self._piece(asked, name, turn, place) for place, turn in turns))
+                yield from filter(None, (self._piece(request, name, turn, place) for place, turn in turns))
                 continue
-            piece = self._piece(asked, name, raw, None)
+            piece = self._piece(request, name, raw, None)
             if piece is not None:
                 yield piece
 
-    def _piece(self, asked: Asked, name: str, raw: Any, place: int | None) -> Piece | None:
+    def _piece(self, request: ParsedRequest, name: str, raw: Any, place: int | None) -> Piece | None:
         text = dump_bytes(raw)
-        known = (name, asked.data, place if self._ignored.by_place else None, text)
+        known = (name, request.data, place if self._ignored.by_place else None, text)
         if known in self._known:
             piece = self._known[known]
         else:
-            piece = self._read(name, raw, place, data=asked.data or name in ("tools", "functions"))
+            piece = self._read(name, raw, place, data=request.data or name in ("tools", "functions"))
             self._remember(known, piece)
         if piece is None or piece.index == place:
             return piece
@@ -136,38 +131,6 @@ class RequestReader:
             self._known_bytes = 0
         self._known[known] = piece
         self._known_bytes += size
-
-
-def _parsed(request: RecordedRequest) -> Asked:
-    """Return a request as parsed by its protocol."""
-    url = urlsplit(request.uri)
-    body = _json_of(request.body)
-    if type_of(body) is dict and request.method.upper() == "POST":
-        for read in _PROTOCOLS:
-            asked = read(url.path.rstrip("/"), body)
-            if asked is not None:
-                return in_order(asked)
-    if body is None and request.body:
-        body = plain_http.body_of(request.body, _content_type(request))
-    return plain_http.read(request.method, url.path, url.query, body)
-
-
-def _unread(request: RecordedRequest) -> Asked:
-    """Return a request with its body as plain text, because it cannot be parsed."""
-    url = urlsplit(request.uri)
-    # With a word before it, so that it is not parsed as JSON.
-    return plain_http.read(request.method, url.path, url.query, f"unread: {request.body.decode('utf-8', 'replace')}")
-
-
-def _json_of(body: bytes) -> Any:
-    try:
-        return exact_json.loads(body) if body else None
-    except ValueError:
-        return None
-
-
-def _content_type(request: RecordedRequest) -> str:
-    return next((value for name, value in request.headers.items() if name.lower() == "content-type"), "")
 
 
 def _fields_of(pieces: Iterable[Piece]) -> dict[str, Any]:

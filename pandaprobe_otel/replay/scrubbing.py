@@ -27,10 +27,10 @@ from pandaprobe_otel.mapping.secrets_in_texts import (
     may_have_credentials,
     without_credentials,
 )
+from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, moved, units_of
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
-from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.secrets import MOST, forms_of, is_secret, of_environment, of_headers
 
 Scrub = Callable[[Any], Any]

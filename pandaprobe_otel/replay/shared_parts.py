@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
+import orjson
+
+from pandaprobe_otel.protocols.encoding import dump, dump_bytes, load
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
-from pandaprobe_otel.replay.json_text import dump, dump_bytes, dump_in_lines, load
 from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
@@ -25,6 +27,8 @@ _FEW: Final = 8
 """Maximum number of items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
+_SHORT: Final = 60
+"""Length up to which several fields, or several items, are on one line."""
 _LOOKED_AT: Final = 16
 """Maximum number of earlier calls that are compared, newest first."""
 
@@ -61,7 +65,7 @@ class Sharing:
             self._bodies.add(body)
         short = {key: self._field(key, value, document) for key, value in document.items()}
         self._seen.append((call, document))
-        return dump_in_lines(short)
+        return _in_lines(short)
 
     def _field(self, key: str, value: Any, document: Document) -> Any:
         """Return a field with references. Its document gets the objects that it shares with an earlier one."""
@@ -124,6 +128,49 @@ def _without_media(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_without_media(item, key) for item in cast("Sequence[Any]", value)]
     return value
+
+
+def _in_lines(value: Any) -> str:
+    """Return the JSON of a request, with one line for each long field and for each item of a long list."""
+    if not isinstance(value, Mapping) or not value:
+        return dump(value, spaces=True)
+    parts: list[str] = []
+    short: list[str] = []
+    for key, item in cast("Mapping[str, Any]", value).items():
+        text = f"{dump(key)}: {_field(item)}"
+        if len(text) <= _SHORT:
+            short.append(text)
+            continue
+        parts += [", ".join(short)] if short else []
+        parts.append(text)
+        short = []
+    parts += [", ".join(short)] if short else []
+    return "{" + ",\n ".join(parts) + "}\n"
+
+
+def _field(value: Any) -> str:
+    if not isinstance(value, list):
+        return dump(value, spaces=True)
+    items = [_item(item) for item in cast("Sequence[Any]", value)]
+    between = ", " if sum(map(len, items)) + 2 * len(items) <= _SHORT else ",\n  "
+    return f"[{between.join(items)}]"
+
+
+def _item(value: Any) -> str:
+    """Return the text of an item, most often a message of a few texts, which orjson writes faster."""
+    if isinstance(value, dict):
+        texts = cast("dict[str, Any]", value)
+        if all(isinstance(text, str) for text in texts.values()):
+            try:
+                members = [f"{_text(key)}: {_text(text)}" for key, text in texts.items()]
+            except TypeError:  # a lone surrogate
+                return dump(texts, spaces=True)
+            return f"{{{', '.join(members)}}}"
+    return dump(value, spaces=True)
+
+
+def _text(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 class Expansion:

@@ -11,7 +11,7 @@ from pathlib import Path
 from command_line import COMMAND, clean_environment, run_command_line, run_here
 from local_http import traces_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.demo.scripts import shop_script
 from pandaprobe_otel.local import LocalServer
 
 

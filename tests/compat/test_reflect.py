@@ -14,8 +14,7 @@ import httpx
 import pytest
 
 from command_line import clean_environment
-from pandaprobe_otel.demo.completions import Message, Reply, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, text_of
 from pandaprobe_otel.local import LocalServer
 
 PROGRAM = Path(__file__).with_name("reflect_program.py")

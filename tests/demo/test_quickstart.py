@@ -15,10 +15,9 @@ import httpx
 from command_line import COMMAND, clean_environment, run_here
 from local_http import traces_of
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.demo.completions import Reply
 from pandaprobe_otel.demo.runner import quickstart_environment, quickstart_path, run_quickstart
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
-from pandaprobe_otel.demo.shop_script import shop_script
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint
+from pandaprobe_otel.demo.scripts import shop_script
 from pandaprobe_otel.local import LocalServer
 
 

@@ -21,8 +21,7 @@ from pydantic import BaseModel
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from planting import EndedReply, Planted
 from weather_model import weather, weather_model
 

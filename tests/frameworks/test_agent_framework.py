@@ -36,8 +36,7 @@ from framework_cases import (
     embeddings_answer,
     holds,
 )
-from pandaprobe_otel.demo.completions import Reply
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint
 from planting import Planted
 from provider_server import ProviderServer, json_reply
 from weather_model import WEATHER, weather, weather_model

@@ -37,8 +37,7 @@ from framework_cases import (
     recorded_apart,
 )
 from library_members import needs
-from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from weather_model import WEATHER, weather, weather_model

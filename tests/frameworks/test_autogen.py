@@ -38,8 +38,7 @@ from pydantic import BaseModel
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces
 from framework_cases import CONFORMANCE, AgentApp, StartModel
-from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ScriptedEndpoint, ToolCall
 from planting import EndedReply, Planted
 from weather_model import weather, weather_model
 

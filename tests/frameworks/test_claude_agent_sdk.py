@@ -34,8 +34,7 @@ from claude_agent_sdk import Message as ClaudeMessage
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, AgentApp, StartModel, growth, growth_of_ours, holds, recorded_apart
-from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter
 from planting import Planted

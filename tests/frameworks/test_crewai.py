@@ -14,8 +14,7 @@ import pytest
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import AT_THE_CLIENT, CITIES, CONFORMANCE, AgentApp, StartModel, do_not_mix, in_threads
-from pandaprobe_otel.demo.completions import Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall
 from pandaprobe_otel_integrations.crewai import CrewAIAdapter
 from weather_crews import forecaster, model_of, station
 from weather_model import WEATHER, weather_model

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from agent_traces import SentTraces
 from framework_cases import StartModel
-from pandaprobe_otel.demo.completions import Reply
+from pandaprobe_otel.demo.scripted_endpoint import Reply
 from planting import Planted
 from weather_crews import forecaster, model_of
 

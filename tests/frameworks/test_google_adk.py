@@ -28,8 +28,7 @@ from pydantic import BaseModel, Field
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, holds, recorded_apart
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from pandaprobe_otel_integrations.google_adk import GoogleADKAdapter
 from planting import Planted
 from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, run, tells_changes

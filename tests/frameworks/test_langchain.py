@@ -34,8 +34,7 @@ from framework_cases import (
     run_beside_another_vendor,
 )
 from library_members import has
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations._runs import OpenRuns, Run
 from pandaprobe_otel_integrations.langchain import (
@@ -276,7 +275,7 @@ def test_a_tool_that_returns_a_command(traces: SentTraces, model: StartModel) ->
 
     def weather(city: str) -> Any:
         """Tell the weather in a city."""
-        call_id = endpoint.exchanges[-1].said.response_id.removeprefix("chatcmpl-")
+        call_id = endpoint.exchanges[-1].response_id.removeprefix("chatcmpl-")
         return Command(update={"messages": [ToolMessage("windy", tool_call_id=f"call_{call_id}_0")]})
 
     forecaster(openai_chat(endpoint), weather).invoke(given("Weather in Oslo?"))

@@ -50,8 +50,7 @@ from openai import OpenAI as Client
 
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, EMBEDDING_MODEL, AgentApp, StartModel, embeddings_answer, recorded_apart
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from provider_server import ProviderServer, json_reply

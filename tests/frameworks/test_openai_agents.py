@@ -33,8 +33,7 @@ import pandaprobe_otel
 import replayed_frameworks as replays
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, left_after_a_word, off, recorded_apart
-from pandaprobe_otel.demo.completions import Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall
 from pandaprobe_otel_integrations.openai_agents import OpenAIAgentsAdapter
 from pandaprobe_otel_integrations.openai_agents.processor import RunProcessor
 from planting import Planted

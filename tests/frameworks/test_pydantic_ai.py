@@ -44,8 +44,7 @@ import replayed_frameworks as replays
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, EMBEDDING_MODEL, AgentApp, StartModel, embeddings_answer, holds
 from library_members import needs
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from planting import Planted
 from provider_server import ProviderServer, json_reply
 from weather_model import weather, weather_model

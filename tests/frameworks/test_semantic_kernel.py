@@ -25,8 +25,7 @@ from semantic_kernel.utils.telemetry.model_diagnostics import function_tracer as
 import pandaprobe_otel
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, instrumented_with
-from pandaprobe_otel.demo.completions import Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Reply, ScriptedEndpoint, ToolCall, text_of
 from planting import Planted
 from weather_model import weather as look_up
 from weather_model import weather_model as any_weather_model

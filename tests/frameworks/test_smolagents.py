@@ -18,8 +18,7 @@ from smolagents.utils import AgentGenerationError
 
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, AgentApp, StartModel, recorded_apart
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.mapping import map_trace
 from planting import Planted
 from weather_model import weather, weather_model

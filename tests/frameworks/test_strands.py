@@ -20,8 +20,7 @@ from strands.session.file_session_manager import FileSessionManager
 
 from agent_traces import SentTraces
 from framework_cases import CONFORMANCE, CUTS, AgentApp, StartModel, holds
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall
 from planting import Planted
 from weather_model import WEATHER, weather, weather_model
 

@@ -12,8 +12,8 @@ from aws_events import stream_reply
 from bedrock_traffic import ANSWER, MODEL, USAGE, converse_events, conversed
 from local_http import traces_of
 from node_programs import require_node, run_node
-from pandaprobe_otel.demo.parcel_script import parcel_script
 from pandaprobe_otel.demo.scripted_endpoint import Exchange, ScriptedEndpoint
+from pandaprobe_otel.demo.scripts import parcel_script
 from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 

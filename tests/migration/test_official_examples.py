@@ -21,8 +21,7 @@ import pandaprobe_otel
 import pandaprobe_otel_integrations
 from bedrock_traffic import conversed
 from command_line import clean_environment
-from pandaprobe_otel.demo.completions import Message, Reply
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from provider_server import ProviderServer, Received, json_reply
 from provider_server import Reply as AnyReply

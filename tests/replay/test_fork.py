@@ -21,8 +21,8 @@ from conformance.libraries import bedrock as bedrock_wire
 from pandaprobe_otel import bootstrap
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.protocols.anthropic import INVENTED_SIGNATURE
 from pandaprobe_otel.registry import instrumented, uninstrument
-from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
 from planted_traces import trace_of
 from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, shop_talk

@@ -8,9 +8,8 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.parcel_script import parcel_script
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall, text_of
+from pandaprobe_otel.demo.scripts import parcel_script
 from provider_server import ProviderServer, Received, json_reply
 from provider_server import Reply as HttpReply
 

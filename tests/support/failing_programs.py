@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 
 _HEAD: Final = '''"""A shop's assistant."""
 

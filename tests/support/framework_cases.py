@@ -25,8 +25,7 @@ from wrapt import FunctionWrapper
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces, tokens_of
 from example_runs import Example
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ScriptedEndpoint, ToolCall
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from planting import Planted
 from span_recorder import SpanRecorder

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ToolCall
 from pandaprobe_otel.mapping import map_trace
 from span_recorder import SpanRecorder
 

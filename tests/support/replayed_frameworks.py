@@ -22,8 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import pandaprobe_otel
 from pandaprobe_otel import Divergence
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, text_of
-from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.replay.cassette import load
 
 DONE: Final[list[str]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pandaprobe_otel.demo.completions import Message, Refusal, Reply, ToolCall, text_of
+from pandaprobe_otel.demo.scripted_endpoint import Message, Refusal, Reply, ToolCall, text_of
 
 WEATHER = {"Łódź": "sunny", "Oslo": "snowy"}
 

@@ -12,8 +12,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
-from pandaprobe_otel.local.evaluation.judge_answers import object_in
-from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
+from pandaprobe_otel.local.evaluation.judge_answers import object_in, with_schema
+from pandaprobe_otel.protocols.chat import CHAT
+from pandaprobe_otel.protocols.protocol import QuestionProtocol, StructuredQuestion, UnusableAnswerError
 from pandaprobe_otel.transport.request_outcome import Redaction
 
 _ATTEMPTS: Final = 3
@@ -44,12 +45,12 @@ class HttpJudge(Judge):
         model: str,
         embedding_model: str | None,
         sleep: Callable[[float], None] = time.sleep,
-        form: WireForm | None = None,
+        protocol: QuestionProtocol = CHAT,
         named_by: Provider | None = OPENAI,
     ) -> None:
-        self._form = form or OpenAIForm()
+        self._protocol = protocol
         self._named_by = named_by
-        headers = self._form.headers(key) if key else {}
+        headers = protocol.key_headers(key) if key else {}
         self._redaction = Redaction()
         self._redaction.learn({"x-api-key": key or ""})
         self._client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT_S)
@@ -83,7 +84,7 @@ class HttpJudge(Judge):
         for _ in range(_ATTEMPTS):
             try:
                 return object_in(self._completion(question, served))
-            except (UnusableError, ValueError) as error:
+            except ValueError as error:
                 problem = str(error)
         raise JudgeError(f"LLM call to {name} failed after {_ATTEMPTS} attempts: {problem}")
 
@@ -102,8 +103,9 @@ class HttpJudge(Judge):
         missing = sorted({text for text in texts if text not in self._vectors})
         if missing:
             try:
-                vectors = self._form.vectors(self._post(*self._form.embedding(missing, self._embedding_model)))
-            except (UnusableError, KeyError, TypeError) as error:
+                path, body = self._protocol.write_embedding(missing, self._embedding_model)
+                vectors = self._protocol.read_vectors(self._post(path, body))
+            except (UnusableAnswerError, KeyError, TypeError) as error:
                 raise JudgeError(f"Embedding call to {self._embedding_model} failed: {error}") from None
             if len(vectors) != len(missing):
                 raise JudgeError(
@@ -118,12 +120,20 @@ class HttpJudge(Judge):
             return [self._vectors[text] for text in texts]
 
     def _completion(self, question: Question, model: str) -> str:
+        asked = StructuredQuestion(
+            name=question.metric,
+            prompt=question.prompt,
+            in_words=with_schema(question.prompt, question.schema),
+            schema=question.schema,
+            seed=question.seed,
+        )
+        path = self._protocol.path(model, is_stream=False)
         while True:
             mode = self._mode
             try:
-                return self._form.said(self._post(*self._form.asking(question, model, mode)))
+                return self._protocol.read_text(self._post(path, self._protocol.write_question(asked, model, mode)))
             except _NotUnderstoodError:
-                if mode + 1 == self._form.modes:
+                if mode + 1 == self._protocol.modes:
                     raise
                 self._mode = max(self._mode, mode + 1)
 
@@ -142,13 +152,13 @@ class HttpJudge(Judge):
                 if response.status_code in (400, 422):
                     raise _NotUnderstoodError(problem)
                 if response.status_code not in _RETRY_STATUSES:
-                    raise UnusableError(problem)
+                    raise UnusableAnswerError(problem)
             if attempt + 1 < _ATTEMPTS:
                 self._sleep(min(2.0**attempt, _MAX_WAIT_S))
-        raise UnusableError(problem)
+        raise UnusableAnswerError(problem)
 
 
-class _NotUnderstoodError(UnusableError):
+class _NotUnderstoodError(UnusableAnswerError):
     """The endpoint refused the form of the request."""
 
 
@@ -156,4 +166,4 @@ def _json_of(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise UnusableError("the answer is not JSON") from None
+        raise UnusableAnswerError("the answer is not JSON") from None

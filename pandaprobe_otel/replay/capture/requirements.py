@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.replay.answers.model_answer import check_whole, mapping
-from pandaprobe_otel.replay.answers.protocols import protocol_of
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.protocols.conversation import mapping
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
+from pandaprobe_otel.replay.capture.model_calls import protocol_of
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.traces.records import SpanRecord
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.replay.answers.model_answer import check_whole, texts_in
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole, texts_in
 from pandaprobe_otel.replay.capture.requirements import REPR
 from pandaprobe_otel.replay.capture.source_text import is_name, literal
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace

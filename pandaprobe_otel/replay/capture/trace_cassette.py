@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pandaprobe_otel.replay.answers.model_answer import check_whole, mapping
-from pandaprobe_otel.replay.answers.protocols import protocol_of
-from pandaprobe_otel.replay.answers.rebuild import rebuilt
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.protocols.conversation import mapping
 from pandaprobe_otel.replay.capture.call_order import order_of
-from pandaprobe_otel.replay.capture.model_requests import request_of
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
+from pandaprobe_otel.replay.capture.model_calls import protocol_of, rebuilt, request_of
 from pandaprobe_otel.replay.capture.requirements import with_place
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall

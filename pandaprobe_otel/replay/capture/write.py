@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.pytest_file import FILL_IN, Case, Turn, called, held_in, path_of_cassette, text_of
 from pandaprobe_otel.replay.capture.requirements import check, warnings_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from pandaprobe_otel.protocols.anthropic import INVENTED_SIGNATURE
 from pandaprobe_otel.replay.calls_so_far import Caller
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping import exact_json
+from pandaprobe_otel.protocols.encoding import dump_bytes
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.json_text import dump_bytes
 from pandaprobe_otel.replay.request_keys import ModelRequest, read_request
 from pandaprobe_otel.traces.json_shapes import list_in, object_in
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.answers.model_answer import check_whole
 from pandaprobe_otel.replay.call_places import ordinal
-from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.replay.capture.cannot_capture import CannotCapture, check_whole
 from pandaprobe_otel.replay.capture.requirements import check
 from pandaprobe_otel.replay.capture.scrubbed_cassette import scrubbed
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace

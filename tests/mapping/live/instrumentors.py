@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from model_endpoint import ANSWER, Exchange, Usage
+from model_endpoint import ANSWER, USAGE, Exchange
 
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "openai": (
@@ -108,7 +108,7 @@ _QUIET_CLAUDE = {"ANTHROPIC_OPEN_TELEMETRY": "false"}  # the client's own teleme
 _ADK_CONTENT = {"ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS": "true"}
 _STRANDS_ON_SPANS = "gen_ai_latest_experimental,gen_ai_tool_definitions,gen_ai_span_attributes_only"
 _LANGSMITH = {"LANGSMITH_OTEL_ENABLED": "true", "LANGSMITH_OTEL_ONLY": "true", "LANGSMITH_TRACING": "true"}
-_BY_HAND = Exchange("gpt-4o-mini", "u", "Weather in Lisbon?", ANSWER, usage=Usage(211, 43, cache_read=128, reasoning=7))
+_BY_HAND = Exchange("gpt-4o-mini", "u", "Weather in Lisbon?", ANSWER, usage=USAGE)
 
 
 def _run(command: str, environment: str, without: str = "", **variables: str) -> Instrumentor:

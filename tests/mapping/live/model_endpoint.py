@@ -6,14 +6,18 @@ call of the first tool, any other request with one sentence. Every answer has to
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.demo import completions
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
-from pandaprobe_otel.demo.protocols import ANTHROPIC_MESSAGES, CHAT_COMPLETIONS, GEMINI, RESPONSES, Said, spoken_at
-from provider_server import ProviderServer, Received, events_reply, json_reply
+from pandaprobe_otel.protocols import known
+from pandaprobe_otel.protocols.anthropic import ANTHROPIC
+from pandaprobe_otel.protocols.chat import CHAT
+from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, RequestedTool, Tokens
+from pandaprobe_otel.protocols.gemini import GEMINI
+from pandaprobe_otel.protocols.responses import RESPONSES
+from provider_server import ProviderServer, Received, json_reply
 from provider_server import Reply as HttpReply
 
 Json = Mapping[str, Any]
@@ -23,17 +27,6 @@ ANSWER = "It is windy in Lisbon, 17 degrees."
 PICTURE = "Which city is this?"
 """The question that comes with a picture."""
 REFUSED = "The model is busy, try again"
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one answer by the semantic conventions: cached tokens count as input, thoughts as output."""
-
-    prompt: int
-    completion: int
-    cache_read: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ class Exchange:
     question: str
     text: str | None = None
     calls: tuple[tuple[str, Json], ...] = ()
-    usage: Usage | None = None
+    usage: Tokens | None = None
     error: str | None = None
     streamed: bool = False
 
@@ -68,25 +61,10 @@ def tools_of(body: Json) -> dict[str, Json]:
 
 
 OPENAI, CLAUDE = "gpt-4o-mini-2026-02-03", "claude-sonnet-4-5-20260203"
-MODELS: Final = {
-    CHAT_COMPLETIONS.path: OPENAI, RESPONSES.path: OPENAI, ANTHROPIC_MESSAGES.path: CLAUDE,
-    GEMINI.path: "gemini-2.5-flash",
-}  # fmt: skip
-USAGE: Final = Usage(prompt=211, completion=43, cache_read=128, reasoning=7)
-CLAUDE_USAGE: Final = Usage(prompt=171, completion=43, cache_read=128, cache_write=20)
-COUNTED: Final = {ANTHROPIC_MESSAGES.path: (23, 43), GEMINI.path: (211, 36)}
-"""Input and output tokens where they exclude cached tokens or thoughts."""
-DETAILS: Final[Mapping[str | None, Mapping[str, Any]]] = {
-    CHAT_COMPLETIONS.path: {
-        "prompt_tokens_details": {"cached_tokens": 128}, "completion_tokens_details": {"reasoning_tokens": 7},
-    },
-    RESPONSES.path: {
-        "input_tokens_details": {"cached_tokens": 128}, "output_tokens_details": {"reasoning_tokens": 7},
-    },
-    ANTHROPIC_MESSAGES.path: {"cache_read_input_tokens": 128, "cache_creation_input_tokens": 20},
-    GEMINI.path: {"thoughtsTokenCount": 7, "cachedContentTokenCount": 128, "totalTokenCount": 254},
-}  # fmt: skip
-"""Counts that the demo's model does not have."""
+MODELS: Final = {CHAT.name: OPENAI, RESPONSES.name: OPENAI, ANTHROPIC.name: CLAUDE, GEMINI.name: "gemini-2.5-flash"}
+USAGE: Final = Tokens(prompt=211, completion=43, cache_read=128, reasoning=7)
+CLAUDE_USAGE: Final = Tokens(prompt=171, completion=43, cache_read=128, cache_write=20)
+"""Counts by the semantic conventions: cached tokens count as input, thoughts as output."""
 
 
 class ModelEndpoint:
@@ -113,34 +91,39 @@ class ModelEndpoint:
         path = request.path.partition("?")[0]
         if path.endswith("/embeddings"):
             return self._embeddings(request.json)
-        spoken = spoken_at(path) if request.method == "POST" else None
-        if spoken is None:
+        body = request.json if request.method == "POST" else {}
+        parsed = known.read_request(path, body)
+        if parsed is None or parsed.wire is None or parsed.wire.name not in MODELS:
             return json_reply({}, status=404)
-        protocol, in_path = spoken
-        body = {**request.json, **in_path}
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        says_usage = protocol is not CHAT_COMPLETIONS or not body.get("stream") or wants_usage
-        exchange = self._exchange(body, protocol.conversation(body) or (), MODELS[protocol.path], says_usage)
+        protocol, streamed = parsed.wire, parsed.is_stream
+        usage: Tokens | None = CLAUDE_USAGE if protocol is ANTHROPIC else USAGE
+        if protocol is CHAT and streamed and not (body.get("stream_options") or {}).get("include_usage"):
+            usage = None
+        exchange = self._exchange(body, protocol.read_messages(body) or (), MODELS[protocol.name], usage, streamed)
         if exchange.error:
-            return json_reply(dict(protocol.refusal(429, exchange.error)), status=429)
-        prompt, completion = COUNTED.get(protocol.path, (211, 43))
-        said = Said(
-            response_id=f"{protocol.id_prefix}{len(self.exchanges)}",
-            model=exchange.model,
-            reply=Reply(text=exchange.text, tool_calls=tuple(ToolCall(name=n, arguments=a) for n, a in exchange.calls)),
-            usage=completions.Usage(prompt_tokens=prompt, completion_tokens=completion),
-            wants_usage=wants_usage,
+            return json_reply(protocol.refusal(429, exchange.error), status=429)
+        calls = tuple(
+            RequestedTool(id=f"{protocol.call_prefix}{len(self.exchanges)}", name=name, arguments=json.dumps(arguments))
+            for name, arguments in exchange.calls
         )
-        if not exchange.streamed:
-            return json_reply(_with_details(protocol.document(said), protocol.path))
-        events = [_with_details(event, protocol.path) for event in protocol.events(said)]
-        return events_reply(events, named=protocol.named, done=protocol.last is not None)
+        reason = "tool_calls" if calls else "stop"
+        answer = ModelAnswer(
+            response_id=f"{protocol.response_prefix}{len(self.exchanges)}",
+            model=exchange.model,
+            choices=(Choice(text=exchange.text, calls=calls, finish_reason=reason),),
+            tokens=usage,
+            created=1_760_000_000,
+        )
+        whole = protocol.write_answer(answer)
+        if not streamed:
+            return json_reply(whole)
+        return HttpReply(chunks=list(protocol.write_stream(whole)), content_type=protocol.streamed_as)
 
-    def _exchange(self, body: Json, messages: Sequence[Message], model: str, says_usage: bool) -> Exchange:
+    def _exchange(
+        self, body: Json, messages: Sequence[Message], model: str, usage: Tokens | None, streamed: bool
+    ) -> Exchange:
         roles = "".join({"developer": "s"}.get(message["role"], message["role"][0]) for message in messages)
         question = next((_text(one["content"]) for one in reversed(messages) if one["role"] == "user"), "")
-        usage = (CLAUDE_USAGE if model == CLAUDE else USAGE) if says_usage else None
-        streamed = bool(body.get("stream"))
         if "BUSY" in question:
             exchange = Exchange(str(body.get("model")), roles, question, error=REFUSED, streamed=streamed)
         elif tools_of(body) and "t" not in roles:
@@ -155,20 +138,10 @@ class ModelEndpoint:
     def _embeddings(self, body: Json) -> HttpReply:
         given = body["input"]
         texts = given if isinstance(given, list) else [given]
-        self.exchanges.append(Exchange("text-embedding-3-small", "", str(texts[0]), usage=Usage(9, 0)))
+        self.exchanges.append(Exchange("text-embedding-3-small", "", str(texts[0]), usage=Tokens(prompt=9)))
         rows = [{"object": "embedding", "index": i, "embedding": [0.1, 0.2]} for i in range(len(texts))]
         usage = {"prompt_tokens": 9, "total_tokens": 9}
         return json_reply({"object": "list", "data": rows, "model": "text-embedding-3-small", "usage": usage})
-
-
-def _with_details(answer: Any, path: str | None) -> Any:
-    """Return an answer or event with more detailed token counts."""
-    if not isinstance(answer, Mapping):
-        return answer
-    return {
-        name: {**item, **DETAILS[path]} if item and name in ("usage", "usageMetadata") else _with_details(item, path)
-        for name, item in answer.items()
-    }
 
 
 def _text(content: Any) -> str:

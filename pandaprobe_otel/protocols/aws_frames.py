@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.protocols.encoding import dump
 
 CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
 INNER: Final = "$json"

@@ -1,6 +1,6 @@
-"""The scripted model of the shop assistant in `examples/quickstart.py`.
+"""Scripted models of the programs in `examples/`, for use without a key.
 
-The reply depends on the conversation alone: the script reads the tool results that it gets, as a model would.
+A reply depends on the conversation alone: a script reads the tool results that it gets, as a model would.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
+from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, Script, ToolCall, text_of
 
 
 def shop_script(messages: Sequence[Message]) -> Reply:
-    """Return the reply to a conversation. Raises LookupError if it is not one of the shop assistant's."""
+    """Return the reply of the shop assistant in `examples/quickstart.py`. Raises LookupError for any other
+    conversation.
+    """
     last: Message = messages[-1] if messages else {}
     if last.get("role") == "user":
         return _to_customer(messages)
@@ -57,3 +59,18 @@ def _as_object(content: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def parcel_script(tool: str = "track_parcel") -> Script:
+    """Return a script that calls `tool` for a parcel, reports the result, and otherwise answers politely."""
+
+    def script(messages: Sequence[Message]) -> Reply:
+        last = messages[-1]
+        text = text_of(last["content"])
+        if last["role"] == "tool":
+            return Reply(text=f"Your parcel is {text}.")
+        if "parcel" in text:
+            return Reply(tool_calls=(ToolCall(name=tool, arguments={"parcel": "P-4711"}),))
+        return Reply(text="You are welcome.")
+
+    return script

@@ -1,0 +1,188 @@
+"""Bedrock's Converse, and the requests of InvokeModel, whose bodies have the form of the model's vendor.
+
+Source: the service model of `bedrock-runtime` in botocore.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from pandaprobe_otel.protocols import aws_frames
+from pandaprobe_otel.protocols.anthropic import ANTHROPIC, INVENTED_SIGNATURE
+from pandaprobe_otel.protocols.conversation import (
+    Message,
+    ModelAnswer,
+    RequestedTool,
+    Tokens,
+    json_pieces,
+    mapping,
+    pieces,
+    read_messages,
+    schema_of,
+    split_system,
+    turns_of_blocks,
+    without,
+)
+from pandaprobe_otel.protocols.encoding import JSON
+from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, by_name, fields_of
+
+_PATH: Final = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
+_IGNORED: Final = NAMES_THE_CALLER | {"requestMetadata"}
+_REASONS: Final = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+    "tool_calls": "tool_use",
+    "content_filter": "content_filtered",
+}
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
+
+
+class Bedrock(Protocol):
+    """`Converse` and `ConverseStream`."""
+
+    name = "converse"
+    host = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    model_in_path = True
+    expects = "a JSON object with a list of `messages`"
+    chat_operations = frozenset({"converse", "converse-stream"})
+    member = "stopReason"
+    call_prefix = "tooluse_"
+    streamed_as = aws_frames.CONTENT_TYPE
+
+    def path(self, model: str, *, is_stream: bool) -> str:
+        return f"/model/{quote(model, safe='')}/{'converse-stream' if is_stream else 'converse'}"
+
+    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
+        found = _PATH.search(path)
+        if found is None:
+            return None
+        model, operation = unquote(found[1]), found[2]
+        if operation.startswith("invoke") and "anthropic_version" in body:
+            return ANTHROPIC.parsed(body, operation=operation, model=model, protocol="bedrock")
+        fields = fields_of(body, _IGNORED)
+        if isinstance(config := fields.get("toolConfig"), dict):
+            fields["toolConfig"] = {**mapping(config), "tools": by_name(mapping(config).get("tools"))}
+        return ParsedRequest(
+            protocol="bedrock", operation=operation, wire=self, model=model, body=fields, turns="messages"
+        )
+
+    def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
+        turns: Any = body.get("messages")
+        return read_messages(list(map(_with_bare_results, turns)), body.get("system")) if turns else None
+
+    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+        system, others = split_system(messages)
+        turns = turns_of_blocks(others, result=_result, call=_call, text=lambda text: {"text": text})
+        body: dict[str, Any] = {"messages": list(turns)}
+        if system:
+            body["system"] = [{"text": text} for text in system]
+        if tools:
+            specs = [
+                {"toolSpec": {**without(tool, "type", "parameters"), "inputSchema": {"json": schema_of(tool)}}}
+                for tool in tools
+            ]
+            body["toolConfig"] = {"tools": specs}
+        return body
+
+    def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
+        reason = answer.first.finish_reason or "stop"
+        return {
+            "output": {"message": {"role": "assistant", "content": list(_blocks(answer))}},
+            "stopReason": _REASONS.get(reason, reason),
+            "usage": _usage(answer.tokens or Tokens()),
+            "metrics": {"latencyMs": 1},
+        }
+
+    def write_events(self, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the events: each is an object of its name and its payload."""
+        yield {"messageStart": {"role": "assistant"}}
+        message = mapping(mapping(whole.get("output")).get("message"))
+        for index, block in enumerate(message.get("content") or ()):
+            place = {"contentBlockIndex": index}
+            if use := mapping(block.get("toolUse")):
+                yield {"contentBlockStart": {"start": {"toolUse": without(use, "input")}, **place}}
+            for delta in _deltas(block):
+                yield {"contentBlockDelta": {"delta": delta, **place}}
+            yield {"contentBlockStop": place}
+        yield {"messageStop": _members(whole, "stopReason", "additionalModelResponseFields")}
+        yield {"metadata": _members(whole, "usage", "metrics", "trace", "performanceConfig", "serviceTier")}
+
+    def write_stream(self, whole: Mapping[str, Any]) -> Iterator[bytes]:
+        for event in self.write_events(whole):
+            for name, payload in event.items():
+                headers = {":event-type": name, ":content-type": JSON, ":message-type": "event"}
+                yield aws_frames.frame_of({"headers": headers, "payload": payload})
+
+    def refusal(self, status: int, message: str) -> dict[str, Any]:
+        return {"message": message}
+
+
+BEDROCK: Final = Bedrock()
+
+
+def _members(whole: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: whole[name] for name in names if whole.get(name) is not None}
+
+
+def _with_bare_results(turn: Any) -> Any:
+    """Return a message whose tool results are plain values, if they consist of one JSON value."""
+    content: Any = mapping(turn).get("content")
+    return {**turn, "content": list(map(_with_bare_result, content))} if isinstance(content, list) else turn
+
+
+def _with_bare_result(block: Any) -> Any:
+    result = mapping(mapping(block).get("toolResult"))
+    found: Any = result.get("content")
+    if isinstance(found, list) and len(found) == 1 and "json" in (inner := mapping(found[0])):  # pyright: ignore[reportUnknownArgumentType]
+        return {"toolResult": {**result, "content": inner["json"]}}
+    return block
+
+
+def _result(message: Message) -> dict[str, Any]:
+    content = [{"text": str(message.get("content"))}]
+    return {"toolResult": {"toolUseId": message.get("tool_call_id"), "content": content}}
+
+
+def _call(call: RequestedTool) -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.values}}
+
+
+def _blocks(answer: ModelAnswer) -> Iterator[dict[str, Any]]:
+    if answer.reasoning:
+        thought = {"text": answer.reasoning, "signature": INVENTED_SIGNATURE}
+        yield {"reasoningContent": {"reasoningText": thought}}
+    choice = answer.first
+    if choice.text is not None:
+        yield {"text": choice.text}
+    yield from map(_call, choice.calls)
+
+
+def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if use := mapping(block.get("toolUse")):
+        for piece in json_pieces(use.get("input")):
+            yield {"toolUse": {"input": piece}}
+    elif thought := mapping(mapping(block.get("reasoningContent")).get("reasoningText")):
+        for piece in pieces(thought.get("text") or ""):
+            yield {"reasoningContent": {"text": piece}}
+        yield {"reasoningContent": {"signature": thought.get("signature") or INVENTED_SIGNATURE}}
+    else:
+        for piece in pieces(block.get("text") or ""):
+            yield {"text": piece}
+
+
+def _usage(tokens: Tokens) -> dict[str, int]:
+    """Return the token counts. In this protocol, input tokens do not include cached ones."""
+    usage = {
+        "inputTokens": max(tokens.prompt - tokens.cache_read - tokens.cache_write, 0),
+        "outputTokens": tokens.completion,
+        "totalTokens": tokens.prompt + tokens.completion,
+    }
+    if tokens.cache_read:
+        usage["cacheReadInputTokens"] = tokens.cache_read
+    if tokens.cache_write:
+        usage["cacheWriteInputTokens"] = tokens.cache_write
+    return usage

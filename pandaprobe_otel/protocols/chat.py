@@ -1,0 +1,191 @@
+"""OpenAI's chat completions, which Azure, Mistral, Groq, Together and many others offer.
+
+Source: OpenAI's API reference for `/chat/completions` (object, chunk object, `stream_options`) and `/embeddings`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, Tokens, pieces, without
+from pandaprobe_otel.protocols.protocol import (
+    ParsedRequest,
+    Protocol,
+    QuestionProtocol,
+    StructuredQuestion,
+    UnusableAnswerError,
+    by_name,
+    fields_of,
+    model_of,
+    user_message,
+)
+
+_PATH: Final = re.compile(r"/(chat/completions|completions|embeddings)$")
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
+_OPERATIONS: Final = {"chat/completions": "chat", "completions": "completion"}
+_REASONS: Final = {"tool_call": "tool_calls"}
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
+_STREAMED: Final = frozenset({"content", "reasoning_content", "reasoning", "tool_calls"})
+
+
+class Chat(QuestionProtocol):
+    """`/chat/completions` and `/embeddings`.
+
+    `cuts_calls`: stream a tool call as its name and then its arguments, as OpenAI does. Mistral's client accepts only
+    whole calls.
+    """
+
+    name = "chat"
+    host = "https://api.openai.com"
+    base_path = "/v1"
+    chat_operations = frozenset({"chat"})
+    member = "choices"
+    response_prefix = "chatcmpl-"
+    end_of_stream = b"data: [DONE]\n\n"
+
+    def __init__(self, *, cuts_calls: bool = True) -> None:
+        self._cuts_calls = cuts_calls
+
+    def path(self, model: str, *, is_stream: bool) -> str:
+        return "/chat/completions"
+
+    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
+        found = _PATH.search(path)
+        if found is None:
+            return None
+        operation = _OPERATIONS.get(found[1], found[1])
+        return parsed_by_openai(self, path, body, operation, turns="messages" if operation == "chat" else None)
+
+    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+        return chat_request(model, messages, tools)
+
+    def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
+        return {
+            "id": answer.response_id,
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": answer.model,
+            "choices": [
+                {
+                    "index": index,
+                    "message": _message(choice, answer.reasoning if index == 0 else None),
+                    "logprobs": None,
+                    "finish_reason": _REASONS.get(choice.finish_reason or "", choice.finish_reason),
+                }
+                for index, choice in enumerate(answer.choices)
+            ],
+            **({} if answer.tokens is None else {"usage": _usage(answer.tokens)}),
+        }
+
+    def write_events(self, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the chunks. The last one has the usage."""
+        usage = whole.get("usage")
+        head = {**without(whole, "choices", "usage"), "object": "chat.completion.chunk"}
+        for choice in whole.get("choices") or ():
+            for delta in self._deltas(choice.get("message") or {}):
+                yield {**head, "choices": [{"index": choice.get("index", 0), "delta": delta, "finish_reason": None}]}
+            last = {key: value for key, value in choice.items() if key != "message" and value is not None}
+            yield {**head, "choices": [{"index": 0, **last, "delta": {}}]}
+        if usage is not None:
+            yield {**head, "choices": [], "usage": usage}
+
+    def _deltas(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield without(message, *_STREAMED)
+        for member in ("reasoning_content", "reasoning", "content"):
+            value = message.get(member)
+            for piece in pieces(value) if isinstance(value, str) else [value] if value else ():
+                yield {member: piece}
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            function: Any = call.get("function")
+            if not self._cuts_calls or not isinstance(function, dict):
+                yield {"tool_calls": [{**call, "index": index}]}
+                continue
+            yield {"tool_calls": [{**call, "index": index, "function": {**function, "arguments": ""}}]}
+            yield {"tool_calls": [{"index": index, "function": {"arguments": function.get("arguments")}}]}
+
+    def refusal(self, status: int, message: str) -> dict[str, Any]:
+        return openai_refusal(status, message)
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"}
+
+    def write_question(self, question: StructuredQuestion, model: str, mode: int) -> dict[str, Any]:
+        """Return a request with `json_schema`, or with `json_object`, or in plain words."""
+        prompt = question.prompt if mode == 0 else question.in_words
+        body = self.write_request(model, user_message(prompt), ())
+        if mode == 0:
+            schema = {"name": question.name, "schema": question.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif mode == 1:
+            body["response_format"] = {"type": "json_object"}
+        return body | ({} if question.seed is None else {"seed": question.seed})
+
+    def read_text(self, answer: Any) -> str:
+        """Return the content of the first choice."""
+        try:
+            content = answer["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            raise UnusableAnswerError("the answer has no message") from None
+        return content if isinstance(content, str) else ""
+
+    def write_embedding(self, texts: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
+        return "/embeddings", {"model": model, "input": list(texts)}
+
+    def read_vectors(self, answer: Any) -> list[Sequence[float]]:
+        """Return the vectors by their index."""
+        return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+
+
+def parsed_by_openai(
+    wire: Protocol, path: str, body: Mapping[str, Any], operation: str, *, turns: str | None
+) -> ParsedRequest:
+    """Return a request to one of OpenAI's protocols. Azure has the model in the path."""
+    fields = fields_of(body)
+    if "functions" in fields:
+        fields["functions"] = by_name(fields["functions"])
+    for name in ("tools", "functions"):
+        if fields.get(name) == {}:
+            del fields[name]
+    deployment = _DEPLOYMENT.search(path)
+    model = model_of(body, deployment[1] if deployment else None)
+    return ParsedRequest(protocol="openai", operation=operation, wire=wire, model=model, body=fields, turns=turns)
+
+
+def openai_refusal(status: int, message: str) -> dict[str, Any]:
+    """Return the body of an HTTP error of OpenAI."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def chat_request(model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+    """Return a request in the form that Ollama and Cohere share with chat completions."""
+    functions = [{"type": "function", "function": without(tool, "type")} for tool in tools]
+    return {"model": model, "messages": list(messages), **({"tools": functions} if functions else {})}
+
+
+def _message(choice: Choice, reasoning: str | None) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if choice.calls:
+        message["tool_calls"] = [call.as_function for call in choice.calls]
+    return message
+
+
+def _usage(tokens: Tokens) -> dict[str, Any]:
+    usage: dict[str, Any] = {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "total_tokens": tokens.prompt + tokens.completion,
+    }
+    if tokens.cache_read:
+        usage["prompt_tokens_details"] = {"cached_tokens": tokens.cache_read}
+    if tokens.reasoning:
+        usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
+    return usage
+
+
+CHAT: Final = Chat()
+MISTRAL: Final = Chat(cuts_calls=False)

@@ -1,0 +1,228 @@
+"""Gemini's `generateContent`, of the Gemini API and of Vertex AI. The path names the model and the operation.
+
+Source: Google's API reference for `models.generateContent`, `models.streamGenerateContent` and
+`models.batchEmbedContents`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from pandaprobe_otel.protocols.conversation import (
+    Choice,
+    Message,
+    ModelAnswer,
+    RequestedTool,
+    Tokens,
+    mapping,
+    pieces,
+    read_messages,
+    split_system,
+    turns_of_blocks,
+    without,
+)
+from pandaprobe_otel.protocols.protocol import (
+    NAMES_THE_CALLER,
+    ParsedRequest,
+    QuestionProtocol,
+    StructuredQuestion,
+    UnusableAnswerError,
+    fields_of,
+    user_message,
+)
+
+_PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
+_IGNORED: Final = NAMES_THE_CALLER | {"labels"}
+_REASONS: Final = {
+    "stop": "STOP",
+    "length": "MAX_TOKENS",
+    "tool_call": "STOP",
+    "tool_calls": "STOP",
+    "content_filter": "SAFETY",
+    "error": "OTHER",
+}
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
+_ERRORS: Final = {429: "RESOURCE_EXHAUSTED", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+
+
+class Gemini(QuestionProtocol):
+    """`/v1beta/models/MODEL:generateContent` and `:batchEmbedContents`."""
+
+    name = "gemini"
+    host = "https://generativelanguage.googleapis.com"
+    model_in_path = True
+    expects = "a JSON object with a list of `contents`"
+    chat_operations = frozenset({"generateContent", "streamGenerateContent"})
+    member = "candidates"
+
+    def path(self, model: str, *, is_stream: bool) -> str:
+        method = "streamGenerateContent?alt=sse" if is_stream else "generateContent"
+        return f"/v1beta/models/{quote(model, safe='')}:{method}"
+
+    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
+        found = _PATH.search(path)
+        if found is None:
+            return None
+        model, fields = found[1].removeprefix("models/"), fields_of(body, _IGNORED)
+        return ParsedRequest(
+            protocol="gemini", operation=found[2], wire=self, model=model, body=fields, turns="contents"
+        )
+
+    def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
+        turns: Any = body.get("contents")
+        instructions = body.get("systemInstruction") or body.get("system_instruction")
+        return read_messages(list(map(_with_bare_results, turns)), instructions) if isinstance(turns, list) else None
+
+    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+        system, others = split_system(messages)
+        turns = turns_of_blocks(others, result=_result, call=_call, text=lambda text: {"text": text})
+        roles = {"assistant": "model"}
+        body: dict[str, Any] = {
+            "contents": [{"role": roles.get(turn["role"], turn["role"]), "parts": turn["content"]} for turn in turns]
+        }
+        if system:
+            body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
+        if tools:
+            body["tools"] = [{"functionDeclarations": [without(tool, "type") for tool in tools]}]
+        return body
+
+    def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
+        return {
+            "candidates": [
+                {
+                    "content": {"parts": list(_parts(choice, answer.reasoning if at == 0 else None)), "role": "model"},
+                    "index": at,
+                    **_reason(choice),
+                }
+                for at, choice in enumerate(answer.choices)
+            ],
+            **({} if answer.tokens is None else {"usageMetadata": _usage(answer.tokens)}),
+            "modelVersion": answer.model,
+            "responseId": answer.response_id,
+        }
+
+    def write_events(self, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the chunks. A candidate's last chunk has the finish reason."""
+        rest = without(whole, "candidates")
+        for candidate in whole.get("candidates") or ():
+            ended = without(candidate, "content", "index")
+            place = {"index": candidate.get("index", 0)}
+            content: Mapping[str, Any] = candidate.get("content") or {}
+            streamed = [piece for part in content.get("parts") or () for piece in _pieces(part)]
+            for number, part in enumerate(streamed, 1):
+                end = ended if number == len(streamed) else {}
+                yield {"candidates": [{"content": {**content, "parts": [part]}, **place, **end}], **rest}
+            if not streamed:
+                yield {"candidates": [{**candidate}], **rest}
+
+    def refusal(self, status: int, message: str) -> dict[str, Any]:
+        kind = _ERRORS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+        return {"error": {"code": status, "message": message, "status": kind}}
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        return {"x-goog-api-key": key}
+
+    def write_question(self, question: StructuredQuestion, model: str, mode: int) -> dict[str, Any]:
+        """Return a request with `responseJsonSchema`, or for JSON, or in plain words."""
+        prompt = question.prompt if mode == 0 else question.in_words
+        config: dict[str, Any] = {"responseMimeType": "application/json"} if mode < 2 else {}
+        if mode == 0:
+            config["responseJsonSchema"] = question.schema
+        if question.seed is not None:
+            config["seed"] = question.seed
+        return {**self.write_request(model, user_message(prompt), ()), "generationConfig": config}
+
+    def read_text(self, answer: Any) -> str:
+        """Return the text of the first candidate, without its thoughts."""
+        try:
+            feedback: Mapping[str, Any] = answer.get("promptFeedback") or {}
+            candidate: Mapping[str, Any] = answer["candidates"][0] if not feedback.get("blockReason") else {}
+            parts: list[Mapping[str, Any]] = candidate.get("content", {}).get("parts") or []
+        except (AttributeError, KeyError, IndexError, TypeError):
+            raise UnusableAnswerError("the answer has no content") from None
+        if feedback.get("blockReason"):
+            raise UnusableAnswerError(f"the question was blocked: {feedback['blockReason']}")
+        if candidate.get("finishReason") not in (None, "STOP"):
+            raise UnusableAnswerError(f"the answer ended with {candidate['finishReason']}")
+        return "".join(str(part.get("text", "")) for part in parts if not part.get("thought"))
+
+    def write_embedding(self, texts: Sequence[str], model: str) -> tuple[str, dict[str, Any]]:
+        asked = [{"model": f"models/{model}", "content": {"parts": [{"text": text}]}} for text in texts]
+        return f"/v1beta/models/{model}:batchEmbedContents", {"requests": asked}
+
+    def read_vectors(self, answer: Any) -> list[Sequence[float]]:
+        """Return the vectors in their order, which is that of the texts."""
+        return [item["values"] for item in answer["embeddings"]]
+
+
+GEMINI: Final = Gemini()
+
+
+def _with_bare_results(turn: Any) -> Any:
+    """Return a turn whose function results are plain values: by convention, one is under `result` or `output`."""
+    parts: Any = mapping(turn).get("parts")
+    return {**turn, "parts": list(map(_with_bare_result, parts))} if isinstance(parts, list) else turn
+
+
+def _with_bare_result(part: Any) -> Any:
+    function = mapping(mapping(part).get("functionResponse"))
+    response = mapping(function.get("response"))
+    if [*response] not in (["result"], ["output"]):
+        return part
+    return {"functionResponse": {**function, "response": next(iter(response.values()))}}
+
+
+def _result(message: Message) -> dict[str, Any]:
+    content: Any = message.get("content")
+    try:
+        response = json.loads(content)
+    except (TypeError, ValueError):
+        response = content
+    name = message.get("name") or message.get("tool_call_id")
+    value = response if isinstance(response, dict) else {"result": response}
+    return {"functionResponse": {"id": message.get("tool_call_id"), "name": name, "response": value}}
+
+
+def _call(call: RequestedTool) -> dict[str, Any]:
+    identity = {} if call.id == call.name else {"id": call.id}
+    return {"functionCall": {**identity, "name": call.name, "args": call.values}}
+
+
+def _pieces(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    text = part.get("text")
+    if not isinstance(text, str) or "thoughtSignature" in part:
+        yield part
+        return
+    for piece in pieces(text):
+        yield {**part, "text": piece}
+
+
+def _reason(choice: Choice) -> dict[str, str]:
+    reason = choice.finish_reason
+    return {} if reason is None else {"finishReason": _REASONS.get(reason, reason.upper())}
+
+
+def _parts(choice: Choice, reasoning: str | None) -> Iterator[dict[str, Any]]:
+    if reasoning:
+        yield {"text": reasoning, "thought": True}
+    if choice.text is not None:
+        yield {"text": choice.text}
+    yield from map(_call, choice.calls)
+
+
+def _usage(tokens: Tokens) -> dict[str, int]:
+    """Return the token counts. In this protocol, output tokens do not include those of thoughts."""
+    usage = {
+        "promptTokenCount": tokens.prompt,
+        "candidatesTokenCount": tokens.completion - tokens.reasoning,
+        "totalTokenCount": tokens.prompt + tokens.completion,
+    }
+    if tokens.reasoning:
+        usage["thoughtsTokenCount"] = tokens.reasoning
+    if tokens.cache_read:
+        usage["cachedContentTokenCount"] = tokens.cache_read
+    return usage

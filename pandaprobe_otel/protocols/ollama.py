@@ -1,0 +1,88 @@
+"""Ollama's own protocol: chat, generate, embeddings. It streams unless a request has `"stream": false`.
+
+Source: Ollama's API reference for `/api/chat`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pandaprobe_otel.protocols.chat import chat_request
+from pandaprobe_otel.protocols.conversation import Message, ModelAnswer, pieces
+from pandaprobe_otel.protocols.encoding import LINES, json_bytes
+from pandaprobe_otel.protocols.protocol import NAMES_THE_CALLER, ParsedRequest, Protocol, fields_of, model_of
+
+_PATH: Final = re.compile(r"/api/(chat|generate|embed|embeddings)$")
+_IGNORED: Final = NAMES_THE_CALLER | {"keep_alive", "stream"}
+
+
+class Ollama(Protocol):
+    """`/api/chat`, which streams as JSON lines."""
+
+    name = "ollama"
+    host = "http://localhost:11434"
+    chat_operations = frozenset({"chat"})
+    member = "done"
+    streamed_as = LINES
+
+    def path(self, model: str, *, is_stream: bool) -> str:
+        return "/api/chat"
+
+    def read_request(self, path: str, body: Mapping[str, Any]) -> ParsedRequest | None:
+        found = _PATH.search(path)
+        if found is None:
+            return None
+        fields = fields_of(body, _IGNORED)
+        if body.get("stream") is not False and found[1] in ("chat", "generate"):
+            fields["stream"] = True
+        if "tools" in fields and not fields["tools"]:
+            del fields["tools"]
+        return ParsedRequest(
+            protocol="ollama", operation=found[1], wire=self, model=model_of(body), body=fields, turns="messages"
+        )
+
+    def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+        return {**chat_request(model, messages, tools), "stream": False}
+
+    def write_answer(self, answer: ModelAnswer) -> dict[str, Any]:
+        choice = answer.first
+        message: dict[str, Any] = {"role": "assistant", "content": choice.text or ""}
+        if answer.reasoning:
+            message["thinking"] = answer.reasoning
+        if choice.calls:
+            calls = [{"function": {"name": call.name, "arguments": call.values}} for call in choice.calls]
+            message["tool_calls"] = calls
+        reason = choice.finish_reason or "stop"
+        counts = answer.tokens
+        return {
+            "model": answer.model,
+            "created_at": datetime.fromtimestamp(answer.created, UTC).isoformat(),
+            "message": message,
+            "done": True,
+            "done_reason": "stop" if reason in ("tool_call", "tool_calls") else reason,
+            **({} if counts is None else {"prompt_eval_count": counts.prompt, "eval_count": counts.completion}),
+        }
+
+    def write_events(self, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the lines. The last one has the counts."""
+        message: Mapping[str, Any] = whole.get("message") or {}
+        head = {"model": whole.get("model"), "created_at": whole.get("created_at"), "done": False}
+        empty = {"role": "assistant", "content": ""}
+        for member in ("thinking", "content"):
+            for piece in pieces(message.get(member) or ""):
+                yield {**head, "message": {**empty, member: piece}}
+        for call in message.get("tool_calls") or ():
+            yield {**head, "message": {**empty, "tool_calls": [call]}}
+        yield {**whole, "message": empty}
+
+    def write_stream(self, whole: Mapping[str, Any]) -> Iterator[bytes]:
+        return (json_bytes(event) + b"\n" for event in self.write_events(whole))
+
+    def refusal(self, status: int, message: str) -> dict[str, Any]:
+        return {"error": message}
+
+
+OLLAMA: Final = Ollama()

@@ -1,0 +1,283 @@
+"""Requests in the form in which they are compared: as parsed by their protocol, with tool results in order.
+
+If the cassette was made from a trace, requests are reduced to the parts that a trace records: who said what, the tool
+calls with their results, and the available tools. A trace does not record how the request expressed this: one message
+or two, a text or a list of texts, instructions or a system message, thoughts and their signatures. It also lacks some
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from pandaprobe_otel.mapping import exact_json
+from pandaprobe_otel.mapping.values import type_of
+from pandaprobe_otel.protocols import known
+from pandaprobe_otel.protocols.conversation import Message, mapping, read_messages
+from pandaprobe_otel.protocols.protocol import ParsedRequest, model_of
+from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.media import digest_of_bytes
+
+
+def parsed(request: RecordedRequest) -> ParsedRequest:
+    """Return a request as parsed by its protocol."""
+    url = urlsplit(request.uri)
+    body = _json_of(request.body)
+    if type_of(body) is dict and request.method.upper() == "POST":
+        found = known.read_request(url.path.rstrip("/"), body)
+        if found is not None:
+            return _in_order(found)
+    if body is None and request.body:
+        body = _body_of(request.body, _content_type(request))
+    return _plain(request, body)
+
+
+def unread(request: RecordedRequest) -> ParsedRequest:
+    """Return a request with its body as plain text, because it cannot be parsed."""
+    # With a word before it, so that it is not parsed as JSON.
+    return _plain(request, f"unread: {request.body.decode('utf-8', 'replace')}")
+
+
+def _plain(request: RecordedRequest, body: Any) -> ParsedRequest:
+    """Return a request of an unknown protocol: method, path, query and body (parsed JSON, or None)."""
+    url = urlsplit(request.uri)
+    fields: dict[str, Any] = {"path": url.path}
+    if url.query:
+        fields["query"] = _by_field(parse_qsl(url.query, keep_blank_values=True))
+    if body is not None:
+        fields["body"] = body
+    model = model_of(mapping(body))
+    return ParsedRequest(protocol="http", operation=request.method.upper(), model=model, body=fields, data=True)
+
+
+def _json_of(body: bytes) -> Any:
+    try:
+        return exact_json.loads(body) if body else None
+    except ValueError:
+        return None
+
+
+def _content_type(request: RecordedRequest) -> str:
+    return next((value for name, value in request.headers.items() if name.lower() == "content-type"), "")
+
+
+def _body_of(content: bytes, content_type: str) -> Any:
+    """Return a body that is not JSON: the fields of a form in any encoding, or else its text, or else its digest."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        return _by_field(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
+    if kind.startswith("multipart/") or (not kind and content.startswith(b"--")):
+        return _by_field(_form_parts(content))
+    return _text_or_digest(content)
+
+
+def _by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the values by name, with a list for a repeated name."""
+    fields: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+
+
+def _form_parts(content: bytes) -> list[tuple[str, Any]]:
+    """Return the fields of a multipart form. Its separator is random, and is on the first line."""
+    boundary = content.partition(b"\r\n")[0].removeprefix(b"--").decode("latin-1")
+    head = f'Content-Type: multipart/form-data; boundary="{boundary}"\r\n\r\n'.encode("latin-1")
+    message = BytesParser(policy=HTTP).parsebytes(head + content)
+    found: list[tuple[str, Any]] = []
+    for part in message.iter_parts() if message.is_multipart() else ():
+        name = str(part.get_param("name", "", header="content-disposition"))
+        data = part.get_payload(decode=True)
+        value: Any = _text_or_digest(data) if isinstance(data, bytes) else ""
+        filename = part.get_filename()
+        found.append((name, value if filename is None else {"filename": filename, "content": value}))
+    return found or [("", _text_or_digest(content))]
+
+
+def _text_or_digest(content: bytes) -> Any:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return digest_of_bytes(content)
+
+
+# -- tool results ------------------------------------------------------------------------------------------------------
+
+_PARTS: Final = ("content", "parts")
+
+
+def _in_order(request: ParsedRequest) -> ParsedRequest:
+    """Return a request whose tool results are in the order of their calls.
+
+    Frameworks that run tools concurrently often add each result as it arrives. That order is random and has no meaning,
+    since each result names its call.
+    """
+    turns = request.body.get(request.turns) if request.turns else None
+    if type_of(turns) is not list:
+        return request
+    found = _turns_in_order(cast("list[Any]", turns))
+    return request if found is turns else replace(request, body={**request.body, str(request.turns): found})
+
+
+def _turns_in_order(turns: list[Any]) -> list[Any]:
+    places: dict[str, int] = {}
+    found: list[Any] = []
+    has_changed = False
+    for turn in turns:
+        if type_of(turn) is dict:
+            for call in _calls_of(turn):
+                places.setdefault(call, len(places))
+            for name in _PARTS:
+                parts: Any = turn.get(name)
+                if type_of(parts) is list and len(parts) > 1:
+                    moved = _sorted(parts, places)
+                    if moved is not parts:
+                        turn = {**turn, name: moved}
+                        has_changed = True
+        found.append(turn)
+    moved = _sorted(found, places)
+    return moved if has_changed or moved is not found else turns
+
+
+def _sorted(items: list[Any], places: Mapping[str, int]) -> list[Any]:
+    """Return a list with neighbouring results in the order of their calls; the same list if they are in this order
+    already.
+    """
+    found: list[Any] | None = None
+    for begin, end in _runs_of_results(items, places):
+        some = items[begin:end]
+        ordered = sorted(some, key=lambda one: places[_answered(one) or ""])
+        if any(one is not other for one, other in zip(some, ordered, strict=True)):
+            found = list(items) if found is None else found
+            found[begin:end] = ordered
+    return items if found is None else found
+
+
+def _runs_of_results(items: Sequence[Any], places: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    begin: int | None = None
+    for index, item in enumerate(items):
+        if _answered(item) in places:
+            begin = index if begin is None else begin
+        elif begin is not None:
+            if index - begin > 1:
+                yield begin, index
+            begin = None
+    if begin is not None and len(items) - begin > 1:
+        yield begin, len(items)
+
+
+def _answered(item: Any) -> str | None:
+    """Return the id of the call that this result belongs to; None if it is not a result."""
+    if type_of(item) is not dict:
+        return None
+    if item.get("role") == "tool":
+        return _text(item.get("tool_call_id"))
+    kind = item.get("type")
+    if kind == "function_call_output":
+        return _text(item.get("call_id"))
+    if kind == "tool_result":
+        return _text(item.get("tool_use_id"))
+    for name in ("toolResult", "functionResponse"):
+        for inner in _objects([item.get(name)]):
+            return _text(inner.get("toolUseId") or inner.get("id"))
+    return None
+
+
+def _calls_of(turn: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids of the calls in a turn, in order."""
+    if turn.get("type") == "function_call":
+        yield from _known(turn.get("call_id"))
+    for call in _objects(turn.get("tool_calls")):
+        yield from _known(call.get("id"))
+    for name in _PARTS:
+        for part in _objects(turn.get(name)):
+            yield from _call_in(part)
+
+
+def _objects(found: Any) -> Iterator[Mapping[str, Any]]:
+    for item in cast("list[Any]", found) if type_of(found) is list else ():
+        if type_of(item) is dict:
+            yield item
+
+
+def _call_in(part: Mapping[str, Any]) -> Iterator[str]:
+    if part.get("type") == "tool_use":
+        yield from _known(part.get("id"))
+    for name in ("toolUse", "functionCall"):
+        for inner in _objects([part.get(name)]):
+            yield from _known(inner.get("toolUseId") or inner.get("id"))
+
+
+def _known(found: Any) -> Iterator[str]:
+    if (text := _text(found)) is not None:
+        yield text
+
+
+def _text(found: Any) -> str | None:
+    return found if type_of(found) is str else None
+
+
+# -- the parts that a trace records ------------------------------------------------------------------------------------
+
+_SCHEMAS: Final = (
+    "parameters",
+    "input_schema",
+    "inputSchema",
+    "parametersJsonSchema",
+    "parameters_json_schema",
+    "parameter_definitions",
+)
+
+
+def as_traced(request: ParsedRequest) -> ParsedRequest:
+    """Return the parts of a request that a trace records; a request without messages is returned unchanged."""
+    turns = request.body.get(request.turns) if request.turns else None
+    if request.wire is None or not isinstance(turns, list):
+        return request
+    messages = read_messages(request.wire.read_messages(request.body) or turns)
+    # One message for each text, call and result.
+    body: dict[str, Any] = {"messages": [part for message in messages for part in _parts_of(message)]}
+    if tools := _tools(request.body):
+        body["tools"] = tools
+    if request.body.get("stream"):
+        body["stream"] = True
+    return replace(request, body=body, turns="messages")
+
+
+def _parts_of(message: Message) -> Iterator[dict[str, Any]]:
+    role, content = message["role"], message.get("content")
+    texts = [content] if isinstance(content, str) else []
+    media: list[str] = []
+    for part in cast("Iterable[Any]", content) if isinstance(content, list) else ():
+        found = cast("Mapping[str, Any]", part) if isinstance(part, Mapping) else {"text": str(part)}
+        if isinstance(found.get("text"), str):
+            texts.append(found["text"])
+        elif "cachePoint" not in found:
+            media.append(str(found.get("type") or next(iter(found), "part")))
+    text = "\n".join(filter(None, texts))
+    if role == "tool":
+        answered = message.get("tool_call_id") or message.get("name")  # Gemini's results may have no id
+        yield {"role": "tool", "tool_call_id": answered, "content": text}
+        return
+    if text or media:
+        yield {"role": role, "content": text, **({"media": media} if media else {})}
+    for call in message.get("tool_calls") or ():
+        yield {"role": "assistant", "tool_calls": [call]}
+
+
+def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+    named = mapping(body.get("tools") or mapping(body.get("toolConfig")).get("tools"))
+    return {name: _definition(mapping(tool)) for name, tool in named.items()}
+
+
+def _definition(tool: Mapping[str, Any]) -> dict[str, Any]:
+    schema: Any = next((tool[name] for name in _SCHEMAS if tool.get(name) is not None), None)
+    if [*mapping(schema)] == ["json"]:  # the form of Bedrock
+        schema = schema["json"]
+    given: dict[str, Any] = {"description": tool.get("description"), "parameters": schema}
+    return {name: value for name, value in given.items() if value is not None}

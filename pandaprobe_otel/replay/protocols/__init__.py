@@ -1,1 +1,0 @@
-"""Protocols of model services, with one module for each family. The path of a request identifies its protocol."""
