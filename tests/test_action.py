@@ -16,7 +16,7 @@ import yaml
 
 from command_line import clean_environment
 from doc_blocks import blocks
-from github_api import FORK, JOB, GitHubApi, github_api
+from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Finding, Judgement
@@ -24,6 +24,7 @@ from pandaprobe_otel.evals.judging import Finding, Judgement
 ROOT: Final = Path(__file__).parents[1]
 ACTION: Final[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 STEPS: Final[list[dict[str, Any]]] = ACTION["runs"]["steps"]
+GH: Final = Path(__file__).parent / "support" / "gh.py"
 PAGES: Final = "https://github.com/shop/agent/actions/runs/1/artifacts/2"
 
 
@@ -47,15 +48,21 @@ class Job:
         self.said = ""
         self.kept: list[str] = []
         (folder / "temp").mkdir()
+        gh = folder / "bin" / "gh"
+        gh.parent.mkdir()
+        gh.write_text(f'#!/bin/sh\nexec {sys.executable} {GH} "$@"\n')
+        gh.chmod(0o755)
+        self.pull = "7"
         self._token = token
         self._environment = clean_environment(
             folder,
-            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            PATH=os.pathsep.join([str(gh.parent), str(Path(sys.executable).parent), os.environ["PATH"]]),
             GITHUB_ACTION_PATH=str(ROOT),
             GITHUB_ACTIONS="true",
             GITHUB_API_URL=github.url,
-            GITHUB_REF="refs/pull/7/merge",
             GITHUB_REPOSITORY="shop/agent",
+            GITHUB_RUN_ID="123",
+            GITHUB_SERVER_URL="https://github.com",
             GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
             RUNNER_TEMP=str(folder / "temp"),
         )
@@ -99,10 +106,12 @@ class Job:
             if kind == "steps":
                 step, _, name = rest.partition(".outputs.")
                 return self.outputs[f"{step}.{name}"]
+            if kind == "github" and rest.startswith("event."):
+                return self.pull
             assert match[1] == "github.token"
             return self._token
 
-        return re.sub(r"\$\{\{ ([\w.-]+) \}\}", value, text)
+        return re.sub(r"\$\{\{ ([^}]+) \}\}", value, text)
 
 
 @pytest.fixture
@@ -124,6 +133,24 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> 
     assert "**regression**" in comment["body"]
     assert job.kept == ["base.json", "run.html", "run.json", "side-by-side.html"]
     assert (job.outputs["gate.exit-code"], "::error title=shop%3A c0::" in job.said) == ("1", True)
+
+
+@pytest.mark.parametrize(("token", "author"), [(JOB, BOT), (PERSON, ANNA)])
+def test_only_our_own_comment_is_updated(tmp_path: Path, github: GitHubApi, token: str, author: dict[str, str]) -> None:
+    """Our comment is found behind many others; one of another key, author or run is left alone."""
+    report(0.9).save(tmp_path / "run.json")
+    job = Job(tmp_path, github, token)
+    assert job.run(run="run.json") == 0, job.said
+    first = github.comments.pop()["body"]
+    stranger = {"login": "eve", "type": "User"}
+    for number in range(120):
+        github.add(f"comment {number}", author)
+    others = [(first, stranger), (f"> {first}", author), (first.replace("shop", "x"), author)]
+    foreign = [github.add(*other) for other in others]
+    ours = github.add(f"{first}old", author)
+    assert job.run(run="run.json") == 0, job.said
+    assert (ours["body"], len(github.comments)) == (first, 124)
+    assert [one["body"] for one in foreign] == [body for body, _ in others]
 
 
 @pytest.mark.outer
@@ -170,8 +197,22 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
     report(0.9).save(tmp_path / "run.json")
     job = Job(tmp_path, github, FORK)
     assert job.run(run="run.json") == 0, job.said
-    assert "as in every pull request from a fork" in job.said
+    assert "(HTTP 403)" in job.said
+    assert "::warning::No comment was written" in job.said
     assert "### ✔ `shop`: passed" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.outer
+@pytest.mark.parametrize(("token", "pull", "said"), [("wrong", "7", "(HTTP 401)"), (JOB, "", "does not belong to")])
+def test_where_no_comment_can_be_written(tmp_path: Path, github: GitHubApi, token: str, pull: str, said: str) -> None:
+    """The summary has the comment, and a warning says why; the verdict is unchanged."""
+    report(0.2).save(tmp_path / "run.json")
+    job = Job(tmp_path, github, token)
+    job.pull = pull
+    assert job.run(run="run.json") == 1, job.said
+    assert said in job.said
+    assert "::warning::No comment was written" in job.said
+    assert "### ✘ `shop`: failed" in (tmp_path / "summary.md").read_text()
 
 
 def test_the_action_is_safe_and_documented() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,8 +82,6 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
 @report.command("comment")
 @_run
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base branch.")
-@click.option("--repo", metavar="OWNER/NAME", help="Repository on GitHub. [default: GITHUB_REPOSITORY]")
-@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="Number of the pull request. [default: the job's]")
 @click.option(
     "--key", help="Key that distinguishes several comments on one pull request. [default: the name of the run]"
 )
@@ -96,24 +93,14 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
     metavar="NAME=URL",
     help="Link to show in the comment. May be repeated.",
 )
-@click.option("--print", "prints", is_flag=True, help="Print the comment and send nothing.")
-def comment(run: str, baseline: str | None, key: str | None, prints: bool, links: Any, **place: Any) -> int:
-    """Write RUN.json as a comment on a pull request of GitHub, or update the earlier comment.
+def comment(run: str, baseline: str | None, key: str | None, links: Any) -> int:
+    """Print RUN.json as a comment on a pull request of GitHub.
 
-    GITHUB_TOKEN needs the permission `pull-requests: write`. Pull requests from forks do not have it; their comment
-    goes into the job's summary. The exit code does not depend on the verdict; use `report gate` for that.
+    The first line, which GitHub does not show, identifies the comment by its key, so that a later one can replace it.
+    The exit code does not depend on the verdict; use `report gate` for that.
     """
-    from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
     from pandaprobe_otel.evals.report_comment import comment as text_of
 
     later, earlier = load(run), None if baseline is None else load(baseline)
-    text = text_of(
-        later,
-        key=key or later.name,
-        before=earlier,
-        links=dict(links) | link_to_job(os.environ),
-    )
-    if prints:
-        click.echo(text, nl=False)
-        return ExitCode.OK
-    return deliver(text, repository=place["repo"], number=place["pr"], environ=os.environ)
+    click.echo(text_of(later, key=key or later.name, before=earlier, links=dict(links)), nl=False)
+    return ExitCode.OK

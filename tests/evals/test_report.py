@@ -87,9 +87,9 @@ def files(tmp_path: Path) -> Path:
         ("strange", "report compare few.json before.json", 6),
         ("json", "report compare good.json bad.json --format json", 1),
         ("improvement", "report compare bad.json good.json", 0),
-        ("comment", "report comment mixed.json --baseline before.json --print --link page=https://e.com/(1)", 0),
-        ("comment-regression", "report comment bad.json --baseline good.json --print", 0),
-        ("comment-alone", "report comment mixed.json --print --key x-->@anna", 0),
+        ("comment", "report comment mixed.json --baseline before.json --link page=https://e.com/(1)", 0),
+        ("comment-regression", "report comment bad.json --baseline good.json", 0),
+        ("comment-alone", "report comment mixed.json --key x-->@anna", 0),
     ],
 )
 def test_the_whole_output(files: Path, run_command: RunCommand, name: str, command: str, code: int) -> None:
@@ -162,7 +162,7 @@ def test_many_failures_do_not_bury_the_verdict(tmp_path: Path) -> None:
     [
         ("report", "gate", "run.json", "--baseline", "run.json"),
         ("report", "compare", "base.json", "run.json"),
-        ("report", "comment", "run.json", "--print"),
+        ("report", "comment", "run.json"),
         ("evals", "agreement", "labelled.jsonl", "--scorer", "scorers:low", "--scorer", "scorers:unknown"),
         ("eval", "labelled.jsonl", "--task", "builtins:str", "--scorer", "scorers:low"),
     ],

@@ -1,4 +1,4 @@
-"""A stand-in for GitHub's REST API of pull request comments, with its paging, limits and refusals."""
+"""A stand-in for GitHub's REST API of pull request comments, with its paging and refusals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class GitHubApi:
 
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
-        self.asked: list[str] = []
-        """Methods and paths of the requests, in order."""
-        self.in_the_way: list[Reply | Callable[[Received], Reply | None]] = []
-        """Replies to the next requests, one each, in place of GitHub's; None stands for GitHub's own reply."""
         self._last_id = 100
         self.url = ""
 
@@ -40,15 +36,7 @@ class GitHubApi:
     def answer(self, request: Received) -> Reply:
         """Answer as GitHub does."""
         path = urlsplit(request.path).path
-        self.asked.append(f"{request.method} {request.path}")
-        assert request.headers["accept"] == "application/vnd.github+json"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d", request.headers["x-github-api-version"])
-        if self.in_the_way:
-            first = self.in_the_way.pop(0)
-            reply = first(request) if callable(first) else first
-            if reply is not None:
-                return reply
-        token = request.headers["authorization"].removeprefix("Bearer ")
+        token = request.headers["authorization"].removeprefix("token ")
         if token not in (JOB, PERSON, FORK):
             return _message(401, "Bad credentials")
         if path == "/user":
@@ -86,13 +74,6 @@ class GitHubApi:
 
 def _message(status: int, message: str) -> Reply:
     return json_reply({"message": message, "documentation_url": "https://docs.github.com/rest"}, status=status)
-
-
-def limited(status: int, **headers: str) -> Reply:
-    """Return the refusal of a rate limit."""
-    reply = _message(status, "You have exceeded a secondary rate limit")
-    reply.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return reply
 
 
 @contextmanager
