@@ -18,7 +18,7 @@ def test_the_import_is_light() -> None:
     print(*sorted(name.removeprefix("pandaprobe_otel.") for name in set(sys.modules) - before if "panda" in name))
     """
     loaded = "pandaprobe_otel process process.background process.forks process.guard"
-    assert run_python(code, environment(), set_up=False).stdout == f"[]\n{loaded}\n"
+    assert run_python(code, environment(), set_up=False, fresh=True).stdout == f"[]\n{loaded}\n"
 
 
 def test_every_public_name_loads() -> None:

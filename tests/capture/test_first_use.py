@@ -26,11 +26,12 @@ CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
 """
 
 
-@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("use", USES)
 def test_a_key_in_the_environment_starts_it(use: str) -> None:
     """With a key in the environment, each function that makes a span starts the library and records that span."""
     with StrictPandaProbe() as server:
-        result = run_python(SET_UP + use, environment(server.url), set_up=False)
+        variables = environment(server.url)
+        result = run_python(SET_UP + USES[use], variables, set_up=False, fresh=use == "decorator")
 
         assert (result.returncode, result.stderr) == (0, "")
         assert len(server.posts()) == 1
@@ -156,7 +157,7 @@ threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
 print(len(trace.get_tracer_provider()._active_span_processor._span_processors))
 """
     with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
+        result = run_python(code, environment(server.url), set_up=False, fresh=True)
 
         assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
         assert sorted(post.body["input"] for post in server.posts()) == list(range(8))
@@ -182,7 +183,9 @@ if child == 0:
 done.set()
 assert os.waitpid(child, 0)[1] == 0
 """
-    result = run_python(f"import warnings; warnings.simplefilter('ignore')\n{code}", environment(), set_up=False)
+    result = run_python(
+        f"import warnings; warnings.simplefilter('ignore')\n{code}", environment(), set_up=False, fresh=True
+    )
 
     assert result.returncode == 0, result.stderr
 
@@ -293,14 +296,14 @@ def test_decorators_load_only_the_api() -> None:
     print(sorted(name for name in later if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))))
     print("asyncio" in later, "http.client" in later, "ssl" in later)
     """
-    assert run_python(code, environment(), set_up=False).stdout == "['orjson']\n[]\nFalse False False\n"
+    assert run_python(code, environment(), set_up=False, fresh=True).stdout == "['orjson']\n[]\nFalse False False\n"
 
 
 @pytest.mark.parametrize("variables", [{}, {"OTEL_SDK_DISABLED": "true"}])
 def test_everything_works_while_nobody_traces(variables: dict[str, str]) -> None:
     """Without a provider, or with OpenTelemetry disabled, no call loads the SDK or makes a trace."""
     code = NOBODY_TRACES + "    print('opentelemetry.sdk' in sys.modules, pp.current_trace_id())\n"
-    assert run_python(code, environment(**variables), set_up=False).stdout == "False None\n"
+    assert run_python(code, environment(**variables), set_up=False, fresh=True).stdout == "False None\n"
 
 
 def test_provider_that_is_set_later_is_used() -> None:

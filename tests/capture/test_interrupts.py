@@ -268,7 +268,7 @@ def test_an_interrupt_while_orjson_is_loaded_does_not_crash_the_process(module: 
         print("stopped")
     print(pandaprobe_otel.agent(lambda: 1)())
     """
-    result = run_python(code, environment(), set_up=False)
+    result = run_python(code, environment(), set_up=False, fresh=True)
 
     assert (result.returncode, result.stdout) == (0, "stopped\n1\n"), result.stderr
 
@@ -312,6 +312,6 @@ def test_an_interrupt_while_a_logger_is_made_does_not_keep_the_next_call_from_wo
             os._exit(not interrupted(nth))
         print(nth, os.waitpid(child, 0)[1])
     """
-    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
+    result = run_python(code, environment("http://127.0.0.1:9"), set_up=False, fresh=True)
 
     assert result.stdout == "".join(f"{nth} 0\n" for nth in range(1, 7)), result.stderr

@@ -175,7 +175,7 @@ for moment in MOMENTS:
 def test_an_interrupt_of_the_start_from_the_environment_does_not_prevent_it(tmp_path: Path) -> None:
     """After Ctrl-C during the first use, the next use starts the tracing, and its traces arrive."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"), PANDAPROBE_INSTRUMENT="false")
-    done = run_python(FIRST_USE, env, set_up=False)
+    done = run_python(FIRST_USE, env, set_up=False, fresh=True)
 
     assert [line for line in done.stdout.splitlines() if not line.endswith(" right")] == [], done.stderr
     assert done.stdout.count(" right") == 11

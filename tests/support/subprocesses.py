@@ -1,4 +1,4 @@
-"""Programs run as a user runs them: in a fresh interpreter, with the settings in the environment."""
+"""Programs run as a user runs them: in a process of their own, with the settings in the environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping
+from functools import cache
 
+from forks import Forks
 from waiting import PATIENCE_S
 
 SET_UP = """
@@ -33,10 +35,16 @@ def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
 
 
 def run_python(
-    code: str, env: Mapping[str, str], *, timeout_s: float = PATIENCE_S, set_up: bool = True
+    code: str, env: Mapping[str, str], *, timeout_s: float = PATIENCE_S, set_up: bool = True, fresh: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter with warnings as errors; capture its output."""
+    """Run code in a process of its own with warnings as errors; capture its output.
+
+    It is a fork of a process that has imported the library, except if it must be `fresh`, or has variables that count
+    while modules are imported.
+    """
     program = (SET_UP if set_up else "") + textwrap.dedent(code)
+    if not fresh and not any(name.startswith(("OTEL_", "PYTHON")) for name in env.keys() - os.environ.keys()):
+        return _forks().run(program, env, timeout_s)
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env=dict(env),
@@ -45,6 +53,9 @@ def run_python(
         timeout=timeout_s,
         check=False,
     )
+
+
+_forks = cache(Forks)
 
 
 def timed_exit(code: str, env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float]:

@@ -166,7 +166,7 @@ def test_with_another_version_of_httpx_alone_the_reason_names_it() -> None:
         print(send(os.environ["PANDAPROBE_ENDPOINT"], request))
     """
     with StrictPandaProbe() as server:
-        result = run_python(code, environment(server.url), set_up=False)
+        result = run_python(code, environment(server.url), set_up=False, fresh=True)
 
     assert result.returncode == 0, result.stderr
     *failed, sent = result.stdout.splitlines()

@@ -127,7 +127,7 @@ def test_without_the_setting_no_database_is_loaded() -> None:
         assert handle.flush(60)
         print([name for name in sys.modules if "sqlite3" in name or name.endswith((".store", ".spool_file"))])
         """
-        result = run_python(code, environment(server.url))
+        result = run_python(code, environment(server.url), fresh=True)
 
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
