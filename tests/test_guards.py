@@ -23,8 +23,7 @@ IN_OUR_THREADS = {
     ("assembly/worker.py", "Worker._end_arrived"),
     ("delivery/spool/store.py", "SpoolStore._guarded"),
     ("local/evaluation/worker.py", "Worker._evaluate"),
-    ("local/sealing/sealer.py", "Sealer._seal_some"),
-    ("local/sealing/seals.py", "Seals._forget"),
+    ("local/store/failure_reader.py", "FailureReader._findings"),
 }
 """Guards that never run in a thread of the app, by module and function."""
 

@@ -208,7 +208,7 @@ class _Running:
             self.services = build_services(settings, self._database, faults)
             self._server = _uvicorn_server(self.services)
             self.services.evaluation.resume()
-            self.services.sealer.resume()
+            self.services.failure_reader.resume()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
         # Connections wait in the socket's queue until the thread accepts them, so this needs no wait.

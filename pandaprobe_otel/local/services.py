@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import HTTPConnection
@@ -18,13 +16,11 @@ from pandaprobe_otel.local.limits import FixedWindows, RateLimits
 from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
-from pandaprobe_otel.local.sealing.sealer import Sealer
-from pandaprobe_otel.local.sealing.seals import Seals
-from pandaprobe_otel.local.sealing.word_index import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.failure_groups import FailureGroups
+from pandaprobe_otel.local.store.failure_reader import FailureReader
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
@@ -33,8 +29,6 @@ from pandaprobe_otel.local.times import now_micros
 
 if TYPE_CHECKING:
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
-
-_log = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 _NO_JUDGE: Final = NoJudge()
@@ -59,7 +53,7 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
-    sealer: Sealer
+    failure_reader: FailureReader
     failure_groups: FailureGroups
     live: LiveTraces
 
@@ -68,9 +62,9 @@ class Services:
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads of evaluation and sealing, and close all open resources."""
+        """End the threads of evaluation and of failures, and close all open resources."""
         self.evaluation.worker.stop(timeout_s)
-        self.sealer.stop(timeout_s)
+        self.failure_reader.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
@@ -89,10 +83,8 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
             return scripted
         return over_http or _NO_JUDGE
 
-    if not has_full_text():
-        _warn_once()
-    seals = Seals(database)
-    traces, queries, quota = TraceStore(database, seals), Queries(database), QuotaBook(accounts, faults)
+    failure_reader = FailureReader(database)
+    traces, queries, quota = TraceStore(database, failure_reader), Queries(database), QuotaBook(accounts, faults)
     evaluation = Evaluation(
         database, accounts=accounts, traces=traces, queries=queries, quota=quota, judge=judge, now=now
     )
@@ -112,15 +104,10 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
-        sealer=Sealer(database, seals),
+        failure_reader=failure_reader,
         failure_groups=FailureGroups(database),
         live=LiveTraces(now),
     )
-
-
-@cache
-def _warn_once() -> None:
-    _log.warning("pandaprobe local: this SQLite has no FTS5, so word searches read all traces and take longer.")
 
 
 def _http_judge(settings: LocalSettings) -> HttpJudge | None:

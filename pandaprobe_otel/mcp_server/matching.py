@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace, TraceListItem
-from pandaprobe_otel.local.sealing.facets import error_type
 from pandaprobe_otel.local.search.conditions import type_forms
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.search.text_words import has_phrase, phrase_of, strings_in
+from pandaprobe_otel.local.store.labels import error_type
 from pandaprobe_otel.protocols.encoding import dump
 
 _IN_ROWS: Final = frozenset(

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from local_http import http_of
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.sealing import derivations
 
 Record: TypeAlias = dict[str, Any]
 """A trace in the form of the API, with its latest score `task_completion` as `score`."""
@@ -196,15 +195,13 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
-BIT_SEARCH = "pandaprobe_otel.local.search.bit_search"
 
 
 class Store:
-    """A server with one project, whose traces are sealed only when a test says so."""
+    """A server with one project."""
 
     def __init__(self, path: str | Path = ":memory:") -> None:
         self.server = LocalServer(path, limit=None).start()
-        self.server.services.sealer.stop(60)
         self.http = http_of(self.server, "search")
 
     def close(self) -> None:
@@ -253,17 +250,6 @@ class Store:
         else:
             self.http.delete(f"/evaluations/trace-scores/{latest['id']}")
 
-    def seal(self, number: int = 0, kind: int = 0) -> None:
-        """Put all traces into the index."""
-        self.server.services.sealer.seal_now()
-
-    def leave_numbers_out(self, number: int, kind: int = 0) -> None:
-        """Continue with later numbers, so that the next trace may be in another part of the index."""
-        with self.server.services.database.write() as connection:
-            connection.execute(
-                "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'traces'", (max(number - 4, 0) * 1000,)
-            )
-
     def records(self) -> list[Record]:
         """Return all traces in the form of the API, with their latest scores."""
         ids = [one["trace_id"] for one in self.http.get("/traces", params={"limit": 100}).json()["items"]]
@@ -294,8 +280,6 @@ STEPS: dict[str, Callable[[Store, int, int], Any]] = {
     "tag": Store.tag,
     "delete": Store.delete,
     "score": Store.score,
-    "seal": Store.seal,
-    "leave numbers out": Store.leave_numbers_out,
 }
 STEP = st.tuples(
     st.sampled_from([*STEPS, "post", "post", "restart", "search", "search"]), st.integers(0, 9), st.integers(0, 23)
@@ -305,7 +289,7 @@ STEP = st.tuples(
 @given(st.lists(STEP, min_size=3, max_size=24), st.lists(searches(), min_size=6, max_size=6))
 @settings(max_examples=15, deadline=None)
 def test_a_search_finds_the_traces_of_a_scan(steps: list[tuple[str, int, int]], asked: list[Search]) -> None:
-    """After and between posts, patches, deletions, scores, seals and restarts, a search finds the traces of a scan."""
+    """After and between posts, patches, deletions, scores and restarts, a search finds the traces of a scan."""
     with TemporaryDirectory() as folder:
         store = Store(Path(folder) / "p.db")
         try:
@@ -324,37 +308,22 @@ def test_a_search_finds_the_traces_of_a_scan(steps: list[tuple[str, int, int]], 
 
 @pytest.fixture(scope="module")
 def many() -> Generator[Store]:
-    """Yield a store of traces, half of them in the index."""
+    """Yield a store of traces."""
     with Store() as store:
         for number in range(COUNT):
             store.post(number, number)
             if number % 3:
                 store.score(number, 3 * (number % 8))
-            if number == COUNT // 2:
-                store.seal()
         yield store
 
 
-@pytest.mark.parametrize("patches", [{}, {f"{BIT_SEARCH}.has_full_text": lambda: False}], ids=["indexed", "no FTS5"])
-def test_every_term_and_its_negation(many: Store, monkeypatch: pytest.MonkeyPatch, patches: dict[str, Any]) -> None:
-    """A term finds the traces of a scan, and its negation all others, also with an SQLite without FTS5."""
-    for name, patch in patches.items():
-        monkeypatch.setattr(name, patch)
+def test_every_term_and_its_negation(many: Store) -> None:
+    """A term finds the traces of a scan, and its negation all others."""
     records = many.records()
     for term, matches in TERMS.items():
         expected = {each["trace_id"] for each in records if matches(each)}
         assert set(many.found(term)) == expected, term
         assert set(many.found(f"-{term}")) == {each["trace_id"] for each in records} - expected, term
-
-
-def test_a_key_with_many_values_is_searched_for_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key with too many values for the index, such as ids, is found all the same."""
-    monkeypatch.setattr("pandaprobe_otel.local.sealing.facets.MOST_VALUES", 2)
-    with Store() as store:
-        for number in range(12):
-            store.post(number, number)
-        store.seal()
-        store.agrees(*((term, TERMS[term]) for term in ("name:shop*", "meta.retries:2", "release:2.3*")))
 
 
 @pytest.mark.parametrize(("sort", "order"), [("started_at", "desc"), ("latency", "asc")])
@@ -365,83 +334,47 @@ def test_pages_of_found_traces_follow_each_other(
     whole = many.found("order", sort=sort, order=order)
     monkeypatch.setattr("pandaprobe_otel.local.pages.trace_pages.PAGE_SIZE", 7)
     for few in (2000, 0):
-        monkeypatch.setattr("pandaprobe_otel.local.store.searched_traces._FEW", few)
+        monkeypatch.setattr("pandaprobe_otel.local.store.queries._FEW", few)
         pages = [many.found("order", sort=sort, order=order, offset=offset) for offset in range(0, 35, 7)]
         assert [one for page in pages for one in page] == whole
     assert len(whole) == COUNT
 
 
-def test_indexes_of_two_files_are_not_mixed_up() -> None:
-    """Two servers in one process, with the same numbers for different facets, each find their own traces."""
-    with Store() as one, Store() as other:
-        for store, kinds in ((one, (1, 2, 3)), (other, (3, 4, 5))):
-            for number, kind in enumerate(kinds):
-                store.post(number, kind)
-            store.seal()
-        for term in ("error", "name:shop*", "model:gpt-5", "cost>0.05"):
-            for store in (one, other, one):
-                store.agrees((term, TERMS[term]))
-
-
-def test_a_trace_that_fails_or_changes_while_it_is_indexed(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A trace that cannot be indexed, or that changes meanwhile, stops no other, and is found in its current state."""
-    derive, changes = derivations.derive, [3]
-
-    def odd(trace: Any, *given: Any) -> Any:
-        if trace.row["name"] == "bad":
-            raise ValueError("bad")
-        if changes and trace.row["name"] == "changing":
-            store.patch(2, changes.pop())
-        return derive(trace, *given)
-
-    monkeypatch.setattr("pandaprobe_otel.local.sealing.sealer.derive", odd)
-    with Store() as store:
-        for number, name in enumerate(("good", "bad", "changing")):
-            store.post(number, number, name=name)
-        store.server.services.sealer.seal_now()
-        assert "trace 2 cannot be indexed" in caplog.text
-        for again in (False, True):
-            store.agrees(*((term, TERMS[term]) for term in ("blender", "order", "failed:refund", "meta.tier:gold")))
-            assert [len(store.found(f"name:{name}")) for name in ("good", "bad", "changing")] == [1, 1, 1]
-            if not again:
-                changes.append(5)
-                store.post(2, 2, name="changing")
-                store.server.services.sealer.seal_now()
-
-
 @given(JSON, JSON)
 @settings(max_examples=20, deadline=None)
-def test_a_sealed_trace_is_answered_as_before(many: Store, given_json: Any, other: Any) -> None:
-    """The API returns the same bytes before and after sealing, and after a change of a sealed trace."""
+def test_a_trace_is_answered_as_it_was_sent(many: Store, given_json: Any, other: Any) -> None:
+    """The API returns any JSON as it was sent, and a changed span beside the unchanged ones of its request."""
     trace, span = UUID(int=900), UUID(int=901)
     body = {"trace_id": str(trace), "name": "odd", "started_at": "2020-01-01T00:00:00Z", "input": given_json}
     spans = [{"span_id": str(UUID(int=901 + at)), "name": "s", "started_at": body["started_at"]} for at in range(3)]
     sent = {**body, "spans": [{**each, "input": given_json, "output": other} for each in spans]}
     many.http.delete(f"/traces/{trace}")
     many.http.post("/traces", json=sent).raise_for_status()
-    before = many.http.get(f"/traces/{trace}").content
-    many.seal()
-    assert many.http.get(f"/traces/{trace}").content == before
     many.http.patch(f"/traces/{trace}/spans/{span}", json={"output": "other"}).raise_for_status()
-    changed = many.http.get(f"/traces/{trace}").content
-    many.seal()
-    assert many.http.get(f"/traces/{trace}").content == changed != before
+    stored = many.http.get(f"/traces/{trace}").json()
     many.http.delete(f"/traces/{trace}")
 
+    assert stored["input"] == given_json
+    assert [(one["input"], one["output"]) for one in stored["spans"]] == [
+        (given_json, answer) for answer in ("other", other, other)
+    ]
 
-def test_words_are_forgotten_with_their_trace() -> None:
-    """A deleted trace leaves no word in the index."""
+
+def test_words_and_labels_are_forgotten_with_their_trace() -> None:
+    """A deleted trace leaves no word and no value in the index."""
     with Store() as store:
         for number in range(6):
             store.post(number, number)
-        store.seal()
+            store.patch(number, number + 1)
         for number in range(6):
             store.delete(number)
         with store.server.services.database.write() as connection:
-            connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words_1, row)")
-            left = connection.execute("SELECT term, doc FROM vocabulary").fetchall()
+            connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words, row)")
+            left = [
+                *connection.execute("SELECT term FROM vocabulary"),
+                *connection.execute("SELECT value FROM labels"),
+                *connection.execute("SELECT id FROM blocks"),
+            ]
 
     assert [tuple(row) for row in left] == []
 
@@ -469,12 +402,11 @@ def one() -> Generator[Store]:
     ],
 )
 def test_words_and_numbers_of_any_kind(one: Store, content: Any, asked: str, is_found: bool) -> None:
-    """Accents, scripts without spaces, marks and large numbers are found by words, before and after sealing."""
+    """Accents, scripts without spaces, marks and large numbers are found by words."""
     one.delete(1)
     one.post(1, 1, spans=[{**record(1)["spans"][0], "input": content}])
-    for _ in range(2):
-        assert (one.found(asked) != []) is is_found
-        one.seal()
+
+    assert (one.found(asked) != []) is is_found
 
 
 def test_moments_are_ages_and_dates(many: Store) -> None:

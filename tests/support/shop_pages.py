@@ -48,7 +48,7 @@ def open_shop() -> Generator[LocalServer]:
     """Yield a server with three days of conversations and scores, an evaluation run and a monitor."""
     with LocalServer(limit=None, scripted_judge=True) as server:
         shop.fill(server, days=DAYS)
-        server.services.sealer.seal_now()
+        server.services.failure_reader.read_now()
         with http_of(server, shop.PROJECT) as http:
             body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
             wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
@@ -116,7 +116,7 @@ def stock(server: LocalServer) -> None:
         run = http.post("/evaluations/trace-runs/batch", json={"trace_ids": newest()[:1], "metrics": ["confidence"]})
         run_id = run.raise_for_status().json()["id"]
         wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] in ("COMPLETED", "FAILED"))
-    server.services.sealer.seal_now()
+    server.services.failure_reader.read_now()
 
 
 def more_states(server: LocalServer) -> dict[str, str]:

@@ -19,9 +19,9 @@ from pandaprobe_otel.local.evaluation.selection import Selection, sample, sessio
 from pandaprobe_otel.local.evaluation.worker import Worker
 from pandaprobe_otel.local.payloads import loads
 from pandaprobe_otel.local.quota import Counter, QuotaBook
-from pandaprobe_otel.local.sealing.trace_failures import judge_findings_anew
 from pandaprobe_otel.local.store.accounts import Accounts, Organization
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.failure_reader import judge_findings_anew
 from pandaprobe_otel.local.store.monitors import MonitorStore
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.runs import NewRun, RunStore

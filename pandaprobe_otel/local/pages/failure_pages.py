@@ -17,7 +17,7 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.page_actions import Sent
 from pandaprobe_otel.local.pages.rendering import page
-from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
+from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, states_of
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.failure_groups import Found, failure_record
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 PAGE_SIZE: Final = 50
 EXAMPLES: Final = 50
-_MOST_SEALED: Final = 10
+_MOST_READ: Final = 10
 _MAX_NAME: Final = 200
 _MOST_OTHERS: Final = 200
 _SINCE: Final = {"": "", "day": "24h", "week": "7d", "month": "30d"}
@@ -60,7 +60,7 @@ def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) ->
     """Show the failure groups of a project, those with most traces first."""
     context = context_of(request, asked.project, "failures")
     services, now = context.services, context.services.now()
-    unread, found, wrong = read_the_latest(services, context.project_id, most=_MOST_SEALED), None, None
+    unread, found, wrong = services.failure_reader.unread(context.project_id, most=_MOST_READ), None, None
     try:
         wanted = failure_filter(asked.q, _SINCE[asked.within], now)
         found = services.failure_groups.find(
@@ -90,7 +90,7 @@ def show_failure(
     """Show a group: its cause, its traces from newest to oldest, and the possible actions."""
     context = context_of(request, project, "failures")
     services, now = context.services, context.services.now()
-    read_the_latest(services, context.project_id, most=_MOST_SEALED)
+    services.failure_reader.unread(context.project_id, most=_MOST_READ)
     groups = services.failure_groups
     group = groups.get(context.project_id, fingerprint, now=now)
     if group is None:

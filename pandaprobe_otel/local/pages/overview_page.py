@@ -17,7 +17,7 @@ from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
 from pandaprobe_otel.local.search.language import as_term, narrowed, parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
-from pandaprobe_otel.local.store.overview_figures import SAMPLED, Bucket, Figures, Overview
+from pandaprobe_otel.local.store.overview_figures import GROUPED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.score_figures import SCORED
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
@@ -80,7 +80,7 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
         asked=asked,
         overview=overview,
         link_to=link_to,
-        sampled=SAMPLED,
+        grouped=GROUPED,
         scored=SCORED,
         wrong=wrong,
         plots=[] if overview is None else _plots(context, asked, overview),

@@ -22,9 +22,9 @@ from pandaprobe_otel.local.pages.trace_facts import facts_of
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.labels import COUNTED
 from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
-from pandaprobe_otel.local.store.trace_filter import Search
 from pandaprobe_otel.traces.conversation import preview, turns_of
 from pandaprobe_otel.traces.markdown import markdown
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
@@ -63,7 +63,7 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
     return page(
         "traces.html",
         facets=found.facets,
-        uncounted=found.uncounted,
+        counted=COUNTED,
         context=context,
         traces=traces,
         total=found.total,
@@ -87,13 +87,12 @@ def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ..
         listing = context.services.queries.traces_with_facets(
             context.project_id,
             asked.trace_filter(now),
-            Search(query=asked.parsed.query, now=now),
             Slice(limit=PAGE_SIZE, offset=asked.offset),
             asked.sort,
             asked.order,
         )
     except SearchError as error:
-        return Listing(rows=[], total=0, facets={}, uncounted=0), (), error
+        return Listing(rows=[], total=0, facets={}), (), error
     return listing, asked.parsed.notes, None
 
 

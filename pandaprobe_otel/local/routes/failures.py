@@ -14,7 +14,6 @@ from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.search.language import All, parse
 from pandaprobe_otel.local.search.searchable_fields import FIELDS, Comparison, SearchError, read_operand
-from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.failure_groups import failure_record
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import iso
@@ -23,8 +22,8 @@ router = APIRouter(prefix="/local", include_in_schema=False, route_class=ApiRout
 
 EXAMPLES: Final = 10
 _MOST_AT_ONCE: Final = 200
-"""Maximum number of traces that a program's request seals itself, so that its answer includes recent traces. More are
-left to the background. A page seals fewer, since each takes milliseconds, and shows the others once they are sealed.
+"""Maximum number of new traces that a program's request reads itself. More are left to the background. A page reads
+fewer, since each takes milliseconds, and shows the others once they are read.
 """
 Shown = Literal["open", "all", "new", "ongoing", "regressed", "muted", "resolved"]
 
@@ -40,7 +39,7 @@ def list_failures(
 ) -> Response:
     """List failure groups, those with most traces first. `since` is an age (`7d`) or a moment."""
     services = scope.services
-    unread = read_the_latest(services, scope.project_id)
+    unread = services.failure_reader.unread(scope.project_id, most=_MOST_AT_ONCE)
     try:
         wanted = failure_filter(query, since, services.now())
     except SearchError as error:
@@ -72,7 +71,7 @@ def list_failures(
 def get_failure(scope: Scope, fingerprint: str, examples: Annotated[int, Query(ge=0, le=200)] = EXAMPLES) -> Response:
     """Return a group with its newest traces."""
     services = scope.services
-    read_the_latest(services, scope.project_id)
+    services.failure_reader.unread(scope.project_id, most=_MOST_AT_ONCE)
     groups = services.failure_groups
     group = groups.get(scope.project_id, fingerprint, now=services.now())
     if group is None:
@@ -105,16 +104,3 @@ def failure_filter(query: str, since: str, now: int) -> TraceFilter:
         assert isinstance(moment, float)
         after = int(now + moment if moment <= 0 else moment)
     return TraceFilter(search=None if asked == All(()) else Search(query=asked, now=now), after=after)
-
-
-def read_the_latest(services: Services, project_id: str, *, most: int = _MOST_AT_ONCE) -> int:
-    """Seal recent traces, unless there are too many. Return the number of traces whose failures are not known yet."""
-    with services.database.read() as connection:
-        (unread,) = connection.execute("SELECT COUNT(*) FROM unsealed WHERE project_id = ?", (project_id,)).fetchone()
-        (all_unread,) = connection.execute("SELECT COUNT(*) FROM unsealed").fetchone()
-    if not unread or all_unread > most:
-        return int(unread)
-    services.sealer.seal_now()
-    with services.database.read() as connection:
-        (unread,) = connection.execute("SELECT COUNT(*) FROM unsealed WHERE project_id = ?", (project_id,)).fetchone()
-    return int(unread)

@@ -1,4 +1,4 @@
-"""Conversion of a query into an SQL condition. Columns come from a table, and user input is always bound."""
+"""Conversion of a query into an SQL condition for traces. Columns come from a table, and user input is always bound."""
 
 from __future__ import annotations
 
@@ -6,69 +6,31 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR_TYPES, LONGEST_ERROR_TYPE
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.searchable_fields import Operand
-from pandaprobe_otel.local.search.text_words import as_argument, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Comparison, Operand
+from pandaprobe_otel.local.search.text_words import phrase_of
 
-_COLUMNS: Final = {
-    "status": "status",
-    "name": "name",
-    "session": "session_id",
-    "user": "user_id",
-    "env": "environment",
-    "release": "release",
+COST_UNITS: Final = 1e9
+"""Costs are compared in billionths of a dollar."""
+_LABELLED: Final = (
+    "seq IN (SELECT seq FROM trace_labels WHERE label IN"
+    " (SELECT id FROM labels WHERE labels.project_id = ? AND key = ? AND {}))"
+)
+_SCORED: Final = "seq IN (SELECT trace_seq FROM latest_scores WHERE latest_scores.project_id = ?{})"
+_WITH_WORDS: Final = "seq IN (SELECT rowid >> 20 FROM words WHERE words MATCH ?)"
+_IDS: Final = {"session": "session_id", "user": "user_id"}
+_NUMBERS: Final = {
     "tokens": "total_tokens",
     "cost": f"CAST(total_cost * {COST_UNITS} + 0.5 AS INTEGER)",
     "spans": "span_count",
     "latency": "(ended_at - started_at)",
 }
-_KINDS: Final = {"tool": "TOOL", "agent": "AGENT", "retriever": "RETRIEVER"}
-_SPANS: Final = "EXISTS (SELECT 1 FROM spans WHERE trace_seq = traces.seq AND {})"
-_TAGS: Final = (
-    "EXISTS (SELECT 1 FROM trace_tags WHERE trace_tags.project_id = traces.project_id"
-    " AND trace_tags.trace_seq = traces.seq AND {})"
-)
-_METADATA: Final = (
-    "EXISTS (SELECT 1 FROM trace_payloads, json_each(trace_payloads.metadata) AS entry"
-    " WHERE trace_payloads.seq = traces.seq AND entry.key = ? AND {})"
-)
-_SCORES: Final = (
-    "EXISTS (SELECT 1 FROM latest_scores WHERE latest_scores.project_id = traces.project_id"
-    " AND trace_seq = traces.seq AND name = ? AND {})"
-)
-_AROUND: Final = {
-    "model": _SPANS,
-    "error_type": _SPANS,
-    "ttft": _SPANS,
-    "tag": _TAGS,
-    "meta": _METADATA,
-    "score": _SCORES,
-}
-_FLAGS: Final = {
-    "error": "(status = 'ERROR' OR " + _SPANS.format("spans.status = 'ERROR'") + ")",
-    "running": "status IN ('RUNNING', 'PENDING')",
-    "scored": "EXISTS (SELECT 1 FROM latest_scores WHERE trace_seq = traces.seq)",
-}
-_WORDS: Final = (
-    "has_words(name, ?) OR EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq"
-    " AND (json_has_words(input, ?) OR json_has_words(output, ?)))"
-    " OR EXISTS (SELECT 1 FROM whole_spans AS spans WHERE trace_seq = traces.seq AND (has_words(spans.name, ?)"
-    " OR has_words(error, ?) OR json_has_words(input, ?) OR json_has_words(output, ?)))"
-)
-_NAMED_TYPES: Final = ", ".join(
-    f"CASE json_type(metadata, '$.{key}') WHEN 'text' THEN NULLIF(json_extract(metadata, '$.{key}'), '') END"
-    for key in ERROR_TYPES
-)
-_ERROR_TYPE: Final = (
-    f"CASE WHEN error IS NOT NULL THEN substr(COALESCE({_NAMED_TYPES},"
-    f" substr(error, 1, instr(error || ':', ':') - 1)), 1, {LONGEST_ERROR_TYPE}) END"
-)
-_VALUE: Final = "CASE entry.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE entry.value END"
+_RISING: Final = (Comparison.MORE, Comparison.AT_LEAST)
 
 
 @dataclass(slots=True)
 class _Writer:
+    project_id: str
     now: int
     values: list[Any] = field(default_factory=list[Any])
 
@@ -81,60 +43,62 @@ class _Writer:
                 return _joined([self.write(part) for part in parts], " OR ", "FALSE")
             case Not(part):
                 return f"NOT coalesce({self.write(part)}, FALSE)"
-            case Flag(name):
-                return _FLAGS[name]
+            case Flag("error"):
+                return self._labelled("", "value = ?", "error")
+            case Flag("running"):
+                return "status IN ('RUNNING', 'PENDING')"
+            case Flag():
+                return self._bound(_SCORED.format(""), self.project_id)
             case Text(text, is_prefix):
                 return self._words(text, is_prefix)
             case Field():
-                return self._field(query)
+                return _joined([self._compared(query, operand) for operand in query.operands], " OR ", "FALSE")
 
     def _words(self, text: str, is_prefix: bool) -> str:
         phrase = phrase_of(text, is_prefix=is_prefix)
         if phrase is None:
             return "TRUE"
+        found = self._bound(_WITH_WORDS, phrase.match)
         identifier = uuid_in(text)
-        if identifier is not None:
-            self.values.append(identifier)
-        self.values += [as_argument(phrase)] * _WORDS.count("?")
-        return f"({'' if identifier is None else 'trace_id = ? OR '}{_WORDS})"
-
-    def _field(self, asked: Field) -> str:
-        if asked.key in ("meta", "score"):
-            self.values.append(asked.name)
-        written = [self._compared(asked, operand) for operand in asked.operands]
-        inner = _joined(written, " OR ", "FALSE")
-        if asked.key in _KINDS:
-            return _SPANS.format(f"kind = '{_KINDS[asked.key]}' AND {inner}")
-        if asked.key == "failed":
-            return _SPANS.format(f"spans.status = 'ERROR' AND {inner}")
-        return _AROUND[asked.key].format(inner) if asked.key in _AROUND else inner
+        return found if identifier is None else f"({found} OR {self._bound('trace_id = ?', identifier)})"
 
     def _compared(self, asked: Field, operand: Operand) -> str:
-        if asked.key in ("after", "before"):
-            assert isinstance(operand, float)
-            self.values.append(int(self.now + operand if operand <= 0 else operand))
-            return f"started_at {'>=' if asked.key == 'after' else '<'} ?"
-        if not isinstance(operand, str):
-            self.values.append(round(operand * COST_UNITS, 3) if asked.key == "cost" else operand)
-            column = {"ttft": "(completion_start_time - spans.started_at)", "score": "number"}.get(asked.key)
-            return f"{column or _COLUMNS[asked.key]} {asked.comparison.value} ?"
-        if asked.key == "error_type":
-            return f"({' OR '.join(self._text(_ERROR_TYPE, form, exact=False) for form in type_forms(operand))})"
-        column = {
-            "model": "model",
-            "tag": "tag",
-            "meta": _VALUE,
-            "failed": "spans.name",
-        }.get(asked.key, "spans.name" if asked.key in _KINDS else "")
-        return self._text(column or _COLUMNS[asked.key], operand, exact=asked.key in ("session", "user"))
+        if isinstance(operand, str):
+            return self._text(asked, operand)
+        sign = asked.comparison.value
+        match asked.key:
+            case "after" | "before":
+                moment = int(self.now + operand if operand <= 0 else operand)
+                return self._bound(f"started_at {'>=' if asked.key == 'after' else '<'} ?", moment)
+            case "score":
+                return self._bound(
+                    _SCORED.format(f" AND name = ? AND number {sign} ?"), self.project_id, asked.name, operand
+                )
+            case "ttft":
+                return self._bound(f"{'longest' if asked.comparison in _RISING else 'shortest'}_ttft {sign} ?", operand)
+            case "cost":
+                return self._bound(f"{_NUMBERS['cost']} {sign} ?", round(operand * COST_UNITS, 3))
+            case key:
+                return self._bound(f"{_NUMBERS[key]} {sign} ?", operand)
 
-    def _text(self, column: str, text: str, *, exact: bool) -> str:
+    def _text(self, asked: Field, text: str) -> str:
         """Compare a text. `*` matches any characters. Case is ignored, except in ids, which have an index."""
-        if exact and "*" not in text:
-            self.values.append(text)
-            return f"{column} = ?"
-        self.values.append(like_pattern(text))
-        return f"{column} LIKE ? ESCAPE '\\'"
+        if asked.key in _IDS:
+            column = _IDS[asked.key]
+            if "*" not in text:
+                return self._bound(f"{column} = ?", text)
+            return self._bound(f"{column} LIKE ? ESCAPE '\\'", like_pattern(text))
+        key = f"meta.{asked.name}" if asked.key == "meta" else asked.key
+        forms = type_forms(text) if asked.key == "error_type" else (text,)
+        written = [self._labelled(key, "value LIKE ? ESCAPE '\\'", like_pattern(form)) for form in forms]
+        return _joined(written, " OR ", "FALSE")
+
+    def _labelled(self, key: str, condition: str, value: str) -> str:
+        return self._bound(_LABELLED.format(condition), self.project_id, key, value)
+
+    def _bound(self, condition: str, *values: Any) -> str:
+        self.values += values
+        return condition
 
 
 def type_forms(name: str) -> tuple[str, str]:
@@ -155,9 +119,12 @@ def uuid_in(text: str) -> str | None:
         return None
 
 
-def condition_of(query: Query, *, now: int) -> tuple[str, list[Any]]:
-    """Return the condition for the traces that match a query, and its values. `now` is in microseconds."""
-    writer = _Writer(now)
+def condition_of(query: Query, project_id: str, *, now: int) -> tuple[str, list[Any]]:
+    """Return the condition for the traces of a project that match a query, and its values. `now` is in microseconds.
+
+    It names sets of traces as `seq IN (...)`.
+    """
+    writer = _Writer(project_id, now)
     return writer.write(query), writer.values
 
 

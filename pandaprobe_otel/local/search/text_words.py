@@ -1,4 +1,4 @@
-"""Words of texts, as searches find them: in Python, and as SQL functions for traces without an index.
+"""Words of texts, as searches find them.
 
 A phrase must be inside one string, so that it never spans two messages.
 """
@@ -6,7 +6,6 @@ A phrase must be inside one string, so that it never spans two messages.
 from __future__ import annotations
 
 import re
-import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,34 +79,6 @@ def has_phrase(texts: Iterable[str], phrase: Phrase) -> bool:
     """Return whether one of some texts contains the phrase."""
     pattern = phrase.pattern
     return any(pattern.search(plain(text)) for text in texts if not is_data(text))
-
-
-def add_functions(connection: sqlite3.Connection) -> None:
-    """Let SQL search for phrases without an index: `has_words(text, phrase)`, `json_has_words(payload, phrase)`."""
-    connection.create_function("has_words", 2, _has_words, deterministic=True)
-    connection.create_function("json_has_words", 2, _json_has_words, deterministic=True)
-
-
-def as_argument(phrase: Phrase) -> str:
-    """Return a phrase in the form that the SQL functions take."""
-    return ("*" if phrase.is_prefix else "") + " ".join(phrase.words)
-
-
-def _has_words(text: str | None, asked: str) -> bool:
-    return text is not None and has_phrase((text,), _read(asked))
-
-
-def _json_has_words(payload: str | None, asked: str) -> bool:
-    if payload is None:
-        return False
-    phrase = _read(asked)
-    quick = payload.lower()  # Words contain no character that JSON escapes.
-    return all(word in quick for word in phrase.words if word.isascii()) and has_phrase(strings_in(payload), phrase)
-
-
-@lru_cache(256)
-def _read(asked: str) -> Phrase:
-    return Phrase(tuple(asked.removeprefix("*").split(" ")), asked.startswith("*"))
 
 
 @lru_cache(256)

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.local.sealing.compressed_blocks import add_function
-from pandaprobe_otel.local.search.text_words import add_functions
+from pandaprobe_otel.local.store.blocks import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"
@@ -119,10 +118,9 @@ class Database:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.row_factory = sqlite3.Row
         add_functions(connection)
-        add_function(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA trusted_schema = ON")  # A view calls a function of this library.
+        connection.execute("PRAGMA trusted_schema = ON")  # Views and triggers call functions of this library.
         if not self.in_memory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

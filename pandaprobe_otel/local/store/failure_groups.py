@@ -14,7 +14,6 @@ from pandaprobe_otel.failures.finding import MARKED, RULE_OF, FailureKind
 from pandaprobe_otel.failures.states import Handling, State, counts_as_recurrence, state_of
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.searched_traces import found_by
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
 
@@ -266,7 +265,7 @@ def _row(connection: sqlite3.Connection, project_id: str, fingerprint: str) -> s
 
 
 def _all_groups(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, now: int) -> list[FailureGroup]:
-    chosen = _chosen(connection, project_id, wanted)
+    chosen = _chosen(project_id, wanted)
     sums = _sums(connection, project_id, chosen)
     rows = connection.execute("SELECT * FROM failure_groups WHERE project_id = ?", (project_id,)).fetchall()
     into: dict[str, list[sqlite3.Row]] = {}
@@ -333,13 +332,13 @@ def _traces_of(connection: sqlite3.Connection, project_id: str, fingerprints: Se
     return int(count)
 
 
-def _chosen(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> _Condition:
+def _chosen(project_id: str, wanted: TraceFilter) -> _Condition:
     """Return the condition for findings in the traces of a filter, and its values."""
     assert wanted == TraceFilter(search=wanted.search, after=wanted.after, before=wanted.before)
     where, values = "", list[Any]()
     if wanted.search is not None:
-        where = " AND trace_seq IN (SELECT value FROM json_each(?))"
-        values = [dumps(list(found_by(connection, project_id, wanted).seqs)).decode()]
+        condition, values = TraceFilter(search=wanted.search).where(project_id)
+        where = f" AND trace_seq IN (SELECT traces.seq FROM traces WHERE {condition})"
     for condition, moment in (("started_at >= ?", wanted.after), ("started_at < ?", wanted.before)):
         if moment is not None:
             where, values = f"{where} AND {condition}", [*values, moment]

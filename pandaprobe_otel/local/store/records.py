@@ -18,7 +18,8 @@ TRACE_LIST_COLUMNS = (
 )
 SPAN_COLUMNS = (
     "span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, prompt_tokens, "
-    "completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, input, output"
+    "completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, block, "
+    "input, output"
 )
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.local.store import blocks, labels
 
 _COST: Final = "CAST(ROUND({}.total_cost * 1e9) AS INTEGER)"
 """Billionths of a dollar. Sums of integers stay exact however often a trace changes."""
@@ -30,8 +31,8 @@ _TAKE_FROM_SESSION: Final = f"""
         DELETE FROM sessions WHERE project_id = old.project_id AND session_id = old.session_id AND traces = 0;
 """
 
-# Moments are microseconds since the epoch, and JSON is text. Inputs and outputs have their own table for traces, and
-# are the last columns for spans: SQLite reads rows in whole pages, and a list must not read payloads.
+# Moments are microseconds since the epoch, and JSON is text. Metadata and errors, which may be long, are the last
+# columns: a list does not read them.
 _TABLES: Final = f"""
     CREATE TABLE organizations (
         id TEXT PRIMARY KEY,
@@ -79,29 +80,17 @@ _TABLES: Final = f"""
         folded_name TEXT NOT NULL,
         environment TEXT,
         release TEXT,
-        tags TEXT NOT NULL
+        tags TEXT NOT NULL,
+        longest_ttft INTEGER,
+        shortest_ttft INTEGER,
+        metadata TEXT NOT NULL
     );
-    CREATE TABLE trace_payloads (
-        seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
-        metadata TEXT NOT NULL,
-        input TEXT,
-        output TEXT
-    );
-    CREATE VIEW whole_traces AS
-        SELECT traces.*, metadata, input, output FROM traces JOIN trace_payloads ON trace_payloads.seq = traces.seq;
     CREATE INDEX traces_by_start ON traces (project_id, started_at);
     -- The last two cover what session and user lists sum up.
     CREATE INDEX traces_by_session ON traces (
         project_id, session_id, started_at, ended_at, status, span_count, total_tokens, total_cost, created_at
     ) WHERE session_id IS NOT NULL;
     CREATE INDEX traces_by_user ON traces (project_id, user_id, started_at, status) WHERE user_id IS NOT NULL;
-    CREATE TABLE trace_tags (
-        project_id TEXT NOT NULL,
-        tag TEXT NOT NULL,
-        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
-        PRIMARY KEY (project_id, tag, trace_seq)
-    ) WITHOUT ROWID;
-    CREATE INDEX trace_tags_by_trace ON trace_tags (trace_seq);
     CREATE TABLE spans (
         span_id TEXT NOT NULL UNIQUE,
         trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
@@ -121,8 +110,7 @@ _TABLES: Final = f"""
         cost TEXT,
         metadata TEXT NOT NULL,
         error TEXT,
-        input TEXT,
-        output TEXT
+        block INTEGER NOT NULL
     );
     CREATE INDEX spans_by_trace ON spans (trace_seq);
     CREATE TABLE eval_runs (
@@ -212,59 +200,24 @@ _TABLES: Final = f"""
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
     CREATE INDEX traces_by_status ON traces (project_id, status, started_at);
 
-    -- Traces without derived data, with a counter of their changes (local/sealing).
-    CREATE TABLE derivations (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE unsealed (
+    -- Contents of traces and spans, and the words in them (store/blocks.py).
+    {blocks.SCHEMA}
+    CREATE VIEW whole_traces AS
+        SELECT traces.*, unpacked(data, '{blocks.TRACE}', 2) AS input, unpacked(data, '{blocks.TRACE}', 3) AS output
+        FROM traces JOIN blocks ON blocks.id = seq << {blocks.BITS};
+    CREATE VIEW whole_spans AS
+        SELECT spans.*, unpacked(data, span_id, 2) AS input, unpacked(data, span_id, 3) AS output
+        FROM spans JOIN blocks ON blocks.id = block;
+
+    -- Labels of traces (store/labels.py).
+    {labels.SCHEMA}
+    -- Traces whose failures are not known yet, with a counter of their changes (store/failure_reader.py).
+    CREATE TABLE unread (
         trace_seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
         project_id TEXT NOT NULL,
         changes INTEGER NOT NULL DEFAULT 0
     );
-    CREATE INDEX unsealed_by_project ON unsealed (project_id, trace_seq);
-    CREATE TRIGGER unsealed_at_first AFTER INSERT ON traces BEGIN
-        INSERT INTO unsealed (trace_seq, project_id) VALUES (new.seq, new.project_id);
-    END;
-
-    -- Facets with the sets of their traces, in parts of 4,096 bits. Parts of the newest traces are stored together,
-    -- since each new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in
-    -- the index.
-    CREATE TABLE indexed_projects (
-        n INTEGER PRIMARY KEY AUTOINCREMENT,
-        project_id TEXT NOT NULL UNIQUE REFERENCES projects(id) ON DELETE CASCADE
-    );
-    CREATE TABLE facets (
-        id INTEGER PRIMARY KEY,
-        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
-        key TEXT NOT NULL,
-        value TEXT NOT NULL,
-        traces INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (project, key, value)
-    );
-    CREATE TABLE facet_bits (
-        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
-        chunk INTEGER NOT NULL,
-        facet INTEGER NOT NULL,
-        bits BLOB NOT NULL,
-        PRIMARY KEY (project, chunk, facet)
-    ) WITHOUT ROWID;
-    CREATE TABLE unlisted_facets (
-        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
-        key TEXT NOT NULL,
-        PRIMARY KEY (project, key)
-    ) WITHOUT ROWID;
-    CREATE TABLE dropped_words (n INTEGER PRIMARY KEY);
-    CREATE TRIGGER words_of_deleted_projects AFTER DELETE ON indexed_projects BEGIN
-        INSERT OR IGNORE INTO dropped_words VALUES (old.n);
-    END;
-
-    -- Payloads of spans are in their rows until the trace is sealed, and then in its block.
-    CREATE TABLE blocks (seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE, data BLOB NOT NULL);
-    CREATE VIEW whole_spans AS
-        SELECT span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time,
-            prompt_tokens, completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata,
-            error,
-            CASE WHEN data IS NULL THEN input ELSE unpacked(data, span_id, 0) END AS input,
-            CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
-        FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
+    CREATE INDEX unread_by_project ON unread (project_id, trace_seq);
 
     -- Findings of traces, and the groups of findings with the same fingerprint. A group keeps its name and state when
     -- its traces are deleted. Releases are stored with the start of their first trace, which gives their order.
@@ -368,14 +321,6 @@ _TABLES: Final = f"""
 
     -- Finds the slowest traces without sorting all.
     CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);
-
-    -- Parts of the sets of facets, so that a set which was read is read again only if its part has changed.
-    CREATE TABLE facet_chunks (
-        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
-        chunk INTEGER NOT NULL,
-        version INTEGER NOT NULL,
-        PRIMARY KEY (project, chunk)
-    ) WITHOUT ROWID;
 """
 _FORMAT: Final = 1
 

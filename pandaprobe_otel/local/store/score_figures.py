@@ -6,11 +6,8 @@ import math
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from pandaprobe_otel.local.payloads import dumps
-from pandaprobe_otel.local.sealing.bit_sets import last_of
-from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.search.language import search_for_score
 
 SCORED: Final = 10_000
@@ -37,19 +34,27 @@ class Score:
 
 
 def scores_of(
-    connection: sqlite3.Connection, project_id: str, found: Found, start: int, width: int, intervals: int
+    connection: sqlite3.Connection,
+    project_id: str,
+    chosen: tuple[str, Sequence[Any]],
+    start: int,
+    width: int,
+    intervals: int,
 ) -> list[Score]:
-    """Return the figures of the most frequent numeric scores, in intervals of `width` microseconds from `start`."""
+    """Return the figures of the most frequent numeric scores, in intervals of `width` microseconds from `start`.
+
+    `chosen` is the SQL condition for the traces, and its values.
+    """
     scored = "SELECT 1 FROM latest_scores WHERE project_id = ? LIMIT 1"
     if connection.execute(scored, (project_id,)).fetchone() is None:
         return []
     cursor = connection.cursor()
     cursor.row_factory = None
     rows = cursor.execute(
-        "SELECT latest_scores.name, number, started_at FROM json_each(?) AS wanted"
-        " CROSS JOIN latest_scores ON trace_seq = wanted.value JOIN traces ON seq = trace_seq"
-        " WHERE number IS NOT NULL",
-        (dumps([found.base + at for at in last_of(found.bits, SCORED)]).decode(),),
+        f"WITH found AS MATERIALIZED (SELECT seq, started_at FROM traces WHERE {chosen[0]}"
+        f" ORDER BY started_at DESC LIMIT {SCORED}) SELECT name, number, started_at FROM found"
+        " CROSS JOIN latest_scores ON trace_seq = seq WHERE number IS NOT NULL",
+        chosen[1],
     )
     by_name: dict[str, list[list[float]]] = {}
     row: tuple[str, float, int]

@@ -14,22 +14,23 @@ from typing import Any, Final
 from pandaprobe_otel.local.models.fields import token_count
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, merge_objects
+from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.records import SPAN_COLUMNS
 from pandaprobe_otel.local.times import micros_of
 
 _INSERT: Final = """
     INSERT INTO spans (
         span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, prompt_tokens,
-        completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, input, output
+        completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error, block
     ) VALUES (
         :span_id, :trace_seq, :parent_span_id, :kind, :status, :started_at, :ended_at, :completion_start_time,
         :prompt_tokens, :completion_tokens, :total_cost, :name, :model, :token_usage, :model_parameters, :cost,
-        :metadata, :error, :input, :output
+        :metadata, :error, :block
     )
 """
 _MERGE: Final = """
     UPDATE spans SET
-        kind = :kind, status = :status, started_at = :started_at, name = :name, input = :input, output = :output,
+        kind = :kind, status = :status, started_at = :started_at, name = :name,
         token_usage = :token_usage, model_parameters = :model_parameters, cost = :cost,
         prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, total_cost = :total_cost,
         model = COALESCE(:model, model), ended_at = COALESCE(:ended_at, ended_at), error = COALESCE(:error, error),
@@ -37,8 +38,9 @@ _MERGE: Final = """
     WHERE span_id = :span_id
 """
 _TOTALS: Final = """
-    UPDATE traces SET (span_count, total_tokens, total_cost) = (
-        SELECT COUNT(*), COALESCE(SUM(prompt_tokens + completion_tokens), 0), COALESCE(SUM(total_cost), 0.0)
+    UPDATE traces SET (span_count, total_tokens, total_cost, longest_ttft, shortest_ttft) = (
+        SELECT COUNT(*), COALESCE(SUM(prompt_tokens + completion_tokens), 0), COALESCE(SUM(total_cost), 0.0),
+            MAX(completion_start_time - started_at), MIN(completion_start_time - started_at)
         FROM spans WHERE trace_seq = traces.seq
     ) WHERE seq = ?
 """
@@ -68,19 +70,27 @@ def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[S
     """
     rows = [_row(trace_seq, span) for span in spans]
     known = _known(connection, trace_seq, rows)
+    block = blocks.next_block(connection, trace_seq)
+    places = {row["span_id"]: known[row["span_id"]]["block"] if row["span_id"] in known else block for row in rows}
+    metadata = {span_id: row["metadata"] for span_id, row in known.items()}
+    contents: dict[str, blocks.Content] = {}
     inserts: list[dict[str, Any]] = []
     for row in rows:
-        old = known.get(row["span_id"])
-        if old is None:
-            inserts.append(row)
-            known[row["span_id"]] = row["metadata"]
+        span_id, error = row["span_id"], row["error"]
+        if error is None and span_id in contents:
+            error = contents[span_id][1]
+        contents[span_id] = (row["name"], error, row["input"], row["output"])
+        if span_id not in metadata:
+            inserts.append({**row, "block": block})
+            metadata[span_id] = row["metadata"]
         else:
             # A repeated id in one body merges into the row of its first occurrence, so that row must be stored first.
             connection.executemany(_INSERT, inserts)
             inserts.clear()
-            row["metadata"] = known[row["span_id"]] = merge_objects(old, row["new_metadata"])
+            row["metadata"] = metadata[span_id] = merge_objects(metadata[span_id], row["new_metadata"])
             connection.execute(_MERGE, row)
     connection.executemany(_INSERT, inserts)
+    blocks.keep_spans(connection, contents, places)
     if rows or not fresh:
         connection.execute(_TOTALS, (trace_seq,))
 
@@ -98,7 +108,7 @@ def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpd
     for field in ("ended_at", "completion_start_time"):
         if field in sent:
             columns[field] = None if sent[field] is None else micros_of(sent[field])
-    for field in ("input", "output", "model_parameters", "token_usage", "cost"):
+    for field in ("model_parameters", "token_usage", "cost"):
         if field in sent:
             columns[field] = encode(sent[field])
     if "token_usage" in sent:
@@ -111,6 +121,9 @@ def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpd
         assignments = ", ".join(f"{column} = ?" for column in columns)
         connection.execute(f"UPDATE spans SET {assignments} WHERE span_id = ?", (*columns.values(), row["span_id"]))
         connection.execute(_TOTALS, (row["trace_seq"],))
+    contents: dict[str, str | None] = {field: encode(sent[field]) for field in ("input", "output") if field in sent}
+    new: dict[str, Any] = {**dict(row), **columns, **contents}
+    blocks.put(connection, row["block"], row["span_id"], (new["name"], new["error"], new["input"], new["output"]))
 
 
 def _row(trace_seq: int, span: SpanCreate) -> dict[str, Any]:
@@ -146,16 +159,17 @@ def _tokens(usage: dict[str, Any] | None) -> tuple[int, int]:
     return token_count(usage.get("prompt_tokens")) or 0, token_count(usage.get("completion_tokens")) or 0
 
 
-def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the stored metadata of the existing spans, by id."""
+def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, sqlite3.Row]:
+    """Return the metadata and the blocks of the existing spans, by id."""
     if not rows:
         return {}
     ids = dumps([row["span_id"] for row in rows]).decode()
     found = connection.execute(
-        "SELECT span_id, trace_seq, metadata FROM spans WHERE span_id IN (SELECT value FROM json_each(?))", (ids,)
+        "SELECT span_id, trace_seq, metadata, block FROM spans WHERE span_id IN (SELECT value FROM json_each(?))",
+        (ids,),
     ).fetchall()
     if any(row["trace_seq"] != trace_seq for row in found):
         foreign = {row["span_id"] for row in found if row["trace_seq"] != trace_seq}
         index = next(i for i, row in enumerate(rows) if row["span_id"] in foreign)
         raise ForeignSpanError(index, rows[index]["span_id"])
-    return {row["span_id"]: row["metadata"] for row in found}
+    return {row["span_id"]: row for row in found}

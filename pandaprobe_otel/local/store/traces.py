@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, loads, merge_objects
-from pandaprobe_otel.local.sealing.seals import Seals
+from pandaprobe_otel.local.store import blocks
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.failure_reader import FailureReader
+from pandaprobe_otel.local.store.labels import label
 from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
 from pandaprobe_otel.local.store.spans import patch_span, save_spans, spans_of
 from pandaprobe_otel.local.times import micros_of
@@ -22,22 +24,17 @@ from pandaprobe_otel.local.times import micros_of
 _INSERT: Final = """
     INSERT INTO traces (
         trace_id, project_id, status, started_at, ended_at, created_at, session_id, user_id, name, folded_name,
-        environment, release, tags
+        environment, release, tags, metadata
     ) VALUES (
         :trace_id, :project_id, :status, :started_at, :ended_at, :created_at, :session_id, :user_id, :name,
-        :folded_name, :environment, :release, :tags
+        :folded_name, :environment, :release, :tags, :metadata
     )
 """
-_INSERT_PAYLOAD: Final = """
-    INSERT INTO trace_payloads (seq, metadata, input, output) VALUES (:seq, :metadata, :input, :output)
-"""
-_MERGE_PAYLOAD: Final = """
-    UPDATE trace_payloads SET metadata = :metadata, input = :input, output = :output WHERE seq = :seq
-"""
-_PAYLOAD_COLUMNS: Final = frozenset({"metadata", "input", "output"})
+_CONTENTS: Final = frozenset({"input", "output"})
 _MERGE: Final = """
     UPDATE traces SET
         status = :status, started_at = :started_at, name = :name, folded_name = :folded_name, tags = :tags,
+        metadata = :metadata,
         ended_at = COALESCE(:ended_at, ended_at),
         session_id = COALESCE(:session_id, session_id), user_id = COALESCE(:user_id, user_id),
         environment = COALESCE(:environment, environment), release = COALESCE(:release, release)
@@ -52,9 +49,9 @@ class ForeignTraceError(Exception):
 class TraceStore:
     """Writer of traces and reader of single ones. Lists are in `queries`."""
 
-    def __init__(self, database: Database, seals: Seals) -> None:
+    def __init__(self, database: Database, failures: FailureReader) -> None:
         self._database = database
-        self._seals = seals
+        self._failures = failures
 
     def save(self, connection: sqlite3.Connection, project_id: str, trace: TraceCreate, *, now: int) -> None:
         """Insert or merge a trace with its spans, inside the caller's transaction.
@@ -63,25 +60,20 @@ class TraceStore:
         """
         row = _row(project_id, trace, now)
         known = connection.execute(
-            "SELECT seq, project_id, tags, metadata FROM whole_traces WHERE trace_id = ?", (row["trace_id"],)
+            "SELECT seq, project_id, tags, metadata FROM traces WHERE trace_id = ?", (row["trace_id"],)
         ).fetchone()
         if known is None:
-            seq = row["seq"] = connection.execute(_INSERT, row).lastrowid or 0
-            connection.execute(_INSERT_PAYLOAD, row)
-            self._seals.open(connection, [seq])
-            _index_tags(connection, project_id, seq, trace.tags)
+            seq = connection.execute(_INSERT, row).lastrowid or 0
         elif known["project_id"] != project_id:
             raise ForeignTraceError(row["trace_id"])
         else:
-            seq = known["seq"]
-            self._seals.open(connection, [seq])
-            tags = sorted({*loads(known["tags"]), *trace.tags})
-            row["seq"], row["tags"] = seq, encode(tags)
+            seq = row["seq"] = known["seq"]
+            row["tags"] = encode(sorted({*loads(known["tags"]), *trace.tags}))
             row["metadata"] = merge_objects(known["metadata"], trace.metadata)
             connection.execute(_MERGE, row)
-            connection.execute(_MERGE_PAYLOAD, row)
-            _index_tags(connection, project_id, seq, trace.tags)
+        blocks.keep_trace(connection, seq, (trace.name, None, row["input"], row["output"]))
         save_spans(connection, seq, trace.spans, fresh=known is None)
+        self._changed(connection, seq)
 
     def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
         """Insert or merge spans of a stored trace. Return False if the project does not have the trace."""
@@ -89,8 +81,8 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
-            self._seals.open(connection, [row["seq"]])
             save_spans(connection, row["seq"], spans, fresh=False)
+            self._changed(connection, row["seq"])
             return True
 
     def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
@@ -99,12 +91,11 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
-            self._seals.open(connection, [row["seq"]])
             columns = _patched(row, update)
-            _update(connection, "traces", row["seq"], columns.keys() - _PAYLOAD_COLUMNS, columns)
-            _update(connection, "trace_payloads", row["seq"], columns.keys() & _PAYLOAD_COLUMNS, columns)
-            if "tags" in columns:
-                _reindex_tags(connection, project_id, row["seq"], update.tags or [])
+            _update(connection, row["seq"], columns.keys() - _CONTENTS, columns)
+            name, given, answered = ({**dict(row), **columns}[field] for field in ("name", "input", "output"))
+            blocks.keep_trace(connection, row["seq"], (name, None, given, answered))
+            self._changed(connection, row["seq"])
             return True
 
     def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
@@ -114,8 +105,8 @@ class TraceStore:
             row = None if trace is None else _find_span(connection, trace["seq"], span_id)
             if trace is None or row is None:
                 return False
-            self._seals.open(connection, [trace["seq"]])
             patch_span(connection, row, update)
+            self._changed(connection, trace["seq"])
             return True
 
     def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
@@ -139,7 +130,6 @@ class TraceStore:
                 (project_id, ids),
             )
             seqs = [row["seq"] for row in found]
-            self._seals.open(connection, seqs)
             connection.execute(
                 "DELETE FROM traces WHERE seq IN (SELECT value FROM json_each(?))", (dumps(seqs).decode(),)
             )
@@ -158,13 +148,17 @@ class TraceStore:
                 "SELECT seq, tags FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
                 (project_id, ids),
             ).fetchall()
-            self._seals.open(connection, [row["seq"] for row in rows])
             for row in rows:
                 kept: list[str] = [tag for tag in loads(row["tags"]) if tag not in removed]
                 tags = sorted({*kept, *added}) if added else kept
                 connection.execute("UPDATE traces SET tags = ? WHERE seq = ?", (encode(tags), row["seq"]))
-                _reindex_tags(connection, project_id, row["seq"], tags)
+                self._changed(connection, row["seq"])
             return len(rows)
+
+    def _changed(self, connection: sqlite3.Connection, seq: int) -> None:
+        """Derive again what depends on a trace, inside the transaction that has changed it."""
+        label(connection, seq)
+        self._failures.note(connection, seq)
 
 
 def _row(project_id: str, trace: TraceCreate, now: int) -> dict[str, Any]:
@@ -225,23 +219,9 @@ def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> 
     return row
 
 
-def _update(
-    connection: sqlite3.Connection, table: str, seq: int, names: Iterable[str], columns: Mapping[str, Any]
-) -> None:
+def _update(connection: sqlite3.Connection, seq: int, names: Iterable[str], columns: Mapping[str, Any]) -> None:
     changed = sorted(names)
     if changed:
         assignments = ", ".join(f"{name} = ?" for name in changed)
         values = [columns[name] for name in changed]
-        connection.execute(f"UPDATE {table} SET {assignments} WHERE seq = ?", (*values, seq))
-
-
-def _index_tags(connection: sqlite3.Connection, project_id: str, seq: int, tags: Iterable[str]) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO trace_tags (project_id, tag, trace_seq) VALUES (?, ?, ?)",
-        [(project_id, tag, seq) for tag in tags],
-    )
-
-
-def _reindex_tags(connection: sqlite3.Connection, project_id: str, seq: int, tags: Iterable[str]) -> None:
-    connection.execute("DELETE FROM trace_tags WHERE trace_seq = ?", (seq,))
-    _index_tags(connection, project_id, seq, tags)
+        connection.execute(f"UPDATE traces SET {assignments} WHERE seq = ?", (*values, seq))

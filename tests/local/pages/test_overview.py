@@ -33,7 +33,7 @@ def server() -> Iterator[LocalServer]:
                 for score in _scores(number):
                     http.post("/evaluations/trace-scores", json=score).raise_for_status()
                 if number == 120:
-                    running.services.sealer.seal_now()
+                    running.services.failure_reader.read_now()
         yield running
 
 
@@ -160,7 +160,7 @@ def test_models_have_their_own_tokens_and_cost(sealed: bool) -> None:
         with http_of(server, "models") as http:
             http.post("/traces", json={"name": "a", "started_at": started, "spans": spans}).raise_for_status()
         if sealed:
-            server.services.sealer.seal_now()
+            server.services.failure_reader.read_now()
         page = _overview(server)
 
     cells = {name: re.findall(r"<td[^>]*>([^<]*)</td>", row)[-2:] for name, row in _rows(page, "model").items()}

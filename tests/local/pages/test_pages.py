@@ -475,7 +475,7 @@ def test_an_error_has_its_type_and_its_stack(server: LocalServer, http: httpx.Cl
     plain = {**failed, "span_id": str(UUID(int=12)), "error": "openai.APITimeoutError: 8 s", "metadata": {}}
     http.post("/traces", json=_trace(TWO, status="ERROR", spans=[plain])).raise_for_status()
     if sealed:
-        server.services.sealer.seal_now()
+        server.services.failure_reader.read_now()
 
     html = http.get(f"/ui/traces/{ONE}", params={"span": SPAN}).text
     assert "KeyError: &#39;missing key 7431&#39;" in html
