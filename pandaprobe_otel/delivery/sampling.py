@@ -1,4 +1,4 @@
-"""What distinguishes traces when not all can be sent, and the weights of those that are sent.
+"""Ranks of traces when not all can be sent, and the weights of those that are sent.
 
 The outbox is a bounded queue. If it is full, it leaves out the traces of the lowest rank: see `Outbox`. The weight of a
 sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one over `sample_rate`.

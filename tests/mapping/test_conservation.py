@@ -429,7 +429,7 @@ def test_counts_of_nothing_and_the_places_of_events_are_not_kept() -> None:
 
 
 def test_a_span_does_not_repeat_the_calls_below_it() -> None:
-    """What a model call says is not kept once more on the agent around it, but other values are."""
+    """Words of a model call are not kept once more on the agent around it, but other values are."""
     answer = {"role": "assistant", "parts": [{"type": "text", "content": "No rain in Paris today."}]}
     call = {
         "gen_ai.operation.name": "chat",
