@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from local_http import http_of
+from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer
+from pandaprobe_otel.local.store import schema
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"
 TRACE = {"name": "t", "started_at": STARTED}
@@ -58,6 +62,19 @@ def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path
             LocalServer(db, port=port).start()
     with LocalServer(db) as server:
         assert httpx.get(server.url + "/health", trust_env=False, timeout=60).status_code == 200
+
+
+def test_a_database_that_cannot_be_used_names_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a later version is refused and stays as it is; an SQLite without full-text search is named."""
+    with closing(sqlite3.connect(tmp_path / "later.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(PandaProbeError, match=r"format 99.*upgrade pandaprobe-otel"):
+        LocalServer(tmp_path / "later.db").start()
+
+    tables = f"{schema.__name__}._TABLES"
+    monkeypatch.setattr(tables, "CREATE VIRTUAL TABLE words USING no_fts5(body);")  # as SQLite answers without FTS5
+    with pytest.raises(PandaProbeError, match=r"has no FTS5.*use a build of Python with it"):
+        LocalServer(tmp_path / "new.db").start()
 
 
 def test_an_accepted_trace_survives_a_killed_process(tmp_path: Path) -> None:

@@ -329,8 +329,15 @@ class DatabaseTooNewError(PandaProbeError):
     """The database file was written by a later version of this library."""
 
 
+class NoFullTextError(PandaProbeError):
+    """SQLite was built without its full-text search."""
+
+
 def create_schema(connection: sqlite3.Connection) -> None:
-    """Create the tables in a new file. Raises DatabaseTooNewError for a file of a later version."""
+    """Create the tables in a new file.
+
+    Raises DatabaseTooNewError for a file of a later version, and NoFullTextError.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > _FORMAT:
         raise DatabaseTooNewError(
@@ -338,4 +345,12 @@ def create_schema(connection: sqlite3.Connection) -> None:
             "upgrade pandaprobe-otel, or choose another file with --db."
         )
     if version == 0:
-        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        try:
+            connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        except sqlite3.OperationalError as error:
+            if "no such module" not in str(error):
+                raise
+            raise NoFullTextError(
+                f"This Python's SQLite ({sqlite3.sqlite_version}) has no FTS5, which the search of the local PandaProbe"
+                " needs: use a build of Python with it, such as those of python.org, Debian or uv."
+            ) from None
