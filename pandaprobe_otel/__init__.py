@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     __version__: str
 
     from pandaprobe_otel.api import AsyncClient, Client
-    from pandaprobe_otel.bootstrap import PandaProbe, aflush, flush, get_client, init, shutdown, status, trace_url
+    from pandaprobe_otel.bootstrap import PandaProbe, aflush, flush, init, shutdown, status, trace_url
     from pandaprobe_otel.capture.factories import (
         agent,
         chain,
@@ -31,69 +31,65 @@ if TYPE_CHECKING:
         context,
         context_executor,
         current_trace_id,
-        reset_current_session_id,
-        reset_current_user_id,
         session,
-        set_current_session_id,
-        set_current_user_id,
         set_session,
         set_user,
         user,
     )
-    from pandaprobe_otel.enums import ScoreDataType, SpanKind, SpanStatusCode, TraceStatus
+    from pandaprobe_otel.compat.official import get_client as get_client
+    from pandaprobe_otel.compat.official import reset_current_session_id as reset_current_session_id
+    from pandaprobe_otel.compat.official import reset_current_user_id as reset_current_user_id
+    from pandaprobe_otel.compat.official import set_current_session_id as set_current_session_id
+    from pandaprobe_otel.compat.official import set_current_user_id as set_current_user_id
+    from pandaprobe_otel.compat.official import wrap_anthropic as wrap_anthropic
+    from pandaprobe_otel.compat.official import wrap_bedrock as wrap_bedrock
+    from pandaprobe_otel.compat.official import wrap_gemini as wrap_gemini
+    from pandaprobe_otel.compat.official import wrap_litellm as wrap_litellm
+    from pandaprobe_otel.compat.official import wrap_mistral as wrap_mistral
+    from pandaprobe_otel.compat.official import wrap_openai as wrap_openai
+    from pandaprobe_otel.enums import ScoreDataType as ScoreDataType
+    from pandaprobe_otel.enums import SpanKind as SpanKind
+    from pandaprobe_otel.enums import SpanStatusCode as SpanStatusCode
+    from pandaprobe_otel.enums import TraceStatus as TraceStatus
     from pandaprobe_otel.errors import PandaProbeError
     from pandaprobe_otel.evals import evaluate
-    from pandaprobe_otel.id_generator import SystemIdGenerator
-    from pandaprobe_otel.registry import (
-        instrument,
-        uninstrument,
-        wrap_anthropic,
-        wrap_bedrock,
-        wrap_gemini,
-        wrap_litellm,
-        wrap_mistral,
-        wrap_openai,
-    )
-    from pandaprobe_otel.replay.divergence import Divergence
-    from pandaprobe_otel.replay.recording import Recording, recording
+    from pandaprobe_otel.registry import instrument, uninstrument, wrap
+    from pandaprobe_otel.replay.recording import recording
     from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
     from pandaprobe_otel.serverless import flush_on_return
 
 _HOMES = {
     "api": "AsyncClient Client",
-    "bootstrap": "PandaProbe aflush flush get_client init shutdown status trace_url",
+    "bootstrap": "PandaProbe aflush flush init shutdown status trace_url",
     "capture.factories": "agent chain embedding llm retriever span start_trace tool trace",
     "serverless": "flush_on_return",
-    "enums": "ScoreDataType SpanKind SpanStatusCode TraceStatus",
     "errors": "PandaProbeError",
     "evals": "evaluate",
-    "id_generator": "SystemIdGenerator",
-    "registry": "instrument uninstrument wrap_anthropic wrap_bedrock wrap_gemini wrap_litellm wrap_mistral wrap_openai",
+    "registry": "instrument uninstrument wrap",
     "capture.scores": "score",
-    "capture.trace_context": (
-        "context context_executor current_trace_id session set_session set_user user set_current_session_id "
-        "reset_current_session_id set_current_user_id reset_current_user_id"
-    ),
-    "replay.divergence": "Divergence",
-    "replay.recording": "Recording recording",
+    "capture.trace_context": "context context_executor current_trace_id session set_session set_user user",
+    "replay.recording": "recording",
     "sdk.exporter": "PandaProbeSpanExporter",
     "sdk.processor": "PandaProbeSpanProcessor",
+    # Names that only the official SDK has. They work, but are not in `__all__`.
+    "enums": "ScoreDataType SpanKind SpanStatusCode TraceStatus",
+    "compat.official": (
+        "get_client set_current_session_id reset_current_session_id set_current_user_id reset_current_user_id "
+        "wrap_anthropic wrap_bedrock wrap_gemini wrap_litellm wrap_mistral wrap_openai"
+    ),
 }
 """Public names, by the module that defines them."""
 _load, _names = lazy_names(__name__, {home: names.split() for home, names in _HOMES.items()})
 
 __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
-    "init", "flush", "aflush", "flush_on_return", "shutdown", "status", "get_client", "PandaProbe",
-    "instrument", "uninstrument",
-    "wrap_anthropic", "wrap_bedrock", "wrap_gemini", "wrap_litellm", "wrap_mistral", "wrap_openai",
+    "init", "flush", "aflush", "flush_on_return", "shutdown", "status", "PandaProbe",
+    "instrument", "uninstrument", "wrap",
     "trace", "span", "agent", "tool", "llm", "chain", "retriever", "embedding", "start_trace",
     "context", "session", "user", "set_session", "set_user",
-    "set_current_session_id", "reset_current_session_id", "set_current_user_id", "reset_current_user_id",
     "context_executor", "current_trace_id", "trace_url",
-    "score", "evaluate", "recording", "Recording", "Divergence", "Client", "AsyncClient",
-    "PandaProbeSpanExporter", "PandaProbeSpanProcessor", "SystemIdGenerator", "PandaProbeError",
-    "SpanKind", "SpanStatusCode", "TraceStatus", "ScoreDataType", "__version__",
+    "score", "evaluate", "recording", "Client", "AsyncClient",
+    "PandaProbeSpanExporter", "PandaProbeSpanProcessor", "PandaProbeError",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from pandaprobe_otel.capture.executors import carry_context
 from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.scores import score_with
 from pandaprobe_otel.capture.trace_context import current_trace_id
-from pandaprobe_otel.capture.tracers import begin_first_use, forestall_first_use
+from pandaprobe_otel.capture.tracers import forestall_first_use
 from pandaprobe_otel.config.parsers import unusable
 from pandaprobe_otel.config.resolve import Config, Problem
 from pandaprobe_otel.config.settings import OF_RECEIVERS
@@ -156,9 +156,6 @@ def init(
     max_spool_bytes: int | None = None,
     shutdown_timeout_s: float | None = None,
     tracer_provider: TracerProvider | None = None,
-    batch_size: int | None = None,
-    flush_interval: float | None = None,
-    max_queue_size: int | None = None,
 ) -> PandaProbe:
     """Send this app's agent traces to PandaProbe.
 
@@ -216,9 +213,6 @@ def init(
             Default: `536870912`.
         shutdown_timeout_s: Longest wait for delivery at the end of the process, in seconds. Default: `5.0`.
         tracer_provider: Provider to join, if it is not the global one.
-        batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
-        flush_interval: Accepted for users of the official SDK, without effect.
-        max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
 
     Returns:
         The handle to flush, shut down, and read the counts of spans.
@@ -256,8 +250,6 @@ def _init(
                 raise ConfigError(" ".join(problem.message for problem in config.problems))
             if config.debug:
                 _logger.setLevel(logging.DEBUG)
-            if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
-                _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
             for name, _ in unusable(os.environ):
                 del os.environ[name]  # else the SDK would raise, in each provider or already when it is imported
             _current, _is_unasked = _set_up(config, arguments, tracer_provider), is_unasked
@@ -393,10 +385,3 @@ def status() -> Status:
 def settings_in_use() -> Config | None:
     """Return the settings of `init`; None before its call. Starts nothing."""
     return None if _current is None else _current.config
-
-
-def get_client() -> PandaProbe | None:
-    """Return the handle of `init`; before its call, start from the environment or return None (an official name)."""
-    if _current is None:
-        begin_first_use(quietly=True)
-    return _current

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
 from pandaprobe_otel.capture.tracers import begin_first_use
@@ -59,6 +60,20 @@ INTEGRATIONS: Final[Mapping[str, str]] = {
 
 LIBRARIES: Final[Mapping[str, str]] = {name: library for name, (_, library) in _TABLE.items()}
 """Module of the instrumented library by name; `auto` selects those that are installed."""
+
+WITH_CLIENTS: Final = (
+    "anthropic",
+    "bedrock",
+    "cohere",
+    "google_genai",
+    "groq",
+    "litellm",
+    "mistralai",
+    "ollama",
+    "openai",
+    "together",
+)
+"""Integrations that can record a single client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,57 +132,23 @@ def instrumented() -> tuple[InstrumentResult, ...]:
     return tuple(_result(name, made) for name, made in _made.items() if made.is_instrumented_by_opentelemetry)
 
 
-def wrap_openai(client: _Client) -> _Client:
-    """Record the calls of this OpenAI or AsyncOpenAI client and of its `with_options` copies.
+def wrap(client: _Client) -> _Client:
+    """Record the calls of this client of a model's provider, and of copies and parts of it; return the client itself.
 
-    Returns the client itself. Other clients are recorded only after `instrument("openai")`.
+    Other clients of its library are recorded only after `instrument(name)`. Known are the clients of OpenAI, Anthropic,
+    google-genai, Mistral, Cohere, Groq, Ollama and Together, `bedrock-runtime` of boto3 and aiobotocore, and the module
+    `litellm`, which has no clients.
     """
-    return _wrap("openai", client)
-
-
-def wrap_anthropic(client: _Client) -> _Client:
-    """Record the calls of this Anthropic client; see `wrap_openai`."""
-    return _wrap("anthropic", client)
-
-
-def wrap_bedrock(client: _Client) -> _Client:
-    """Record the calls of this `bedrock-runtime` client of boto3 or aiobotocore; see `wrap_openai`."""
-    return _wrap("bedrock", client)
-
-
-def wrap_gemini(client: _Client) -> _Client:
-    """Record the calls of this google-genai client, its `aio` and its chats; see `wrap_openai`."""
-    return _wrap("google_genai", client)
-
-
-def wrap_cohere(client: _Client) -> _Client:
-    """Record the calls of this Cohere client; see `wrap_openai`."""
-    return _wrap("cohere", client)
-
-
-def wrap_groq(client: _Client) -> _Client:
-    """Record the calls of this Groq client; see `wrap_openai`."""
-    return _wrap("groq", client)
-
-
-def wrap_litellm(module: _Client) -> _Client:
-    """Record the calls of the litellm module, which has no clients; see `wrap_openai`. Routers use the module, too."""
-    return _wrap("litellm", module)
-
-
-def wrap_mistral(client: _Client) -> _Client:
-    """Record the calls of this Mistral client; see `wrap_openai`."""
-    return _wrap("mistralai", client)
-
-
-def wrap_ollama(client: _Client) -> _Client:
-    """Record the calls of this Ollama client; see `wrap_openai`."""
-    return _wrap("ollama", client)
-
-
-def wrap_together(client: _Client) -> _Client:
-    """Record the calls of this Together client; see `wrap_openai`."""
-    return _wrap("together", client)
+    begin_first_use()
+    name = _library_of(client)
+    if name is None:
+        _logger.warning("wrap() does not know clients of the class %s: calls are not recorded", type(client).__name__)
+    elif instrument(name, only_watched_clients=True).state != "failed":
+        try:
+            _instrumentor(name).watch_client(client)
+        except (AttributeError, TypeError) as error:
+            _logger.warning("This client's calls are not recorded: %s", error)
+    return client
 
 
 _made: dict[str, Any] = {}
@@ -236,12 +217,8 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def _wrap(name: str, client: _Client) -> _Client:
-    begin_first_use()
-    result = instrument(name, only_watched_clients=True)
-    if result.state != "failed":
-        try:
-            _instrumentor(name).watch_client(client)
-        except (AttributeError, TypeError) as error:
-            _logger.warning("This client's calls are not recorded: %s", error)
-    return client
+def _library_of(client: Any) -> str | None:
+    """Return the name of the integration that records this client."""
+    homes = [client.__name__] if isinstance(client, ModuleType) else [kind.__module__ for kind in type(client).__mro__]
+    found = (name for home in homes for name in WITH_CLIENTS if f"{home}.".startswith(f"{LIBRARIES[name]}."))
+    return next(found, None)

@@ -25,7 +25,6 @@ import click
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "integrations"))
 
-import pandaprobe_otel  # noqa: E402
 from pandaprobe_otel import registry  # noqa: E402
 from pandaprobe_otel.bootstrap import CONTENT_SWITCHES  # noqa: E402
 from pandaprobe_otel.cli.app import app  # noqa: E402
@@ -103,12 +102,6 @@ With `strict=True`, `init()` raises `ConfigError`. Relative paths start from the
 `pandaprobe-otel doctor`, and `pandaprobe_otel.status().settings` in the program, show each setting with its value and
 its source."""
 _ALSO: Final = """\
-## Accepted without effect
-
-`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. `init()` accepts
-them, so that its users need not change the call. They have no effect: a trace is sent when it is complete, and memory
-is bounded in bytes.
-
 One argument is not a setting: `tracer_provider`, the provider to join if it is not the global one.
 
 ## Variables that `init()` sets
@@ -117,13 +110,7 @@ By default, official GenAI instrumentations write no messages, so there would be
 therefore sets these variables before it instruments, unless you have set them, or `capture` is `"metadata"` or
 `"off"`:"""
 
-_IGNORED: Final = "Accepted for users of the official SDK, without effect: "
-_OTHER_ARGUMENTS: Final = (
-    ("tracer_provider", "TracerProvider", "Provider to join, if it is not the global one."),
-    ("batch_size", "int", f"{_IGNORED}a complete trace is sent at once."),
-    ("flush_interval", "float", "Accepted for users of the official SDK, without effect."),
-    ("max_queue_size", "int", f"{_IGNORED}memory is bounded in bytes."),
-)
+_OTHER_ARGUMENTS: Final = (("tracer_provider", "TracerProvider", "Provider to join, if it is not the global one."),)
 
 
 def settings_page() -> str:
@@ -341,9 +328,6 @@ def example_page(example: Example) -> str:
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
 """Frameworks without their own integration, and the integration that records them."""
 
-_WRAPPED: Final = {"google_genai": "gemini", "mistralai": "mistral"}
-"""Integrations whose function for one client has the official SDK's name."""
-
 _INTEGRATIONS: Final = """\
 `init()` records the calls of every installed library below, whether your code imports the library before or after.
 `init()` does not import it itself. Your code receives the same objects, with the same types and timing ([the tested
@@ -404,9 +388,10 @@ def integration_page(name: str) -> str:
         "Set `PANDAPROBE_API_KEY` and the program's own keys in the environment:",
         code("python", (SNIPPETS / f"{name}.py").read_text(encoding="utf-8")),
     ]
-    if hasattr(registry, wrap := f"wrap_{_WRAPPED.get(name, name)}"):
-        home = "pandaprobe_otel" if wrap in pandaprobe_otel.__all__ else "pandaprobe_otel.registry"
-        parts.append(f"To record only one client, leave `{name}` out of `instrument` and call `{home}.{wrap}(client)`.")
+    if name in registry.WITH_CLIENTS:
+        parts.append(
+            f"To record only one client, leave `{name}` out of `instrument` and call `pandaprobe_otel.wrap(client)`."
+        )
     if found := _examples_of(name):
         listed = "\n".join(f"- [{each.path}](../{each.page}): {each.shows}" for each in found)
         parts.append(f"Complete programs, which run without a key:\n\n{listed}")

@@ -262,7 +262,7 @@ def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on()
         {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Tuesday"}}]}
     network = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
     mine, other = [openai.OpenAI(api_key="k", http_client=httpx.Client(transport=network)) for _ in range(2)]
-    pp.wrap_openai(mine)
+    pp.wrap(mine)
     pp.init(instrument=False)
     for name, client in (("mine", mine), ("other", other)):
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": name}])

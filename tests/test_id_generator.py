@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 
-from pandaprobe_otel import SystemIdGenerator
+from pandaprobe_otel.id_generator import SystemIdGenerator
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -109,7 +109,7 @@ def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
     """The generator stores no drawn value that a fork could copy."""
     code = """
     import os
-    from pandaprobe_otel import SystemIdGenerator
+    from pandaprobe_otel.id_generator import SystemIdGenerator
     generator = SystemIdGenerator()
     generator.generate_trace_id()
     pid = os.fork()

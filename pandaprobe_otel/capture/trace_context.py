@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -43,8 +43,8 @@ _MOST_TAGS: Final = 1000
 _MOST_METADATA: Final = 20_000
 _VALUES_KEY: Final = "pandaprobe-trace-values"
 
-_session: ContextVar[str | None] = ContextVar("pandaprobe_session", default=None)
-_user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
+current_session: Final[ContextVar[str | None]] = ContextVar("pandaprobe_session", default=None)
+current_user: Final[ContextVar[str | None]] = ContextVar("pandaprobe_user", default=None)
 _baggage_key: list[str] = []
 """Key of W3C baggage in contexts. Empty until `opentelemetry.baggage` is loaded: before that, there is no baggage."""
 
@@ -121,7 +121,7 @@ def values_alone(context: Context) -> Context:
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
     """Return the attributes for a span that starts in this context; None if no value is set, as usual."""
     values: Any = context.get(_VALUES_KEY)  # `cast` is a call, and this runs for each span
-    session, user = _session.get(), _user.get()
+    session, user = current_session.get(), current_user.get()
     if not _baggage_key and "opentelemetry.baggage" in sys.modules:
         _find_baggage_key()
     baggage: Any = context.get(_baggage_key[0]) if _baggage_key else None
@@ -240,34 +240,14 @@ def user(user_id: str) -> ContextBlock:
 
 def set_session(session_id: str | None) -> None:
     """Set the session from here on in this thread or task, and on the current span. None clears it."""
-    set_current_session_id(session_id)
+    current_session.set(None if session_id is None else str(session_id))
     _mark_current_span(names.SESSION_ID, session_id)
 
 
 def set_user(user_id: str | None) -> None:
     """Set the user from here on in this thread or task, and on the current span. None clears it."""
-    set_current_user_id(user_id)
+    current_user.set(None if user_id is None else str(user_id))
     _mark_current_span(names.USER_ID, user_id)
-
-
-def set_current_session_id(session_id: str | None) -> Token[str | None]:
-    """Set the session from here on; return a token for `reset_current_session_id`."""
-    return _session.set(None if session_id is None else str(session_id))
-
-
-def reset_current_session_id(token: Token[str | None]) -> None:
-    """Undo a `set_current_session_id`."""
-    _session.reset(token)
-
-
-def set_current_user_id(user_id: str | None) -> Token[str | None]:
-    """Set the user from here on; return a token for `reset_current_user_id`."""
-    return _user.set(None if user_id is None else str(user_id))
-
-
-def reset_current_user_id(token: Token[str | None]) -> None:
-    """Undo a `set_current_user_id`."""
-    _user.reset(token)
 
 
 def current_trace_id() -> str | None:

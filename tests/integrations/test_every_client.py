@@ -12,8 +12,7 @@ from aws_events import exception
 from bedrock_traffic import OLD
 from conformance.adapter import Adapter, adapters
 from conformance.cases import look_at_call
-from pandaprobe_otel import registry
-from pandaprobe_otel.registry import instrument
+from pandaprobe_otel.registry import instrument, wrap
 from planted.rows import Row, made
 from provider_server import ProviderServer, Reply, json_reply, sse
 from span_recorder import SpanRecorder, answer_text
@@ -22,8 +21,6 @@ from streamed_forms import sighted
 ADAPTERS = {adapter.title: adapter for adapter in adapters()}
 FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
 """The first adapter of each library."""
-WRAPPED = {"google_genai": "gemini", "mistralai": "mistral"}
-"""Names of the functions that wrap one client, where they differ from the integration's."""
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning", "ignore:.*experimental"
 )
@@ -35,12 +32,12 @@ def _whole(adapter: Adapter) -> Reply:
 
 @pytest.mark.parametrize("library", sorted({*FIRST} - {"litellm"}))
 def test_wrapped_client(library: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The function that wraps a client returns the client itself; only its calls are recorded."""
+    """`wrap` returns the client itself, and only its calls are recorded."""
     adapter = FIRST[library]
     server.replies(_whole(adapter))
     instrument(library, tracer_provider=recorder.provider, only_watched_clients=True)
     with adapter.client(server.url, 20.0) as mine, adapter.client(server.url, 20.0) as other:
-        assert getattr(registry, f"wrap_{WRAPPED.get(library, library)}")(mine) is mine
+        assert wrap(mine) is mine
         for client in (other, mine, other):
             assert look_at_call(adapter.calls["plain"], client).raised is None
     assert recorder.one().name == adapter.expected.span_name

@@ -21,7 +21,7 @@ from openai_traffic import (
     error,
     response_events,
 )
-from pandaprobe_otel import wrap_litellm
+from pandaprobe_otel import wrap
 from pandaprobe_otel.registry import instrument, instrumented, uninstrument
 from provider_server import ProviderServer, Received, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
@@ -132,10 +132,10 @@ def test_own_spans_are_adopted(server: ProviderServer, recorder: SpanRecorder, m
 
 
 def test_wrapped_module(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """`wrap_litellm` returns the module, and its calls are recorded."""
+    """`wrap` returns the module, and its calls are recorded."""
     server.replies(json_reply(completion()))
     module = sys.modules["litellm"]
-    assert wrap_litellm(module) is module
+    assert wrap(module) is module
     litellm.completion(**_request(server))
     assert len(recorder.spans) == 1
 

@@ -15,7 +15,7 @@ from library_members import skip_without
 from openai_sockets import socket_server
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS, response_events
 from pandaprobe_otel.mapping import map_trace
-from pandaprobe_otel.registry import instrument, wrap_openai
+from pandaprobe_otel.registry import instrument, wrap
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from planted.rows import Plants
 from span_recorder import SpanRecorder
@@ -296,10 +296,10 @@ def test_lanes(recorder: SpanRecorder) -> None:
 
 
 def test_only_the_client_that_is_wrapped(recorder: SpanRecorder) -> None:
-    """With `wrap_openai`, connections of other clients are not recorded."""
+    """With `wrap`, connections of other clients are not recorded."""
     with socket_server(_talk) as url, _client(url) as client, _client(url) as other:
         OpenAIInstrumentor().instrument(tracer_provider=recorder.provider, only_watched_clients=True)
-        wrap_openai(other)
+        wrap(other)
         for one in (client, other):
             with one.realtime.connect(model=MODEL) as connection:
                 _ask(connection)

@@ -176,9 +176,12 @@ def test_library_that_is_built_differently_is_left_alone(
 
 
 def test_wrapping_another_object_returns_it(caplog: pytest.LogCaptureFixture) -> None:
-    """Wrapping an object that is not a client returns the object."""
+    """Wrapping an object that is not a client returns the object, with a warning."""
     thing = object()
-    assert registry.wrap_openai(thing) is thing
-    registry.uninstrument("openai")
-    assert len(caplog.records) == 1
+    assert registry.wrap(thing) is thing
+    assert registry.wrap(registry) is registry
+    assert registry.instrumented() == ()
+    assert caplog.messages == [
+        f"wrap() does not know clients of the class {name}: calls are not recorded" for name in ("object", "module")
+    ]
     caplog.clear()

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence, context_executor
+from pandaprobe_otel import context_executor
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Received, Reply, json_reply
 from span_recorder import recording as spans_recorded
 

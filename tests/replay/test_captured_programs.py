@@ -20,8 +20,8 @@ from google import genai
 import pandaprobe_otel
 from command_line import clean_environment, run_here
 from conformance.adapter import Adapter
-from pandaprobe_otel import Divergence
 from pandaprobe_otel.registry import uninstrument
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, Body, shop_talk
 from rings import IN_FULL

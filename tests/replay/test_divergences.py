@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, json_reply
 from recorded_conversations import BY_NAME, Sent, request_of, requests_of, send, shop_talk
 from span_recorder import recording as spans_recorded

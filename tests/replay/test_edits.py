@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, json_reply
 from recorded_conversations import (
     PROTOCOLS,

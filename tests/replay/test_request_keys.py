@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, json_reply
 from recorded_conversations import BY_NAME, PROTOCOLS, Body, Protocol, Sent, send, shop_talk
 

@@ -18,8 +18,8 @@ import requests
 import yaml
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Reply, sse
 
 MASKED, SHOWN = "[masked]", "[scrubbed]"

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
 from pandaprobe_otel.capture import tool_answers
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.cassette import load
+from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, json_reply
 from span_recorder import recording as spans_recorded
 

@@ -21,9 +21,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import pandaprobe_otel
-from pandaprobe_otel import Divergence
 from pandaprobe_otel.demo.scripted_endpoint import Message, Reply, ScriptedEndpoint, ToolCall, text_of
 from pandaprobe_otel.replay.cassette import load
+from pandaprobe_otel.replay.divergence import Divergence
 
 DONE: Final[list[str]] = []
 _MADE_UP: Final = re.compile(

@@ -103,7 +103,7 @@ def _imports(case: Case) -> list[str]:
     lines += ["import pytest", ""]
     modules = {(turn.entry.module, turn.entry.name) for turn in case.turns if turn.entry.module is not None}
     lines += [f"from {module} import {name}" for module, name in sorted(modules)]
-    lines += ["from pandaprobe_otel import Recording", "from pandaprobe_otel.evals import Probe"]
+    lines += ["from pandaprobe_otel.evals import Probe", "from pandaprobe_otel.replay.recording import Recording"]
     return lines
 
 

@@ -314,7 +314,7 @@ def test_every_file_is_python(name: str, arguments: dict[str, Any], root: str, g
     }
     assert imports <= {
         "from __future__ import annotations", "import pytest", "import json", "import asyncio",
-        "from pandaprobe_otel import Recording", "from pandaprobe_otel.evals import Probe",
+        "from pandaprobe_otel.replay.recording import Recording", "from pandaprobe_otel.evals import Probe",
     }  # fmt: skip
 
 
