@@ -322,7 +322,11 @@ def _set_parameters_and_numbers(spans: Sequence[MappedSpan]) -> None:
     for span in spans:
         shape, found, parameters = span.shape, span.found, span.parameters
         if shape.tells_parameters:
-            parameters = {**parameters, **found["parameters"]} if "parameters" in found else {**parameters}
+            parameters = {**parameters}
+            if "parameters" in found:
+                bag, rows = found["parameters"], (*shape.cached.parameters, *shape.parameters)
+                parameters |= bag
+                span.unusable += [source for name, source, _ in rows if name in bag and type(source) is str]
             fill(parameters, shape.parameters, span.view.attributes, span.unusable)
         if parameters:
             span.body["model_parameters"] = parameters

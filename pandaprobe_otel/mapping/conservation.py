@@ -55,7 +55,7 @@ _FORMS: Final = frozenset(
         "", "text", "input_text", "output_text", "summary_text", "reasoning_text", "message", "function",
         "function_call", "function_call_output", "tool_call", "tool_call_response", "tool_use", "tool_result",
         "tool-call", "tool-result", "toolcall", "image", "image_url", "input_image", "file", "input_file", "audio",
-        "reasoning", "thinking", "refusal", "human", "ai", "aimessagechunk", "humanmessage", "aimessage",
+        "video", "reasoning", "thinking", "refusal", "human", "ai", "aimessagechunk", "humanmessage", "aimessage",
         "systemmessage", "toolmessage", "system", "user", "assistant", "developer", "tool", "model", "constructor",
         "not_implemented", "secret", "generation", "chatgeneration", "request", "response", "blob", "uri",
         "application/json", "text/plain",
@@ -63,6 +63,11 @@ _FORMS: Final = frozenset(
 )  # fmt: skip
 """Values of these keys, in lower case, that name the form of a message, a part or an answer."""
 
+_CLASSES: Final = ["langchain", "schema", "messages"]
+_MESSAGES: Final = frozenset(
+    f"['{name}Message{end}']" for name in ("Human", "AI", "System", "Tool") for end in ("", "Chunk")
+)
+"""Names of LangChain's classes of messages, after the path of their package."""
 _PLACES: Final = frozenset({"event.name", "gen_ai.message.index"})
 """Keys with the place of a message in a list of events."""
 
@@ -353,8 +358,8 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     for key, item in value.items():
         if key in _PLACES and (type_of(item) is int or item in _READ_EVENTS):
             continue
-        if key == "id" and "lc" in value and type_of(item) is list and str(item[-1:]).endswith("Message']"):
-            continue  # the class of a message
+        if key == "id" and type_of(item) is list and item[:3] == _CLASSES and str(item[3:]) in _MESSAGES:
+            continue
         if (key in _STRUCTURE and _is_form(said, key, item)) or is_connection(key):
             continue
         if key == "object" and type_of(item) is str and item in _OBJECTS:

@@ -186,7 +186,8 @@ class Conversation:
         content = draft.body()
         said: list[dict[str, Any]] = []
         if content is None and not draft.calls:
-            self.exact = self.exact and bool(draft.results)
+            # The results have no place for a name of the message, nor for a role of its own.
+            self.exact = self.exact and bool(draft.results) and draft.role in _STANDARD_ROLES and "name" not in item
         else:
             own: dict[str, Any] = {"role": draft.role, "content": content}
             if draft.calls:

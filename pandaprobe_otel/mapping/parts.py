@@ -124,7 +124,7 @@ class Draft:
         if identity is not None and any(known.get("id") == identity for known in self.calls):
             self.exact = False
             return
-        if not (call.keys() <= _CALL_KEYS and inner.keys() <= _CALL_KEYS):
+        if not (call.keys() <= _CALL_KEYS and inner.keys() <= _CALL_KEYS and call.get("type", "function") in _CALLS):
             self.exact = False
         arguments = first_of(inner, "arguments", "args", "input")
         normal = {
@@ -342,10 +342,12 @@ def _untyped_text(draft: Draft, part: Any) -> None:
 
 
 Reader = Callable[[Draft, Any], None]
+_CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse")
+"""Types of tool calls."""
 
 _READERS: Final[dict[Any, Reader]] = {
     **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), _text),
-    **dict.fromkeys(("tool_call", "tool_use", "function_call", "tool-call", "function", "toolUse"), Draft.add_call),
+    **dict.fromkeys(_CALLS, Draft.add_call),
     "tool_call_response": _call_response,
     **dict.fromkeys(("tool_result", "tool-result", "function_call_output", "toolResult"), _tool_result),
     **dict.fromkeys(("reasoning", "thinking", "redacted_thinking", "reasoning_content"), _reasoning),
@@ -381,8 +383,8 @@ _READ_WHOLE: Final = {
     "tool_call": _CALL_KEYS,
     "tool_call_response": frozenset({"type", "id", "response"}),
     "reasoning": frozenset({"type", "content"}),
-    "blob": frozenset({"type", "mime_type", "modality", "content"}),
-    "uri": frozenset({"type", "mime_type", "modality", "uri"}),
+    "blob": frozenset({"type", "mime_type", "content"}),
+    "uri": frozenset({"type", "mime_type", "uri"}),
 }
 """Keys that the readers take completely, by type, for parts in the form of the current conventions."""
 
@@ -399,3 +401,5 @@ def _read_by_key(draft: Draft, part: Any) -> None:
                 return
     if len(part) > 1 or (part and "type" not in part):
         draft.content.append(part)
+    else:  # a type alone
+        draft.exact = False

@@ -97,11 +97,12 @@ def question_and_answer(
         if value is None:
             continue
         fields[field] = value
-        key = _only_key(side, (source or root).body.get(field), value)
         if source is not None:
             about[f"{field}_from"] = {"span_id": source.body["span_id"], "name": source.body["name"]}
-        if key is not None:
-            about.setdefault(f"{field}_from", {})["key"] = key
+        if type_of(value) is dict and "messages" in value:
+            key = _only_key(side, (source or root).body.get(field))
+            if key is not None:
+                about.setdefault(f"{field}_from", {})["key"] = key
     return fields, about
 
 
@@ -178,7 +179,9 @@ def _found(
 
     The second item is the span that the value is inferred from, and None for the root's own value.
     """
-    own = _own_value(side, root)
+    own: Any = root.body.get(side.field)
+    if _ARGUMENTS in root.view.attributes:
+        own = _of_the_app(own, side)
     if own is not None and (said := _message(own, side)) is not None:
         return said, None
     speakers = [span for span in spans if span.kind in TALKING_KINDS and side.field in span.body]
@@ -203,23 +206,20 @@ def _found(
     if whole is not None:
         return whole, None
     # The root of a web request has no value of its own, so the span that names the trace has it.
-    value: Any = naming.body.get(side.field)
-    is_talk = type_of(value) is dict and type_of(value.get("messages")) is list
-    return (None, None) if value is None or is_talk or naming.kind in MODEL_KINDS else (value, naming)
+    named: Any = naming.body.get(side.field)
+    is_talk = type_of(named) is dict and type_of(named.get("messages")) is list
+    return (None, None) if named is None or is_talk or naming.kind in MODEL_KINDS else (named, naming)
 
 
 def _end(span: MappedSpan) -> int:
     return span.view.end_ns or 0
 
 
-def _own_value(side: _Side, root: MappedSpan) -> Any:
-    """Return the root's own value: of the arguments of a framework's method, only those that the app gave.
+def _of_the_app(own: Any, side: _Side) -> Any:
+    """Return of the arguments of a framework's method only those that the app gave; no text of an object as an answer.
 
-    None for the text of an object, which says nothing.
+    None if nothing is left.
     """
-    own: Any = root.body.get(side.field)
-    if _ARGUMENTS not in root.view.attributes:
-        return own
     if side is _ANSWER:
         return None if _is_object(own) else own
     if type_of(own) is not dict or ("messages" in own and len(own) == 1):
@@ -250,9 +250,9 @@ def _explicit(value: Any, side: _Side) -> Any:
     return value if said is None else said
 
 
-def _only_key(side: _Side, whole: Any, shown: Any) -> str | None:
+def _only_key(side: _Side, whole: Any) -> str | None:
     """Return the key of an object whose only text or message is shown as a message; None for any other value."""
-    if type_of(whole) is not dict or type_of(shown) is not dict or "messages" in whole or "messages" not in shown:
+    if type_of(whole) is not dict or "messages" in whole:
         return None
     return next((key for key in whole if key in side.keys or (key == _CONTENT and side is _QUESTION)), None)
 

@@ -47,8 +47,8 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     metadata |= resource.metadata
     metadata |= about
     for key, most in _LONGEST:
-        value = fields.get(key)
-        if value is not None and len(value) > most:
+        value = fields.get(key, "")
+        if len(value) > most:
             fields[key] = short_text(value, most)
             metadata[f"full_{key}"] = value
     if len(context_spans) > 1:

@@ -442,3 +442,31 @@ def test_a_span_does_not_repeat_the_calls_below_it() -> None:
     assert body["spans"][0]["metadata"]["attributes"] == {"gen_ai.agent_state": {"step": "forecast"}}
     alone = mapped(view("agent", agent, lasts=9))
     assert alone["spans"][0]["metadata"]["attributes"]["gen_ai.agent_state"] == state
+
+
+RESULT = {"type": "tool_call_response", "id": "c", "response": "21C"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": MARK, "parts": [RESULT]},
+        {"role": "user", "name": MARK, "parts": [RESULT]},
+        {"role": "assistant", "parts": [{"type": MARK}, {"type": "text", "content": "hi"}]},
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": MARK, "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "user", "parts": [{"type": "blob", "modality": MARK, "mime_type": "image/png", "content": "aGk="}]},
+    ],
+    ids=["role", "name", "part", "call", "modality"],
+)
+def test_an_unknown_name_of_a_form_comes_out(message: dict[str, Any]) -> None:
+    """A role, name or type that the normal form of a message has no place for is kept with the rest."""
+    span = mapped_span("chat", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps([message])})
+    assert MARK in text_of(span["metadata"]["attributes"])
+
+
+def test_of_two_values_for_a_parameter_none_is_lost() -> None:
+    """A parameter that two vocabularies state differently has one value, and the other one is kept too."""
+    told = {"llm.invocation_parameters": '{"temperature": 0.5, "stop": ["x"]}', "gen_ai.request.temperature": 0.75}
+    span = mapped_span("chat", {"gen_ai.operation.name": "chat", "openinference.span.kind": "LLM", **told})
+    assert span["model_parameters"] == {"temperature": 0.5, "stop": ["x"]}
+    assert span["metadata"]["attributes"] == {"gen_ai.request.temperature": 0.75}

@@ -156,11 +156,6 @@ def _step(own: dict[str, Any]) -> dict[str, Any]:
 
 def _response(own: dict[str, Any]) -> dict[str, Any]:
     # The answer is read as the service gave it, because the events lack its reasoning.
-    if type_of(events := decoded(own.get("events"))) is list:
-        own["events"] = [
-            {key: item for key, item in event.items() if key != "event.name"} if type_of(event) is dict else event
-            for event in events
-        ]
     response, asked = mapping(own.get("response")) or {}, decoded(own.pop("raw_input", None))
     instructions = text(response.get("instructions"))
     system = [] if instructions is None else [{"role": "system", "content": instructions}]
