@@ -16,7 +16,7 @@ def markdown(trace: TraceRecord, span: SpanRecord | None = None) -> str:
         blocks = [trace_heading(trace), *(span_block(one, one.depth) for one in trace.tree)]
     else:
         blocks = [part_heading(trace), *(span_block(one, one.depth - span.depth) for one in span.subtree)]
-    return "\n".join(blocks)
+    return "".join(blocks).rstrip() + "\n"
 
 
 def trace_heading(trace: TraceRecord) -> str:
@@ -76,7 +76,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def _joined(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in (*lines, ""))
 
 
 def _content(title: str, value: Any) -> Iterator[str]:
@@ -89,4 +89,5 @@ def _content(title: str, value: Any) -> Iterator[str]:
 
 
 def _inline(text: Any) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(str(text).split()))
+    # An underscore within a word marks nothing.
+    return re.sub(r"([\\`*{}\[\]<>#|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(text).split()))
