@@ -10,9 +10,8 @@ import click
 
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.overview import overview
-from pandaprobe_otel.compact.trace_comparison import compared
-from pandaprobe_otel.compact.trace_parts import NoPart, part_of
+from pandaprobe_otel.compact.overview import NoPart, overview, part_of
+from pandaprobe_otel.compact.several_traces import compared
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import inert, inert_value
-from pandaprobe_otel.compact.number_text import kind_of, some_ranges
+from pandaprobe_otel.compact.span_lines import kind_of, some_ranges
+from pandaprobe_otel.compact.values import clipped, one_line, tokens_in
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import findings
 from pandaprobe_otel.replay.capture.stored_trace import StoredTrace
@@ -17,6 +18,10 @@ _MOST_SPANS: Final = 300
 """Maximum number of spans for which the program's actions are compared with the model's requests, since that takes
 quadratic time.
 """
+
+
+_LEAST: Final = 48
+"""Minimum number of tokens of a suspect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,20 @@ class Suspect:
 def suspects(trace: TraceRecord, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
     """Return the suspects of a trace, the most informative first. `scores` are the latest of each name."""
     return [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
+
+
+def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
+    """Return the suspects of a trace without a failure, in at most this many tokens."""
+    each = max(tokens // max(len(found), 1), _LEAST)
+    lines: list[str] = []
+    for place, suspect in enumerate(found):
+        line = clipped(f"SUSPECT {one_line(suspect.place)}: {one_line(suspect.sign)}", each)
+        cost = tokens_in(line) + 1
+        if cost > tokens and lines:
+            return [*lines, f"and {len(found) - place} more signs"]
+        tokens -= cost
+        lines.append(line)
+    return lines
 
 
 def _of_the_program(trace: TraceRecord) -> Iterator[Suspect]:

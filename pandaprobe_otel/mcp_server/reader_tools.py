@@ -11,13 +11,11 @@ from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
 from pandaprobe_otel.compact.fences import inert_trace
-from pandaprobe_otel.compact.number_text import kind_of, seconds_text
-from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview
+from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview, part_of
+from pandaprobe_otel.compact.several_traces import compared, turns_text
+from pandaprobe_otel.compact.span_lines import kind_of, seconds_text
 from pandaprobe_otel.compact.suspects import suspects
-from pandaprobe_otel.compact.trace_comparison import compared
-from pandaprobe_otel.compact.trace_parts import part_of
-from pandaprobe_otel.compact.turns import turns_text
-from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
+from pandaprobe_otel.compact.values import clipped, one_line, text_of
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.failures.groups import Group, group_failures
 from pandaprobe_otel.mcp_server.fenced_answers import answer

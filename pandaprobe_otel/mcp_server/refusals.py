@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal
 
-from pandaprobe_otel.compact.trace_parts import NoPart, StaleCursor
+from pandaprobe_otel.compact.overview import NoPart, StaleCursor
 from pandaprobe_otel.errors import (
     AuthError,
     ConfigError,

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
+from pandaprobe_otel.compact.values import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.fenced_answers import answer

@@ -11,7 +11,7 @@ from mcp.types import ResourceLink
 
 from pandaprobe_otel.api.models import Model, Trace
 from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.value_text import clipped
+from pandaprobe_otel.compact.values import clipped
 from pandaprobe_otel.mcp_server.searching import Searches, SearchingClient
 from pandaprobe_otel.replay.scrubbing import Scrubber
 

@@ -13,13 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.compact.fences import Fence, inert, inert_trace
-from pandaprobe_otel.compact.overview import Compact, overview
+from pandaprobe_otel.compact.overview import Compact, NoPart, StaleCursor, overview, part_of
+from pandaprobe_otel.compact.several_traces import compared, turns_text
 from pandaprobe_otel.compact.suspects import suspects
-from pandaprobe_otel.compact.tokens import tokens_in
-from pandaprobe_otel.compact.trace_comparison import compared
-from pandaprobe_otel.compact.trace_parts import NoPart, StaleCursor, part_of
-from pandaprobe_otel.compact.turns import turns_text
-from pandaprobe_otel.compact.value_text import clipped
+from pandaprobe_otel.compact.values import clipped, tokens_in
 from planted_traces import WORDS, trace_of
 from rings import IN_FULL
 from vocabularies import most_tokens

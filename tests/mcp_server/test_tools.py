@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from mcp_calls import EVERY, READERS, WRITERS, arguments_of, everything_allowed, text_of
-from pandaprobe_otel.compact.tokens import tokens_in
+from pandaprobe_otel.compact.values import tokens_in
 from pandaprobe_otel.mcp_server.bills import Bill, Bills
 from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.mcp_server.searching import SearchingClient
