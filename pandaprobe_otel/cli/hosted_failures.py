@@ -12,7 +12,7 @@ import click
 
 from pandaprobe_otel.cli.value_types import Moment
 from pandaprobe_otel.errors import NotFound
-from pandaprobe_otel.failures.groups import Group, group_failures
+from pandaprobe_otel.failures.find import Group, group_failures
 from pandaprobe_otel.local.search.language import All, Field, Flag, Query, parse
 from pandaprobe_otel.local.search.searchable_fields import Comparison, SearchError
 

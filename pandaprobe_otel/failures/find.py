@@ -1,9 +1,9 @@
-"""Findings of a trace, by all rules in the order of rank."""
+"""Findings of a trace, by all rules in the order of rank, and traces grouped by them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel.failures.broken_answers import answers
@@ -60,3 +60,41 @@ def _marked(trace: TraceRecord, found: list[Finding]) -> list[Finding]:
 def _mark(metadata: Mapping[str, Any]) -> str | None:
     mark = metadata.get("fingerprint") or members(metadata.get("attributes")).get(_ATTRIBUTE)
     return mark[:_MAX_MARK] if isinstance(mark, str) and mark else None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A trace of a group, with its finding."""
+
+    trace: Mapping[str, Any]
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Traces that failed alike, in their original order."""
+
+    members: Sequence[Member]
+
+    @property
+    def first(self) -> Finding:
+        """Finding that names the group."""
+        return self.members[0].finding
+
+    @property
+    def fingerprint(self) -> str:
+        """The group's identity."""
+        return self.first.fingerprint
+
+
+def group_failures(traces: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """Return the groups of traces, those with most traces first. A trace with several failures is in several groups.
+
+    Recovered failures do not count.
+    """
+    members: dict[str, list[Member]] = {}
+    for trace in traces:
+        for finding in find_failures(trace):
+            if not finding.recovered:
+                members.setdefault(finding.fingerprint, []).append(Member(trace, finding))
+    return sorted(map(Group, members.values()), key=lambda group: -len(group.members))

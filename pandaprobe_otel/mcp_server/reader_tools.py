@@ -17,7 +17,7 @@ from pandaprobe_otel.compact.span_lines import kind_of, seconds_text
 from pandaprobe_otel.compact.suspects import suspects
 from pandaprobe_otel.compact.values import clipped, one_line, text_of
 from pandaprobe_otel.errors import NotFound
-from pandaprobe_otel.failures.groups import Group, group_failures
+from pandaprobe_otel.failures.find import Group, group_failures
 from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.searching import Sort, start_of
 from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
