@@ -76,6 +76,6 @@ API_TYPE: Final = "openai.api.type"
 REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
-OPENAIS_OWN: Final = (API_TYPE, REQUEST_SERVICE_TIER, RESPONSE_SERVICE_TIER, SYSTEM_FINGERPRINT)
+OPENAIS_OWN: Final = frozenset({API_TYPE, REQUEST_SERVICE_TIER, RESPONSE_SERVICE_TIER, SYSTEM_FINGERPRINT})
 """Attributes that belong to OpenAI alone."""
 GUARDRAIL_ID: Final = "aws.bedrock.guardrail.id"

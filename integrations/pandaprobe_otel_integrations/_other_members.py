@@ -6,7 +6,7 @@ Markers replace credentials, pictures and sound. Empty values are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
@@ -44,7 +44,7 @@ _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
 
 def rest(members: Object, known: Set[str]) -> dict[str, Any]:
     """Return the members that are neither `known` nor empty."""
-    if not members.keys() - known:
+    if members.keys() <= known:
         return {}
     return {
         str(name): found
@@ -76,8 +76,8 @@ def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> C
     """
     left = rest(body, known)
     for name, read in inner:
-        if name in body:
-            left.update(rest(obj(body[name]), read))
+        if name in body and (more := rest(obj(body[name]), read)):
+            left.update(more)
     return {PARAMETERS: left} if left else {}
 
 
@@ -224,8 +224,3 @@ def _continued(before: Any, piece: Any) -> Any:
         else:
             found[name] = grown(earlier, value)
     return found
-
-
-def names_of(*readings: Iterable[str]) -> frozenset[str]:
-    """Return the members in several tables of readings, or lists."""
-    return frozenset(name for one in readings for name in one)

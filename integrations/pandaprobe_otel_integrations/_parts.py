@@ -82,6 +82,23 @@ def media(url: str, modality: str) -> Part:
     return blob(unquote_to_bytes(payload), modality, mime_type or None)
 
 
+def user_message(found: list[Part]) -> list[Part]:
+    """Return a request of one message; none if it has no parts."""
+    return [{"role": "user", "parts": found}] if found else []
+
+
+def answer_message(found: list[Part], reason: str | None) -> list[Part]:
+    """Return an answer of one message; none if nothing of it has arrived."""
+    if not found and reason is None:
+        return []
+    return [{"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}]
+
+
+def whole_message(found: list[Part]) -> list[Part]:
+    """Return an answer that came in one piece; none if it has no parts."""
+    return answer_message(found, "stop") if found else []
+
+
 def text_or(found: list[Part]) -> str | list[Part]:
     """Return the text of parts that are only text, one per line; otherwise the parts."""
     if all(part.get("type") == "text" and len(part) == 2 for part in found):

@@ -17,8 +17,8 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import Content, encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes, usage_attributes
-from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
+from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
+from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import openinference, opentelemetry_genai
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
@@ -91,11 +91,9 @@ def result(outputs: Any) -> Content:
 
 # -- DSPy's data about a model call, as attributes of the GenAI conventions --------------------------------------------
 
-_READ: Final = names_of(
-    SAMPLING,
-    LIMITS,
-    ("messages", "prompt", "tools", "api_base", "base_url", "api_version", "headers", "num_retries", "cache"),
-)
+_READ: Final = PARAMETERS.known | {
+    "messages", "prompt", "tools", "api_base", "base_url", "api_version", "headers", "num_retries", "cache",
+}  # fmt: skip
 _SAID: Final = frozenset({"text", "reasoning_content", "tool_calls"})
 
 
@@ -106,7 +104,7 @@ def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     # A route such as `azure/eu/gpt-4o` starts with the provider; a model without a route is DSPy's stand-in for tests.
     who = provider_name(provider.partition("/")[0]) if provider else "dspy"
     place = place_at(string(given.get("api_base")) or string(given.get("base_url")) or "", who)
-    attributes = {ours.OPERATION_NAME: "chat", **place, **sampling_attributes({**given, "model": model})}
+    attributes = {ours.OPERATION_NAME: "chat", **place, **PARAMETERS.read({**given, "model": model})}
     return (f"chat {model}" if model else "chat"), attributes
 
 

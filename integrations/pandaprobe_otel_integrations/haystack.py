@@ -21,12 +21,10 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.usage import (
     COUNTED,
-    LIMITS,
-    SAMPLING,
-    sampling_attributes,
+    PARAMETERS,
     usage_attributes,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
+from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry
@@ -42,7 +40,7 @@ Tags = Mapping[str, Any]
 
 _LLM_INPUTS: Final = ("haystack.agent.step.llm.input", "haystack.component.input")
 _LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.output")
-_READ: Final = names_of(SAMPLING, LIMITS, ("stream_options",))
+_READ: Final = PARAMETERS.known | {"stream_options"}
 _TOLD: Final = frozenset({"model", "finish_reason", "index", "usage", "completion_start_time", "id"})
 _OF_AGENTS: Final = frozenset({"messages", "last_message", "streaming_callback", "tools", "snapshot", "break_point"})
 """Members of an agent's input and output that are messages, tools or internals."""
@@ -90,7 +88,7 @@ def _model_facts(tags: dict[str, Any]) -> Mapping[str, Any]:
     model = tags["model"] = string(meta.get("model"))
     reasons = [reason for one in metas if (reason := string(one.get("finish_reason")))]
     return {
-        **sampling_attributes(obj(asked.get("generation_kwargs"))),
+        **PARAMETERS.read(obj(asked.get("generation_kwargs"))),
         names.REQUEST_MODEL: model,
         names.RESPONSE_MODEL: model,
         names.FINISH_REASONS: reasons or None,

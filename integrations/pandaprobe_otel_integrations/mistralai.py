@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
@@ -13,7 +13,7 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._client_hooks import Wrapped
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure, Unstreamed
+from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Endpoint, Failure, Fields, Service, true
 from pandaprobe_otel_integrations._http import any_call_in
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import (
@@ -29,24 +29,16 @@ from pandaprobe_otel_integrations._json import (
 )
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, input_message, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.endpoints import (
-    ANSWERED,
     Embeddings,
     ForeignChatCompletions,
     ForeignResponses,
     Moderations,
-    without_openai,
+    foreign,
 )
 from pandaprobe_otel_integrations._openai_protocol.media import Speech, Transcription
-from pandaprobe_otel_integrations._openai_protocol.usage import (
-    COUNTED,
-    LIMITS,
-    SAMPLING,
-    failure_in,
-    sampling_attributes,
-    usage_attributes,
-)
-from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, rest, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, SAMPLING, failure_in
+from pandaprobe_otel_integrations._other_members import rest, with_rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import openinference, openllmetry
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
@@ -109,32 +101,6 @@ def _text(piece: Any) -> Any:
 # -- `POST /moderations`, `/classifications` and their variants for chats: judgements of texts -------------------------
 
 
-class Judgements(Moderations):
-    """Moderation of texts or of chats."""
-
-    def request_content(self, body: Body) -> Content:
-        """Return the texts, or the messages of each chat."""
-        messages = [input_message(message) for message in _messages(body.get("input"))]
-        content = super().request_content(body)
-        return {**content, names.INPUT_MESSAGES: messages} if messages else content
-
-
-class Classifications(Judgements):
-    """Classification by a trained model; each result has the probability of each label."""
-
-    operation = "classification"
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the scores as one text for each input."""
-        answer = super().answer(body, with_content=with_content)
-        said = [parts.text(to_json(result)) for result in objects(body.get("results"))]
-        message = {"role": "assistant", "parts": said}
-        if not with_content:
-            return answer
-        more = beside(body, ANSWERED, {})
-        return replace(answer, content={names.OUTPUT_MESSAGES: [message] if said else [], **more})
-
-
 def _messages(value: Any) -> list[Any]:
     """Return messages of one chat or of several, as lists or as objects with such lists."""
     if within := items(value) or items(obj(value).get("messages")):
@@ -142,46 +108,35 @@ def _messages(value: Any) -> list[Any]:
     return [value] if "role" in obj(value) else []
 
 
+def _judged(value: Any) -> list[Part]:
+    """Return the texts, or the messages of each chat."""
+    messages = [input_message(message) for message in _messages(value)]
+    return messages or parts.user_message(content_parts(value))
+
+
+def _scores(results: Any) -> list[Part]:
+    found = [parts.text(to_json(result)) for result in objects(results)]
+    return [{"role": "assistant", "parts": found}] if found else []
+
+
+class Judgements(Moderations):
+    """Moderation of texts or of chats."""
+
+    input = {"input": (names.INPUT_MESSAGES, _judged)}
+
+
+class Classifications(DescribedEndpoint):
+    """Classification by a trained model; each result has the probability of each label, as one text for each input."""
+
+    operation = "classification"
+    service = Judgements.service
+    request, input, response = Judgements.request, Judgements.input, Judgements.response
+    output = {"results": (names.OUTPUT_MESSAGES, _scores)}
+
+
 # -- `POST /ocr`: text recognition of a document, page by page ---------------------------------------------------------
 
-_READ: Final = frozenset({"model", "document", "document_annotation_prompt"})
 _PAGE: Final = frozenset({"markdown"})
-_ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
-
-
-class Documents(Unstreamed):
-    """A document. Its cost is counted in pages, which are not tokens."""
-
-    operation = "generate_content"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
-        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "text"}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the document by its address, or by size and hash, and the question about it."""
-        said = [*_document(obj(body.get("document")))]
-        if prompt := string(body.get("document_annotation_prompt")):
-            said.append(parts.text(prompt))
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the text of each page."""
-        pages = [
-            with_rest(parts.text(text), page, _PAGE)
-            for page in objects(body.get("pages"))
-            if (text := string(page.get("markdown")))
-        ]
-        if annotation := string(body.get("document_annotation")):
-            pages.append(parts.text(annotation))
-        message = {"role": "assistant", "parts": pages, "finish_reason": "stop"}
-        return Answer(
-            attributes={names.RESPONSE_MODEL: string(body.get("model"))},
-            content={names.OUTPUT_MESSAGES: [message] if pages else [], **beside(body, _ANSWER, {})}
-            if with_content
-            else {},
-            failure=failure_in(body.get("error")),
-        )
 
 
 def _document(document: Object) -> list[Part]:
@@ -192,6 +147,32 @@ def _document(document: Object) -> list[Part]:
         if url := string(given) or string(obj(given).get("url")):
             return [parts.media(url, modality)]
     return []
+
+
+def _asked(document: Any, prompt: Any) -> list[Part]:
+    text = string(prompt)
+    return parts.user_message([*_document(obj(document)), *([parts.text(text)] if text else [])])
+
+
+def _read(pages: Any, annotation: Any) -> list[Part]:
+    found = [
+        with_rest(parts.text(text), page, _PAGE) for page in objects(pages) if (text := string(page.get("markdown")))
+    ]
+    if text := string(annotation):
+        found.append(parts.text(text))
+    return parts.whole_message(found)
+
+
+class Documents(DescribedEndpoint):
+    """A document, and the text of each page. Its cost is counted in pages, which are not tokens."""
+
+    operation = "generate_content"
+    service = Service(failure=failure_in)
+    constants = {names.OUTPUT_TYPE: "text"}
+    request = {"model": (names.REQUEST_MODEL, string)}
+    input = {("document", "document_annotation_prompt"): (names.INPUT_MESSAGES, _asked)}
+    response = {"model": (names.RESPONSE_MODEL, string)}
+    output = {("pages", "document_annotation"): (names.OUTPUT_MESSAGES, _read)}
 
 
 # -- `POST /audio/transcriptions`: OpenAI's protocol, except for the events of a stream --------------------------------
@@ -226,90 +207,12 @@ _LAST_EVENT: Final = LastEvent(
 )
 
 
-_CONVERSATIONS_READ: Final = frozenset(
-    {"model", "agent_id", "stream", "inputs", "instructions", "tools", "completion_args"}
-)
-_OPTIONS: Final = names_of(SAMPLING, LIMITS, ("random_seed",)) - {"service_tier"}
-_CONVERSATIONS_ANSWER: Final = frozenset({"object", "conversation_id", "outputs", "usage", "error"})
 _ENTRY: Final = frozenset({"type", "object", "id", "created_at", "completed_at", "model"})
 _MESSAGE: Final = _ENTRY | {"role", "content"}
 _RESULT: Final = _ENTRY | {"tool_call_id", "result"}
 _CALL: Final = _ENTRY | {"tool_call_id", "name", "arguments"}
 _NAMED: Final = frozenset({"id", "name", "object"})
 """Members that the reader of each entry uses; all others stay beside it, under their own names."""
-
-
-class Conversations:
-    """A conversation that is started, continued or resumed at an earlier place."""
-
-    operation = "chat"
-    last_event: LastEvent | None = _LAST_EVENT
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model or agent, and parameters."""
-        options = obj(body.get("completion_args"))
-        return {
-            **without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.SEED: integer(options.get("random_seed")),
-            names.AGENT_ID: string(body.get("agent_id")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return instructions, inputs and tools."""
-        inputs, instructions = body.get("inputs"), string(body.get("instructions"))
-        entries: list[Any] = [{"content": inputs}] if isinstance(inputs, str) else items(inputs)
-        return {
-            names.SYSTEM_INSTRUCTIONS: [parts.text(instructions)] if instructions is not None else [],
-            names.INPUT_MESSAGES: [_input_message(obj(entry)) for entry in entries],
-            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-            **parameters(body, _CONVERSATIONS_READ, ("completion_args", _OPTIONS)),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the texts and calls, and the usage."""
-        outputs = objects(body.get("outputs"))
-        found = [part for entry in outputs for part in _output_parts(entry)]
-        reason = _finish_reason(body, found)
-        attributes: Attributes = {
-            names.CONVERSATION_ID: string(body.get("conversation_id")),
-            names.RESPONSE_MODEL: next((string(entry.get("model")) for entry in outputs if entry.get("model")), None),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            **usage_attributes(body.get("usage")),
-        }
-        content: Content = {}
-        if with_content and found:
-            message = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [message]}
-        if with_content:
-            content = {**content, **beside(body, _CONVERSATIONS_ANSWER, COUNTED)}
-        return Answer(attributes=attributes, content=content, failure=_failure(body))
-
-    def merged(self, events: Events) -> Body:
-        """Return the events as one answer."""
-        return merged_events(obj(event.data) for event in events.items)
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first event after the announcement."""
-        kind = string(obj(event.data).get("type")) or event.name or ""
-        return not kind.startswith("conversation.")
-
-
-def _finish_reason(body: Body, found: list[Part]) -> str | None:
-    """Return a finish reason, because Mistral sends none.
-
-    A complete answer has its usage, and may end with tool calls.
-    """
-    if not body.get("usage"):
-        return None
-    return "tool_call" if any(part.get("type") == "tool_call" for part in found) else "stop"
-
-
-def _failure(body: Body) -> Failure | None:
-    error = obj(body.get("error"))
-    if not error:
-        return None
-    return Failure(type=str(error.get("code") or "error"), message=string(error.get("message")) or "error")
 
 
 def _input_message(entry: Object) -> Part:
@@ -339,34 +242,104 @@ def _output_parts(entry: Object) -> list[Part]:
     return [parts.server_tool_call(id=string(entry.get("id")), name=name or kind, call=details)]
 
 
+def _inputs(inputs: Any) -> list[Part]:
+    entries: list[Any] = [{"content": inputs}] if isinstance(inputs, str) else items(inputs)
+    return [_input_message(obj(entry)) for entry in entries]
+
+
+def _instructions(instructions: Any) -> list[Part]:
+    text = string(instructions)
+    return [parts.text(text)] if text is not None else []
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [tool_definition(tool) for tool in objects(tools)]
+
+
+def _output(body: Body) -> list[Part]:
+    return [part for entry in objects(body.get("outputs")) for part in _output_parts(entry)]
+
+
+def _model(outputs: Any) -> str | None:
+    return next((string(entry.get("model")) for entry in objects(outputs) if entry.get("model")), None)
+
+
+def _failure(error: Any) -> Failure | None:
+    found = obj(error)
+    if not found:
+        return None
+    return Failure(type=str(found.get("code") or "error"), message=string(found.get("message")) or "error")
+
+
+_SEED: Final[Fields] = {"random_seed": (names.SEED, integer)}
+
+
+class Conversations(DescribedEndpoint):
+    """A conversation that is started, continued or resumed at an earlier place."""
+
+    operation = "chat"
+    last_event: LastEvent | None = _LAST_EVENT
+    service = replace(OPENAI, failure=_failure)
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "agent_id": (names.AGENT_ID, string),
+        "stream": (names.STREAM, true),
+        "completion_args": {**foreign(SAMPLING), **_SEED},
+    }
+    input = {
+        "instructions": (names.SYSTEM_INSTRUCTIONS, _instructions),
+        "inputs": (names.INPUT_MESSAGES, _inputs),
+        "tools": (names.TOOL_DEFINITIONS, _tools),
+    }
+    response = {
+        "conversation_id": (names.CONVERSATION_ID, string),
+        "outputs": (names.RESPONSE_MODEL, _model),
+    }
+    empty = ("object",)
+
+    def finish_reason(self, body: Body) -> str | None:
+        """Return a reason, because Mistral sends none. A complete answer has its usage, and may end with tool calls."""
+        if not body.get("usage"):
+            return None
+        return "tool_call" if any(part.get("type") == "tool_call" for part in _output(body)) else "stop"
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the texts and calls, and the other data."""
+        found = _output(body)
+        return {
+            names.OUTPUT_MESSAGES: parts.answer_message(found, reason) if found else [],
+            **self.other_data(body),
+        }
+
+    def merged(self, events: Events) -> Body:
+        """Return the events as one answer."""
+        return merged_events(obj(event.data) for event in events.items)
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first event after the announcement."""
+        kind = string(obj(event.data).get("type")) or event.name or ""
+        return not kind.startswith("conversation.")
+
+
 # -- the calls of Mistral's API. Its chat is OpenAI's protocol with some members of its own ----------------------------
 
 
 class Chat(ForeignChatCompletions):
-    """Chat completions, by a model or by an agent."""
+    """Chat completions, by a model or by an agent. The seed has another name here."""
 
-    read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
+    request = {**ForeignChatCompletions.request, **_SEED, "agent_id": (names.AGENT_ID, string)}
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters. The seed has another name here, and an agent may take the place of the model."""
-        return {
-            **super().request_attributes(body),
-            names.SEED: integer(body.get("random_seed")),
-            names.AGENT_ID: string(body.get("agent_id")),
-        }
+
+def _gap(prompt: Any, suffix: Any) -> list[Part]:
+    texts = (string(prompt), string(suffix))
+    return [{"role": "user", "parts": [parts.text(text) for text in texts if text]}]
 
 
 class FillInTheMiddle(Chat):
     """Code before and after a gap. The answer, in the form of a chat completion, fills it."""
 
     operation = "text_completion"
-    read: Set[str] = Chat.read | {"prompt", "suffix"}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the texts before and after the gap."""
-        texts = [string(body.get("prompt")), string(body.get("suffix"))]
-        message = {"role": "user", "parts": [parts.text(text) for text in texts if text]}
-        return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}
+    input = {("prompt", "suffix"): (names.INPUT_MESSAGES, _gap)}
 
 
 CHAT: Final = Chat()

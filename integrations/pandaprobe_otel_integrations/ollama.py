@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, Final
 
@@ -10,14 +10,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
 from pandaprobe_otel_integrations._endpoint import (
-    Answer,
     Attributes,
     Body,
+    DescribedEndpoint,
     Endpoint,
     Failure,
-    Readings,
+    Fields,
+    Partly,
+    Service,
     positive,
-    read,
     true,
 )
 from pandaprobe_otel_integrations._guard import guarded
@@ -38,13 +39,12 @@ from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions
-from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._other_members import with_rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import openllmetry
 from pandaprobe_otel_integrations._servers import Places, place_of
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
+from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 __all__ = ["OllamaInstrumentor"]
 
@@ -54,20 +54,13 @@ __all__ = ["OllamaInstrumentor"]
 _TEXTS: Final = ("content", "thinking", "response")
 _SAID: Final = frozenset({"message", "logprobs", "created_at", "done", *_TEXTS, "tool_calls"})
 """Members of a chunk that are pieces of the answer, or carry no information."""
-_COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error", "done"})
 
 
 def _json(wanted: Any) -> str | None:
     return "json" if wanted else None
 
 
-_CALLED: Final[Readings] = {
-    "model": (names.REQUEST_MODEL, string),
-    "stream": (names.STREAM, true),
-    "think": (names.REASONING_LEVEL, string),
-    "format": (names.OUTPUT_TYPE, _json),
-}
-_OPTIONS: Final[Readings] = {
+_OPTIONS: Final[Fields] = {
     "temperature": (names.TEMPERATURE, number),
     "top_p": (names.TOP_P, number),
     "top_k": (names.TOP_K, number),
@@ -77,69 +70,66 @@ _OPTIONS: Final[Readings] = {
     "seed": (names.SEED, integer),
     "stop": (names.STOP_SEQUENCES, strings),
 }
-_ANSWERED: Final[Readings] = {
-    "model": (names.RESPONSE_MODEL, string),
-    "prompt_eval_count": (names.INPUT_TOKENS, integer),
-    "eval_count": (names.OUTPUT_TOKENS, integer),
-}
-
-
 _MESSAGE: Final = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "name"})
 _CALL: Final = frozenset({"id", "function"})
 _FUNCTION: Final = frozenset({"name", "arguments", "index"})
-_CHAT: Final = frozenset({"model", "stream", "messages", "tools", "options"})
-_GENERATE: Final = frozenset({"model", "stream", "system", "prompt", "suffix", "images", "options"})
-_EMBED_READ: Final = frozenset({"model", "input", "prompt", "dimensions", "options"})
-_ANSWER: Final = names_of(_ANSWERED, _SAID, ("done_reason", "context", "error"))
-_VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_count", "error"})
 
 
-def _parameters(body: Body, known: Set[str]) -> Content:
-    """Return the parameters without an attribute. A context consists of token ids, and is shown by its length."""
-    context = items(body.get("context"))
-    given = {**body, "context": f"[{len(context)} token ids]"} if context else body
-    return parameters(given, known, ("options", names_of(_OPTIONS)))
+def _failure(error: Any) -> Failure | None:
+    text = string(error)
+    return Failure(type="error", message=text) if text is not None else None
 
 
-class Chat:
+_OLLAMA: Final = Service(failure=_failure)
+
+
+def _messages(messages: Any) -> list[Part]:
+    return [_input_message(message) for message in objects(messages)]
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [tool_definition(tool) for tool in objects(tools)]
+
+
+class Chat(DescribedEndpoint):
     """A conversation."""
 
     operation = "chat"
-    last_event: LastEvent | None = None
+    service = _OLLAMA
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "stream": (names.STREAM, true),
+        "think": Partly(names.REASONING_LEVEL, string),
+        "format": Partly(names.OUTPUT_TYPE, _json),
+        "options": _OPTIONS,
+    }
+    input = {"messages": (names.INPUT_MESSAGES, _messages), "tools": (names.TOOL_DEFINITIONS, _tools)}
+    response = {
+        "model": (names.RESPONSE_MODEL, string),
+        "prompt_eval_count": (names.INPUT_TOKENS, integer),
+        "eval_count": (names.OUTPUT_TOKENS, integer),
+    }
+    empty = (*_SAID, "done_reason", "context")
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and options."""
-        attributes = read(body, _CALLED)
-        if "options" in body:
-            attributes.update(read(obj(body["options"]), _OPTIONS))
-        return attributes
+    def other_parameters(self, body: Body) -> Content:
+        """Return the other parameters. A context consists of token ids, and is shown by its length."""
+        context = items(body.get("context"))
+        return super().other_parameters({**body, "context": f"[{len(context)} token ids]"} if context else body)
 
-    def request_content(self, body: Body) -> Content:
-        """Return messages and tools."""
-        return {
-            names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
-            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-            **_parameters(body, _CHAT),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, its finish reason, and the counts."""
-        message = self._message(body)
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the reason; Ollama has none of its own for tool calls."""
         reason = string(body.get("done_reason"))
-        if reason == "stop" and "tool_calls" in message and objects(message["tool_calls"]):
-            reason = "tool_call"
-        attributes = read(body, _ANSWERED)
-        if reason is not None:
-            attributes[names.FINISH_REASONS] = [reason]
-        content: Content = {}
-        if with_content and (said := _message_parts(message)) + ([reason] if reason else []):
-            output = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [with_rest(output, obj(body.get("message")), _MESSAGE)]}
-        if with_content:
-            content = {**content, **with_logprobs(beside(body, _ANSWER, {}), [body])}
-        # Old versions send no finish reason.
-        is_whole = body.get("done") is True
-        return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
+        return "tool_call" if reason == "stop" and objects(self._message(body).get("tool_calls")) else reason
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the message and the other data."""
+        messages = parts.answer_message(_message_parts(self._message(body)), reason)
+        more = with_logprobs(self.other_data(body), [body])
+        return {names.OUTPUT_MESSAGES: [with_rest(one, obj(body.get("message")), _MESSAGE) for one in messages], **more}
+
+    def is_whole(self, body: Body) -> bool:
+        """Return whether the answer is done. Old versions send no finish reason."""
+        return body.get("done") is True
 
     def merged(self, events: Events) -> Body:
         """Return the chunks as one answer; the last one has the counts."""
@@ -163,67 +153,53 @@ class Chat:
         return obj(body.get("message"))
 
 
+def _prompt(prompt: Any, suffix: Any, images: Any) -> list[Part]:
+    texts = [parts.text(text) for one in (prompt, suffix) if (text := string(one))]
+    return parts.user_message([*texts, *_images(images)])
+
+
+def _system(system: Any) -> list[Part]:
+    text = string(system)
+    return [parts.text(text)] if text else []
+
+
 class Generate(Chat):
-    """A prompt and its continuation."""
+    """A prompt and its continuation: the images, the text after the answer, and the system prompt are with it."""
 
     operation = "text_completion"
-
-    def request_content(self, body: Body) -> Content:
-        """Return the prompt with its images, the text after the answer, and the system prompt."""
-        system = string(body.get("system"))
-        texts = [text for key in ("prompt", "suffix") if (text := string(body.get(key)))]
-        found = [parts.text(text) for text in texts] + list(_images(body))
-        return {
-            names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
-            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
-            **_parameters(body, _GENERATE),
-        }
+    input = {
+        "system": (names.SYSTEM_INSTRUCTIONS, _system),
+        ("prompt", "suffix", "images"): (names.INPUT_MESSAGES, _prompt),
+    }
 
     def _message(self, body: Body) -> Object:
         return {"content": body.get("response"), "thinking": body.get("thinking")}
 
 
-class Embeddings:
+def _embedded(texts: Any, prompt: Any) -> list[Part]:
+    return parts.user_message([parts.text(text) for text in strings(texts) or strings(prompt) or []])
+
+
+def _dimensions(embeddings: Any, embedding: Any) -> int | None:
+    return len(items(next(iter(items(embeddings)), None)) or items(embedding)) or None
+
+
+class Embeddings(DescribedEndpoint):
     """Embeddings of one or several texts. The vectors are never recorded."""
 
     operation = "embeddings"
-    last_event: LastEvent | None = None
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and dimensions."""
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.DIMENSION_COUNT: integer(body.get("dimensions")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return the texts."""
-        texts = strings(body.get("input")) or strings(body.get("prompt")) or []
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else [],
-            **parameters(body, _EMBED_READ, ("options", frozenset())),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return model, tokens and the length of the vectors."""
-        vector = items(next(iter(items(body.get("embeddings"))), None)) or items(body.get("embedding"))
-        return Answer(
-            attributes={
-                names.RESPONSE_MODEL: string(body.get("model")),
-                names.DIMENSION_COUNT: len(vector) or None,
-                names.INPUT_TOKENS: integer(body.get("prompt_eval_count")),
-            },
-            content=beside(body, _VECTORS, {}) if with_content else {},
-            failure=_failure(body.get("error")),
-        )
-
-    def merged(self, events: Events) -> Body:
-        """Return nothing: embeddings are not streamed."""
-        return obj(last_data(events))
-
-    def is_output(self, event: Event) -> bool:
-        """Return False: embeddings are not streamed."""
-        return False
+    service = _OLLAMA
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "dimensions": (names.DIMENSION_COUNT, integer),
+        "options": {},
+    }
+    input = {("input", "prompt"): (names.INPUT_MESSAGES, _embedded)}
+    response = {
+        "model": (names.RESPONSE_MODEL, string),
+        ("embeddings", "embedding"): (names.DIMENSION_COUNT, _dimensions),
+        "prompt_eval_count": (names.INPUT_TOKENS, integer),
+    }
 
 
 def _input_message(message: Object) -> Part:
@@ -234,7 +210,7 @@ def _input_message(message: Object) -> Part:
         return with_rest({"role": role, "parts": [answer]}, message, _MESSAGE)
     found = _message_parts(message)
     if "images" in message:
-        found += _images(message)
+        found += _images(message["images"])
     said: Part = {"role": role, "parts": found}
     return with_rest(said, message, _MESSAGE) if message.keys() - _MESSAGE else said
 
@@ -256,8 +232,8 @@ def _message_parts(message: Object) -> list[Part]:
     return found
 
 
-def _images(owner: Object) -> Iterable[Part]:
-    for image in items(owner.get("images")):
+def _images(images: Any) -> Iterable[Part]:
+    for image in items(images):
         data: Any = obj(image).get("value", image)
         yield (
             parts.blob(data, "image", None) if isinstance(data, bytes) else parts.base64_blob(str(data), "image", None)
@@ -282,18 +258,14 @@ class _Message:
         return {**message, "tool_calls": self._calls} if self._calls else message
 
 
-def _failure(error: Any) -> Failure | None:
-    text = string(error)
-    return Failure(type="error", message=text) if text is not None else None
+def _state(state: Any) -> list[Part]:
+    return [{"role": "user", "parts": [parts.text(state if isinstance(state, str) else to_json(state))]}]
 
 
 class SystemOne(Decisions):
     """Questions about a state, each answered by yes or no, a choice, or a score."""
 
-    def request_content(self, body: Body) -> Content:
-        """Return the state as input, and the questions."""
-        state: Any = body.get("state")
-        return super().request_content({**body, "input": state if isinstance(state, str) else to_json(state)})
+    input = {**Decisions.input, "state": Partly(names.INPUT_MESSAGES, _state)}
 
 
 _EMBED: Final = Embeddings()

@@ -18,11 +18,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import encoded, items, obj, string
-from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, told
+from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS
+from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, told
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._runs import ConversationIds
-from pandaprobe_otel_integrations._spans import adopt, present
+from pandaprobe_otel_integrations._spans import adopt
 
 __all__ = ["StrandsInstrumentor"]
 
@@ -84,7 +84,7 @@ def _set_outcome(span: Any, outcome: str | None) -> None:
 # -- parameters of the models that runs use, and the state of their agents ---------------------------------------------
 
 _DESCRIPTION: Final = "gen_ai.agent.description"
-_READ: Final = names_of(SAMPLING, LIMITS, ("model_id", "params", "context_window_limit"))
+_READ: Final = PARAMETERS.known | {"model_id", "params", "context_window_limit"}
 
 
 class OpenRuns:
@@ -113,7 +113,7 @@ class OpenRuns:
         self._inside.setdefault(agent, []).extend((parent, span))
         config = obj(agent.model.get_config())
         asked = {**config, **obj(config.get("params"))}
-        span.set_attributes(present({**sampling_attributes({**asked, "model": None})}))
+        span.set_attributes(PARAMETERS.read({**asked, "model": None}))
         span.set_attributes(encoded(parameters(asked, _READ)))
 
     def ends(self, span: Any, outcome: str | None) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Unstreamed
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Endpoint, Fields, Service
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, strings, to_json
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses, input_messages
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, failure_in, usage_attributes
-from pandaprobe_otel_integrations._other_members import beside, parameters, rest, told
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, failure_in, usage_attributes
+from pandaprobe_otel_integrations._other_members import rest, told
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_of
 
@@ -55,49 +56,13 @@ class ServiceApi(PostedEndpoints):
 
 # -- `POST /embeddings`. The vectors are never recorded ----------------------------------------------------------------
 
-_READ: Final = frozenset({"model", "input", "dimensions", "encoding_format"})
-_ANSWERED: Final = frozenset({"model", "object", "usage", "data", "error"})
 _BYTES_PER_NUMBER: Final = 4
 """Size of a number in base64: the client asks for 32-bit floats unless the app sets another format."""
 
 
-class Embeddings(Unstreamed):
-    """Embeddings of one or several texts."""
-
-    operation = "embeddings"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model, dimensions and encoding."""
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.DIMENSION_COUNT: integer(body.get("dimensions")),
-            names.ENCODING_FORMATS: strings(body.get("encoding_format")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return the texts."""
-        value = body.get("input")
-        given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
-        found = [_part(one) for one in given]
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
-            **parameters(body, _READ),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return model, usage and the length of the vectors."""
-        usage = usage_attributes(body.get("usage"))
-        usage.pop(names.OUTPUT_TOKENS, None)
-        vectors = objects(body.get("data"))
-        return Answer(
-            attributes={
-                names.RESPONSE_MODEL: string(body.get("model")),
-                names.DIMENSION_COUNT: _dimensions(vectors[0].get("embedding")) if vectors else None,
-                **usage,
-            },
-            content=beside(body, _ANSWERED, COUNTED) if with_content else {},
-            failure=failure_in(body.get("error")),
-        )
+def _embedded(value: Any) -> list[Part]:
+    given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
+    return parts.user_message([_part(one) for one in given])
 
 
 def _is_tokens(value: Any) -> bool:
@@ -110,57 +75,47 @@ def _part(given: Any) -> Part:
     return parts.text(f"[{len(items(given))} token ids]") if _is_tokens(given) else told(given)
 
 
-def _dimensions(vector: Any) -> int | None:
+def _dimensions(data: Any) -> int | None:
+    vectors = objects(data)
+    vector = vectors[0].get("embedding") if vectors else None
     if isinstance(vector, str):
         return len(b64decode(vector)) // _BYTES_PER_NUMBER
     return len(items(vector)) or None
 
 
+def _input_usage(usage: Any) -> Attributes:
+    found = usage_attributes(usage)
+    found.pop(names.OUTPUT_TOKENS, None)
+    return found
+
+
+class Embeddings(DescribedEndpoint):
+    """Embeddings of one or several texts."""
+
+    operation = "embeddings"
+    service = replace(OPENAI, usage=_input_usage)
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "dimensions": (names.DIMENSION_COUNT, integer),
+        "encoding_format": (names.ENCODING_FORMATS, strings),
+    }
+    input = {"input": (names.INPUT_MESSAGES, _embedded)}
+    response = {"model": (names.RESPONSE_MODEL, string), "data": (names.DIMENSION_COUNT, _dimensions)}
+    empty = ("object",)
+
+
 # -- `POST /moderations`: whether texts or pictures are harmful --------------------------------------------------------
 
-_MODERATIONS_READ: Final = frozenset({"model", "input"})
-ANSWERED: Final = frozenset({"id", "model", "results", "error"})
-"""Members of an answer that are recorded."""
 _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
-class Moderations(Unstreamed):
-    """Moderation of texts or pictures.
-
-    The verdict lists the categories that apply; scores and all other data are beside it.
-    """
-
-    operation = "moderation"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
-        return {names.REQUEST_MODEL: string(body.get("model"))}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the content to judge. Pictures are shown by their address, or by their size and hash."""
-        said = content_parts(body.get("input"))
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
-            **parameters(body, _MODERATIONS_READ),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the verdict on each input."""
-        verdicts = [_verdict(result) for result in objects(body.get("results"))]
-        said = [{"role": "assistant", "parts": [parts.text(to_json(verdict)) for verdict in verdicts]}]
-        return Answer(
-            attributes={
-                names.RESPONSE_ID: string(body.get("id")),
-                names.RESPONSE_MODEL: string(body.get("model")),
-            },
-            content={names.OUTPUT_MESSAGES: said if verdicts else [], **_rest(body)} if with_content else {},
-            failure=failure_in(body.get("error")),
-        )
+def _judged(value: Any) -> list[Part]:
+    return parts.user_message(content_parts(value))
 
 
-def _rest(body: Body) -> Content:
-    scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
-    return beside({**body, "scores": scored if any(scored) else None}, ANSWERED, {})
+def _verdicts(results: Any) -> list[Part]:
+    found = [parts.text(to_json(_verdict(result))) for result in objects(results)]
+    return [{"role": "assistant", "parts": found}] if found else []
 
 
 def _verdict(result: Object) -> dict[str, object]:
@@ -168,103 +123,78 @@ def _verdict(result: Object) -> dict[str, object]:
     return {"flagged": bool(result.get("flagged")), "categories": met}
 
 
+class Moderations(DescribedEndpoint):
+    """Moderation of texts or pictures.
+
+    The verdict lists the categories that apply; scores and all other data are beside it.
+    """
+
+    operation = "moderation"
+    service = Service(failure=failure_in)
+    request = {"model": (names.REQUEST_MODEL, string)}
+    input = {"input": (names.INPUT_MESSAGES, _judged)}
+    response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
+    output = {"results": (names.OUTPUT_MESSAGES, _verdicts)}
+
+    def other_data(self, body: Body) -> Content:
+        """Return the other data, with the scores of each verdict."""
+        scored = [rest(result, _VERDICT) for result in objects(body.get("results"))]
+        return super().other_data({**body, "scores": scored if any(scored) else None})
+
+
 # -- `POST /decisions`: several questions about one input, each answered by yes or no, a choice, or a score ------------
 
 
-class Decisions(Unstreamed):
+def _questions(questions: Any) -> list[Part]:
+    """Return the questions, given as a list or by their names."""
+    each = [*objects(questions), *({name: one} for name, one in obj(questions).items())]
+    return [parts.text(to_json(question)) for question in each]
+
+
+def _decided(answers: Any) -> list[Part]:
+    found = items(answers) or obj(answers)
+    return parts.whole_message([parts.text(to_json(found))] if found else [])
+
+
+class Decisions(DescribedEndpoint):
     """Decisions about an input. The questions are part of the instructions, and the answers are one JSON text."""
 
     operation = "generate_content"
-    read: Set[str] = frozenset({"model", "input", "questions"})
-    answered: Set[str] = frozenset({"model", "object", "answers", "usage", "error", "created", "created_at"})
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
-        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "json"}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the content to judge, and the questions."""
-        return {
-            names.INPUT_MESSAGES: input_messages(body.get("input")),
-            names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in _each(body.get("questions"))],
-            **parameters(body, self.read),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answers in the order of the questions, and the usage."""
-        found = items(body.get("answers")) or obj(body.get("answers"))
-        said = [{"role": "assistant", "parts": [parts.text(to_json(found))], "finish_reason": "stop"}] if found else []
-        return Answer(
-            attributes={names.RESPONSE_MODEL: string(body.get("model")), **usage_attributes(body.get("usage"))},
-            content={names.OUTPUT_MESSAGES: said, **beside(body, self.answered, COUNTED)} if with_content else {},
-            failure=failure_in(body.get("error")),
-        )
+    service = OPENAI
+    constants = {names.OUTPUT_TYPE: "json"}
+    request = {"model": (names.REQUEST_MODEL, string)}
+    input = {
+        "input": (names.INPUT_MESSAGES, input_messages),
+        "questions": (names.SYSTEM_INSTRUCTIONS, _questions),
+    }
+    response = {"model": (names.RESPONSE_MODEL, string)}
+    output = {"answers": (names.OUTPUT_MESSAGES, _decided)}
+    empty = ("object", "created", "created_at")
 
 
-def _each(questions: Any) -> list[Any]:
-    """Return the questions, given as a list or by their names."""
-    return [*objects(questions), *({name: asked} for name, asked in obj(questions).items())]
+# -- OpenAI's protocol as implemented by other services: what belongs to OpenAI alone is kept with the other data ------
 
 
-# -- OpenAI's protocol as implemented by other services, without the attributes that belong to OpenAI alone ------------
-
-_OPENAIS: Final = frozenset({"service_tier", "system_fingerprint"})
-"""Members that are attributes only on OpenAI's spans. For other services, they are kept with the rest."""
-
-
-def without_openai(attributes: Attributes) -> Attributes:
-    """Return the dictionary without the attributes that belong to OpenAI alone."""
-    for name in names.OPENAIS_OWN:
-        attributes.pop(name, None)
-    return attributes
+def foreign(fields: Fields) -> Fields:
+    """Return fields without the attributes that belong to OpenAI alone."""
+    return {members: one for members, one in fields.items() if names.OPENAIS_OWN.isdisjoint(one)}
 
 
 class ForeignChatCompletions(ChatCompletions):
     """Chat completions of another service."""
 
-    read: Set[str] = ChatCompletions.read - _OPENAIS
-    answered: Set[str] = ChatCompletions.answered - _OPENAIS
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        return without_openai(super().request_attributes(body))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer like OpenAI's endpoint."""
-        answer = super().answer(body, with_content=with_content)
-        without_openai(answer.attributes)
-        return answer
-
-
-class ForeignResponses(Responses):
-    """The Responses API of another service."""
-
-    read: Set[str] = Responses.read - _OPENAIS
-    answered: Set[str] = Responses.answered - _OPENAIS
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        return without_openai(super().request_attributes(body))
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer like OpenAI's endpoint."""
-        answer = super().answer(body, with_content=with_content)
-        without_openai(answer.attributes)
-        return answer
+    constants = {}
+    request, response = foreign(ChatCompletions.request), foreign(ChatCompletions.response)
 
 
 class ForeignCompletions(Completions):
     """Legacy completions of another service."""
 
-    read: Set[str] = Completions.read - _OPENAIS
-    answered: Set[str] = Completions.answered - _OPENAIS
+    request, response = foreign(Completions.request), foreign(Completions.response)
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        return without_openai(super().request_attributes(body))
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answer like OpenAI's endpoint."""
-        answer = super().answer(body, with_content=with_content)
-        without_openai(answer.attributes)
-        return answer
+class ForeignResponses(Responses):
+    """The Responses API of another service."""
+
+    constants = {}
+    request, response = foreign(Responses.request), foreign(Responses.response)

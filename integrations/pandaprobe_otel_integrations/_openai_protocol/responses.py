@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, DescribedEndpoint, Failure, Fields, Partly
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import SeenIds
-from pandaprobe_otel_integrations._openai_protocol.chat import ENVELOPE
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.usage import (
     COUNTED,
-    LIMITS,
+    OPENAI,
+    PARAMETERS,
     SAMPLING,
     USAGE_NAMES,
     failure_in,
-    sampling_attributes,
-    usage_attributes,
 )
-from pandaprobe_otel_integrations._other_members import RESPONSE, beside, names_of, parameters, rest, told, with_rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, beside, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -319,17 +317,12 @@ LAST_EVENT: Final = LastEvent(
     hint=b'"response"',
     mark=re.compile(rb"(?:^|[\n\r])(?:event: ?" + _FINAL + rb"[\n\r]|data: ?\{\"type\": ?\"" + _FINAL + rb'")'),
 )
-_CONTENTS: Final = ("input", "instructions", "tools")
-_TOLD: Final = names_of(
-    ENVELOPE, ("created_at", "output", "usage", "status", "service_tier", "conversation", "incomplete_details")
-)
-ECHOES: Final = frozenset(
-    {
-        *SAMPLING, *LIMITS, *_CONTENTS, "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
-        "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
-        "safety_identifier", "store", "text", "tool_choice", "top_logprobs", "truncation", "user",
-    }
-)  # fmt: skip
+_EMPTY: Final = ("object", "created", "created_at", "output", "incomplete_details")
+ECHOES: Final = PARAMETERS.known | {
+    "input", "instructions", "tools", "background", "include", "max_tool_calls", "metadata", "parallel_tool_calls",
+    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning", "safety_identifier",
+    "store", "text", "tool_choice", "top_logprobs", "truncation", "user",
+}  # fmt: skip
 """Members of an answer that repeat the request."""
 _seen: Final = SeenIds()
 """Responses whose end is already in a span."""
@@ -338,54 +331,81 @@ _GOING_ON: Final = ("queued", "in_progress")
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
-class Responses:
+def _instructions(value: Any) -> list[Part]:
+    if text := string(value):
+        return [parts.text(text)]
+    return [part for message in input_messages(value) for part in message["parts"]]
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [tool_definition(tool) for tool in objects(tools)]
+
+
+def _effort(reasoning: Any) -> str | None:
+    return string(obj(reasoning).get("effort"))
+
+
+def _output_type(text: Any) -> str | None:
+    kind = string(obj(obj(text).get("format")).get("type"))
+    return {"text": "text", "json_object": "json", "json_schema": "json"}.get(kind or "")
+
+
+def _conversation(value: Any) -> str | None:
+    return string(value) or string(obj(value).get("id"))
+
+
+def _outcome(status: Any) -> str | None:
+    return _OUTCOMES.get(string(status) or "")
+
+
+class Responses(DescribedEndpoint):
     """The Responses API: one new response."""
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
-    read: Set[str] = names_of(SAMPLING, LIMITS, _CONTENTS, ("previous_response_id", "conversation"))
-    """Members of a request that are recorded in attributes or messages."""
-    answered: Set[str] = _TOLD | ECHOES
-    """Members of an answer that are recorded in attributes or messages, or that repeat the request."""
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        return {
-            **sampling_attributes(body),
-            names.OUTPUT_TYPE: _output_type(body),
-            names.REASONING_LEVEL: string(obj(body.get("reasoning")).get("effort")),
-            names.PREVIOUS_RESPONSE_ID: string(body.get("previous_response_id")),
-            names.CONVERSATION_ID: _conversation(body.get("conversation")),
-            names.API_TYPE: "responses",
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return input, instructions and tools."""
-        return {**_output_of(body), **parameters(body, self.read)}
+    service = OPENAI
+    constants = {names.API_TYPE: "responses"}
+    request: ClassVar[Fields] = {
+        **SAMPLING,
+        "text": Partly(names.OUTPUT_TYPE, _output_type),
+        "reasoning": Partly(names.REASONING_LEVEL, _effort),
+        "previous_response_id": (names.PREVIOUS_RESPONSE_ID, string),
+        "conversation": (names.CONVERSATION_ID, _conversation),
+    }
+    input = {
+        "instructions": (names.SYSTEM_INSTRUCTIONS, _instructions),
+        "input": (names.INPUT_MESSAGES, input_messages),
+        "tools": (names.TOOL_DEFINITIONS, _tools),
+    }
+    response: ClassVar[Fields] = {
+        "id": (names.RESPONSE_ID, string),
+        "model": (names.RESPONSE_MODEL, string),
+        "service_tier": (names.RESPONSE_SERVICE_TIER, string),
+        "conversation": (names.CONVERSATION_ID, _conversation),
+        "status": (ours.OUTCOME, _outcome),
+    }
+    empty = (*ECHOES, *_EMPTY)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return output items, usage, and the error of a response that failed."""
         reason = finish_reason(body)
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.RESPONSE_MODEL: string(body.get("model")),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            names.RESPONSE_SERVICE_TIER: string(body.get("service_tier")),
-            names.CONVERSATION_ID: _conversation(body.get("conversation")),
-            ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
-            **usage_attributes(body.get("usage")),
-        }
+        attributes = self.response_attributes(body)
+        if reason is not None:
+            attributes[names.FINISH_REASONS] = [reason]
         content: Content = {}
         if with_content:
-            # The request has only the id of a stored prompt; the answer contains its text.
-            known = self.answered - {"instructions"} if body.get("prompt") else self.answered
-            more = with_logprobs(with_items(beside(body, known, COUNTED), body), _texts(body))
+            more = with_logprobs(with_items(self.other_data(body), body), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
         response_id = string(body.get("id"))
         if _is_over(body):
             _seen.is_first(response_id)
         goes_on = response_id if body.get("status") in _GOING_ON else None
         return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
+
+    def other_data(self, body: Body) -> Content:
+        """Return the other data. The request has only the id of a stored prompt; the answer contains its text."""
+        known = self.answered - {"instructions"} if body.get("prompt") else self.answered
+        return beside(body, known, COUNTED)
 
     def merged(self, events: Events) -> Body:
         """Return the response of the last event, or the merged earlier events."""
@@ -416,7 +436,7 @@ class FetchedResponse(Responses):
     """
 
     operation = "fetch_response"
-    answered: Set[str] = _TOLD | {"previous_response_id"} | names_of(_CONTENTS)
+    empty = (*_EMPTY, "previous_response_id", "input", "instructions", "tools")
 
     def __init__(self, response_id: str) -> None:
         self.response_id = response_id
@@ -445,16 +465,8 @@ class FetchedResponse(Responses):
         if not (is_first and body.get("background") is True):
             for name in USAGE_NAMES:
                 answer.attributes.pop(name, None)
-        content = {**_output_of({**body, "input": None}), **answer.content} if with_content else {}
+        content = {**self._input.read({**body, "input": None}), **answer.content} if with_content else {}
         return replace(answer, content=content)
-
-
-def _output_of(body: Body) -> Content:
-    return {
-        names.SYSTEM_INSTRUCTIONS: _instructions(body.get("instructions")),
-        names.INPUT_MESSAGES: input_messages(body.get("input")),
-        names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-    }
 
 
 def _texts(response: Body) -> list[Object]:
@@ -470,18 +482,3 @@ def _failure(body: Body) -> Failure | None:
     if status in FINAL_STATUSES and status != "failed":
         return None
     return failure_in(body.get("error"))
-
-
-def _output_type(body: Body) -> str | None:
-    kind = string(obj(obj(body.get("text")).get("format")).get("type"))
-    return {"text": "text", "json_object": "json", "json_schema": "json"}.get(kind or "")
-
-
-def _conversation(value: Any) -> str | None:
-    return string(value) or string(obj(value).get("id"))
-
-
-def _instructions(value: Any) -> list[parts.Part]:
-    if text := string(value):
-        return [parts.text(text)]
-    return [part for message in input_messages(value) for part in message["parts"]]

@@ -8,12 +8,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import (
     Attributes,
-    Body,
     Failure,
-    Readings,
+    Fields,
+    Service,
+    Table,
     counted,
     more_than_one,
-    read,
     true,
 )
 from pandaprobe_otel_integrations._json import Object, integer, number, obj, string, strings
@@ -40,36 +40,42 @@ _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-_COUNTS: Final[Readings] = {
-    "prompt_tokens": (names.INPUT_TOKENS, integer),
-    "completion_tokens": (names.OUTPUT_TOKENS, integer),
-    "prompt_cache_hit_tokens": (names.CACHE_READ_TOKENS, integer),
-    "cost": (names.COST, number),  # OpenRouter's, in US dollars
-}
-_NEWER: Final[Readings] = {
-    "input_tokens": (names.INPUT_TOKENS, integer),
-    "output_tokens": (names.OUTPUT_TOKENS, integer),
-}
+_COUNTS: Final = Table(
+    {
+        "prompt_tokens": (names.INPUT_TOKENS, integer),
+        "completion_tokens": (names.OUTPUT_TOKENS, integer),
+        "prompt_cache_hit_tokens": (names.CACHE_READ_TOKENS, integer),
+        "cost": (names.COST, number),  # OpenRouter's, in US dollars
+    }
+)
+_NEWER: Final = Table(
+    {
+        "input_tokens": (names.INPUT_TOKENS, integer),
+        "output_tokens": (names.OUTPUT_TOKENS, integer),
+    }
+)
 """Names of the Responses API. If a service sends older and newer names, the older ones count."""
-_INPUTS: Final[Readings] = {
-    "cached_tokens": (names.CACHE_READ_TOKENS, integer),
-    "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
-    "audio_tokens": (names.AUDIO_INPUT_TOKENS, counted),
-    "image_tokens": (names.IMAGE_INPUT_TOKENS, counted),
-    "text_tokens": (names.TEXT_INPUT_TOKENS, counted),
-}
-_OUTPUTS: Final[Readings] = {
-    "reasoning_tokens": (names.REASONING_TOKENS, integer),
-    "audio_tokens": (names.AUDIO_OUTPUT_TOKENS, counted),
-    "image_tokens": (names.IMAGE_OUTPUT_TOKENS, counted),
-    "text_tokens": (names.TEXT_OUTPUT_TOKENS, counted),
-}
-
-
+_INPUTS: Final = Table(
+    {
+        "cached_tokens": (names.CACHE_READ_TOKENS, integer),
+        "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
+        "audio_tokens": (names.AUDIO_INPUT_TOKENS, counted),
+        "image_tokens": (names.IMAGE_INPUT_TOKENS, counted),
+        "text_tokens": (names.TEXT_INPUT_TOKENS, counted),
+    }
+)
+_OUTPUTS: Final = Table(
+    {
+        "reasoning_tokens": (names.REASONING_TOKENS, integer),
+        "audio_tokens": (names.AUDIO_OUTPUT_TOKENS, counted),
+        "image_tokens": (names.IMAGE_OUTPUT_TOKENS, counted),
+        "text_tokens": (names.TEXT_OUTPUT_TOKENS, counted),
+    }
+)
 COUNTED: Final[Counts] = {
-    **dict.fromkeys((*_COUNTS, *_NEWER, "total_tokens")),
-    **dict.fromkeys(_INPUT_DETAILS, _INPUTS.keys()),
-    **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.keys()),
+    **dict.fromkeys((*_COUNTS.known, *_NEWER.known, "total_tokens")),
+    **dict.fromkeys(_INPUT_DETAILS, _INPUTS.known),
+    **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.known),
 }
 """Counts of a usage that have attributes."""
 
@@ -79,9 +85,9 @@ def usage_attributes(usage: Any) -> Attributes:
     counts = obj(usage)
     if not counts:
         return {}
-    found = read(counts, _COUNTS)
+    found = _COUNTS.read(counts)
     if names.INPUT_TOKENS not in found or names.OUTPUT_TOKENS not in found:
-        found = {**read(counts, _NEWER), **found}
+        found = {**_NEWER.read(counts), **found}
     _add_details(found, counts, _INPUT_DETAILS, _INPUTS)
     _add_details(found, counts, _OUTPUT_DETAILS, _OUTPUTS)
     if (total := counts.get("total_tokens")) is not None and names.OUTPUT_TOKENS in found:
@@ -104,16 +110,21 @@ def _add_thoughts(found: Attributes, total: Any) -> None:
         found[names.OUTPUT_TOKENS] += beyond
 
 
-def _add_details(found: Attributes, counts: Object, members: Sequence[str], readings: Readings) -> None:
+def _add_details(found: Attributes, counts: Object, members: Sequence[str], inner: Table) -> None:
     for member in members:
         if details := counts.get(member):
-            found.update(read(obj(details), readings))
+            found.update(inner.read(obj(details)))
             return
 
 
 # -- request parameters that the APIs of OpenAI share ------------------------------------------------------------------
 
-SAMPLING: Final[Readings] = {
+
+def _limit(newest: Any, of_responses: Any, oldest: Any) -> int | None:
+    return integer(newest if newest is not None else of_responses if of_responses is not None else oldest)
+
+
+SAMPLING: Final[Fields] = {
     "model": (names.REQUEST_MODEL, string),
     "temperature": (names.TEMPERATURE, number),
     "top_p": (names.TOP_P, number),
@@ -125,19 +136,10 @@ SAMPLING: Final[Readings] = {
     "n": (names.CHOICE_COUNT, more_than_one),
     "stream": (names.STREAM, true),
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
+    ("max_completion_tokens", "max_output_tokens", "max_tokens"): (names.MAX_TOKENS, _limit),
 }
-LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""Limits of the output; the first one that is set counts."""
-
-
-def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
-    """Return model, sampling and limits. Pass `readings` for an endpoint that has more than `SAMPLING`."""
-    attributes = read(body, readings)
-    for key in LIMITS:
-        if key in body and (limit := integer(body[key])) is not None:
-            attributes[names.MAX_TOKENS] = limit
-            break
-    return attributes
+"""Model, sampling and limits of the output."""
+PARAMETERS: Final = Table(SAMPLING)
 
 
 # -- errors inside a body with HTTP status 200, for example in the middle of a stream ----------------------------------
@@ -153,3 +155,6 @@ def failure_in(error: Any) -> Failure | None:
     code = found.get("code")
     kind = string(code) or string(found.get("type")) or (str(code) if code is not None else "error")
     return Failure(type=kind, message=string(found.get("message")) or kind)
+
+
+OPENAI: Final = Service(usage=usage_attributes, counted=COUNTED, failure=failure_in)

@@ -5,16 +5,16 @@ Neither is a model call, so their spans name no model: the price of the model's 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, DescribedEndpoint, Service
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._model_call import SeenIds
-from pandaprobe_otel_integrations._other_members import beside, rest, with_rest
+from pandaprobe_otel_integrations._other_members import rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.anthropic.messages import block_parts, input_messages
 
@@ -22,37 +22,33 @@ from .messages import failure_in, usage_attributes
 
 MAX_SHOWN: Final = 100
 """Largest number of requests and answers whose content is recorded; a batch may have 100,000."""
-_BATCH: Final = frozenset({"id", "type", "processing_status", "error"})
 _MESSAGES: Final = frozenset({"messages"})
 _ANSWER: Final = frozenset({"type", "role", "content", "stop_reason"})
 _seen: Final = SeenIds()
 
 
-class CreatedBatch:
+def _requests(requests: Any) -> list[Part]:
+    """Return the last message of each request by the app's id for it, with the request's other data."""
+    return [_request_of(obj(one)) for one in items(requests)[:MAX_SHOWN]]
+
+
+def _number(requests: Any) -> int:
+    return len(items(requests))
+
+
+class CreatedBatch(DescribedEndpoint):
     """The submission of a batch."""
 
     operation = "create_batch"
-    last_event: LastEvent | None = None
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the number of requests."""
-        return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the last message of each request by the app's id for it, with the request's other data."""
-        return {names.INPUT_MESSAGES: [_request_of(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
+    service = Service(failure=failure_in)
+    request = {"requests": (names.BATCH_REQUESTS, _number)}
+    input = {"requests": (names.INPUT_MESSAGES, _requests)}
+    response = {"id": (names.RESPONSE_ID, string), "processing_status": (names.RESPONSE_STATUS, string)}
+    empty = ("type",)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the batch's id and status."""
-        return Answer(
-            attributes={
-                names.RESPONSE_ID: string(body.get("id")),
-                names.RESPONSE_STATUS: string(body.get("processing_status")),
-            },
-            content=beside(body, _BATCH, {}) if with_content else {},
-            failure=failure_in(body.get("error")),
-            goes_on=string(body.get("id")),
-        )
+        return replace(super().answer(body, with_content=with_content), goes_on=string(body.get("id")))
 
     def merged(self, events: Events) -> Body:
         """Return one line per result."""

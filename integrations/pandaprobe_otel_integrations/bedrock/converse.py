@@ -8,10 +8,20 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure, Readings, counted, read, true
+from pandaprobe_otel_integrations._endpoint import (
+    Attributes,
+    Body,
+    DescribedEndpoint,
+    Failure,
+    Partly,
+    Service,
+    Table,
+    counted,
+    true,
+)
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Counts, beside, grown, names_of, parameters, rest, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._other_members import grown, rest, with_rest
+from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
@@ -43,18 +53,10 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
     return found
 
 
-def output_message(message: Object, reason: str | None) -> list[Part]:
-    """Return the message of an answer; none if nothing of it has arrived."""
-    found = block_parts(objects(message.get("content")))
-    if not found and reason is None:
-        return []
-    return [{"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}]
-
-
-def tool_definitions(config: Any) -> list[Part]:
+def tool_definitions(tools: Any) -> list[Part]:
     """Return the tools that the model may call."""
     found: list[Part] = []
-    for tool in objects(obj(config).get("tools")):
+    for tool in objects(tools):
         declared = obj(tool.get("toolSpec"))
         if declared:
             part: Part = {"type": "function", "name": string(declared.get("name")) or ""}
@@ -151,46 +153,93 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
 """Bedrock's stop reasons in the conventions' words; all others stay unchanged."""
 
 
-class Converse:
+def _guardrail(config: Any) -> str | None:
+    return string(obj(config).get("guardrailIdentifier"))
+
+
+def _top_k(more: Any) -> float | None:
+    """Return the limit as Anthropic's or Amazon's models name it."""
+    fields = obj(more)
+    return number(fields.get("top_k") or obj(fields.get("inferenceConfig")).get("topK"))
+
+
+def _limit(tokens: Any, newer: Any) -> int | None:
+    return integer(tokens or newer)
+
+
+def _messages(messages: Any) -> list[Part]:
+    return input_messages(objects(messages))
+
+
+def _system(system: Any) -> list[Part]:
+    return block_parts(objects(system))
+
+
+_COUNTS: Final = Table(
+    {
+        "inputTokens": (names.INPUT_TOKENS, integer),
+        "outputTokens": (names.OUTPUT_TOKENS, integer),
+        "cacheReadInputTokens": (names.CACHE_READ_TOKENS, counted),
+        "cacheReadInputTokenCount": (names.CACHE_READ_TOKENS, integer),
+        "cacheWriteInputTokens": (names.CACHE_WRITE_TOKENS, counted),
+        "cacheWriteInputTokenCount": (names.CACHE_WRITE_TOKENS, integer),
+    }
+)
+
+
+def usage_attributes(usage: Any) -> Attributes:
+    """Return the usage: Bedrock does not count cached tokens as input, but the conventions do."""
+    found = _COUNTS.read(obj(usage))
+    if names.INPUT_TOKENS in found:
+        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
+    return found
+
+
+def failure_in(event: Any) -> Failure | None:
+    """Return an error event of a stream."""
+    error = obj(event)
+    kind = string(error.get("type"))
+    return Failure(type=kind, message=string(error.get("message")) or kind) if kind is not None else None
+
+
+class Converse(DescribedEndpoint):
     """A conversation in the form that is the same for every model."""
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
+    service = Service(
+        usage=usage_attributes, counted=dict.fromkeys((*_COUNTS.known, "totalTokens")), failure=failure_in
+    )
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "stream": (names.STREAM, true),
+        "guardrailConfig": Partly(names.GUARDRAIL_ID, _guardrail),
+        "additionalModelRequestFields": Partly(names.TOP_K, _top_k),
+        "inferenceConfig": {
+            "temperature": (names.TEMPERATURE, number),
+            "topP": (names.TOP_P, number),
+            "topK": (names.TOP_K, number),
+            "stopSequences": (names.STOP_SEQUENCES, strings),
+            ("maxTokens", "max_new_tokens"): (names.MAX_TOKENS, _limit),
+        },
+    }
+    input = {
+        "system": (names.SYSTEM_INSTRUCTIONS, _system),
+        "messages": (names.INPUT_MESSAGES, _messages),
+        "toolConfig": {"tools": (names.TOOL_DEFINITIONS, tool_definitions)},
+    }
+    elsewhere = ("modelId", "schemaVersion")
+    empty = ("output", "stopReason", "ResponseMetadata", "stream", METRICS)
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        attributes = read(body, _PARAMETERS)
-        if "inferenceConfig" in body:
-            attributes.update(_sampling(obj(body["inferenceConfig"])))
-        if "additionalModelRequestFields" in body:
-            more = obj(body["additionalModelRequestFields"])
-            if top_k := more.get("top_k") or obj(more.get("inferenceConfig")).get("topK"):
-                attributes[names.TOP_K] = number(top_k)
-        return attributes
-
-    def request_content(self, body: Body) -> Content:
-        """Return messages, system prompt and tools."""
-        found: Content = {names.INPUT_MESSAGES: input_messages(objects(body.get("messages")))}
-        if "system" in body:
-            found = {names.SYSTEM_INSTRUCTIONS: block_parts(objects(body["system"])), **found}
-        if "toolConfig" in body:
-            found = {**found, names.TOOL_DEFINITIONS: tool_definitions(body["toolConfig"])}
-        if body.keys() - _READ or "inferenceConfig" in body or "toolConfig" in body:
-            found = {**found, **parameters(body, _READ, ("inferenceConfig", _CONFIG), ("toolConfig", _TOOLS))}
-        return found
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, its finish reason, and its usage."""
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the stop reason in the conventions' words."""
         given = string(body.get("stopReason"))
-        reason = FINISH_REASONS.get(given, given) if given is not None else None
-        attributes = usage_attributes(obj(body.get("usage")))
-        if reason is not None:
-            attributes[names.FINISH_REASONS] = [reason]
-        message = obj(obj(body.get("output")).get("message"))
-        content: Content = {}
-        if with_content:
-            content = {names.OUTPUT_MESSAGES: output_message(message, reason), **beside(body, _ANSWER, _COUNTED)}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body) if "error" in body else None)
+        return FINISH_REASONS.get(given, given) if given is not None else None
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the message and the other data."""
+        found = block_parts(objects(obj(obj(body.get("output")).get("message")).get("content")))
+        return {names.OUTPUT_MESSAGES: parts.answer_message(found, reason), **self.other_data(body)}
 
     def merged(self, events: Events) -> Body:
         """Return the events as one answer."""
@@ -203,63 +252,6 @@ class Converse:
     def growing(self, event: Event) -> Place | None:
         """Return the text of a delta."""
         return growing_text(event.name or "", obj(event.data))
-
-
-def _guardrail(config: Any) -> str | None:
-    return string(obj(config).get("guardrailIdentifier"))
-
-
-_PARAMETERS: Final[Readings] = {
-    "model": (names.REQUEST_MODEL, string),
-    "stream": (names.STREAM, true),
-    "guardrailConfig": (names.GUARDRAIL_ID, _guardrail),
-}
-_SAMPLING: Final[Readings] = {
-    "temperature": (names.TEMPERATURE, number),
-    "topP": (names.TOP_P, number),
-    "topK": (names.TOP_K, number),
-    "stopSequences": (names.STOP_SEQUENCES, strings),
-}
-_READ: Final = frozenset({"model", "stream", "modelId", "messages", "system", "toolConfig", "inferenceConfig"}) | {
-    "schemaVersion"
-}
-_CONFIG: Final = names_of(_SAMPLING, ("maxTokens", "max_new_tokens"))
-_TOOLS: Final = frozenset({"tools"})
-"""Members of a request, and their members, that are recorded in attributes or messages."""
-_ANSWER: Final = frozenset({"output", "stopReason", "usage", "error", "ResponseMetadata", "stream", METRICS})
-_COUNTS: Final[Readings] = {
-    "inputTokens": (names.INPUT_TOKENS, integer),
-    "outputTokens": (names.OUTPUT_TOKENS, integer),
-    "cacheReadInputTokens": (names.CACHE_READ_TOKENS, counted),
-    "cacheReadInputTokenCount": (names.CACHE_READ_TOKENS, integer),
-    "cacheWriteInputTokens": (names.CACHE_WRITE_TOKENS, counted),
-    "cacheWriteInputTokenCount": (names.CACHE_WRITE_TOKENS, integer),
-}
-
-
-_COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, "totalTokens"))
-
-
-def _sampling(config: Object) -> Attributes:
-    found = read(config, _SAMPLING)
-    if (tokens := integer(config.get("maxTokens") or config.get("max_new_tokens"))) is not None:
-        found[names.MAX_TOKENS] = tokens
-    return found
-
-
-def usage_attributes(counts: Object) -> Attributes:
-    """Return the usage: Bedrock does not count cached tokens as input, but the conventions do."""
-    found = read(counts, _COUNTS)
-    if names.INPUT_TOKENS in found:
-        found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
-    return found
-
-
-def failure_in(body: Body) -> Failure | None:
-    """Return an error event of a stream."""
-    error = obj(body.get("error"))
-    kind = string(error.get("type"))
-    return Failure(type=kind, message=string(error.get("message")) or kind) if kind is not None else None
 
 
 def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:

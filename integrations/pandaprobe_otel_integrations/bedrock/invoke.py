@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import a2b_base64
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure, Unstreamed
+from pandaprobe_otel_integrations._endpoint import (
+    Answer,
+    Attributes,
+    Body,
+    DescribedEndpoint,
+    Endpoint,
+    Failure,
+    Partly,
+    Service,
+)
 from pandaprobe_otel_integrations._json import (
     Content,
     Object,
@@ -57,48 +66,42 @@ _GIVEN: Final = frozenset(
 )  # fmt: skip
 """Members that are pictures, as base64."""
 _SAID: Final = _GIVEN | {"text", "prompt", "text_prompts"}
-_READ: Final = _SAID | {"model", "stream"}
-_ANSWER: Final = frozenset({"images", "artifacts", "error", METRICS})
 _ARTIFACT: Final = frozenset({"base64"})
 
 
-class Pictures(Unstreamed):
-    """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models."""
+def _pictures(images: Any, artifacts: Any) -> list[Part]:
+    made = [parts.base64_blob(one, "image", None) for one in items(images) if isinstance(one, str)]
+    more = [(one, parts.base64_blob(string(one.get("base64")) or "", "image", None)) for one in objects(artifacts)]
+    return parts.whole_message(made + [with_rest(picture, one, _ARTIFACT) for one, picture in more])
+
+
+def _refusal(error: Any) -> Failure | None:
+    message = string(error)
+    return Failure(type="error", message=message) if message is not None else None
+
+
+class Pictures(DescribedEndpoint):
+    """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models. A refusal takes the place of a picture."""
 
     operation = "generate_content"
-    output_type = "image"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
-        return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: self.output_type}
+    service = Service(failure=_refusal)
+    constants = {names.OUTPUT_TYPE: "image"}
+    request = {"model": (names.REQUEST_MODEL, string)}
+    elsewhere = (*_SAID, "stream")
+    output = {("images", "artifacts"): (names.OUTPUT_MESSAGES, _pictures)}
+    empty = (METRICS,)
 
     def request_content(self, body: Body) -> Content:
         """Return the instructions, and pictures by size and hash."""
         tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
         said = [*_output(body), *(part for name in tasks for part in _task(obj(body[name])))]
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
-            **parameters(body, _READ.union(tasks)),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each picture by size and hash; a refusal takes the place of a picture."""
-        content: Content = {}
-        if with_content:
-            made = [parts.base64_blob(one, "image", None) for one in items(body.get("images")) if isinstance(one, str)]
-            for one in objects(body.get("artifacts")):
-                picture = parts.base64_blob(string(one.get("base64")) or "", "image", None)
-                made.append(with_rest(picture, one, _ARTIFACT))
-            message = {"role": "assistant", "parts": made, "finish_reason": "stop"}
-            content = {names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _ANSWER, {})}
-        error = string(body.get("error"))
-        return Answer(content=content, failure=Failure(type="error", message=error) if error is not None else None)
+        return {names.INPUT_MESSAGES: parts.user_message(said), **parameters(body, self.known.union(tasks))}
 
 
 class Videos(Pictures):
     """Videos by Amazon's Nova Reel and by Luma's models: the request starts a job."""
 
-    output_type = "video"
+    constants = {names.OUTPUT_TYPE: "video"}
 
 
 def _task(task: Object) -> list[Part]:
@@ -336,7 +339,7 @@ class Invocation:
             for name, count in _metered(obj(body[METRICS])).items():
                 if answer.attributes.get(name) is None:
                     answer.attributes[name] = count
-        failure = failure_in(body) if "error" in body else None
+        failure = failure_in(body["error"]) if "error" in body else None
         return answer if failure is None else replace(answer, failure=failure)
 
     def merged(self, events: Events) -> Body:
@@ -431,7 +434,7 @@ def _named(event: Event) -> Iterable[tuple[str, Object]]:
 class Chat(ForeignChatCompletions):
     """OpenAI's protocol as Mistral, OpenAI's open models and others implement it here."""
 
-    answered: Set[str] = ForeignChatCompletions.answered | {METRICS}
+    empty = (*ForeignChatCompletions.empty, METRICS)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the answer like OpenAI's; some models have a `stop_reason` in place of a finish reason."""
@@ -459,70 +462,51 @@ def _delta(choice: Object) -> Object:
 class BedrockRerank(Rerank):
     """Documents in order of relevance, by Cohere's and Amazon's models."""
 
-    read: Set[str] = Rerank.read | {"stream"}
-
-
-class Embeddings:
-    """Embeddings of Amazon's and Cohere's models. The vectors are never recorded."""
-
-    operation = "embeddings"
-    last_event: LastEvent | None = None
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and dimensions."""
-        size = integer(body.get("dimensions")) or integer(body.get("output_dimension"))
-        return {names.REQUEST_MODEL: string(body.get("model")), names.DIMENSION_COUNT: size}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the texts, and pictures by size and hash."""
-        nova = obj(obj(body.get("singleEmbeddingParams")).get("text")).get("value")
-        texts = [text for text in (body.get("inputText"), nova, *items(body.get("texts"))) if isinstance(text, str)]
-        found = [parts.text(text) for text in texts]
-        pictures = [string(one) for one in (body.get("inputImage"), *items(body.get("images")))]
-        found += [_invoke_picture(picture) for picture in pictures if picture is not None]
-        found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [],
-            **parameters(body, _EMBEDDED),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the length of the vectors, and the tokens."""
-        several: Any = body.get("embeddings")
-        if not isinstance(several, (list, tuple)):
-            several = next(iter(obj(several).values()), None)  # by type
-        vector = items(body.get("embedding")) or items(next(iter(items(several)), None))
-        return Answer(
-            attributes={
-                names.DIMENSION_COUNT: len(vector) or None,
-                names.INPUT_TOKENS: integer(body.get("inputTextTokenCount")),
-            },
-            content=beside(body, _VECTORS, {}) if with_content else {},
-        )
-
-    def merged(self, events: Events) -> Body:
-        """Return nothing: embeddings are not streamed."""
-        return {}
-
-    def is_output(self, event: Event) -> bool:
-        """Return False: embeddings are not streamed."""
-        return False
+    elsewhere = ("stream",)
 
 
 def _invoke_picture(given: str) -> Part:
     return parts.media(given, "image") if given.startswith("data:") else parts.base64_blob(given, "image", None)
 
 
-_EMBEDDED: Final = frozenset(
-    {"model", "stream", "dimensions", "output_dimension", "inputText", "texts", "inputImage", "images", "inputs"}
-)
-_VECTORS: Final = frozenset(
-    {
-        "id", "embedding", "embeddings", "embeddingsByType", "data", "inputTextTokenCount", "texts", "images",
-        "response_type", METRICS,
+def _embedded(text: Any, texts: Any, image: Any, images: Any, inputs: Any, nova: Any) -> list[Part]:
+    nova_text = obj(obj(nova).get("text")).get("value")
+    found = [parts.text(one) for one in (text, nova_text, *items(texts)) if isinstance(one, str)]
+    found += [_invoke_picture(one) for picture in (image, *items(images)) if (one := string(picture)) is not None]
+    return parts.user_message(found + [part for one in objects(inputs) for part in content_parts(one.get("content"))])
+
+
+def _size(dimensions: Any, output_dimension: Any) -> int | None:
+    return integer(dimensions) or integer(output_dimension)
+
+
+def _dimensions(embedding: Any, embeddings: Any) -> int | None:
+    several = embeddings
+    if not isinstance(several, (list, tuple)):
+        several = next(iter(obj(several).values()), None)  # by type
+    return len(items(embedding) or items(next(iter(items(several)), None))) or None
+
+
+_TEXTS: Final = ("inputText", "texts", "inputImage", "images", "inputs")
+
+
+class Embeddings(DescribedEndpoint):
+    """Embeddings of Amazon's and Cohere's models. The vectors are never recorded."""
+
+    operation = "embeddings"
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        ("dimensions", "output_dimension"): (names.DIMENSION_COUNT, _size),
     }
-)  # fmt: skip
-"""Members of an answer that are recorded, are vectors, or repeat the request."""
+    input = {(*_TEXTS, "singleEmbeddingParams"): Partly(names.INPUT_MESSAGES, _embedded)}
+    elsewhere = (*_TEXTS, "stream")
+    response = {
+        ("embedding", "embeddings"): (names.DIMENSION_COUNT, _dimensions),
+        "inputTextTokenCount": (names.INPUT_TOKENS, integer),
+    }
+    empty = ("id", "embeddingsByType", "data", "texts", "images", "response_type", METRICS)
+
+
 _CHAT: Final = Chat()
 _COHERE: Final = Invocation(CohereChat())
 _PICTURES: Final = Invocation(Pictures())

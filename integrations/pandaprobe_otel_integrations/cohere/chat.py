@@ -8,11 +8,20 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure, Readings, read, true
+from pandaprobe_otel_integrations._endpoint import (
+    Attributes,
+    Body,
+    DescribedEndpoint,
+    Failure,
+    Fields,
+    Partly,
+    Service,
+    true,
+)
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._other_members import Counts, beside, names_of, parameters, told, with_rest
+from pandaprobe_otel_integrations._other_members import Counts, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -173,7 +182,19 @@ _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json"}
 _OUTPUT: Final = frozenset({"content-delta", "tool-plan-delta", "tool-call-start", "tool-call-delta"})
 
 
-_SAMPLING: Final[Readings] = {
+def _output_type(response_format: Any) -> str | None:
+    return _OUTPUT_TYPES.get(string(obj(response_format).get("type")) or "")
+
+
+def _messages(messages: Any, documents: Any) -> list[Part]:
+    return with_documents([_input_message(message) for message in objects(messages)], documents)
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [tool_definition(tool) for tool in objects(tools)]
+
+
+SAMPLING: Final[Fields] = {
     "model": (names.REQUEST_MODEL, string),
     "temperature": (names.TEMPERATURE, number),
     "p": (names.TOP_P, number),
@@ -185,57 +206,39 @@ _SAMPLING: Final[Readings] = {
     "stop_sequences": (names.STOP_SEQUENCES, strings),
     "stream": (names.STREAM, true),
 }
+"""Model, sampling and limits, which have the same names in all of Cohere's APIs."""
 
 
-READ: Final = names_of(_SAMPLING)
-"""Members of requests that are recorded in attributes, in all of Cohere's APIs."""
-_READ: Final = READ | {"messages", "documents", "tools"}
-_ANSWER: Final = frozenset({"id", "finish_reason", "message", "usage", "error", "logprobs"})
-
-
-def sampling_attributes(body: Body) -> Attributes:
-    """Return model, sampling and limits, which have the same names in all of Cohere's APIs."""
-    return read(body, _SAMPLING)
-
-
-class Chat:
-    """Chat of the second version of the API."""
+class Chat(DescribedEndpoint):
+    """Chat of the second version of the API. Cohere does not name the model that answered."""
 
     operation = "chat"
     last_event: LastEvent | None = _LAST_EVENT
+    service = Service(usage=usage_attributes, counted=COUNTED)
+    request = {**SAMPLING, "response_format": Partly(names.OUTPUT_TYPE, _output_type)}
+    input = {
+        ("messages", "documents"): (names.INPUT_MESSAGES, _messages),
+        "tools": (names.TOOL_DEFINITIONS, _tools),
+    }
+    response = {"id": (names.RESPONSE_ID, string)}
+    empty = ("finish_reason", "message", "error", "logprobs")
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        attributes = sampling_attributes(body)
-        if "response_format" in body:
-            kind = string(obj(body["response_format"]).get("type"))
-            attributes[names.OUTPUT_TYPE] = _OUTPUT_TYPES.get(kind or "")
-        return attributes
+    def response_attributes(self, body: Body) -> Attributes:
+        """Return id and usage. Cohere's clients for AWS write the counts where the first version has them."""
+        return super().response_attributes(body if body.get("usage") else {**body, "usage": body.get("meta")})
 
-    def request_content(self, body: Body) -> Content:
-        """Return messages and tools."""
-        messages = [_input_message(message) for message in objects(body.get("messages"))]
-        return {
-            names.INPUT_MESSAGES: with_documents(messages, body.get("documents")),
-            names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
-            **parameters(body, _READ),
-        }
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the reason in the conventions' words."""
+        return finish_reason(body.get("finish_reason"))
 
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, its finish reason, and the usage. Cohere does not name the model that answered."""
-        reason = finish_reason(body.get("finish_reason"))
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            # Cohere's clients for AWS write the counts where the first version has them.
-            **usage_attributes(body.get("usage") or body.get("meta")),
-        }
-        content: Content = {}
-        if with_content:
-            choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
-            more = with_logprobs(beside(body, _ANSWER, COUNTED), [body])
-            content = {names.OUTPUT_MESSAGES: output_messages([choice]), **more}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
+    def failure(self, body: Body) -> Failure | None:
+        """Return the failure of a generation that broke off."""
+        return failure_in(body)
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the message and the other data."""
+        choice = {"message": _planned(obj(body.get("message"))), "finish_reason": reason}
+        return {names.OUTPUT_MESSAGES: output_messages([choice]), **with_logprobs(self.other_data(body), [body])}
 
     def merged(self, events: Events) -> Body:
         """Return the events as one answer."""
@@ -260,9 +263,9 @@ def with_documents(messages: list[Part], documents: Any) -> list[Part]:
     return messages
 
 
-def failure_in(body: Body, reason: str | None) -> Failure | None:
+def failure_in(body: Body) -> Failure | None:
     """Return the failure of a generation that broke off: its finish reason, and sometimes a message."""
-    if reason != "error":
+    if finish_reason(body.get("finish_reason")) != "error":
         return None
     return Failure(type="error", message=string(body.get("error")) or "the generation ended with an error")
 

@@ -6,72 +6,74 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Failure, Partly, Service
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
-from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, uncounted, with_rest
+from pandaprobe_otel_integrations._other_members import RESPONSE, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
 from pandaprobe_otel_integrations.cohere.chat import COUNTED, finish_reason, usage_attributes
 
-from .chat import READ, failure_in, sampling_attributes, with_documents
+from .chat import SAMPLING, failure_in, with_documents
 
-_READ: Final = READ | {
-    "message", "preamble", "chat_history", "tool_results", "tools", "documents", "conversation_id",
-}  # fmt: skip
-_ANSWER: Final = frozenset(
-    {"response_id", "text", "tool_calls", "finish_reason", "meta", "chat_history", "error", "is_finished"}
-)
-"""Members of an answer that are recorded. The history repeats the request. All others stay beside the answer."""
 _EVENT: Final = frozenset({"event_type", "is_finished"})
 _ROLES: Final = {"user": "user", "chatbot": "assistant", "system": "system", "tool": "tool"}
 
 
-class ChatV1:
+def _preamble(preamble: Any) -> list[Part]:
+    text = string(preamble)
+    return [parts.text(text)] if text is not None else []
+
+
+def _messages(history: Any, results: Any, message: Any, documents: Any) -> list[Part]:
+    messages = [_past(one) for one in objects(history)]
+    if given := objects(results):
+        messages.append({"role": "tool", "parts": [_tool_result(result) for result in given]})
+    if text := string(message):
+        messages.append({"role": "user", "parts": [parts.text(text)]})
+    return with_documents(messages, documents)
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [_tool_definition(tool) for tool in objects(tools)]
+
+
+def _either(response_id: Any, generation_id: Any) -> str | None:
+    return string(response_id) or string(generation_id)
+
+
+class ChatV1(DescribedEndpoint):
     """Chat of the first version of the API. Its streams are lines of JSON."""
 
     operation = "chat"
-    last_event: LastEvent | None = None
+    service = Service(usage=usage_attributes, counted=COUNTED, member="meta")
+    request = {**SAMPLING, "conversation_id": (names.CONVERSATION_ID, string)}
+    input = {
+        "preamble": (names.SYSTEM_INSTRUCTIONS, _preamble),
+        ("chat_history", "tool_results", "message", "documents"): (names.INPUT_MESSAGES, _messages),
+        "tools": (names.TOOL_DEFINITIONS, _tools),
+    }
+    response = {("response_id", "generation_id"): Partly(names.RESPONSE_ID, _either)}
+    empty = ("response_id", "text", "tool_calls", "finish_reason", "chat_history", "error", "is_finished")
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters."""
-        return {**sampling_attributes(body), names.CONVERSATION_ID: string(body.get("conversation_id"))}
-
-    def request_content(self, body: Body) -> Content:
-        """Return preamble, history, the message, results of tools, and the tools."""
-        preamble = string(body.get("preamble"))
-        messages = [_past(message) for message in objects(body.get("chat_history"))]
-        if results := objects(body.get("tool_results")):
-            messages.append({"role": "tool", "parts": [_tool_result(result) for result in results]})
-        if message := string(body.get("message")):
-            messages.append({"role": "user", "parts": [parts.text(message)]})
-        with_documents(messages, body.get("documents"))
-        return {
-            names.SYSTEM_INSTRUCTIONS: [parts.text(preamble)] if preamble is not None else [],
-            names.INPUT_MESSAGES: messages,
-            names.TOOL_DEFINITIONS: [_tool_definition(tool) for tool in objects(body.get("tools"))],
-            **parameters(body, _READ),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return text, calls, finish reason and usage."""
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the reason in the conventions' words."""
         reason = finish_reason(body.get("finish_reason"))
+        return "tool_call" if reason == "stop" and objects(body.get("tool_calls")) else reason
+
+    def failure(self, body: Body) -> Failure | None:
+        """Return the failure of a generation that broke off."""
+        return failure_in(body)
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return text and calls, with the other data of the answer."""
         found = _member_text(body)
-        if reason == "stop" and any(part["type"] == "tool_call" for part in found):
-            reason = "tool_call"
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("response_id")) or string(body.get("generation_id")),
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            **usage_attributes(body.get("meta")),
-        }
-        content: Content = {}
-        if with_content and found:
-            message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
-            content = {names.OUTPUT_MESSAGES: [with_rest(message, body, _ANSWER)]}
-            if more := uncounted(body.get("meta"), COUNTED):
-                content = {**content, RESPONSE: {"response": {"usage": more}}}
-        return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
+        if not found:
+            return {}
+        message: Part = {"role": "assistant", "parts": found, "finish_reason": reason or UNFINISHED}
+        more = uncounted(body.get("meta"), COUNTED)
+        beside = {RESPONSE: {"response": {"usage": more}}} if more else {}
+        return {names.OUTPUT_MESSAGES: [with_rest(message, body, self.answered)], **beside}
 
     def merged(self, events: Events) -> Body:
         """Return the answer in the last event, or the merged pieces if it is missing."""

@@ -21,8 +21,8 @@ from pandaprobe_otel_integrations._json import (
     to_json,
 )
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
+from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, PARAMETERS
+from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._servers import place_at, provider_name
 
@@ -52,12 +52,11 @@ def _read(text: str) -> Any:
 
 # -- CrewAI's events about a model call, as attributes of the GenAI conventions ----------------------------------------
 
-_NOT_SENT: Final = names_of(
-    SAMPLING,
-    ("max_tokens", "stop_sequences", "provider", "llm_type", "is_litellm", "additional_params", "api", "prefer_upload"),
-    ("base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries"),
-    ("parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size"),
-)
+_NOT_SENT: Final = PARAMETERS.known - {"max_completion_tokens", "max_output_tokens"} | {
+    "stop_sequences", "provider", "llm_type", "is_litellm", "additional_params", "api", "prefer_upload",
+    "base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries",
+    "parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size",
+}  # fmt: skip
 """Members that are recorded elsewhere, and settings of CrewAI and its client."""
 _COUNTED: Final = {
     **COUNTED,
@@ -74,7 +73,7 @@ def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
     asked = {name: getattr(event, name, None) for name in (*_ASKED, "n", "stream")}
     return {
         **place_at(string(getattr(llm, "base_url", None)) or "", provider_name(said)),
-        **sampling_attributes({**asked, "stop": getattr(event, "stop_sequences", None)}),
+        **PARAMETERS.read({**asked, "stop": getattr(event, "stop_sequences", None)}),
     }
 
 

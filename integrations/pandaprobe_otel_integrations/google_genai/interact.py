@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, true
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
-from pandaprobe_otel_integrations._other_members import Counts, beside, parameters, told, with_rest
-from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_arguments
-from pandaprobe_otel_integrations._streams.body import LastEvent
+from pandaprobe_otel_integrations._other_members import told, with_rest
+from pandaprobe_otel_integrations._parts import Part, decoded_arguments
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations.google_genai.generate import inline_blob, modality
 
@@ -23,113 +22,12 @@ _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
 
 
-_CONFIG: Final = frozenset({"temperature", "top_p", "max_output_tokens", "seed", "stop_sequences", "thinking_level"})
-_COUNTED: Final[Counts] = dict.fromkeys(
-    (
-        "total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens",
-        "total_cached_tokens", "total_tokens",
-    )
-)  # fmt: skip
 _SAID: Final = frozenset({"type", "text"})
 _STEP: Final = frozenset({"type", "summary", "signature"})
 _CALL: Final = frozenset({"type", "id", "name", "arguments", "signature"})
 _RESULT: Final = frozenset({"type", "call_id", "result", "signature"})
 _MEDIUM: Final = frozenset({"type", "data", "uri", "mime_type"})
 _TOOL: Final = frozenset({"type", "name", "description", "parameters"})
-
-
-class Interactions:
-    """Interactions, whole or streamed."""
-
-    operation = "generate_content"
-    last_event: LastEvent | None = None
-    read: Set[str] = frozenset(
-        {
-            "model", "agent", "stream", "previous_interaction_id", "system_instruction", "input", "tools",
-            "generation_config",
-        }
-    )  # fmt: skip
-    answered: Set[str] = frozenset(
-        {
-            "id", "object", "model", "agent", "status", "usage", "steps", "outputs", "error", "created", "updated",
-            "role", "previous_interaction_id", "input", "system_instruction", "tools", "generation_config",
-        }
-    )  # fmt: skip
-    """Members of an answer that are recorded, or that repeat the request."""
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model or agent, and parameters."""
-        config = obj(body.get("generation_config"))
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.AGENT_NAME: string(body.get("agent")),
-            names.STREAM: True if body.get("stream") is True else None,
-            names.TEMPERATURE: number(config.get("temperature")),
-            names.TOP_P: number(config.get("top_p")),
-            names.MAX_TOKENS: integer(config.get("max_output_tokens")),
-            names.SEED: integer(config.get("seed")),
-            names.STOP_SEQUENCES: strings(config.get("stop_sequences")),
-            names.REASONING_LEVEL: string(config.get("thinking_level")),
-            names.PREVIOUS_RESPONSE_ID: string(body.get("previous_interaction_id")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return the input (a text, contents, or steps), the system instruction and the tools."""
-        system = string(body.get("system_instruction"))
-        return {
-            names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
-            names.INPUT_MESSAGES: _input_messages(body.get("input")),
-            names.TOOL_DEFINITIONS: [_tool(tool) for tool in objects(body.get("tools"))],
-            **parameters(body, self.read, ("generation_config", _CONFIG)),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the steps, the finish reason, and the usage."""
-        status = string(body.get("status"))
-        reason = _REASONS.get(status or "")
-        usage = obj(body.get("usage"))
-        prompt, tools = integer(usage.get("total_input_tokens")), integer(usage.get("total_tool_use_tokens"))
-        said, thought = integer(usage.get("total_output_tokens")), integer(usage.get("total_thought_tokens"))
-        attributes: Attributes = {
-            names.RESPONSE_ID: string(body.get("id")),
-            names.RESPONSE_MODEL: string(body.get("model")),
-            names.RESPONSE_STATUS: status,
-            names.FINISH_REASONS: [reason] if reason is not None else None,
-            ours.OUTCOME: _OUTCOMES.get(status or ""),
-            names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
-            names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
-            names.CACHE_READ_TOKENS: integer(usage.get("total_cached_tokens")),
-            names.REASONING_TOKENS: thought,
-        }
-        content: Content = {}
-        if with_content:
-            output = _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
-            message = {"role": "assistant", "parts": output, "finish_reason": reason or UNFINISHED}
-            content = {
-                names.OUTPUT_MESSAGES: [message] if output or reason is not None else [],
-                **beside(body, self.answered, _COUNTED),
-            }
-        return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
-
-    def merged(self, events: Events) -> Body:
-        """Return the events as one interaction."""
-        merged: dict[str, Any] = {}
-        steps: dict[int, dict[str, Any]] = {}
-        for event in events.items:
-            data = obj(event.data)
-            merged.update((key, value) for key, value in obj(data.get("interaction")).items() if value is not None)
-            if data.get("event_type") == "error":
-                merged["error"] = data.get("error")
-            index: Any = data.get("index")
-            if isinstance(index, int):
-                step = steps.setdefault(index, {"type": "model_output"})
-                step.update(obj(data.get("step")))
-                _continue(step, obj(data.get("delta")))
-        return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
-
-    def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first step; earlier events only announce it."""
-        return "step" in obj(event.data) or "delta" in obj(event.data)
 
 
 def _continue(step: dict[str, Any], delta: Object) -> None:
@@ -210,3 +108,99 @@ def _tool(tool: Object) -> Part:
     found: Part = {"type": kind, "name": string(tool.get("name")) or kind}
     found.update((key, tool[key]) for key in ("description", "parameters") if tool.get(key) is not None)
     return with_rest(found, tool, _TOOL)
+
+
+def _system(system: Any) -> list[Part]:
+    text = string(system)
+    return [parts.text(text)] if text else []
+
+
+def _tools(tools: Any) -> list[Part]:
+    return [_tool(tool) for tool in objects(tools)]
+
+
+def usage_attributes(usage: Any) -> Attributes:
+    """Return the usage. Tool results and reasoning are counted apart, and billed."""
+    counts = obj(usage)
+    prompt, tools = integer(counts.get("total_input_tokens")), integer(counts.get("total_tool_use_tokens"))
+    said, thought = integer(counts.get("total_output_tokens")), integer(counts.get("total_thought_tokens"))
+    return {
+        names.INPUT_TOKENS: prompt + (tools or 0) if prompt is not None else None,
+        names.OUTPUT_TOKENS: None if said is None and thought is None else (said or 0) + (thought or 0),
+        names.CACHE_READ_TOKENS: integer(counts.get("total_cached_tokens")),
+        names.REASONING_TOKENS: thought,
+    }
+
+
+_COUNTED: Final = (
+    "total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens",
+    "total_cached_tokens", "total_tokens",
+)  # fmt: skip
+
+
+class Interactions(DescribedEndpoint):
+    """Interactions, whole or streamed."""
+
+    operation = "generate_content"
+    service = Service(usage=usage_attributes, counted=dict.fromkeys(_COUNTED), failure=failure_in)
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "agent": (names.AGENT_NAME, string),
+        "stream": (names.STREAM, true),
+        "previous_interaction_id": (names.PREVIOUS_RESPONSE_ID, string),
+        "generation_config": {
+            "temperature": (names.TEMPERATURE, number),
+            "top_p": (names.TOP_P, number),
+            "max_output_tokens": (names.MAX_TOKENS, integer),
+            "seed": (names.SEED, integer),
+            "stop_sequences": (names.STOP_SEQUENCES, strings),
+            "thinking_level": (names.REASONING_LEVEL, string),
+        },
+    }
+    input = {
+        "system_instruction": (names.SYSTEM_INSTRUCTIONS, _system),
+        "input": (names.INPUT_MESSAGES, _input_messages),
+        "tools": (names.TOOL_DEFINITIONS, _tools),
+    }
+    response = {
+        "id": (names.RESPONSE_ID, string),
+        "model": (names.RESPONSE_MODEL, string),
+        "status": (names.RESPONSE_STATUS, string),
+    }
+    empty: ClassVar[Iterable[str]] = (
+        "object", "agent", "steps", "outputs", "created", "updated", "role", "previous_interaction_id", "input",
+        "system_instruction", "tools", "generation_config",
+    )  # fmt: skip
+
+    def response_attributes(self, body: Body) -> Attributes:
+        """Return the attributes of the table, and whether the answer is whole."""
+        return {**super().response_attributes(body), ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or "")}
+
+    def finish_reason(self, body: Body) -> str | None:
+        """Return the reason by the status."""
+        return _REASONS.get(string(body.get("status")) or "")
+
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the steps and the other data."""
+        output = _steps_parts(objects(body.get("steps")) or objects(body.get("outputs")))
+        return {names.OUTPUT_MESSAGES: parts.answer_message(output, reason), **self.other_data(body)}
+
+    def merged(self, events: Events) -> Body:
+        """Return the events as one interaction."""
+        merged: dict[str, Any] = {}
+        steps: dict[int, dict[str, Any]] = {}
+        for event in events.items:
+            data = obj(event.data)
+            merged.update((key, value) for key, value in obj(data.get("interaction")).items() if value is not None)
+            if data.get("event_type") == "error":
+                merged["error"] = data.get("error")
+            index: Any = data.get("index")
+            if isinstance(index, int):
+                step = steps.setdefault(index, {"type": "model_output"})
+                step.update(obj(data.get("step")))
+                _continue(step, obj(data.get("delta")))
+        return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first step; earlier events only announce it."""
+        return "step" in obj(event.data) or "delta" in obj(event.data)

@@ -2,87 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Unstreamed
+from pandaprobe_otel_integrations._endpoint import Body, Service, more_than_one
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string, to_json
-from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, beside, rest, with_rest
+from pandaprobe_otel_integrations._other_members import PARAMETERS, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
-from pandaprobe_otel_integrations.google_genai.generate import content_parts, failure_in, in_python, parameters_in
+from pandaprobe_otel_integrations.google_genai.generate import GoogleEndpoint, content_parts, failure_in, in_python
 from pandaprobe_otel_integrations.google_genai.interact import Interactions
 
 # -- `embedContent` and `batchEmbedContents`, and embeddings by Vertex AI's `predict`. Vectors are never recorded ------
 
-_BODY: Final = frozenset(
-    {"model", "content", "requests", "instances", "parameters", "embedContentConfig", "outputDimensionality"}
-)
-_SIZE: Final = frozenset({"outputDimensionality"})
 _INSTANCE: Final = frozenset({"model", "content", "outputDimensionality"})
-_ANSWER: Final = frozenset({"embeddings", "embedding", "predictions", "usageMetadata", "error", "sdkHttpResponse"})
-_COUNTED: Final[Counts] = dict.fromkeys(("promptTokenCount", "totalTokenCount"))
 
 
-class Embeddings:
-    """Embeddings of one or several contents, in each of the three forms of Google's services."""
-
-    operation = "embeddings"
-    last_event: LastEvent | None = None
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model and the requested dimensions."""
-        asked = [body, *objects(body.get("requests")), obj(body.get("parameters")), obj(body.get("embedContentConfig"))]
-        sizes = [integer(one.get("outputDimensionality")) for one in asked]
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.DIMENSION_COUNT: next((size for size in sizes if size is not None), None),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return the content to embed."""
-        contents = [one.get("content") for one in (body, *objects(body.get("requests")))]
-        found = [part for content in contents for part in content_parts(objects(obj(content).get("parts")))]
-        texts = [string(one.get("content")) for one in objects(body.get("instances"))]
-        found += [parts.text(text) for text in texts if text]
-        return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [], **_parameters(body)}
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the length of the vectors, and the tokens if the service counts them."""
-        predicted = [obj(one.get("embeddings")) for one in objects(body.get("predictions"))]
-        vectors = [*objects(body.get("embeddings")), *predicted, obj(body.get("embedding"))]
-        sizes = [len(items(vector.get("values"))) for vector in vectors]
-        usage = obj(body.get("usageMetadata"))
-        return Answer(
-            attributes={
-                names.DIMENSION_COUNT: next((size for size in sizes if size), None),
-                names.INPUT_TOKENS: integer(usage.get("promptTokenCount")) or _counted(predicted),
-            },
-            content=beside(body, _ANSWER, _COUNTED, "usageMetadata") if with_content else {},
-            failure=failure_in(body.get("error")),
-        )
-
-    def merged(self, events: Events) -> Body:
-        """Return nothing: embeddings are not streamed."""
-        return obj(last_data(events))
-
-    def is_output(self, event: Event) -> bool:
-        """Return False: embeddings are not streamed."""
-        return False
+def _size(own: Any, requests: Any) -> int | None:
+    sizes = (own, *(one.get("outputDimensionality") for one in objects(requests)))
+    return next((size for each in sizes if (size := integer(each)) is not None), None)
 
 
-def _parameters(body: Body) -> Content:
-    """Return the parameters. If they differ between several contents, return those of each content."""
-    found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
-    of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
-    if not any(of_each):
-        return found
-    same = of_each[0] if all(one == of_each[0] for one in of_each) else {"requests": of_each}
-    return {PARAMETERS: {**obj(found.get(PARAMETERS)), **{in_python(key): value for key, value in same.items()}}}
+def _embedded(content: Any, requests: Any, instances: Any) -> list[Part]:
+    contents = [content, *(one.get("content") for one in objects(requests))]
+    found = [part for one in contents for part in content_parts(objects(obj(one).get("parts")))]
+    texts = [string(one.get("content")) for one in objects(instances)]
+    return parts.user_message(found + [parts.text(text) for text in texts if text])
+
+
+def _predicted(predictions: Any) -> list[Object]:
+    return [obj(one.get("embeddings")) for one in objects(predictions)]
+
+
+def _dimensions(embeddings: Any, predictions: Any, embedding: Any) -> int | None:
+    vectors = [*objects(embeddings), *_predicted(predictions), obj(embedding)]
+    return next((size for vector in vectors if (size := len(items(vector.get("values"))))), None)
+
+
+def _tokens(usage: Any, predictions: Any) -> int | None:
+    return integer(obj(usage).get("promptTokenCount")) or _counted(_predicted(predictions))
 
 
 def _counted(predicted: Iterable[Object]) -> int | None:
@@ -91,81 +50,63 @@ def _counted(predicted: Iterable[Object]) -> int | None:
     return sum(counts) if counts else None
 
 
+class Embeddings(GoogleEndpoint):
+    """Embeddings of one or several contents, in each of the three forms of Google's services."""
+
+    operation = "embeddings"
+    service = Service(
+        counted=dict.fromkeys(("promptTokenCount", "totalTokenCount")), member="usageMetadata", failure=failure_in
+    )
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "parameters": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
+        "embedContentConfig": {"outputDimensionality": (names.DIMENSION_COUNT, integer)},
+        ("outputDimensionality", "requests"): (names.DIMENSION_COUNT, _size),
+    }
+    input = {("content", "requests", "instances"): (names.INPUT_MESSAGES, _embedded)}
+    response = {
+        ("embeddings", "predictions", "embedding"): (names.DIMENSION_COUNT, _dimensions),
+        ("usageMetadata", "predictions"): (names.INPUT_TOKENS, _tokens),
+    }
+    empty = ("sdkHttpResponse",)
+
+    def other_parameters(self, body: Body) -> Content:
+        """Return the parameters. If they differ between several contents, return those of each content."""
+        found = super().other_parameters(body)
+        of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
+        if not any(of_each):
+            return found
+        same = of_each[0] if all(one == of_each[0] for one in of_each) else {"requests": of_each}
+        return {PARAMETERS: {**obj(found.get(PARAMETERS)), **{in_python(key): value for key, value in same.items()}}}
+
+
 # -- Imagen's `predict` and Veo's `predictLongRunning`. Neither picture nor video is ever recorded ---------------------
 
-_PREDICTION_BODY: Final = frozenset({"model", "instances", "parameters"})
-_PARAMETERS: Final = frozenset({"sampleCount", "seed"})
-_PREDICTION_INSTANCE: Final = frozenset({"prompt", "image", "referenceImages"})
+_GIVEN: Final = frozenset({"prompt", "image", "referenceImages"})
 _MADE: Final = frozenset({"bytesBase64Encoded", "gcsUri", "mimeType", "prompt", "raiFilteredReason"})
-_PREDICTION_ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
-_JOB: Final = _PREDICTION_ANSWER | {"name"}
 
 
-class Images(Unstreamed):
-    """Pictures from a text, or from a text and pictures."""
-
-    operation = "generate_content"
-    output_type = "image"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return model, number and seed."""
-        given = obj(body.get("parameters"))
-        count = integer(given.get("sampleCount"))
-        return {
-            names.REQUEST_MODEL: string(body.get("model")),
-            names.CHOICE_COUNT: count if count is not None and count > 1 else None,
-            names.SEED: integer(given.get("seed")),
-            names.OUTPUT_TYPE: self.output_type,
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return the prompt, and pictures by size and hash."""
-        said: list[Part] = []
-        for one in objects(body.get("instances")):
-            if prompt := string(one.get("prompt")):
-                said.append(parts.text(prompt))
-            given: list[Any] = [one.get("image"), *(obj(each.get("referenceImage")) for each in _references(one))]
-            said += [part for image in given if (part := _picture(obj(image))) is not None]
-            if said:
-                said[-1] = with_rest(said[-1], one, _PREDICTION_INSTANCE)
-        return {
-            names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [],
-            **parameters_in(body, _PREDICTION_BODY, ("parameters", _PARAMETERS)),
-        }
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the size and hash of each picture, with the service's data about it."""
-        made: list[Part] = []
-        for one in objects(body.get("predictions")):
-            if (picture := _picture(one)) is not None:
-                made.append(with_rest(picture, one, _MADE))
-            if text := string(one.get("prompt")) or string(one.get("raiFilteredReason")):
-                made.append(parts.text(text))
-        message = {"role": "assistant", "parts": made, "finish_reason": "stop"}
-        return Answer(
-            content={names.OUTPUT_MESSAGES: [message] if made else [], **beside(body, _PREDICTION_ANSWER, {})}
-            if with_content
-            else {},
-            failure=failure_in(body.get("error")),
-        )
+def _instances(instances: Any) -> list[Part]:
+    said: list[Part] = []
+    for one in objects(instances):
+        if prompt := string(one.get("prompt")):
+            said.append(parts.text(prompt))
+        references = [obj(each.get("referenceImage")) for each in objects(one.get("referenceImages"))]
+        said += [part for image in (obj(one.get("image")), *references) if (part := _picture(image)) is not None]
+        if said:
+            said[-1] = with_rest(said[-1], one, _GIVEN)
+    return parts.user_message(said)
 
 
-class Videos(Images):
-    """A video: the request starts a job, and the answer is its name."""
-
-    output_type = "video"
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the name of the job, and its known state."""
-        return Answer(
-            attributes={names.RESPONSE_ID: string(body.get("name"))},
-            content=beside(body, _JOB, {}) if with_content else {},
-            failure=failure_in(body.get("error")),
-        )
-
-
-def _references(instance: Object) -> list[Object]:
-    return objects(instance.get("referenceImages"))
+def _predictions(predictions: Any) -> list[Part]:
+    """Return the size and hash of each picture, with the service's data about it."""
+    made: list[Part] = []
+    for one in objects(predictions):
+        if (picture := _picture(one)) is not None:
+            made.append(with_rest(picture, one, _MADE))
+        if text := string(one.get("prompt")) or string(one.get("raiFilteredReason")):
+            made.append(parts.text(text))
+    return parts.whole_message(made)
 
 
 def _picture(image: Object) -> Part | None:
@@ -175,28 +116,51 @@ def _picture(image: Object) -> Part | None:
     return parts.media(address, "image") if address else None
 
 
+class Images(GoogleEndpoint):
+    """Pictures from a text, or from a text and pictures."""
+
+    operation = "generate_content"
+    service = Service(failure=failure_in)
+    constants = {names.OUTPUT_TYPE: "image"}
+    request = {
+        "model": (names.REQUEST_MODEL, string),
+        "parameters": {"sampleCount": (names.CHOICE_COUNT, more_than_one), "seed": (names.SEED, integer)},
+    }
+    input = {"instances": (names.INPUT_MESSAGES, _instances)}
+    output = {"predictions": (names.OUTPUT_MESSAGES, _predictions)}
+    empty: ClassVar[Iterable[str]] = ("sdkHttpResponse",)
+
+
+class Videos(Images):
+    """A video: the request starts a job, and the answer is its name, and its known state."""
+
+    constants = {names.OUTPUT_TYPE: "video"}
+    response = {"name": (names.RESPONSE_ID, string)}
+    output = {}
+    empty = (*Images.empty, "predictions")
+
+
 # -- `POST /decisions`: several questions about one input, each answered by yes or no, a choice, or a score ------------
+
+
+def _questions(questions: Any) -> list[Part]:
+    return [parts.text(to_json({name: question})) for name, question in obj(questions).items()]
 
 
 class GoogleDecisions(Interactions):
     """Decisions about an input. Input and usage are those of an interaction; questions and answers have names."""
 
-    read: Set[str] = Interactions.read | {"questions"}
-    answered: Set[str] = Interactions.answered | {"answers"}
+    constants = {names.OUTPUT_TYPE: "json"}
+    input = {
+        "input": Interactions.input["input"],
+        "tools": Interactions.input["tools"],
+        "questions": (names.SYSTEM_INSTRUCTIONS, _questions),
+    }
+    elsewhere = ("system_instruction",)
+    empty = (*Interactions.empty, "answers")
 
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the model."""
-        return {**super().request_attributes(body), names.OUTPUT_TYPE: "json"}
-
-    def request_content(self, body: Body) -> Content:
-        """Return the content to judge; the questions are part of the instructions."""
-        questions = [parts.text(to_json({name: asked})) for name, asked in obj(body.get("questions")).items()]
-        return {**super().request_content(body), names.SYSTEM_INSTRUCTIONS: questions}
-
-    def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the answers as one text, and the usage."""
+    def response_content(self, body: Body, reason: str | None) -> Content:
+        """Return the answers as one text, and the other data."""
         answers = obj(body.get("answers"))
-        message = {"role": "assistant", "parts": [parts.text(to_json(answers))], "finish_reason": "stop"}
-        content: Content = {names.OUTPUT_MESSAGES: [message]} if with_content and answers else {}
-        answer = super().answer(body, with_content=with_content)
-        return replace(answer, content={**answer.content, names.OUTPUT_MESSAGES: [], **content})
+        found = [parts.text(to_json(answers))] if answers else []
+        return {names.OUTPUT_MESSAGES: parts.whole_message(found), **self.other_data(body)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -11,16 +12,16 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Unstreamed
+from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, DescribedEndpoint, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._json import Content, integer, obj, string
+from pandaprobe_otel_integrations._json import integer, obj, string
 from pandaprobe_otel_integrations._model_call import Recorder, SeenIds
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions, Completions
 from pandaprobe_otel_integrations._openai_protocol.endpoints import Decisions, Embeddings, Moderations, PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, REMIX, VIDEOS
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, failure_in, usage_attributes
-from pandaprobe_otel_integrations._other_members import beside, parameters, rest
+from pandaprobe_otel_integrations._openai_protocol.usage import OPENAI, usage_attributes
+from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import (
     LangfuseModule,
@@ -43,34 +44,26 @@ __all__ = ["OpenAIInstrumentor"]
 # -- batches: `POST /batches` submits a file of requests, and `GET /batches/{id}` finally reports the usage ------------
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-_READ: Final = frozenset({"endpoint", "input_file_id"})
-_ANSWER: Final = _READ | {"id", "object", "status", "usage", "error"}
 _COUNTS: Final = frozenset({"completed", "failed"})
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = SeenIds()
 
 
-class CreatedBatch(Unstreamed):
-    """The submission of a batch."""
+class CreatedBatch(DescribedEndpoint):
+    """The submission of a batch. The requests are in the file that it names."""
 
     operation = "create_batch"
-
-    def request_attributes(self, body: Body) -> Attributes:
-        """Return the endpoint of the requests, and the file that contains them."""
-        return {
-            names.BATCH_ENDPOINT: string(body.get("endpoint")),
-            names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
-        }
-
-    def request_content(self, body: Body) -> Content:
-        """Return nothing: the requests are in the file."""
-        return parameters(body, _READ)
+    service = replace(OPENAI, usage=None)
+    request = {
+        "endpoint": (names.BATCH_ENDPOINT, string),
+        "input_file_id": (names.BATCH_INPUT_FILE, string),
+    }
+    response = {"id": (names.RESPONSE_ID, string), "status": (names.RESPONSE_STATUS, string)}
+    empty = ("endpoint", "input_file_id", "object", "usage")
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the batch's id and status."""
-        content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
-        failure = failure_in(body.get("error"))
-        return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
+        return replace(super().answer(body, with_content=with_content), goes_on=string(body.get("id")))
 
 
 class FetchedBatch(CreatedBatch):
@@ -88,21 +81,18 @@ class FetchedBatch(CreatedBatch):
     def answer(self, body: Body, *, with_content: bool) -> Answer:
         """Return the batch's status, the number of requests by result, and all their tokens."""
         counts = obj(body.get("request_counts"))
+        left = {**body, "request_counts": rest(counts, _COUNTS)}
         return Answer(
             attributes={
                 **self.request_attributes(body),
-                **_state(body),
+                **self.response_attributes(body),
                 **usage_attributes(body.get("usage")),
                 names.BATCH_COMPLETED: integer(counts.get("completed")),
                 names.BATCH_FAILED: integer(counts.get("failed")),
                 ours.OUTCOME: _OUTCOMES.get(string(body.get("status")) or ""),
             },
-            content=beside({**body, "request_counts": rest(counts, _COUNTS)}, _ANSWER, COUNTED) if with_content else {},
+            content=self.other_data(left) if with_content else {},
         )
-
-
-def _state(body: Body) -> Attributes:
-    return {names.RESPONSE_ID: string(body.get("id")), names.RESPONSE_STATUS: string(body.get("status"))}
 
 
 # -- the tool runner in `openai.lib`: it calls the model, runs the app's functions, and calls the model again ----------

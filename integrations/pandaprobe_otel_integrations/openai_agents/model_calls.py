@@ -15,8 +15,8 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import encoded, items, obj, objects, string
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
-from pandaprobe_otel_integrations._openai_protocol.usage import LIMITS, SAMPLING, sampling_attributes, usage_attributes
-from pandaprobe_otel_integrations._other_members import names_of, parameters
+from pandaprobe_otel_integrations._openai_protocol.usage import PARAMETERS, usage_attributes
+from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._streams.reading import MAX_ITEMS
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -161,7 +161,7 @@ def _tool(tool: Any) -> Part:
 
 
 _RESPONSES = Responses()
-_READ: Final = names_of(SAMPLING, LIMITS, ("base_url", "model_impl", "include_usage"))
+_READ: Final = PARAMETERS.known | {"base_url", "model_impl", "include_usage"}
 """Settings of a model that are recorded in attributes, or that are the SDK's own."""
 _ORIGIN: Final = frozenset({"model", "response_id"})
 
@@ -204,7 +204,7 @@ def _generation(data: Any, request: ModelRequest | None, with_content: bool) -> 
     """Return the messages of chat completions. For a streamed answer, the SDK makes a response, which is used."""
     output = objects(data.output) or [left for left in (_read_so_far(request, with_content),) if left]
     found: dict[str, Any] = {
-        **sampling_attributes(obj(data.model_config)),
+        **PARAMETERS.read(obj(data.model_config)),
         names.REQUEST_MODEL: data.model,
         **_usage(data),
     }
