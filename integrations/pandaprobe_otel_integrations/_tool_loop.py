@@ -6,6 +6,8 @@ is a span below it.
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final
@@ -14,7 +16,7 @@ from opentelemetry.context import Context, attach, get_current, get_value, set_v
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_context
 
 from pandaprobe_otel_integrations._json import encoded, string
-from pandaprobe_otel_integrations._spans import record_ended, restore
+from pandaprobe_otel_integrations._spans import is_taken, record_ended, restore
 
 from . import _names as names
 from ._endpoint import Attributes, Body, Endpoint
@@ -262,3 +264,56 @@ async def through_async(
         await items.aclose()
         if loop is not None:
             loop.end()
+
+
+# -- hooks on a client's own loop --------------------------------------------------------------------------------------
+
+
+class LoopHooks(ABC):
+    """Wrappers in wrapt's form. `gate` decides per loop; if it is closed, they only pass calls on."""
+
+    is_last: Callable[[Any], bool] | None = None
+    """Returns whether an item of the generator is the last one, at which the client leaves it."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self.recorder = recorder
+        self._gate = gate
+
+    @abstractmethod
+    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the client of a loop; None if the call is no loop."""
+
+    @abstractmethod
+    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+        """Begin the loop."""
+
+    @abstractmethod
+    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+        """Begin one call of the app's function."""
+
+    def turns(self, wrapped: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap a function that returns a generator of turns, asynchronous or not."""
+        return self.through(wrapped(*args, **kwargs), owner, args, kwargs)
+
+    def through(self, items: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the items of a generator, whose loop begins when the app starts to iterate."""
+        read = through_async if hasattr(items, "__anext__") else through
+        return read(items, lambda: guarded(self.open, owner, args, kwargs), self.is_last)
+
+    def function(self, wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap one call of the app's function; the client awaits an asynchronous one."""
+        loop = loop_in()
+        tool = guarded(self.tool, loop, args, kwargs) if loop is not None else None
+        if tool is None:
+            return wrapped(*args, **kwargs)
+        run = tool.run_async if inspect.iscoroutinefunction(wrapped) else tool.run
+        return run(lambda: wrapped(*args, **kwargs))
+
+    def is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Return whether to record a loop: it is not inside another one, and nobody else records it."""
+        client, context = self.client(owner, args, kwargs), get_current()
+        return client is not None and loop_in(context) is None and not is_taken(context) and self._gate(client)
+
+    def open(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop | None:
+        """Begin the loop; None if it is not to be recorded."""
+        return self.begin(owner, args, kwargs) if self.is_wanted(owner, args, kwargs) else None

@@ -34,16 +34,14 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, patch, replace, when_imported
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, openinference, openllmetry, opentelemetry_genai
 from pandaprobe_otel_integrations._servers import place_of
-from pandaprobe_otel_integrations._spans import is_claimed, is_taken
+from pandaprobe_otel_integrations._spans import is_claimed
 from pandaprobe_otel_integrations._stainless import StainlessIntegration
 from pandaprobe_otel_integrations._tool_loop import (
     AdoptedLoop,
+    LoopHooks,
     ToolLoop,
     ToolRun,
     as_text,
-    loop_in,
-    through,
-    through_async,
 )
 from pandaprobe_otel_integrations.anthropic.batches import BatchResults, CreatedBatch
 from pandaprobe_otel_integrations.anthropic.messages import Messages, tool_result
@@ -156,72 +154,46 @@ STANDING_IN: Final = _StandingIn()
 
 # -- the tool runner of the beta messages: it calls the model, runs the app's functions, and calls the model again -----
 
-Wrapped = Callable[..., Any]
 MODULE: Final = "anthropic.lib.tools._beta_runner"
 _OWN_SCOPE: Final = "com.anthropic.sdk.python"
 
 
-class ToolRunnerHooks:
-    """Wrappers in wrapt's form. `gate` decides per run.
-
-    `makes_spans` returns whether a client makes the spans itself.
-    """
+class ToolRunnerHooks(LoopHooks):
+    """Wrappers of the steps of both runners. `makes_spans` returns whether a client makes the spans itself."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], makes_spans: Callable[[Any], bool]) -> None:
-        self._recorder = recorder
-        self._gate = gate
+        super().__init__(recorder, gate)
         self._makes_spans = makes_spans
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """Return patches of the steps of both runners, and of each function call in versions where it is a method."""
-        sync, asynchronous = module.BaseSyncToolRunner, module.BaseAsyncToolRunner
-        yield patch(sync, "__run__", self.run)
-        yield patch(asynchronous, "__run__", self.run_async)
-        if "_run_tool" in sync.__dict__:
-            yield patch(sync, "_run_tool", self.function)
-            yield patch(asynchronous, "_run_tool", self.function_async)
+        """Return patches of both runners, and of each function call in versions where it is a method."""
+        for runner in (module.BaseSyncToolRunner, module.BaseAsyncToolRunner):
+            yield patch(runner, "__run__", self.turns)
+            if "_run_tool" in runner.__dict__:
+                yield patch(runner, "_run_tool", self.function)
 
-    def run(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the generator of messages."""
-        return through(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
+    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the runner's client."""
+        return owner._client  # pyright: ignore[reportPrivateUsage]
 
-    def run_async(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous generator of messages."""
-        return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
+    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+        """Begin a loop, with the client's own span if it makes one."""
+        if self._makes_spans(self.client(owner, args, kwargs)):
+            return AdoptedLoop(self.recorder, lambda: getattr(owner, "_tool_runner_span", None))
+        return ToolLoop(self.recorder, obj(owner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
 
-    def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one function call."""
-        tool = guarded(self._open_function, args, kwargs)
-        return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
-
-    async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one asynchronous function call."""
-        tool = guarded(self._open_function, args, kwargs)
-        if tool is None:
-            return await wrapped(*args, **kwargs)
-        return await tool.run_async(lambda: wrapped(*args, **kwargs))
-
-    def _open(self, runner: Any) -> ToolLoop | None:
-        context = get_current()
-        client = runner._client  # pyright: ignore[reportPrivateUsage]
-        if loop_in(context) is not None or is_taken(context) or not self._gate(client):
-            return None
-        if self._makes_spans(client):
-            return AdoptedLoop(self._recorder, lambda: getattr(runner, "_tool_runner_span", None))
-        return ToolLoop(self._recorder, obj(runner._params).get("model"))  # pyright: ignore[reportPrivateUsage]
-
-    def _open_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _AdoptedTool | ToolRun | None:
-        loop = loop_in()
-        if loop is None:
-            return None
+    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
+        """Begin the function that a block calls."""
         asked = kwargs["tool_use"] if "tool_use" in kwargs else args[1]
         if isinstance(loop, AdoptedLoop):
-            return _AdoptedTool(asked.input) if self._recorder.with_content else None
-        return ToolRun(self._recorder, asked.name, asked.input, call_id=asked.id, result_of=_result)
+            return _AdoptedTool(asked.input) if self.recorder.with_content else None
+        return ToolRun(self.recorder, asked.name, asked.input, call_id=asked.id, result_of=_result)
 
 
-class _AdoptedTool:
+class _AdoptedTool(ToolRun):
     """The client's span of a function call, which is current and lacks arguments and result."""
+
+    _span: Any
 
     def __init__(self, given: Any) -> None:
         span: Any = get_current_span()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
-
-from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._client_hooks import ClientHooks, Wrapped
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
@@ -23,11 +20,10 @@ from pandaprobe_otel_integrations._openai_protocol.endpoints import PostedEndpoi
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._rivals import LangSmithWrapper, Rival, openinference, openllmetry
 from pandaprobe_otel_integrations._servers import place_at
-from pandaprobe_otel_integrations._spans import is_taken
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
-from pandaprobe_otel_integrations._tool_loop import ToolLoop, ToolRun, loop_in, through, through_async
+from pandaprobe_otel_integrations._tool_loop import LoopHooks, ToolLoop, ToolRun
 from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
 from pandaprobe_otel_integrations.google_genai.interact import Interactions
 from pandaprobe_otel_integrations.google_genai.live_sessions import PROVIDERS, LiveHooks
@@ -104,68 +100,49 @@ def _owner(sdk: Any) -> Any:
 # -- automatic function calling: the client calls the app's functions between model calls ------------------------------
 
 
-class ToolLoopHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
-
-    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
-        self._recorder = recorder
-        self._gate = gate
+class ToolLoopHooks(LoopHooks):
+    """Wrappers of `Models.generate_content` and `Chat.send_message` in their four forms, and of the app's functions."""
 
     def generate(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `Models.generate_content` and `Chat.send_message`."""
-        loop = guarded(self._open, models, args, kwargs)
+        """Wrap the synchronous form."""
+        loop = guarded(self.open, models, args, kwargs)
         return wrapped(*args, **kwargs) if loop is None else loop.run(lambda: wrapped(*args, **kwargs))
 
     async def generate_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `AsyncModels.generate_content` and `AsyncChat.send_message`."""
-        loop = guarded(self._open, models, args, kwargs)
+        """Wrap the asynchronous form."""
+        loop = guarded(self.open, models, args, kwargs)
         if loop is None:
             return await wrapped(*args, **kwargs)
         return await loop.run_async(lambda: wrapped(*args, **kwargs))
 
     def stream(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the streaming variants. They are generators, so nothing happens before they are iterated."""
+        """Wrap the streaming form. It is a generator, so nothing happens before it is iterated."""
         chunks = wrapped(*args, **kwargs)
-        if not guarded(self._is_wanted, models, args, kwargs):
-            return chunks
-        return through(chunks, lambda: guarded(self._open, models, args, kwargs))
+        wanted = guarded(self.is_wanted, models, args, kwargs)
+        return self.through(chunks, models, args, kwargs) if wanted else chunks
 
     async def stream_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous variants, which return an asynchronous generator."""
+        """Wrap the asynchronous streaming form, which returns an asynchronous generator."""
         chunks = await wrapped(*args, **kwargs)
-        if not guarded(self._is_wanted, models, args, kwargs):
-            return chunks
-        return through_async(chunks, lambda: guarded(self._open, models, args, kwargs))
+        wanted = guarded(self.is_wanted, models, args, kwargs)
+        return self.through(chunks, models, args, kwargs) if wanted else chunks
 
-    def function(self, wrapped: Wrapped, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one call of the app's function; the client awaits the asynchronous one."""
-        tool = guarded(self._open_function, args, kwargs)
-        if tool is None:
-            return wrapped(*args, **kwargs)
-        if inspect.iscoroutinefunction(wrapped):
-            return tool.run_async(lambda: wrapped(*args, **kwargs))
-        return tool.run(lambda: wrapped(*args, **kwargs))
-
-    def _is_wanted(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def client(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the shared client of a call that would call functions automatically."""
         config = _config(owner, args, kwargs)
         if not config or not _has_functions(config):
-            return False
-        context = get_current()
-        if loop_in(context) is not None or is_taken(context):
-            return False
-        return self._gate(getattr(owner, "_modules", owner)._api_client)  # pyright: ignore[reportPrivateUsage]
-
-    def _open(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop | None:
-        if not self._is_wanted(owner, args, kwargs):
             return None
-        return ToolLoop(self._recorder, kwargs.get("model") or getattr(owner, "_model", None))
+        return getattr(owner, "_modules", owner)._api_client  # pyright: ignore[reportPrivateUsage]
 
-    def _open_function(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun | None:
-        if loop_in() is None:
-            return None
+    def begin(self, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolLoop:
+        """Begin a loop of the call's model, or the chat's."""
+        return ToolLoop(self.recorder, kwargs.get("model") or getattr(owner, "_model", None))
+
+    def tool(self, loop: ToolLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolRun:
+        """Begin a function by its name."""
         given = kwargs["args"] if "args" in kwargs else args[0]
         function = kwargs["function_to_invoke"] if "function_to_invoke" in kwargs else args[1]
-        return ToolRun(self._recorder, getattr(function, "__name__", type(function).__name__), given)
+        return ToolRun(self.recorder, getattr(function, "__name__", type(function).__name__), given)
 
 
 def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
