@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from doc_models import models
-from doc_programs import Forks
+from doc_programs import Tools
 from pandaprobe_otel.local import LocalServer
 
 
 @pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     """Yield the runner of Python and of commands."""
-    with Forks(tmp_path_factory.mktemp("forks")) as running:
-        yield running
+    tools = Tools(tmp_path_factory.mktemp("tools"))
+    yield tools
+    tools.forks.close()
 
 
 @pytest.fixture(scope="session")

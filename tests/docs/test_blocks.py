@@ -11,7 +11,7 @@ import pytest
 
 from command_line import clean_environment
 from doc_blocks import ROOT, RUN, SHOWN, Block, Program, Step, blocks, name_of, pages, steps
-from doc_programs import Forks, Reader
+from doc_programs import Reader, Tools
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 
@@ -64,13 +64,13 @@ def steps_here(page: Path) -> list[Step]:
 
 @pytest.mark.parametrize("page", [*_pages()])
 def test_the_page_can_be_followed(
-    page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
+    page: Path, tmp_path: Path, tools: Tools, server: LocalServer, model: dict[str, str]
 ) -> None:
     """Each program and command of a page succeeds without warnings, and traces sent by `init()` arrive."""
     project = name_of(page).replace("/", " ")
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
-    with Reader(forks, tmp_path / "reader", environment) as reader:
+    with Reader(tools, tmp_path / "reader", environment) as reader:
         for step in steps_here(page):
             ran = reader.follow(step)
             if ran is not None:

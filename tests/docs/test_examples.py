@@ -13,7 +13,7 @@ import yaml
 import run_as_reader
 from command_line import clean_environment
 from doc_blocks import ROOT, Block
-from doc_programs import Forks, Reader
+from doc_programs import Reader, Tools
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace
 from pandaprobe_otel.local import LocalServer
@@ -53,9 +53,9 @@ OUTER: Final = frozenset({"celery_worker.py", "fleet.py"})
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.outer] if name in OUTER else []) for name in RUN_HERE]
 )
-def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: LocalServer) -> None:
+def test_it_runs_without_a_key(name: str, tmp_path: Path, tools: Tools, server: LocalServer) -> None:
     """The example succeeds without a key, and PandaProbe has its traces."""
-    with Reader(forks, tmp_path / "reader", environment(server, tmp_path, name)) as reader:
+    with Reader(tools, tmp_path / "reader", environment(server, tmp_path, name)) as reader:
         ran = reader.follow(Block(page=f"examples/{name}", line=1, language="sh", title="", text=command(name)))
     assert ran is not None
     assert ran.code == 0, f"{ran.out}\n{ran.err}"

@@ -1,13 +1,12 @@
 """A reader who runs the programs and commands of a page of the documentation, each page in its own folder.
 
-Python and our commands run in forks of a process that has imported their modules (`doc_forks`). The shell runs all
+Python and our commands run in forks of a process that has imported their modules (`forks`). The shell runs all
 other commands except `python -m venv`, which is replaced by an empty directory, and `pip`, whose arguments are only
 checked (`doc_pip`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -17,20 +16,37 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from doc_blocks import Block, Program
+from forks import Forks
+from suites import COMMAND, LOADED, PYTEST
 
 _HERE: Final = Path(__file__).parent
 _BESIDE: Final = Path(sys.executable).parent
-_IN_A_FORK: Final = ("pandaprobe-otel", "pytest", "python", "python3")
+_IN_A_FORK: Final = {
+    "pandaprobe-otel": COMMAND,
+    "pytest": f"import sys; del sys.path[0]; {PYTEST}",
+    **dict.fromkeys(
+        ("python", "python3"),
+        "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')",
+    ),
+}
+"""The code of each command that is forked."""
+_LOADED: Final = (
+    *("anthropic", "asyncio", "fastapi", "openai", "rich.console", "uvicorn"),
+    "opentelemetry.sdk.trace.export.in_memory_span_exporter",
+    *(f"pandaprobe_otel.{name}" for name in ("cli.traces", "demo.runner", "local.server")),
+)
 _SCRIPT: Final = """#!/bin/sh
 if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && : >"$3/bin/activate"; exit; fi
 case "${{0##*/}}$1" in python-* | python3-*) exec {python} "$@" ;; esac
-mkfifo "{folder}/$$"
-echo '{{"pid": '$$', "reply": "{folder}/'$$'"}}' >{requests}
-read -r code <"{folder}/$$"
-exit "$code"
+exec {python} -S -E {forks} ask {socket} "{code}" "${{0##*/}}" "$@"
+"""
+_PROGRAM: Final = """
+_chunks, _page = {chunks!r}, {page!r}
+for _line, _text in _chunks:
+    exec(compile("\\n" * _line + _text, _page, "exec", dont_inherit=True))
 """
 _PIP: Final = """#!/bin/sh
 exec {python} -S -E {checker} "$@"
@@ -50,53 +66,28 @@ class Ran:
     err: str
 
 
-class Forks:
-    """The process that forks Python programs and commands, as a context manager. It reads requests from `folder`."""
+class Tools:
+    """The commands of the documentation, as scripts in `folder`, and the process that forks programs."""
 
     def __init__(self, folder: Path) -> None:
-        self._requests = folder / "requests"
-        self._reply = folder / "reply"
-        self.tools = folder / "tools"
-        self.tools.mkdir()
+        self.folder = folder
+        self.forks = Forks(*LOADED, *_LOADED)
         python = sys.executable
-        for name in _IN_A_FORK:
-            self._write(name, _SCRIPT.format(python=python, folder=folder, requests=self._requests))
+        for name, code in _IN_A_FORK.items():
+            asks = {"forks": _HERE / "forks.py", "socket": self.forks.path, "code": code}
+            self._write(name, _SCRIPT.format(python=python, **asks))
         self._write("pip", _PIP.format(python=python, checker=_HERE / "doc_pip.py"))
 
     def _write(self, name: str, text: str) -> None:
-        (self.tools / name).write_text(text, encoding="utf-8")
-        (self.tools / name).chmod(0o755)
-
-    def __enter__(self) -> Self:
-        os.mkfifo(self._requests)
-        os.mkfifo(self._reply)
-        self._pipe = os.open(self._requests, os.O_RDWR)  # opened for reading too, so that the pipe never ends
-        self._process = subprocess.Popen([sys.executable, _HERE / "doc_forks.py"], stdin=self._pipe)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.write(self._pipe, b"\n")
-        self._process.wait(timeout=_LONGEST_S)
-        os.close(self._pipe)
-
-    def check(self) -> None:
-        """Raise AssertionError if the process has ended."""
-        assert self._process.poll() is None, f"doc_forks.py has ended with {self._process.returncode}"
-
-    def run(self, request: dict[str, Any]) -> int:
-        """Send a request, and return the exit code of its program."""
-        self.check()
-        os.write(self._pipe, json.dumps({**request, "reply": str(self._reply)}).encode() + b"\n")
-        return int(self._reply.read_text(encoding="ascii"))
+        (self.folder / name).write_text(text, encoding="utf-8")
+        (self.folder / name).chmod(0o755)
 
 
 @dataclass
 class Reader:
     """The reader of one page, with a folder, an environment, and the exports and servers of earlier steps."""
 
-    forks: Forks
+    tools: Tools
     folder: Path
     environment: dict[str, str]
     _ports: dict[str, str] = field(default_factory=dict[str, str])
@@ -127,25 +118,14 @@ class Reader:
         return self._shell(step)
 
     def _python(self, program: Program) -> Ran:
-        out, err = (self.folder / name for name in (".out", ".err"))
-        for file in (out, err):
-            file.write_text("", encoding="utf-8")
-        code = self.forks.run(
-            {
-                "chunks": [(line, self._with_ports(text)) for line, text in program.chunks],
-                "page": program.blocks[0].page,
-                "folder": str(self.folder),
-                "env": self.environment,
-                "out": str(out),
-                "err": str(err),
-            }
-        )
-        return Ran(str(program.blocks[0]), code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+        page = program.blocks[0].page
+        code = _PROGRAM.format(chunks=[(line, self._with_ports(text)) for line, text in program.chunks], page=page)
+        done = self.tools.forks.run(code, self.environment, folder=self.folder)
+        return Ran(str(program.blocks[0]), done.returncode, done.stdout, done.stderr)
 
     def _shell(self, block: Block) -> Ran:
-        self.forks.check()
         text = self._with_ports(block.text)
-        tools = f"{self.forks.tools}{os.pathsep}{self.environment['PATH']}"
+        tools = f"{self.tools.folder}{os.pathsep}{self.environment['PATH']}"
         done = subprocess.run(
             _bash([*self._exports, text]),
             cwd=self.folder,

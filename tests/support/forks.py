@@ -1,7 +1,10 @@
-"""A process that has imported the library, and runs each program in a fork.
+"""A process that has imported modules, and runs each program in a fork.
 
-Imports take ten times as long as most programs. A fork is as separate as a new process: it has its own environment,
-files, threads, signals and exit handlers. Run as a script, this module is the process that forks.
+Imports take ten times as long as most programs. A fork is as separate as a new process: it has its own folder,
+environment, files, threads, signals and exit handlers.
+
+`forks.py NUMBER MODULE ...` is the process that forks, with the number of its socket. `forks.py ask SOCKET CODE
+ARGUMENT ...` runs code in a fork, in place of itself.
 """
 
 from __future__ import annotations
@@ -10,102 +13,166 @@ import gc
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from selectors import EVENT_READ, DefaultSelector
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Final
 
-_ROOMS: Final = ("assembly", "bootstrap", "capture", "config", "delivery", "mapping", "pipeline", "sdk", "transport")
+_LONGEST_S: Final = 240.0
 _MOST_BYTES: Final = 1 << 18
 
 
 class Forks:
-    """The process that forks, which ends with this one; any number of threads may run programs."""
+    """The process that forks; any number of threads may run programs. It ends with this object, or this process.
 
-    def __init__(self) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            command = [sys.executable, "-W", "error", __file__, str(number)]
-            self._process = subprocess.Popen(
-                command, pass_fds=[number], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
+    `modules` are imported before, and all modules of our packages among them. `options` are those of Python.
+    """
 
-    def run(self, code: str, env: Mapping[str, str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-        """Run code with this environment until it has ended and nobody writes any more; return its output."""
-        pipes = [os.pipe() for _ in range(3)]
-        written = {ours: b"" for ours, _ in pipes}
-        request = json.dumps({"code": code, "env": dict(env)}).encode()
-        socket.send_fds(self._channel, [request], [theirs for _, theirs in pipes])
-        deadline = time.monotonic() + timeout_s
-        with DefaultSelector() as waiting:
-            for ours, theirs in pipes:
-                os.close(theirs)
-                waiting.register(ours, EVENT_READ)
-            while waiting.get_map():
-                found = waiting.select(max(deadline - time.monotonic(), 0.0))
+    def __init__(self, *modules: str, options: Sequence[str] = ()) -> None:
+        self._folder = TemporaryDirectory()
+        self.path = str(Path(self._folder.name) / "forks")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(self.path)
+            listening.listen(64)
+            number = listening.fileno()
+            command = [sys.executable, *options, __file__, str(number), *modules]
+            self._process = subprocess.Popen(command, pass_fds=[number], stdin=subprocess.PIPE)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=_LONGEST_S)
+        self._folder.cleanup()
+
+    def run(
+        self,
+        code: str,
+        env: Mapping[str, str],
+        *arguments: str,
+        folder: Path | None = None,
+        screen: Path | None = None,
+        timeout_s: float = _LONGEST_S,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code until it has ended and nobody writes any more, and return its output.
+
+        With `screen`, it runs in a terminal, whose output is written into this file at once.
+        """
+        assert self._process.poll() is None, f"forks.py has ended with {self._process.returncode}"
+        pairs = [os.openpty()] if screen else [os.pipe(), os.pipe()]
+        output = {ours: b"" for ours, _ in pairs}
+        with open(os.devnull) as nothing:
+            files = [pairs[0][1]] * 3 if screen else [nothing.fileno(), pairs[0][1], pairs[1][1]]
+            asked = _ask(self.path, code, arguments or ("-c",), env, folder or Path.cwd(), files)
+        for _, theirs in pairs:
+            os.close(theirs)
+        deadline, reading = time.monotonic() + timeout_s, list(output)
+        with asked:
+            program = int(asked.recv(64))
+            while reading:
+                found = select.select(reading, (), (), max(deadline - time.monotonic(), 0.0))[0]
                 if not found:
-                    os.kill(int(written[pipes[2][0]].split()[0]), signal.SIGKILL)
+                    os.kill(program, signal.SIGKILL)
                     raise subprocess.TimeoutExpired(code, timeout_s)
-                for key, _ in found:
-                    part = os.read(key.fd, 65536)
-                    written[key.fd] += part
+                for number in found:
+                    part = _read(number)
+                    output[number] += part
+                    if screen:
+                        screen.write_bytes(output[number])
                     if not part:
-                        waiting.unregister(key.fd)
-                        os.close(key.fd)
-        out, err, end = written.values()
-        return subprocess.CompletedProcess(code, int(end.split()[1]), out.decode(), err.decode())
+                        reading.remove(number)
+                        os.close(number)
+            end = int(asked.recv(64))
+        out, err = [*output.values(), b""][:2]
+        return subprocess.CompletedProcess(code, end, out.decode(), err.decode())
 
 
-def _load() -> None:
-    for room in _ROOMS:
-        module = import_module(f"pandaprobe_otel.{room}")
-        for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
-            import_module(inner.name)
+def _read(number: int) -> bytes:
+    try:
+        return os.read(number, 65536)
+    except OSError:  # Linux's sign that no process writes to a terminal any more
+        return b""
+
+
+def _ask(
+    path: str, code: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path, files: Sequence[int]
+) -> socket.socket:
+    """Request a fork; return the socket that receives its process id, and then its exit code."""
+    request = {"code": code, "arguments": arguments, "env": dict(env), "folder": str(folder)}
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(path)
+    socket.send_fds(connection, [json.dumps(request).encode()], files)
+    return connection
+
+
+# -- the process that forks --------------------------------------------------------------------------------------------
+
+
+def _load(names: Sequence[str]) -> None:
+    for name in names:
+        module = import_module(name)
+        ours = getattr(module, "__path__", ()) if name.startswith("pandaprobe_otel") else ()
+        for inner in pkgutil.walk_packages(ours, f"{name}."):
+            if not inner.name.endswith("__main__"):
+                import_module(inner.name)
     gc.freeze()  # keeps forks from touching, and so copying, the shared objects
 
 
-def _serve(channel: socket.socket) -> None:
+def _serve(listening: socket.socket) -> None:
+    """Answer requests until standard input ends. In a fork, run its program and return."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also if the tests run in the background
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that wait for the programs
-    while True:
-        request, files, *_ = socket.recv_fds(channel, _MOST_BYTES, 3)
-        if not request:  # the process with the tests has ended
-            return None
-        out, err, end = files
+    while sys.stdin not in select.select([listening, sys.stdin], (), ())[0]:
+        asked, _ = listening.accept()
         if os.fork() == 0:
+            listening.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            channel.close()
+            request, files, *_ = socket.recv_fds(asked, _MOST_BYTES, 3)
             program = os.fork()
             if program == 0:
-                os.close(end)
-                return _become(json.loads(request), out, err)
-            os.close(out)
-            os.close(err)
-            os.write(end, b"%d " % program)
-            os.write(end, b"%d" % os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]))
+                asked.close()
+                return _become(json.loads(request), files)
+            for number in (0, 1, 2, *files):
+                os.close(number)
+            asked.send(b"%d" % program)
+            asked.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]))
             os._exit(0)
-        for number in files:
-            os.close(number)
+        asked.close()
+    return None
 
 
-def _become(request: dict[str, Any], *files: int) -> None:
+def _become(request: dict[str, Any], files: Sequence[int]) -> None:
+    os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])
-    for number, file in enumerate(files, start=1):
+    for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    sys.argv, sys.path[0] = ["-c"], ""
+    if os.isatty(0):
+        os.setsid()
+        _take_terminal()
+    sys.argv[:], sys.path[0] = request["arguments"], ""
     main = sys.modules["__main__"] = ModuleType("__main__")
     exec(compile(request["code"], "<string>", "exec", dont_inherit=True), vars(main))
 
 
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also if the tests run in the background
-    _load()
+    if sys.argv[1] == "ask":
+        with _ask(sys.argv[2], sys.argv[3], sys.argv[4:], os.environ, Path.cwd(), (0, 1, 2)) as _asked:
+            _asked.recv(64)
+            sys.exit(int(_asked.recv(64)) & 0xFF)
+    _load(sys.argv[2:])
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -44,7 +44,7 @@ def run_python(
     """
     program = (SET_UP if set_up else "") + textwrap.dedent(code)
     if not fresh and not any(name.startswith(("OTEL_", "PYTHON")) for name in env.keys() - os.environ.keys()):
-        return _forks().run(program, env, timeout_s)
+        return _forks().run(program, env, timeout_s=timeout_s)
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env=dict(env),
@@ -55,7 +55,10 @@ def run_python(
     )
 
 
-_forks = cache(Forks)
+@cache
+def _forks() -> Forks:
+    rooms = ("assembly", "bootstrap", "capture", "config", "delivery", "mapping", "pipeline", "sdk", "transport")
+    return Forks(*(f"pandaprobe_otel.{room}" for room in rooms), options=("-W", "error"))
 
 
 def timed_exit(code: str, env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float]:

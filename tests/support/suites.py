@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
+
+from forks import Forks
 
 AGENT: Final = """
 import threading
@@ -66,18 +66,34 @@ RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 """Runs `pandaprobe-otel` in a test's folder. Arguments: those of the command, and environment variables."""
 
 
+_ROOMS: Final = (
+    "api",
+    "assembly",
+    "bootstrap",
+    "capture",
+    "delivery",
+    "evals",
+    "mapping",
+    "pipeline",
+    "sdk",
+    "transport",
+)
+LOADED: Final = (
+    *("_pytest.junitxml", "pdb", "httpcore", "httpx", "stringprep", "queue", "encodings.idna", "pytest"),
+    *(f"pandaprobe_otel.{name}" for name in (*_ROOMS, "cli.app", "cli.eval")),
+    *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
+)
+"""What suites and commands with verdicts need: their imports take two seconds of CPU."""
+PYTEST: Final = "import sys, pytest; sys.exit(int(pytest.main(sys.argv[1:])))"
+COMMAND: Final = "from pandaprobe_otel.cli import main; main()"
+
+
 class Suites:
     """Runner of suites and commands, each in its own process."""
 
     def __init__(self) -> None:
-        program = Path(__file__).with_name("suite_forks.py")
-        self._forks = subprocess.Popen(
-            [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
-
-    def close(self) -> None:
-        """End the process that forks the suites."""
-        self._forks.communicate(timeout=60)
+        self._forks = Forks(*LOADED)
+        self.close = self._forks.close
 
     def run(
         self,
@@ -99,6 +115,7 @@ class Suites:
         xml.unlink(missing_ok=True)
         done = self._start(
             folder,
+            PYTEST,
             "pytest",
             *(f"-pno:{name}" for name in _OTHERS if name not in plugins),
             *("-c", str(ini) if ini.exists() else os.devnull),
@@ -112,28 +129,14 @@ class Suites:
 
     def command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `pandaprobe-otel` to its end and return its output."""
-        return self._start(folder, "pandaprobe-otel", *arguments, terminal=False, **env)
+        return self._start(folder, COMMAND, "pandaprobe-otel", *arguments, terminal=False, **env)
 
     def _start(
-        self, folder: Path, program: str, *arguments: str, terminal: bool, **env: str
+        self, folder: Path, code: str, *arguments: str, terminal: bool, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        output = {name: folder / f".{name}" for name in ("out", "err")}
-        request = {
-            "folder": str(folder),
-            "program": program,
-            "arguments": arguments,
-            "env": {**_clean_environment(folder), **env},
-            "terminal": terminal,
-            **{name: str(path) for name, path in output.items()},
-        }
-        assert self._forks.stdin is not None
-        assert self._forks.stdout is not None
-        self._forks.stdin.write(json.dumps(request) + "\n")
-        self._forks.stdin.flush()
-        code = int(self._forks.stdout.readline())
-        # Read as bytes, which keeps a terminal's carriage returns.
-        out, err = (path.read_bytes().decode() if path.exists() else "" for path in output.values())
-        return subprocess.CompletedProcess([program, *arguments], code, out, err)
+        variables = {**_clean_environment(folder), **env}
+        screen = folder / ".out" if terminal else None
+        return self._forks.run(code, variables, *arguments, folder=folder, screen=screen)
 
 
 def _clean_environment(folder: Path) -> dict[str, str]:
