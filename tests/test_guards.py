@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -51,9 +52,10 @@ class Handler:
 
 @cache
 def sources() -> list[tuple[str, ast.AST]]:
-    """Return the path and the tree of each module of the core and of the integrations."""
+    """Return the path and the tree of each module of the core and of the integrations that names a broad class."""
     paths = [(path.relative_to(root).as_posix(), path) for root in SOURCES for path in sorted(root.rglob("*.py"))]
-    return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in paths]
+    texts = ((name, path.read_text(encoding="utf-8")) for name, path in paths)
+    return [(name, ast.parse(text)) for name, text in texts if re.search(r"\b(Base)?Exception\b|\bexcept:", text)]
 
 
 @cache

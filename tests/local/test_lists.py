@@ -123,7 +123,7 @@ def server() -> Generator[LocalServer]:
 _runs = count()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(added, min_size=4, max_size=6), st.lists(changed, max_size=10))
 def test_lists_agree_with_their_traces(server: LocalServer, first: list[Any], later: list[Any]) -> None:
     """After any changes, each order and filter gives the traces and sessions in order, and their number."""

@@ -83,7 +83,7 @@ LOADED: Final = (
     *(f"pandaprobe_otel.{name}" for name in (*_ROOMS, "cli.app", "cli.eval")),
     *(f"pandaprobe_otel_integrations.{library}" for library in ("anthropic", "mistralai", "openai")),
 )
-"""What suites and commands with verdicts need: their imports take two seconds of CPU."""
+"""The modules of suites and commands with verdicts, whose imports take two seconds of CPU."""
 PYTEST: Final = "import sys, pytest; sys.exit(int(pytest.main(sys.argv[1:])))"
 COMMAND: Final = "from pandaprobe_otel.cli import main; main()"
 
