@@ -20,8 +20,6 @@ PASS_ON = {"failed", "counted", "pass_on"}
 REPORTS = PASS_ON | {"guarded", "say", "_report", "dropped", "debug", "info", "warning", "error", "exception"}
 """Calls that count or log."""
 IN_OUR_THREADS = {
-    ("assembly/recovery.py", "recovered"),
-    ("assembly/worker.py", "Worker._end_arrived"),
     ("delivery/spool/store.py", "SpoolStore._guarded"),
     ("local/evaluation/worker.py", "Worker._evaluate"),
     ("local/store/failure_reader.py", "FailureReader._findings"),

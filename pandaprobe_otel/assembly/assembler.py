@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -161,9 +161,9 @@ class Assembler:
                 self._touched[buffer] = None
                 continue
             if buffer.ended and by >= self._complete_at(buffer):
-                yield self._take(buffer, self._closing_stage(buffer), now)
+                yield self._take(buffer, self._closing_stage(buffer, buffer.memory), now)
             elif buffer.ended and by >= self._early_at(buffer):
-                yield self._take(buffer, self._early_stage(buffer), now)
+                yield self._take(buffer, self._early_stage(buffer, buffer.memory), now)
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
@@ -189,15 +189,28 @@ class Assembler:
         for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
-                yield self._take(buffer, self._closing_stage(buffer), now)
+                yield self._take(buffer, self._closing_stage(buffer, buffer.memory), now)
 
     def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
         self.look_for_dropped(now)
         for buffer in list(self._buffers.values()):
             if buffer.ended:
-                unfinished = buffer.open_entries and not buffer.memory.posted
-                yield self._take(buffer, Stage.FIRST if unfinished else self._closing_stage(buffer), now)
+                yield self._take(buffer, self._early_stage(buffer, buffer.memory), now)
+
+    @property
+    def changed(self) -> Sequence[TraceBuffer]:
+        """The buffers that have changed since the last call of `due`."""
+        return tuple(self._touched)
+
+    def drafts(self, changed: Iterable[TraceBuffer], *, shows_all: bool) -> Iterator[TraceSegment]:
+        """Yield what is new in those of these traces that are still here, as segments whose spans stay here."""
+        for buffer in changed:
+            if self._buffers.get(buffer.trace_id) is buffer:
+                drafted = buffer.begin_draft()
+                stage = self._early_stage(buffer, drafted.memory)
+                if (segment := buffer.draft(stage, drafted, shows_all=shows_all)) is not None:
+                    yield segment
 
     def _let_go(self, buffer: TraceBuffer, now: float) -> bool:
         before = len(buffer.open)
@@ -236,8 +249,7 @@ class Assembler:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _closing_stage(self, buffer: TraceBuffer) -> Stage:
-        memory = buffer.memory
+    def _closing_stage(self, buffer: TraceBuffer, memory: Memory) -> Stage:
         if memory.running and not buffer.open_entries:
             return Stage.LAST
         if memory.lacks_root and memory.has_root:
@@ -288,7 +300,7 @@ class Assembler:
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            segment = self._take(buffer, self._early_stage(buffer), now)
+            segment = self._take(buffer, self._early_stage(buffer, buffer.memory), now)
             if too_many and buffer.open:  # else `_take` has forgotten it
                 self._given_up += len(buffer.open)
                 self._forget(buffer)
@@ -298,5 +310,5 @@ class Assembler:
     def _are_too_many(self) -> bool:
         return len(self._buffers) > MAX_OPEN_TRACES or self._open_spans > MAX_OPEN_SPANS
 
-    def _early_stage(self, buffer: TraceBuffer) -> Stage:
-        return Stage.FIRST if buffer.open_entries and not buffer.memory.posted else self._closing_stage(buffer)
+    def _early_stage(self, buffer: TraceBuffer, memory: Memory) -> Stage:
+        return Stage.FIRST if buffer.open_entries and not memory.posted else self._closing_stage(buffer, memory)

@@ -56,10 +56,10 @@ class SegmentEncoder:
         sent = self._filter.keep(ended, views, open_views, segment.memory)
         if len(sent) < len(views):
             self._ledger.dropped("filtered", len(views) - len(sent))
-        if segment.stage is Stage.FIRST:
-            roots = tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
-            self._ledger.ended(len(roots))  # an open root is sent twice: now and at its end
-            sent += roots
+        if segment.shown:
+            shown = self._filter.shown([view for view in open_views if view.span_id in segment.shown], segment.memory)
+            self._ledger.ended(len(shown))  # an open span is sent twice: now and at its end
+            sent += shown
         if not sent:
             return []
         requests = self._requests(segment, sent)

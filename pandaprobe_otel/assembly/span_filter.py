@@ -54,14 +54,20 @@ class SpanFilter:
         """Return whether to send a trace with these spans, whether ended or open."""
         return self._selection != "agent" or any(map(is_genai, views))
 
-    def keeps_for_sure(self, view: SpanView) -> bool:
-        """Return whether a running span will be kept, whatever attributes it still gets."""
+    def shown(self, views: Sequence[SpanView], memory: Memory) -> tuple[SpanView, ...]:
+        """Return the local roots among open spans, and those that will be kept whatever attributes they still get."""
+        parents = memory.parents or {}
+        return tuple(
+            _reparent(view, parents)
+            for view in views
+            if view.parent_id is None or view.parent_is_remote or self._keeps_for_sure(view)
+        )
+
+    def _keeps_for_sure(self, view: SpanView) -> bool:
         if callable(self._selection) or is_dropped(view):
             return False
-        if self._selection == "all" or view.parent_id is None:
-            return True
         is_mcp = any(key.startswith("mcp.") for key in view.attributes)  # may turn out to repeat a span of the agent
-        return is_genai(view) and not is_mcp and not _is_noise(view)
+        return self._selection == "all" or (is_genai(view) and not is_mcp and not _is_noise(view))
 
     def keep(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -80,6 +80,24 @@ class TraceSegment:
     """Log records with content of the ended spans."""
     abandoned: tuple[str, ...] = ()
     """Names of spans that will never end, because the app holds no more references to them."""
+    shown: Collection[int] = ()
+    """Ids of open spans that are sent already now, if it is certain that they will be kept."""
+    drafted: Drafted | None = None
+    """State of the draft to which these spans belong, or which they replace."""
+
+
+@dataclass(slots=True, eq=False)
+class Drafted:
+    """State of the draft of a buffer since its last segment."""
+
+    memory: Memory
+    """Memory of the trace, as if the draft had been sent."""
+    is_posted: bool
+    """True if a segment of the trace has been sent."""
+    ended: int = 0
+    """Number of ended spans in the draft."""
+    shown: dict[int, int] = field(default_factory=dict[int, int])
+    """Open spans, each with its number of attributes when it was drafted."""
 
 
 OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
@@ -128,6 +146,7 @@ class TraceBuffer:
     unreferenced: frozenset[int] = frozenset()
     """Open spans that had no reference in the app at the last call of `let_go`."""
     abandoned: tuple[str, ...] = ()
+    drafted: Drafted | None = None
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
         """Add a span that has started."""
@@ -178,16 +197,58 @@ class TraceBuffer:
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
-            open=tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else (),
+            open=self._open_spans(),
             is_remote=self.memory.is_remote,
             memory=self.memory,
             logs=logs,
             abandoned=self.abandoned,
+            shown=self.open_entries.copy() if stage is Stage.FIRST else (),
+            drafted=self.drafted,
         )
         self.ended = self.abandoned = ()
+        self.drafted = None
         self.bytes = 0
         self.last_segment = now
         return segment
+
+    def begin_draft(self) -> Drafted:
+        """Return the state of the draft, which begins anew if nothing of it was wanted or written."""
+        memory = self.memory
+        if self.drafted is None or not self.drafted.memory.posted:
+            parents = None if memory.parents is None else {**memory.parents}
+            self.drafted = Drafted(replace(memory, parents=parents), memory.posted)
+        self.drafted.memory.has_root, self.drafted.memory.has_remote_parent = memory.has_root, memory.has_remote_parent
+        return self.drafted
+
+    def draft(self, stage: Stage, drafted: Drafted, *, shows_all: bool) -> TraceSegment | None:
+        """Return what is new since the last draft as a segment whose spans stay here; None if there is nothing.
+
+        `shows_all`: open spans are new too, and so are roots before anything has ended.
+        """
+        spans, wanted = self._open_spans(), self.open if shows_all else self.open_entries
+        shown = {
+            span.context.span_id: len(span.attributes or ())
+            for span in spans
+            if span.context is not None and span.context.span_id in wanted
+        }
+        changed = shown.items() - drafted.shown.items()
+        ended = tuple(self.ended[drafted.ended :])
+        if not ended and not (changed and (shows_all or self.memory.running)):
+            return None
+        drafted.ended, drafted.shown = len(self.ended), shown
+        return TraceSegment(
+            trace_id=self.trace_id,
+            stage=stage,
+            ended=ended,
+            open=spans,
+            is_remote=self.memory.is_remote,
+            memory=drafted.memory,
+            shown={span_id for span_id, _ in changed},
+            drafted=drafted,
+        )
+
+    def _open_spans(self) -> tuple[ReadableSpan, ...]:
+        return tuple(span for each in self.open.values() if (span := each()) is not None) if self.open else ()
 
     def is_entry(self, parent: SpanContext | None) -> bool:
         """Remember the parent of a span without a parent here; return whether the span is a local root."""

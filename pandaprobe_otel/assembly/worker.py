@@ -35,7 +35,7 @@ from pandaprobe_otel.process.guard import is_asking, mistake, pass_on
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.assembly.journal import SpanEvent
+    from pandaprobe_otel.assembly.drafts import Drafts
 
 _PLACE: Final = SMALLEST_SPAN
 """Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
@@ -47,11 +47,11 @@ _MANY_PLACES: Final = (4 << 20) // _PLACE
 """Numbers of waiting spans and of places that wake the worker early: a fast app makes many more until the next poll."""
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
-_POLL_S: Final = 0.1
+POLL_S: Final = 0.1
 _LONGEST_REST_S: Final = 0.5
 """Longest time without a look while traces are open: log records wait for it, and each look takes 0.1 ms."""
-_JOURNAL_POLL_S: Final = 0.02
-"""Poll interval with a journal: an ended span is on disk within 50 ms, including the write."""
+DURABLE_POLL_S: Final = 0.02
+"""Poll interval with a spool: the draft with an ended span is on disk within 50 ms, including the write."""
 
 _SAMPLED: Final = 1
 """Bit of the trace flags in W3C Trace Context."""
@@ -76,24 +76,19 @@ class Worker:
         may_cut: bool = True,
         on_first_span: Callable[[], None] = lambda: None,
         also: Callable[[], None] = lambda: None,
-        journal: Callable[[Sequence[SpanEvent]], None] | None = None,
-        watch: Callable[[Sequence[SpanEvent]], None] | None = None,
-        after: Callable[[], None] = lambda: None,
+        drafts: Drafts | None = None,
+        poll_s: float = POLL_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: in this queue, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
-        `watch`: called with starts and ends, for a view of running spans. It never raises.
-        `after`: called in the worker's thread after each poll. It never raises, and waits for nothing.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
-        self._journal = journal
-        self._watch = watch
-        self._after = after
-        self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
+        self._drafts = drafts
+        self._poll_s = poll_s
         self._notices = notices
         self._on_first_span = on_first_span
         self._also = also
@@ -125,8 +120,6 @@ class Worker:
         self._logs = LogQueue()
         self._make_locks()
         self._asleep = False
-        self._events: list[SpanEvent] = []
-        """Starts and ends for the journal and the live view."""
         self.is_started = False
         """True once there is a thread."""
         self._stopped = False
@@ -220,10 +213,6 @@ class Worker:
         """True if no span has arrived."""
         return not (self.is_started or self._new or self._ended)
 
-    def stop_watching(self) -> None:
-        """Stop calling `watch` with starts and ends."""
-        self._watch = None
-
     def flush(self, deadline: float) -> bool:
         """Deliver every trace whose root has ended; return False if the deadline passes before the worker is free."""
         return self._run_now(self._assembler.flush, deadline)
@@ -276,7 +265,6 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
-                self._after()
             if not is_idle:
                 self._pause()
             self._sleep(is_idle=is_idle)
@@ -286,7 +274,7 @@ class Worker:
         """Wait for a span if none has arrived, at most until a trace is due."""
         with self._work_lock:
             left_s = min(self._assembler.next_look - self._monotonic(), _LONGEST_REST_S)
-        if not is_idle and (left_s <= 0 or self._watch is not None or len(self._logs)):
+        if not is_idle and (left_s <= 0 or len(self._logs)):
             return
         self._asleep = True
         if not (self._new or self._ended):  # a span that arrives after this check sets the event
@@ -329,6 +317,8 @@ class Worker:
         self._drain()
         self._make_room()
         self._also()
+        drafts = None if self._drafts is None or self._drafts.is_off else self._drafts
+        changed = () if drafts is None else self._assembler.changed
         for segment in ready(self._monotonic()):
             try:
                 self._deliver(segment)
@@ -343,6 +333,8 @@ class Worker:
                 if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
                     raise  # an interrupt in the app's thread, which does the work at the end of the interpreter
                 pass_on(error)
+        if drafts is not None:
+            drafts.take(self._assembler.drafts(changed, shows_all=drafts.shows_all))
 
     def _drain(self) -> None:
         """Move arrived spans and records into the assembler; later arrivals wait for the next round."""
@@ -386,8 +378,6 @@ class Worker:
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
                 self._assembler.started(seen, now)
-                if self._journal is not None or self._watch is not None:
-                    self._events.append((seen, False))
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         for _ in range(waiting):
@@ -396,27 +386,17 @@ class Worker:
         self._end_arrived(now)
 
     def _end_arrived(self, now: float) -> None:
-        """Pass the ends of sampled spans to the assembler, and tell the ledger, the journal and the live view."""
+        """Pass the ends of sampled spans to the assembler, and count them."""
         ended = 0
         while self._arrived:
             span = self._arrived.popleft()
             context = span[0]
             if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
                 continue
-            if self._journal is not None or self._watch is not None:
-                self._events.append((span, self._assembler.has_open(*context[:2])))
             self._assembler.ended(span, now)
             ended += 1
         if ended:
             self._ledger.ended(ended)
-        events, self._events = self._events, []
-        if self._journal is not None and events:
-            try:
-                self._journal(events)
-            except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
-                self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
-        if self._watch is not None and events:
-            self._watch(events)
 
     def _is_copy(self, span: EndedSpan) -> bool:
         """Return whether, in a forked child, the span belongs to the parent process, which ends it too."""

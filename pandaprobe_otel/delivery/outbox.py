@@ -24,7 +24,7 @@ from pandaprobe_otel.delivery.parcel import OBJECTS, Parcel, Step
 from pandaprobe_otel.delivery.sampling import randomness_of_uuid
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.delivery.spool.rows import JournalChange
+    from pandaprobe_otel.delivery.spool.drafts import Draft
     from pandaprobe_otel.delivery.spool.store import SpoolStore
     from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
@@ -317,16 +317,16 @@ class Outbox:
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
-    def save(self, journal: Sequence[JournalChange] = ()) -> bool:
-        """Write the changes since the last call, with the journal; return whether that was possible."""
+    def save(self, drafts: Sequence[Draft] = ()) -> bool:
+        """Write the changes since the last call, with the drafts; return whether that was possible."""
         store = self.store
         if store is None:
             return True
-        if not (self._unsaved or journal or store.is_behind):
+        if not (self._unsaved or drafts or store.is_behind):
             return store.works
         changed, self._unsaved = self._unsaved, {}
         before = sum(parcel.file is not None for parcel in changed)
-        saved = store.write(changed, journal)
+        saved = store.write(changed, drafts)
         self._saved += sum(parcel.file is not None for parcel in changed) - before
         for parcel in changed:
             parcel.is_amended = parcel.is_amended or (parcel.is_rewritten and not saved)

@@ -26,8 +26,8 @@ from pandaprobe_otel.transport.verdict import json_object
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.delivery.spool.rows import JournalChange
-    from pandaprobe_otel.delivery.spool.store import Recover, SpoolStore
+    from pandaprobe_otel.delivery.spool.drafts import Draft
+    from pandaprobe_otel.delivery.spool.store import SpoolStore
 
 MAX_SENDERS: Final = 4
 """Number of threads. Four manage 100 requests a minute if each takes up to 2.4 s; one suffices up to 0.6 s."""
@@ -99,14 +99,14 @@ class SenderPool:
         """Send the requests of other processes that are on disk."""
         self.put(())
 
-    def put(self, parcels: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
+    def put(self, parcels: Iterable[Parcel], drafts: Sequence[Draft] = ()) -> bool:
         """Take over parcels and send them as soon as the budget allows. After `close`, they are dropped and counted.
 
-        `journal`: changes to write in the same transaction, if there is a spool.
+        `drafts`: changes to write in the same transaction, if there is a spool. Return whether they are on disk.
         """
         if not self._threads and self._lock_maker.is_outdated:
             self._make_locks()
-        policy = self.policy
+        policy, is_written = self.policy, False
         with self._changed:
             now = self._monotonic()
             for parcel in parcels:
@@ -114,10 +114,11 @@ class SenderPool:
             if self._stopped:
                 policy.drop_all("shutdown")
             elif policy.outbox.store is not None:
-                policy.outbox.save(journal)
+                is_written = policy.outbox.save(drafts)
             self._due_at = 0.0  # unknown until the senders have looked again
             if not policy.outbox.is_done:
                 self._call_sender()
+        return is_written
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; return True if everything is delivered or on disk.
@@ -345,7 +346,6 @@ def open_sender_pool(
     has_spool: bool,
     transport: Transport | None,
     bucket: Callable[[], LeasedBucket] | None,
-    recover: Recover,
     ledger: Ledger,
     notices: Notices,
     max_bytes: int,
@@ -355,7 +355,6 @@ def open_sender_pool(
     """Return the senders for these settings, without connecting to a server or touching a file.
 
     transport, bucket: if None, the settings decide.
-    recover: makes requests from the spans of traces that a crashed process has left in the spool.
     keeps_all: nothing is dropped for lack of memory or tokens; see `Outbox`.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
@@ -367,9 +366,7 @@ def open_sender_pool(
         from pandaprobe_otel.delivery.spool.store import SpoolStore
 
         folder = SpoolFolder(spool_folder(config), destination_of(config))
-        return SpoolStore(
-            folder=folder, recover=recover, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic
-        )
+        return SpoolStore(folder=folder, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic)
 
     return SenderPool(
         policy=lambda: DeliveryPolicy(

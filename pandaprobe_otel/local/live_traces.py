@@ -1,4 +1,4 @@
-"""Running traces, in memory only: the events of their spans so far, until the trace itself is stored."""
+"""Running traces, in memory only: the drafts of their spans so far, until the trace itself is stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from pandaprobe_otel.local.models.live import LiveEvent
+from pandaprobe_otel.local.models.live import LiveDraft
 from pandaprobe_otel.local.models.traces import SpanCreate
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.times import iso, iso_or_none, micros_of, milliseconds
@@ -18,7 +18,7 @@ MOST_TRACES: Final = 200
 MOST_SPANS: Final = 2_000
 MOST_BYTES: Final = 16 << 20
 SILENT_FOR: Final = 15 * 60 * 1_000_000
-"""Microseconds without an event after which a trace counts as interrupted."""
+"""Microseconds without a draft after which a trace counts as interrupted."""
 _REMEMBERED: Final = 2_000
 _SPAN_BYTES: Final = 1_000
 """Assumed bytes of a span without its content."""
@@ -26,16 +26,16 @@ _SPAN_BYTES: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTrace:
-    """A trace at one moment. `version` changes with each event."""
+    """A trace at one moment. `version` changes with each draft."""
 
     trace_id: str
     project_id: str
     spans: Sequence[dict[str, Any]]
     version: int
     is_incomplete: bool
-    """True if events are missing, because the sender or this server dropped some."""
+    """True if spans are missing, because the sender or this server dropped some."""
     is_interrupted: bool
-    """True if no event arrived for fifteen minutes, so that the trace was probably never delivered."""
+    """True if no draft arrived for fifteen minutes, so that the trace was probably never delivered."""
 
     @property
     def name(self) -> str:
@@ -74,11 +74,11 @@ class LiveTraces:
         self._bytes = self._versions = 0
         self._lock = threading.Lock()
 
-    def take(self, project_id: str, events: Iterable[LiveEvent]) -> None:
-        """Process events in order. Those of stored traces and of other projects are ignored."""
+    def take(self, project_id: str, drafts: Iterable[LiveDraft]) -> None:
+        """Take drafts in order. Those of stored traces and of other projects are ignored."""
         with self._lock:
-            for event in events:
-                self._take(project_id, event)
+            for draft in drafts:
+                self._take(project_id, draft)
             self._make_room()
 
     def stored(self, trace_id: str, span_ids: Iterable[str], *, is_whole: bool) -> None:
@@ -120,8 +120,8 @@ class LiveTraces:
         with self._lock:
             return str(hash(tuple(sorted(self._running))))
 
-    def _take(self, project_id: str, event: LiveEvent) -> None:
-        trace_id = str(event.trace_id)
+    def _take(self, project_id: str, draft: LiveDraft) -> None:
+        trace_id = str(draft.trace_id)
         if trace_id in self._settled:
             return
         running = self._running.get(trace_id)
@@ -131,10 +131,9 @@ class LiveTraces:
             return
         running.heard_at = self._now()
         self._running.move_to_end(trace_id)
-        if event.k == "i":
-            running.is_incomplete = True
-        elif event.span is not None:
-            self._put(running, _record(event.span, trace_id))
+        running.is_incomplete |= draft.is_incomplete
+        for span in draft.spans:
+            self._put(running, _record(span, trace_id))
         self._changed(running)
 
     def _put(self, running: _Running, span: dict[str, Any]) -> None:
@@ -146,7 +145,7 @@ class LiveTraces:
             running.is_incomplete = True
             return
         if before is not None and before["ended_at"] is not None and span["ended_at"] is None:
-            return  # The end arrived before the begin.
+            return  # The end arrived first.
         size = _SPAN_BYTES + len(dumps(span))
         self._bytes += size - running.sizes.get(span_id, 0)
         running.spans[span_id], running.sizes[span_id] = span, size

@@ -9,16 +9,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.drafts import Drafts, LiveView
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, encoder_for
-from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
-from pandaprobe_otel.assembly.live_spans import LiveSpans, live_spans
-from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import TraceSegment
-from pandaprobe_otel.assembly.worker import Worker
+from pandaprobe_otel.assembly.worker import DURABLE_POLL_S, POLL_S, Worker
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -27,7 +26,7 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import Dropped
 from pandaprobe_otel.delivery.sender_pool import SenderPool, open_sender_pool
 from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_something_left
-from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
+from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.pipeline.losses import log_left_behind, log_losses
@@ -37,7 +36,8 @@ from pandaprobe_otel.process.process_events import finish_with_multiprocessing, 
 from pandaprobe_otel.reporting.delivery_status import Status, described
 from pandaprobe_otel.reporting.observers import Metrics, Observer, Reading, TraceConsole
 from pandaprobe_otel.reporting.trace_links import TracePages
-from pandaprobe_otel.transport.request_outcome import Transport
+from pandaprobe_otel.transport.request_outcome import Transport, api_key_headers
+from pandaprobe_otel.transport.socket_transport import delivery_transport
 from pandaprobe_otel.transport.trace_file import FileTransport
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_PREVIEW_BYTES: Final = 4_096
 _MOST_SCORES: Final = 10_000
 """Scores that may wait for the worker."""
 _LONGEST_END_S: Final = 10.0
@@ -90,7 +91,6 @@ class ExportPipeline:
             has_spool=self._has_spool,
             transport=transport,
             bucket=bucket,
-            recover=self._recover,
             ledger=self._ledger,
             notices=self._notices,
             max_bytes=half,
@@ -98,8 +98,13 @@ class ExportPipeline:
             monotonic=monotonic,
         )
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
-        self._live: LiveSpans | None = None
-        self._journal: SpanJournal | None = None
+        self._drafts = Drafts(
+            encoder=self._draft_encoder,
+            write=self._write_drafts if self._has_spool else None,
+            live=LiveView(self._live_transport, timeout_s=self._timing.live_timeout_s, monotonic=monotonic)
+            if may_be_live
+            else None,
+        )
         self._worker = Worker(
             assembler=lambda: Assembler(
                 timing=self._timing,
@@ -116,9 +121,8 @@ class ExportPipeline:
             may_cut=not self._options.masks,
             on_first_span=lambda: finish_with_multiprocessing(self),
             also=self._put_scores,
-            journal=self._write_down if self._has_spool else None,
-            watch=self._watch if may_be_live else None,
-            after=lambda: None if self._live is None else self._live.send(),
+            drafts=self._drafts,
+            poll_s=DURABLE_POLL_S if self._has_spool else POLL_S,
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -146,12 +150,18 @@ class ExportPipeline:
         self._delivers = True
         return self._senders
 
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
-        """Make requests from the incomplete traces in the journal of a crashed process."""
-        return recovered(rows, states, lambda: self._make_encoder(Ledger()))
+    def _draft_encoder(self) -> SegmentEncoder:
+        """Return an encoder that counts nothing. A local server gets no more than previews of content."""
+        options = self._options if self._has_spool else replace(self._options, max_field_bytes=_PREVIEW_BYTES)
+        return encoder_for(self.config, options, Ledger(), is_marked=self._counts_starts)
 
-    def _make_encoder(self, ledger: Ledger) -> SegmentEncoder:
-        return encoder_for(self.config, self._options, ledger, is_marked=self._counts_starts)
+    def _write_drafts(self, drafts: Sequence[Draft]) -> bool:
+        return self._delivery().put((), drafts)
+
+    def _live_transport(self) -> Transport:
+        # A function that gives the key is for the senders only.
+        headers = api_key_headers(self.config.fixed_key or "", self.config.project_name)
+        return delivery_transport(self.config.endpoint, headers)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -160,36 +170,15 @@ class ExportPipeline:
 
     def _deliver(self, segment: TraceSegment) -> None:
         if self._encoder is None:
-            self._encoder = self._make_encoder(self._ledger)
-        if self._live is not None and not segment.open:
-            self._live.delivered(segment.trace_id)
+            self._encoder = encoder_for(self.config, self._options, self._ledger, is_marked=self._counts_starts)
+        was_running = segment.memory.running
         requests: list[Parcel] = []
         try:
             requests = self._encoder.encode(segment)
             for observer in self._observers:  # before the senders own the requests
                 observer.note(requests)
         finally:
-            journal = () if self._journal is None else self._journal.taken(segment)
-            self._delivery().put(requests, journal)
-
-    def _write_down(self, events: Sequence[SpanEvent]) -> None:
-        if self._journal is None:
-            self._journal = self._make_journal()
-            self.begin()
-        if changes := self._journal.record(events):
-            self._delivery().put((), changes)
-
-    def _make_journal(self) -> SpanJournal:
-        """Return a journal, which omits content if `mask` or `scrub="all"` is set or `capture` leaves content out.
-
-        None of these settings can be applied to a single span.
-        """
-        config = self.config
-        content = config.capture == "all" and config.mask is None and config.scrub != "all"
-        # A gateway also records traces without a GenAI span so far: one may still arrive from another service.
-        all_spans = self._is_gateway or config.spans != "agent"
-        scrubs = bool(config.scrub)
-        return SpanJournal(content=content, all_spans=all_spans, scrubs=scrubs, is_forked=self._is_forked)
+            self._delivery().put(requests, self._drafts.replaced(segment, was_running=was_running))
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread; return False if the monotonic deadline passes first."""
@@ -257,8 +246,8 @@ class ExportPipeline:
 
     def _finish(self, deadline: float) -> bool:
         late = self._worker.close(deadline)
-        if self._live is not None:
-            self._live.close()
+        if self._drafts.live is not None:
+            self._drafts.live.close()
         senders = self._senders
         dropped = senders.close(deadline) if self._delivers else Dropped()
         last_error = senders.policy.last_error
@@ -281,22 +270,6 @@ class ExportPipeline:
             Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
         self._worker.call()
-
-    def _watch(self, events: Sequence[SpanEvent]) -> None:
-        """Report starts and ends to the live view, from the worker thread."""
-        try:
-            if self._live is None:
-                self._live = live_spans(
-                    self.config, self._options, timeout_s=self._timing.live_timeout_s, monotonic=self._monotonic
-                )
-            if self._live.is_refused:
-                self._worker.stop_watching()
-                self._live.close()
-                self._live = None
-            else:
-                self._live.take(events)
-        except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
-            failed("the live view", error)
 
     def _put_scores(self) -> None:
         scores = [self._scores.popleft() for _ in range(len(self._scores))]
@@ -350,9 +323,7 @@ class ExportPipeline:
         self._notices.reset()
         self._senders.reset_after_fork()
         self._delivers = False
-        self._journal = None
-        if self._live is not None:
-            self._live.reset_after_fork()
+        self._drafts.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
 

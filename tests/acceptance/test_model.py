@@ -1,6 +1,6 @@
 """A model of clock, network, server, disk and processes, which Hypothesis drives through events in any order.
 
-The real assembler, journal and encoder start, end and seal spans into requests. Rules also put whole requests, to reach
+The real assembler, drafts and encoder start, end and seal spans into requests. Rules also put whole requests, to reach
 states that spans alone would take long to reach. Processes send, get an answer or none, crash, fork, and adopt the
 requests that others left on disk.
 
@@ -84,13 +84,13 @@ class DeliveryModel(RuleBasedStateMachine):
     def start(self, parent: Life | None = None) -> None:
         """Start a process without traces; a process forked from `parent` has its parent's open spans."""
         is_forked = parent is not None
-        process = self.make_process(f"process {len(self.lives)}", is_forked=is_forked)
+        process = self.make_process(f"process {len(self.lives)}")
         turns = itertools.count()
         process.fate = lambda request, now: self.fates[next(turns) % len(self.fates)]
         app = SimulatedApp(process, maker=self.maker, is_forked=is_forked, longest_poll_s=LONGEST_POLL_S)
         self.lives.append(Life(process, app, known=[] if parent is None else list(parent.open)))
 
-    def make_process(self, name: str, *, is_forked: bool) -> Process:
+    def make_process(self, name: str) -> Process:
         """Make a process without a spool."""
         return Process(self.world, self.server, name=name)
 
@@ -252,10 +252,10 @@ class SpooledDeliveryModel(DeliveryModel):
         self.processes: list[SpooledProcess] = []
         super().__init__()
 
-    def make_process(self, name: str, *, is_forked: bool) -> Process:
+    def make_process(self, name: str) -> Process:
         """Make a process with a spool in the shared directory."""
         folder = Path(self.folder.name) / "spool"
-        process = SpooledProcess(self.world, self.server, folder, name=name, is_forked=is_forked)
+        process = SpooledProcess(self.world, self.server, folder, name=name)
         self.processes.append(process)
         return process
 

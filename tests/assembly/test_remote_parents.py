@@ -19,11 +19,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from pandaprobe_otel import Client, PandaProbeSpanExporter, PandaProbeSpanProcessor, session
 from pandaprobe_otel.api.models import Span
-from pandaprobe_otel.assembly.journal import SpanJournal
-from pandaprobe_otel.assembly.span_record import decode_span
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.mapping.sdk_span import fields_of
-from spans import CHAT, HTTP, SpanMaker, provider_with
+from spans import CHAT, HTTP, provider_with
 from subprocesses import environment
 
 AGENT = {"gen_ai.operation.name": "invoke_agent"}
@@ -260,16 +257,3 @@ def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
         assert exporter.force_flush(60_000)
     (trace,) = map(json.loads, path.read_text().splitlines())
     assert trace["spans"][0]["parent_span_id"].replace("-", "")[16:] == "12" * 8
-
-
-def test_a_crash_keeps_the_stand_in_for_the_caller() -> None:
-    """After a crash, the journal still has the parent that our entry of `tracestate` names."""
-    given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
-    span: Any = SpanMaker().tracer.start_span("agent", extracted(given), attributes=AGENT)
-    span.end()
-    (change,) = SpanJournal(content=True, all_spans=False).record([(fields_of(span), False)])
-
-    (row,) = change.rows
-    parent = decode_span(row.data, {}).parent
-    assert parent is not None
-    assert (parent.span_id, parent.is_remote) == (int("12" * 8, 16), True)

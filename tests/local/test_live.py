@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -110,8 +110,22 @@ def test_a_running_trace_shows_no_credentials(server: LocalServer) -> None:
         root.end()
 
 
+def test_long_content_is_a_preview(server: LocalServer) -> None:
+    """Content of running spans is cut after four kilobytes."""
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "x" * 100_000}]}])
+    with app(server.url) as (tracer, _):
+        root = tracer.start_span("run", attributes={**AGENT, "gen_ai.input.messages": messages})
+        trace_id = trace_uuid(root.get_span_context().trace_id)
+        wait_until(lambda: server.services.live.get(trace_id))
+        live = server.services.live.get(trace_id)
+        root.end()
+
+    assert live is not None
+    assert 1_000 < len(json.dumps(live.spans)) < 6_000
+
+
 def test_another_pandaprobe_receives_no_live_request() -> None:
-    """A PandaProbe server on this machine that is not a local server gets one request to /health and no live events."""
+    """A PandaProbe server on this machine that is not a local server gets one request to /health and no drafts."""
     with StrictPandaProbe() as hosted:
 
         def until_known(trace_id: str, step: int) -> None:
@@ -160,18 +174,18 @@ def without_moments(trace: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-# -- events over HTTP -------------------------------------------------------------------------------------------------
+# -- drafts over HTTP -------------------------------------------------------------------------------------------------
 
 
 class Sender:
-    """A sender of live events to one project of a server."""
+    """A sender of drafts to one project of a server."""
 
     def __init__(self, server: LocalServer, project: str = "shop") -> None:
         self.http = http_of(server, project)
 
-    def send(self, *events: dict[str, Any]) -> None:
-        """Send events."""
-        self.http.post("/local/live", json=events).raise_for_status()
+    def send(self, *drafts: dict[str, Any]) -> None:
+        """Send drafts."""
+        self.http.post("/local/live", json=drafts).raise_for_status()
 
     def page(self, trace: int = 1) -> str:
         """Return the page of a running trace, or an empty text."""
@@ -192,56 +206,53 @@ def sender(server: LocalServer) -> Generator[Sender]:
     made.http.close()
 
 
-def event(kind: Literal["b", "e", "i"], span: int = 1, trace: int = 1, **fields: Any) -> dict[str, Any]:
-    """Return a live event of a span."""
-    body: dict[str, Any] = {"k": kind, "trace_id": str(UUID(int=trace))}
-    identity = str(UUID(int=span))
-    end = {"ended_at": ENDED} if kind == "e" else {}
-    one = {"span_id": identity, "name": f"s{span}", "started_at": STARTED, "metadata": {}, **end, **fields}
-    return {**body, "span": one} if kind in "be" else body
+def draft(span: int = 1, trace: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return the draft of a running span."""
+    one = {"span_id": str(UUID(int=span)), "name": f"s{span}", "started_at": STARTED, "metadata": {}, **fields}
+    return {"trace_id": str(UUID(int=trace)), "spans": [one]}
 
 
-def test_late_events_change_nothing(sender: Sender) -> None:
-    """A begin that arrives after its span's end changes nothing."""
-    sender.send(event("e", output="Rain"), event("b", output="Sunny"))
+def test_late_drafts_change_nothing(sender: Sender) -> None:
+    """A span that has ended does not run again."""
+    sender.send(draft(ended_at=ENDED, output="Rain"), draft(output="Sunny"))
     page = sender.page()
 
     assert ("Rain" in page, "Sunny" in page) == (True, False)
 
 
 def test_stored_spans_leave_the_memory_and_do_not_come_back(sender: Sender, server: LocalServer) -> None:
-    """A stored trace replaces the running one as a whole; late events and other projects do not change it."""
-    sender.send(event("b", 1), event("b", 2))
+    """A stored trace replaces the running one as a whole; late drafts and other projects do not change it."""
+    sender.send(draft(1), draft(2))
     other = Sender(server, "other")
     with other.http:
-        other.send(event("b", 3))
+        other.send(draft(3))
     assert sender.names() == ["s1", "s2"]
     span = {"span_id": str(UUID(int=1)), "name": "s1", "started_at": STARTED, "ended_at": ENDED}
     body = {"trace_id": str(UUID(int=1)), "name": "run", "started_at": STARTED, "ended_at": ENDED, "spans": [span]}
     sender.http.post("/traces", json=body).raise_for_status()
-    sender.send(event("e", 1), event("b", 4))
+    sender.send(draft(1, ended_at=ENDED), draft(4))
 
     assert sender.names() == ["s1"]
 
 
 def test_memory_is_bounded(sender: Sender) -> None:
     """The oldest traces are dropped; a trace with too much content is marked as incomplete."""
-    sender.send(*(event("b", trace=number) for number in range(1, 211)))
+    sender.send(*(draft(trace=number) for number in range(1, 211)))
     assert [sender.names(trace) for trace in (10, 11)] == [[], ["s1"]]
     for span in range(1, 8):
-        sender.send(event("b", span, 1000, input="x" * 3_000_000))
+        sender.send(draft(span, 1000, input="x" * 3_000_000))
     assert "xxxx" not in sender.page(1000)
     assert "Live view incomplete" in sender.page(1000)
 
 
 def test_a_silent_trace_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After fifteen minutes without an event, a trace counts as interrupted."""
+    """After fifteen minutes without a draft, a trace counts as interrupted."""
     now = [1_767_323_045_000_000]  # the time of STARTED
     monkeypatch.setattr("pandaprobe_otel.local.services.now_micros", lambda: now[0])
     with LocalServer(limit=None) as server:
         sender = Sender(server)
         with sender.http:
-            sender.send(event("b"))
+            sender.send(draft())
             pages = []
             for passed in (899_000_000, 1_000_000):
                 now[0] += passed
@@ -252,7 +263,7 @@ def test_a_silent_trace_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_stream_has_an_event_for_each_change(sender: Sender, server: LocalServer) -> None:
     """The stream has an event for each change of the trace, and ends with `settled` once the trace is stored."""
-    sender.send(event("b"))
+    sender.send(draft())
     seen: list[str] = []
     with sender.http.stream("GET", "/ui/live/stream", params={"trace": str(UUID(int=1))}) as stream:
         for line in stream.iter_lines():
@@ -260,7 +271,7 @@ def test_the_stream_has_an_event_for_each_change(sender: Sender, server: LocalSe
                 continue
             seen.append(line.removeprefix("event: "))
             if len(seen) == 1:
-                sender.send(event("b", 2))
+                sender.send(draft(2))
             elif seen[-1] != "settled":
                 body = {"trace_id": str(UUID(int=1)), "name": "run", "started_at": STARTED, "ended_at": ENDED}
                 sender.http.post("/traces", json=body).raise_for_status()
@@ -270,14 +281,14 @@ def test_the_stream_has_an_event_for_each_change(sender: Sender, server: LocalSe
     assert (seen[0], seen[-1]) == ("span", "settled")
 
 
-def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
-    """Live events do not count for the rate limit and do not consume queued faults."""
+def test_drafts_need_no_room_in_limits_and_take_no_faults() -> None:
+    """Drafts do not count for the rate limit and do not consume queued faults."""
     with LocalServer(limit=1) as server:
         server.faults.next(500)
-        body = [{"k": "b", "trace_id": str(UUID(int=1)), "span": {"name": "run", "started_at": STARTED}}]
+        body = [draft()]
         with http_of(server) as http:
             answers = {http.post("/local/live", json=body).status_code for _ in range(201)}
-            wrong = http.post("/local/live", json=[{"k": "x"}]).status_code
+            wrong = http.post("/local/live", json=[{"spans": []}]).status_code
             many = http.post("/local/live", json=body * 501).status_code
 
     assert (answers, wrong, many) == ({204}, 422, 422)

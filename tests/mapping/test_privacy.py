@@ -412,7 +412,7 @@ def test_credentials_are_replaced(tmp_path: Path) -> None:
         assert (KEY in json.dumps(run)) == in_content
 
 
-def test_the_journal_of_open_traces_has_no_credentials(tmp_path: Path) -> None:
+def test_drafts_of_open_traces_have_no_credentials(tmp_path: Path) -> None:
     """On disk, and in what the next process sends of a killed one, credentials are replaced as in complete traces."""
     died = f"""
     import os, pathlib, time

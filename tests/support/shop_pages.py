@@ -107,11 +107,11 @@ def stock(server: LocalServer) -> None:
     """Add what the conversations lack: content of every kind, a running agent, a failed evaluation run."""
     with http_of(server, shop.PROJECT) as http:
         http.post("/traces", json=_rich_trace()).raise_for_status()
-        events = [{"k": "b", "trace_id": RUNNING, "span": span} for span in _rich_trace()["spans"][:2]]
-        for number, event in enumerate(events):
-            event["span"] = {**event["span"], "span_id": str(UUID(int=0xB1 + number)), "ended_at": None}
-            event["span"]["parent_span_id"] = str(UUID(int=0xB1)) if number else None
-        http.post("/local/live", json=events).raise_for_status()
+        spans = [{**span, "ended_at": None} for span in _rich_trace()["spans"][:2]]
+        for number, span in enumerate(spans):
+            span["span_id"] = str(UUID(int=0xB1 + number))
+            span["parent_span_id"] = str(UUID(int=0xB1)) if number else None
+        http.post("/local/live", json=[{"trace_id": RUNNING, "spans": spans}]).raise_for_status()
         server.judge.fail("confidence")
         run = http.post("/evaluations/trace-runs/batch", json={"trace_ids": newest()[:1], "metrics": ["confidence"]})
         run_id = run.raise_for_status().json()["id"]

@@ -64,8 +64,7 @@ class SimulatedApp:
         self._maker.exporter.clear()
         self.process.ledger.ended(1)
         self.assembler.ended(fields_of(ended), self.process.clock())
-        if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(fields_of(ended), True)]), stored_id(span))
+        self._draft()
         self._look_soon()
 
     def close(self) -> None:
@@ -74,10 +73,12 @@ class SimulatedApp:
 
     def _started(self, span: Span) -> Span:
         self.assembler.started(span, self.process.clock())
-        if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(span, False)]))
         self._look_soon()
         return span
+
+    def _draft(self) -> None:
+        if (drafts := self.process.drafts) is not None:
+            drafts.take(self.assembler.drafts(self.assembler.changed, shows_all=False))
 
     def _look_soon(self) -> None:
         self._poll_s = POLL_S
@@ -100,9 +101,11 @@ class SimulatedApp:
 
     def _hand_over(self, segments: Iterable[TraceSegment]) -> None:
         for segment in segments:
-            journal = self.process.journal
+            drafts, was_running = self.process.drafts, segment.memory.running
             requests = self._encoder.encode(segment)
-            self.process.take(*requests, journal=() if journal is None else journal.taken(segment))
+            replaced = () if drafts is None else drafts.replaced(segment, was_running=was_running)
+            self.process.take(*requests, drafts=replaced)
+        self._draft()
 
 
 def stored_id(span: Span) -> str:

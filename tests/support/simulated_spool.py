@@ -8,17 +8,16 @@ from typing import Final
 
 import orjson
 
+from pandaprobe_otel.assembly.drafts import Drafts
 from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.journal import SpanJournal
-from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.delivery.spool.rows import JournalChange
 from pandaprobe_otel.mapping import MappingOptions
 from simulated_world import Process, Server, World
 from spools import open_store
@@ -38,7 +37,6 @@ class SpooledProcess(Process):
         *,
         name: str,
         max_bytes: int = 1_000_000,  # some 600 bytes for each of the 1,440 traces of a case, and the contents of some
-        is_forked: bool = False,
     ) -> None:
         super().__init__(world, server, name=name)
         self._unwritten: set[str] = set()
@@ -47,7 +45,6 @@ class SpooledProcess(Process):
         self._store = open_store(
             folder,
             notices=self.notices,
-            recover=lambda found, states: recovered(found, states, self._heirs_encoder),
             scan_every_s=SCANS_EVERY_S,
             monotonic=self.clock,
         )
@@ -61,22 +58,22 @@ class SpooledProcess(Process):
             project="shop",
             uniform=world.random.uniform,
         )
-        self.journal = SpanJournal(content=True, all_spans=True, is_forked=is_forked)
+        self.drafts = Drafts(encoder=self._draft_encoder, write=self._write, live=None)
         self._look_at(world.now)
 
-    def take(self, *requests: Parcel, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: Parcel, drafts: Sequence[Draft] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
         self._unwritten.update(span_id for request in requests for span_id in span_ids(request))
-        super().take(*requests, journal=journal)
+        super().take(*requests, drafts=drafts)
         if self.outbox.is_kept:
             self.durable |= self._unwritten
             self._unwritten.clear()
 
-    def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
-        """Write to the journal."""
-        super().write_down(changes, *ended)
-        if self._store.works:
-            self.durable.update(ended)
+    def _write(self, drafts: Sequence[Draft]) -> bool:
+        is_written = self.policy.outbox.save(drafts)
+        if is_written:
+            self.durable.update(span_id for draft in drafts for parcel in draft.parcels for span_id in span_ids(parcel))
+        return is_written
 
     def crash(self) -> None:
         """Kill the process: it stops, and the kernel releases its locks."""
@@ -95,8 +92,7 @@ class SpooledProcess(Process):
             own.open().execute("PRAGMA query_only = ON")
 
     @staticmethod
-    def _heirs_encoder() -> SegmentEncoder:
-        """Return the encoder for a crashed process's journal, with an unused ledger: adoption counts the spans."""
+    def _draft_encoder() -> SegmentEncoder:
         return SegmentEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 

@@ -28,8 +28,8 @@ from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.assembly.journal import SpanJournal
-    from pandaprobe_otel.delivery.spool.rows import JournalChange
+    from pandaprobe_otel.assembly.drafts import Drafts
+    from pandaprobe_otel.delivery.spool.drafts import Draft
 
 LIMIT: Final = 100
 WINDOW_S: Final = 60.0
@@ -304,7 +304,7 @@ class Process:
         """Carries a request to the server."""
         self.held: Callable[[], int] = lambda: 0
         """Returns the number of ended spans that are not in a request yet."""
-        self.journal: SpanJournal | None = None
+        self.drafts: Drafts | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
         self.outbox = Outbox(max_bytes, keeps_all=keeps_all)
@@ -340,16 +340,12 @@ class Process:
         self.ledger.ended(len(request.spans))
         self.take(request)
 
-    def take(self, *requests: Parcel, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: Parcel, drafts: Sequence[Draft] = ()) -> None:
         """Accept requests whose spans were already counted when they ended."""
         for request in requests:
             self.policy.offer(request, self.clock())
-        self.policy.outbox.save(journal)
+        self.policy.outbox.save(drafts)
         self._look_at(self.world.now + self._look_every_s)
-
-    def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
-        """Write to the journal, if there is one; `ended` has the ids of the spans that this adds to it."""
-        self.policy.outbox.save(changes)
 
     @property
     def is_alive(self) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -21,9 +20,9 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import Destination
+from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, Recover, SpoolStore
+from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.http import HttpTransport
@@ -72,7 +71,6 @@ def open_store(
     *,
     destination: Destination = DESTINATION,
     notices: Notices,
-    recover: Recover,
     max_bytes: int = MAX_BYTES,
     scan_every_s: float = SCAN_EVERY_S,
     monotonic: Callable[[], float] = time.monotonic,
@@ -80,7 +78,6 @@ def open_store(
     """Return a store like a pipeline's, with this scan interval and this clock."""
     return SpoolStore(
         folder=SpoolFolder(folder, destination),
-        recover=recover,
         notices=notices,
         max_bytes=max_bytes,
         scan_every_s=scan_every_s,
@@ -101,8 +98,6 @@ class Run:
         max_memory: int = 1 << 30,
     ) -> None:
         self.now = 0.0
-        self.journal: list[JournalRow] = []
-        self.states: list[TraceState] = []
         self.gone: Counter[str] = Counter()
         """Spans that were given up, by reason."""
         self.body_cap: int | None = None
@@ -110,7 +105,6 @@ class Run:
             folder,
             destination=destination,
             notices=Notices(lambda: self.now),
-            recover=self._recover,
             max_bytes=max_bytes,
             monotonic=lambda: self.now,
         )
@@ -126,9 +120,9 @@ class Run:
         self.outbox.save()
         return [parcel for parcel in self.outbox if parcel not in before]
 
-    def write(self, *changes: JournalChange) -> None:
-        """Write to the journal."""
-        self.outbox.save(changes)
+    def write(self, *drafts: Draft) -> None:
+        """Write drafts."""
+        self.outbox.save(drafts)
 
     def done(self, *parcels: Parcel) -> None:
         """Mark the parcels as delivered."""
@@ -163,11 +157,6 @@ class Run:
         """End as if by kill -9: the kernel closes every file."""
         for file in [*self.folder.files]:
             self.folder.leave(file, for_good=False)
-
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
-        self.journal += rows
-        self.states += states
-        return ()
 
 
 class FunctionTransport:
@@ -218,7 +207,6 @@ class Service:
             folder,
             destination=destination,
             notices=notices,
-            recover=lambda found, states: recovered(found, states, span_encoder),
             max_bytes=max_spool_bytes,
             scan_every_s=0.2,
         )  # fmt: skip

@@ -144,7 +144,7 @@ class SpoolFolder:
         file = SpoolFile.create(self._new_path())
         if file is not None:
             with file.transaction():
-                file.forget_journal()
+                file.forget_drafts()
             file.remove()
 
     def note(self, file: SpoolFile) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
-from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
 from pandaprobe_otel.transport.verdict import json_object
@@ -50,26 +50,25 @@ CREATE TABLE parcel (
     size INTEGER NOT NULL,
     put_at REAL NOT NULL,
     in_doubt INTEGER NOT NULL,
-    crc INTEGER NOT NULL
+    crc INTEGER NOT NULL,
+    draft INTEGER NOT NULL
 );
 CREATE TABLE body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
-CREATE TABLE journal (
-    number INTEGER PRIMARY KEY,
-    trace_id TEXT NOT NULL,
-    span_id TEXT NOT NULL,
-    is_open INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    crc INTEGER NOT NULL
-);
-CREATE UNIQUE INDEX journal_by_span ON journal (trace_id, span_id);
-CREATE TABLE open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE INDEX draft ON parcel (trace_id) WHERE draft > 0;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
 _HEADS: Final = """
 SELECT row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
-FROM parcel ORDER BY row
+FROM parcel WHERE draft = 0 ORDER BY row
 """
+_DRAFTS: Final = """
+SELECT draft, row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
+FROM parcel WHERE draft > 0 ORDER BY row
+"""
+_ENDED: Final = 1
+_OPEN: Final = 2
+"""Values of `draft` for the parcels of a trace that had ended when they were written, and of an open one."""
 _CONTENT: Final = """
 SELECT crc, fields, body.spans, step, trace_id, name, is_error, is_remote
 FROM parcel JOIN body USING (row) WHERE row = ?
@@ -141,7 +140,7 @@ class SpoolFile:
                     raise TakenOverError("another process has taken it over")
             self._connection = _connect(self.path, locks=self.path not in _lost)
             self._inode = os.stat(self.path).st_ino
-            self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel").fetchone()[0])
+            self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel WHERE draft = 0").fetchone()[0])
             self._descriptors = descriptors_of((self.path, Path(f"{self.path}-wal")))
         return self._connection
 
@@ -221,18 +220,18 @@ class SpoolFile:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, parcel: Parcel) -> None:
+    def insert(self, row: int, parcel: Parcel, draft: int = 0) -> None:
         """Insert a parcel under an unused row number."""
         spans = _BETWEEN_SPANS.join(parcel.spans)
         name = parcel.name.encode("utf-8", "surrogatepass")
         head = (parcel.step.value, parcel.trace_id, name, int(parcel.is_error), int(parcel.is_remote))
         may_have_arrived = parcel.step is Step.CREATE and (parcel.in_flight or parcel.in_doubt)
         crc = _checksum(head, parcel.fields, spans)
-        values = (row, *head, len(parcel.spans), parcel.size, time.time(), may_have_arrived, crc)
+        values = (row, *head, len(parcel.spans), parcel.size, time.time(), may_have_arrived, crc, draft)
         db = self.open()
-        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
-        self.bytes += parcel.size
+        self.bytes += 0 if draft else parcel.size
 
     def update(self, parcel: Parcel) -> None:
         """Write the state of a parcel that is here: gone, or with other content, or about to be sent."""
@@ -254,12 +253,12 @@ class SpoolFile:
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of waiting requests and of their spans."""
-        requests, spans = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
+        requests, spans = self.open().execute("SELECT count(*), total(spans) FROM parcel WHERE draft = 0").fetchone()
         return int(requests), int(spans)
 
     def is_empty(self) -> bool:
-        """Return whether the file has neither requests nor incomplete traces."""
-        return not self.count()[0] and not self.has_journal()
+        """Return whether the file has neither requests nor drafts."""
+        return not self.count()[0] and not self.has_drafts()
 
     def last_row(self) -> int:
         """Return the highest row number in use; 0 if there is none."""
@@ -301,55 +300,40 @@ class SpoolFile:
             raise sqlite3.DatabaseError("a request is damaged")
         return fields, EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
 
-    # -- the journal of open traces -----------------------------------------------------------------------------------
+    # -- drafts of open traces ----------------------------------------------------------------------------------------
 
-    def change_journal(self, change: JournalChange) -> None:
-        """Store spans of incomplete traces (an ended span replaces the open one), or clear a trace."""
+    def change_draft(self, draft: Draft, rows: Iterator[int]) -> None:
+        """Store further parcels of a draft, or drop those that it replaces. They count for nothing here."""
+        if draft.replaces:
+            self._drop_drafts("trace_id = ? AND draft > 0", draft.trace_id)
+        state = _OPEN if draft.is_open else _ENDED
+        query = "UPDATE parcel SET draft = ? WHERE trace_id = ? AND draft > 0 AND draft <> ?"
+        self.open().execute(query, (state, draft.trace_id, state))
+        for parcel in draft.parcels:
+            self.insert(next(rows), parcel, state)
+
+    def drafts(self) -> list[tuple[list[Parcel], bool]]:
+        """Return the drafted parcels of each trace, and whether it was open. Damaged ones are left out."""
+        found: dict[str, tuple[list[Parcel], bool]] = {}
+        for draft, *row in self.open().execute(_DRAFTS).fetchall():
+            with suppress(sqlite3.DatabaseError):
+                parcel = self._found(tuple(row), 0.0, 0.0)
+                parcel.take_content(*self.content(parcel.row))
+                found.setdefault(parcel.trace_id, ([], draft == _OPEN))[0].append(parcel)
+        return [*found.values()]
+
+    def forget_drafts(self) -> None:
+        """Delete all drafts."""
+        self._drop_drafts("draft > 0")
+
+    def has_drafts(self) -> bool:
+        """Return whether the file has a draft."""
+        return bool(self.open().execute("SELECT EXISTS (SELECT 1 FROM parcel WHERE draft > 0)").fetchone()[0])
+
+    def _drop_drafts(self, which: str, *values: str) -> None:
         db = self.open()
-        if change.cleared is not None:
-            kept = f"span_id IN ({', '.join('?' * len(change.open_roots))})"
-            query = f"DELETE FROM journal WHERE trace_id = ? AND NOT (is_open AND {kept})"
-            db.execute(query, (change.cleared, *change.open_roots))
-            db.execute("DELETE FROM open_trace WHERE trace_id = ?", (change.cleared,))
-        db.executemany(
-            "INSERT OR REPLACE INTO journal (trace_id, span_id, is_open, data, crc) VALUES (?, ?, ?, ?, ?)",
-            [(row.trace_id, row.span_id, row.is_open, row.data, zlib.crc32(row.data)) for row in change.rows],
-        )
-        db.executemany(
-            "INSERT OR REPLACE INTO open_trace VALUES (?, ?)",
-            [(state.trace_id, state.encoded()) for state in change.states],
-        )
-
-    def journal(self) -> Iterator[JournalRow | None]:
-        """Yield all spans by trace; None for a damaged one."""
-        query = "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
-        for row in self.open().execute(query):
-            yield _journal_row(row)
-
-    def states(self) -> list[TraceState]:
-        """Return the state of each incomplete trace."""
-        states: list[TraceState] = []
-        for trace_id, text in self.open().execute("SELECT trace_id, state FROM open_trace"):
-            with suppress(ValueError):
-                states.append(TraceState.decoded(str(trace_id), str(text)))
-        return states
-
-    def forget_journal(self) -> None:
-        """Delete the whole journal."""
-        self.open().execute("DELETE FROM journal")
-        self.open().execute("DELETE FROM open_trace")
-
-    def has_journal(self) -> bool:
-        """Return whether the journal has an incomplete trace."""
-        query = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM open_trace)"
-        return bool(self.open().execute(query).fetchone()[0])
-
-
-def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
-    trace_id, span_id, is_open, data, crc = row
-    if not isinstance(data, bytes) or zlib.crc32(data) != crc:
-        return None
-    return JournalRow(trace_id=str(trace_id), span_id=str(span_id), is_open=bool(is_open), data=data)
+        db.execute(f"DELETE FROM body WHERE row IN (SELECT row FROM parcel WHERE {which})", values)
+        db.execute(f"DELETE FROM parcel WHERE {which}", values)
 
 
 def noted(path: Path) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from typing import ClassVar, Final
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
-from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, is_damage, noted
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
@@ -38,8 +38,6 @@ _SMALL: Final = 16 << 20
 """Size above which an empty file is recreated, because SQLite keeps the space, and an adopted one gets no new parcels.
 """
 
-Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
-"""Function that makes parcels from the spans of incomplete traces. Never raises."""
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
@@ -58,7 +56,6 @@ class SpoolStore:
         self,
         *,
         folder: SpoolFolder,
-        recover: Recover,
         notices: Notices,
         max_bytes: int = MAX_BYTES,
         scan_every_s: float = SCAN_EVERY_S,
@@ -66,7 +63,6 @@ class SpoolStore:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
-        self._recover = recover
         self._wall = wall
         self._notices = notices
         self._max_bytes = max_bytes
@@ -77,8 +73,8 @@ class SpoolStore:
         self._has_looked = False
         self._undone: deque[tuple[SpoolFile, int, int]] = deque(maxlen=_MOST_UNDONE)
         """Rows, with their sizes, that could not be deleted on disk, to be deleted later."""
-        self._uncleared: dict[str, JournalChange] = {}
-        """Traces that could not be cleared in the journal, with the latest change of each."""
+        self._unreplaced: dict[str, Draft] = {}
+        """Traces whose drafts could not be replaced, with the latest change of each."""
         self._suspects: dict[SpoolFile, Exception] = {}
         """Files with damage."""
         self._retry_at = math.inf
@@ -104,8 +100,8 @@ class SpoolStore:
 
     @property
     def is_behind(self) -> bool:
-        """True if traces are to be cleared in the journal, now that the disk works again."""
-        return self.works and bool(self._uncleared)
+        """True if drafts are to be replaced, now that the disk works again."""
+        return self.works and bool(self._unreplaced)
 
     def room(self) -> tuple[int, int]:
         """Return the used bytes, and their bound: what other processes leave of it, but at least an equal share."""
@@ -115,7 +111,7 @@ class SpoolStore:
 
     # -- writing and reading ------------------------------------------------------------------------------------------
 
-    def write(self, changed: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> bool:
+    def write(self, changed: Iterable[Parcel], drafts: Sequence[Draft] = ()) -> bool:
         """Write all changes or none, in one transaction for each file. New parcels have a `file` afterwards."""
         with self._guarded():
             new: list[Parcel] = []
@@ -125,15 +121,15 @@ class SpoolStore:
                     known[parcel.file].append(parcel)
                 elif parcel.line is not None:
                     new.append(parcel)
-            journal = [*self._uncleared.values(), *journal]
-            adds = bool(new or journal) and self.works
+            drafts = [*self._unreplaced.values(), *drafts]
+            adds = bool(new or drafts) and self.works
             if not adds:
-                self._postpone(journal)
+                self._postpone(drafts)
             own = self.folder.own
             took = [True]
             if adds or own in known:
                 is_mine = known.pop(own, []) if own is not None else []
-                took.append(self._write_to(own, is_mine, new if adds else (), journal if adds else ()))
+                took.append(self._write_to(own, is_mine, new if adds else (), drafts if adds else ()))
             took += [self._write_to(file, parcels) for file, parcels in known.items() if file in self.folder.files]
             return all(took) and self.works
         return False
@@ -164,7 +160,7 @@ class SpoolStore:
         file: SpoolFile | None,
         known: Sequence[Parcel],
         new: Sequence[Parcel] = (),
-        journal: Sequence[JournalChange] = (),
+        drafts: Sequence[Draft] = (),
     ) -> bool:
         """Write to a file; None: to the process's own one, which does not exist yet."""
         rows: dict[Parcel, int] = {}
@@ -174,28 +170,27 @@ class SpoolStore:
                 for parcel in new:
                     rows[parcel] = next(self._rows)
                     file.insert(rows[parcel], parcel)
-                for change in journal:
-                    file.change_journal(change)
+                for draft in drafts:
+                    file.change_draft(draft, self._rows)
                 for parcel in known:
                     file.update(parcel)
         except _ERRORS as error:
             if file is not None:
                 self._undone.extend((file, parcel.row, parcel.stored) for parcel in known if parcel.line is None)
             self._suspect(file, error)
-            self._postpone(journal)
+            self._postpone(drafts)
             return False
         for parcel, row in rows.items():
             parcel.file, parcel.row, parcel.stored = file, row, parcel.size
-        if journal:
-            self._uncleared = {}
+        if drafts:
+            self._unreplaced = {}
         return True
 
-    def _postpone(self, journal: Iterable[JournalChange]) -> None:
-        """Remember which traces to clear. Otherwise, the next process would send spans again that are parcels now."""
-        for change in journal:
-            trace_id = change.cleared
-            if trace_id is not None and (trace_id in self._uncleared or len(self._uncleared) < _MOST_UNDONE):
-                self._uncleared[trace_id] = change
+    def _postpone(self, drafts: Iterable[Draft]) -> None:
+        """Remember the drafts to replace. Otherwise, the next process would send spans again that are parcels now."""
+        for draft in drafts:
+            if draft.replaces and (draft.trace_id in self._unreplaced or len(self._unreplaced) < _MOST_UNDONE):
+                self._unreplaced[draft.trace_id] = draft
 
     @contextmanager
     def _guarded(self) -> Generator[None]:
@@ -376,12 +371,11 @@ class SpoolStore:
         why = f"The spool {self.folder.path} has a file that cannot be used"
         try:
             with file.transaction():
-                if file.has_journal():
-                    spans = [row for row in file.journal() if row is not None]
-                    for parcel in self._recover(spans, file.states()):
+                for drafted, is_open in file.drafts():
+                    for parcel in requests_of(drafted, is_open=is_open):
                         parcel.in_doubt = parcel.step is Step.CREATE
                         file.insert(max(next(self._rows), file.last_row() + 1), parcel)
-                    file.forget_journal()
+                file.forget_drafts()
             if not file.count()[0]:
                 self.folder.drop(file)
                 return

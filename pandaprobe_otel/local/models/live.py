@@ -1,8 +1,7 @@
-"""Body of `POST /local/live`: events of running spans."""
+"""Body of `POST /local/live`: drafts of traces that have not ended."""
 
 from __future__ import annotations
 
-from typing import Literal
 from uuid import UUID
 
 from pydantic import Field, RootModel
@@ -10,19 +9,19 @@ from pydantic import Field, RootModel
 from pandaprobe_otel.local.models.fields import RequestBody
 from pandaprobe_otel.local.models.traces import SpanCreate
 
-MOST_EVENTS = 500
+MOST_DRAFTS = 500
 
 
-class LiveEvent(RequestBody):
-    """An event. `b`: a span began. `e`: it ended. `i`: some events of the sender are missing."""
+class LiveDraft(RequestBody):
+    """Spans of a trace that are new or have changed. One without an end is running."""
 
-    k: Literal["b", "e", "i"]
     trace_id: UUID
-    span: SpanCreate | None = None
-    """For `b` and `e`: the span as far as it is known."""
+    spans: list[SpanCreate]
+    is_incomplete: bool = False
+    """True if some drafts of this trace were never sent."""
 
 
-class LiveEvents(RootModel[list[LiveEvent]]):
-    """Events in order."""
+class LiveDrafts(RootModel[list[LiveDraft]]):
+    """Drafts in order."""
 
-    root: list[LiveEvent] = Field(max_length=MOST_EVENTS)
+    root: list[LiveDraft] = Field(max_length=MOST_DRAFTS)

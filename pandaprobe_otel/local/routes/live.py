@@ -1,4 +1,4 @@
-"""`POST /local/live`: starts and ends of spans, only for the pages. Nothing is stored, limited or billed."""
+"""`POST /local/live`: drafts of running traces, only for the pages. Nothing is stored, limited or billed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.models.live import LiveEvents
+from pandaprobe_otel.local.models.live import LiveDrafts
 
 # Not `ApiRoute`: programs send more often than the default limit allows.
 router = APIRouter(include_in_schema=False)
 
 
 @router.post("/local/live", status_code=204)
-async def take_live_events(scope: Scope, events: LiveEvents) -> Response:
-    """Receive events of running spans."""
+async def take_drafts(scope: Scope, drafts: LiveDrafts) -> Response:
+    """Receive drafts of running traces."""
     if not scope.project.stored:  # The pages show only stored projects.
         await run_in_threadpool(scope.services.accounts.keep, scope.project)
-    scope.services.live.take(scope.project_id, events.root)
+    scope.services.live.take(scope.project_id, drafts.root)
     return Response(status_code=204)

@@ -22,12 +22,12 @@ from waiting import PATIENCE_S
 LEAVE_ALL_KINDS = """
 import os, threading
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
-is_written, write = threading.Event(), SpoolFile.change_journal
-def change_journal(file, change):
-    write(file, change)
-    if any(not row.is_open for row in change.rows):
+is_written, write = threading.Event(), SpoolFile.change_draft
+def change_draft(file, draft, rows):
+    write(file, draft, rows)
+    if any(b"ended child" in parcel.spans.joined for parcel in draft.parcels):
         is_written.set()
-SpoolFile.change_journal = change_journal
+SpoolFile.change_draft = change_draft
 one("warm up")
 while not handle.flush(0.05):
     pass
