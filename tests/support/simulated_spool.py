@@ -72,7 +72,8 @@ class SpooledProcess(Process):
     def _write(self, drafts: Sequence[Draft]) -> bool:
         is_written = self.policy.outbox.save(drafts)
         if is_written:
-            self.durable.update(span_id for draft in drafts for parcel in draft.parcels for span_id in span_ids(parcel))
+            spans = [orjson.loads(span) for draft in drafts for parcel in draft.parcels for span in parcel.spans]
+            self.durable.update(span["span_id"] for span in spans if span.get("ended_at"))
         return is_written
 
     def crash(self) -> None:
