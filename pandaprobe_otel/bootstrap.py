@@ -19,8 +19,7 @@ from pandaprobe_otel.config.parsers import unusable
 from pandaprobe_otel.config.resolve import Config, Problem
 from pandaprobe_otel.config.settings import OF_RECEIVERS
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
-from pandaprobe_otel.pipeline.opening import open_pipeline
+from pandaprobe_otel.pipeline.opening import IdlePipeline, Pipeline, open_pipeline
 from pandaprobe_otel.process.background import start_thread
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import mistake, mistakes, pass_on

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.pipeline.interface import Pipeline
+    from pandaprobe_otel.pipeline.opening import Pipeline
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
@@ -54,8 +54,7 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
-    from pandaprobe_otel.sdk.span_receivers import receivers_in
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor, receivers_in
 
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
@@ -150,8 +149,7 @@ def _lead_late_providers(pipeline: Pipeline | None) -> None:
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
-    from pandaprobe_otel.sdk.span_receivers import receivers_in
+    from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor, receivers_in
 
     _last.pipeline_for_late = pipeline
     if pipeline is not None:

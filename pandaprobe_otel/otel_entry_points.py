@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from pandaprobe_otel.id_generator import draw_from_system
 from pandaprobe_otel.process.guard import pass_on
 from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
-from pandaprobe_otel.sdk.span_receivers import receivers_in
+from pandaprobe_otel.sdk.processor import receivers_in
 
 __all__ = ["PandaProbeInstrumentor", "PandaProbeSpanExporter"]
 

@@ -41,7 +41,7 @@ def written() -> Mapping[str, str]:
     return {
         "docs/settings.md": settings_page(),
         "pandaprobe_otel/bootstrap.py": source_of_init(),
-        "pandaprobe_otel/sdk/span_receivers.py": source_of_span_receivers(),
+        "pandaprobe_otel/sdk/processor.py": source_of_processor(),
         "docs/integrations.md": integrations_page(),
         "docs/command-line.md": command_line_page(),
         "examples/README.md": examples_page(),
@@ -139,9 +139,9 @@ def source_of_init() -> str:
     return _between(text, "    Args:\n", "\n    Returns:\n        The handle", _indented(meanings, 8))
 
 
-def source_of_span_receivers() -> str:
-    """Return `span_receivers.py` with a key of `ExportSettings` for each setting that a receiver takes."""
-    text = (ROOT / "pandaprobe_otel/sdk/span_receivers.py").read_text(encoding="utf-8")
+def source_of_processor() -> str:
+    """Return `processor.py` with a key of `ExportSettings` for each setting that a receiver takes."""
+    text = (ROOT / "pandaprobe_otel/sdk/processor.py").read_text(encoding="utf-8")
     keys = [f"{each.name}: {_optional(each.argument)}" for each in SETTINGS if each.name in OF_RECEIVERS]
     return _between(text, 'its declaration."""\n\n', "\n\nclass SpanReceiver", _indented(keys, 4))
 

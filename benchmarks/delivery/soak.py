@@ -31,7 +31,7 @@ from statistics import linear_regression, median
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from kill_loop import Faults
-from pandaprobe_otel.assembly.timing import REMEMBERED_TRACES
+from pandaprobe_otel.assembly.assembler import REMEMBERED_TRACES
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment
 

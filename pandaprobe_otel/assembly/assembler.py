@@ -5,20 +5,52 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceBuffer, TraceSegment
 from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+MAX_OPEN_TRACES: Final = 10_000
+MAX_OPEN_SPANS: Final = 50_000
+"""Bound on open spans, at about 300 bytes each (the app holds the spans). Beyond it, the oldest traces are given up."""
+REMEMBERED_TRACES: Final = 10_000
+"""Bound on remembered traces, at about 200 bytes each; allows sending a late span after its trace."""
 _FEW_LOOKS: Final = 1000
 _LOGS_SHARE: Final = 2
 """Divisor of the memory bound: this share is for log records that wait for their spans to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Times in seconds of a monotonic clock."""
+
+    settle_s: float = 0.5
+    """Wait for another span while none is open (one may start just after its parent has ended)."""
+    sooner_s: float = 0.4
+    sooner_above_bytes: int = 1 << 20
+    """Bytes of ended spans above which traces are complete sooner: spans take twice the memory of their JSON."""
+    linger_s: float = 10.0
+    """Wait for open spans after the root has ended (a stream may still be read)."""
+    checkpoint_after_s: float = 300.0
+    """Age at which a trace with an open root is sent as RUNNING, with the spans so far."""
+    checkpoint_spans: int = 500
+    checkpoint_bytes: int = 4 << 20
+    append_every_s: float = 30.0
+    """Interval at which a running trace is updated."""
+    quiet_s: float = 5.0
+    """Silence after which a trace with its root counts as complete if starts are not seen (exporter only)."""
+    idle_look_s: float = 300.0
+    """Interval for checking a trace without ended spans: the app may have dropped its spans."""
+    rootless_s: float = 60.0
+    """Silence after which a trace without its root counts as complete if starts are not seen."""
+    live_timeout_s: float = 1.0
+    """Longest wait for a local server that shows running spans."""
 
 
 class Assembler:
@@ -57,9 +89,13 @@ class Assembler:
         buffer. The second number keeps the order of traces that are due at the same time.
         """
         self._order = count()
-        self._open_spans = self._given_up = 0
+        self._open_spans = 0
+        self.given_up = 0
+        """Open spans that were given up because there were too many, as far as the worker has not reported them."""
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
-        self._log_bytes = self._refused_logs = 0
+        self._log_bytes = 0
+        self.refused_logs = 0
+        """Log records refused for lack of room, as far as the worker has not reported them."""
 
     def __len__(self) -> int:
         return len(self._buffers)
@@ -118,22 +154,12 @@ class Assembler:
             return
         # If a span stays open, its records remain here even after the rest of its trace has been sent.
         if self._log_bytes > self._max_bytes // _LOGS_SHARE:
-            self._refused_logs += 1
+            self.refused_logs += 1
         else:
             size = buffer.log(inner.span_id or 0, record)
             self._log_bytes += size
             self.bytes += size
             self._touched[buffer] = None
-
-    def take_refused_logs(self) -> int:
-        """Return the number of log records refused for lack of room since the last call."""
-        refused, self._refused_logs = self._refused_logs, 0
-        return refused
-
-    def take_given_up(self) -> int:
-        """Return the number of open spans given up since the last call because there were too many."""
-        given_up, self._given_up = self._given_up, 0
-        return given_up
 
     @property
     def has_much(self) -> bool:
@@ -161,14 +187,15 @@ class Assembler:
                 self._touched[buffer] = None
                 continue
             if buffer.ended and by >= self._complete_at(buffer):
-                yield self._take(buffer, self._closing_stage(buffer, buffer.memory), now)
+                yield self._take(buffer, self._stage(buffer, buffer.memory, is_early=False), now)
             elif buffer.ended and by >= self._early_at(buffer):
-                yield self._take(buffer, self._early_stage(buffer, buffer.memory), now)
+                yield self._take(buffer, self._stage(buffer, buffer.memory), now)
             elif not buffer.open and not buffer.ended:
                 self._forget(buffer)
             else:
                 self._touched[buffer] = None
-        yield from self._over_the_bound(now)
+        if self.bytes > self._max_bytes or self._are_too_many():
+            yield from self._over_the_bound(now)
 
     @property
     def next_look(self) -> float:
@@ -189,14 +216,14 @@ class Assembler:
         for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
-                yield self._take(buffer, self._closing_stage(buffer, buffer.memory), now)
+                yield self._take(buffer, self._stage(buffer, buffer.memory, is_early=False), now)
 
     def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
         self.look_for_dropped(now)
         for buffer in list(self._buffers.values()):
             if buffer.ended:
-                yield self._take(buffer, self._early_stage(buffer, buffer.memory), now)
+                yield self._take(buffer, self._stage(buffer, buffer.memory), now)
 
     @property
     def changed(self) -> Sequence[TraceBuffer]:
@@ -208,7 +235,7 @@ class Assembler:
         for buffer in changed:
             if self._buffers.get(buffer.trace_id) is buffer:
                 drafted = buffer.begin_draft()
-                stage = self._early_stage(buffer, drafted.memory)
+                stage = self._stage(buffer, drafted.memory)
                 if (segment := buffer.draft(stage, drafted, shows_all=shows_all)) is not None:
                     yield segment
 
@@ -249,7 +276,10 @@ class Assembler:
             return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
-    def _closing_stage(self, buffer: TraceBuffer, memory: Memory) -> Stage:
+    def _stage(self, buffer: TraceBuffer, memory: Memory, *, is_early: bool = True) -> Stage:
+        """Return the stage of a segment. `is_early`: the trace has not been found complete."""
+        if is_early and buffer.open_entries and not memory.posted:
+            return Stage.FIRST
         if memory.running and not buffer.open_entries:
             return Stage.LAST
         if memory.lacks_root and memory.has_root:
@@ -294,21 +324,16 @@ class Assembler:
         """Yield the oldest traces early while all traces together exceed the bound in bytes; give the oldest up while
         there are too many traces or open spans.
         """
-        if self.bytes <= self._max_bytes and not self._are_too_many():
-            return
         for buffer in list(self._buffers.values()):
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            segment = self._take(buffer, self._early_stage(buffer, buffer.memory), now)
+            segment = self._take(buffer, self._stage(buffer, buffer.memory), now)
             if too_many and buffer.open:  # else `_take` has forgotten it
-                self._given_up += len(buffer.open)
+                self.given_up += len(buffer.open)
                 self._forget(buffer)
             if segment.ended:
                 yield segment
 
     def _are_too_many(self) -> bool:
         return len(self._buffers) > MAX_OPEN_TRACES or self._open_spans > MAX_OPEN_SPANS
-
-    def _early_stage(self, buffer: TraceBuffer, memory: Memory) -> Stage:
-        return Stage.FIRST if buffer.open_entries and not memory.posted else self._closing_stage(buffer, memory)

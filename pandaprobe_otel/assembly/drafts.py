@@ -30,9 +30,9 @@ EVERY_S: Final = 0.2
 _MOST_IN_REQUEST: Final = 500
 """Drafts in one request: as many as the server takes."""
 _MOST_BYTES_IN_REQUEST: Final = 256 << 10
-_MOST_INCOMPLETE: Final = 1_000
-_FIRST_BREAK_S: Final = 30.0
-_LONGEST_BREAK_S: Final = 600.0
+_MOST_INCOMPLETE: Final = 400
+_BREAK_S: Final = 30.0
+"""Time for which a server that has failed gets nothing."""
 
 
 class Drafts:
@@ -57,7 +57,7 @@ class Drafts:
     @property
     def is_off(self) -> bool:
         """True if there is neither a spool nor a local server that shows open traces."""
-        return self._write is None and not self.shows_all
+        return self._write is None and (self.live is None or self.live.is_refused)
 
     @property
     def shows_all(self) -> bool:
@@ -142,15 +142,11 @@ class LiveView:
         self._bytes = 0
         self._incomplete: set[str] = set()
         """Traces with dropped drafts, which no request has reported to the server yet."""
-        self._is_able: bool | None = None
-        """True if the server takes drafts; None before it was asked."""
-        self._off_until = 0.0
-        self._break_s = _FIRST_BREAK_S
-
-    @property
-    def is_refused(self) -> bool:
+        self._in_request: set[str] = set()
+        self._was_asked = False
+        self.is_refused = False
         """True if the server does not take drafts."""
-        return self._is_able is False
+        self._off_until = 0.0
 
     def add(self, drafts: Iterable[Draft]) -> None:
         """Send these drafts soon, unless the server has failed a short while ago."""
@@ -174,6 +170,8 @@ class LiveView:
 
     def forget(self, trace_id: str) -> None:
         """Drop what waits of a trace, because the server gets the trace itself."""
+        if not (self._waiting or self._incomplete):
+            return
         with self._lock:
             self._waiting = deque(each for each in self._waiting if each[0] != trace_id)
             self._bytes = sum(len(encoded) for _, encoded in self._waiting)
@@ -195,6 +193,7 @@ class LiveView:
         self._start_empty()
 
     def _drop_oldest(self) -> None:
+        """Drop a draft. Beyond a bound, the server does not learn which traces are incomplete."""
         trace_id, encoded = self._waiting.popleft()
         self._bytes -= len(encoded)
         if len(self._incomplete) < _MOST_INCOMPLETE:
@@ -206,10 +205,14 @@ class LiveView:
         try:
             while (body := self._next()) is not None:
                 if not self._is_taken(body):
-                    self._pause()
+                    with self._lock:
+                        self._off_until = self._monotonic() + _BREAK_S
+                        self._incomplete |= self._in_request
+                        while self._waiting:
+                            self._drop_oldest()
         except Exception as error:  # noqa: BLE001 - protects the app: only the live view is lost
             failed("the live view", error)
-            self._is_able = False
+            self.is_refused = True
         finally:
             if self._closing.is_set() and self._transport is not None:
                 self._transport.close()
@@ -221,18 +224,16 @@ class LiveView:
             if not self._waiting or self._closing.is_set() or self.is_refused:
                 self._thread = None
                 return None
-            if self._is_able is None:
+            if not self._was_asked:
                 return b""
-            items = [
-                orjson.dumps({"trace_id": trace_id, "spans": [], "is_incomplete": True})
-                for trace_id in [*self._incomplete][: _MOST_IN_REQUEST - 1]
-            ]
-            self._incomplete = set([*self._incomplete][_MOST_IN_REQUEST - 1 :])
-            size = 0
+            reported, self._incomplete = self._incomplete, set()
+            items = [orjson.dumps({"trace_id": each, "spans": [], "is_incomplete": True}) for each in reported]
+            size, self._in_request = 0, reported
             while self._waiting and len(items) < _MOST_IN_REQUEST and size < _MOST_BYTES_IN_REQUEST:
-                encoded = self._waiting.popleft()[1]
+                trace_id, encoded = self._waiting.popleft()
                 size += len(encoded)
                 items.append(encoded)
+                self._in_request.add(trace_id)
             self._bytes -= size
             return b"[%b]" % b",".join(items)
 
@@ -248,16 +249,8 @@ class LiveView:
         if not isinstance(answer, Answer):
             return False
         if body:
-            self._break_s = _FIRST_BREAK_S
             return answer.status < 300
         abilities = abilities_in(answer)
-        self._is_able = abilities is not None and abilities.takes_live_spans
+        self.is_refused = abilities is None or not abilities.takes_live_spans
+        self._was_asked = True
         return True
-
-    def _pause(self) -> None:
-        """Send nothing for a while, longer each time."""
-        with self._lock:
-            self._off_until = self._monotonic() + self._break_s
-            self._break_s = min(self._break_s * 2, _LONGEST_BREAK_S)
-            while self._waiting:
-                self._drop_oldest()

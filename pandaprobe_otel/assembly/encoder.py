@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.assembly.remote_parents import view_of, views_of
+from pandaprobe_otel.assembly.remote_parents import joined
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.parcel import Parcel, Step
@@ -16,6 +16,7 @@ from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.outgoing import MappedTrace
+from pandaprobe_otel.mapping.sdk_span import parent_of, read_ended, read_span
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -46,8 +47,14 @@ class SegmentEncoder:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
         ended = segment.ended
-        views = views_of(ended)
-        open_views = [*map(view_of, segment.open)]
+        views: list[SpanView] = []
+        for span in ended:
+            view = read_ended(span)
+            views.append(joined(view, parent_of(span)) if view.parent_is_remote else view)
+        open_views: list[SpanView] = []
+        for running in segment.open:
+            view = read_span(running)
+            open_views.append(joined(view, running.parent) if view.parent_is_remote else view)
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))
             left_out = {view.span_id: view.parent_id for view in views}

@@ -7,17 +7,16 @@ replacement in the entry `pandaprobe` of W3C's `tracestate`, which every trace c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
 
-from pandaprobe_otel.mapping.sdk_span import EndedSpan, begun, parent_of, read_ended, read_span
+from pandaprobe_otel.mapping.sdk_span import begun
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.sdk.trace import Span
 
     from pandaprobe_otel.mapping import SpanView
 
@@ -64,20 +63,10 @@ def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
         span._parent = parent._parent
 
 
-def view_of(span: ReadableSpan) -> SpanView:
-    """Return the view of an open span, with the replacement of its parent in another process."""
-    return _joined(read_span(span), span.parent)
-
-
-def views_of(ended: Sequence[EndedSpan]) -> list[SpanView]:
-    """Return the views of ended spans, with the replacements of their parents in other processes."""
-    views = zip(ended, map(read_ended, ended), strict=True)
-    return [_joined(view, parent_of(span)) if view.parent_is_remote else view for span, view in views]
-
-
-def _joined(view: SpanView, parent: SpanContext | None) -> SpanView:
+def joined(view: SpanView, parent: SpanContext | None) -> SpanView:
+    """Return the view of a span whose parent is in another process, with the replacement of that parent."""
     named = None if parent is None else named_in(parent)
-    return view if named is None or not view.parent_is_remote else replace(view, parent_id=named)
+    return view if named is None else replace(view, parent_id=named)
 
 
 def state_of(header: str) -> TraceState | None:

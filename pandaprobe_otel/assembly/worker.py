@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.log_queue import LogQueue
-from pandaprobe_otel.assembly.trace_buffer import TraceSegment
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment, log_size
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import (
@@ -52,6 +51,11 @@ _LONGEST_REST_S: Final = 0.5
 """Longest time without a look while traces are open: log records wait for it, and each look takes 0.1 ms."""
 DURABLE_POLL_S: Final = 0.02
 """Poll interval with a spool: the draft with an ended span is on disk within 50 ms, including the write."""
+
+_MAX_LOG_BYTES: Final = 16 << 20
+_LOG_PLACE: Final = 2048
+"""Bytes per place in the queue of log records, whose length counts them too."""
+_MOST_REFUSED: Final = 1 << 16
 
 _SAMPLED: Final = 1
 """Bit of the trace flags in W3C Trace Context."""
@@ -117,7 +121,11 @@ class Worker:
         """Trace and span ids of ended spans that had no room."""
         self._places = self._max_bytes // _PLACE
         self._wake_at = _MANY
-        self._logs = LogQueue()
+        self._logs: deque[Any] = deque()
+        """Log records, each followed by empty places for its size. There is no lock, because a signal handler or a
+        finalizer may log while its own thread holds it.
+        """
+        self._refused_logs: deque[None] = deque(maxlen=_MOST_REFUSED)
         self._make_locks()
         self._asleep = False
         self.is_started = False
@@ -199,8 +207,15 @@ class Worker:
         return True
 
     def logged(self, record: Any) -> None:
-        """Take a log record with content of a span. Beyond the bound, leave it out and report it."""
-        self._logs.put(record)
+        """Take a log record with content of a span. Beyond the bound, leave it out and report it.
+
+        Threads that check the bound at the same moment may each add one record too many.
+        """
+        more = log_size(record) // _LOG_PLACE
+        if len(self._logs) + more >= _MAX_LOG_BYTES // _LOG_PLACE:
+            self._refused_logs.append(None)
+        else:
+            self._logs.extend((record, *(None,) * more))
 
     def call(self) -> None:
         """Make the worker poll soon, for work other than spans (see `also`)."""
@@ -315,7 +330,8 @@ class Worker:
 
     def _work(self, ready: Callable[[float], Iterable[TraceSegment]]) -> None:
         self._drain()
-        self._make_room()
+        left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
+        self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
         self._also()
         drafts = None if self._drafts is None or self._drafts.is_off else self._drafts
         changed = () if drafts is None else self._assembler.changed
@@ -337,39 +353,14 @@ class Worker:
             drafts.take(self._assembler.drafts(changed, shows_all=drafts.shows_all))
 
     def _drain(self) -> None:
-        """Move arrived spans and records into the assembler; later arrivals wait for the next round."""
-        logs = len(self._logs)  # counted first: the spans of these records have started and are drained below
-        self._take_arrived()
-        now = self._monotonic()
-        for _ in range(len(self._lost)):
-            self._assembler.lost(*self._lost.popleft(), now)
-        for record in self._logs.take(logs):
-            self._assembler.logged(record)
-        if (refused := self._logs.take_refused() + self._assembler.take_refused_logs()) > 0:
-            self._notices.say(
-                "logs_full",
-                f"{refused} log records with content of spans were left out: they arrive too fast, or they belong to "
-                "spans that stay open.",
-            )
-        if (given_up := self._assembler.take_given_up()) > 0:
-            self._notices.say(
-                "never_ended",
-                f"{given_up} open spans are no longer waited for, because too many do not end. Their traces are sent "
-                "with the ended spans, and spans that end later are added.",
-            )
-
-    def _make_room(self) -> None:
-        """Set the bound for spans in this queue to the bytes that the assembler and the others leave free."""
-        left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
-        self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
-
-    def _take_arrived(self) -> None:
-        """Pass starts and ends of sampled spans to the assembler.
+        """Move arrived spans and records into the assembler; later arrivals wait for the next round.
 
         The ends are counted before the starts are taken, so the ancestors of every ended span are known. A trace
-        therefore never looks complete while an ancestor of its spans is open.
+        therefore never looks complete while an ancestor of its spans is open. Log records are counted first, so that
+        their spans are known.
         """
-        now, waiting, is_child = self._monotonic(), len(self._ended), self._forked_at_ns > 0
+        logs, waiting = len(self._logs), len(self._ended)
+        assembler, now, is_child = self._assembler, self._monotonic(), self._forked_at_ns > 0
         for key, seen in self._new.copy().items():  # an atomic copy, because the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
@@ -377,13 +368,36 @@ class Worker:
                 continue
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
-                self._assembler.started(seen, now)
+                assembler.started(seen, now)
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         for _ in range(waiting):
             if (span := self._ended.popleft()) is not None and not (is_child and self._is_copy(span)):
                 self._arrived.append(span)
         self._end_arrived(now)
+        for _ in range(len(self._lost)):
+            assembler.lost(*self._lost.popleft(), now)
+        for _ in range(logs):
+            if (record := self._logs.popleft()) is not None:
+                assembler.logged(record)
+        if self._refused_logs or assembler.refused_logs:
+            refused = assembler.refused_logs
+            for _ in range(len(self._refused_logs)):
+                self._refused_logs.popleft()
+                refused += 1
+            assembler.refused_logs = 0
+            self._notices.say(
+                "logs_full",
+                f"{refused} log records with content of spans were left out: they arrive too fast, or they belong to "
+                "spans that stay open.",
+            )
+        if assembler.given_up:
+            given_up, assembler.given_up = assembler.given_up, 0
+            self._notices.say(
+                "never_ended",
+                f"{given_up} open spans are no longer waited for, because too many do not end. Their traces are sent "
+                "with the ended spans, and spans that end later are added.",
+            )
 
     def _end_arrived(self, now: float) -> None:
         """Pass the ends of sampled spans to the assembler, and count them."""

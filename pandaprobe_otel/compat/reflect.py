@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from pandaprobe_otel.assembly.remote_parents import view_of
 from pandaprobe_otel.assembly.span_filter import Selection, is_chosen
 from pandaprobe_otel.bootstrap import PandaProbe, init
 from pandaprobe_otel.capture.trace_context import context
@@ -24,6 +23,7 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_genai
+from pandaprobe_otel.mapping.sdk_span import read_span
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -211,4 +211,4 @@ class _Scopes(SpanProcessor):
     def _is_sent(self, span: ReadableSpan) -> bool:
         if callable(self._selection):
             return is_chosen(self._selection, span)
-        return self._selection == "all" or is_genai(view_of(span))
+        return self._selection == "all" or is_genai(read_span(span))

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.assembler import Assembler
+from pandaprobe_otel.assembly.assembler import Assembler, Timing
 from pandaprobe_otel.assembly.drafts import Drafts, LiveView
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, encoder_for
-from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import DURABLE_POLL_S, POLL_S, Worker
 from pandaprobe_otel.config.resolve import Config
@@ -29,7 +28,6 @@ from pandaprobe_otel.delivery.spool.destination import can_keep_a_spool, is_some
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping.clean import encode
 from pandaprobe_otel.mapping.options import MappingOptions
-from pandaprobe_otel.pipeline.losses import log_left_behind, log_losses
 from pandaprobe_otel.process.background import in_background, start_thread
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_NO_TIME: Final = "the time was too short"
 _PREVIEW_BYTES: Final = 4_096
 _MOST_SCORES: Final = 10_000
 """Scores that may wait for the worker."""
@@ -117,7 +116,7 @@ class ExportPipeline:
             ledger=self._ledger,
             notices=self._notices,
             max_bytes=config.max_queue_bytes,
-            waiting_elsewhere=lambda: self.fill() * half,
+            waiting_elsewhere=lambda: self._senders.policy.outbox.fill * half,
             may_cut=not self._options.masks,
             on_first_span=lambda: finish_with_multiprocessing(self),
             also=self._put_scores,
@@ -256,8 +255,8 @@ class ExportPipeline:
         else:
             spans, scores, ends = late + dropped.spans, dropped.scores, dropped.ends
         if senders.left_behind:
-            log_left_behind(senders.left_behind, self.config.spool, last_error)
-        log_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
+            _log_left_behind(senders.left_behind, self.config.spool, last_error)
+        _log_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
     def put_score(self, body: Mapping[str, Any]) -> None:
@@ -272,9 +271,9 @@ class ExportPipeline:
         self._worker.call()
 
     def _put_scores(self) -> None:
-        scores = [self._scores.popleft() for _ in range(len(self._scores))]
-        if not scores:
+        if not self._scores:
             return
+        scores = [self._scores.popleft() for _ in range(len(self._scores))]
         try:
             self._delivery().put(scores)
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
@@ -336,3 +335,40 @@ def file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPi
         transport=FileTransport(path),
         bucket=lambda: LeasedBucket(window_s=0.0, margin_s=0.0),
     )
+
+
+def _log_left_behind(spans: int, spool: str | None, last_error: str | None) -> None:
+    """Log that spans wait in the spool."""
+    _logger.warning(
+        "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
+        spans,
+        spool,
+        last_error or _NO_TIME,
+    )
+
+
+def _log_losses(spans: int, scores: int, ends: int, last_error: str | None, *, is_late: bool) -> None:
+    """Log lost spans, scores and ends of traces, if there are any. `is_late`: the time for delivery was used up."""
+    reason = last_error or _NO_TIME
+    if spans:
+        _logger.warning(
+            "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
+            spans,
+            reason,
+            "Raise PANDAPROBE_SHUTDOWN_TIMEOUT, or set PANDAPROBE_SPOOL_DIR to keep them on disk."
+            if is_late
+            else "Set PANDAPROBE_SPOOL_DIR to keep them on disk.",
+        )
+    if scores:
+        _logger.warning(
+            "pandaprobe-otel: %s not delivered when the process ended (%s). A score is sent once PandaProbe has its "
+            "trace: check the trace id, or set PANDAPROBE_SHUTDOWN_TIMEOUT to wait longer.",
+            "1 score was" if scores == 1 else f"{scores} scores were",
+            reason,
+        )
+    if ends:
+        _logger.warning(
+            "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
+            ends,
+            reason,
+        )

@@ -1,17 +1,69 @@
-"""The choice of a pipeline by the settings."""
+"""The choice of a pipeline by the settings: one that delivers, or one that ignores every span."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import pass_on
+from pandaprobe_otel.reporting.delivery_status import Status, described
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
 
 _was_opened = False
+
+Pipeline: TypeAlias = "ExportPipeline | IdlePipeline"
+"""Pipeline that delivers, or that ignores every span."""
+
+
+class IdlePipeline:
+    """Pipeline that ignores every span, because the settings disable it or cannot work."""
+
+    selection: Any = None
+    destination: str | None = None
+    is_closed = False
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def started(self, span: ReadableSpan) -> None:
+        """Ignore the span."""
+
+    def ended(self, span: ReadableSpan) -> None:
+        """Ignore the span."""
+
+    def unsampled(self) -> None:
+        """Ignore the span."""
+
+    def logged(self, record: Any) -> None:
+        """Ignore the record."""
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Return True, because nothing waits."""
+        return True
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Return True, because nothing waits."""
+        return True
+
+    def put_score(self, body: Mapping[str, Any]) -> None:
+        """Ignore the score."""
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return None: nothing is sent anywhere."""
+        return None
+
+    def status(self) -> Status:
+        """Return counts of zero, with the reason in `problems`."""
+        return Status(enabled=False, **described(self.config))
 
 
 def open_pipeline(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
+from pandaprobe_otel.sdk.processor import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk._logs import LogRecordProcessor
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.pipeline.interface import Pipeline
+    from pandaprobe_otel.pipeline.opening import Pipeline
 
 _PREFIX: Final = "gen_ai."
 

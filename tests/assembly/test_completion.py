@@ -20,8 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly import assembler as assembling
-from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.assembler import Assembler, Timing
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceBuffer, TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -502,7 +501,7 @@ def test_records_that_went_out_make_room_for_others() -> None:
         (segment,) = scene.due(number + 0.9)
         assert len(segment.logs) == 1
 
-    assert scene.assembler.take_refused_logs() == 0
+    assert scene.assembler.refused_logs == 0
 
 
 # -- the hand-over -----------------------------------------------------------------------------------------------------

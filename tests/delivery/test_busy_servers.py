@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.assembler import Timing
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from rings import IN_FULL, UNSHRUNK
 from simulated_app import SimulatedApp, stored_id, trace_id_of

@@ -15,7 +15,7 @@ from opentelemetry.trace import Tracer, format_trace_id, set_span_in_context
 
 from local_http import http_of, traces_of
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.assembler import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.ids import trace_uuid

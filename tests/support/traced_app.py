@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
-from pandaprobe_otel.assembly.timing import Timing
+from pandaprobe_otel.assembly.assembler import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
