@@ -283,7 +283,9 @@ class SpoolFile:
                 is_remote=bool(is_remote),
                 fields=b"",
             )
-        except (AttributeError, ValueError) as error:
+            if not (isinstance(trace_id, str) and isinstance(spans, int) and isinstance(size, int) and put_at >= 0.0):
+                raise ValueError
+        except (AttributeError, TypeError, ValueError) as error:
             raise sqlite3.DatabaseError("a request is damaged") from error
         parcel.is_bare, parcel.closed_spans = True, spans
         parcel.file, parcel.row, parcel.stored, parcel.in_doubt = self, number, size, bool(in_doubt)
@@ -292,13 +294,12 @@ class SpoolFile:
 
     def content(self, row: int) -> tuple[bytes, EncodedSpans]:
         """Return the fields and spans of a parcel. Raises sqlite3.DatabaseError if they are missing or damaged."""
-        found = self.open().execute(_CONTENT, (row,)).fetchone()
-        if found is None:
-            raise sqlite3.DatabaseError("a request is missing")
-        crc, fields, spans, *head = found
-        if crc != _checksum(tuple(head), fields, spans):
-            raise sqlite3.DatabaseError("a request is damaged")
-        return fields, EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
+        found: Any = self.open().execute(_CONTENT, (row,)).fetchone()
+        match found:
+            case (crc, bytes(fields), bytes(spans), *head) if crc == _checksum(tuple(head), fields, spans):
+                return fields, EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
+            case _:
+                raise sqlite3.DatabaseError("a request is missing or damaged")
 
     # -- drafts of open traces ----------------------------------------------------------------------------------------
 

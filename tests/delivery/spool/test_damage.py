@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -211,3 +212,29 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
     assert 0 < run.gone["spool_damaged"] < spans
     run.put(create(1000))
     assert run.outbox.is_kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "body SET fields = 7",
+        "body SET spans = 7.5",
+        "parcel SET spans = 'x'",
+        "parcel SET put_at = 'x'",
+    ],
+)
+def test_a_value_of_another_type_is_damage(tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A flipped bit may turn a value into one of another type; it costs the request, and no fault of ours."""
+    first = Run(tmp_path)
+    first.put(create(1))
+    first.die()
+    (path,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE {change}")
+    db.close()
+    heir = Run(tmp_path)
+
+    assert heir.contents() == []
+    heir.put(create(2))
+    assert heir.outbox.is_kept
+    assert "please report" not in caplog.text
