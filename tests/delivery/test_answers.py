@@ -458,24 +458,3 @@ def test_a_message_without_an_optional_field_cannot_be_repaired(field: str) -> N
     process.world.run(5)
 
     assert (len(process.sent), process.counts.dropped) == (1, {"refused": 1})
-
-
-def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
-    """After a 413 above 256 KB every span arrives once, a huge value is cut, and the next trace is split in advance."""
-    process = simulated(lambda request, now: 413 if request.body and len(request.body) > 256_000 else None)
-    for number in (1, 2):
-        spans: list[dict[str, Any]] = [
-            {"output": "y" * 500_000},
-            *({"number": each, "input": "x" * 20_000} for each in range(1, 40)),
-        ]
-        process.put(with_fields(spans, number))
-        process.world.run(30)
-
-    assert process.counts.delivered == 80
-    for stored in process.server.traces.values():
-        cut, *others = stored.spans.values()
-        assert "…[cut " in cut["output"]
-        assert [(span["number"], span["input"]) for span in others] == [(each, "x" * 20_000) for each in range(1, 40)]
-    refused = [seen.at for seen in process.server.seen if seen.status == 413]
-    assert 1 <= len(refused) <= 4
-    assert max(refused) < 30

@@ -59,14 +59,6 @@ def test_key_project_and_content_go_out_and_nothing_else_authenticates(send: Sen
     assert "authorization" not in headers
 
 
-def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests of this library are not logged by httpx, even if the app's level is DEBUG."""
-    with StrictPandaProbe() as server, caplog.at_level(logging.DEBUG):
-        post(server.url, send=by_httpx)
-
-    assert [record.name for record in caplog.records if record.name.startswith("http")] == []
-
-
 @every_way
 def test_nobody_listening_is_not_an_unknown_outcome(send: Send) -> None:
     """A refused connection, or a host that does not exist, cannot have carried a request, so the outcome is known."""
