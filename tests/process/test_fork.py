@@ -297,9 +297,9 @@ def test_numbers_closed_in_the_middle_of_a_transaction_are_named(tmp_path: Path)
     code = """
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 insert = SpoolFile.insert
-def closed_before_its_end(file, row, parcel):
+def closed_before_its_end(file, *given):
     SpoolFile.insert = insert
-    insert(file, row, parcel)
+    insert(file, *given)
     os.closerange(3, 256)
 SpoolFile.insert = closed_before_its_end
 one("a trace")
