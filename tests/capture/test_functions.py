@@ -18,33 +18,6 @@ from span_recorder import SpanRecorder, recording
 from waiting import turns
 
 
-def test_function_without_parentheses_makes_one_span(recorder: SpanRecorder) -> None:
-    """A bare decorator names the span after the function, and records its argument and result."""
-
-    @pp.agent
-    def answer(question: str) -> str:
-        return question.upper()
-
-    assert answer("why?") == "WHY?"
-    assert recorder.names == ["answer"]
-    assert recorder.input() == "why?"
-    assert recorder.output() == "WHY?"
-
-
-def test_function_with_options(recorder: SpanRecorder) -> None:
-    """Options given in parentheses appear on the span."""
-
-    @pp.span("look-up", kind="retriever", model="small", metadata={"shard": 3})
-    def find(query: str) -> list[str]:
-        return [query]
-
-    find("x")
-    attributes = recorder.attributes("look-up")
-    assert attributes["pandaprobe.span.kind"] == "RETRIEVER"
-    assert attributes["pandaprobe.model"] == "small"
-    assert recorder.json("pandaprobe.span.metadata") == {"shard": 3}
-
-
 async def test_callable_object_with_async_call(recorder: SpanRecorder) -> None:
     """An object whose `__call__` is a coroutine function is awaited inside its span."""
 

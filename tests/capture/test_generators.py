@@ -204,6 +204,7 @@ async def test_early_break_ends_the_span_without_an_error(recorder: SpanRecorder
     gc.collect()
     await turns(10)
     assert recorder.one().status.status_code is StatusCode.UNSET
+    assert recorder.attributes()["pandaprobe.outcome"] == "partial"
     assert recorder.output() == "ab"
 
 

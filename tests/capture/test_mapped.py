@@ -156,23 +156,6 @@ async def test_a_cancelled_agent_neither_failed_nor_succeeded(recorder: SpanReco
     assert "error" not in trace["spans"][0]
 
 
-def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
-    """If a stream is not read to the end, the items so far are the output, and span and trace are marked as partial."""
-
-    @pp.agent
-    def count() -> Iterator[int]:
-        yield from range(5)
-
-    stream = count()
-    assert next(stream) == 0
-    stream.close()  # type: ignore[attr-defined]
-    trace = map_trace(recorder.spans)
-    (span,) = trace["spans"]
-    assert span["output"] == [0]
-    assert span["status"] == "UNSET"
-    assert span["metadata"]["outcome"] == trace["metadata"]["outcome"] == "partial"
-
-
 def test_a_span_names_its_function(recorder: SpanRecorder) -> None:
     """The span of a decorated function has the function's module and qualified name; a block's span has neither."""
 

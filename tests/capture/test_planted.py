@@ -147,7 +147,8 @@ def run_form(form: str, decorate: Callable[..., Any], given: dict[str, Planted])
         return
     else:
         with decorate("block", input={"p": values["positional"], "k": values["keyword"], "d": default}) as span:
-            span.set_metadata({"r": values["rest"], "w": values["words"]})
+            span.set_metadata({"r": values["rest"]})
+            span.set_model_parameters({"w": values["words"]})
             span.set_output(result)
         return
     finish(work(values["positional"], values["rest"], two=values["keyword"], other=values["words"]))
@@ -220,26 +221,6 @@ def test_values_that_accompany_messages_are_in_the_trace(recorder: SpanRecorder,
     arguments, result = shapes(**{place: planted.values for place, planted in given.items()})[shape]
     KINDS[kind](lambda **_: result)(**arguments)
     assert missing(given, trace_text(recorder)) == {}
-
-
-Setter = Callable[[Any, Planted], None]
-SETTERS: dict[str, Setter] = {
-    "set_input": lambda span, planted: span.set_input(planted.values),
-    "set_output": lambda span, planted: span.set_output(planted.values),
-    "input =": lambda span, planted: setattr(span, "input", planted.values),
-    "output =": lambda span, planted: setattr(span, "output", planted.values),
-    "set_metadata": lambda span, planted: span.set_metadata(planted.values),
-    "set_model_parameters": lambda span, planted: span.set_model_parameters(planted.values),
-}
-
-
-@pytest.mark.parametrize(("kind", "setter"), list(product(KINDS, SETTERS)))
-def test_values_of_setters_are_in_the_trace(recorder: SpanRecorder, kind: str, setter: str) -> None:
-    """Values of every type given to a setter, in a block of every kind, are in the trace."""
-    planted = Planted(kind)
-    with KINDS[kind]("block") as span:
-        SETTERS[setter](span, planted)
-    assert planted.missing_in(trace_text(recorder)) == []
 
 
 class Model(enum.Enum):

@@ -51,17 +51,6 @@ def work() -> None:
     """Make a span."""
 
 
-def test_context_reaches_every_span_inside(recorder: SpanRecorder) -> None:
-    """With the exporter alone, spans inside the block carry all four values, and spans after it none."""
-    with pp.context(session="s", user="u", tags=["a", "b"], metadata={"plan": "pro"}), pp.span("outer"):
-        work()
-    with pp.span("after"):
-        pass
-    expected = {"session": "s", "user": "u", "tags": ("a", "b"), "metadata": {"plan": "pro"}}
-    assert values_on(recorder, "outer") == values_on(recorder, "work") == expected
-    assert values_on(recorder, "after") == {}
-
-
 def test_nested_contexts_add_up(recorder: SpanRecorder) -> None:
     """An inner block overrides the session, adds tags in order, and merges metadata."""
     with pp.context(session="outer", tags=["a", "b"], metadata={"x": 1, "y": 1}):
