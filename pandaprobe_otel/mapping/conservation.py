@@ -80,6 +80,7 @@ _OBJECTS: Final = frozenset(
 )
 """Names of OpenAI's answers: under the key `object`, they only describe the form of a value."""
 
+_DEFAULTS: Final = {name: value for dialect in DIALECTS for name, value in dialect.defaults.items()}
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")
 """Ends of the names of events that contain a part of a streamed answer."""
@@ -114,7 +115,8 @@ def _add_unsaid(span: MappedSpan, calls: Callable[[], Said]) -> None:
             elif type(source) is tuple:
                 names += [key for key, _ in source]
     if names or not span.read_all:
-        said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost]})
+        known = [value for name, value in _DEFAULTS.items() if name in attributes]
+        said = Said({"body": span.body, "sums": [span.usage, span.aggregated, span.cost], "defaults": known})
         rest = unsaid(said, [(name, attributes[name]) for name in dict.fromkeys(names)])
         if not span.read_all and span.view.events:
             rest |= unsaid(said, _content_of(span.view.events))

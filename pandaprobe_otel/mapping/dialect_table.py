@@ -76,6 +76,8 @@ class Dialect:
     """Prefixes of attribute names that show that the span is about GenAI work."""
     scopes: tuple[str, ...] = ()
     """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever their attributes."""
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """By attribute, settings that the emitter writes with each call although nobody has set them."""
     note: str = ""
 
 

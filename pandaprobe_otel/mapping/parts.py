@@ -195,7 +195,9 @@ def _reasoning(draft: Draft, part: Any) -> None:
     if type_of(found) is str and found.lstrip()[:1] == "[":
         found = decoded(found)
     for item in found if type_of(found) is list else [found]:
-        words = first_of(item, "text", "content") if type_of(item) is dict else item
+        words = item
+        if type_of(item) is dict:
+            draft.exact, words = False, first_of(item, "text", "content")
         if type_of(words) is str and words.strip():
             draft.reasoning.append(words)
 

@@ -183,8 +183,6 @@ def test_metadata_of_the_app_is_not_overwritten() -> None:
 
 # -- recordings of real emitters --------------------------------------------------------------------------------------
 
-FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})
-"""Keys whose values determine the meaning of other values, so that a mark there would change them."""
 NEVER = (
     "pandaprobe.", "logfire.span_type", "gen_ai.tool.call.id", "gen_ai.usage.", "llm.token_count.", "llm.usage.",
     "ai.usage.", "gen_ai.aggregated_usage.", "gen_ai.response.id", "langfuse.observation.usage_details",
@@ -210,11 +208,7 @@ class Planter:
             }
         if isinstance(value, list):
             return [self.planted(item, key) for item in value]
-        if (
-            not isinstance(value, str)
-            or key in FORM_KEYS | unread_attributes.CONNECTION_KEYS
-            or value.startswith("data:")
-        ):
+        if not isinstance(value, str) or key in unread_attributes.CONNECTION_KEYS or value.startswith("data:"):
             return value
         try:
             inner = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None
@@ -426,6 +420,14 @@ def test_counts_of_nothing_and_the_places_of_events_are_not_kept() -> None:
     """A zero under the name of a kind of tokens, and the names and numbers of events, say nothing."""
     assert rest_of(json.dumps({"usage": {"audio_tokens": 0, "cached_tokens": 0}, "retries": 0})) == {"retries": 0}
     assert rest_of(json.dumps([{"event.name": "gen_ai.user.message", "gen_ai.message.index": 0}])) is None
+
+
+def test_the_defaults_of_an_emitter_are_not_kept() -> None:
+    """Settings that Pydantic AI writes with each call by default are not kept, but other settings are."""
+    told = {"output_mode": "text", "allow_image_output": False, "function_tools": [{"strict": False, "timeout": 5}]}
+    assert rest_of(json.dumps(told), "model_request_parameters") == {"function_tools": [{"timeout": 5}]}
+    told = {"output_mode": "tool", "allow_image_output": True}
+    assert rest_of(json.dumps(told), "model_request_parameters") == told
 
 
 def test_a_span_does_not_repeat_the_calls_below_it() -> None:

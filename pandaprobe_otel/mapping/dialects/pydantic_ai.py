@@ -195,6 +195,12 @@ _AGENT_SPANS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = 
 """Readers by the first word of the message's template; all other kinds of spans keep their names."""
 
 
+_DEFAULTS: Final = {
+    "output_mode": "text", "allow_text_output": True, "allow_image_output": False, "strict": False,
+    "sequential": False, "defer_loading": False, "toolset_id": "<agent>",
+}  # fmt: skip
+
+
 DIALECT: Final = Dialect(
     name="pydantic_ai",
     title="Pydantic AI and Logfire",
@@ -223,5 +229,6 @@ DIALECT: Final = Dialect(
         Row("tags", ("logfire.tags",), texts),
         Row("metadata.log_level", ("logfire.level_num",), count),
     ),
+    defaults={"model_request_parameters": _DEFAULTS},
     note="Spans whose `logfire.span_type` is `pending_span` are left out.",
 )
