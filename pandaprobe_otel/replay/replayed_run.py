@@ -9,15 +9,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.call_places import Places
-from pandaprobe_otel.replay.calls_so_far import Caller, CallsSoFar, without_implied
+from pandaprobe_otel.replay.call_order import Caller, CallsSoFar, Places, without_implied
 from pandaprobe_otel.replay.cassette import load, save
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.data_flow import DataFlow
@@ -25,9 +26,84 @@ from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.kept_calls import interaction_of, plain_request, without_waiting
-from pandaprobe_otel.replay.scrubbing import Scrubber
-from pandaprobe_otel.replay.secrets import of_headers
-from pandaprobe_otel.replay.tools_run import RunningTool, asked_model, here, to_keep
+from pandaprobe_otel.replay.scrubbing import Scrubber, of_headers
+
+
+@dataclass(slots=True, eq=False)
+class RunningTool:
+    """A running tool call.
+
+    Attributes:
+        above: The tool call inside which this one runs.
+        call: The saved data, after its end.
+        problem: The reason why this call cannot be played back.
+        must_run: True if it has called a model, or if its framework needs it to run.
+    """
+
+    name: str
+    above: RunningTool | None = None
+    below: list[RunningTool] = field(default_factory=list["RunningTool"])
+    call: ToolCall | None = None
+    problem: RecordingError | None = None
+    must_run: bool = False
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Return the block in which the tool runs, including threads and tasks that start there."""
+        token = _here.set(self)
+        try:
+            yield
+        finally:
+            if _here.get() is self:
+                _here.reset(token)
+
+    def mark(self) -> None:
+        """Mark this call and all calls around it to always run."""
+        tool: RunningTool | None = self
+        while tool is not None and not tool.must_run:
+            tool.must_run = True
+            tool = tool.above
+
+
+_here: Final[ContextVar[RunningTool | None]] = ContextVar("pandaprobe_running_tool", default=None)
+
+
+def here() -> RunningTool | None:
+    """Return the tool call of the running code."""
+    return _here.get()
+
+
+def asked_model() -> None:
+    """Note that the running code calls a model."""
+    if (tool := _here.get()) is not None:
+        tool.mark()
+
+
+def to_keep(tools: Sequence[RunningTool]) -> Iterator[ToolCall]:
+    """Yield the calls that playback will answer. Raises RecordingError for a call that cannot be played back.
+
+    All calls of a tool are treated alike: a cassette with some of them would refuse the others.
+    """
+    run_always = frozenset(tool.name for tool in _all(tools) if tool.must_run)
+    yield from _names(tools, run_always)
+
+
+def _all(tools: Sequence[RunningTool]) -> Iterator[RunningTool]:
+    for tool in tools:
+        yield tool
+        yield from _all(tool.below)
+
+
+def _names(tools: Sequence[RunningTool], run_always: frozenset[str]) -> Iterator[ToolCall]:
+    for tool in tools:
+        is_kept = tool.name not in run_always and (tool.call is not None or tool.problem is not None)
+        if not is_kept:
+            yield from _names(tool.below, run_always)
+        elif tool.problem is not None:
+            raise tool.problem
+        elif tool.call is not None:
+            yield tool.call
+
 
 Mode = Literal["none", "once", "new", "all"]
 """`none` plays back and refuses unknown requests. `once` records if there is no file. `new` plays back the known calls

@@ -9,13 +9,15 @@ several pieces of a stream is removed too.
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.options import Mask, compile_masks, mask_everything, masked_text
@@ -23,6 +25,7 @@ from pandaprobe_otel.mapping.secrets_in_texts import (
     SHOWN,
     credentials_in,
     is_secret_field,
+    is_secret_header,
     is_secret_parameter,
     may_have_credentials,
     without_credentials,
@@ -31,7 +34,70 @@ from pandaprobe_otel.protocols.encoding import dump
 from pandaprobe_otel.replay.body_units import NO_JSON, Path, Unit, deltas, joined, may_be_events, moved, units_of
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
-from pandaprobe_otel.replay.secrets import MOST, forms_of, is_secret, of_environment, of_headers
+
+SHORTEST: Final = 8
+"""Shortest secret, in characters. A shorter one would occur in many texts."""
+MOST: Final = 200
+"""Maximum number of secrets that are searched for, newest first. No program sends that many."""
+
+_NO_SECRET: Final = re.compile(r"[a-z _-]*|\[scrubbed\]")
+_WORDS: Final = frozenset(
+    {"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "PAT", "CREDENTIAL", "CREDENTIALS", "DSN"}
+)
+_AFTER: Final = frozenset({"ID", "B64", "BASE64", "1", "2", "3"})
+
+
+def is_secret(value: str) -> bool:
+    """Return whether a value can be a secret: it is long enough, and not a placeholder for a key ("not-needed")."""
+    return len(value) >= SHORTEST and (len(value) >= 16 or not _NO_SECRET.fullmatch(value))
+
+
+def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the values of variables with names of secrets."""
+    for name, value in (os.environ if environ is None else environ).items():
+        parts = name.upper().split("_")
+        while len(parts) > 1 and parts[-1] in _AFTER:
+            parts.pop()
+        if parts[-1] in _WORDS and not os.path.exists(value):
+            yield value
+
+
+def of_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the secrets in the headers of a request or an answer. Names are lower case."""
+    for name in sorted(filter(is_secret_header, headers)):
+        value = headers[name]
+        if "cookie" in name:
+            pairs = value.split(";") if name == "cookie" else value.split(";")[:1]
+            yield from (pair.partition("=")[2].strip() for pair in pairs)
+            continue
+        scheme, _, rest = value.partition(" ")
+        yield rest.strip() or scheme
+        if scheme.lower() == "basic":
+            yield from _basic(rest)
+
+
+def _basic(text: str) -> Iterator[str]:
+    try:
+        user, _, password = b64decode(text, validate=True).decode().partition(":")
+    except ValueError:
+        return
+    yield from (user, password)
+
+
+def forms_of(secret: str) -> Iterator[str]:
+    """Yield the encodings in which a text can contain a secret: plain, in a URL, in JSON, in base64 at any offset."""
+    yield secret
+    yield quote(secret, safe="")
+    escaped = json.dumps(secret)[1:-1]
+    yield escaped
+    yield json.dumps(escaped)[1:-1]
+    encoded = secret.encode("utf-8", "surrogatepass")
+    for offset in range(3):
+        text = b64encode(bytes(offset) + encoded).decode()
+        inner = text[-(-offset * 8 // 6) : (offset + len(encoded)) * 8 // 6]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")
+
 
 Scrub = Callable[[Any], Any]
 

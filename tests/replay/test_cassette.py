@@ -137,7 +137,7 @@ def test_a_file_that_people_read(server: ProviderServer, tmp_path: Path) -> None
         "    method: POST\n"
         "    uri: http://x/v1\n"
         "    headers:\n"
-        '      accept: ["*/*"]\n'
+        "      accept: ['*/*']\n"
         "      content-type: [application/json]\n"
         "    body: |\n"
         '      {"model": "gpt-5", "stream": true}\n'
@@ -309,3 +309,18 @@ def test_costs_are_bounded(server: ProviderServer, tmp_path: Path, monkeypatch: 
                 pandaprobe_otel.recording(path, mode="none").open()
     with pytest.raises(RecordingError, match="cannot be read"):
         pandaprobe_otel.recording(tmp_path, mode="none").open()
+
+
+def test_a_value_that_yaml_cannot_contain(tmp_path: Path) -> None:
+    """A recording with half of a UTF-16 pair is refused when it is saved, and the old file stays."""
+    path = tmp_path / "one.yaml"
+    path.write_text("version: 1\n")
+    half = pandaprobe_otel.tool(lambda: "\ud800", name="half")
+    with (
+        pytest.raises(RecordingError, match="cannot contain a value"),
+        pandaprobe_otel.recording(path, mode="all", tools=True),
+    ):
+        half()
+
+    assert path.read_text() == "version: 1\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["one.yaml"]

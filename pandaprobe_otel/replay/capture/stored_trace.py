@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import CANCELLED
-from pandaprobe_otel.replay.call_places import ordinal
+from pandaprobe_otel.replay.call_order import ordinal
 from pandaprobe_otel.traces.records import SpanRecord, TraceRecord
 from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_in
 

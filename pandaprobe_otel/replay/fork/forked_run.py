@@ -9,7 +9,7 @@ from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.protocols.anthropic import INVENTED_SIGNATURE
-from pandaprobe_otel.replay.calls_so_far import Caller
+from pandaprobe_otel.replay.call_order import Caller
 from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange

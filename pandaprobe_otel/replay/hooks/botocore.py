@@ -8,9 +8,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Final
 
-from pandaprobe_otel.replay.hooks.bodies import body_of
+from pandaprobe_otel.replay.hooks.bodies import KeptBody, PlayedBody, body_of, urllib3_error
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
-from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.replayed_run import Run

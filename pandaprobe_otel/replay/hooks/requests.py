@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.hooks.bodies import body_of
+from pandaprobe_otel.replay.hooks.bodies import KeptBody, PlayedBody, body_of, urllib3_error
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
-from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.replayed_run import Run

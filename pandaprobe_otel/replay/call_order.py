@@ -1,0 +1,450 @@
+"""Places and order of calls: in tasks and threads (`CallsSoFar`), and in the spans around them (`Places`).
+
+A place is the names of the spans around a call, with ordinals for repeated names. The order has two kinds.
+
+The observed order is used by forks, which play what had ended before a span. A call comes after another one that ended
+before it began, in these cases:
+
+- Both ran in the same task or thread.
+- The earlier call ran in a task that the later call's task or thread had started.
+- The earlier call ended before the later call's task was started.
+- Both ran in independent tasks of the recording's own thread, and the earlier call ended before the first call of the
+  later call's task.
+
+Calls in other threads have no order. A pool runs its work in any order, and without a context the relations of its
+calls are unknown, unless the spans around them show these: a span that begins in the same task as its parent comes
+after the siblings that began there and have ended. If none of these siblings overlap, as in a loop that waits for each
+run of an agent, the program has waited for each of them.
+
+The observed order depends on the network, unless a program makes one call after another. So a replay of a program with
+concurrent tasks keeps only the order within each task: its own calls, after those that its creator had begun before it
+created the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+from collections.abc import Collection, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.trace import get_current_span
+
+_ASYNCIO: Final = os.path.join(os.path.dirname(asyncio.__file__), "")
+
+
+class Flow(NamedTuple):
+    """A thread, and a task of its event loop; without one, `task` is None. Both are objects, since ids are reused."""
+
+    thread: Any
+    loop: Any
+    task: Any
+
+
+def flow_here() -> Flow:
+    """Return the current thread, its running event loop, and the current task in it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return Flow(threading.current_thread(), None, None)
+    return Flow(threading.current_thread(), loop, asyncio.current_task(loop))
+
+
+def place_of_birth(flow: Flow) -> int:
+    """Return a task's place in the order in which the tasks of its loop were created, from 1; 0 if it is unknown.
+
+    Tasks that a program starts together begin their calls in any order, but are always created in the same one.
+    """
+    own = task_number(flow.task)
+    if not own:
+        return 0
+    numbers = [number for task in _all_tasks(flow.loop) if (number := task_number(task))]
+    return own - min(numbers, default=own) + 1
+
+
+def newest_task(flow: Flow) -> int:
+    """Return the number of the newest task in the loop; 0 without a loop."""
+    return 0 if flow.loop is None else max(map(task_number, _all_tasks(flow.loop)), default=0)
+
+
+def is_alone(flow: Flow, *, known: frozenset[Any]) -> bool:
+    """Return whether no other task can make a call now.
+
+    None can if all others are `known`, wait for this task, wait for a queue, an event or the like, or are the one that
+    the loop runs to its end.
+    """
+    if flow.loop is None:
+        return True
+    others = _all_tasks(flow.loop) - {flow.task} - known
+    waited_for: set[Any] = {flow.task, *known, *_released_by({flow.task, *known})}
+    while waiting := {task for task in others if not waited_for.isdisjoint(_awaited(task))}:
+        others -= waiting
+        waited_for |= waiting | _released_by(waiting)
+    return all(is_main(task) or _is_of_asyncio(task) for task in others)
+
+
+def _all_tasks(loop: Any) -> set[Any]:
+    found: Any = asyncio.all_tasks(loop)
+    return set[Any](found)
+
+
+def task_number(task: Any) -> int:
+    """Return the number in the name that asyncio gives a task, which grows with each task; 0 for other names."""
+    name: str = task.get_name() if task is not None else ""
+    number = name.removeprefix("Task-")
+    return int(number) if name != number and number.isdecimal() else 0
+
+
+def is_main(task: Any) -> bool:
+    """Return whether `run_until_complete` waits for a task, as `asyncio.run` does for its program."""
+    return any("run_until_complete" in getattr(one[0], "__name__", "") for one in getattr(task, "_callbacks", ()) or ())
+
+
+def _awaited(task: Any) -> tuple[Any, ...]:
+    """Return the task or future that a task waits for, and those that `gather` waits for in it."""
+    future = getattr(task, "_fut_waiter", None)
+    return future, *(getattr(future, "_children", None) or ())
+
+
+def _released_by(tasks: Collection[Any]) -> set[Any]:
+    """Return the futures by which the ends of these tasks wake others: `wait_for` waits for one of its own."""
+    calls = (one[0] for task in tasks for one in getattr(task, "_callbacks", None) or ())
+    return {value for call in calls if isinstance(call, partial) for value in call.args if asyncio.isfuture(value)}
+
+
+def _is_of_asyncio(task: Any) -> bool:
+    """Return whether a task only waits within asyncio, as `create_task(queue.get())` does, and runs no other code.
+
+    Methods of classes that are derived from asyncio's, such as a framework's queue, belong to asyncio too.
+    """
+    inner = task.get_coro()
+    while (code := getattr(inner, "cr_code", None)) is not None:
+        if not code.co_filename.startswith(_ASYNCIO):
+            owner = inner.cr_frame.f_locals.get("self") if inner.cr_frame is not None else None
+            if not any(each.__module__.startswith("asyncio.") for each in type(owner).__mro__):
+                return False
+        inner = inner.cr_await
+    return inner is not None
+
+
+MAX_PLACES: Final = 100_000
+"""Maximum number of spans of a recording whose paths are known. Calls below later spans have none."""
+
+_ORDINALS: Final = re.compile(r" \(\d+(?:st|nd|rd|th)\)(?= > |$)")
+_Key = tuple[int, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """The spans with the same parent that began in one task, its own or the loop's, or each in a task of its own.
+
+    Of the latter, each task must have been created after the last call of the span before. Tasks that a program creates
+    at once are no row, even if their spans happen not to overlap.
+    """
+
+    last: _Place | None = None
+    newest: int = 0
+    """Number of the newest task at the last call."""
+    overlaps: bool = False
+
+    def add(self, place: _Place, *, created: int) -> None:
+        """Add a span, whose task has this number; 0 for a task that has other spans of this row."""
+        is_after = self.last is None or (_has_ended(self.last) and (not created or created > self.newest))
+        self.overlaps = self.overlaps or not is_after
+        place.row, place.previous, self.last = self, self.last, place
+        self.newest = max(self.newest, newest_task(place.flow))
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A span, or everything outside of spans. Bits of integers represent sets of calls."""
+
+    name: str
+    flow: Flow
+    above: _Place | None = None
+    span: Any = None
+    before: int = 0
+    """Calls in spans that had ended before this span began."""
+    done: int = 0
+    """Calls in child spans that began in the same task as this span, and have ended."""
+    calls: int = 0
+    """Calls in this span and its descendants."""
+    below: list[_Place] = field(default_factory=list["_Place"])
+    """Spans with calls that began in the same task, and may still be running."""
+    rows: dict[Flow, _Row] = field(default_factory=dict[Flow, _Row])
+    row: _Row | None = None
+    previous: _Place | None = None
+    """The span before this one in its row."""
+
+
+class Places:
+    """Spans that have started since a recording was opened. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._root = _Place("", flow_here())
+        self._places: dict[_Key, _Place] = {}
+        self._times: dict[tuple[str, str], int] = {}
+        self._calls: dict[int, _Place] = {}
+
+    def started(self, span: Any, name: str) -> None:
+        """Note the start of a span."""
+        context = span.get_span_context()
+        if not context.is_valid or len(self._places) >= MAX_PLACES:
+            return
+        parent = getattr(span, "parent", None)
+        flow = flow_here()
+        with self._lock:
+            above = self._root if parent is None else self._places.get((parent.trace_id, parent.span_id), self._root)
+            times = self._times[above.name, name] = self._times.get((above.name, name), 0) + 1
+            own = name if times == 1 else f"{name} ({ordinal(times)})"
+            place = self._places[context.trace_id, context.span_id] = _Place(
+                f"{above.name} > {own}" if above.name else own, flow, above, span, before=_before(above, flow)
+            )
+            if flow == above.flow or (flow.thread is above.flow.thread and is_main(flow.task)):
+                above.rows.setdefault(flow, _Row()).add(place, created=0)
+            elif flow.thread is above.flow.thread and (created := task_number(flow.task)):
+                above.rows.setdefault(flow._replace(task=None), _Row()).add(place, created=created)
+
+    def current(self) -> str:
+        """Return the path of the running code; empty outside of known spans."""
+        return self._here().name
+
+    def began(self, number: int) -> int:
+        """Note a call in the current span; return the calls that precede it according to the spans."""
+        flow = flow_here()
+        with self._lock:
+            place = self._calls[number] = self._here()
+            found = _before(place, flow)
+            here: _Place | None = place
+            while here is not None:
+                if not here.calls and here.above is not None and here.above.flow == here.flow:
+                    here.above.below.append(here)
+                here.calls |= 1 << number
+                if here.row is not None:
+                    here.row.newest = max(here.row.newest, newest_task(flow))
+                here = here.above
+        return found
+
+    def waited_for(self, number: int) -> int:
+        """Return the calls in the spans that the program waited for before it began a span around this call."""
+        found = 0
+        place: _Place | None = self._calls[number]
+        while place is not None:
+            before = place.previous if place.row is not None and not place.row.overlaps else None
+            while before is not None and not before.calls:
+                before = before.previous
+            if before is not None:
+                found |= before.calls
+            place = place.above
+        return found
+
+    def _here(self) -> _Place:
+        context = get_current_span().get_span_context()
+        return self._places.get((context.trace_id, context.span_id), self._root)
+
+
+def _before(above: _Place, flow: Flow) -> int:
+    """Return the calls that precede anything that begins below a span in this thread and task."""
+    if flow != above.flow:
+        return above.before
+    for one in filter(_has_ended, list(above.below)):
+        above.done |= one.calls
+        above.below.remove(one)
+    return above.before | above.done
+
+
+def _has_ended(place: _Place) -> bool:
+    return getattr(place.span, "end_time", None) is not None
+
+
+def ordinal(number: int) -> str:
+    """Return a number as an ordinal."""
+    last = number % 10 if number % 100 not in (11, 12, 13) else 0
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
+
+
+def without_ordinals(path: str) -> str:
+    """Return a path without the ordinals of its spans."""
+    return _ORDINALS.sub("", path)
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """A task or a thread, from its first call on. Bits of integers represent sets of calls.
+
+    Attributes:
+        task: Its number in the recording.
+        began_after: The last call that its creator had begun when it created the branch; 0 for none.
+        before: Calls that had ended when the branch began.
+        ended: Calls that have ended in the branch and its descendants.
+    """
+
+    flow: Flow
+    above: Branch | None
+    task: int
+    began_after: int = 0
+    before: int = 0
+    ended: int = 0
+
+    def has_order_with(self, other: Branch) -> bool:
+        """Return whether the calls of this branch have an order with later calls of another one.
+
+        They have if this is the other one, was created by it, or ran in an earlier event loop of the same thread.
+        """
+        branch: Branch | None = self
+        while branch is not None:
+            if branch is other:
+                return True
+            branch = branch.above
+        return self.flow.thread is other.flow.thread and self.flow.loop is not other.flow.loop
+
+
+class Caller(NamedTuple):
+    """A branch that is about to make a call, and the last call before it in the branch or its creator; 0 for none."""
+
+    branch: Branch
+    last: int
+
+
+class _Here(NamedTuple):
+    """State of a context, which tasks that start in it inherit."""
+
+    calls: CallsSoFar
+    branch: Branch
+    known: int
+    last: int
+
+
+_TASKS_OF_A_LOOP: Final = 10_000
+_here: Final[ContextVar[_Here | None]] = ContextVar("pandaprobe_recorded_calls", default=None)
+
+
+class CallsSoFar:
+    """Order of the calls of one recording. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._root = Branch(flow_here(), None, 1)
+        self._ended = 0
+        self._ended_at_home = 0
+        self._begun = 0
+        self._implied: dict[int, int] = {}
+        self._branches: dict[int, Branch] = {}
+        self._earlier: dict[int, int] = {}
+        self._tasks = {1}
+        self._loops: list[object] = []
+        self.is_sequential = True
+        """True if each call so far began when all others had ended, and no other task could make one."""
+
+    def caller(self) -> Caller:
+        """Return the branch of the running code, which makes a call now."""
+        flow = flow_here()
+        here = self._state()
+        branch = self._root if here is None else here.branch
+        last = 0 if here is None else here.last
+        if branch.flow != flow:
+            with self._lock:
+                is_home = flow.thread is self._root.flow.thread
+                task = self._new_task(flow)
+                branch = Branch(flow, branch, task, last, before=self._ended if is_home else 0)
+            if here is not None or is_home:
+                _here.set(_Here(self, branch, 0 if here is None else here.known, last))
+        return Caller(branch, last)
+
+    def began(self, number: int, before: int = 0, *, caller: Caller | None = None) -> tuple[int, ...]:
+        """Note the start of a call; return the calls that directly precede it in the observed order.
+
+        Calls that precede one of these are omitted. `before` has the calls that precede this call according to the
+        spans around it.
+        """
+        branch = (caller or self.caller()).branch
+        here = self._state()
+        with self._lock:
+            known = 0 if here is None else here.known
+            is_home = branch.flow.thread is self._root.flow.thread
+            self._branches[number] = branch
+            if self.is_sequential:
+                self.is_sequential = is_home and self._begun == self._ended and self._is_alone(branch)
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home | before & self._ended
+            after, self._implied[number] = without_implied(found, self._implied)
+            self._begun |= 1 << number
+            self._earlier[number] = self._ended
+        if here is not None or is_home:
+            _here.set(_Here(self, branch, found | 1 << number, number))
+        return after
+
+    def _new_task(self, flow: Flow) -> int:
+        """Return the number of a new task: the same in each run, if the order in which tasks are created is."""
+        if flow.loop is not None and flow.loop not in self._loops:
+            self._loops.append(flow.loop)
+        first = _TASKS_OF_A_LOOP * (1 + self._loops.index(flow.loop)) if flow.loop is not None else 0
+        task = first + place_of_birth(flow)
+        if task == first or task in self._tasks:
+            task = max(self._tasks) + 1
+        self._tasks.add(task)
+        return task
+
+    def task_of(self, number: int) -> tuple[int, int]:
+        """Return the task of a call, and the call of its creator that it comes after."""
+        branch = self._branches[number]
+        return branch.task, branch.began_after
+
+    def ended_elsewhere(self, number: int) -> list[int]:
+        """Return the calls of other tasks that had ended when a call began."""
+        branch, earlier = self._branches[number], self._earlier[number]
+        return [one for one, other in self._branches.items() if earlier >> one & 1 and other is not branch]
+
+    def _state(self) -> _Here | None:
+        here = _here.get()
+        return here if here is not None and here.calls is self else None
+
+    @staticmethod
+    def _is_alone(branch: Branch) -> bool:
+        tasks: set[object] = set()
+        above = branch.above
+        while above is not None:
+            tasks.add(above.flow.task)
+            above = above.above
+        return is_alone(branch.flow, known=frozenset(tasks))
+
+    def ended(self, number: int) -> None:
+        """Note the end of a call, once. The thread may differ from that of the start."""
+        bit = 1 << number
+        with self._lock:
+            branch: Branch | None = self._branches.get(number)
+            if branch is None:
+                return
+            self._ended |= bit
+            if branch.flow.thread is self._root.flow.thread:
+                self._ended_at_home |= bit
+            while branch is not None:
+                branch.ended |= bit
+                branch = branch.above
+
+
+def without_implied(calls: int, implied: Mapping[int, int]) -> tuple[tuple[int, ...], int]:
+    """Return the calls that precede none of the others, and the set of these calls with all that precede them."""
+    found: list[int] = []
+    preceding = 0
+    while calls:
+        newest = calls.bit_length() - 1
+        found.append(newest)
+        preceding |= implied.get(newest, 0) | 1 << newest
+        calls &= ~preceding
+    return tuple(reversed(found)), preceding
+
+
+def strangeness(caller: Caller | None, *, task: int, at: str, here: str) -> tuple[bool, bool]:
+    """Return a key that is larger for a recorded call that fits this caller less, by its task and its path.
+
+    Threads begin their work in any order, so neither the numbers of their tasks nor the ordinals of their spans count.
+    """
+    if caller is not None and caller.branch.above is not None and caller.branch.flow.task is None:
+        return False, without_ordinals(at) != without_ordinals(here)
+    return task not in (0, 0 if caller is None else caller.branch.task), at != here
