@@ -33,14 +33,16 @@ import nox
 ROOT: Final = Path(__file__).resolve().parent
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
+INSTRUMENTORS: Final[dict[str, str]] = PROJECT["entry-points"]["opentelemetry_instrumentor"]
 FRAMEWORKS: Final[dict[str, dict[str, Any]]] = {
     path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "tests" / "frameworks" / "environments").glob("*.toml"))
 }
 PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
-CLIENTS: Final = (
-    "anthropic", "bedrock", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "openai", "together"
-)  # fmt: skip
+CLIENTS: Final = tuple(
+    name for name in EXTRAS if f"pandaprobe_{name}" in INSTRUMENTORS and f"pandaprobe-otel[{name}]" in EXTRAS["all"]
+)
+"""The client libraries: integrations that one process can have together, which frameworks cannot."""
 COMMON: Final = (
     "-e", f"{ROOT}[local,cli,openai,anthropic]", "pytest>=8.3", "pytest-asyncio>=0.24", "pytest-timeout>=2.3"
 )  # fmt: skip
@@ -106,7 +108,7 @@ def oldest_client(name: str) -> list[str]:
     found = [EXTRAS[name][0].replace(">=", "==")]
     if name == "bedrock":
         found += [each.replace(">=", "==") for each in EXTRAS["dev"] if each.startswith(("boto3", "aiobotocore"))]
-    if name in ("anthropic", "groq", "openai"):
+    if name in ("anthropic", "cerebras", "groq", "openai"):
         found.append("httpx<0.28")  # the oldest clients pass an argument that newer httpx refuses
     return found
 

@@ -58,9 +58,7 @@ TIMES: Final = {"call": 30, "chunk": 2}
 """Calls and streams in a sample."""
 OURS: Final = "pandaprobe-otel"
 WITHOUT: Final = "without"
-LIBRARIES: Final = (
-    "anthropic", "bedrock", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "openai", "together"
-)  # fmt: skip
+LIBRARIES: Final = tuple(dict.fromkeys(adapter.integration for adapter in adapters()))
 MORE: Final[Mapping[str, Sequence[str]]] = {
     "anthropic": ("genai-anthropic",),
     "bedrock": ("genai-bedrock", "botocore"),

@@ -179,6 +179,10 @@ CLIENTS = {
             "list(client.responses.create(model='m', input='Hi', stream=True))"
         ),
     ),
+    "cerebras": (
+        "from cerebras.cloud.sdk import Cerebras; client = Cerebras(base_url=url, api_key='k', max_retries=0)",
+        "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))",
+    ),
     "groq": (
         "import groq; client = groq.Groq(base_url=url, api_key='k', max_retries=0)",
         "client.chat.completions.create(**CHAT); list(client.chat.completions.create(**CHAT, stream=True))",

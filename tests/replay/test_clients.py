@@ -34,7 +34,7 @@ HEADERS = re.compile(
     re.IGNORECASE,
 )
 """Headers in cohere's exceptions and Gemini's answers: cassettes keep only a few, in lower case."""
-LIKE_OPENAI = ("groq", "together", "anthropic beta")
+LIKE_OPENAI = ("cerebras", "groq", "together", "anthropic beta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -336,6 +336,11 @@ _OPENAI: Final = Library(
     ),
     hooked=_on_connection,
 )
+_CEREBRAS: Final = Library(
+    integration="cerebras",
+    distribution="cerebras-cloud-sdk",
+    open=_stainless("cerebras.cloud.sdk", "Cerebras", {}, warm_tcp_connection=False),
+)
 _GROQ: Final = Library(
     integration="groq",
     distribution="groq",
@@ -585,6 +590,7 @@ _OLLAMA: Final = Library(
 _LIBRARIES: Final = (
     _ANTHROPIC,
     _BEDROCK,
+    _CEREBRAS,
     _COHERE,
     _GOOGLE_GENAI,
     _GROQ,

@@ -63,13 +63,14 @@ def models(script: Script = _answer_any) -> Generator[dict[str, str]]:
     """
     with ScriptedEndpoint(script) as scripted, ProviderServer() as others:
         others.script = _answer
-        keys = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "TOGETHER", "MISTRAL", "CO")
+        keys = ("OPENAI", "ANTHROPIC", "GEMINI", "CEREBRAS", "GROQ", "TOGETHER", "MISTRAL", "CO")
         yield {
             **{f"{name}_API_KEY": "scripted" for name in keys},
             "OPENAI_BASE_URL": scripted.base_url,
             "OPENAI_API_BASE": scripted.base_url,
             "ANTHROPIC_BASE_URL": scripted.url,
             "GOOGLE_GEMINI_BASE_URL": scripted.url,
+            "CEREBRAS_BASE_URL": others.url,
             "GROQ_BASE_URL": others.url,
             "TOGETHER_BASE_URL": others.url,
             "MISTRAL_SERVER_URL": others.url,

@@ -26,7 +26,7 @@ from streamed_forms import Sighting
 TIMEOUT_S = 20.0
 MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
-LIKE_OTHERS = ("groq", "together", "anthropic beta")
+LIKE_OTHERS = ("cerebras", "groq", "together", "anthropic beta")
 """Clients built like openai's or anthropic's, which the same code of ours observes."""
 CLOUDS = [adapter.title for adapter in cloud_adapters()]
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "4xx")

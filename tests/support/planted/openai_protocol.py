@@ -175,8 +175,14 @@ for _client in ("openai", "groq"):
         name="of Groq, streamed",
     )
 row("openai", "chat.completions.create", {**BARE_CHAT, "stream": True}, _ERROR, replies=refused, name="refused stream")
-for _client in ("openai", "groq", "together"):
+for _client in ("openai", "cerebras", "groq", "together"):
     row(_client, "chat.completions.create", BARE_CHAT, _ERROR, replies=refused, name="refused")
+row(
+    "cerebras",
+    "chat.completions.create",
+    {**CHAT, "extra_body": {**PARAMETERS, "clear_thinking": True}},
+    {**ANSWER, "service_tier": "~", "time_info": {"queue_time": "#", "completion_time": "#"}},
+)
 row(
     "groq",
     "chat.completions.create",

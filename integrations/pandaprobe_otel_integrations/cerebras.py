@@ -1,0 +1,21 @@
+"""OpenTelemetry spans for the `cerebras-cloud-sdk` client."""
+
+from __future__ import annotations
+
+from pandaprobe_otel_integrations._openai_protocol.endpoints import (
+    ForeignChatCompletions,
+    ForeignCompletions,
+    ServiceApi,
+)
+from pandaprobe_otel_integrations._stainless import StainlessIntegration
+
+__all__ = ["CerebrasInstrumentor"]
+
+
+class CerebrasInstrumentor(StainlessIntegration):
+    """Chat completions and completions, sync and async. See `Integration` for the options of `instrument()`."""
+
+    library = "cerebras"
+    requirements = ("cerebras-cloud-sdk >= 1.0",)
+    hooked_modules = ("cerebras.cloud.sdk._base_client",)
+    api = ServiceApi("cerebras", {"/chat/completions": ForeignChatCompletions(), "/completions": ForeignCompletions()})
