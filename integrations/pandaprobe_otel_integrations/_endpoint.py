@@ -116,20 +116,23 @@ class Table:
     read: _Read
 
     def __init__(self, fields: Fields) -> None:
-        groups = [((members,) if isinstance(members, str) else members, one) for members, one in fields.items()]
+        groups: list[tuple[tuple[str, ...], Reading | Fields]] = [
+            ((members,) if isinstance(members, str) else members, one) for members, one in fields.items()
+        ]
         self.known = frozenset(name for group, one in groups if not isinstance(one, Partly) for name in group)
         tables = {group[0]: Table(one) for group, one in groups if isinstance(one, Mapping)}
         self.inner = tuple((member, table.known) for member, table in tables.items())
         simple: dict[str, tuple[str, Callable[..., Any], type[Any] | None]] = {}
         steps: dict[str, list[_Step]] = {}
         for group, one in groups:
+            first, *others = group
             if isinstance(one, Mapping):
-                steps.setdefault(group[0], []).append(_inner(group[0], tables[group[0]].read))
-            elif len(group) > 1:
+                steps.setdefault(first, []).append(_inner(first, tables[first].read))
+            elif others:
                 for member in group:
                     steps.setdefault(member, []).append(_together(group, *one))
             else:
-                simple[group[0]] = (*one, _EXACT.get(one[1]))
+                simple[first] = (*one, _EXACT.get(one[1]))
         for member in simple.keys() & steps.keys():
             steps[member].append(_together((member,), *simple.pop(member)[:2]))
         compiled: Callable[..., _Read] = _looked_up if len(simple) + len(steps) <= _FEW else _looked_through
