@@ -17,8 +17,8 @@ from pandaprobe_otel.local import LocalServer
 
 SEND_NOTHING: Final = frozenset(
     {
-        "coding-agents", "existing-opentelemetry", "integrations", "local", "metrics", "production", "simulated-users",
-        "troubleshooting",
+        "add-an-integration", "coding-agents", "existing-opentelemetry", "integrations", "local", "metrics",
+        "production", "simulated-users", "troubleshooting",
     }
 )  # fmt: skip
 """Pages whose programs make no agent trace, or send it to a server of the page's own."""
