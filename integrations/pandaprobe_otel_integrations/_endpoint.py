@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from pandaprobe_otel_integrations import _names as names
-from pandaprobe_otel_integrations._json import Content, Object, integer, number, obj, string
+from pandaprobe_otel_integrations._json import Content, Object, integer, number, obj, objects, string
 from pandaprobe_otel_integrations._other_members import Counts, beside, parameters
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
@@ -321,6 +321,11 @@ class DescribedEndpoint:
 
 
 # -- readers of values -------------------------------------------------------------------------------------------------
+
+
+def each(reader: Callable[[Object], Any]) -> Callable[[Any], list[Any]]:
+    """Return a reader of a list that applies `reader` to each object in it."""
+    return lambda value: [reader(one) for one in objects(value)]
 
 
 def true(value: Any) -> bool | None:

@@ -24,6 +24,11 @@ def text(content: str) -> Part:
     return {"type": "text", "content": content}
 
 
+def texts(content: Any) -> list[Part]:
+    """Return a text as the only part; nothing for anything else, and for an empty text."""
+    return [text(content)] if isinstance(content, str) and content else []
+
+
 def reasoning(content: str) -> Part:
     """Return the model's reasoning, or its summary, as a part."""
     return {"type": "reasoning", "content": content}

@@ -13,7 +13,16 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._client_hooks import Wrapped
-from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Endpoint, Failure, Fields, Service, true
+from pandaprobe_otel_integrations._endpoint import (
+    Body,
+    DescribedEndpoint,
+    Endpoint,
+    Failure,
+    Fields,
+    Service,
+    each,
+    true,
+)
 from pandaprobe_otel_integrations._http import any_call_in
 from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._json import (
@@ -150,17 +159,14 @@ def _document(document: Object) -> list[Part]:
 
 
 def _asked(document: Any, prompt: Any) -> list[Part]:
-    text = string(prompt)
-    return parts.user_message([*_document(obj(document)), *([parts.text(text)] if text else [])])
+    return parts.user_message([*_document(obj(document)), *parts.texts(prompt)])
 
 
 def _read(pages: Any, annotation: Any) -> list[Part]:
     found = [
         with_rest(parts.text(text), page, _PAGE) for page in objects(pages) if (text := string(page.get("markdown")))
     ]
-    if text := string(annotation):
-        found.append(parts.text(text))
-    return parts.whole_message(found)
+    return parts.whole_message(found + parts.texts(annotation))
 
 
 class Documents(DescribedEndpoint):
@@ -247,15 +253,6 @@ def _inputs(inputs: Any) -> list[Part]:
     return [_input_message(obj(entry)) for entry in entries]
 
 
-def _instructions(instructions: Any) -> list[Part]:
-    text = string(instructions)
-    return [parts.text(text)] if text is not None else []
-
-
-def _tools(tools: Any) -> list[Part]:
-    return [tool_definition(tool) for tool in objects(tools)]
-
-
 def _output(body: Body) -> list[Part]:
     return [part for entry in objects(body.get("outputs")) for part in _output_parts(entry)]
 
@@ -287,9 +284,9 @@ class Conversations(DescribedEndpoint):
         "completion_args": {**foreign(SAMPLING), **_SEED},
     }
     input = {
-        "instructions": (names.SYSTEM_INSTRUCTIONS, _instructions),
+        "instructions": (names.SYSTEM_INSTRUCTIONS, parts.texts),
         "inputs": (names.INPUT_MESSAGES, _inputs),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {
         "conversation_id": (names.CONVERSATION_ID, string),

@@ -18,6 +18,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Fields,
     Partly,
     Service,
+    each,
     positive,
     true,
 )
@@ -83,12 +84,42 @@ def _failure(error: Any) -> Failure | None:
 _OLLAMA: Final = Service(failure=_failure)
 
 
-def _messages(messages: Any) -> list[Part]:
-    return [_input_message(message) for message in objects(messages)]
+def _input_message(message: Object) -> Part:
+    role = string(message.get("role")) or "user"
+    if role == "tool":
+        answered = string(message.get("tool_name")) or string(message.get("name"))
+        answer = parts.tool_response(id=answered, response=message.get("content"))
+        return with_rest({"role": role, "parts": [answer]}, message, _MESSAGE)
+    found = _message_parts(message)
+    if "images" in message:
+        found += _images(message["images"])
+    said: Part = {"role": role, "parts": found}
+    return with_rest(said, message, _MESSAGE) if message.keys() - _MESSAGE else said
 
 
-def _tools(tools: Any) -> list[Part]:
-    return [tool_definition(tool) for tool in objects(tools)]
+def _message_parts(message: Object) -> list[Part]:
+    found: list[Part] = []
+    if thought := string(message.get("thinking")):
+        found.append(parts.reasoning(thought))
+    if text := string(message.get("content")):
+        found.append(parts.text(text))
+    if "tool_calls" not in message:
+        return found
+    for call in objects(message["tool_calls"]):
+        function = obj(call.get("function"))
+        arguments: Any = function.get("arguments")
+        call_id = string(call.get("id"))
+        part = parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {})
+        found.append(with_rest(with_rest(part, function, _FUNCTION), call, _CALL))
+    return found
+
+
+def _images(images: Any) -> Iterable[Part]:
+    for image in items(images):
+        data: Any = obj(image).get("value", image)
+        yield (
+            parts.blob(data, "image", None) if isinstance(data, bytes) else parts.base64_blob(str(data), "image", None)
+        )
 
 
 class Chat(DescribedEndpoint):
@@ -103,7 +134,10 @@ class Chat(DescribedEndpoint):
         "format": Partly(names.OUTPUT_TYPE, _json),
         "options": _OPTIONS,
     }
-    input = {"messages": (names.INPUT_MESSAGES, _messages), "tools": (names.TOOL_DEFINITIONS, _tools)}
+    input = {
+        "messages": (names.INPUT_MESSAGES, each(_input_message)),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
+    }
     response = {
         "model": (names.RESPONSE_MODEL, string),
         "prompt_eval_count": (names.INPUT_TOKENS, integer),
@@ -158,17 +192,12 @@ def _prompt(prompt: Any, suffix: Any, images: Any) -> list[Part]:
     return parts.user_message([*texts, *_images(images)])
 
 
-def _system(system: Any) -> list[Part]:
-    text = string(system)
-    return [parts.text(text)] if text else []
-
-
 class Generate(Chat):
     """A prompt and its continuation: the images, the text after the answer, and the system prompt are with it."""
 
     operation = "text_completion"
     input = {
-        "system": (names.SYSTEM_INSTRUCTIONS, _system),
+        "system": (names.SYSTEM_INSTRUCTIONS, parts.texts),
         ("prompt", "suffix", "images"): (names.INPUT_MESSAGES, _prompt),
     }
 
@@ -200,44 +229,6 @@ class Embeddings(DescribedEndpoint):
         ("embeddings", "embedding"): (names.DIMENSION_COUNT, _dimensions),
         "prompt_eval_count": (names.INPUT_TOKENS, integer),
     }
-
-
-def _input_message(message: Object) -> Part:
-    role = string(message.get("role")) or "user"
-    if role == "tool":
-        answered = string(message.get("tool_name")) or string(message.get("name"))
-        answer = parts.tool_response(id=answered, response=message.get("content"))
-        return with_rest({"role": role, "parts": [answer]}, message, _MESSAGE)
-    found = _message_parts(message)
-    if "images" in message:
-        found += _images(message["images"])
-    said: Part = {"role": role, "parts": found}
-    return with_rest(said, message, _MESSAGE) if message.keys() - _MESSAGE else said
-
-
-def _message_parts(message: Object) -> list[Part]:
-    found: list[Part] = []
-    if thought := string(message.get("thinking")):
-        found.append(parts.reasoning(thought))
-    if text := string(message.get("content")):
-        found.append(parts.text(text))
-    if "tool_calls" not in message:
-        return found
-    for call in objects(message["tool_calls"]):
-        function = obj(call.get("function"))
-        arguments: Any = function.get("arguments")
-        call_id = string(call.get("id"))
-        part = parts.tool_call(id=call_id, name=string(function.get("name")), arguments=arguments or {})
-        found.append(with_rest(with_rest(part, function, _FUNCTION), call, _CALL))
-    return found
-
-
-def _images(images: Any) -> Iterable[Part]:
-    for image in items(images):
-        data: Any = obj(image).get("value", image)
-        yield (
-            parts.blob(data, "image", None) if isinstance(data, bytes) else parts.base64_blob(str(data), "image", None)
-        )
 
 
 class _Message:

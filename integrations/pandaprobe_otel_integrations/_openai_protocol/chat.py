@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Body, DescribedEndpoint, Fields, Partly
+from pandaprobe_otel_integrations._endpoint import Answer, Body, DescribedEndpoint, Fields, Partly, each
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import (
@@ -33,10 +33,6 @@ def _output_type(modalities: Any, response_format: Any) -> str | None:
     return _OUTPUT_TYPES.get(string(obj(response_format).get("type")) or "")
 
 
-def _messages(messages: Any) -> list[parts.Part]:
-    return [input_message(message) for message in objects(messages)]
-
-
 def _tools(tools: Any, functions: Any) -> list[parts.Part]:
     older = [{"type": "function", "function": one} for one in objects(functions)]  # before tools existed
     return [tool_definition(tool) for tool in (*objects(tools), *older)]
@@ -55,7 +51,7 @@ class ChatCompletions(DescribedEndpoint):
         "reasoning_effort": (names.REASONING_LEVEL, string),
     }
     input = {
-        "messages": (names.INPUT_MESSAGES, _messages),
+        "messages": (names.INPUT_MESSAGES, each(input_message)),
         ("tools", "functions"): (names.TOOL_DEFINITIONS, _tools),
     }
     response: ClassVar[Fields] = {

@@ -48,13 +48,8 @@ def _part(file: Any, modality: str) -> Part:
 # -- `POST /audio/speech`, `/audio/transcriptions` and `/audio/translations`. Sound is never recorded, only described --
 
 
-def _text(value: Any) -> list[Part]:
-    text = string(value)
-    return [parts.text(text)] if text else []
-
-
 def _message(value: Any) -> list[Part]:
-    return parts.user_message(_text(value))
+    return parts.user_message(parts.texts(value))
 
 
 def _sound(sound: Any, mime_type: Any) -> list[Part]:
@@ -71,7 +66,7 @@ class Speech(DescribedEndpoint):
     request = {"model": (names.REQUEST_MODEL, string)}
     input = {
         "input": (names.INPUT_MESSAGES, _message),
-        "instructions": (names.SYSTEM_INSTRUCTIONS, _text),
+        "instructions": (names.SYSTEM_INSTRUCTIONS, parts.texts),
     }
     output = {("sound", "mime_type"): (names.OUTPUT_MESSAGES, _sound)}
     empty = ("is_whole",)
@@ -99,11 +94,11 @@ class Speech(DescribedEndpoint):
 
 
 def _heard(prompt: Any, _: Any, files: Any) -> list[Part]:
-    return parts.user_message([*_text(prompt), *file_parts(files, "audio")])
+    return parts.user_message([*parts.texts(prompt), *file_parts(files, "audio")])
 
 
 def _transcribed(text: Any) -> list[Part]:
-    return parts.whole_message(_text(text))
+    return parts.whole_message(parts.texts(text))
 
 
 class Transcription(DescribedEndpoint):
@@ -146,7 +141,7 @@ _IMAGE: Final = frozenset({"b64_json", "url", "revised_prompt"})
 
 
 def _drawn(prompt: Any, files: Any) -> list[Part]:
-    return parts.user_message([*_text(prompt), *file_parts(files, "image")])
+    return parts.user_message([*parts.texts(prompt), *file_parts(files, "image")])
 
 
 def _images(data: Any, output_format: Any) -> list[Part]:
@@ -202,7 +197,7 @@ REMIX: Final = re.compile(r"/videos/[^/?]+/remix/?(?:\?.*)?$")
 
 def _filmed(prompt: Any, files: Any) -> list[Part]:
     from_video = any(field == "video" for field, _ in items(files))
-    return parts.user_message([*_text(prompt), *file_parts(files, "video" if from_video else "image")])
+    return parts.user_message([*parts.texts(prompt), *file_parts(files, "video" if from_video else "image")])
 
 
 def _video(outputs: Any) -> list[Part]:

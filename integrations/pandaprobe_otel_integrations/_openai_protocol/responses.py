@@ -10,7 +10,16 @@ from typing import Any, ClassVar, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, DescribedEndpoint, Failure, Fields, Partly
+from pandaprobe_otel_integrations._endpoint import (
+    Answer,
+    Attributes,
+    Body,
+    DescribedEndpoint,
+    Failure,
+    Fields,
+    Partly,
+    each,
+)
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._model_call import SeenIds
@@ -337,10 +346,6 @@ def _instructions(value: Any) -> list[Part]:
     return [part for message in input_messages(value) for part in message["parts"]]
 
 
-def _tools(tools: Any) -> list[Part]:
-    return [tool_definition(tool) for tool in objects(tools)]
-
-
 def _effort(reasoning: Any) -> str | None:
     return string(obj(reasoning).get("effort"))
 
@@ -375,7 +380,7 @@ class Responses(DescribedEndpoint):
     input = {
         "instructions": (names.SYSTEM_INSTRUCTIONS, _instructions),
         "input": (names.INPUT_MESSAGES, input_messages),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response: ClassVar[Fields] = {
         "id": (names.RESPONSE_ID, string),

@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Partly,
     Service,
     Table,
+    each,
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
@@ -313,10 +314,6 @@ def _messages(messages: Any) -> list[Part]:
     return input_messages(objects(messages))
 
 
-def _tools(tools: Any) -> list[Part]:
-    return [tool_definition(tool) for tool in objects(tools)]
-
-
 _COUNTS: Final = Table(
     {
         "input_tokens": (names.INPUT_TOKENS, integer),
@@ -373,7 +370,7 @@ class Messages(DescribedEndpoint):
     input = {
         "system": (names.SYSTEM_INSTRUCTIONS, block_parts),
         "messages": (names.INPUT_MESSAGES, _messages),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
     empty = ("type", "role", "content", "stop_reason")

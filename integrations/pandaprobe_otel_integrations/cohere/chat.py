@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._endpoint import (
     Fields,
     Partly,
     Service,
+    each,
     true,
 )
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
@@ -190,10 +191,6 @@ def _messages(messages: Any, documents: Any) -> list[Part]:
     return with_documents([_input_message(message) for message in objects(messages)], documents)
 
 
-def _tools(tools: Any) -> list[Part]:
-    return [tool_definition(tool) for tool in objects(tools)]
-
-
 SAMPLING: Final[Fields] = {
     "model": (names.REQUEST_MODEL, string),
     "temperature": (names.TEMPERATURE, number),
@@ -218,7 +215,7 @@ class Chat(DescribedEndpoint):
     request = {**SAMPLING, "response_format": Partly(names.OUTPUT_TYPE, _output_type)}
     input = {
         ("messages", "documents"): (names.INPUT_MESSAGES, _messages),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(tool_definition)),
     }
     response = {"id": (names.RESPONSE_ID, string)}
     empty = ("finish_reason", "message", "error", "logprobs")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Failure, Partly, Service
+from pandaprobe_otel_integrations._endpoint import Body, DescribedEndpoint, Failure, Partly, Service, each
 from pandaprobe_otel_integrations._json import Content, Object, items, obj, objects, string
 from pandaprobe_otel_integrations._other_members import RESPONSE, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
@@ -20,11 +20,6 @@ _EVENT: Final = frozenset({"event_type", "is_finished"})
 _ROLES: Final = {"user": "user", "chatbot": "assistant", "system": "system", "tool": "tool"}
 
 
-def _preamble(preamble: Any) -> list[Part]:
-    text = string(preamble)
-    return [parts.text(text)] if text is not None else []
-
-
 def _messages(history: Any, results: Any, message: Any, documents: Any) -> list[Part]:
     messages = [_past(one) for one in objects(history)]
     if given := objects(results):
@@ -34,12 +29,17 @@ def _messages(history: Any, results: Any, message: Any, documents: Any) -> list[
     return with_documents(messages, documents)
 
 
-def _tools(tools: Any) -> list[Part]:
-    return [_tool_definition(tool) for tool in objects(tools)]
-
-
 def _either(response_id: Any, generation_id: Any) -> str | None:
     return string(response_id) or string(generation_id)
+
+
+def _tool_definition(tool: Object) -> Part:
+    found: Part = {"type": "function", "name": string(tool.get("name")) or "function"}
+    if description := string(tool.get("description")):
+        found["description"] = description
+    if parameters := obj(tool.get("parameter_definitions")):
+        found["parameters"] = parameters
+    return found
 
 
 class ChatV1(DescribedEndpoint):
@@ -49,9 +49,9 @@ class ChatV1(DescribedEndpoint):
     service = Service(usage=usage_attributes, counted=COUNTED, member="meta")
     request = {**SAMPLING, "conversation_id": (names.CONVERSATION_ID, string)}
     input = {
-        "preamble": (names.SYSTEM_INSTRUCTIONS, _preamble),
+        "preamble": (names.SYSTEM_INSTRUCTIONS, parts.texts),
         ("chat_history", "tool_results", "message", "documents"): (names.INPUT_MESSAGES, _messages),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(_tool_definition)),
     }
     response = {("response_id", "generation_id"): Partly(names.RESPONSE_ID, _either)}
     empty = ("response_id", "text", "tool_calls", "finish_reason", "chat_history", "error", "is_finished")
@@ -135,12 +135,3 @@ def _past(message: Object) -> Part:
 
 def _tool_result(result: Object) -> Part:
     return parts.tool_response(id=string(obj(result.get("call")).get("name")), response=items(result.get("outputs")))
-
-
-def _tool_definition(tool: Object) -> Part:
-    found: Part = {"type": "function", "name": string(tool.get("name")) or "function"}
-    if description := string(tool.get("description")):
-        found["description"] = description
-    if parameters := obj(tool.get("parameter_definitions")):
-        found["parameters"] = parameters
-    return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
-from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, true
+from pandaprobe_otel_integrations._endpoint import Attributes, Body, DescribedEndpoint, Service, each, true
 from pandaprobe_otel_integrations._json import Content, Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import Part, decoded_arguments
@@ -110,15 +110,6 @@ def _tool(tool: Object) -> Part:
     return with_rest(found, tool, _TOOL)
 
 
-def _system(system: Any) -> list[Part]:
-    text = string(system)
-    return [parts.text(text)] if text else []
-
-
-def _tools(tools: Any) -> list[Part]:
-    return [_tool(tool) for tool in objects(tools)]
-
-
 def usage_attributes(usage: Any) -> Attributes:
     """Return the usage. Tool results and reasoning are counted apart, and billed."""
     counts = obj(usage)
@@ -158,9 +149,9 @@ class Interactions(DescribedEndpoint):
         },
     }
     input = {
-        "system_instruction": (names.SYSTEM_INSTRUCTIONS, _system),
+        "system_instruction": (names.SYSTEM_INSTRUCTIONS, parts.texts),
         "input": (names.INPUT_MESSAGES, _input_messages),
-        "tools": (names.TOOL_DEFINITIONS, _tools),
+        "tools": (names.TOOL_DEFINITIONS, each(_tool)),
     }
     response = {
         "id": (names.RESPONSE_ID, string),
