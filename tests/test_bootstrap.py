@@ -80,7 +80,7 @@ def test_a_given_provider_is_used_and_no_other() -> None:
     assert pandaprobe_otel.flush(60)
     assert pandaprobe_otel.status().spans_delivered == 2
     """
-    names = [(post.body["name"], post.body["spans"][0]["kind"]) for post in delivered(code)]
+    names = sorted((post.body["name"], post.body["spans"][0]["kind"]) for post in delivered(code))
     assert names == [("answer", "AGENT"), ("hello", "LLM")]
 
 
