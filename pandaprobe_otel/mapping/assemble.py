@@ -192,8 +192,13 @@ def _fill_tools(spans: Sequence[MappedSpan]) -> None:
     They stand in the model calls of the trace, under the id of the tool call: Google ADK 2 and AutoGen record them only
     there, and evaluations read the spans of tools.
     """
-    called = [span for span in spans if span.kind == "TOOL" and "tool_call_id" in span.metadata]
-    empty = [span for span in called if not ("input" in span.body and "output" in span.body)]
+    empty = [
+        span
+        for span in spans
+        if span.kind == "TOOL"
+        and "tool_call_id" in span.metadata
+        and not ("input" in span.body and "output" in span.body)
+    ]
     if not empty:
         return
     asked: dict[Any, tuple[Any, MappedSpan]] = {}

@@ -328,7 +328,7 @@ def _fresh_object(said: Said, text: str) -> Any:
         if sign is not None:
             continue
         try:
-            value = literal_eval(written)
+            value: Any = literal_eval(written)
         except (ValueError, SyntaxError, MemoryError):
             value = written
         if value is None or value is False or (name in _STRUCTURE and _is_form(said, name, value)):

@@ -37,11 +37,10 @@ def merged_calls(spans: Sequence[MappedSpan], *, captures_all: bool) -> tuple[Se
 
     `spans` is sorted by start.
     """
-    around = [span for span in spans if span.kind in _AROUND]
-    calls = [span for span in around if span.kind in _CALLS]
+    calls = [span for span in spans if span.kind in _CALLS]
     if len(calls) < 2:
         return spans, {}
-    by_id = {span.view.span_id: span for span in around}
+    by_id = {span.view.span_id: span for span in spans if span.kind in _AROUND}
     if by_id.keys().isdisjoint([call.view.parent_id for call in calls]):
         return spans, {}  # as in most traces: the calls are below agents
     outer_of = _outer_calls(calls, by_id)

@@ -275,7 +275,7 @@ def _message(value: Any, side: _Side) -> Any:
 def _last_message(value: Any, role: str) -> dict[str, Any] | None:
     """Return the last message of the role that has content, without its tool calls, in the form for a trace."""
     for message in reversed(messages_in(value)):
-        content = message.get("content")
+        content: Any = message.get("content")
         if message.get("role") != role or is_absent(content):
             continue
         if type_of(content) is list and all(map(_is_of_provider, content)):
