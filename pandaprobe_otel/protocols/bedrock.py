@@ -6,8 +6,8 @@ Source: the service model of `bedrock-runtime` in botocore.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 from urllib.parse import quote, unquote
 
 from pandaprobe_otel.protocols import aws_frames
@@ -131,7 +131,9 @@ def _members(whole: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _with_bare_results(turn: Any) -> Any:
     """Return a message whose tool results are plain values, if they consist of one JSON value."""
     content: Any = mapping(turn).get("content")
-    return {**turn, "content": list(map(_with_bare_result, content))} if isinstance(content, list) else turn
+    if not isinstance(content, list):
+        return turn
+    return {**turn, "content": [_with_bare_result(block) for block in cast("Iterable[Any]", content)]}
 
 
 def _with_bare_result(block: Any) -> Any:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, Tokens, pieces, without
+from pandaprobe_otel.protocols.conversation import Choice, Message, ModelAnswer, Tokens, mapping, pieces, without
 from pandaprobe_otel.protocols.protocol import (
     ParsedRequest,
     Protocol,
@@ -99,7 +99,7 @@ class Chat(QuestionProtocol):
                 yield {member: piece}
         for index, call in enumerate(message.get("tool_calls") or ()):
             function: Any = call.get("function")
-            if not self._cuts_calls or not isinstance(function, dict):
+            if not self._cuts_calls or not mapping(function):
                 yield {"tool_calls": [{**call, "index": index}]}
                 continue
             yield {"tool_calls": [{**call, "index": index, "function": {**function, "arguments": ""}}]}

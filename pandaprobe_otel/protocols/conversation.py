@@ -98,7 +98,7 @@ def text_of(content: Any) -> str:
     """Return the text of a message's content: a string, or the joined texts of its parts."""
     if not isinstance(content, list):
         return "" if content is None else str(content)
-    return "".join(str(mapping(part).get("text") or "") for part in content)
+    return "".join(str(mapping(part).get("text") or "") for part in cast("Iterable[Any]", content))
 
 
 def requested_tools(message: Message) -> Iterator[RequestedTool]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from pandaprobe_otel.protocols.conversation import (
@@ -75,7 +75,9 @@ class Gemini(QuestionProtocol):
     def read_messages(self, body: Mapping[str, Any]) -> list[Message] | None:
         turns: Any = body.get("contents")
         instructions = body.get("systemInstruction") or body.get("system_instruction")
-        return read_messages(list(map(_with_bare_results, turns)), instructions) if isinstance(turns, list) else None
+        if not isinstance(turns, list):
+            return None
+        return read_messages([_with_bare_results(turn) for turn in cast("Iterable[Any]", turns)], instructions)
 
     def write_request(self, model: str, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
         system, others = split_system(messages)
@@ -165,7 +167,9 @@ GEMINI: Final = Gemini()
 def _with_bare_results(turn: Any) -> Any:
     """Return a turn whose function results are plain values: by convention, one is under `result` or `output`."""
     parts: Any = mapping(turn).get("parts")
-    return {**turn, "parts": list(map(_with_bare_result, parts))} if isinstance(parts, list) else turn
+    if not isinstance(parts, list):
+        return turn
+    return {**turn, "parts": [_with_bare_result(part) for part in cast("Iterable[Any]", parts)]}
 
 
 def _with_bare_result(part: Any) -> Any:
@@ -183,7 +187,7 @@ def _result(message: Message) -> dict[str, Any]:
     except (TypeError, ValueError):
         response = content
     name = message.get("name") or message.get("tool_call_id")
-    value = response if isinstance(response, dict) else {"result": response}
+    value: Any = mapping(response) if isinstance(response, dict) else {"result": response}
     return {"functionResponse": {"id": message.get("tool_call_id"), "name": name, "response": value}}
 
 

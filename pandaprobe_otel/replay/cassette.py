@@ -502,7 +502,9 @@ def save(path: Path, cassette: Cassette) -> None:
     if cassette.tools:
         document["tools"] = [tool_entry(call) for call in cassette.tools]
     try:
-        text: str = yaml.dump(document, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=_WIDTH)
+        text: str = yaml.dump(  # pyright: ignore[reportUnknownMemberType]
+            document, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=_WIDTH
+        )
     except (UnicodeEncodeError, yaml.YAMLError) as error:  # a lone surrogate, or a value that is not JSON
         raise RecordingError(f"{path}: YAML cannot contain a value: {error}. The old file is unchanged.") from error
     text = text.removesuffix("...\n")  # the end of the document, which libyaml marks after any kept line end

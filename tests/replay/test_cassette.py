@@ -315,7 +315,11 @@ def test_a_value_that_yaml_cannot_contain(tmp_path: Path) -> None:
     """A recording with half of a UTF-16 pair is refused when it is saved, and the old file stays."""
     path = tmp_path / "one.yaml"
     path.write_text("version: 1\n")
-    half = pandaprobe_otel.tool(lambda: "\ud800", name="half")
+
+    @pandaprobe_otel.tool
+    def half() -> str:
+        return "\ud800"
+
     with (
         pytest.raises(RecordingError, match="cannot contain a value"),
         pandaprobe_otel.recording(path, mode="all", tools=True),
