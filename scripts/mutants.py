@@ -6,8 +6,8 @@
 
 A mutant is named by its module, function, operator and text, not by its line, so that it keeps its name while other
 code moves. A sample is drawn by the hash of that name and is thus the same on every machine. `check` runs the recorded
-mutants whose text still exists, first with the test that is recorded for it, which it brings up to date, and fails if
-fewer than 99 % of the killed ones are still killed.
+mutants whose text still exists, first with the test that is recorded for it, and fails if fewer than 99 % of the killed
+ones are still killed.
 
 Needs Python 3.12 (sys.monitoring). A mutant is written into its file, since tests start processes of their own, and
 taken back afterwards: use a checkout in which nobody works.
@@ -272,7 +272,7 @@ class TestMap:
             for test, seconds, functions in map(json.loads, file.read_text().splitlines()):
                 for function in functions:
                     self._seconds[function][test] = seconds
-        self.names = frozenset(test for tests in self._seconds.values() for test in tests)
+        self.names = set[str]().union(*self._seconds.values())
         if not self._seconds:
             sys.exit("no map of the tests: run `python scripts/mutants.py map` first")
 
@@ -330,28 +330,19 @@ def run(mutants: list[Mutant], before: Mapping[str, str | None]) -> dict[str, st
     """Try each mutant, first with its killer of `before`; return the test that kills it by the name of the mutant."""
     tests = TestMap()
     killed: dict[str, str | None] = {}
-    for number, mutant in enumerate(mutants, start=1):
-        chosen = tests.tests_for(mutant)
-        earlier = [test for test in (before.get(mutant.name),) if test in tests.names]
-        began = time.monotonic()
-        others = [test for test in chosen if test not in earlier]
-        tries = (killer_of(mutant, names) for names in (earlier, others) if names)
-        killer = killed[mutant.name] = next(filter(None, tries), None)
-        result = killer or f"SURVIVED {len(chosen)} tests"
-        print(f"{number}/{len(mutants)} {time.monotonic() - began:5.1f} s {result}: {mutant.name}", flush=True)
+    for number, mutant in enumerate(mutants, 1):
+        chosen = [*(tests.names & {before.get(mutant.name)}), *tests.tests_for(mutant)]
+        killer = killed[mutant.name] = killer_of(mutant, chosen) if chosen else None
+        print(f"{number}/{len(mutants)} {killer or f'SURVIVED {len(chosen)} tests'}: {mutant.name}", flush=True)
     return killed
 
 
 def record(room: str) -> int:
     """Run the sample of a room and write it into the baseline."""
     killed = run(sample(room), recorded().get(room, {}))
-    _write(room, killed)
+    BASELINE.write_text(json.dumps(dict(sorted((recorded() | {room: killed}).items())), indent=1) + "\n")
     print(f"{room}: {sum(map(bool, killed.values()))} of {len(killed)} mutants killed")
     return 0
-
-
-def _write(room: str, killed: Mapping[str, str | None]) -> None:
-    BASELINE.write_text(json.dumps(dict(sorted((recorded() | {room: killed}).items())), indent=1) + "\n")
 
 
 def recorded() -> dict[str, dict[str, str | None]]:
@@ -362,10 +353,8 @@ def recorded() -> dict[str, dict[str, str | None]]:
 
 def check(room: str) -> int:
     """Run the recorded mutants of a room again; return 1 if more than one in a hundred is no longer killed."""
-    of_room = recorded()[room]
-    before = {name: killer for name, killer in of_room.items() if killer is not None}
+    before = {name: killer for name, killer in recorded()[room].items() if killer is not None}
     now = run([mutant for mutant in mutants_in(room) if mutant.name in before], before)
-    _write(room, of_room | {name: killer for name, killer in now.items() if killer is not None})
     lost = [name for name, killer in now.items() if killer is None]
     print(f"{room}: {len(now) - len(lost)} of {len(now)} still killed; {len(before) - len(now)} are no longer there")
     for name in lost:
