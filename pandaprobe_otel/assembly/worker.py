@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.trace_buffer import TraceSegment, log_size
+from pandaprobe_otel.assembly.trace_buffer import TraceBuffer, TraceSegment, log_size
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import (
@@ -189,7 +189,8 @@ class Worker:
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
         """Take over ended spans in the calling thread, which waits for the worker; return False if time runs out.
 
-        This is for callers that can make their senders wait; no span is refused for lack of room.
+        With a spool, they are on disk afterwards. This is for callers that can make their senders wait; no span is
+        refused for lack of room.
         """
         if self._stopped:
             return False
@@ -201,6 +202,7 @@ class Worker:
             self._drain()
             self._arrived.extend(map(fields_of, spans))
             self._end_arrived(self._monotonic())
+            self._draft(self._assembler.changed)
         finally:
             self._work_lock.release()
         self._wake.set()  # even if the worker is about to sleep
@@ -333,8 +335,7 @@ class Worker:
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
         self._also()
-        drafts = None if self._drafts is None or self._drafts.is_off else self._drafts
-        changed = () if drafts is None else self._assembler.changed
+        changed = () if self._drafts is None else self._assembler.changed
         for segment in ready(self._monotonic()):
             try:
                 self._deliver(segment)
@@ -349,7 +350,12 @@ class Worker:
                 if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
                     raise  # an interrupt in the app's thread, which does the work at the end of the interpreter
                 pass_on(error)
-        if drafts is not None:
+        self._draft(changed)
+
+    def _draft(self, changed: Iterable[TraceBuffer]) -> None:
+        """Put what is new in these traces into their drafts, if anybody wants drafts."""
+        drafts = self._drafts
+        if drafts is not None and not drafts.is_off:
             drafts.take(self._assembler.drafts(changed, shows_all=drafts.shows_all))
 
     def _drain(self) -> None:

@@ -94,10 +94,10 @@ def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503) if method == "PATCH" else None
         code = """
-        from pandaprobe_otel.assembly import timing
+        from pandaprobe_otel.assembly.assembler import Timing
         root = tracer.start_span("long", attributes=CHAT)
         with trace.use_span(root):
-            for n in range(timing.Timing().checkpoint_spans):
+            for n in range(Timing().checkpoint_spans):
                 tracer.start_span("step", attributes=CHAT).end()
         while handle.status().spans_delivered < 500: pass
         root.end()
