@@ -70,7 +70,7 @@ def paired_spans(before: TraceRecord | None, after: TraceRecord | None) -> tuple
     alone, with all of its descendants. Ids that a provider gives to calls, which are new in every run, do not count.
     """
     pairs: list[SpanPair] = []
-    levels = [_aligned(*([] if trace is None else trace.roots for trace in (before, after)))]
+    levels = [_aligned(*(() if trace is None else trace.roots for trace in (before, after)))]
     while levels:  # Not recursive, since traces may be deeper than Python's stack.
         found = next(levels[-1], None)
         if found is None:

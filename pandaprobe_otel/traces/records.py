@@ -215,7 +215,7 @@ class SpanRecord:
     @property
     def subtree(self) -> Iterator[SpanRecord]:
         """The span and its descendants, parents before children."""
-        waiting = [self]
+        waiting: list[SpanRecord] = [self]
         while waiting:
             span = waiting.pop()
             yield span
@@ -223,7 +223,7 @@ class SpanRecord:
 
     def add_to(self, rows: list[SpanRecord], origin_us: int) -> None:
         """Append the span and its descendants to the rows of a tree."""
-        waiting = [self]
+        waiting: list[SpanRecord] = [self]
         while waiting:
             span = waiting.pop()
             rows.append(span)
