@@ -130,7 +130,7 @@ class Anthropic(QuestionProtocol):
                 yield {"type": "content_block_delta", "index": index, "delta": delta}
             yield {"type": "content_block_stop", "index": index}
         ended = {"stop_reason": whole.get("stop_reason"), "stop_sequence": whole.get("stop_sequence")}
-        yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": usage.get("output_tokens", 0)}}
+        yield {"type": "message_delta", "delta": ended, "usage": usage}  # LangChain reads the counts of the input here
         yield {"type": "message_stop"}
 
     def refusal(self, status: int, message: str) -> dict[str, Any]:
