@@ -23,6 +23,7 @@ IN_OUR_THREADS = {
     ("delivery/spool/store.py", "SpoolStore._guarded"),
     ("local/evaluation/worker.py", "Worker._evaluate"),
     ("local/store/failure_reader.py", "FailureReader._findings"),
+    ("local/store/failure_reader.py", "FailureReader._read_some"),
 }
 """Guards that never run in a thread of the app, by module and function."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -14,7 +15,9 @@ import pytest
 
 from failed_traces import body, failed_tool, said
 from local_http import http_of
+from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.store import failure_reader
 from stored_traces import tool
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -278,3 +281,35 @@ def test_the_list_has_open_groups_and_counts_the_others(shop: Shop) -> None:
     assert [answer.status_code for answer in refused] == [404, 404, 422]
     assert shop.http.get(f"/ui/failures/{unknown}").status_code == 404
     assert "Owned" not in shop.page("?state=all")
+
+
+def test_a_trace_that_cannot_be_read_or_kept_stops_no_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other traces are read, the list says how many are not, and such a trace is read again after its next change."""
+    keep, full = failure_reader._keep, [sqlite3.OperationalError("disk full")]
+
+    def odd(trace: Any, *given: Any) -> Any:
+        if trace["name"] == "bad":
+            raise ValueError("bad")
+        return find_failures(trace, *given)
+
+    def keep_later(*given: Any) -> None:
+        if full:
+            raise full.pop()
+        keep(*given)
+
+    def found() -> tuple[int, int]:
+        listed = shop.http.get("/local/failures", params={"state": "all"}).raise_for_status().json()
+        return listed["total"], listed["unread_traces"]
+
+    monkeypatch.setattr(failure_reader, "find_failures", odd)
+    monkeypatch.setattr(failure_reader, "_keep", keep_later)
+    shop.post({**other(), "name": "bad"})
+    good = shop.post({**other(), "name": "good"})
+
+    assert found() == (0, 2)
+    assert "of trace 1 cannot be found" in caplog.text
+    assert "disk full" in caplog.text
+    shop.http.patch(f"/traces/{good}", json={"output": "changed"}).raise_for_status()
+    assert found() == (1, 1)

@@ -409,6 +409,18 @@ def test_words_and_numbers_of_any_kind(one: Store, content: Any, asked: str, is_
     assert (one.found(asked) != []) is is_found
 
 
+def test_long_values_are_compared_by_their_beginning(one: Store) -> None:
+    """A tag and a metadata value beyond the compared length are found by themselves and by their beginning."""
+    long = "x" * 1200
+    one.delete(1)
+    one.post(1, 1, tags=[long], metadata={"long": long})
+
+    assert one.http.get("/traces", params={"tags": long}).json()["total"] == 1
+    assert one.http.get("/traces", params={"tags": long[:-300]}).json()["total"] == 0
+    for asked in (f"tag:{long}", f"meta.long:{long}", "tag:xxx*", "meta.long:xxx*"):
+        assert len(one.found(asked)) == 1, asked
+
+
 def test_moments_are_ages_and_dates(many: Store) -> None:
     """`after:2026-02-28` is a date; `after:2d` counts back from now."""
 

@@ -9,6 +9,8 @@ from uuid import UUID
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
 from pandaprobe_otel.local.search.searchable_fields import Comparison, Operand
 from pandaprobe_otel.local.search.text_words import phrase_of
+from pandaprobe_otel.local.store.blocks import BITS
+from pandaprobe_otel.local.store.labels import LONGEST
 
 COST_UNITS: Final = 1e9
 """Costs are compared in billionths of a dollar."""
@@ -17,7 +19,7 @@ _LABELLED: Final = (
     " (SELECT id FROM labels WHERE labels.project_id = ? AND key = ? AND {}))"
 )
 _SCORED: Final = "seq IN (SELECT trace_seq FROM latest_scores WHERE latest_scores.project_id = ?{})"
-_WITH_WORDS: Final = "seq IN (SELECT rowid >> 20 FROM words WHERE words MATCH ?)"
+_WITH_WORDS: Final = f"seq IN (SELECT rowid >> {BITS} FROM words WHERE words MATCH ?)"
 _IDS: Final = {"session": "session_id", "user": "user_id"}
 _NUMBERS: Final = {
     "tokens": "total_tokens",
@@ -90,7 +92,7 @@ class _Writer:
             return self._bound(f"{column} LIKE ? ESCAPE '\\'", like_pattern(text))
         key = f"meta.{asked.name}" if asked.key == "meta" else asked.key
         forms = type_forms(text) if asked.key == "error_type" else (text,)
-        written = [self._labelled(key, "value LIKE ? ESCAPE '\\'", like_pattern(form)) for form in forms]
+        written = [self._labelled(key, "value LIKE ? ESCAPE '\\'", like_pattern(form[:LONGEST])) for form in forms]
         return _joined(written, " OR ", "FALSE")
 
     def _labelled(self, key: str, condition: str, value: str) -> str:

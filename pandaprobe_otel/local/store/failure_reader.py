@@ -37,7 +37,7 @@ class FailureReader:
         self._changed = threading.Condition()
         self._recent: dict[int, float] = {}
         self._failed: set[int] = set()
-        """Traces that cannot be read. They stay unread until they change."""
+        """Traces whose failures cannot be found or kept. They stay unread until they change."""
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -127,11 +127,15 @@ class FailureReader:
                 (left, _AT_ONCE),
             ).fetchall()
             found = {row["trace_seq"]: (row["changes"], self._findings(connection, row["trace_seq"])) for row in rows}
-        with self._database.write() as connection:
-            for seq, (changes, findings) in found.items():
-                unchanged = "DELETE FROM unread WHERE trace_seq = ? AND changes = ?"
-                if findings is not None and connection.execute(unchanged, (seq, changes)).rowcount:
-                    _keep(connection, seq, findings)
+        try:
+            with self._database.write() as connection:
+                for seq, (changes, findings) in found.items():
+                    unchanged = "DELETE FROM unread WHERE trace_seq = ? AND changes = ?"
+                    if findings is not None and connection.execute(unchanged, (seq, changes)).rowcount:
+                        _keep(connection, seq, findings)
+        except Exception:  # noqa: BLE001 - the thread goes on; what is not kept counts as unread
+            _log.warning("pandaprobe local: the failures of traces cannot be kept", exc_info=True)
+            self._failed.update(found)
         return bool(rows)
 
     def _findings(self, connection: sqlite3.Connection, seq: int) -> Sequence[Finding] | None:

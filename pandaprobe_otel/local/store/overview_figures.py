@@ -122,7 +122,8 @@ def overview_of(
 
 def _groups(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> dict[str, list[Group]]:
     """Return the figures of the most frequent names among the newest traces."""
-    newest = f"SELECT * FROM traces WHERE {where} ORDER BY started_at DESC LIMIT {GROUPED}"
+    columns = "seq, status, started_at, ended_at, total_tokens, total_cost, longest_ttft"
+    newest = f"SELECT {columns} FROM traces WHERE {where} ORDER BY started_at DESC LIMIT {GROUPED}"
     rows = connection.execute(
         f"WITH found AS MATERIALIZED ({newest}) SELECT key, value, {_FIGURES} FROM found"
         " JOIN trace_labels ON trace_labels.seq = found.seq JOIN labels ON labels.id = label"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.conditions import condition_of
 from pandaprobe_otel.local.search.language import Query
+from pandaprobe_otel.local.store.labels import LONGEST
 
 _TAGGED: Final = (
     "seq IN (SELECT seq FROM trace_labels WHERE label IN (SELECT id FROM labels WHERE labels.project_id = ?"
@@ -52,7 +53,7 @@ class TraceFilter:
                 values.append(value)
         if self.tags:
             clauses.append(_TAGGED)
-            values += [project_id, dumps(self.tags).decode()]
+            values += [project_id, dumps([tag[:LONGEST] for tag in self.tags]).decode()]
         for column, part in (("folded_name", self.name), ("lower(session_id)", self.session_query)):
             if part:
                 clauses.append(f"instr({column}, ?) > 0")
