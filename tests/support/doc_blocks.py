@@ -31,7 +31,7 @@ TREE: Final = Path(tempfile.mkdtemp(prefix="pandaprobe-otel-docs."))
 """The tree of the site: the pages of the repository, and the generated ones."""
 DOCS: Final = TREE / "docs"
 RUN: Final = ("python", "sh")
-SHOWN: Final = ("text", "toml", "yaml", "json")
+SHOWN: Final = ("text", "toml", "yaml", "json", "dockerfile")
 _FENCE: Final = re.compile(
     r"(?:<!-- given:\s(?P<given>.*?)-->\s*)?^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^```",
     re.DOTALL | re.MULTILINE,
