@@ -94,6 +94,25 @@ class Probe:
         if over:
             raise AssertionError("over budget\n  " + "\n  ".join(over) + f"\n\n{tree_text(traces)}")
 
+    def cache_share(self, *, min: float) -> float:
+        """Assert that at least this share (0 to 1) of the prompt tokens was read from the provider's prompt cache.
+
+        Returns the share. A failure names what made the cache useless: the first changed region of each request. If no
+        model call states its tokens, the share cannot be checked; the assertion then fails.
+        """
+        __tracebackhide__ = True
+        from pandaprobe_otel.traces.prompt_cache import cache_share, cache_uses
+
+        uses = cache_uses(self.traces)
+        share = cache_share(uses)
+        if share is None:
+            raise AssertionError(f"prompt cache: no model call states its tokens\n\n{self.tree}")
+        if share < min:
+            faults = "".join(f"\n  {use}" for use in uses if use.is_fault)
+            wanted = f"prompt cache: {share:.0%} of the prompt tokens, at least {min:.0%} wanted"
+            raise AssertionError(f"{wanted}{faults}\n\n{self.tree}")
+        return share
+
     def score(self, name: str, value: float | bool | str, *, reason: str | None = None) -> None:
         """Add a score to the last trace: a number from 0 to 1, True or False, or a label.
 

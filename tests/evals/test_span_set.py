@@ -25,7 +25,7 @@ def clerk(question):
     search("A-17")
     search("A-18", deep=True)
     with llm("chat", model="model-2") as call:
-        call.set_token_usage(prompt_tokens=100, completion_tokens=20)
+        call.set_token_usage(prompt_tokens=100, completion_tokens=20, cache_read_tokens=60)
         call.set_cost(total=0.25)
     try:
         pay("A-17")
@@ -53,6 +53,7 @@ def test_claims_that_hold(ran):
     assert spans.where(lambda one: one.kind == "AGENT").names == spans.agent().names == ["clerk"]
     assert (ran.input, ran.output, len(ran.llm_calls)) == ("please", "no refund: please", 1)
     ran.budget(tokens=120, cost=0.25, seconds=60, llm_calls=1)
+    assert ran.cache_share(min=0.6) == 0.6
 
 @pytest.mark.parametrize(("claim", "words"), [
     (lambda p: p.spans.tool("search").called(times=1), "expected tool 'search' once, found 2"),
@@ -68,6 +69,7 @@ def test_claims_that_hold(ran):
     (lambda p: p.budget(tokens=119), "tokens: 120, at most 119 allowed"),
     (lambda p: p.budget(cost=0.2), "cost: 0.25, at most 0.2 allowed"),
     (lambda p: p.budget(seconds=0), "at most 0 allowed"),
+    (lambda p: p.cache_share(min=0.7), "60% of the prompt tokens, at least 70% wanted"),
     (lambda p: p.budget(llm_calls=0), "model calls: 1, at most 0 allowed"),
 ])
 def test_claims_that_fail(ran, claim, words):
@@ -105,7 +107,7 @@ def test_assertions_about_spans(run_suite: RunSuite) -> None:
     """Claims that hold can be chained, one that fails shows the tree; a late span belongs to the test it began in."""
     outcome = run_suite(SUITE)
     assert set(outcome.cases.values()) == {"passed"}, outcome.out
-    assert len(outcome.cases) == 18
+    assert len(outcome.cases) == 19
 
 
 def test_a_cancelled_span_is_no_success() -> None:
