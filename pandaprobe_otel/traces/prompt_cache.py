@@ -38,8 +38,8 @@ _NEGLIGIBLE: Final = 0.1
 _READ: Final = 0.5
 """Share of the unchanged tokens from which a call counts as a reader of the cache, which counts in blocks."""
 _AROUND: Final = 30
-_WORDS: Final = 1000
-"""Words of two texts beyond which the end of the first change is not looked for: it takes quadratic time."""
+_WORDS: Final = 300
+"""Words in which the end of the first change is looked for: it takes quadratic time."""
 
 _MONTH: Final = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TIMES: Final = re.compile(
@@ -313,11 +313,9 @@ def _changed_text(region: str, old: str, new: str) -> Change:
     start = _common(old, new)
     while start and not old[start - 1].isspace():  # the whole word
         start -= 1
-    before, now = old[start:].split(), new[start:].split()
-    a, b, c, d = 0, len(before), 0, len(now)
-    if b + d < _WORDS:
-        codes = SequenceMatcher(None, before, now, autojunk=False).get_opcodes()
-        _, a, b, c, d = next((code for code in codes if code[0] != "equal"), ("", a, b, c, d))
+    before, now = old[start:].split()[:_WORDS], new[start:].split()[:_WORDS]
+    codes = SequenceMatcher(None, before, now, autojunk=False).get_opcodes()
+    _, a, b, c, d = next((code for code in codes if code[0] != "equal"), ("", 0, len(before), 0, len(now)))
     lead = old[max(start - _AROUND, 0) : start]
     near = lead.split()[-2:]  # a date is several words, of which one changes
     cause = _cause(" ".join([*near, *before[a : b + 2]]), " ".join([*near, *now[c : d + 2]]))
