@@ -10,7 +10,7 @@ import click
 from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.cli.user_functions import load_function
-from pandaprobe_otel.cli.value_types import Metric, Threshold
+from pandaprobe_otel.cli.value_types import Named
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
@@ -25,7 +25,7 @@ _SHOWN: Final = 10
     "-m",
     "--metric",
     "metrics",
-    type=Metric(),
+    type=Named("name"),
     multiple=True,
     metavar="NAME[=MIN]",
     help="Metric, and the lowest score that counts as yes (NAME=MIN). May be repeated.",
@@ -36,7 +36,7 @@ _SHOWN: Final = 10
 @click.option(
     "--threshold",
     "thresholds",
-    type=Threshold(),
+    type=Named("number"),
     multiple=True,
     metavar="NUMBER|METRIC=NUMBER",
     help="Lowest score that counts as yes, for metrics without MIN (0.5). May be repeated.",

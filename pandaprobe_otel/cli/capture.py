@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.api.traces import TraceFilters
-from pandaprobe_otel.cli.api_client import with_connection
-from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import print_json
-from pandaprobe_otel.cli.plurals import counted
+from pandaprobe_otel.cli.options import counted, print_json, with_connection
+from pandaprobe_otel.cli.rows import options_of
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

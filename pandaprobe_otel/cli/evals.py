@@ -1,26 +1,173 @@
-"""`pandaprobe-otel evals`: judge traces and sessions."""
+"""`pandaprobe-otel scores`, `evals` and `monitors`: read scores, and judge traces and sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pandaprobe_otel.api.runs import RunFilters, RunListQuery
 from pandaprobe_otel.cli.agreement import agreement
-from pandaprobe_otel.cli.api_client import with_client
-from pandaprobe_otel.cli.argument_options import options_of
-from pandaprobe_otel.cli.monitors import monitors
-from pandaprobe_otel.cli.options import console
-from pandaprobe_otel.cli.plurals import counted
-from pandaprobe_otel.cli.run_report import report, thresholds_of
-from pandaprobe_otel.cli.scores import scores
-from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.value_types import Json, Metric, Threshold
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.options import console, counted, print_json, with_client
+from pandaprobe_otel.cli.rows import Row, all_option, group_of, options_of, whole_list
+from pandaprobe_otel.cli.show import as_json, show, show_rows
+from pandaprobe_otel.cli.value_types import Json, Named
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.api import Client, MonitorPlan, Run, RunResult
+    from pandaprobe_otel.api.models import RunTemplate
+    from pandaprobe_otel.evals.outcome import Outcome
+
+scores: Final = group_of(
+    "scores",
+    "Add, list, change and summarise scores.",
+    {
+        "list": Row(call="scores.list", every="scores.iter", help="List the scores of traces, the latest first."),
+        "get": Row(call="scores.of_trace", help="Show the latest score of each name for a trace."),
+        "update": Row(call="scores.update", help="Change a score. Its source becomes ANNOTATION."),
+        "delete": Row(call="scores.delete", help="Delete a score."),
+        "summary": Row(call="scores.summary", help="Show the average, extremes and count of each metric."),
+        "trend": Row(call="scores.trend", help="Show the averages of a metric over time."),
+        "distribution": Row(call="scores.distribution", help="Show the histogram of a metric."),
+    },
+)
+_sessions: Final = group_of(
+    "sessions",
+    "Read the scores of sessions, which evaluation runs create.",
+    {
+        "list": Row(
+            call="scores.sessions.list",
+            every="scores.sessions.iter",
+            help="List the scores of sessions, the latest first.",
+        ),
+        "get": Row(call="scores.sessions.of_session", help="Show all scores of a session."),
+        "delete": Row(call="scores.sessions.delete", help="Delete a score of a session."),
+        "summary": Row(
+            call="scores.sessions.summary", help="Show the average, extremes and count of each metric of sessions."
+        ),
+        "trend": Row(call="scores.sessions.trend", help="Show the averages of a metric of sessions over time."),
+        "distribution": Row(call="scores.sessions.distribution", help="Show the histogram of a metric of sessions."),
+        "history": Row(call="scores.sessions.history", help="Show the scores of a session over time."),
+        "comparison": Row(
+            call="scores.sessions.comparison",
+            every="scores.sessions.iter_comparison",
+            help="Rank sessions by a metric, the worst first.",
+        ),
+    },
+)
+scores.add_command(_sessions)
+
+
+@scores.command("submit")
+@click.argument("trace_id")
+@click.argument("name")
+@click.argument("value")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["number", "boolean", "label"]),
+    help="Type of the value. [default: derived from the value]",
+)
+@click.option("--reason", help="Reason for the score.")
+@click.option(
+    "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that is stored with the score."
+)
+@click.option("--source", type=click.Choice(["PROGRAMMATIC", "ANNOTATION"]), default="PROGRAMMATIC", show_default=True)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait until the trace exists.",
+)
+@with_client
+def submit(
+    client: Client, trace_id: str, name: str, value: str, kind: str | None, output_format: str, **options: Any
+) -> None:
+    """Add a score to a trace: a number from 0 to 1, true or false, or a label."""
+    score = client.scores.create(trace_id, name, _typed(value, kind), **options)
+    show(score, output_format)
+
+
+def _typed(value: str, kind: str | None) -> float | bool | str:
+    """Return the typed value of a text: a number or boolean if the text looks like one and no type is given."""
+    if kind == "label":
+        return value
+    if value.lower() in ("true", "false") and kind != "number":
+        return value.lower() == "true"
+    if kind == "boolean":
+        raise click.UsageError(f"{value!r} is neither true nor false")
+    try:
+        return float(value)
+    except ValueError:
+        if kind == "number":
+            raise click.UsageError(f"{value!r} is not a number") from None
+        return value
+
+
+def _show_template(found: RunTemplate, output_format: str) -> None:
+    if output_format == "json":
+        show(found, output_format)
+        return
+    out = console()
+    out.print(f"{found.metric.name}: {found.metric.description}", markup=False)
+    out.print(f"threshold {found.metric.default_threshold:g}, model {found.model or '-'}", markup=False)
+    for preview in found.metric.prompt_preview:
+        out.print(f"\n[{preview.stage}]\n{preview.prompt}", markup=False)
+
+
+def _show_state(run: Run, output_format: str) -> None:
+    show(run.state, output_format)
+
+
+def _show_scores(run: Run, output_format: str) -> None:
+    show(run.result().scores, output_format)
+
+
+evals: Final = group_of(
+    "evals",
+    "Judge traces and sessions.",
+    {
+        "providers": Row(call="evaluations.providers", help="List the providers of judge models."),
+        "template": Row(
+            call="evaluations.template",
+            show=_show_template,
+            help="Show the inputs of a metric and the judge's prompts.",
+        ),
+    },
+)
+_runs: Final = group_of(
+    "runs",
+    "List, wait for, repeat and delete runs, and read their scores.",
+    {
+        "get": Row(call="evaluations.get", show=_show_state, help="Show the state of a run."),
+        "scores": Row(call="evaluations.get", show=_show_scores, help="Show the scores of a run."),
+    },
+)
+monitors: Final = group_of(
+    "monitors",
+    "Manage scheduled evaluation runs, one by one or from a file.",
+    {
+        "list": Row(call="monitors.list", every="monitors.iter", help="List monitors."),
+        "get": Row(call="monitors.get", help="Show a monitor."),
+        "create": Row(
+            call="monitors.create",
+            help='Create a monitor: --cadence is every_6h, daily, weekly or "cron:0 3 * * 1".',
+        ),
+        "update": Row(call="monitors.update", help="Change a monitor. Omitted fields stay unchanged."),
+        "delete": Row(call="monitors.delete", help="Delete a monitor. Its runs stay."),
+        "pause": Row(call="monitors.pause", help="Pause a monitor."),
+        "resume": Row(call="monitors.resume", help="Resume a monitor."),
+        "runs": Row(
+            call="monitors.runs", every="monitors.iter_runs", help="List the runs of a monitor, the latest first."
+        ),
+    },
+)
+evals.add_command(agreement)
+evals.add_command(_runs)
 
 _wait_options = (
     click.option("--wait", is_flag=True, help="Wait for the scores and print them."),
@@ -35,7 +182,7 @@ _wait_options = (
     click.option(
         "--threshold",
         "thresholds",
-        type=Threshold(),
+        type=Named("number"),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
         help="With --wait: lowest passing score. Exit code 1 if missed, 6 without evidence. May be repeated.",
@@ -46,7 +193,6 @@ _wait_options = (
         help="With --wait: exit with code 0 if nothing failed, even without evidence.",
     ),
 )
-_sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs that evaluate sessions.")
 
 
 def waiting(command: Any) -> Any:
@@ -56,11 +202,6 @@ def waiting(command: Any) -> Any:
     return command
 
 
-@click.group("evals")
-def evals() -> None:
-    """Judge traces and sessions."""
-
-
 @evals.command("metrics")
 @with_client
 def metrics(client: Client, output_format: str) -> None:
@@ -68,35 +209,12 @@ def metrics(client: Client, output_format: str) -> None:
     show([*client.evaluations.trace_metrics(), *client.evaluations.session_metrics()], output_format)
 
 
-@evals.command("providers")
-@with_client
-def providers(client: Client, output_format: str) -> None:
-    """List the providers of judge models."""
-    show(client.evaluations.providers(), output_format)
-
-
-@evals.command("template")
-@click.argument("metric")
-@with_client
-def template(client: Client, metric: str, output_format: str) -> None:
-    """Show the inputs of a metric and the judge's prompts."""
-    found = client.evaluations.template(metric)
-    if output_format == "json":
-        show(found, output_format)
-        return
-    out = console()
-    out.print(f"{found.metric.name}: {found.metric.description}", markup=False)
-    out.print(f"threshold {found.metric.default_threshold:g}, model {found.model or '-'}", markup=False)
-    for preview in found.metric.prompt_preview:
-        out.print(f"\n[{preview.stage}]\n{preview.prompt}", markup=False)
-
-
-@click.command("run")
+@evals.command("run")
 @click.option(
     "-m",
     "--metric",
     "named",
-    type=Metric(),
+    type=Named("name"),
     multiple=True,
     required=True,
     metavar="NAME[=MIN]",
@@ -175,38 +293,79 @@ def _announce(
     click.echo(f"{line}, billed", err=True)
 
 
-evals.add_command(run)
-evals.add_command(agreement)
+def thresholds_of(
+    given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Return the threshold of each metric: its own (`NAME=MIN`), or the common one."""
+    by_metric = dict(given) | dict(own or {})
+    wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
+    if unknown := sorted(by_metric.keys() - {"", *metrics}):
+        raise click.UsageError(f"{unknown[0]} has a threshold but is not evaluated: name it with --metric too")
+    return {name: threshold for name, threshold in wanted.items() if threshold is not None}
 
 
-@evals.group("runs")
-def runs() -> None:
-    """List, wait for, repeat and delete runs, and read their scores."""
+def report(
+    result: RunResult, thresholds: Mapping[str, float], output_format: str, *, allow_no_evidence: bool = False
+) -> ExitCode:
+    """Print a result and return the exit code.
+
+    1: a score is below its threshold. 6: none is below, but a pair has no score with evidence.
+    """
+    from pandaprobe_otel.evals.outcome import Outcome
+
+    below = result.below(thresholds)
+    outcome = Outcome.FAILED if below else Outcome.PASSED
+    unknown = result.failed or result.missing_count or not result.scores or (thresholds and result.vacuous)
+    if unknown and not below:
+        outcome = Outcome.NO_EVIDENCE
+    code = exit_code_of_outcome(outcome, allow_no_evidence=allow_no_evidence)
+    if output_format == "json":
+        print_json(_as_json(result, below, outcome, code))
+        return code
+    show_rows(result.rows())
+    for words in _remarks(result, below):
+        click.echo(words, err=True)
+    return code
 
 
-runs.add_command(run, "create")
+def _as_json(result: RunResult, below: Sequence[Any], outcome: Outcome, code: ExitCode) -> dict[str, Any]:
+    return {
+        "ok": code is ExitCode.OK,
+        "outcome": outcome,
+        "run": as_json(result.run),
+        "scores": as_json(result.scores),
+        "failed": [str(score.id) for score in result.failed],
+        "below": [str(score.id) for score in below],
+        "vacuous": [
+            {"target": pair.target, "metric": pair.metric, "reason": reason} for pair, reason in result.vacuous.items()
+        ],
+        "missing": [{"target": pair.target, "metric": pair.metric} for pair in result.missing],
+        "missing_count": result.missing_count,
+    }
 
 
-@runs.command("list")
+def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
+    counted = (
+        (len(result.failed), "could not be evaluated (`evals runs retry` tries them again)"),
+        (result.missing_count, "got no score: check that the targets exist in this project"),
+        (len(result.vacuous), "scored 1.0 because there was nothing to judge"),
+        (len(below), "under the threshold"),
+    )
+    return [f"{count} {words}" for count, words in counted if count]
+
+
+@_runs.command("list")
 @options_of(RunListQuery)
-@_sessions_option
+@click.option("--sessions", "of_sessions", is_flag=True, help="Runs that evaluate sessions.")
 @all_option
 @with_client
 def list_runs(client: Client, given: dict[str, Any], of_sessions: bool, everything: bool, output_format: str) -> None:
     """List runs, the latest first."""
     part = client.evaluations.session_runs if of_sessions else client.evaluations.trace_runs
-    show_list(part.list, part.iter, given, everything, output_format)
+    show(whole_list(part.iter, given) if everything else part.list(**given), output_format)
 
 
-@runs.command("get")
-@click.argument("run_id")
-@with_client
-def get_run(client: Client, run_id: str, output_format: str) -> None:
-    """Show the state of a run."""
-    show(client.evaluations.get(run_id).state, output_format)
-
-
-@runs.command("wait")
+@_runs.command("wait")
 @click.argument("run_id")
 @waiting
 @with_client
@@ -225,15 +384,7 @@ def wait_for_run(
     return report(found.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
 
 
-@runs.command("scores")
-@click.argument("run_id")
-@with_client
-def run_scores(client: Client, run_id: str, output_format: str) -> None:
-    """Show the scores of a run."""
-    show(client.evaluations.get(run_id).result().scores, output_format)
-
-
-@runs.command("retry")
+@_runs.command("retry")
 @click.argument("run_id")
 @waiting
 @with_client
@@ -255,16 +406,65 @@ def retry(
     return report(again.wait(wait_timeout), wanted, output_format, allow_no_evidence=allow_no_evidence)
 
 
-@runs.command("delete")
+@_runs.command("delete")
 @click.argument("run_id")
 @click.option("--delete-scores", is_flag=True, help="Also delete the scores of the run.")
 @with_client
 def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: str) -> None:
     """Delete a run, and keep its scores unless --delete-scores is given."""
     client.evaluations.get(run_id).delete(delete_scores=delete_scores)
-    deleted(f"run {run_id}", output_format)
+    if output_format == "table":
+        click.echo(f"deleted run {run_id}")
 
 
-# PandaProbe's own command has these two commands under the name `evals` too.
-evals.add_command(monitors)
-evals.add_command(scores)
+_prune_option = click.option("--prune", is_flag=True, help="Delete the monitors that the file does not declare.")
+
+
+@monitors.command("trigger")
+@click.argument("monitor_id")
+@click.option("--wait", is_flag=True, help="Wait for the scores and print them.")
+@click.option("--wait-timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS")
+@with_client
+def trigger(client: Client, monitor_id: str, wait: bool, wait_timeout: float, output_format: str) -> int | None:
+    """Run a monitor now, even if it is paused."""
+    started = client.monitors.trigger(monitor_id)
+    if not wait:
+        show(started, output_format)
+        return None
+    return report(client.evaluations.get(started.id).wait(wait_timeout), {}, output_format)
+
+
+@monitors.command("diff")
+@click.argument("file", type=click.Path(dir_okay=False))
+@_prune_option
+@with_client
+def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
+    """Show the changes that `apply` would make, and change nothing."""
+    _show_plan(client.monitors.plan(file, prune=prune), output_format)
+
+
+@monitors.command("apply")
+@click.argument("file", type=click.Path(dir_okay=False))
+@_prune_option
+@with_client
+def apply(client: Client, file: str, prune: bool, output_format: str) -> None:
+    """Create and change monitors, matched by name, as a TOML file declares them.
+
+    \b
+    [[monitor]]
+    name = "nightly"
+    target_type = "TRACE"
+    metrics = ["task_completion"]
+    cadence = "daily"
+    sampling_rate = 0.2
+    filters = { tags = ["production"] }
+    paused = false
+    """
+    _show_plan(client.monitors.apply(file, prune=prune), output_format)
+
+
+def _show_plan(plan: MonitorPlan, output_format: str) -> None:
+    if output_format == "json":
+        print_json(asdict(plan))
+    else:
+        click.echo(str(plan) or "the file declares no monitors: add a [[monitor]] table")

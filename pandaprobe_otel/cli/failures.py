@@ -9,8 +9,7 @@ from urllib.parse import urlencode
 
 import click
 
-from pandaprobe_otel.cli.api_client import with_client
-from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.options import print_json, with_client
 from pandaprobe_otel.cli.show import show_rows
 
 if TYPE_CHECKING:

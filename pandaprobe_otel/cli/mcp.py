@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.options import with_connection
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer

@@ -11,7 +11,7 @@ import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.value_types import Metric, Threshold
+from pandaprobe_otel.cli.value_types import Named
 
 if TYPE_CHECKING:
     from pandaprobe_otel.cli.case_table import Trees
@@ -24,7 +24,7 @@ _METRICS = (
         "-m",
         "--metric",
         "metrics",
-        type=Metric(),
+        type=Named("name"),
         multiple=True,
         metavar="NAME[=MIN]",
         help="Metric, and its lowest passing score (NAME=MIN). May be repeated.",
@@ -32,7 +32,7 @@ _METRICS = (
     click.option(
         "--threshold",
         "thresholds",
-        type=Threshold(),
+        type=Named("number"),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
         help="Lowest passing score, for scorers and metrics without MIN. May be repeated.",

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.api.traces import TraceFilters
-from pandaprobe_otel.cli.api_client import with_connection
-from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.options import print_json, with_connection
 from pandaprobe_otel.cli.report_output import metric_options, thresholds_in
+from pandaprobe_otel.cli.rows import options_of
 from pandaprobe_otel.cli.user_functions import load_function
 
 if TYPE_CHECKING:

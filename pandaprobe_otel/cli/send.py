@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.plurals import counted
+from pandaprobe_otel.cli.options import counted, format_option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pandaprobe_otel.cli.fitted_table import fitted
 from pandaprobe_otel.cli.options import console, print_json
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api.models import Model, Page
+    from pandaprobe_otel.api.models import Page
 
-_PAGING: Final = ("limit", "offset")
 # Columns for models with more fields than fit. On a narrow terminal, columns are dropped from the right, except the id.
 _COLUMNS: Final[Mapping[str, str]] = {
     "TraceListItem": "name status latency_ms started_at total_tokens total_cost session_id span_count user_id trace_id",
@@ -26,6 +24,14 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "Monitor": "name status metric_names target_type cadence next_run_at sampling_rate id",
     "Provider": "key name available message",
 }
+
+Row = Mapping[str, str]
+_ALWAYS: Final = frozenset({"name", "status", "latency_ms", "value", "score"})
+_FOLDED: Final = frozenset({"name", "input", "output", "message", "reason"})
+"""Columns of free text, which continue on the next line."""
+_FOLDED_CHARS: Final = 20
+_SHORTEST_ID: Final = 9
+_GAP: Final = 2
 
 
 def show(value: Any, output_format: str) -> None:
@@ -49,32 +55,6 @@ def as_json(value: Any) -> Any:
     return value.model_dump(mode="json")
 
 
-def show_all(rows: Iterable[Model], output_format: str) -> None:
-    """Print all rows of a list in the form of a page."""
-    found = list(rows)
-    if output_format == "json":
-        print_json({"items": as_json(found), "total": len(found), "limit": len(found), "offset": 0})
-    else:
-        show_rows(found)
-
-
-all_option = click.option("--all", "everything", is_flag=True, help="Show all pages.")
-
-
-def show_list(
-    list_page: Callable[..., Page[Any]],
-    iterate: Callable[..., Iterable[Any]],
-    given: Mapping[str, Any],
-    everything: bool,
-    output_format: str,
-) -> None:
-    """Print a page of a list or, with `everything`, the whole list."""
-    if everything:
-        show_all(iterate(**{name: value for name, value in given.items() if name not in _PAGING}), output_format)
-    else:
-        show(list_page(**given), output_format)
-
-
 def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
     """Print models or mappings as a table, without empty columns and columns that do not fit the terminal."""
     from rich.table import Table
@@ -86,7 +66,7 @@ def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None
     first, *others = columns or _columns_of(rows[0])
     there = [first, *(name for name in others if any(_get(row, name) not in (None, []) for row in rows))]
     out = console()
-    names, texts = fitted(there, [{name: _words(_get(row, name)) for name in there} for row in rows], out.width)
+    names, texts = _fitted(there, [{name: _words(_get(row, name)) for name in there} for row in rows], out.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         whole = name.endswith("id") or isinstance(_get(rows[0], name), datetime | StrEnum)
@@ -94,12 +74,6 @@ def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None
     for text in texts:
         table.add_row(*(Text(text[name]) for name in names))
     out.print(table)
-
-
-def deleted(what: str, output_format: str) -> None:
-    """Print the deleted objects. Programs get only the exit code."""
-    if output_format == "table":
-        click.echo(f"deleted {what}")
 
 
 def _show_page(page: Page[Any]) -> None:
@@ -147,3 +121,43 @@ def _words(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in cast("Sequence[object]", value)):
         return ", ".join(cast("Sequence[str]", value))
     return str(cast("object", value))
+
+
+def _fitted(
+    names: Sequence[str], rows: Sequence[Mapping[str, str]], width: int
+) -> tuple[list[str], list[Mapping[str, str]]]:
+    """Return the columns that fit into `width`, and the rows with shortened ids if necessary.
+
+    The first column, names, states, latencies, scores and an id in the last column always stay. The other columns are
+    dropped from the right. If that is not enough, the id in the last column is cut in the middle.
+    """
+    widths = {name: _width(name, [row[name] for row in rows]) for name in names}
+    identity = names[-1] if names and names[-1].endswith("id") else ""
+    kept = list(names)
+    for name in reversed(names[1:]):
+        if _total(kept, widths) <= width:
+            break
+        if name not in _ALWAYS and name != identity:
+            kept.remove(name)
+    excess = _total(kept, widths) - width
+    if excess <= 0 or not identity:
+        return kept, list(rows)
+    room = max(_SHORTEST_ID, widths[identity] - excess)
+    return kept, [{**row, identity: cut_in_the_middle(row[identity], room)} for row in rows]
+
+
+def cut_in_the_middle(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with an ellipsis in place of its middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    longest = max(map(len, cells), default=0)
+    return max(len(name), min(longest, _FOLDED_CHARS) if name in _FOLDED else longest)
+
+
+def _total(names: Sequence[str], widths: Mapping[str, int]) -> int:
+    return sum(widths[name] for name in names) + _GAP * (len(names) - 1)

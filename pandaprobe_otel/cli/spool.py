@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.options import console, format_option, print_json
-from pandaprobe_otel.cli.plurals import counted
+from pandaprobe_otel.cli.options import console, counted, format_option, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import click
 
-from pandaprobe_otel.cli.plurals import counted
+from pandaprobe_otel.cli.options import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

@@ -1,48 +1,100 @@
-"""`pandaprobe-otel traces`: list, read, follow, export, change and delete traces."""
+"""`pandaprobe-otel traces` and `sessions`: list, read, follow, export, change and delete."""
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.api.fields import Paging
-from pandaprobe_otel.api.traces import (
-    SpanArguments,
-    SpanChanges,
-    TraceAnalyticsQuery,
-    TraceChanges,
-    TraceFilters,
-    TraceListQuery,
-)
-from pandaprobe_otel.cli.api_client import with_client
-from pandaprobe_otel.cli.argument_options import options_of
-from pandaprobe_otel.cli.export import export_options, export_traces
-from pandaprobe_otel.cli.options import console
-from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.tail import follow, print_latest
+from pandaprobe_otel.api.traces import TraceFilters
+from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.options import console, counted, print_json, with_client
+from pandaprobe_otel.cli.rows import Row, group_of, options_of
+from pandaprobe_otel.cli.show import show, show_rows
 from pandaprobe_otel.cli.value_types import JsonFile
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
-    from pandaprobe_otel.api.models import Trace
+    from pandaprobe_otel.api.models import Session, Trace
+    from pandaprobe_otel.compact.fences import Fence
 
 _BUDGET: Final = click.IntRange(800, 20_000)  # as in `compact.overview`, which loads more than a help text needs
 
 
-@click.group("traces")
-def traces() -> None:
-    """List, read, follow, export, change and delete traces."""
+def show_trace(trace: Trace, output_format: str) -> None:
+    """Print a trace: as a tree for people, as JSON for programs."""
+    if output_format == "json":
+        show(trace, output_format)
+        return
+    from pandaprobe_otel.traces.text import trace_tree
+
+    out = console()
+    out.print(trace_tree(trace.model_dump(mode="json")))
+    for name in ("session_id", "user_id", "tags", "environment", "release", "total_tokens", "total_cost"):
+        if (value := getattr(trace, name)) not in (None, [], 0):
+            out.print(f"{name:12} {value}", markup=False)
 
 
-@traces.command("list")
-@options_of(TraceListQuery)
-@all_option
-@with_client
-def list_traces(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
-    """List traces, the latest first."""
-    show_list(client.traces.list, client.traces.iter, given, everything, output_format)
+def _show_session(session: Session, output_format: str) -> None:
+    if output_format == "json":
+        show(session, output_format)
+        return
+    show_rows([session], columns=[name for name in type(session).model_fields if name != "traces"])
+    click.echo()
+    columns = ["name", "status", "started_at", "input", "output", "total_tokens", "total_cost", "trace_id"]
+    show_rows(session.traces, columns=columns)
+
+
+traces: Final = group_of(
+    "traces",
+    "List, read, follow, export, change and delete traces.",
+    {
+        "list": Row(call="traces.list", every="traces.iter", help="List traces, the latest first."),
+        "update": Row(
+            call="traces.update",
+            clears=True,
+            show=show_trace,
+            help="Change a trace. Omitted fields stay unchanged, tags are replaced, metadata is merged.",
+        ),
+        "tag": Row(
+            call="traces.tag",
+            needs="no tags are given: pass --add TAG or --remove TAG",
+            help="Add tags to traces and remove tags from them.",
+        ),
+        "add-spans": Row(
+            call="traces.add_spans",
+            help="Add spans to a trace, from a JSON file with a list, or from standard input (-).",
+        ),
+        "update-span": Row(
+            call="traces.update_span",
+            clears=True,
+            help="Change a span. Omitted fields stay unchanged, metadata is merged.",
+        ),
+        "analytics": Row(
+            call="traces.analytics", help="Show volume, errors, latency, cost, tokens or models over time."
+        ),
+        "users": Row(call="users.list", every="users.iter", help="List the users that have traces."),
+    },
+)
+sessions: Final = group_of(
+    "sessions",
+    "List, read and delete sessions.",
+    {
+        "list": Row(
+            call="sessions.list",
+            every="sessions.iter",
+            help="List sessions, those with the most recent traces first.",
+        ),
+        "get": Row(call="sessions.get", show=_show_session, help="Show a session and all its traces."),
+        "delete": Row(call="sessions.delete", help="Delete all traces of a session."),
+        "analytics": Row(call="sessions.analytics", help="Show the number and duration of sessions over time."),
+    },
+)
 
 
 @traces.command("get")
@@ -79,9 +131,17 @@ def get_trace(
             raise click.UsageError("--part and --cursor need --budget")
         show_trace(trace, output_format)
         return
-    from pandaprobe_otel.cli.compact import show_compact
+    from pandaprobe_otel.compact.overview import NoPart, overview, part_of
 
-    show_compact(client, trace, budget, output_format, part=part, cursor=cursor)
+    body = _without_secrets(trace)
+    if part is None and cursor is None:
+        scores = [score.model_dump(mode="json") for score in client.scores.of_trace(trace)]
+        _show_text(overview(body, budget, _fence(), scores=scores), output_format)
+        return
+    try:
+        _show_text(part_of(body, part or "tree", budget, _fence(), cursor=cursor), output_format)
+    except NoPart as error:
+        raise click.UsageError(str(error)) from None
 
 
 @traces.command("compare")
@@ -98,9 +158,29 @@ def get_trace(
 @with_client
 def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
     """Show where two traces diverge: the first difference, then the spans that differ."""
-    from pandaprobe_otel.cli.compact import show_comparison
+    from pandaprobe_otel.compact.several_traces import compared
 
-    show_comparison(client.traces.get(trace_a), client.traces.get(trace_b), budget, output_format)
+    before, after = (_without_secrets(client.traces.get(trace_id)) for trace_id in (trace_a, trace_b))
+    _show_text(compared(before, after, budget, _fence()), output_format)
+
+
+def _show_text(made: Any, output_format: str) -> None:
+    if output_format == "json":
+        print_json(asdict(made))
+    else:
+        click.echo(made.text)
+
+
+def _without_secrets(trace: Trace) -> Any:
+    from pandaprobe_otel.replay.scrubbing import Scrubber
+
+    return Scrubber().value(trace.model_dump(mode="json"))
+
+
+def _fence() -> Fence:
+    from pandaprobe_otel.compact.fences import Fence
+
+    return Fence(secrets.token_hex(4))
 
 
 @traces.command("tail")
@@ -112,6 +192,8 @@ def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, outp
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:
     """Show the latest traces, one per line; with --format json, one JSON object per line."""
+    from pandaprobe_otel.cli.tail import follow, print_latest
+
     latest = print_latest(client, given, lines, output_format)
     if following:
         follow(client, given, latest, output_format)
@@ -120,36 +202,81 @@ def tail(client: Client, lines: int, following: bool, given: dict[str, Any], out
 @traces.command("export")
 @click.argument("trace_ids", nargs=-1)
 @options_of(TraceFilters)
-@export_options
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["json", "otlp", "html", "md"]),
+    default="json",
+    show_default=True,
+    help="List of traces as in the API, OTLP/JSON, one self-contained HTML page, or Markdown.",
+)
+@click.option("-o", "--output", default="-", metavar="FILE", help="File to write. [default: standard output]")
 @with_client
 def export(
-    client: Client, trace_ids: Sequence[str], given: dict[str, Any], form: str, output: str, output_format: str
+    client: Client,
+    trace_ids: Sequence[str],
+    given: dict[str, Any],
+    form: str,
+    output: str,
+    output_format: str,
 ) -> None:
     """Write whole traces, selected by ids or filters, as JSON, OTLP/JSON, Markdown or one HTML page."""
     if trace_ids and given:
         raise click.UsageError("pass ids or filters, not both")
     ids = trace_ids or [str(trace.trace_id) for trace in client.traces.iter(**given)]
-    title = given.get("session_id") or ""
-    export_traces(client, (client.traces.get(trace_id) for trace_id in ids), form, output, title)
+    found = [client.traces.get(trace_id).model_dump(mode="json") for trace_id in ids]
+    if form == "html":
+        text = _page(client, found, given.get("session_id"))
+    elif form == "md":
+        from pandaprobe_otel.traces.markdown import markdown
+        from pandaprobe_otel.traces.records import TraceRecord
+
+        text = "\n".join(markdown(TraceRecord(trace)) for trace in found)
+    else:
+        from pandaprobe_otel.cli.otlp_json import otlp_json
+
+        text = json.dumps(otlp_json(found) if form == "otlp" else found, indent=2, ensure_ascii=False)
+    write(text, output, len(found))
+
+
+def _page(client: Client, traces: list[dict[str, Any]], title: str | None) -> str:
+    """Return a page that also has the scores of each trace."""
+    require("local", "jinja2", "fastapi")
+    from pandaprobe_otel.local.pages.document import ScoredTrace, html_document
+
+    traces.sort(key=lambda trace: str(trace["started_at"]))
+    records = [
+        ScoredTrace(
+            trace=trace,
+            scores=[score.model_dump(mode="json") for score in client.scores.of_trace(str(trace["trace_id"]))],
+        )
+        for trace in traces
+    ]
+    return html_document(records, title or (str(traces[0]["name"]) if traces else "no traces"))
+
+
+def write(text: str, output: str, count: int) -> None:
+    """Write to a file and report it, or write to standard output (`-`).
+
+    A file is replaced only at the end, so that a failure leaves the old one.
+    """
+    if output == "-":
+        with click.open_file("-", "w", encoding="utf-8") as standard_output:
+            standard_output.write(text + "\n")
+        return
+    try:
+        Path(output).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
+    click.echo(f"{counted(count, 'trace')} in {output}", err=True)
 
 
 @traces.command("create")
-@click.argument("file", type=JsonFile())
+@click.argument("file", type=JsonFile(is_object=True))
 @with_client
 def create(client: Client, file: Any, output_format: str) -> None:
     """Post a trace from a JSON file, or from standard input (-). Posting an existing trace overwrites it."""
-    show(client.traces.create(**_object(file)), output_format)
-
-
-@traces.command("update")
-@click.argument("trace_id")
-@options_of(TraceChanges)
-@click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
-@with_client
-def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str) -> None:
-    """Change a trace. Omitted fields stay unchanged, tags are replaced, metadata is merged."""
-    changes: Any = {**given, **dict.fromkeys(clear)}
-    show_trace(client.traces.update(trace_id, **changes), output_format)
+    show(client.traces.create(**file), output_format)
 
 
 @traces.command("delete")
@@ -157,83 +284,9 @@ def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence
 @with_client
 def delete(client: Client, trace_ids: Sequence[str], output_format: str) -> None:
     """Delete traces."""
-    if len(trace_ids) == 1:
-        client.traces.delete(trace_ids[0])
-        deleted(f"trace {trace_ids[0]}", output_format)
-    else:
+    if len(trace_ids) > 1:
         show(client.traces.delete_many(trace_ids), output_format)
-
-
-@traces.command("tag")
-@click.argument("trace_ids", nargs=-1, required=True)
-@click.option("--add", multiple=True, metavar="TAG", help="Tag to add. May be repeated.")
-@click.option("--remove", multiple=True, metavar="TAG", help="Tag to remove. May be repeated.")
-@with_client
-def tag(
-    client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str
-) -> None:
-    """Add tags to traces and remove tags from them."""
-    if not add and not remove:
-        raise click.UsageError("no tags are given: pass --add TAG or --remove TAG")
-    show(client.traces.tag(trace_ids, add=add, remove=remove), output_format)
-
-
-@traces.command("add-spans")
-@click.argument("trace_id")
-@click.argument("file", type=JsonFile())
-@with_client
-def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> None:
-    """Add spans to a trace, from a JSON file with a list, or from standard input (-)."""
-    spans = cast("list[SpanArguments]", file if isinstance(file, list) else [file])
-    show(client.traces.add_spans(trace_id, spans), output_format)
-
-
-@traces.command("update-span")
-@click.argument("trace_id")
-@click.argument("span_id")
-@options_of(SpanChanges)
-@click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
-@with_client
-def update_span(
-    client: Client, trace_id: str, span_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str
-) -> None:
-    """Change a span. Omitted fields stay unchanged, metadata is merged."""
-    changes: Any = {**given, **dict.fromkeys(clear)}
-    show(client.traces.update_span(trace_id, span_id, **changes), output_format)
-
-
-@traces.command("analytics")
-@options_of(TraceAnalyticsQuery)
-@with_client
-def analytics(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Show volume, errors, latency, cost, tokens or models over time."""
-    show(client.traces.analytics(**given), output_format)
-
-
-@traces.command("users")
-@options_of(Paging)
-@all_option
-@with_client
-def users(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
-    """List the users that have traces."""
-    show_list(client.users.list, client.users.iter, given, everything, output_format)
-
-
-def show_trace(trace: Trace, output_format: str) -> None:
-    """Print a trace: as a tree for people, as JSON for programs."""
-    if output_format == "json":
-        show(trace, output_format)
         return
-    from pandaprobe_otel.traces.text import trace_tree
-
-    out = console()
-    out.print(trace_tree(trace.model_dump(mode="json")))
-    for name in ("session_id", "user_id", "tags", "environment", "release", "total_tokens", "total_cost"):
-        if (value := getattr(trace, name)) not in (None, [], 0):
-            out.print(f"{name:12} {value}", markup=False)
-
-
-def _object(content: Any) -> Any:
-    if not isinstance(content, dict):
-        raise click.UsageError("the file must contain one JSON object")
-    return cast("Any", content)
+    client.traces.delete(trace_ids[0])
+    if output_format == "table":
+        click.echo(f"deleted trace {trace_ids[0]}")

@@ -7,7 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
 
@@ -52,12 +52,11 @@ class Json(ParamType):
 
     name = "json"
 
-    def __init__(self, *, or_text: bool = False, is_object: bool = False) -> None:
-        self._or_text = or_text
+    def __init__(self, *, is_object: bool = False) -> None:
         self._is_object = is_object
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the value. With `or_text`, invalid JSON becomes a text. With `is_object`, only an object is valid."""
+        """Parse the value. Invalid JSON becomes a text, unless the value must be an object or is in a file."""
         if not isinstance(value, str):
             return value
         found: object = self._read(value)
@@ -70,9 +69,9 @@ class Json(ParamType):
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            if self._or_text and text == value:
+            if text == value and not self._is_object:
                 return value
-            where = value.removeprefix("@") if value == "-" or value.startswith("@") else "the value"
+            where = "the value" if text == value else value.removeprefix("@")
             self.fail(f"{where} is not JSON: {error}.")
 
     def _content(self, value: str) -> str:
@@ -96,44 +95,27 @@ class JsonFile(Json):
         return super().convert(value if value == "-" else f"@{value}", param, ctx)
 
 
-class Metric(ParamType):
-    """The name of a metric, or `NAME=MIN` with the score that passes."""
+class Named(ParamType):
+    """A name with a number from 0 to 1, `NAME=NUMBER`, or only one of the two."""
 
-    name = "metric"
+    def __init__(self, alone: Literal["name", "number"]) -> None:
+        self.name = "metric" if alone == "name" else "threshold"
+        self._alone = alone
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
-        """Parse a name and a threshold, which is None if not given."""
+        """Parse a name and a number. A missing name is empty, a missing number is None."""
         if isinstance(value, tuple):
             return cast("tuple[str, float | None]", value)
-        name, sign, number = str(value).partition("=")
-        if not sign:
-            return name, None
+        if self._alone == "name" and "=" not in value:
+            return value, None
+        name, _, text = str(value).rpartition("=")
         try:
-            threshold = float(number)
+            number = float(text)
         except ValueError:
-            self.fail(f"{value}: {number!r} is not a number.")
-        if not 0.0 <= threshold <= 1.0:
+            self.fail(f"{value}: {text!r} is not a number.")
+        if not 0.0 <= number <= 1.0:
             self.fail(f"{value!r} is not between 0 and 1.")
-        return name, threshold
-
-
-class Threshold(ParamType):
-    """Threshold of all metrics, or `METRIC=NUMBER` for one metric."""
-
-    name = "threshold"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Parse a metric, which is empty for all metrics, and a number."""
-        if isinstance(value, tuple):
-            return cast("tuple[str, float]", value)
-        metric, _, number = str(value).rpartition("=")
-        try:
-            threshold = float(number)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor METRIC=NUMBER.")
-        if not 0.0 <= threshold <= 1.0:
-            self.fail(f"{value!r} is not between 0 and 1.")
-        return metric, threshold
+        return name, number
 
 
 class Link(ParamType):

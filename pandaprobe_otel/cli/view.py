@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from pandaprobe_otel.cli.exit_codes import ExitCode
-from pandaprobe_otel.cli.export import write
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.traces import write
 
 
 @click.command("view")

@@ -79,7 +79,7 @@ def exported(server: LocalServer, form: str, home: Path, body: dict[str, Any]) -
     with http_of(server) as http:
         http.post("/traces", json=body).raise_for_status()
     environment = clean_environment(home, **server.environment("shop"))
-    done = run_here("traces", "export", form, body["trace_id"], environment=environment)
+    done = run_here("traces", "export", "--as", form, body["trace_id"], environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -96,7 +96,7 @@ def read_by_opentelemetry(text: str) -> list[ProtoSpan]:
 
 def test_opentelemetry_reads_an_export_and_a_pandaprobe_restores_it(server: LocalServer, tmp_path: Path) -> None:
     """OpenTelemetry's schema accepts every field; a PandaProbe that receives the export has the same trace."""
-    text = exported(server, "--otlp", tmp_path, TRACE)
+    text = exported(server, "otlp", tmp_path, TRACE)
     agent, call, tool = read_by_opentelemetry(text)
     with LocalServer(limit=None) as other:
         with http_of(other, **{"Content-Type": "application/json"}) as http:
@@ -130,7 +130,7 @@ def test_opentelemetry_reads_an_export_and_a_pandaprobe_restores_it(server: Loca
 def test_markdown_is_a_document_of_the_tree(server: LocalServer, tmp_path: Path) -> None:
     """The document has a heading for each span by its depth, with details, content and outcome."""
     body = {**TRACE, "metadata": {"outcome": "partial"}}
-    lines = exported(server, "--md", tmp_path, body).splitlines()
+    lines = exported(server, "md", tmp_path, body).splitlines()
 
     assert [line for line in lines if line.startswith("#")] == [
         "# run",
@@ -153,8 +153,8 @@ def test_content_and_circles_break_no_document(server: LocalServer, tmp_path: Pa
         for at, (span, parent) in enumerate(zip(ids, parents, strict=False))
     ]
     body = trace(2, *spans, name="a *b* <c>", input="```\n````x\n```")
-    text = exported(server, "--md", tmp_path, body)
-    read = read_by_opentelemetry(exported(server, "--otlp", tmp_path, body))
+    text = exported(server, "md", tmp_path, body)
+    read = read_by_opentelemetry(exported(server, "otlp", tmp_path, body))
 
     assert "# a \\*b\\* \\<c\\>" in text
     assert "`````\n```\n````x\n```\n`````" in text
