@@ -107,38 +107,30 @@ provider.add_span_processor(spans)
 
 def forms(adapter: Adapter, url: str) -> dict[str, Form]:
     """Return the forms of an API on new clients, since some vendors patch only new clients."""
+    assert adapter.async_client is not None
     opened, async_opened = adapter.client(url, 60), adapter.async_client(url, 60)
     loop = asyncio.new_event_loop()
     KEPT.extend([opened, async_opened, loop])
-    client = opened.__enter__()
-    unseen = Unseen()
-    call, stream = adapter.calls["plain"], adapter.forms.get("stream")
-    found = {"sync call": repeated(partial(call, client, unseen))}
-    if stream is not None:
-        found["sync chunk"] = repeated(partial(streamed_forms.read_to_the_end, stream, client, unseen))
-    async_client = loop.run_until_complete(async_opened.__aenter__())
-    async_call, async_stream = adapter.async_calls["plain"], adapter.async_forms.get("stream")
-    found["async call"] = repeated_async(loop, partial(async_call, async_client, unseen))
-    if async_stream is not None:
-        read = partial(streamed_forms.ASYNC_ENDINGS["read to the end"], async_stream, async_client, unseen)
-        found["async chunk"] = repeated_async(loop, read)
+    clients = opened.__enter__(), loop.run_until_complete(async_opened.__aenter__())
+    unseen, found = Unseen(), dict[str, Form]()
+    for mode, client, run in zip(
+        ("sync", "async"), clients, (streamed_forms.finished, loop.run_until_complete), strict=True
+    ):
+        found[f"{mode} call"] = repeated(run, partial(adapter.calls["plain"], client, unseen))
+        if (stream := adapter.forms.get("stream")) is not None:
+            found[f"{mode} chunk"] = repeated(run, partial(streamed_forms.read_to_the_end, stream, client, unseen))
     return found
 
 
-def repeated(make: Callable[[], None]) -> Form:
-    def run(times: int) -> None:
-        for _ in range(times):
-            make()
-
-    return run
-
-
-def repeated_async(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[None]]) -> Form:
-    async def run(times: int) -> None:
+def repeated(run: Callable[[Any], object], make: Callable[[], Awaitable[None]]) -> Form:
+    async def repeat(times: int) -> None:
         for _ in range(times):
             await make()
 
-    return lambda times: loop.run_until_complete(run(times))
+    def measured(times: int) -> None:
+        run(repeat(times))
+
+    return measured
 
 
 def answers(wire: Wire) -> Callable[[Received], Reply]:

@@ -16,7 +16,7 @@ from pandaprobe_otel.registry import instrument, wrap
 from planted.rows import Row, made
 from provider_server import ProviderServer, Reply, json_reply, sse
 from span_recorder import SpanRecorder, answer_text
-from streamed_forms import sighted
+from streamed_forms import finished, sighted
 
 ADAPTERS = {adapter.title: adapter for adapter in adapters()}
 FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
@@ -39,7 +39,7 @@ def test_wrapped_client(library: str, server: ProviderServer, recorder: SpanReco
     with adapter.client(server.url, 20.0) as mine, adapter.client(server.url, 20.0) as other:
         assert wrap(mine) is mine
         for client in (other, mine, other):
-            assert look_at_call(adapter.calls["plain"], client).raised is None
+            assert finished(look_at_call(adapter.calls["plain"], client)).raised is None
     assert recorder.one().name == adapter.expected.span_name
 
 
@@ -67,7 +67,7 @@ def test_error_in_the_middle_of_a_stream(title: str, server: ProviderServer, rec
     server.replies(Reply(chunks=chunks, content_type=adapter.answer.stream_type))
     instrument(adapter.integration, tracer_provider=recorder.provider)
     with adapter.client(server.url, 20.0) as client:
-        seen = sighted(adapter.forms["stream"], client)
+        seen = finished(sighted(adapter.forms["stream"], client))
     assert seen.raised is not None
     assert "Busy" in seen.raised[1]
     assert recorder.one().status.status_code is StatusCode.ERROR
@@ -225,9 +225,9 @@ def test_details_of_counts(title: str, streamed: bool, server: ProviderServer, r
     instrument(adapter.integration, tracer_provider=recorder.provider)
     with adapter.client(server.url, 20.0) as client:
         if streamed:
-            sighted(adapter.forms["stream"], client)
+            finished(sighted(adapter.forms["stream"], client))
         else:
-            look_at_call(adapter.calls["plain"], client)
+            finished(look_at_call(adapter.calls["plain"], client))
     attributes = recorder.attributes()
     assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (120, 34)
     assert {name: attributes.get(f"gen_ai.usage.{name}") for name in DETAILS[title]} == DETAILS[title]

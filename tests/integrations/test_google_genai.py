@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from google import genai
 from google.genai import _api_client, models
 from opentelemetry.trace import StatusCode
 
+from conformance.adapter import forms
 from gemini_traffic import (
     ANSWER,
     MODEL,
@@ -25,15 +27,7 @@ from library_members import skip_without
 from pandaprobe_otel.registry import instrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder, answer_text
-from streamed_forms import (
-    ASYNC_ENDINGS,
-    ENDINGS,
-    AsyncOpened,
-    Opened,
-    Sighting,
-    look,
-    look_async,
-)
+from streamed_forms import ENDINGS, Sighting, finished, look
 
 # aiohttp warns of the client's use of it at the first asynchronous call of a process
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
@@ -68,16 +62,12 @@ get_weather.__annotations__.update(place=str, **{"return": str})
 FUNCTION: Any = {"tools": [get_weather]}
 
 
-def _with_function(client: genai.Client, seen: Sighting) -> Opened:
-    stream: Any = seen.saw(client.models.generate_content_stream(model=MODEL, contents=QUESTION, config=FUNCTION))
-    return Opened(stream, stream.close)
-
-
-async def _with_function_async(client: genai.Client, seen: Sighting) -> AsyncOpened:
-    stream: Any = seen.saw(
-        await client.aio.models.generate_content_stream(model=MODEL, contents=QUESTION, config=FUNCTION)
-    )
-    return AsyncOpened(stream, stream.aclose)
+_STREAM: Final = forms(
+    "models.generate_content_stream",
+    {"model": MODEL, "contents": QUESTION, "config": FUNCTION},
+    asynchronous="aio.models.generate_content_stream",
+    leave_async="aclose",
+)
 
 
 def _check_answer(attributes: dict[str, Any]) -> None:
@@ -95,7 +85,7 @@ def _check_answer(attributes: dict[str, Any]) -> None:
         *((how, ending) for how in ("aiohttp", "httpx") for ending in (*ENDINGS_OF_A_LOOP, "cancelled")),
     ],
 )
-async def test_stream_with_a_function(
+def test_stream_with_a_function(
     how: str, ending: str, server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream of a client that would call a function is a model call in an agent's span, whatever its end."""
@@ -104,14 +94,13 @@ async def test_stream_with_a_function(
     server.replies(events_reply(chunks()[:4] if cancelled else chunks(), done=False, hangs_s=60.0 * cancelled))
     client = _client(server)
     seen: list[Sighting] = []
-    for on in (False, True):
-        if on:
-            instrument("google_genai", tracer_provider=recorder.provider)
-        if how == "sync":
-            seen.append(look(ENDINGS[ending], _with_function, client))
-        else:
-            seen.append(await look_async(ASYNC_ENDINGS[ending], _with_function_async, client))
-    await client.aio.aclose()
+    with asyncio.Runner() as runner:
+        run = finished if how == "sync" else runner.run
+        for on in (False, True):
+            if on:
+                instrument("google_genai", tracer_provider=recorder.provider)
+            seen.append(run(look(ENDINGS[ending], _STREAM, client)))
+        runner.run(client.aio.aclose())
     client.close()
     assert seen[0] == seen[1]
     if ending == "never iterate":  # the client's streams are generators, which send nothing before they are iterated

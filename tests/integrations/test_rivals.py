@@ -31,7 +31,7 @@ from pandaprobe_otel_integrations.anthropic import AnthropicInstrumentor
 from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
-from streamed_forms import Sighting
+from streamed_forms import Sighting, finished
 
 READ = next(case for case in CASES if case.name == "read to the end")
 FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
@@ -81,10 +81,10 @@ def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderS
             with _active(rival):
                 if first == "theirs":
                     instrument(adapter.integration, tracer_provider=recorder.provider)
-                adapter.calls["plain"](client, Sighting())
+                finished(adapter.calls["plain"](client, Sighting()))
                 assert recorder.spans == []
                 assert [(one.state, rival.module in one.reason) for one in instrumented()] == [("skipped", True)]
-            adapter.calls["plain"](client, Sighting())
+            finished(adapter.calls["plain"](client, Sighting()))
             assert recorder.one().name == adapter.expected.span_name
             assert [one.state for one in instrumented()] == ["hooked"]
         finally:
@@ -170,7 +170,7 @@ def test_a_rival_whose_spans_go_elsewhere_does_not_count(
             step()
         try:
             for _ in range(2):
-                OPENAI.calls["plain"](client, Sighting())
+                finished(OPENAI.calls["plain"](client, Sighting()))
             assert [one.state for one in instrumented()] == ["hooked"]
         finally:
             uninstrument("openai")
@@ -194,7 +194,7 @@ def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
         instrument("openai", tracer_provider=recorder.provider)
         rival.instrument(tracer_provider=theirs, skip_dep_check=True)
         try:
-            OPENAI.calls["plain"](client, Sighting())
+            finished(OPENAI.calls["plain"](client, Sighting()))
             assert [one.state for one in instrumented()] == ["skipped"]
         finally:
             uninstrument("openai")
@@ -216,7 +216,7 @@ def test_who_gets_both_is_warned_once(
         instrument("openai", tracer_provider=recorder.provider)
         try:
             for _ in range(2):
-                OPENAI.calls["plain"](client, Sighting())
+                finished(OPENAI.calls["plain"](client, Sighting()))
         finally:
             uninstrument("openai")
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
@@ -242,10 +242,10 @@ def test_a_rival_that_leaves_takes_nothing_of_ours_along(
         for step in steps if first == "ours" else reversed(steps):
             step()
         try:
-            OPENAI.calls["plain"](client, Sighting())
+            finished(OPENAI.calls["plain"](client, Sighting()))
             assert [span.name for span in recorder.spans] == ["theirs"]
             rival.uninstrument()
-            OPENAI.calls["plain"](client, Sighting())
+            finished(OPENAI.calls["plain"](client, Sighting()))
             assert [span.name for span in recorder.spans] == ["theirs", OPENAI.expected.span_name]
         finally:
             uninstrument("openai")
@@ -281,12 +281,12 @@ def test_repetitions_are_left_out(first: str, server: ProviderServer, tmp_path: 
         for step in steps if first == "ours" else reversed(steps):
             step()
         try:
-            OPENAI.calls["plain"](client, Sighting())
+            finished(OPENAI.calls["plain"](client, Sighting()))
             with provider.get_tracer("app").start_as_current_span("agent"):
-                OPENAI.calls["plain"](client, Sighting())
+                finished(OPENAI.calls["plain"](client, Sighting()))
             assert processor.force_flush(60_000)
             uninstrument("openai")
-            OPENAI.calls["plain"](client, Sighting())
+            finished(OPENAI.calls["plain"](client, Sighting()))
         finally:
             uninstrument("openai")
             openai._base_client.SyncAPIClient.request = before  # type: ignore[method-assign]
@@ -358,7 +358,7 @@ def test_the_clients_own_span_is_part_of_the_vendors(first: str, server: Provide
         try:
             with ANTHROPIC.client(server.url, 20.0) as client:
                 for _ in range(2):
-                    ANTHROPIC.calls["plain"](client, Sighting())
+                    finished(ANTHROPIC.calls["plain"](client, Sighting()))
         finally:
             vendor.uninstrument()
             uninstrument("anthropic")

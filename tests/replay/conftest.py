@@ -73,6 +73,7 @@ async def async_clients(server: ProviderServer) -> AsyncIterator[Any]:
 
         async def client(adapter: Adapter) -> Any:
             if adapter.title not in opened:
+                assert adapter.async_client is not None
                 opened[adapter.title] = await stack.enter_async_context(adapter.async_client(server.url, TIMEOUT_S))
             return opened[adapter.title]
 

@@ -25,7 +25,7 @@ from pandaprobe_otel.replay.divergence import Divergence
 from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, Body, shop_talk
 from rings import IN_FULL
-from streamed_forms import Sighting, read_to_the_end
+from streamed_forms import Sighting, finished, read_to_the_end
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
 LIBRARIES: Final = {
@@ -134,10 +134,10 @@ def test_a_rebuilt_answer_is_the_same_to_the_program(
         with adapter.client(server.url, 30.0) as client:
             try:
                 if shape == "plain":
-                    adapter.calls[shape](client, Sighting())
+                    finished(adapter.calls[shape](client, Sighting()))
                 else:
                     form = adapter.forms.get("helper stream", adapter.forms[shape])  # checks the end of a stream
-                    read_to_the_end(form, client, Sighting())
+                    finished(read_to_the_end(form, client, Sighting()))
             except Exception as error:  # noqa: BLE001 - whatever the client raises
                 raised.append(type(error).__name__)
 

@@ -15,16 +15,16 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 import pandaprobe_otel
-from conformance import cases
+import streamed_forms
 from conformance.adapter import Adapter, adapters
-from conformance.cases import CASES, Case
+from conformance.cases import CASES, Case, look_at_call
 from conformance.sides import await_span, recorded
 from conformance.span_check import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL
 from span_recorder import SpanRecorder
-from streamed_forms import Sighting
+from streamed_forms import ENDINGS, Sighting, finished
 
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
@@ -53,9 +53,7 @@ class Run:
 def runs(*, asynchronous: bool) -> Iterator[Any]:
     """Yield every run as a parameter."""
     for adapter in adapters():
-        called = adapter.async_calls if asynchronous else adapter.calls
-        opened = adapter.async_forms if asynchronous else adapter.forms
-        for name, streamed in [*((name, False) for name in called), *((name, True) for name in opened)]:
+        for name, streamed in [*((name, False) for name in adapter.calls), *((name, True) for name in adapter.forms)]:
             for case in CASES:
                 place = f"{name}/{case.name}"
                 mode = "async" if asynchronous else "sync"
@@ -124,9 +122,9 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
         recorder.clear()
         with recorded(run.adapter, recorder), pandaprobe_otel.recording(tmp_path / "cassette.yaml") as recording:
             if run.streamed:
-                seen = cases.look_at_form(run.case, run.adapter.forms[run.name], client)
+                seen = finished(streamed_forms.look(ENDINGS[run.case.ending], run.adapter.forms[run.name], client))
             else:
-                seen = cases.look_at_call(run.adapter.calls[run.name], client)
+                seen = finished(look_at_call(run.adapter.calls[run.name], client))
         if recording.calls:
             await_span(recorder)
         return seen
@@ -157,9 +155,9 @@ async def test_asynchronous(
         with recorded(run.adapter, recorder):
             async with pandaprobe_otel.recording(tmp_path / "cassette.yaml") as recording:
                 if run.streamed:
-                    seen = await cases.look_at_form_async(run.case, run.adapter.async_forms[run.name], client)
+                    seen = await streamed_forms.look(ENDINGS[run.case.ending], run.adapter.forms[run.name], client)
                 else:
-                    seen = await cases.look_at_call_async(run.adapter.async_calls[run.name], client, None)
+                    seen = await look_at_call(run.adapter.calls[run.name], client)
         if recording.calls:
             await_span(recorder)
         return seen

@@ -56,9 +56,10 @@ class Run:
 def runs() -> Iterator[Any]:
     """Yield every run as a parameter."""
     for adapter, asynchronous in product((*adapters(), *cloud_adapters()), (False, True)):
-        called = adapter.async_calls if asynchronous else adapter.calls
-        opened = adapter.async_forms if asynchronous else adapter.forms
-        for (name, streamed), case in product([*((n, False) for n in called), *((n, True) for n in opened)], CASES):
+        if asynchronous and adapter.async_client is None:
+            continue
+        named = [*((name, False) for name in adapter.calls), *((name, True) for name in adapter.forms)]
+        for (name, streamed), case in product(named, CASES):
             run = Run(adapter=adapter, asynchronous=asynchronous, name=name, streamed=streamed, case=case)
             if _exists(run):
                 marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from inspect import isawaitable
 from pkgutil import iter_modules
 from typing import Any, Literal
 
 import pytest
 
 from provider_server import Reply
-from streamed_forms import AsyncForm, AsyncOpened, Form, Opened, Sighting
+from streamed_forms import Form, Opened, Sighting, in_a_loop, settled
 
 from . import libraries
 
 Shape = Literal["plain", "stream", "helper", "raw", "with_streaming_response"]
 """The ways to call a library that the suite tests; each form belongs to one of them."""
 
-OneCall = Callable[[Any, Sighting], None]
+Call = Callable[[Any, Sighting], Coroutine[Any, Any, None]]
 """Makes a call that is answered in one piece; records in the sighting what the app gets."""
-OneAsyncCall = Callable[[Any, Sighting], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ class Adapter:
     """One API of one client library.
 
     `client` and `async_client` open a client of the server at a root URL, without retries and with a timeout in
-    seconds. The names of calls and forms begin with their `Shape` ("raw", "raw stream").
+    seconds. Calls and forms are for both. Their names begin with their `Shape` ("raw", "raw stream").
     """
 
     title: str
@@ -68,11 +66,10 @@ class Adapter:
     integration: str
     """The name of the integration in the registry."""
     client: Callable[[str, float], AbstractContextManager[Any]]
-    async_client: Callable[[str, float], AbstractAsyncContextManager[Any]]
-    calls: Mapping[str, OneCall]
-    async_calls: Mapping[str, OneAsyncCall]
+    async_client: Callable[[str, float], AbstractAsyncContextManager[Any]] | None
+    """None if the library has none."""
+    calls: Mapping[str, Call]
     forms: Mapping[str, Form]
-    async_forms: Mapping[str, AsyncForm]
     answer: Wire
     tools: Wire
     refusal: bytes
@@ -101,9 +98,9 @@ def member(client: Any, path: str) -> Any:
     return client
 
 
-async def awaited(value: Any) -> Any:
-    """Return the value, awaited if necessary: some methods and old versions return it at once."""
-    return await value if isawaitable(value) else value
+def _method(client: Any, path: str, asynchronous: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = member(client, asynchronous if asynchronous and in_a_loop() else path)
+    return found
 
 
 def calls(
@@ -112,16 +109,13 @@ def calls(
     *,
     asynchronous: str = "",
     answer: Callable[[Any, Sighting], Any] = lambda found, _: found,
-) -> tuple[OneCall, OneAsyncCall]:
-    """Return the call of a method, and of the `asynchronous` one; `answer` gives what the app reads of the result."""
+) -> Call:
+    """Return the call of a method, or of the `asynchronous` one; `answer` gives what the app reads of the result."""
 
-    def call(client: Any, seen: Sighting) -> None:
-        seen.read(answer(member(client, path)(**request), seen))
+    async def call(client: Any, seen: Sighting) -> None:
+        seen.read(await settled(answer(await settled(_method(client, path, asynchronous)(**request)), seen)))
 
-    async def call_async(client: Any, seen: Sighting) -> None:
-        seen.read(await awaited(answer(await member(client, asynchronous or path)(**request), seen)))
-
-    return call, call_async
+    return call
 
 
 def forms(
@@ -132,32 +126,15 @@ def forms(
     stream: Callable[[Any], Any] = lambda found: found,
     leave: str = "close",
     leave_async: str = "",
-) -> tuple[Form, AsyncForm]:
-    """Return the form of a method, and of the `asynchronous` one, whose stream is left with the method `leave`."""
+) -> Form:
+    """Return the form of a method, or of the `asynchronous` one, whose stream is left with the method `leave`."""
 
-    def left(opened: Any, name: str) -> Any:
-        return getattr(opened, name)(*(None,) * (3 if "exit" in name else 0))
+    async def form(client: Any, seen: Sighting) -> Opened:
+        opened = seen.saw(stream(await settled(_method(client, path, asynchronous)(**request))))
+        name = leave_async if leave_async and in_a_loop() else leave
+        return Opened(opened, lambda: getattr(opened, name)(*(None,) * (3 if "exit" in name else 0)))
 
-    def form(client: Any, seen: Sighting) -> Opened:
-        opened = seen.saw(stream(member(client, path)(**request)))
-        return Opened(opened, lambda: left(opened, leave))
-
-    async def form_async(client: Any, seen: Sighting) -> AsyncOpened:
-        opened = seen.saw(stream(await awaited(member(client, asynchronous or path)(**request))))
-        return AsyncOpened(opened, lambda: awaited(left(opened, leave_async or leave)))
-
-    return form, form_async
-
-
-def both(**pairs: tuple[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the synchronous and the asynchronous ones of these calls or forms, by their names."""
-    named = {name.replace("_", " "): pair for name, pair in pairs.items()}
-    return {name: pair[0] for name, pair in named.items()}, {name: pair[1] for name, pair in named.items()}
-
-
-def ways(called: tuple[Any, Any], opened: tuple[Any, Any]) -> dict[str, Any]:
-    """Return the arguments of an adapter with these calls and forms, each as `both` returns them."""
-    return {"calls": called[0], "async_calls": called[1], "forms": opened[0], "async_forms": opened[1]}
+    return form
 
 
 def adapters() -> list[Adapter]:

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import streamed_forms
 from provider_server import ProviderServer, Reply
-from streamed_forms import AsyncForm, Form, Sighting
+from streamed_forms import Sighting
 
-from .adapter import Adapter, OneAsyncCall, OneCall, Wire
+from .adapter import Adapter, Call, Wire
 
 SILENCE_S: Final = 60.0
 """Seconds of a silence that no test waits out; it ends earlier if the client leaves."""
@@ -94,28 +93,15 @@ CASES: Final = (
     Case(name="cut off", outcome="cut", reply=_cut, ending="read to the end", answered=True),
 )
 
-_ENDINGS: Final = {**streamed_forms.ENDINGS, "with and break": streamed_forms.with_and_break}
-_ASYNC_ENDINGS: Final = {**streamed_forms.ASYNC_ENDINGS, "with and break": streamed_forms.with_and_break_async}
 
+async def look_at_call(call: Call, client: Any, cancelled_at: ProviderServer | None = None) -> Sighting:
+    """Make a call that is answered in one piece; with `cancelled_at`, cancel it once it has reached this server.
 
-def look_at_call(call: OneCall, client: Any) -> Sighting:
-    """Make a call that is answered in one piece; a raised exception is part of the sighting."""
+    A raised exception is part of the sighting.
+    """
     sighting = Sighting()
     try:
-        call(client, sighting)
-    except Exception as error:  # noqa: BLE001 - whatever the client raises
-        sighting.raised = (type(error), str(error))
-    return sighting
-
-
-async def look_at_call_async(call: OneAsyncCall, client: Any, cancelled_at: ProviderServer | None) -> Sighting:
-    """Make an unstreamed call asynchronously; with `cancelled_at`, cancel the call once it has reached this server."""
-    sighting = Sighting()
-    try:
-        if cancelled_at is None:
-            await call(client, sighting)
-        else:
-            await _cancelled(call(client, sighting), cancelled_at)
+        await (call(client, sighting) if cancelled_at is None else _cancelled(call(client, sighting), cancelled_at))
     except BaseException as error:  # noqa: BLE001 - a cancellation is a sighting too
         sighting.raised = (type(error), str(error))
     return sighting
@@ -128,13 +114,3 @@ async def _cancelled(call: Awaitable[None], server: ProviderServer) -> None:
         await asyncio.sleep(0.001)
     task.cancel()
     await task
-
-
-def look_at_form(case: Case, form: Form, client: Any) -> Sighting:
-    """Open a stream and end it with the ending of the case."""
-    return streamed_forms.look(_ENDINGS[case.ending], form, client)
-
-
-async def look_at_form_async(case: Case, form: AsyncForm, client: Any) -> Sighting:
-    """Open a stream asynchronously and end it with the ending of the case."""
-    return await streamed_forms.look_async(_ASYNC_ENDINGS[case.ending], form, client)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -16,12 +16,12 @@ from library_members import skip_without
 from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer
 from span_recorder import SpanRecorder
-from streamed_forms import AsyncOpened, Opened, Sighting, sighted, sighted_async
+from streamed_forms import ENDINGS, Opened, Sighting, finished, look, settled, sighted
 
-from . import cases
 from .adapter import Adapter
-from .cases import Case
+from .cases import Case, look_at_call
 
+T = TypeVar("T")
 PATIENCE_S: Final = 60.0
 SIDES: Final = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
@@ -45,6 +45,8 @@ class Side:
             with adapter.client(url, timeout_s) as client:
                 yield cls(adapter=adapter, client=client, asynchronous=False, runner=runner)
             return
+        if adapter.async_client is None:
+            pytest.skip("the library has no such client")
         manager = adapter.async_client(url, timeout_s)
         yield cls(adapter=adapter, client=runner.run(manager.__aenter__()), asynchronous=True, runner=runner)
         runner.run(manager.__aexit__(None, None, None))
@@ -59,23 +61,20 @@ class Side:
             if any(name.startswith(beginning) for name in names):
                 skip_without(self.client, path)
 
+    def _run(self, steps: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(steps) if self.asynchronous else finished(steps)
+
     def call(self, name: str, cancelled_at: ProviderServer | None = None) -> Sighting:
         """Make a call that is answered in one piece; cancel it once it has reached `cancelled_at`."""
-        if not self.asynchronous:
-            return cases.look_at_call(self.adapter.calls[name], self.client)
-        return self.runner.run(cases.look_at_call_async(self.adapter.async_calls[name], self.client, cancelled_at))
+        return self._run(look_at_call(self.adapter.calls[name], self.client, cancelled_at))
 
     def end(self, case: Case, name: str) -> Sighting:
         """Open a stream and end it with the ending of the case."""
-        if not self.asynchronous:
-            return cases.look_at_form(case, self.adapter.forms[name], self.client)
-        return self.runner.run(cases.look_at_form_async(case, self.adapter.async_forms[name], self.client))
+        return self._run(look(ENDINGS[case.ending], self.adapter.forms[name], self.client))
 
     def read(self, name: str) -> Sighting:
         """Open a stream, read all of it and leave it: faster than `end`."""
-        if not self.asynchronous:
-            return sighted(self.adapter.forms[name], self.client)
-        return self.runner.run(sighted_async(self.adapter.async_forms[name], self.client))
+        return self._run(sighted(self.adapter.forms[name], self.client))
 
     def collect(self, recorder: SpanRecorder) -> None:
         """Collect garbage until a span has ended: google-genai's stream, having raised, is in a reference cycle.
@@ -89,13 +88,10 @@ class Side:
 
     def open(self, name: str) -> Opened:
         """Open a stream that the test reads itself."""
+
+        opened = self._run(self.adapter.forms[name](self.client, Sighting()))
         if not self.asynchronous:
-            return self.adapter.forms[name](self.client, Sighting())
-
-        async def opening() -> AsyncOpened:
-            return await self.adapter.async_forms[name](self.client, Sighting())
-
-        opened = self.runner.run(opening())
+            return opened
 
         async def following(items: Any) -> Any:
             return await anext(items, self)
@@ -106,7 +102,7 @@ class Side:
                 yield item
 
         async def leave() -> None:
-            await opened.leave()
+            await settled(opened.leave())
 
         return Opened(items(), lambda: self.runner.run(leave()), opened.reads)
 

@@ -13,7 +13,6 @@ import aws_events
 from anthropic_traffic import ANSWER, ANSWERED_BY, MODEL, REQUEST, USAGE, WORDS, error, events, message
 from conformance import openai_wire, stainless
 from conformance.adapter import Adapter, Expected, Wire, calls
-from streamed_forms import AsyncOpened, Opened, Sighting
 
 READS: Final = 5
 """The first words come after the start of the message, the start of its text, and a ping."""
@@ -41,21 +40,6 @@ def _stream(client: Any) -> Any:
     return client.messages.stream(**REQUEST)
 
 
-def _text(client: Any, seen: Sighting) -> Opened:
-    manager = seen.saw(_stream(client))
-    stream = seen.saw(manager.__enter__())
-    return Opened(stream.text_stream, lambda: manager.__exit__(None, None, None))
-
-
-async def _text_async(client: Any, seen: Sighting) -> AsyncOpened:
-    manager = seen.saw(_stream(client))
-    stream = seen.saw(await manager.__aenter__())
-    return AsyncOpened(stream.text_stream, lambda: manager.__aexit__(None, None, None))
-
-
-_PARSE: Final = calls("messages.parse", REQUEST)
-
-
 def _blocks() -> list[dict[str, Any]]:
     return [
         {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": arguments}
@@ -77,17 +61,11 @@ MESSAGES: Final = Adapter(
     integration="anthropic",
     client=client,
     async_client=async_client,
-    calls={**stainless.calls(_messages, REQUEST), "helper parse": _PARSE[0]},
-    async_calls={**stainless.async_calls(_messages, REQUEST), "helper parse": _PARSE[1]},
+    calls={**stainless.calls(_messages, REQUEST), "helper parse": calls("messages.parse", REQUEST)},
     forms={
         **stainless.forms(_messages, REQUEST, READS),
-        "helper stream": stainless.helper(_stream, READS),
-        "helper text": _text,
-    },
-    async_forms={
-        **stainless.async_forms(_messages, REQUEST, READS),
-        "helper stream": stainless.async_helper(_stream, READS),
-        "helper text": _text_async,
+        "helper stream": stainless.managed(_stream, READS),
+        "helper text": stainless.managed(_stream, items=lambda stream: stream.text_stream),
     },
     answer=Wire(
         whole=json.dumps(message()).encode(),
@@ -120,15 +98,10 @@ MESSAGES: Final = Adapter(
 BETA: Final = replace(
     MESSAGES,
     title="anthropic beta",
-    calls={name: call for name, call in stainless.calls(_beta, REQUEST).items() if name == "plain"},
-    async_calls={name: call for name, call in stainless.async_calls(_beta, REQUEST).items() if name == "plain"},
+    calls={"plain": stainless.calls(_beta, REQUEST)["plain"]},
     forms={
         "stream": stainless.forms(_beta, REQUEST, READS)["stream"],
-        "helper stream": stainless.helper(lambda it: _beta(it).stream(**REQUEST), READS),
-    },
-    async_forms={
-        "stream": stainless.async_forms(_beta, REQUEST, READS)["stream"],
-        "helper stream": stainless.async_helper(lambda it: _beta(it).stream(**REQUEST), READS),
+        "helper stream": stainless.managed(lambda it: _beta(it).stream(**REQUEST), READS),
     },
     needs={"": "beta.messages", "helper": "beta.messages.stream"},
 )
@@ -151,9 +124,7 @@ def _cloud(title: str, name: str, provider: str, **given: Any) -> Adapter:
         client=made(name),
         async_client=made(f"Async{name}"),
         calls={"plain": MESSAGES.calls["plain"]},
-        async_calls={"plain": MESSAGES.async_calls["plain"]},
         forms={form: MESSAGES.forms[form] for form in ("stream", "helper stream")},
-        async_forms={form: MESSAGES.async_forms[form] for form in ("stream", "helper stream")},
         expected=replace(MESSAGES.expected, provider=provider),
     )
 

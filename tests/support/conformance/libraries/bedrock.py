@@ -27,7 +27,7 @@ from bedrock_traffic import (
     converse_events,
     conversed,
 )
-from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
+from conformance.adapter import Adapter, Expected, Wire, calls, forms
 from provider_server import Reply
 
 _KEYS: Final[dict[str, Any]] = {
@@ -108,10 +108,8 @@ ADAPTERS: Final = (
         integration="bedrock",
         client=client,
         async_client=async_client,
-        **ways(
-            both(plain=calls("converse", CONVERSE, answer=_without_metadata)),
-            both(stream=forms("converse_stream", CONVERSE, stream=itemgetter("stream"))),
-        ),
+        calls={"plain": calls("converse", CONVERSE, answer=_without_metadata)},
+        forms={"stream": forms("converse_stream", CONVERSE, stream=itemgetter("stream"))},
         answer=_wire({**conversed(), "usage": _USAGE}, converse_events()),
         tools=_wire(
             {**conversed(*({"toolUse": use} for use in _USES), stop_reason="tool_use"), "usage": _USAGE},
@@ -127,10 +125,8 @@ ADAPTERS: Final = (
         integration="bedrock",
         client=client,
         async_client=async_client,
-        **ways(
-            both(plain=calls("invoke_model", _INVOKE, answer=lambda found, seen: seen.saw(found["body"]).read())),
-            both(stream=forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"))),
-        ),
+        calls={"plain": calls("invoke_model", _INVOKE, answer=lambda found, seen: seen.saw(found["body"]).read())},
+        forms={"stream": forms("invoke_model_with_response_stream", _INVOKE, stream=itemgetter("body"))},
         answer=_wire(_CLAUDE.answer, _CLAUDE.events),
         tools=_wire(
             {**_CLAUDE.answer, "content": _BLOCKS, "stop_reason": "tool_use"},

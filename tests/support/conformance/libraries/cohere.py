@@ -17,9 +17,9 @@ from cohere.core import RequestOptions
 import aws_events
 from bedrock_traffic import COUNTED, METRICS
 from conformance import openai_wire
-from conformance.adapter import Adapter, Wire, both, calls, forms, ways
+from conformance.adapter import Adapter, Wire, calls, forms
+from conformance.stainless import managed
 from openai_traffic import ANSWER, MODEL, QUESTION, WORDS
-from streamed_forms import AsyncOpened, Opened, Sighting
 
 ONCE: Final = RequestOptions(max_retries=0)
 CHAT: Final[dict[str, Any]] = {
@@ -55,23 +55,19 @@ def async_client_v1(url: str, timeout_s: float) -> cohere.AsyncClient:
 
 
 def _ways(request: dict[str, Any]) -> dict[str, Any]:
-    def raw_stream(client: Any, seen: Sighting) -> Opened:
-        manager = seen.saw(client.with_raw_response.chat_stream(**request))
-        answer = seen.saw(manager.__enter__())
-        return Opened(seen.saw(answer.data), lambda: manager.__exit__(None, None, None))
+    def raw_stream(client: Any) -> Any:
+        return client.with_raw_response.chat_stream(**request)
 
-    async def raw_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-        manager = seen.saw(client.with_raw_response.chat_stream(**request))
-        answer = seen.saw(await manager.__aenter__())
-        return AsyncOpened(seen.saw(answer.data), lambda: manager.__aexit__(None, None, None))
-
-    return ways(
-        both(
-            plain=calls("chat", request),
-            raw=calls("with_raw_response.chat", request, answer=lambda found, seen: seen.saw(found).data),
-        ),
-        both(stream=forms("chat_stream", request, leave_async="aclose"), raw_stream=(raw_stream, raw_stream_async)),
-    )
+    return {
+        "calls": {
+            "plain": calls("chat", request),
+            "raw": calls("with_raw_response.chat", request, answer=lambda found, seen: seen.saw(found).data),
+        },
+        "forms": {
+            "stream": forms("chat_stream", request, leave_async="aclose"),
+            "raw stream": managed(raw_stream, items=lambda answer: answer.data),
+        },
+    }
 
 
 def _answer(message: dict[str, Any], reason: str) -> bytes:
@@ -233,8 +229,6 @@ def _frames(*events: dict[str, Any], reason: str = "COMPLETE", **answer: Any) ->
     ]
 
 
-_SYNC_ONLY: Final[dict[str, Any]] = {"async_calls": {}, "async_forms": {}}
-"""Cohere has no asynchronous clients for other clouds."""
 _WARNS: Final = ("ignore:unclosed <socket:ResourceWarning",)
 """The clients for other clouds replace the response's stream, and leave its connection to the garbage collector."""
 
@@ -246,7 +240,7 @@ def _aws(title: str, name: str) -> Adapter:
         V1,
         title=title,
         client=_Aws(name).client,
-        **{**_ways(CHAT_V1), **_SYNC_ONLY},
+        async_client=None,
         answer=Wire(
             whole=json.dumps({**_TEXT_V1, "meta": None}).encode(),
             headers=COUNTED,
@@ -276,7 +270,7 @@ _OCI_V2: Final = replace(
     V2,
     title="cohere on OCI",
     client=_Oci("OciClientV2").client,
-    **{**_ways(CHAT), **_SYNC_ONLY},
+    async_client=None,
     answer=Wire(
         whole=_oci_answer("COMPLETE", content=[{"type": "TEXT", "text": ANSWER}]),
         chunks=openai_wire.events([*_OCI_TEXTS, {"finishReason": "COMPLETE", "usage": _OCI_USAGE}], done=False),

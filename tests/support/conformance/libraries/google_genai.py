@@ -12,7 +12,7 @@ from typing import Any, Final
 import google.auth.credentials
 from google import genai
 
-from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
+from conformance.adapter import Adapter, Expected, Wire, calls, forms
 from gemini_traffic import (
     ANSWER,
     ANSWERED_BY,
@@ -29,7 +29,7 @@ from gemini_traffic import (
     interaction_events,
 )
 from provider_server import sse
-from streamed_forms import AsyncOpened, Opened, Sighting
+from streamed_forms import Opened, Sighting, in_a_loop, settled
 
 _VERIFY: Final = {"verify": ssl.create_default_context()}
 _REQUEST: Final[dict[str, Any]] = {"model": MODEL, "contents": QUESTION}
@@ -92,22 +92,13 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
 _INTERACT: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
 
 
-def _send(client: Any, seen: Sighting) -> None:
-    seen.read(client.chats.create(model=MODEL).send_message(QUESTION))
+async def _send(client: Any, seen: Sighting) -> None:
+    seen.read(await settled(client.chats.create(model=MODEL).send_message(QUESTION)))
 
 
-async def _send_async(client: Any, seen: Sighting) -> None:
-    seen.read(await client.chats.create(model=MODEL).send_message(QUESTION))
-
-
-def _chat_stream(client: Any, seen: Sighting) -> Opened:
-    stream = seen.saw(client.chats.create(model=MODEL).send_message_stream(QUESTION))
-    return Opened(stream, stream.close)
-
-
-async def _chat_stream_async(client: Any, seen: Sighting) -> AsyncOpened:
-    stream = seen.saw(await client.chats.create(model=MODEL).send_message_stream(QUESTION))
-    return AsyncOpened(stream, stream.aclose)
+async def _chat_stream(client: Any, seen: Sighting) -> Opened:
+    stream = seen.saw(await settled(client.chats.create(model=MODEL).send_message_stream(QUESTION)))
+    return Opened(stream, stream.aclose if in_a_loop() else stream.close)
 
 
 def _wire(whole: Any, events: list[Any], *, named: bool = False) -> Wire:
@@ -143,13 +134,11 @@ ADAPTERS: Final = (
         integration="google_genai",
         client=client,
         async_client=async_client,
-        **ways(
-            both(plain=calls("models.generate_content", _REQUEST), helper=(_send, _send_async)),
-            both(
-                stream=forms("models.generate_content_stream", _REQUEST, leave_async="aclose"),
-                helper_stream=(_chat_stream, _chat_stream_async),
-            ),
-        ),
+        calls={"plain": calls("models.generate_content", _REQUEST), "helper": _send},
+        forms={
+            "stream": forms("models.generate_content_stream", _REQUEST, leave_async="aclose"),
+            "helper stream": _chat_stream,
+        },
         answer=_wire(answer(), chunks()),
         tools=_wire(_CALLING, [_CALLING]),
         refusal=json.dumps(error(400, "INVALID_ARGUMENT")).encode(),
@@ -161,10 +150,8 @@ ADAPTERS: Final = (
         integration="google_genai",
         client=client,
         async_client=async_client,
-        **ways(
-            both(plain=calls("interactions.create", _INTERACT)),
-            both(stream=forms("interactions.create", {**_INTERACT, "stream": True})),
-        ),
+        calls={"plain": calls("interactions.create", _INTERACT)},
+        forms={"stream": forms("interactions.create", {**_INTERACT, "stream": True})},
         answer=_wire(interaction(), interaction_events(), named=True),
         tools=_wire(
             interaction(*_STEPS, status="requires_action"),

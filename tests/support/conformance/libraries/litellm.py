@@ -13,7 +13,7 @@ import pytest
 from conformance import openai_wire
 from conformance.adapter import Adapter
 from openai_traffic import MODEL
-from streamed_forms import AsyncOpened, Opened, Sighting
+from streamed_forms import Opened, Sighting, in_a_loop, settled
 
 
 class _Litellm:
@@ -80,22 +80,18 @@ async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
         await kept.close()
 
 
-def _plain(target: Target, seen: Sighting) -> None:
-    seen.read(litellm.completion(**target.request))
+def _completion(target: Target, **more: Any) -> Any:
+    return (litellm.acompletion if in_a_loop() else litellm.completion)(**target.request, **more)
 
 
-async def _plain_async(target: Target, seen: Sighting) -> None:
-    seen.read(await litellm.acompletion(**target.request))
+async def _plain(target: Target, seen: Sighting) -> None:
+    seen.read(await settled(_completion(target)))
 
 
-def _stream(target: Target, seen: Sighting) -> Opened:
-    stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, getattr(stream, "close", lambda: None))  # in 1.100, only asynchronous streams have `close`
-
-
-async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:
-    stream: Any = seen.saw(await litellm.acompletion(**target.request, stream=True))
-    return AsyncOpened(stream, stream.aclose)
+async def _stream(target: Target, seen: Sighting) -> Opened:
+    stream: Any = seen.saw(await settled(_completion(target, stream=True)))
+    leave = "aclose" if in_a_loop() else "close"
+    return Opened(stream, getattr(stream, leave, lambda: None))  # in 1.100, only asynchronous streams can be closed
 
 
 ADAPTERS: Final = (
@@ -105,9 +101,7 @@ ADAPTERS: Final = (
         client=client,
         async_client=async_client,
         calls={"plain": _plain},
-        async_calls={"plain": _plain_async},
         forms={"stream": _stream},
-        async_forms={"stream": _stream_async},
         answer=openai_wire.ANSWERED,
         tools=openai_wire.TOOLS,
         refusal=openai_wire.REFUSAL,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from conformance import openai_wire
-from conformance.adapter import Adapter, Wire, both, calls, forms, ways
+from conformance.adapter import Adapter, Wire, calls, forms
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS
 
 # The client is at the root of the package before 2.0, and one level below from 2.0 on.
@@ -29,7 +29,7 @@ def client(url: str, timeout_s: float) -> Any:
 def _ways(call: str, stream: str, request: dict[str, Any]) -> dict[str, Any]:
     plain = calls(call, request, asynchronous=f"{call}_async")
     opened = forms(stream, request, asynchronous=f"{stream}_async", leave="__exit__", leave_async="__aexit__")
-    return ways(both(plain=plain), both(stream=opened))
+    return {"calls": {"plain": plain}, "forms": {"stream": opened}}
 
 
 CHATS: Final = Adapter(

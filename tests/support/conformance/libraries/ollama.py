@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import ollama
 
-from conformance.adapter import Adapter, Expected, Wire, both, calls, forms, ways
+from conformance.adapter import Adapter, Expected, Wire, calls, forms
 from ollama_traffic import (
     ANSWER,
     CHAT,
@@ -53,10 +53,8 @@ def _adapter(title: str, operation: str, method: str, request: dict[str, Any], a
         integration="ollama",
         client=client,
         async_client=async_client,
-        **ways(
-            both(plain=calls(method, request)),
-            both(stream=forms(method, {**request, "stream": True}, leave_async="aclose")),
-        ),
+        calls={"plain": calls(method, request)},
+        forms={"stream": forms(method, {**request, "stream": True}, leave_async="aclose")},
         answer=answer,
         refusal=b'{"error": "No."}',
         expected=Expected(

@@ -42,8 +42,6 @@ def _with_options(client: Any) -> Any:
     return client.with_options(max_retries=0).chat.completions
 
 
-_PARSE_CHAT: Final = calls("chat.completions.parse", CHAT)
-_PARSE_RESPONSE: Final = calls("responses.parse", RESPONSE)
 CHATS: Final = Adapter(
     title="openai",
     integration="openai",
@@ -52,18 +50,9 @@ CHATS: Final = Adapter(
     calls={
         **stainless.calls(_chat, CHAT),
         "plain with_options": stainless.calls(_with_options, CHAT)["plain"],
-        "helper parse": _PARSE_CHAT[0],
+        "helper parse": calls("chat.completions.parse", CHAT),
     },
-    async_calls={
-        **stainless.async_calls(_chat, CHAT),
-        "plain with_options": stainless.async_calls(_with_options, CHAT)["plain"],
-        "helper parse": _PARSE_CHAT[1],
-    },
-    forms={**stainless.forms(_chat, CHAT), "helper stream": stainless.helper(lambda it: _chat(it).stream(**CHAT))},
-    async_forms={
-        **stainless.async_forms(_chat, CHAT),
-        "helper stream": stainless.async_helper(lambda it: _chat(it).stream(**CHAT)),
-    },
+    forms={**stainless.forms(_chat, CHAT), "helper stream": stainless.managed(lambda it: _chat(it).stream(**CHAT))},
     answer=openai_wire.ANSWERED,
     tools=openai_wire.TOOLS,
     refusal=openai_wire.REFUSAL,
@@ -108,15 +97,10 @@ def _call_events() -> list[dict[str, Any]]:
 RESPONSES: Final = replace(
     CHATS,
     title="openai responses",
-    calls={**stainless.calls(_responses, RESPONSE), "helper parse": _PARSE_RESPONSE[0]},
-    async_calls={**stainless.async_calls(_responses, RESPONSE), "helper parse": _PARSE_RESPONSE[1]},
+    calls={**stainless.calls(_responses, RESPONSE), "helper parse": calls("responses.parse", RESPONSE)},
     forms={
         **stainless.forms(_responses, RESPONSE, 6),
-        "helper stream": stainless.helper(lambda it: _responses(it).stream(**RESPONSE), 6),
-    },
-    async_forms={
-        **stainless.async_forms(_responses, RESPONSE, 6),
-        "helper stream": stainless.async_helper(lambda it: _responses(it).stream(**RESPONSE), 6),
+        "helper stream": stainless.managed(lambda it: _responses(it).stream(**RESPONSE), 6),
     },
     answer=Wire(
         whole=json.dumps(response(message_item())).encode(),
@@ -145,9 +129,7 @@ def _cloud(adapter: Adapter, title: str, provider: str, make: Callable[..., Any]
         client=made(""),
         async_client=made("Async"),
         calls={"plain": adapter.calls["plain"]},
-        async_calls={"plain": adapter.async_calls["plain"]},
         forms={form: adapter.forms[form] for form in ("stream", "helper stream")},
-        async_forms={form: adapter.async_forms[form] for form in ("stream", "helper stream")},
         expected=replace(adapter.expected, provider=provider),
     )
 
