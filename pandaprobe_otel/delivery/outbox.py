@@ -76,8 +76,6 @@ class Tended:
     """Parcels whose content cannot be read any more, that are too old, or that have no room, each with the reason."""
     damaged_spans: int = 0
     """Unreadable spans of other processes."""
-    works_again: bool = False
-    """True if parcels that are only in memory can be written."""
     body_cap: int | None = None
 
 
@@ -111,10 +109,10 @@ class Outbox:
         self.store = store
         """If there is a store, changes must be saved. Without one, `save` and `inspect` do nothing."""
         self._unsaved: dict[Parcel, None] = {}
-        """Parcels whose state on disk is not that in memory."""
+        """Parcels whose state on disk is not that in memory; all that only the memory has are among them."""
         self.bytes = 0
         """Bytes of memory of the waiting parcels."""
-        self._count = self._saved = 0
+        self._count = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._unpacked: dict[Parcel, None] = {}
         """Parcels that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of these."""
@@ -150,7 +148,9 @@ class Outbox:
     @property
     def is_kept(self) -> bool:
         """True if all waiting parcels would survive the process."""
-        return self._count == self._saved
+        if self.store is None:
+            return not self._count
+        return all(parcel.file is not None for parcel in self._unsaved)
 
     def __len__(self) -> int:
         return self._count
@@ -173,10 +173,8 @@ class Outbox:
             if not is_crowded:
                 self._unpacked[parcel] = None
             return self._evict() if self.bytes > self._max_bytes else []
-        if store.works:  # it is about to take the content out of memory
-            self._unsaved[parcel] = None
-            return []
-        return self._evict()
+        self._unsaved[parcel] = None
+        return [] if store.works else self._evict()  # else it is about to take the content out of memory
 
     def start(self, parcel: Parcel, now: float) -> None:
         """Mark an opened parcel as under way: no other request of its trace may be sent meanwhile."""
@@ -244,7 +242,6 @@ class Outbox:
         self._count -= 1
         self._unsaved.pop(parcel, None)
         if parcel.file is not None:
-            self._saved -= 1
             self._unsaved[parcel] = None
         if line.parcels:
             self._queue(line, now if next_at is None else next_at)
@@ -262,13 +259,12 @@ class Outbox:
         for index, piece in enumerate(pieces[1:], 1):
             piece.since = parcel.since
             self._insert(piece, now, now, index)
-            if self.store is not None and self.store.works:
+            if self.store is not None:
                 self._unsaved[piece] = None
         self.retry(parcel, now)
 
     def amend(self, parcel: Parcel, fields: bytes) -> None:
         """Change the fields sent for a parcel this time; its content on disk stays unchanged."""
-        parcel.is_amended = True
         self._exchange(parcel, fields, parcel.spans)
 
     def adopt(self, parcel: Parcel, project: str, now: float) -> None:
@@ -324,16 +320,14 @@ class Outbox:
             return True
         if not (self._unsaved or drafts or store.is_behind):
             return store.works
-        changed, self._unsaved = self._unsaved, {}
-        before = sum(parcel.file is not None for parcel in changed)
-        saved = store.write(changed, drafts)
-        self._saved += sum(parcel.file is not None for parcel in changed) - before
+        changed = [*self._unsaved] if store.works else ()
+        is_saved = store.write(self._unsaved, drafts)
         for parcel in changed:
-            parcel.is_amended = parcel.is_amended or (parcel.is_rewritten and not saved)
-            parcel.is_rewritten = False
-            self._close(parcel)
+            if parcel not in self._unsaved:
+                parcel.is_rewritten = False
+                self._close(parcel)
         self._is_over = not self.keeps_all and (self._is_heavy or _excess(store) > 0)
-        return saved
+        return is_saved
 
     @property
     def inspect_at(self) -> float:
@@ -358,9 +352,7 @@ class Outbox:
             was_started = parcel.in_doubt
             parcel.in_doubt = parcel.step is Step.SCORE or (was_started and parcel.step is Step.CREATE)
             self._insert(parcel, now + self._look_after_s if was_started else now, now)
-        if tended.works_again:
-            self._unsaved.update((parcel, None) for parcel in self if parcel.file is None)
-        self._saved = sum(parcel.file is not None for parcel in self)
+        self._unsaved.update((parcel, None) for parcel in self if parcel.file is None)  # also if their file is gone
         self.save()
         tended.gone += self._evict()
         self.save()
@@ -375,6 +367,7 @@ class Outbox:
     def leave(self) -> None:
         """Close the store at the end of the process. Parcels on disk stay there."""
         if self.store is not None:
+            self.store.try_again()
             self.save()
             self.store.close()
 
@@ -394,8 +387,8 @@ class Outbox:
 
     def _close(self, parcel: Parcel) -> None:
         """Drop the parcel's content from memory if the disk has it."""
-        has_changed = parcel.in_flight or parcel.is_amended or parcel.is_rewritten
-        if parcel.file is not None and not (has_changed or parcel.is_bare) and parcel.line is not None:
+        is_needed = parcel.in_flight or parcel.is_rewritten
+        if parcel.file is not None and not (is_needed or parcel.is_bare) and parcel.line is not None:
             self.bytes += OBJECTS - parcel.size
             parcel.drop_content()
             self._loaded.pop(parcel, None)

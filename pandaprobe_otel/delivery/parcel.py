@@ -111,8 +111,6 @@ class Parcel:
     """
     row: int = field(default=0, init=False)
     stored: int = field(default=0, init=False)
-    is_amended: bool = field(default=False, init=False)
-    """True if the content differs from the one on disk."""
     is_rewritten: bool = field(default=False, init=False)
     """True if the content on disk has to be replaced by this one."""
 

@@ -244,7 +244,7 @@ class DeliveryPolicy:
             self._bucket.release(lease, now, was_used=False)
             return now
         self._ledger.leased(now - parcel.since)
-        if self._ledger.has_drops or self._attached.unsent:
+        if self._ledger.has_drops or self._attached.unsent or self._attached.carried:
             fields = self._attached.attach(parcel, self._ledger.read().dropped)
             if fields is not None:
                 self.outbox.amend(parcel, fields)

@@ -118,24 +118,28 @@ class AttachedMetadata:
         self._reported: Counter[str] = Counter()
 
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> bytes | None:
-        """Return the parcel's fields with its weight and the drop counts since the last report; None without either."""
+        """Return the parcel's fields with its weight and the drop counts since the last report; None without either.
+
+        A further attempt gets those of the first one, too.
+        """
         new = {
             reason: count - self._reported[reason]
             for reason, count in dropped.items()
             if reason not in _BY_WISH and count > self._reported[reason]
         }
-        fields: bytes | None = None
-        if new:
-            self._reported.update(new)
-            carried = self.carried.setdefault(parcel.trace_id, _Carried())
-            carried.dropped.update(new)
-            fields = _with_value(parcel.fields, _DROPPED_KEY, dict(carried.dropped))
-        if unsent := self.unsent.pop(_kind(parcel), 0.0):
-            carried = self.carried.setdefault(parcel.trace_id, _Carried())
-            carried.weight += unsent
-            rate = 1.0 / (1.0 / parcel.sample_rate + carried.weight)
-            fields = _with_value(fields or parcel.fields, SAMPLE_RATE_KEY, rate)
-        return fields
+        unsent = self.unsent.pop(_kind(parcel), 0.0)
+        if not (new or unsent or parcel.trace_id in self.carried):
+            return None
+        self._reported.update(new)
+        carried = self.carried.setdefault(parcel.trace_id, _Carried())
+        carried.dropped.update(new)
+        carried.weight += unsent
+        fields: dict[str, Any] = orjson.loads(parcel.fields)
+        if carried.dropped:
+            add_metadata(fields, _DROPPED_KEY, dict(carried.dropped))
+        if carried.weight:
+            add_metadata(fields, SAMPLE_RATE_KEY, 1.0 / (1.0 / parcel.sample_rate + carried.weight))
+        return orjson.dumps(fields)
 
     def gone(self, parcel: Parcel) -> None:
         """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
@@ -153,12 +157,6 @@ class AttachedMetadata:
     def _add(self, parcel: Parcel, traces: float) -> None:
         kind = _kind(parcel)
         self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
-
-
-def _with_value(encoded: bytes, key: str, value: object) -> bytes:
-    fields: dict[str, Any] = orjson.loads(encoded)
-    add_metadata(fields, key, value)
-    return orjson.dumps(fields)
 
 
 def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:

@@ -362,11 +362,15 @@ def open_sender_pool(
     def store() -> SpoolStore | None:
         if not has_spool:
             return None
-        from pandaprobe_otel.delivery.spool.folder import SpoolFolder  # SQLite takes time to load
-        from pandaprobe_otel.delivery.spool.store import SpoolStore
+        from pandaprobe_otel.delivery.spool.store import SpoolStore  # SQLite takes time to load
 
-        folder = SpoolFolder(spool_folder(config), destination_of(config))
-        return SpoolStore(folder=folder, notices=notices, max_bytes=config.max_spool_bytes, monotonic=monotonic)
+        return SpoolStore(
+            spool_folder(config),
+            destination_of(config),
+            notices=notices,
+            max_bytes=config.max_spool_bytes,
+            monotonic=monotonic,
+        )
 
     return SenderPool(
         policy=lambda: DeliveryPolicy(

@@ -255,14 +255,14 @@ def test_a_disk_that_works_again_gets_the_whole_draft(app: App) -> None:
     assert app.run is not None
     root = app.start("agent", attributes=AGENT)
     app.end(app.start("first", root, CHAT))
-    own = app.run.folder.own
+    own = app.run.store.own
     assert own is not None
     own.open().execute("PRAGMA query_only = ON")
     app.end(app.start("second", root, CHAT))
     app.run.now = 2.0
     app.run.look_around()
     app.end(app.start("third", root, CHAT))
-    own = app.run.folder.own
+    own = app.run.store.own
     assert own is not None
     own.open().execute("UPDATE body SET spans = X'00' WHERE row = (SELECT min(row) FROM body)")
     (request,) = app.after_death()
@@ -276,7 +276,7 @@ def test_a_draft_whose_begin_is_lost_is_still_a_trace(app: App) -> None:
     root = app.start("agent", attributes=AGENT)
     app.end(app.start("first", root, CHAT))
     app.end(app.start("second", root, CHAT))
-    own = app.run.folder.own
+    own = app.run.store.own
     assert own is not None
     own.open().execute("DELETE FROM parcel WHERE row = (SELECT min(row) FROM parcel)")
     (request,) = app.after_death()

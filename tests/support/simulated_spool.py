@@ -79,7 +79,7 @@ class SpooledProcess(Process):
     def crash(self) -> None:
         """Kill the process: it stops, and the kernel releases its locks."""
         super().crash()
-        for file in self._store.folder.files:
+        for file in self._store.files:
             file.release()
 
     def fork(self) -> None:
@@ -88,7 +88,7 @@ class SpooledProcess(Process):
 
     def fail_to_write_once(self) -> None:
         """Make the next write to the process's own spool file fail."""
-        own = self._store.folder.own
+        own = self._store.own
         if own is not None:
             own.open().execute("PRAGMA query_only = ON")
 

@@ -21,7 +21,6 @@ from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.drafts import Draft
-from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolStore
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -77,7 +76,8 @@ def open_store(
 ) -> SpoolStore:
     """Return a store like a pipeline's, with this scan interval and this clock."""
     return SpoolStore(
-        folder=SpoolFolder(folder, destination),
+        folder,
+        destination,
         notices=notices,
         max_bytes=max_bytes,
         scan_every_s=scan_every_s,
@@ -108,7 +108,6 @@ class Run:
             max_bytes=max_bytes,
             monotonic=lambda: self.now,
         )
-        self.folder = self.store.folder
         self.outbox = Outbox(max_memory, self.store)
 
     def put(self, *parcels: Parcel) -> list[Parcel]:
@@ -155,8 +154,9 @@ class Run:
 
     def die(self) -> None:
         """End as if by kill -9: the kernel closes every file."""
-        for file in [*self.folder.files]:
-            self.folder.leave(file, for_good=False)
+        for file in self.store.files:
+            file.release()
+        self.store.files, self.store.own = [], None
 
 
 class FunctionTransport:

@@ -345,6 +345,14 @@ def noted(path: Path) -> dict[str, Any]:
         return {}
 
 
+def age(path: Path) -> float:
+    """Return the time of a file's last change, by which the oldest file comes first; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def lock_path(path: Path) -> Path:
     """Return the lock file of a database."""
     return path.with_name(path.name + LOCK_SUFFIX)

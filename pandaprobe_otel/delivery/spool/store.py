@@ -1,28 +1,46 @@
-"""Waiting parcels in the files of a directory, where they survive the process."""
+"""Waiting parcels in the files of a directory, where they survive the process.
+
+The directory has one file of each process that used it, dead or alive, the tokens that they share, and what the server
+refused.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import math
+import os
+import secrets
 import sqlite3
-import threading
 import time
 import traceback
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Final
+
+import orjson
 
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Tended
 from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.drafts import Draft, requests_of
-from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.lock_file import TakenOverError
-from pandaprobe_otel.delivery.spool.spool_file import SpoolFile, is_damage, noted
+from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, locked, write_in_place
+from pandaprobe_otel.delivery.spool.spool_file import (
+    DAMAGED_SUFFIX,
+    LOCK_SUFFIX,
+    SpoolFile,
+    age,
+    is_damage,
+    lock_path,
+    noted,
+)
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
+from pandaprobe_otel.transport.trace_file import line_of
 
 MAX_BYTES: Final = 512 << 20
 """Bound on the bytes of waiting parcels on disk."""
@@ -30,39 +48,47 @@ SCAN_EVERY_S: Final = 5.0
 """Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
-_TRIAL_LOOK_S: Final = 0.02
-_TRIAL_LONG_S: Final = 1.0
-"""Time after which a trial of SQLite is reported. It usually takes milliseconds."""
-_MOST_UNDONE: Final = 10_000
+_MOST_POSTPONED: Final = 10_000
 _SMALL: Final = 16 << 20
 """Size above which an empty file is recreated, because SQLite keeps the space, and an adopted one gets no new parcels.
 """
+_MOST_ADOPTED: Final = 8
+"""Bound on open files of dead processes. Further files wait until one of them is empty."""
+_KEPT_DAMAGED: Final = 3
+MAX_REFUSED_BYTES: Final = 16 << 20
+REFUSED: Final = "refused-*.jsonl"
+"""Names of the files of refused parcels; the star stands for the digest of the destination."""
+_BODY_CAP_AGE_S: Final = 7 * 24 * 3600.0
+"""Time after which the largest body is learned again: the server or proxy that refused more may have changed."""
 
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """Storage in SQLite files. Unwritten parcels stay in memory and are offered again when writing works.
+    """Storage in SQLite files. What cannot be written stays with the outbox, which offers it again.
 
-    Not thread-safe: the outbox calls it under the lock of `SenderPool`. No method raises.
+    Not thread-safe: the outbox calls it under the lock of `SenderPool`. No method raises, except `open_own`.
     """
 
     _is_unsafe: ClassVar[bool] = False
     """True if this process was forked while another thread may have been inside SQLite. The copies of the locks that it
-    held stay held for ever. A trial finds out.
+    held stay held for ever, so the disk is not used.
     """
 
     def __init__(
         self,
+        path: Path,
+        destination: Destination,
         *,
-        folder: SpoolFolder,
         notices: Notices,
         max_bytes: int = MAX_BYTES,
         scan_every_s: float = SCAN_EVERY_S,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.folder = folder
+        self._path = path
+        self._destination = destination
+        self._body_cap = path / f"body-cap-{destination.digest}"
         self._wall = wall
         self._notices = notices
         self._max_bytes = max_bytes
@@ -70,23 +96,29 @@ class SpoolStore:
         self._monotonic = monotonic
         # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
         self._rows = itertools.count(time.time_ns() // 1000)
-        self._has_looked = False
-        self._undone: deque[tuple[SpoolFile, int, int]] = deque(maxlen=_MOST_UNDONE)
-        """Rows, with their sizes, that could not be deleted on disk, to be deleted later."""
-        self._unreplaced: dict[str, Draft] = {}
-        """Traces whose drafts could not be replaced, with the latest change of each."""
+        self.own: SpoolFile | None = None
+        """File for new parcels, once there are any."""
+        self.files: list[SpoolFile] = []
+        """That file, and those of dead processes."""
+        self._living, self._living_bytes = 0, 0
+        """Other processes that hold a file for the same destination, and the size of their files."""
+        self._has_more = False
+        """True if files of dead processes wait until fewer are open."""
+        self._ignored: set[Path] = set()
+        self._postponed: dict[str, Draft] = {}
+        """Traces whose drafts could not be replaced, with the latest change of each. Unless they are, the next process
+        sends spans again that are parcels now.
+        """
         self._suspects: dict[SpoolFile, Exception] = {}
         """Files with damage."""
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
+        self._has_looked = False
         self._scan_at = -math.inf
         self.works = True
         """True if the last write succeeded."""
-        self._is_untried = self._is_unsafe
-        self._trial: threading.Thread | None = None
-        self._trial_since = 0.0
-        if self._is_untried:
-            self.works, self._scan_at, self._retry_at = False, math.inf, -math.inf
+        if self._is_unsafe:
+            self._turn_off()
 
     @property
     def tend_at(self) -> float:
@@ -96,42 +128,44 @@ class SpoolStore:
     @property
     def has_more(self) -> bool:
         """True if the directory has not been searched yet, or if files of dead processes wait until fewer are open."""
-        return self.folder.has_more or self._scan_at == -math.inf
+        return self._has_more or self._scan_at == -math.inf
 
     @property
     def is_behind(self) -> bool:
         """True if drafts are to be replaced, now that the disk works again."""
-        return self.works and bool(self._unreplaced)
+        return self.works and bool(self._postponed)
 
     def room(self) -> tuple[int, int]:
         """Return the used bytes, and their bound: what other processes leave of it, but at least an equal share."""
-        folder = self.folder
-        bound = max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
-        return sum(file.bytes for file in folder.files), bound
+        bound = max(self._max_bytes // (self._living + 1), self._max_bytes - self._living_bytes)
+        return sum(file.bytes for file in self.files), bound
 
     # -- writing and reading ------------------------------------------------------------------------------------------
 
-    def write(self, changed: Iterable[Parcel], drafts: Sequence[Draft] = ()) -> bool:
-        """Write all changes or none, in one transaction for each file. New parcels have a `file` afterwards."""
+    def write(self, changed: dict[Parcel, None], drafts: Sequence[Draft] = ()) -> bool:
+        """Write changes, and take those that are written out of `changed`; return whether all are.
+
+        Each file gets one transaction. A new parcel has a `file` afterwards.
+        """
         with self._guarded():
-            new: list[Parcel] = []
-            known: defaultdict[SpoolFile, list[Parcel]] = defaultdict(list)
+            drafts = [*self._postponed.values(), *drafts]
+            self._postponed = {draft.trace_id: draft for draft in drafts[:_MOST_POSTPONED] if draft.replaces}
+            if not self.works:
+                return False
+            by_file: defaultdict[SpoolFile | None, list[Parcel]] = defaultdict(list)
+            if drafts:
+                by_file[self.own] = []
             for parcel in changed:
-                if parcel.file is not None:
-                    known[parcel.file].append(parcel)
-                elif parcel.line is not None:
-                    new.append(parcel)
-            drafts = [*self._unreplaced.values(), *drafts]
-            adds = bool(new or drafts) and self.works
-            if not adds:
-                self._postpone(drafts)
-            own = self.folder.own
-            took = [True]
-            if adds or own in known:
-                is_mine = known.pop(own, []) if own is not None else []
-                took.append(self._write_to(own, is_mine, new if adds else (), drafts if adds else ()))
-            took += [self._write_to(file, parcels) for file, parcels in known.items() if file in self.folder.files]
-            return all(took) and self.works
+                by_file[parcel.file or self.own].append(parcel)
+            for file, parcels in by_file.items():
+                is_own = file is self.own
+                if is_own or file in self.files:  # else it was given up, and so are the parcels that only it had
+                    if not self._write_to(file, parcels, drafts if is_own else ()):
+                        continue
+                    self._postponed = {} if is_own else self._postponed
+                for parcel in parcels:
+                    del changed[parcel]
+            return not changed and self.works
         return False
 
     def read(self, parcel: Parcel) -> tuple[bytes, EncodedSpans] | None:
@@ -139,58 +173,42 @@ class SpoolStore:
         file = parcel.file
         with self._guarded():
             try:
-                return file.content(parcel.row) if file is not None and file in self.folder.files else None
+                return file.content(parcel.row) if file is not None and file in self.files else None
             except _ERRORS as error:
                 self._suspect(file, error)
         return None
 
-    def keep_refused(self, parcel: Parcel, words: str) -> None:
-        """Keep a refused parcel with the server's words."""
-        try:
-            self.folder.keep_refused(parcel, words)
-        except OSError as error:
-            self._say_trouble(error)
-
-    def remember_cap(self, size: int) -> None:
-        """Remember the size of the largest body that the server accepts, for processes that share the directory."""
-        self.folder.write_body_cap(size)
-
-    def _write_to(
-        self,
-        file: SpoolFile | None,
-        known: Sequence[Parcel],
-        new: Sequence[Parcel] = (),
-        drafts: Sequence[Draft] = (),
-    ) -> bool:
+    def _write_to(self, file: SpoolFile | None, parcels: Sequence[Parcel], drafts: Sequence[Draft]) -> bool:
         """Write to a file; None: to the process's own one, which does not exist yet."""
         rows: dict[Parcel, int] = {}
         try:
-            file = file or self.folder.open_own()
+            file = file or self.open_own()
             with file.transaction():
-                for parcel in new:
-                    rows[parcel] = next(self._rows)
-                    file.insert(rows[parcel], parcel)
+                for parcel in parcels:
+                    if parcel.file is None:
+                        rows[parcel] = next(self._rows)
+                        file.insert(rows[parcel], parcel)
+                    else:
+                        file.update(parcel)
                 for draft in drafts:
                     file.change_draft(draft, self._rows)
-                for parcel in known:
-                    file.update(parcel)
         except _ERRORS as error:
-            if file is not None:
-                self._undone.extend((file, parcel.row, parcel.stored) for parcel in known if parcel.line is None)
             self._suspect(file, error)
-            self._postpone(drafts)
             return False
         for parcel, row in rows.items():
             parcel.file, parcel.row, parcel.stored = file, row, parcel.size
-        if drafts:
-            self._unreplaced = {}
         return True
 
-    def _postpone(self, drafts: Iterable[Draft]) -> None:
-        """Remember the drafts to replace. Otherwise, the next process would send spans again that are parcels now."""
-        for draft in drafts:
-            if draft.replaces and (draft.trace_id in self._unreplaced or len(self._unreplaced) < _MOST_UNDONE):
-                self._unreplaced[draft.trace_id] = draft
+    def open_own(self) -> SpoolFile:
+        """Return the file for new parcels; create it if necessary. Raises OSError and sqlite3.Error."""
+        while self.own is None:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            name = f"{self._destination.digest}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+            self.own = SpoolFile.create(self._path / name)
+            if self.own is not None:
+                self.files.append(self.own)
+                self._note(self.own)
+        return self.own
 
     @contextmanager
     def _guarded(self) -> Generator[None]:
@@ -203,8 +221,13 @@ class SpoolStore:
                 + "".join(traceback.format_exception(error)),
                 level=logging.ERROR,
             )
-            self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
-            self._suspects.clear()
+            self._turn_off()
+
+    def _turn_off(self) -> None:
+        self.works, self._scan_at, self._retry_at = False, math.inf, math.inf
+        self._suspects.clear()
+        if self._is_unsafe:
+            self._say_trouble("this process was forked while its parent wrote to it")
 
     # -- when the disk does not take it -------------------------------------------------------------------------------
 
@@ -215,102 +238,33 @@ class SpoolStore:
             return
         if file is not None:
             file.close()
-        if file is self.folder.own:
-            self.works = False
-            self._retry_at = self._monotonic() + self._retry_s
-            self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
-            self._say_trouble(error)
+        self.works = False
+        self._retry_at = self._monotonic() + self._retry_s
+        self._retry_s = min(self._retry_s * 2, _LAST_RETRY_S)
+        self._say_trouble(error)
 
-    def _try_again(self, now: float) -> bool:
-        """Return whether the disk can be written again after a failure."""
-        if self.works or now < self._retry_at:
-            return False
-        if self._is_untried and not self._has_tried_out(now):
-            return False
+    def try_again(self) -> None:
+        """Find out whether the disk can be written again, if it has failed."""
+        if self._retry_at == math.inf:
+            return
         self._retry_at = math.inf
         try:
-            with self.folder.open_own().transaction():
+            with self.open_own().transaction():
                 pass
         except _ERRORS as error:
-            self._suspect(self.folder.own, error)
-            return False
+            self._suspect(self.own, error)
+            return
         self.works, self._retry_s = True, _FIRST_RETRY_S
         self._notices.over("spool")
-        self._notices.say("spool works", f"The spool {self.folder.path} can be written again.", level=logging.INFO)
+        self._notices.say("spool works", f"The spool {self._path} can be written again.", level=logging.INFO)
         self._notices.over("spool works")
-        return True
-
-    def _has_tried_out(self, now: float) -> bool:
-        """Return whether SQLite works in this forked child. A thread finds out, which may hang for ever."""
-        if self._is_unsafe and self._trial is None:
-            self._trial, self._trial_since = threading.Thread(target=self._try_out, daemon=True), now
-            with suppress(RuntimeError):  # during interpreter shutdown
-                self._trial.start()
-        if self._is_unsafe:
-            self._retry_at = now + _TRIAL_LOOK_S
-            if now - self._trial_since >= _TRIAL_LONG_S:
-                self._retry_at = now + _LAST_RETRY_S
-                self._say_trouble("this process was forked while its parent wrote to it")
-            return False
-        self._is_untried, self._scan_at = False, now
-        return True
-
-    def _try_out(self) -> None:
-        with suppress(*_ERRORS):  # trouble with the disk, which `_try_again` finds too
-            self.folder.try_out()
-        SpoolStore._is_unsafe = False
-
-    def _make_up(self) -> None:
-        """Delete rows that could not be deleted before."""
-        undone, self._undone = self._undone, deque(maxlen=_MOST_UNDONE)
-        for file in {each[0] for each in undone} & {*self.folder.files}:
-            rows = [each for each in undone if each[0] is file]
-            try:
-                with file.transaction():
-                    for _, row, size in rows:
-                        file.delete(row, size)
-            except _ERRORS as error:
-                self._undone.extend(rows)
-                self._suspect(file, error)
 
     def _say_trouble(self, error: object) -> None:
         self._notices.say(
             "spool",
-            f"The spool {self.folder.path} cannot be written ({error}). Until it can, traces wait only in memory and "
-            "do not survive the process.",
+            f"The spool {self._path} cannot be written ({error}). Until it can, traces wait only in memory and do not "
+            "survive the process.",
         )
-
-    # -- looking after the files --------------------------------------------------------------------------------------
-
-    def tend(self, parcels: Callable[[], Iterable[Parcel]], now: float) -> Tended:
-        """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
-        tended = Tended()
-        with self._guarded():
-            if now >= self._scan_at and (own := self.folder.own) is not None and not own.is_in_place:
-                self._suspects[own] = FileNotFoundError("it was deleted")
-            if self._suspects:
-                tended.works_again = True
-                self._put_aside([*parcels()], tended)
-            tended.works_again = self._try_again(now) or tended.works_again
-            self._make_up()
-            if now >= self._scan_at:
-                self._scan_at = now + self._scan_every_s
-                self._look_around(now, tended)
-        return tended
-
-    def _look_around(self, now: float, tended: Tended) -> None:
-        if not self._has_looked:
-            tended.body_cap = self.folder.read_body_cap()
-        self._has_looked = True
-        if (danger := self.folder.danger()) is not None:  # each time, because others may create the directory first
-            self._notices.say("spool folder", f"The spool {self.folder.path} {danger}.")
-        try:
-            for file in self.folder.claim():
-                self._adopt(file, now, tended)
-        except OSError as error:
-            self._notices.say("spool search", f"The spool {self.folder.path} cannot be read ({error}).")
-        for file in [*self.folder.files]:
-            self._tidy(file)
 
     def _put_aside(self, parcels: Sequence[Parcel], tended: Tended) -> None:
         """Rename damaged files. Their parcels are written anew if they are in memory or can be read, or else given up.
@@ -319,28 +273,29 @@ class SpoolStore:
         """
         suspects, self._suspects = self._suspects, {}
         for file, error in suspects.items():
-            if file not in self.folder.files:
+            if file not in self.files:
                 continue
-            self.folder.forget(file)
+            self._forget(file)
+            is_taken = isinstance(error, TakenOverError)
             there = [parcel for parcel in parcels if parcel.file is file]
-            if isinstance(error, TakenOverError):
-                tended.gone += [(parcel, "taken_over") for parcel in there]
-            else:
-                lost = self._not_copied([parcel for parcel in there if parcel.is_bare])
-                tended.gone += [(parcel, "spool_damaged") for parcel in lost]
-                self.folder.move_aside(file)
-                self._say_lost(file, error, len(there) - len(lost))
+            copies = {} if is_taken else self._copied([parcel for parcel in there if parcel.is_bare])
+            gone = [parcel for parcel in there if is_taken or (parcel.is_bare and parcel not in copies)]
+            tended.gone += [(parcel, "taken_over" if is_taken else "spool_damaged") for parcel in gone]
+            if not is_taken:
+                self._move_aside(file, error, kept=len(there) - len(gone))
             for parcel in there:
-                if parcel.file is file:
+                if parcel in copies:
+                    parcel.file, parcel.row = self.own, copies[parcel]
+                else:
                     parcel.file, parcel.stored = None, 0
 
-    def _not_copied(self, parcels: Sequence[Parcel]) -> list[Parcel]:
-        """Copy parcels from their files to the process's own one; return those that are lost."""
+    def _copied(self, parcels: Sequence[Parcel]) -> dict[Parcel, int]:
+        """Copy parcels from their files to the process's own one; return the new rows of those that could be read."""
         rows: dict[Parcel, int] = {}
         if not parcels:
-            return []
+            return rows
         try:
-            own = self.folder.open_own()
+            own = self.open_own()
             with own.transaction():
                 for parcel in parcels:
                     try:
@@ -353,22 +308,114 @@ class SpoolStore:
                     rows[parcel] = next(self._rows)
                     own.insert(rows[parcel], copy)
         except _ERRORS as error:
-            self._suspect(self.folder.own, error)
-            return [*parcels]
-        for parcel, row in rows.items():
-            parcel.file, parcel.row = own, row
-        return [parcel for parcel in parcels if parcel not in rows]
+            self._suspect(self.own, error)
+            return {}
+        return rows
 
-    def _say_lost(self, file: SpoolFile, error: Exception, kept: int) -> None:
+    def _move_aside(self, file: SpoolFile, error: Exception, *, kept: int) -> None:
+        """Rename a damaged file. The newest few are kept for inspection."""
+        self._forget(file)
+        file.move_aside()
+        damaged = sorted(self._path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=age)
+        for path in damaged[:-_KEPT_DAMAGED]:
+            for name in (path, path.with_name(path.name.removesuffix(DAMAGED_SUFFIX) + "-wal" + DAMAGED_SUFFIX)):
+                with suppress(OSError):
+                    name.unlink()
         self._notices.say(
             "spool damaged",
-            f"The spool {self.folder.path} has lost a file ({file.path.name}: {error}); {kept} of its requests are "
-            "kept. The damaged file is renamed to *.damaged.",
+            f"The spool {self._path} has lost a file ({file.path.name}: {error}); {kept} of its requests are kept. The "
+            "damaged file is renamed to *.damaged.",
         )
+
+    # -- looking after the files --------------------------------------------------------------------------------------
+
+    def tend(self, parcels: Callable[[], Iterable[Parcel]], now: float) -> Tended:
+        """Rename damaged files, try the disk again after a failure, and adopt the files of dead processes."""
+        tended = Tended()
+        with self._guarded():
+            if now >= self._scan_at and self.own is not None and not self.own.is_in_place:
+                self._suspects[self.own] = FileNotFoundError("it was deleted")
+            if self._suspects:
+                self._put_aside([*parcels()], tended)
+            if now >= self._retry_at:
+                self.try_again()
+            if now >= self._scan_at:
+                self._scan_at = now + self._scan_every_s
+                self._look_around(now, tended)
+        return tended
+
+    def _look_around(self, now: float, tended: Tended) -> None:
+        if not self._has_looked:
+            tended.body_cap = self._read_body_cap()
+        self._has_looked = True
+        if (danger := self._danger()) is not None:  # each time, because others may create the directory first
+            self._notices.say("spool folder", f"The spool {self._path} {danger}.")
+        try:
+            self._claim(now, tended)
+        except OSError as error:
+            self._notices.say("spool search", f"The spool {self._path} cannot be read ({error}).")
+        for file in [*self.files]:
+            self._tidy(file)
+
+    def _danger(self) -> str | None:
+        """Return the reason why other users could read or add traces here; None if the directory is safe."""
+        try:
+            about = self._path.stat()
+        except OSError:
+            return None  # it is created with the first request
+        if about.st_mode & 0o022:
+            return (
+                f"can be written by other users (mode {about.st_mode & 0o777:o}), who may add or read traces: chmod 700"
+            )
+        if about.st_uid != os.geteuid():
+            return f"belongs to another user (uid {about.st_uid}), who may add or read traces"
+        if self._path.is_symlink():
+            return f"is a link to {self._path.resolve()}: anybody who can change the link can move the traces"
+        with suppress(OSError):  # no permission to list it
+            if link := next((path.name for path in self._path.iterdir() if path.is_symlink()), None):
+                return f"has a link, which is not followed: remove {link}"
+        return None
+
+    def _claim(self, now: float, tended: Tended) -> None:
+        """Take the files of dead processes, oldest first, as many as may be open; count the others."""
+        self._living, self._living_bytes, self._has_more = 0, 0, False
+        self._remove_strays()
+        mine = {file.path for file in self.files}
+        for path in sorted(self._path.glob(f"{self._destination.digest}-*{SUFFIX}"), key=age):
+            if path in mine or path in self._ignored:
+                continue
+            try:
+                file = SpoolFile.take(path)
+            except PermissionError:  # belongs to another user
+                self._ignored.add(path)
+                continue
+            if file is None:
+                self._living += 1
+                with suppress(OSError):
+                    self._living_bytes += path.stat().st_size
+            elif len(self.files) > _MOST_ADOPTED:
+                file.release()
+                self._has_more = True
+                return
+            else:
+                self._adopt(file, now, tended)
+
+    def _remove_strays(self) -> None:
+        """Remove locks without a database: a process was killed while it created or deleted the two."""
+        for lock in self._path.glob(f"{self._destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
+            database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
+            if database.exists() or any(file.path == database for file in self.files):
+                continue
+            with suppress(OSError):
+                held = LockFile.take(lock)
+                if held is not None and lock_path(database) == lock and not database.exists():
+                    held.remove()
+                elif held is not None:
+                    held.close()
 
     def _adopt(self, file: SpoolFile, now: float, tended: Tended) -> None:
         """Take over the parcels of a dead process, and make some of its open traces."""
-        why = f"The spool {self.folder.path} has a file that cannot be used"
+        why = f"The spool {self._path} has a file that cannot be used"
         try:
             with file.transaction():
                 for drafted, is_open in file.drafts():
@@ -377,61 +424,136 @@ class SpoolStore:
                         file.insert(max(next(self._rows), file.last_row() + 1), parcel)
                 file.forget_drafts()
             if not file.count()[0]:
-                self.folder.drop(file)
+                file.remove()
                 return
             found = file.found(now, wall=self._wall())
-            may_be_own = self.folder.own is None and file.bytes_on_disk <= _SMALL
-            self.folder.keep(file, as_own=may_be_own and file.last_row() < next(self._rows))
+            may_be_own = self.own is None and file.bytes_on_disk <= _SMALL
+            if may_be_own and file.last_row() < next(self._rows):
+                self.own = file
+            self.files.append(file)
             tended.found += found
         except sqlite3.NotSupportedError as error:
-            self.folder.leave(file, for_good=True)
+            file.release()
+            self._ignored.add(file.path)
             self._notices.say("spool file", f"{why} ({file.path.name} {error}); it is left alone.")
         except _ERRORS as error:
             if is_damage(error):
                 tended.damaged_spans += _spans_in(file)
-                self.folder.move_aside(file)
-                self._say_lost(file, error, 0)
+                self._move_aside(file, error, kept=0)
             else:
-                self.folder.leave(file, for_good=False)
+                file.release()
                 self._notices.say("spool file", f"{why} now ({file.path.name}: {error}).")
 
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write notes about the others."""
         try:
-            if file.is_empty() and (file is not self.folder.own or file.bytes_on_disk > _SMALL):
-                self.folder.drop(file)
-                if self.folder.has_more:
+            if file.is_empty() and (file is not self.own or file.bytes_on_disk > _SMALL):
+                self._forget(file)
+                file.remove()
+                if self._has_more:
                     self._scan_at = -math.inf
             else:
-                self.folder.note(file)
+                self._note(file)
         except _ERRORS as error:
             self._suspect(file, error)
+
+    def _note(self, file: SpoolFile) -> None:
+        """Write a note about a file's owner and content beside it, for people who inspect the directory."""
+        requests, spans = file.count()
+        about = {
+            "pid": os.getpid(),
+            "endpoint": self._destination.endpoint,
+            "project": self._destination.project,
+            "requests": requests,
+            "spans": spans,
+            "bytes": file.bytes,
+            "at": round(time.time(), 1),
+        }
+        file.lock.note(json.dumps(about).encode())
+
+    def _forget(self, file: SpoolFile) -> None:
+        """Take a file from the files in use."""
+        if file in self.files:
+            self.files.remove(file)
+        if self.own is file:
+            self.own = None
+
+    # -- what the server refused --------------------------------------------------------------------------------------
+
+    def _read_body_cap(self) -> int | None:
+        """Return the size of the largest body that the server accepts; None if it is unknown or outdated."""
+        try:
+            is_recent = abs(time.time() - self._body_cap.stat().st_mtime) < _BODY_CAP_AGE_S
+            return int(self._body_cap.read_text("ascii")) if is_recent else None
+        except (OSError, ValueError):
+            return None
+
+    def remember_cap(self, size: int) -> None:
+        """Store that size for later processes. A failure costs them one more refused request."""
+        with suppress(OSError):
+            write_in_place(self._body_cap, b"%20d" % size)
+
+    def keep_refused(self, parcel: Parcel, words: str, *, max_bytes: int = MAX_REFUSED_BYTES) -> None:
+        """Append a refused parcel, with the server's words, to the file that `pandaprobe-otel send` sends again.
+
+        Its line is that of a file of traces (`transport/trace_file.py`) with one more key, `refused`. Above
+        `max_bytes`, the older half of the file goes.
+        """
+        method, path = parcel.target.split(" ", 1)
+        note = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "endpoint": self._destination.endpoint,
+            "project": self._destination.project,
+            "request": parcel.target,
+            "name": parcel.name.encode("utf-8", "replace").decode(),
+            "spans": parcel.span_count,
+            "server": words.encode("utf-8", "replace").decode(),
+        }
+        body = line_of(method, path, parcel.body()) or b"{}\n"
+        line = b"".join((body[:-2], b',"refused":', orjson.dumps(note), b"}\n"))
+        try:
+            with locked(self._path / REFUSED.replace("*", self._destination.digest)) as file:
+                size = os.fstat(file).st_size
+                if size + len(line) > max_bytes:
+                    newer = os.pread(file, size, max(size - max_bytes // 2, 0)).partition(b"\n")[2]
+                    os.pwrite(file, newer, 0)
+                    os.ftruncate(file, size := len(newer))
+                if size and os.pread(file, 1, size - 1) != b"\n":  # its writer was killed
+                    line = b"\n" + line
+                if os.pwrite(file, line, size) < len(line):
+                    os.ftruncate(file, size)
+                    raise OSError("the disk is full")
+        except OSError as error:
+            self._say_trouble(error)
 
     # -- the process around it ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the store at the end of the process: delete empty files, and release the others for any process."""
-        with self._guarded():
-            self._make_up()
-        for file in [*self.folder.files]:
+        for file in self.files:
             try:
                 is_empty = file.is_empty()
             except _ERRORS:
                 is_empty = False
             if is_empty:
-                self.folder.drop(file)
+                file.remove()
             else:
-                self.folder.leave(file, for_good=False)
-        self.works = False
+                file.release()
+        self.files, self.own, self.works = [], None, False
 
     def before_fork(self) -> None:
         """Close every connection, because one that crosses a fork breaks the database. They reopen when needed."""
-        for file in self.folder.files:
+        for file in self.files:
             file.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Drop, in a forked child, everything that belongs to the parent, without closing or unlocking it."""
-        self.folder.abandon()
+        """Drop, in a forked child, everything that belongs to the parent, without closing or unlocking it.
+
+        `is_quiet`: no thread wrote to the disk during the fork.
+        """
+        for file in self.files:
+            file.abandon()
+        self.files, self.own = [], None
         if not is_quiet:
             SpoolStore._is_unsafe = True
 

@@ -169,7 +169,7 @@ def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(tmp_path: Pat
     """
     run = Run(tmp_path / "spool")
     waiting = [parcel for request in REQUESTS[:40] for parcel in run.put(request)]
-    own = run.folder.open_own()
+    own = run.store.open_own()
     own.open().execute("PRAGMA wal_checkpoint(RESTART)")  # the next write begins at the start of the log
     run.put(REQUESTS[40])
     for step in (lambda: run.done(*waiting[:7]), lambda: run.put(*REQUESTS[41:44]), lambda: run.done(*waiting[7:9])):

@@ -6,9 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.inspection import refusals
-from spools import DESTINATION, create, inherit
+from spools import Run, create, inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
@@ -115,14 +114,14 @@ print(handle.flush(60), handle.status().spans_delivered)
 
 def test_a_refusal_that_was_half_written_costs_no_other(tmp_path: Path) -> None:
     """A line that a killed process has left unfinished is skipped; beyond the bound, the newest lines stay."""
-    folder = SpoolFolder(tmp_path, DESTINATION)
+    store = Run(tmp_path).store
     for number in range(10):
-        folder.keep_refused(create(number, size=1_000), "no", max_bytes=10_000)
+        store.keep_refused(create(number, size=1_000), "no", max_bytes=10_000)
     (path,) = tmp_path.iterdir()
     assert 4_000 < path.stat().st_size <= 10_000
     with path.open("ab") as file:
         file.write(b'{"trace_id":"0')
-    folder.keep_refused(create(10), "no")
+    store.keep_refused(create(10), "no")
 
     traces = [json.loads(line)["trace_id"] for line in path.read_bytes().splitlines() if line.endswith(b"}")]
     assert traces == [create(number).trace_id for number in range(11)][-len(traces) :]
