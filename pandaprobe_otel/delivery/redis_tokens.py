@@ -63,56 +63,39 @@ _TIME: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 """
-_BEGIN: Final = f"""{_TIME}
-local function begin(known, fresh, guard_ms)
-    local fleet = redis.call('HMGET', KEYS[2], 'epoch', 'guard', 'forgot')
-    local epoch, guard = fleet[1], tonumber(fleet[2] or 0)
-    if not epoch then epoch, guard = fresh, now + {SETTLE_S * 1000:.0f} end
-    if known ~= '' and known ~= epoch and not fleet[3] then
-        guard = math.max(guard, now + guard_ms)
-        redis.call('HSET', KEYS[2], 'forgot', 1)
-    end
-    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-    return epoch, guard
+TAKE: Final = f"""{_TIME}
+-- known epoch, new epoch, for how many ms a token stays out at most, bound on tokens that are out; whether the caller
+-- has lent tokens by itself, for how many ms each of them stays out
+local known, fresh, life, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local fleet = redis.call('HMGET', KEYS[2], 'epoch', 'guard', 'forgot')
+local epoch, guard = fleet[1], tonumber(fleet[2] or 0)
+local function keep(ms)
+    local last = redis.call('HINCRBY', KEYS[2], 'last', 1)
+    redis.call('ZADD', KEYS[1], now + ms, last)
+    return last
 end
-local function keep(ms) redis.call('ZADD', KEYS[1], now + ms, redis.call('HINCRBY', KEYS[2], 'last', 1)) end
-local function finish(epoch, guard)
-    redis.call('HSET', KEYS[2], 'epoch', epoch, 'guard', guard)
-    for key = 1, 2 do redis.call('EXPIRE', KEYS[key], {_KEPT_S}) end
+if not epoch then epoch, guard = fresh, now + {SETTLE_S * 1000:.0f} end
+if known ~= '' and known ~= epoch and not fleet[3] then
+    guard = math.max(guard, now + life)
+    redis.call('HSET', KEYS[2], 'forgot', 1)
 end
-local epoch, guard = begin(ARGV[1], ARGV[2], tonumber(ARGV[3]))
-"""
-"""ARGV: known epoch, new epoch, longest life of a token in ms."""
-
-TAKE: Final = (
-    _BEGIN
-    + f"""
--- most
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if ARGV[5] == '1' then guard = math.max(guard, now + {SETTLE_S * 1000:.0f}) end
+for place = 6, #ARGV do keep(tonumber(ARGV[place])) end
 local token, wait = 0, math.ceil(guard - now)
 if guard <= now then
-    local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[4])
+    local over = redis.call('ZCARD', KEYS[1]) - most
     if over < 0 then
-        keep(tonumber(ARGV[3]))
-        token, wait = tonumber(redis.call('HGET', KEYS[2], 'last')), 0
+        token, wait = keep(life), 0
     else
         local next = redis.call('ZRANGE', KEYS[1], over, over, 'WITHSCORES')
         wait = next[2] and math.ceil(next[2] - now) or {SETTLE_S * 1000:.0f}
     end
 end
-finish(epoch, guard)
+redis.call('HSET', KEYS[2], 'epoch', epoch, 'guard', guard)
+for key = 1, 2 do redis.call('EXPIRE', KEYS[key], {_KEPT_S}) end
 return {{token, wait, epoch}}
 """
-)
-REPORT: Final = (
-    _BEGIN
-    + f"""
--- whether the caller has lent tokens by itself, for how many ms each of them stays out
-if ARGV[4] == '1' then guard = math.max(guard, now + {SETTLE_S * 1000:.0f}) end
-for place = 5, #ARGV do keep(tonumber(ARGV[place])) end
-finish(epoch, guard)
-return {{0, 0, epoch}}
-"""
-)
 PUT_BACK: Final = f"""{_TIME}
 -- id, for how many ms it stays out
 redis.call('ZADD', KEYS[1], 'XX', now + ARGV[2], ARGV[1])
@@ -159,29 +142,34 @@ class RedisLeases:
         self._answer_within_s = answer_within_s
         self._monotonic = monotonic
         self._epoch = ""
-        self._lent_at = -math.inf
+        self.lent_at = -math.inf
+        """Time of the newest token that Redis knows of."""
         self._client: Any = None
         self._scripts: dict[str, Any] = {}
 
-    def take(self, most: int) -> Reply:
-        """Lend a token, unless `most` or more tokens of the fleet are lent or have not returned yet."""
+    def take(self, most: int, outstanding_s: Sequence[float] | None = None) -> Reply:
+        """Lend a token, unless `most` or more tokens of the fleet are lent or have not returned yet.
+
+        Each call notices whether Redis has lost its data; with a `most` of 0, it lends nothing. `outstanding_s`: the
+        remaining seconds of each token that this process has lent by itself since it last reached Redis; None if it
+        could lend none.
+        """
         now = self._monotonic()
-        reply = self._ask(TAKE, most)
-        if reply.token is not None:
-            self._lent_at = now
+        holds_some = now - self.lent_at < self.life_s
+        known = self._epoch if holds_some else ""  # without tokens, it loses nothing when Redis forgets
+        lent = 0 if outstanding_s is None else 1, *map(_ms, outstanding_s or ())
+        said = self._run(TAKE, known, uuid.uuid4().hex, _ms(self.life_s), most, *lent)
+        try:
+            token, wait_ms, epoch = said
+            reply = Reply(int(token) or None, float(wait_ms) / 1000)
+            self._epoch = epoch.decode("ascii")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise FleetUnreachableError(f"an unexpected answer to the script: {said!r:.80}") from error
+        if reply.token is not None or outstanding_s:
+            self.lent_at = now
         elif reply.wait_s > self._hold_s + UNANSWERED_EXTRA_S:  # of a request under way, which may be answered at once
             return replace(reply, wait_s=reply.wait_s - self._grace_s)
         return reply
-
-    def report(self, outstanding_s: Sequence[float] | None = None) -> None:
-        """Notice whether Redis has lost its data, and report the remaining seconds of the tokens lent without Redis.
-
-        outstanding_s: None if this process has lent none by itself since it last reached Redis.
-        """
-        now = self._monotonic()
-        self._ask(REPORT, 0 if outstanding_s is None else 1, *map(_ms, outstanding_s or ()))
-        if outstanding_s:
-            self._lent_at = now
 
     def put_back(self, token: int, wait_s: float) -> None:
         """Return a token, which may be lent again in `wait_s` seconds."""
@@ -193,18 +181,6 @@ class RedisLeases:
         self._scripts.clear()
         if client is not None:
             client.close()
-
-    def _ask(self, script: str, *arguments: int) -> Reply:
-        holds_some = self._monotonic() - self._lent_at < self.life_s
-        known = self._epoch if holds_some else ""  # without tokens, it loses nothing when Redis forgets
-        said = self._run(script, known, uuid.uuid4().hex, _ms(self.life_s), *arguments)
-        try:
-            token, wait_ms, epoch = said
-            reply = Reply(int(token) or None, float(wait_ms) / 1000)
-            self._epoch = epoch.decode("ascii")
-        except (TypeError, ValueError, AttributeError) as error:
-            raise FleetUnreachableError(f"an unexpected answer to the script: {said!r:.80}") from error
-        return reply
 
     def _run(self, script: str, *arguments: Any) -> Any:
         try:
@@ -265,7 +241,7 @@ class RedisTokens(Tokens):
         self._notices = notices
         self._alone_after_s = leases.life_s + leases.margin_s
         self._uniform = uniform
-        self._called_at = self._holds_until = -math.inf
+        self._called_at = -math.inf
         self._asks_at = 0.0
         """Time before which Redis is not asked: it is unreachable, or no token was free at a bound of `_refused`."""
         self._refused = CAPACITY
@@ -310,13 +286,13 @@ class RedisTokens(Tokens):
         A process that holds tokens notices in time that Redis has lost them, or that Redis is back.
         """
         if now >= self._calls_at(now):
-            self._report(now)
+            self._ask(0, now)
         return self._calls_at(now)
 
     def _calls_at(self, now: float) -> float:
         if self._away_since is not None:
             return self._asks_at
-        return self._called_at + RETRY_S if now < self._holds_until else math.inf
+        return self._called_at + RETRY_S if now < self._leases.lent_at + self._leases.life_s else math.inf
 
     def _may_ask_at(self, most: int) -> float:
         if self._away_since is None:
@@ -326,42 +302,23 @@ class RedisTokens(Tokens):
         return self._asks_at
 
     def _ask(self, most: int, now: float) -> int | None:
-        if self._own is not None and not self._report(now):
-            return None
+        """Ask Redis for a token, or with a `most` of 0 only whether it has lost its data."""
         self._called_at = now
+        own = self._own
         try:
-            reply = self._leases.take(most)
+            reply = self._leases.take(most, None if own is None else own.outstanding_s(now, self._leases.life_s))
         except FleetUnreachableError as error:
             self._lose(error, now)
             return None
-        self._found()
-        if reply.token is None:
+        if reply.token is None and most:
             wait_s = max(reply.wait_s, _SHORTEST_WAIT_S)
             self._asks_at = now + wait_s + self._uniform(0.0, min(wait_s / 4, _LONGEST_JITTER_S))
             self._refused = most
-        else:
-            self._holds_until = now + self._leases.life_s
-        return reply.token
-
-    def _report(self, now: float) -> bool:
-        """Call without asking for a token; return whether Redis answered."""
-        self._called_at = now
-        lent = None if self._own is None else self._own.outstanding_s(now, self._leases.life_s)
-        try:
-            self._leases.report(lent)
-        except FleetUnreachableError as error:
-            self._lose(error, now)
-            return False
-        if self._away_since is not None:
+        elif self._away_since is not None:
             self._asks_at, self._refused = now, CAPACITY
-        self._found()
-        if lent:
-            self._holds_until = now + self._leases.life_s
-        return True
-
-    def _found(self) -> None:
         self._away_since, self._own, self._retry_s = None, None, _FIRST_RETRY_S
         self._notices.over("redis")
+        return reply.token
 
     def _lose(self, error: FleetUnreachableError, now: float) -> None:
         if self._away_since is None:

@@ -220,8 +220,8 @@ def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, se
             simulated.put_back(same, 60.1)
         elif action < 0.98:
             outstanding = rng.choice([None, None, [], [rng.uniform(1.0, 60.0)]])
-            real.report(outstanding)
-            simulated.report(outstanding)
+            one, other = real.take(0, outstanding), simulated.take(0, outstanding)
+            assert one.token is other.token is None
         else:
             with redis.client() as client:
                 client.flushall()

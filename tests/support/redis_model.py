@@ -29,9 +29,13 @@ class ModelRedis:
         self._forgot = False
         self.epoch = 0
 
-    def take(self, known: int, most: int) -> Reply:
+    def take(self, known: int, most: int, outstanding_s: Sequence[float] | None) -> Reply:
         """See `redis_tokens.TAKE`."""
         self._begin(known)
+        if outstanding_s is not None:
+            self._guard = max(self._guard, self.now + 6.0)
+        for wait_s in outstanding_s or ():
+            self._keep(wait_s)
         if self._guard > self.now:
             return Reply(None, self._guard - self.now)
         over = len(self._leases) - most
@@ -39,14 +43,6 @@ class ModelRedis:
             back = sorted(self._leases.values())
             return Reply(None, back[over] - self.now if over < len(back) else 6.0)
         return Reply(self._keep(LIFE_S), 0.0)
-
-    def report(self, known: int, outstanding_s: Sequence[float] | None) -> None:
-        """See `redis_tokens.REPORT`."""
-        self._begin(known)
-        if outstanding_s is not None:
-            self._guard = max(self._guard, self.now + 6.0)
-        for wait_s in outstanding_s or ():
-            self._keep(wait_s)
 
     def put_back(self, token: int, wait_s: float) -> None:
         """See `redis_tokens.PUT_BACK`."""
@@ -83,28 +79,19 @@ class ModelLeases(RedisLeases):
         self._clock = clock or (lambda: redis.now)
         self._known_epoch = 0
         self.life_s, self.margin_s = LIFE_S, MARGIN_S
-        self._lent_at = -math.inf
+        self.lent_at = -math.inf
 
-    def take(self, most: int) -> Reply:
+    def take(self, most: int, outstanding_s: Sequence[float] | None = None) -> Reply:
         """Take a token."""
-        reply = self._redis.take(self._known(), most)
+        known = self._known_epoch if self._clock() - self.lent_at < LIFE_S else 0
+        reply = self._redis.take(known, most, outstanding_s)
         self._known_epoch = self._redis.epoch
-        if reply.token is not None:
-            self._lent_at = self._clock()
+        if reply.token is not None or outstanding_s:
+            self.lent_at = self._clock()
         elif reply.wait_s > HOLD_S + 5.0:
             return Reply(None, reply.wait_s - GRACE_S)
         return reply
 
-    def report(self, outstanding_s: Sequence[float] | None = None) -> None:
-        """Report tokens lent without Redis."""
-        self._redis.report(self._known(), outstanding_s)
-        self._known_epoch = self._redis.epoch
-        if outstanding_s:
-            self._lent_at = self._clock()
-
     def put_back(self, token: int, wait_s: float) -> None:
         """Put a token back, which becomes available after the wait."""
         self._redis.put_back(token, wait_s)
-
-    def _known(self) -> int:
-        return self._known_epoch if self._clock() - self._lent_at < LIFE_S else 0
