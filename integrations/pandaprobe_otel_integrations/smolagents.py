@@ -83,10 +83,11 @@ class LateSpan(NonRecordingSpan):
         self._start = start
         self._watch = watch
         self._told: list[Callable[[Span], object]] = []
+        self._is_open = True
 
     def is_recording(self) -> bool:
-        """Return True: it accepts attributes."""
-        return True
+        """Return whether it accepts attributes: until its end."""
+        return self._is_open
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Keep the attributes."""
@@ -116,8 +117,9 @@ class LateSpan(NonRecordingSpan):
 
     def end(self, end_time: int | None = None) -> None:
         """Make the span, unless another one exists."""
-        if self._watch.is_recorded:
+        if self._watch.is_recorded or not self._is_open:
             return
+        self._is_open = False
         span = self._start()
         for tell in self._told:
             tell(span)
