@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlencode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import click
 
-from pandaprobe_otel.cli.options import print_json, with_client
+from pandaprobe_otel.cli.options import print_json, with_connection
 from pandaprobe_otel.cli.show import show_rows
 
-if TYPE_CHECKING:
-    from pandaprobe_otel.api import Client
-
-_NEWEST: Final = 200
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolved")
 
 
 @click.command("failures")
-@click.option("--since", metavar="AGE", help="Earliest start: 7d, 24h, or 2026-01-31.")
-@click.option("--query", metavar="QUERY", help="Only traces that this search finds: 'tool:refund release:2.3*'.")
+@click.option("--since", default="", metavar="AGE", help="Earliest start: 7d, 24h, or 2026-01-31.")
+@click.option(
+    "--query", default="", metavar="QUERY", help="Only traces that this search finds: 'tool:refund release:2.3*'."
+)
 @click.option(
     "--state",
     type=click.Choice(_STATES),
@@ -32,62 +28,36 @@ _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolv
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of groups to show.")
 @click.option(
-    "--hosted",
-    type=click.IntRange(1, 10_000),
-    is_flag=False,
-    flag_value=_NEWEST,
-    metavar="[N]",
-    help=f"Group the newest N traces with status ERROR ({_NEWEST}), one request each. Used by default if the server "
-    "keeps no groups.",
+    "--newest",
+    "most",
+    type=click.IntRange(1, 200),
+    default=200,
+    show_default=True,
+    help="Number of failed traces to read, one request each. Not used for a local PandaProbe, which keeps groups.",
 )
-@with_client
-def failures(client: Client, output_format: str, *, hosted: int | None, **asked: Any) -> None:
+@with_connection
+def failures(connect: Callable[..., Any], output_format: str, **wanted: Any) -> None:
     """Show failures: traces that failed alike are one group.
 
     A local PandaProbe keeps groups with states and names, and these are shown. From any other server, the newest failed
     traces are read and grouped by the same rules.
     """
-    found = _kept(client, asked) if hosted is None else None
-    if found is None:
-        from pandaprobe_otel.cli.hosted_failures import hosted_failures
+    from pandaprobe_otel.local.search.searchable_fields import SearchError
+    from pandaprobe_otel.mcp_server.searching import NotFiltered, SearchingClient
 
-        found = hosted_failures(client, hosted or _NEWEST, **asked)
+    try:
+        with connect(SearchingClient) as client:
+            found = client.failures(**wanted)
+    except SearchError as error:
+        raise click.UsageError(f"{error} (at {error.position})") from None
+    except NotFiltered as error:
+        raise click.UsageError(str(error)) from None
     if output_format == "json":
         print_json(found)
         return
     show_rows([_row(one) for one in found["items"]])
     for note in _notes(found):
         click.echo(note, err=True)
-
-
-def _kept(client: Client, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the groups of a local PandaProbe; None if the server is not a local one.
-
-    Raises UsageError for an invalid search.
-    """
-    from pandaprobe_otel.api.endpoint import Scope
-    from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.request_outcome import Answer, Request
-
-    given = {name: value for name, value in asked.items() if value is not None}
-    transport = HttpTransport(client.credentials.endpoint, client.credentials.headers[Scope.PROJECT])
-    try:
-        answer = transport.send(Request(method="GET", path=f"/local/failures?{urlencode(given)}"))
-    finally:
-        transport.close()
-    if not isinstance(answer, Answer) or answer.status not in (200, 422):
-        return None  # The API is called instead, and reports the error.
-    try:
-        content: Any = json.loads(answer.body)
-    except ValueError:
-        return None
-    if answer.status == 422:
-        raise click.UsageError(str(_object(content).get("detail") or content))
-    return _object(content) if "items" in _object(content) else None
-
-
-def _object(content: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:

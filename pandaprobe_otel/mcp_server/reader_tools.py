@@ -11,15 +11,14 @@ from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
 from pandaprobe_otel.compact.fences import inert_trace
-from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview, part_of
+from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, StaleCursor, overview, part_of
 from pandaprobe_otel.compact.several_traces import compared, turns_text
 from pandaprobe_otel.compact.span_lines import kind_of, seconds_text
 from pandaprobe_otel.compact.suspects import suspects
 from pandaprobe_otel.compact.values import clipped, one_line, text_of
 from pandaprobe_otel.errors import NotFound
-from pandaprobe_otel.failures.find import Group, group_failures
 from pandaprobe_otel.mcp_server.fenced_answers import answer
-from pandaprobe_otel.mcp_server.searching import Sort, start_of
+from pandaprobe_otel.mcp_server.searching import Sort
 from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
@@ -40,17 +39,14 @@ class ReaderTools:
         self, query: str = "", sort: Sort = "started_at", limit: Limit = 10, cursor: str | None = None
     ) -> CallToolResult:
         """Find traces, latest first. Query: `error after:1d tool:refund latency>5s score:quality<0.5 "text"`."""
-        found = self._reading.searches.find(query, sort=sort, limit=limit, cursor=cursor)
-        lines = [self._row(row, is_checked=at < _CHECKED) for at, row in enumerate(found.rows)]
-        total = "more than these" if found.total is None else f"{found.total} in all"
-        head = [f"{len(lines)} traces, {total}", *found.notes]
+        found = self._reading.client.find(query, sort=sort, limit=limit, offset=_start_of(cursor))
+        following = _after(found.offset, len(found.items), found.total)
+        lines = [self._row(row, is_checked=at < _CHECKED) for at, row in enumerate(found.items)]
+        head = [f"{len(lines)} traces, {found.total} in all", *found.notes]
         if len(lines) > _CHECKED:
             head.append(f"rows after the first {_CHECKED} were not read for suspects and scores")
-        if found.next:
-            head.append(f'next: cursor="{found.next}"')
-        text = "\n".join([*head, self._reading.fence().around("\n".join(lines))])
-        ids = [str(row.trace_id) for row in found.rows]
-        return answer(text, {"trace_ids": ids, "total": found.total, "next": found.next})
+        ids = [str(row.trace_id) for row in found.items]
+        return self._list(head, lines, {"trace_ids": ids, "total": found.total, "next": following})
 
     def get_trace(
         self, trace_id: str, budget: Budget = 2000, part: str = "tree", cursor: str | None = None
@@ -82,47 +78,22 @@ class ReaderTools:
 
     def find_failures(self, query: str = "after:7d", limit: Limit = 10, cursor: str | None = None) -> CallToolResult:
         """Group the failures of traces that match a query, by cause, with an example to look at."""
-        try:
-            return self._kept_failures(query, limit, cursor)
-        except NotFound:  # Only a local PandaProbe keeps groups.
-            return self._read_failures(query, limit, cursor)
-
-    def _kept_failures(self, query: str, limit: int, cursor: str | None) -> CallToolResult:
-        start = start_of(cursor)
-        page = self._reading.client.failures({"query": query, "state": "open", "limit": limit, "offset": start})
-        lines = [
-            _group_line(
-                one.fingerprint, one.count, f"{one.state} {one.kind}", self._reading.scrubber.text(one.name),
-                self._reading.scrubber.text(str(one.example.get("text") or "")), f"{one.last_seen:%Y-%m-%dT%H:%M}",
-                one.releases, str(one.example.get("trace_id")),
-            )
-            for one in page.items
-        ]  # fmt: skip
-        after = start + len(page.items)
-        following = str(after) if page.items and after < page.total else None
-        head = [f"{page.total} groups", *([f'next: cursor="{following}"'] if following else [])]
-        groups = [
-            {"group_id": one.fingerprint, "count": one.count, "example": str(one.example.get("trace_id"))}
-            for one in page.items
+        found = self._reading.client.failures(query, limit=limit, offset=_start_of(cursor), most=_MOST_TRACES)
+        groups: list[dict[str, Any]] = found["items"]
+        head = [f"{found['total']} groups"]
+        if (read := found.get("traces_read")) is None:
+            following = _after(found["offset"], len(groups), found["total"])
+        else:
+            following = _after(found["offset"], read, found["traces_failed"])
+            head = [f"{found['total']} groups in {read} of {found['traces_failed']} traces with status ERROR"]
+            if found["total"] > len(groups):
+                head.append(f"the {limit} largest are shown")
+        numbers = [
+            {"group_id": one["fingerprint"], "count": one["count"], "example": one["example"]["trace_id"]}
+            for one in groups
         ]
-        text = "\n".join([*head, self._reading.fence().around("\n".join(lines))])
-        return answer(text, {"groups": groups, "total": page.total, "next": following})
-
-    def _read_failures(self, query: str, limit: int, cursor: str | None) -> CallToolResult:
-        found = self._reading.searches.find(query, limit=_MOST_TRACES, cursor=cursor)
-        groups = group_failures(filter(None, (self._body_or_none(str(row.trace_id)) for row in found.rows)))
-        lines = [_line_of(group) for group in groups[:limit]]
-        head = [f"{len(groups)} groups in {len(found.rows)} traces", *found.notes]
-        if found.next:
-            head.append(f'older traces: cursor="{found.next}"')
-        if len(groups) > limit:
-            head.append(f"the {limit} largest are shown")
-        shown = [
-            {"group_id": one.fingerprint, "count": len(one.members), "example": str(one.members[0].trace["trace_id"])}
-            for one in groups[:limit]
-        ]
-        text = "\n".join([*head, self._reading.fence().around("\n".join(lines))])
-        return answer(text, {"groups": shown, "total": len(groups), "next": found.next})
+        lines = [self._group_line(one) for one in groups]
+        return self._list(head, lines, {"groups": numbers, "total": found["total"], "next": following})
 
     def get_scores(
         self, target: str, metric: str | None = None, limit: Limit = 10, cursor: str | None = None
@@ -144,9 +115,9 @@ class ReaderTools:
         return answer(f"{head}\n{text}", {"scores": len(chosen)})
 
     def _sums(self, query: str, metric: str | None, limit: int, cursor: str | None) -> CallToolResult:
-        found = self._reading.searches.find(query, limit=limit, cursor=cursor)
+        found = self._reading.client.find(query, limit=limit, offset=_start_of(cursor))
         values: dict[str, list[float]] = {}
-        for row in found.rows:
+        for row in found.items:
             for score in self._reading.client.scores.of_trace(row.trace_id):
                 if isinstance(score.parsed, float | int) and metric in (None, score.name):
                     values.setdefault(score.name, []).append(float(score.parsed))
@@ -155,9 +126,28 @@ class ReaderTools:
             f"{sum(value < 0.5 for value in each) / len(each):.0%}"
             for name, each in sorted(values.items())
         ]
-        head = [f"scores of {len(found.rows)} traces", *([f'next: cursor="{found.next}"'] if found.next else [])]
-        text = "\n".join([*head, self._reading.fence().around("\n".join(lines) or "no scores")])
-        return answer(text, {"traces": len(found.rows), "next": found.next})
+        head = [f"scores of {len(found.items)} of {found.total} traces", *found.notes]
+        following = _after(found.offset, len(found.items), found.total)
+        return self._list(head, lines or ["no scores"], {"traces": len(found.items), "next": following})
+
+    def _list(self, head: Sequence[str], lines: Sequence[str], numbers: Mapping[str, Any]) -> CallToolResult:
+        """Return lines of recorded content below a head, which names the next page."""
+        more = [f'next: cursor="{numbers["next"]}"'] if numbers["next"] else []
+        return answer("\n".join([*head, *more, self._reading.fence().around("\n".join(lines))]), numbers)
+
+    def _group_line(self, one: Mapping[str, Any]) -> str:
+        clean = self._reading.scrubber.text
+        name, text = one_line(clean(one["name"])), one_line(clean(str(one["example"]["text"] or "")))
+        known = ", ".join(map(one_line, one["releases"]))
+        kind = f"{one['state']} {one['kind']}" if one["state"] else one["kind"]
+        parts = [
+            f"{one['fingerprint']} {one['count']}× {kind}: {clipped(name, 40)}",
+            clipped(text, 40) if text and text not in name else "",
+            f"last {str(one['last_seen'])[:16]}",
+            f"releases {clipped(known, 20)}" if known else "",
+            f"example {one['example']['trace_id']}",
+        ]
+        return " · ".join(filter(None, parts))
 
     def _body_or_none(self, trace_id: str) -> Mapping[str, Any] | None:
         """Return a trace that was found; None if it was deleted in the meantime."""
@@ -191,22 +181,18 @@ class ReaderTools:
             yield clipped(f"suspect: {one_line(found[0].sign)}", 40)
 
 
-def _line_of(group: Group) -> str:
-    first, newest = group.first, group.members[0].trace
-    releases = dict.fromkeys(str(one.trace["release"]) for one in group.members if one.trace.get("release"))
-    return _group_line(
-        group.fingerprint, len(group.members), first.kind, first.title, first.text, str(newest["started_at"])[:16],
-        list(releases), str(newest["trace_id"]),
-    )  # fmt: skip
+def _start_of(cursor: str | None) -> int:
+    """Return the row of a cursor, or the first one without a cursor. Raises StaleCursor."""
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
+        raise StaleCursor("this cursor belongs to another search: leave it out")
+    return int(cursor)
 
 
-def _group_line(
-    fingerprint: str, count: int, kind: str, title: str, text: str, last: str, releases: Sequence[str], example: str
-) -> str:
-    said = f" · {clipped(one_line(text), 40)}" if text and text not in title else ""
-    known = f" · releases {clipped(', '.join(map(one_line, releases)), 20)}" if releases else ""
-    told = f"{fingerprint} {count}× {kind}: {clipped(one_line(title), 40)}{said}"
-    return f"{told} · last {last}{known} · example {example}"
+def _after(start: int, count: int, total: int) -> str | None:
+    """Return the cursor of the next page; None at the end."""
+    return str(start + count) if count and start + count < total else None
 
 
 def _score_line(score: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from pandaprobe_otel.errors import (
     RateLimited,
 )
 from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
-from pandaprobe_otel.mcp_server.searching import StaleSearch
+from pandaprobe_otel.mcp_server.searching import NotFiltered
 
 Code = Literal[
     "not_found", "bad_query", "bad_part", "bad_arguments", "stale_cursor", "rate_limited", "refused", "upstream"
@@ -47,7 +47,9 @@ def told() -> Generator[None]:
         fields = ", ".join(field.example for field in FIELDS.values())
         where = f"{error} (at character {error.position + 1})"
         raise Refused("bad_query", where, f"use these fields: {fields}, error, running, scored") from None
-    except (StaleCursor, StaleSearch) as error:
+    except NotFiltered as error:
+        raise Refused("bad_query", str(error), "search with these alone, and look at the traces") from None
+    except StaleCursor as error:
         raise Refused("stale_cursor", str(error), "ask again without the cursor") from None
     except NoPart as error:
         raise Refused("bad_part", str(error), "use a handle from get_trace's answer") from None

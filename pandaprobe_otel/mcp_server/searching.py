@@ -1,35 +1,40 @@
-"""Searches for traces, by the local PandaProbe, or by API filters and a check of their results."""
+"""Searches for traces and failures: by a local PandaProbe, or with the filters that any PandaProbe's API has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
-from uuid import UUID
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, cast
 
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.calls import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.fields import Paging
-from pandaprobe_otel.api.models import Model, Page, TraceListItem, Utc
+from pandaprobe_otel.api.models import Page, TraceListItem
 from pandaprobe_otel.api.operation import operation
 from pandaprobe_otel.api.traces import TraceFilters
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import NotFound
-from pandaprobe_otel.local.search.language import All, Field, Parsed, Query, parse
-from pandaprobe_otel.mcp_server.matching import LookedAt, TooManyTraces, matches
+from pandaprobe_otel.failures.find import Group, group_failures
+from pandaprobe_otel.local.search.language import All, Field, Flag, Query, narrowed, parse
 
 Sort = Literal["started_at", "latency"]
-MOST_ROWS: Final = 1000
-"""Maximum number of rows that are checked for one search, if the server cannot search."""
-MOST_TRACES: Final = 50
-"""Maximum number of traces that are read whole for one search, for terms that rows cannot answer."""
-_PAGE: Final = 200
+MOST_FAILED: Final = 200
+"""Maximum number of failed traces that are read for their groups, if the server keeps no groups."""
+_COLUMNS: Final = 24
+_FILTERS: Final = {"session": "session_id", "user": "user_id", "tag": "tags", "name": "name"}
+_NOTE: Final = "found with the filters of the API; `error` finds traces that ended with status ERROR"
 
 
-class StaleSearch(ValueError):
-    """A cursor of another search."""
+class NotFiltered(ValueError):
+    """A search that the API cannot express."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this PandaProbe's API accepts each of error, status:, session:, user:, tag:, name:, after: and before: "
+            "once; other searches need a local PandaProbe"
+        )
 
 
 class SearchQuery(Paging, total=False):
@@ -49,28 +54,18 @@ class FailureQuery(Paging, total=False):
     """Query of GET /local/failures."""
 
     query: str
+    since: str
     state: str
-
-
-class KeptGroup(Model):
-    """A failure group of a local PandaProbe."""
-
-    fingerprint: str
-    name: str
-    kind: str
-    state: str
-    count: int
-    last_seen: Utc
-    releases: list[str]
-    example: dict[str, Any]
 
 
 _SEARCH: Final = Endpoint(method="GET", path="/local/traces", query=SearchQuery, answer=FoundPage)
-_FAILURES: Final = Endpoint(method="GET", path="/local/failures", query=FailureQuery, answer=Page[KeptGroup])
+_FAILURES: Final = Endpoint(method="GET", path="/local/failures", query=FailureQuery, answer=dict[str, Any])
 
 
 class SearchingClient(Client):
-    """A client that lets a local PandaProbe search."""
+    """A client that lets a local PandaProbe search. The first search finds out whether the server is one."""
+
+    _is_local = True
 
     @operation
     def search(self, query: SearchQuery) -> Steps[FoundPage]:
@@ -78,127 +73,124 @@ class SearchingClient(Client):
         return call(self._connection, _SEARCH, query=query)
 
     @operation
-    def failures(self, query: FailureQuery) -> Steps[Page[KeptGroup]]:
+    def kept_failures(self, query: FailureQuery) -> Steps[dict[str, Any]]:
         """Return a page of stored failure groups. Raises NotFound on other servers."""
         return call(self._connection, _FAILURES, query=query)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The rows that were found.
-
-    Attributes:
-        total: The number of matches; None if only part of the traces was checked.
-        next: A cursor; None at the end.
-        notes: Notes for the reader of the rows.
-    """
-
-    rows: Sequence[TraceListItem]
-    total: int | None
-    next: str | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Searches:
-    """Searches with one client. The first search finds out which way the server supports."""
-
-    client: SearchingClient
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-    _server_searches: bool | None = None
-
-    def find(self, query: str, *, sort: Sort = "started_at", limit: int = 10, cursor: str | None = None) -> Found:
-        """Return rows of the latest traces first, or by `sort`. Raises SearchError and StaleSearch."""
+    def find(self, query: str, *, sort: Sort = "started_at", limit: int = 10, offset: int = 0) -> FoundPage:
+        """Return traces, the latest first, or by `sort`. Raises SearchError and NotFiltered."""
         parsed = parse(query)
-        start = start_of(cursor)
-        if self._server_searches is not False:
-            wanted: SearchQuery = {"query": query, "sort_by": sort, "limit": limit, "offset": start}
+        if self._is_local:
             try:
-                page = self.client.search(wanted)
+                return self.search({"query": query, "sort_by": sort, "limit": limit, "offset": offset})
             except NotFound:
-                self._server_searches = False
-            else:
-                self._server_searches = True
-                after = start + len(page.items)
-                return Found(
-                    rows=page.items,
-                    total=page.total,
-                    next=str(after) if page.items and after < page.total else None,
-                    notes=tuple(page.notes),
-                )
-        return self._filtered(parsed, sort, limit, start)
-
-    def _filtered(self, parsed: Parsed, sort: Sort, limit: int, start: int) -> Found:
-        looked_at = LookedAt(self.client, now=self.clock(), most=MOST_TRACES)
-        filters = documented(parsed.query, self.clock())
+                self._is_local = False
+        filters = filters_of(parsed.query, datetime.now(UTC))
+        notes = [*parsed.notes, *([_NOTE] if filters else [])]
         filters["sort_by"] = sort
-        rows: list[TraceListItem] = []
-        at = start
-        notes = list(parsed.notes)
-        for row in self._rows(filters, start):
-            if at - start >= MOST_ROWS:
-                notes.append(f"{MOST_ROWS} traces were checked; the cursor continues with the next ones")
-                break
+        page = self.traces.list(**filters, limit=limit, offset=offset)
+        return FoundPage(items=page.items, total=page.total, limit=limit, offset=offset, notes=notes)
+
+    def failures(
+        self,
+        query: str = "",
+        *,
+        since: str = "",
+        state: str = "open",
+        limit: int = 50,
+        offset: int = 0,
+        most: int = MOST_FAILED,
+    ) -> dict[str, Any]:
+        """Return groups of failures in the form of `GET /local/failures`, those with most traces first.
+
+        A local PandaProbe keeps them. From any other server, failed traces are read and grouped: the `most` newest,
+        after `offset` others. Each takes one request.
+
+        Raises SearchError and NotFiltered.
+        """
+        parsed = parse(narrowed(query, f"after:{since}" if since else ""))
+        if self._is_local:
             try:
-                fits = matches(parsed.query, row, looked_at)
-            except TooManyTraces:
-                notes.append(f"{MOST_TRACES} traces were read whole; the cursor continues with the next ones")
-                break
-            if fits and len(rows) == limit:
-                break
-            at += 1
-            rows += [row] if fits else []
-        else:
-            return Found(rows=rows, total=None if start else len(rows), next=None, notes=tuple(notes))
-        return Found(rows=rows, total=None, next=str(at), notes=tuple(notes))
+                return self.kept_failures(
+                    {"query": query, "since": since, "state": state, "limit": limit, "offset": offset}
+                )
+            except NotFound:
+                self._is_local = False
+        now = datetime.now(UTC)
+        filters = filters_of(parsed.query, now)
+        if state not in ("open", "all") or filters.setdefault("status", TraceStatus.ERROR) != TraceStatus.ERROR:
+            raise NotFiltered
+        page = self.traces.list(**filters, limit=most, offset=offset)
+        traces = [*self._read(page.items)]
+        groups = group_failures(traces)
+        start = filters.get("started_after") or min((_started(trace) for trace in traces), default=now)
+        return {
+            "items": [_record(group, start, now) for group in groups[:limit]],
+            "total": len(groups),
+            "limit": limit,
+            "offset": offset,
+            "traces_read": len(page.items),
+            "traces_failed": page.total,
+            "from": start.isoformat(),
+            "to": now.isoformat(),
+        }
 
-    def _rows(self, filters: TraceFilters, start: int) -> Iterator[TraceListItem]:
-        seen: set[UUID] = set()
-        while True:
-            page = self.client.traces.list(**filters, limit=_PAGE, offset=start)
-            yield from (row for row in page.items if row.trace_id not in seen)
-            seen |= {row.trace_id for row in page.items}
-            start += len(page.items)
-            if not page.items or start >= page.total:
-                return
-
-
-def documented(query: Query, now: datetime) -> TraceFilters:
-    """Return the API parameters for the parts of a query that the API supports. Results are checked against the whole
-    query.
-    """
-    filters: TraceFilters = {}
-    for part in query.parts if isinstance(query, All) else (query,):
-        if not isinstance(part, Field) or len(part.operands) != 1:
-            continue
-        value = part.operands[0]
-        if part.key in ("after", "before") and isinstance(value, float | int):
-            seconds = now.timestamp() + value / 1e6 if value <= 0 else value / 1e6
-            moment = datetime.fromtimestamp(seconds, UTC)
-            filters.update({"started_after": moment} if part.key == "after" else {"started_before": moment})
-        elif isinstance(value, str) and "*" not in value:
-            filters.update(_of_text(part.key, value))
-    return filters
+    def _read(self, rows: Sequence[TraceListItem]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            with suppress(NotFound):  # The trace was deleted after the list was read.
+                yield self.traces.get(row.trace_id).model_dump(mode="json")
 
 
-def _of_text(key: str, value: str) -> TraceFilters:
-    match key:
-        case "status" if value.upper() in ("ERROR", "COMPLETED", "RUNNING", "PENDING"):
-            return {"status": TraceStatus(value.upper())}
-        case "session":
-            return {"session_id": value}
-        case "user":
-            return {"user_id": value}
-        case "name":
-            return {"name": value}
+def filters_of(query: Query, now: datetime) -> TraceFilters:
+    """Return a search as filters of the API. Raises NotFiltered if the API has no such filter."""
+    filters: dict[str, Any] = {}
+    for term in query.parts if isinstance(query, All) else (query,):
+        name, value = _filter_of(term, now)
+        if filters.setdefault(name, value) != value:
+            raise NotFiltered
+    return cast("TraceFilters", filters)
+
+
+def _filter_of(term: Query, now: datetime) -> tuple[str, Any]:
+    match term:
+        case Flag("error"):
+            return "status", TraceStatus.ERROR
+        case Flag("running"):
+            return "status", TraceStatus.RUNNING
+        case Field(key="after" | "before" as key, operands=(float(value),)):
+            moment = now + timedelta(microseconds=value) if value <= 0 else datetime.fromtimestamp(value / 1e6, UTC)
+            return f"started_{key}", moment
+        case Field(key="status", operands=(str(value),)) if value.upper() in TraceStatus.__members__:
+            return "status", TraceStatus(value.upper())
+        case Field(key=key, operands=(str(value),)) if key in _FILTERS and "*" not in value:
+            return _FILTERS[key], [value] if key == "tag" else value
         case _:
-            return {}
+            raise NotFiltered
 
 
-def start_of(cursor: str | None) -> int:
-    """Return the row of a cursor, or the first one without a cursor. Raises StaleSearch."""
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
-        raise StaleSearch("this cursor belongs to another search: leave it out")
-    return int(cursor)
+def _record(group: Group, start: datetime, end: datetime) -> dict[str, Any]:
+    moments = sorted(_started(member.trace) for member in group.members)
+    newest = max(group.members, key=lambda member: _started(member.trace))
+    width = max((end - start) / _COLUMNS, timedelta(microseconds=1))
+    trend = [0] * _COLUMNS
+    for moment in moments:
+        trend[min(max(int((moment - start) / width), 0), _COLUMNS - 1)] += 1
+    return {
+        "fingerprint": group.fingerprint,
+        "name": group.first.title,
+        "title": group.first.title,
+        "kind": group.first.kind.value,
+        "state": None,
+        "count": len(group.members),
+        "trend": trend,
+        "first_seen": moments[0].isoformat(),
+        "last_seen": moments[-1].isoformat(),
+        "releases": sorted({str(member.trace["release"]) for member in group.members if member.trace.get("release")}),
+        "parts": dict(group.first.parts),
+        "why": group.first.why,
+        "example": {"trace_id": str(newest.trace["trace_id"]), "text": newest.finding.text},
+    }
+
+
+def _started(trace: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(str(trace["started_at"]))

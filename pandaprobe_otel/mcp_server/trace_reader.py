@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,11 +13,15 @@ from mcp.types import ResourceLink
 from pandaprobe_otel.api.models import Model, Trace
 from pandaprobe_otel.compact.fences import Fence
 from pandaprobe_otel.compact.values import clipped
-from pandaprobe_otel.mcp_server.searching import Searches, SearchingClient
+from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 TRACE_URI = "pandaprobe://trace/{trace_id}"
 _MOST_TOKENS: Final = 200
+_Kept = tuple[float, Mapping[str, Any]]
+_KEPT: Final = 16
+_KEPT_FOR_S: Final = 60.0
+"""Number of traces that are kept, and for how long: an agent reads a trace part by part."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,8 @@ class Reading:
     new_number: Callable[[], str] = lambda: secrets.token_hex(4)
     scrubber: Scrubber = field(default_factory=Scrubber)
 
-    def __post_init__(self) -> None:
-        """Create the searches."""
-        object.__setattr__(self, "searches", Searches(self.client))
-
-    searches: Searches = field(init=False)
+    clock: Callable[[], float] = time.monotonic
+    _kept: dict[str, _Kept] = field(default_factory=dict[str, _Kept])
 
     def fence(self) -> Fence:
         """Return a fence with a new random number, which recorded content cannot contain."""
@@ -46,8 +48,17 @@ class Reading:
         return self.client.traces.get(trace_id.strip())
 
     def body(self, trace_id: str) -> Mapping[str, Any]:
-        """Return a trace without secrets."""
-        return self.shown(self.trace(trace_id))
+        """Return a trace without secrets. One that has ended is requested once a minute."""
+        until, body = self._kept.get(trace_id.strip(), (0.0, {}))
+        if self.clock() < until:
+            return body
+        trace = self.trace(trace_id)
+        body = self.shown(trace)
+        if trace.status in ("COMPLETED", "ERROR"):
+            while len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[str(trace.trace_id)] = (self.clock() + _KEPT_FOR_S, body)
+        return body
 
     def shown(self, model: Model) -> Mapping[str, Any]:
         """Return an answer of the API as JSON, without secrets."""

@@ -127,25 +127,25 @@ def test_of_another_pandaprobe_the_newest_failed_traces_are_read(tmp_path: Path,
     assert second["name"] == "PermissionError in look_up"
     assert [len(api.requests(f"GET /traces/{one['trace_id']}")) for one in TRACES] == [1, 1, 1]
     assert all("status=ERROR" in one.query for one in api.requests("GET /traces"))
-    limited = _hosted(tmp_path, api, "--hosted", "1")
-    assert "the newest 1 of 3" in limited.stderr
-    assert len(api.requests("GET /local/failures")) == 1
-    assert len(api.requests(f"GET /traces/{identity('trace 1')}")) == 1
+    limited = _hosted(tmp_path, api, "--newest", "1")
+    assert limited.returncode == 0, limited.stderr
+    assert "limit=1" in api.requests("GET /traces")[-1].query
+    assert "of 3 traces with status ERROR were read" in limited.stderr
 
 
 def test_a_search_becomes_filters_of_the_api(tmp_path: Path, api: ScriptedApi) -> None:
-    """A query becomes filters of the API; one that the API cannot express is refused without a request."""
+    """A query becomes filters of the API; one that the API cannot express is refused, and no trace is read."""
     wanted = "error session:s-1 user:u-4 tag:beta name:shop after:2026-11-01 before:2026-12-01"
     assert _hosted(tmp_path, api, "--query", wanted).returncode == 0
     query = api.requests("GET /traces")[0].query
     for part in ("session_id=s-1", "user_id=u-4", "tags=beta", "name=shop", "2026-11-01", "2026-12-01"):
         assert part in query
-    before = len(api.asked)
-    for other in ("tool:refund", "a OR b", "-error", "name:a*", "user:a user:b"):
-        refused = _hosted(tmp_path, api, "--hosted", "5", "--query", other)
-        assert refused.returncode == 4, other
-    assert _hosted(tmp_path, api, "--hosted", "5", "--state", "muted").returncode == 4
-    assert len(api.asked) == before
+    api.asked.clear()
+    for other in ("tool:refund", "a OR b", "-error", "name:a*", "user:a user:b", "status:completed"):
+        refused = _hosted(tmp_path, api, "--query", other)
+        assert (refused.returncode, "need a local PandaProbe" in refused.stderr) == (4, True), other
+    assert _hosted(tmp_path, api, "--state", "muted").returncode == 4
+    assert api.requests("GET /traces") == []
 
 
 def test_a_refusal_of_the_api_is_shown(tmp_path: Path) -> None:

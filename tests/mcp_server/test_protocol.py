@@ -21,12 +21,10 @@ from hosted_answers import GIVES, SESSION, TRACE
 from mcp_calls import EVERY, arguments_of, everything_allowed, text_of
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.search.language import parse
-from pandaprobe_otel.mcp_server.matching import LookedAt, matches
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
-from planted_traces import BEGIN, trace_of
+from planted_traces import trace_of
 from sent_traces import send_traces, with_new_ids
 
 from .conftest import Connect, SentRequests
@@ -100,34 +98,6 @@ TRACES = [
     {**trace_of(3, seed=4, text="Where is my blender?"), "name": "order", "release": "3.0"},
     {**LIMITED, "name": "odd [x] 50%", "total_tokens": 0},
 ]
-QUERIES = [
-    "",
-    "error",
-    "-error name:order",
-    "refund",
-    "name:refund*",
-    "session:s-1 OR session:s-2",
-    "status:error,completed spans>5",
-    "tag:beta",
-    "env:production OR release:3.*",
-    "meta.tier:gold",
-    "meta.n:3",
-    'blender "broken yesterday"',
-    "tool:step* tokens>20",
-    'failed:"step 8"',
-    "error_type:PlantedError",
-    "error_type:RateLimitError",
-    "error_type:openai.Rate*",
-    "model:gpt-5* latency>5s",
-    "after:2026-05-04 before:2026-05-05",
-    "before:2026-01-01",
-    "score:quality<0.5",
-    "scored -score:quality>=0.5",
-    "NOT (scored OR error)",
-    '"50%"',
-    "blend* -refund",
-    '"order 88123"',
-]
 
 
 @pytest.fixture
@@ -177,37 +147,41 @@ def _without_search(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_does_not_search_is_filtered(
     connect: Connect, ids: list[str], sent_requests: SentRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query for a server without search is applied in this process, page by page."""
+    """On another server, a query becomes filters of the API, page by page; a query that has none is refused."""
     _without_search(monkeypatch)
+    pages: list[str] = []
+    cursor: str | None = None
     async with connect() as mcp:
         sent_requests.requests.clear()
-        first = await mcp.call_tool("find_traces", {"query": "name:order -release:3.0", "limit": 1})
-        pages = []
-        cursor: str | None = None
-        for _ in ids:
-            page = await mcp.call_tool("find_traces", {"query": "spans>2", "limit": 2, "cursor": cursor})
+        for _ in range(2):
+            page = await mcp.call_tool("find_traces", {"query": "name:order", "limit": 1, "cursor": cursor})
             assert page.structured_content is not None
+            assert "found with the filters of the API" in text_of(page)
+            assert page.structured_content["total"] == 2
             pages += page.structured_content["trace_ids"]
             cursor = page.structured_content["next"]
-            if cursor is None:
-                break
+        failures = await mcp.call_tool("find_failures", {"query": "tag:beta"})
+        refused = [
+            await mcp.call_tool("find_traces", {"query": query}) for query in ("spans>2", "user:a user:b", "-error")
+        ]
 
-    assert first.structured_content is not None
-    assert first.structured_content["trace_ids"] == [ids[2]]
-    assert sorted(pages) == sorted(ids[:4])
+    assert (sorted(pages), cursor) == (sorted(ids[2:4]), None)
+    assert failures.structured_content is not None
+    assert [group["example"] for group in failures.structured_content["groups"]] == [ids[0]]
+    assert "1 groups in 1 of 1 traces with status ERROR" in text_of(failures)
+    assert {text_of(each).partition(":")[0] for each in refused} == {"bad_query"}
     assert {method for method, _ in sent_requests.requests} == {"GET"}
 
 
-def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[str]) -> None:
-    """The search of the local PandaProbe and the filter in this process find the same traces."""
-    rows = client.traces.list(limit=50).items
-    assert len(rows) == len(TRACES)
-    for query in QUERIES:
-        by_server = {str(row.trace_id) for row in client.search({"query": query, "limit": 50}).items}
-        looked_at = LookedAt(client, now=BEGIN, most=100)
-        found = {str(row.trace_id) for row in rows if matches(parse(query).query, row, looked_at)}
-        assert found == by_server, query
-        assert found or not query.startswith("error_type"), query
+async def test_a_trace_is_requested_once(connect: Connect, ids: list[str], sent_requests: SentRequests) -> None:
+    """A trace that has ended is requested once, however many of its parts are read."""
+    async with connect() as mcp:
+        sent_requests.requests.clear()
+        for part in ("tree", "#1", "#2.input", "output"):
+            await mcp.call_tool("get_trace", {"trace_id": ids[0], "part": part})
+        await mcp.call_tool("compare_traces", {"a": ids[0], "b": ids[1]})
+
+    assert sent_requests.requests.count(("GET", f"/traces/{ids[0]}")) == 1
 
 
 @pytest.mark.parametrize("tool", EVERY)
