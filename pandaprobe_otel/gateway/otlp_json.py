@@ -1,4 +1,4 @@
-"""Requests in JSON: split by frames, then parsed span by span into OpenTelemetry's own messages.
+"""Requests in JSON, as OpenTelemetry's own messages.
 
 OTLP's JSON is that of Protobuf except for ids, which are hexadecimal; unknown fields are ignored (specification 1.5,
 "JSON Protobuf Encoding").
@@ -6,44 +6,109 @@ OTLP's JSON is that of Protobuf except for ids, which are hexadecimal; unknown f
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, cast
 
+import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from pandaprobe_otel.gateway.bounds import Allowance
-from pandaprobe_otel.gateway.errors import OverBoundError
-from pandaprobe_otel.gateway.json_frames import Frame, JsonFrames
+from pandaprobe_otel.gateway.bounds import JSON_BYTES_A_VALUE, JSON_VALUES, MOST_FRAMES, Allowance
+from pandaprobe_otel.gateway.errors import RefusedError, too_many, unreadable
 from pandaprobe_otel.gateway.json_messages import MISFITS, message_of
-from pandaprobe_otel.gateway.json_values import parsed
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
-from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_VALUES, UNREADABLE, Rejected
+from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
+
+_WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
+_NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
+"""Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so the time per byte is constant."""
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
     """Read a request span by span. Raises RefusedError before the first span if the body is malformed or too large."""
-    return _read(JsonFrames(body).request(), body, allowance)
+    _weigh(body)
+    try:
+        request = _parsed(body)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(str(error)) from error
+    left = MOST_FRAMES
+
+    def inner(fields: Any, name: str, snake: str) -> list[Any]:
+        """Take the list `name` out of an object, and count its items."""
+        nonlocal left
+        if type(fields) is not dict:
+            raise _malformed(f"what should contain {name} is not an object")
+        members = cast("dict[str, Any]", fields)
+        if snake in members:
+            raise _malformed(f"names must be in lowerCamelCase: {name}, not {snake}")
+        items: Any = members.pop(name, None)
+        if items is None:
+            return []
+        if type(items) is not list:
+            raise _malformed(f"{name} is not a list")
+        items = cast("list[Any]", items)
+        left -= len(items)
+        if left < 0:
+            raise too_many(f"more than {MOST_FRAMES} spans, scopes and resources")
+        return items
+
+    resources = [
+        (resource, [(scope, inner(scope, "spans", "_")) for scope in inner(resource, "scopeSpans", "scope_spans")])
+        for resource in inner(request, "resourceSpans", "resource_spans")
+    ]
+    return _read(resources, allowance)
 
 
-def _read(resources: list[Frame], body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
+def _read(resources: list[tuple[Any, list[tuple[Any, list[Any]]]]], allowance: Allowance) -> Iterator[Found]:
     reader = SpanReader(allowance)
 
-    def message(kind: Any, text: bytes | bytearray, start: int, end: int) -> Any:
-        """Return the message; `Rejected` if it is malformed or too large."""
+    def message(kind: Any, fields: Any) -> Any:
+        """Return the message; `Rejected` if it is malformed."""
         if allowance.is_used_up:
             return BEYOND
         try:
-            return message_of(kind, parsed(text, start, end))
-        except OverBoundError:
-            return TOO_MANY_VALUES
+            return message_of(kind, fields)
         except MISFITS as error:
             return Rejected(UNREADABLE, str(error))
 
-    def span(place: tuple[int, int]) -> Any:
-        return message(Span, body, *place)
+    for outer, scopes in resources:
+        resource = reader.resource(message(ResourceSpans, outer))
+        for inner, spans in scopes:
+            scope = reader.scope(message(ScopeSpans, inner))
+            yield from reader.spans(resource, scope, lambda span: message(Span, span), _taken(spans))
 
-    for outer in resources:
-        resource = reader.resource(message(ResourceSpans, outer.own, 0, len(outer.own)))
-        for frame in outer.inner:
-            scope = reader.scope(message(ScopeSpans, frame.own, 0, len(frame.own)))
-            yield from reader.spans(resource, scope, span, frame.inner)
+
+def _parsed(body: bytes | bytearray) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        # JavaScript writes half of a character that was cut, which orjson refuses. Then only its span is rejected.
+        return json.loads(body)
+
+
+def _taken(items: list[Any]) -> Iterator[Any]:
+    """Yield the items and forget them, so that their memory is freed early."""
+    for index, item in enumerate(items):
+        items[index] = None
+        yield item
+
+
+def _weigh(body: bytes | bytearray) -> None:
+    """Refuse a body that would become too many objects. Each value takes at most 90 bytes for its weight.
+
+    Marks inside strings are excluded only if the total is too high, since finding them takes longer.
+    """
+    most = JSON_VALUES + len(body) // JSON_BYTES_A_VALUE
+    if sum(body.count(mark) * weight for mark, weight in _WEIGHTS.items()) <= most:
+        return
+    at = total = 0
+    while at < len(body):
+        found = cast("re.Match[bytes]", _NEXT.match(body, at))
+        at, total = found.end(), total + _WEIGHTS.get(found[1], 0)
+        if total > most:
+            raise too_many("too many objects and values in JSON")
+
+
+def _malformed(why: str) -> RefusedError:
+    return unreadable(f"the body is not an ExportTraceServiceRequest in JSON: {why}")

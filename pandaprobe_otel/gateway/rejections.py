@@ -6,8 +6,6 @@ from collections import Counter
 from typing import Final, NamedTuple
 
 from pandaprobe_otel.gateway.bounds import (
-    JSON_BYTES_A_VALUE,
-    JSON_VALUES,
     MOST_FIELDS,
     MOST_IN_REQUEST,
     MOST_ITEMS,
@@ -25,9 +23,6 @@ UNREADABLE: Final = "cannot be read"
 NO_IDS: Final = Rejected("have no valid trace id or span id")
 TOO_MANY_ITEMS: Final = Rejected(f"have more than {MOST_ITEMS} attributes, events or links")
 TOO_MANY_FIELDS: Final = Rejected(f"have more than {MOST_FIELDS} fields, including those in their values")
-TOO_MANY_VALUES: Final = Rejected(
-    f"have more JSON values than {JSON_VALUES} plus one for each {JSON_BYTES_A_VALUE} bytes"
-)
 BEYOND: Final = Rejected(
     f"exceed {MOST_IN_REQUEST} attributes, events and elements in one request; send smaller batches"
 )
