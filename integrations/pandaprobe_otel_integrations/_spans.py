@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pandaprobe_otel.capture.recorded_exceptions import record_exception
+from pandaprobe_otel.capture.content import record_exception
 from pandaprobe_otel.mapping.attributes import ERROR_TYPE, OPERATION_NAME
 from pandaprobe_otel.mapping.kinds import REPEATED_SCOPES
 from pandaprobe_otel.mapping.outcomes import outcome_of

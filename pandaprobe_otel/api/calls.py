@@ -27,8 +27,7 @@ from pandaprobe_otel.api.request_budget import Budget, RateLimits, bucket_of
 from pandaprobe_otel.errors import ConfigError, FieldError, InvalidRequest, OutcomeUnknown, RateLimited, ServerError
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.transport.http import AsyncHttpTransport, HttpTransport
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request, Verdict, VerdictKind, judge
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError, MissingKey
-from pandaprobe_otel.transport.request_outcome import api_key_headers, bearer_headers
+from pandaprobe_otel.transport.outcome import api_key_headers, bearer_headers
 
 _WITHOUT: Final = re.compile(r"(; (no traces are sent|the default is used .*))?\.?$")
 """End of a problem's message about sending traces. It does not apply to a client, which refuses to work."""

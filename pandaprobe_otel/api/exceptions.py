@@ -23,8 +23,7 @@ from pandaprobe_otel.errors import (
     SentRequest,
     ServerError,
 )
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request, Verdict, VerdictKind, lacks_key
 
 # The SQL of these routes reads the token counts of every trace of the project (measured on server 0.5.0).
 _BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})

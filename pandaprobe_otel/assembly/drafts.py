@@ -14,14 +14,14 @@ from typing import Final
 
 import orjson
 
+from pandaprobe_otel.assembly.assembler import Stage, TraceSegment
 from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.transport.local_server import abilities_in
-from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.outcome import Answer, Request, Transport
 
 MOST_BYTES: Final = 4 << 20
 """Bound on the drafts that wait for the local server."""

@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.trace_buffer import TraceBuffer, TraceSegment, log_size
+from pandaprobe_otel.assembly.assembler import Assembler, TraceBuffer, TraceSegment, log_size
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import (

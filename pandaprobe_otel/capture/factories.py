@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from opentelemetry.context import get_current
 
-from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
+from pandaprobe_otel.capture.content import ArgumentReader, parameters_of
 from pandaprobe_otel.capture.handles import SpanHandle, TraceHandle
 from pandaprobe_otel.capture.open_span import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered

@@ -11,9 +11,8 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.trace import StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.content import encode, record_exception
 from pandaprobe_otel.capture.open_span import OpenSpan, SpanPlan, kind_of
-from pandaprobe_otel.capture.recorded_exceptions import record_exception
 from pandaprobe_otel.capture.trace_context import first_items
 from pandaprobe_otel.capture.wrapping import Block
 from pandaprobe_otel.enums import TraceStatus

@@ -13,9 +13,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, Tracer, get_current_span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
-from pandaprobe_otel.capture.content import StreamContent, encode, is_result
-from pandaprobe_otel.capture.recorded_exceptions import record_exception
+from pandaprobe_otel.capture.content import NOTHING, ArgumentReader, StreamContent, encode, is_result, record_exception
 from pandaprobe_otel.capture.trace_context import TraceValues, attributes_in, first_items, metadata_in, with_values
 from pandaprobe_otel.capture.tracers import current_tracer
 from pandaprobe_otel.capture.wrapping import ContextScope

@@ -13,8 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
-from pandaprobe_otel.capture.arguments import ArgumentReader
-from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.capture.content import ArgumentReader, encode
 
 
 class PlayedCall(Protocol):

@@ -9,8 +9,7 @@ from typing import Final
 from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Request, Transport
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge, lacks_key
+from pandaprobe_otel.transport.outcome import Request, Transport, Verdict, VerdictKind, judge, lacks_key
 
 NO_KEY: Final = "the endpoint requires an API key, but none is set: set PANDAPROBE_API_KEY"
 _NO_NAME: Final = "/"

@@ -71,8 +71,7 @@ def round_trip(config: Config) -> RoundTrip:
 
 def _is_empty(config: Config) -> bool:
     """Return whether the project has no traces, as a new one: a misspelt name makes a new project."""
-    from pandaprobe_otel.transport.request_outcome import Answer, Request
-    from pandaprobe_otel.transport.verdict import json_object
+    from pandaprobe_otel.transport.outcome import Answer, Request, json_object
 
     transport = _transport(config)
     try:
@@ -84,13 +83,13 @@ def _is_empty(config: Config) -> bool:
 
 def _transport(config: Config) -> HttpTransport:
     from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.request_outcome import api_key_headers
+    from pandaprobe_otel.transport.outcome import api_key_headers
 
     return HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 
 
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
-    from pandaprobe_otel.transport.request_outcome import Answer, Request
+    from pandaprobe_otel.transport.outcome import Answer, Request
 
     transport = _transport(config)
     try:

@@ -35,7 +35,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
     """
     from pandaprobe_otel.cli.key_check import require_key
     from pandaprobe_otel.delivery.send_file import send_file
-    from pandaprobe_otel.transport.request_outcome import api_key_headers
+    from pandaprobe_otel.transport.outcome import api_key_headers
     from pandaprobe_otel.transport.socket_transport import delivery_transport
 
     config = _config(connection)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from pandaprobe_otel.assembly.span_filter import Selection, is_chosen
+from pandaprobe_otel.assembly.encoder import Selection, is_chosen
 from pandaprobe_otel.bootstrap import PandaProbe, init
 from pandaprobe_otel.capture.trace_context import context
 from pandaprobe_otel.delivery.sampling import randomness

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
+from pandaprobe_otel.transport.outcome import Verdict, VerdictKind, lacks_key
 
 OUTAGE_AFTER_FAILURES: Final = 3
 _DAY_S: Final = 86_400.0

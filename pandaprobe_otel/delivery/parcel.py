@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
-from pandaprobe_otel.transport.request_outcome import Request, for_ever
+from pandaprobe_otel.transport.outcome import Request, for_ever
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.outbox import Line

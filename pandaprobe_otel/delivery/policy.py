@@ -24,8 +24,7 @@ from pandaprobe_otel.delivery.parcel import MAX_SPANS, Parcel, Step, adopted_id
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
 from pandaprobe_otel.delivery.sampling import AttachedMetadata, Names
 from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
-from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, json_object, judge
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Verdict, VerdictKind, json_object, judge
 
 ADOPT_AFTER_S: Final = 300.0
 """Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""

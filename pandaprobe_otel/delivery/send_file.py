@@ -19,9 +19,8 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.request_outcome import Transport
+from pandaprobe_otel.transport.outcome import Transport, VerdictKind
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
-from pandaprobe_otel.transport.verdict import VerdictKind
 
 _BATCH: Final = 100
 """Lines in memory at a time: as many as can be sent in a minute."""

@@ -19,10 +19,8 @@ from pandaprobe_otel.delivery.spool.destination import destination_of, spool_fol
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.process.background import LockMaker
 from pandaprobe_otel.process.guard import counted, pass_on
-from pandaprobe_otel.transport.key_function import KeyFunctionTransport
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request, Transport, api_key_headers
-from pandaprobe_otel.transport.socket_transport import delivery_transport
-from pandaprobe_otel.transport.verdict import json_object
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request, Transport, api_key_headers, json_object
+from pandaprobe_otel.transport.socket_transport import KeyFunctionTransport, delivery_transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config

@@ -16,7 +16,7 @@ from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
-from pandaprobe_otel.transport.request_outcome import Answer, Request, api_key_headers
+from pandaprobe_otel.transport.outcome import Answer, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, stand_in
 

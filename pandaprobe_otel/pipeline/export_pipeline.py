@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.assembly.assembler import Assembler, Timing
+from pandaprobe_otel.assembly.assembler import Assembler, Timing, TraceSegment
 from pandaprobe_otel.assembly.drafts import Drafts, LiveView
 from pandaprobe_otel.assembly.encoder import SegmentEncoder, encoder_for
-from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import DURABLE_POLL_S, POLL_S, Worker
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
@@ -34,7 +33,7 @@ from pandaprobe_otel.process.process_events import finish_with_multiprocessing, 
 from pandaprobe_otel.reporting.delivery_status import Status, described
 from pandaprobe_otel.reporting.observers import Metrics, Observer, Reading, TraceConsole
 from pandaprobe_otel.reporting.trace_links import TracePages
-from pandaprobe_otel.transport.request_outcome import Transport, api_key_headers
+from pandaprobe_otel.transport.outcome import Transport, api_key_headers
 from pandaprobe_otel.transport.socket_transport import delivery_transport
 from pandaprobe_otel.transport.trace_file import FileTransport
 

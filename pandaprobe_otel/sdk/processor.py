@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.trace import DEFAULT_TRACE_STATE
 
 from pandaprobe_otel.assembly.remote_parents import LEAVING, leave_out_strangers, mark
-from pandaprobe_otel.capture.recorded_exceptions import kind_and_message
+from pandaprobe_otel.capture.content import kind_and_message
 from pandaprobe_otel.capture.trace_context import attributes_in, stamp
 from pandaprobe_otel.capture.tracers import state
 from pandaprobe_otel.config.resolve import Config, Problem

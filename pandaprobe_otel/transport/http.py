@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from pandaprobe_otel.transport.request_outcome import (
+from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
     Answer,
     NoAnswer,

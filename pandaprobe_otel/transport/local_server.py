@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from pandaprobe_otel.config.parsers import is_loopback
-from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.outcome import Answer, Request, json_object
 from pandaprobe_otel.transport.socket_transport import SocketTransport, is_plain
-from pandaprobe_otel.transport.verdict import json_object
 
 LIVE_VERSION: Final = 1
 """Version of the format for running spans."""

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport.request_outcome import api_key_headers
+from pandaprobe_otel.transport.outcome import api_key_headers
 from spans import CHAT
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
 from simulated_world import QUOTA_BODY, Fate, Kind, Process, Server, World, most_in_a_window, trace_request

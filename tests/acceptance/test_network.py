@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
-from pandaprobe_otel.transport.request_outcome import NoAnswer
+from pandaprobe_otel.transport.outcome import NoAnswer
 from simulated_world import Fate, Process, Server, World, trace_request
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python

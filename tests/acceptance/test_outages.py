@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.blockage import OUTAGE
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from simulated_world import Fate, Process, Response, Server, Way, World, simulated, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0

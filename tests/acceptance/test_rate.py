@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
     Process,

@@ -26,7 +26,7 @@ from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of
 from pandaprobe_otel.api.runs import TRACE_RUNS, wait_for_run
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, RunFailed, ServerError, WaitTimeout
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 from scripted_api import ScriptedApi, served_run
 
 T = TypeVar("T")

@@ -20,8 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly import assembler as assembling
-from pandaprobe_otel.assembly.assembler import Assembler, Timing
-from pandaprobe_otel.assembly.trace_buffer import Stage, TraceBuffer, TraceSegment
+from pandaprobe_otel.assembly.assembler import Assembler, Stage, Timing, TraceBuffer, TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices

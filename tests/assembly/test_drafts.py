@@ -13,8 +13,7 @@ from opentelemetry.sdk.trace import Span
 
 from pandaprobe_otel.assembly.assembler import Assembler, Timing
 from pandaprobe_otel.assembly.drafts import MOST_BYTES, Drafts, LiveView
-from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.parcel import Parcel, Step
@@ -22,7 +21,7 @@ from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.mapping.sdk_span import fields_of
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
 from spools import Content, Run
 from waiting import wait_until

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostile_answers import error_pages, outcomes
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
     Fate,

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import StatusCode
 
 from pandaprobe_otel.assembly.assembler import Timing
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from rings import IN_FULL, UNSHRUNK
 from simulated_app import SimulatedApp, stored_id, trace_id_of
 from simulated_world import Fate, Process, Server, World

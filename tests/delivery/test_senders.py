@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.process.guard import failures
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 from simulated_world import trace_request
 from spools import Service

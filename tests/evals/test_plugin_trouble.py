@@ -20,7 +20,7 @@ from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.routes import runs
 from pandaprobe_otel.reporting.delivery_status import Status
-from pandaprobe_otel.transport.verdict import VerdictKind
+from pandaprobe_otel.transport.outcome import VerdictKind
 from suites import RunSuite
 from waiting import PATIENCE_S
 

@@ -21,7 +21,7 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.outcome import Answer, Request
 from rings import IN_FULL
 
 MAX_BODY: Final = 1_000_000

@@ -17,7 +17,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request
+from pandaprobe_otel.transport.outcome import Outcome, Request
 
 if TYPE_CHECKING:
     from mcp import Client as McpClient

@@ -23,7 +23,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from planted_traces import trace_of
 from sent_traces import send_traces, with_new_ids
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.transport.request_outcome import Request
+from pandaprobe_otel.transport.outcome import Request
 from raw_answers import by_socket
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import SET_UP, environment, run_python

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.outcome import Answer, Request
 
 CASSETTES: Final = Path(__file__).parents[1] / "api" / "cassettes"
 TRACE: Final = "ca55e77e-0000-4000-8000-000000000001"

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome
 
 _NUMBERS = st.one_of(
     st.sampled_from(["0", "-0", "0.0", "-1", "1", "7", "1e9", "1e400", "inf", "-inf", "nan", "٣", "1_0", "", " "]),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pandaprobe_otel.transport.http import AsyncHttpTransport, HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request, api_key_headers
+from pandaprobe_otel.transport.outcome import Outcome, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 Send = Callable[..., Outcome]

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext
 
-from pandaprobe_otel.assembly.assembler import Assembler, Timing
-from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.span_filter import SpanFilter
-from pandaprobe_otel.assembly.trace_buffer import TraceSegment
+from pandaprobe_otel.assembly.assembler import Assembler, Timing, TraceSegment
+from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of

@@ -9,8 +9,7 @@ from typing import Final
 import orjson
 
 from pandaprobe_otel.assembly.drafts import Drafts
-from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox

@@ -25,7 +25,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     from pandaprobe_otel.assembly.drafts import Drafts

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pandaprobe_otel.assembly.encoder import SegmentEncoder
-from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.encoder import SegmentEncoder, SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
@@ -25,7 +24,7 @@ from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolS
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport, api_key_headers
+from pandaprobe_otel.transport.outcome import Outcome, Request, Transport, api_key_headers
 from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until
 

@@ -17,7 +17,7 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
-from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport, api_key_headers
+from pandaprobe_otel.transport.outcome import Outcome, Request, Transport, api_key_headers
 from pandaprobe_otel.transport.socket_transport import delivery_transport
 from spans import CHAT
 from waiting import PATIENCE_S

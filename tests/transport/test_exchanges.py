@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import raw_answers
-from pandaprobe_otel.process.descriptors import Descriptor
+from pandaprobe_otel.process.background import Descriptor
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, NotHttpError, Outcome, Request, api_key_headers
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, NotHttpError, Outcome, Request, api_key_headers
 from pandaprobe_otel.transport.socket_transport import Connection, SocketTransport, delivery_transport
 from raw_answers import Kind, Send, answering, by, by_asyncio, by_httpx, by_socket
 from strict_pandaprobe import Reply, StrictPandaProbe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Request
 from pandaprobe_otel.transport.trace_file import EntryKind, FileTransport, read_entries, stand_in
 
 TRACE_ID = "0f4f6f4e-0000-4000-8000-000000000001"

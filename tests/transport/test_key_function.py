@@ -11,9 +11,8 @@ import pytest
 
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.key_function import KeyFunctionTransport
-from pandaprobe_otel.transport.request_outcome import Answer, KeyedTransport, NoAnswer, Request
-from pandaprobe_otel.transport.socket_transport import SocketTransport
+from pandaprobe_otel.transport.outcome import Answer, KeyedTransport, NoAnswer, Request
+from pandaprobe_otel.transport.socket_transport import KeyFunctionTransport, SocketTransport
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport.request_outcome import (
+from pandaprobe_otel.transport.outcome import (
     SHOWN,
     Answer,
     NoAnswer,
@@ -22,8 +22,8 @@ from pandaprobe_otel.transport.request_outcome import (
     Redaction,
     Request,
     bearer_headers,
+    judge,
 )
-from pandaprobe_otel.transport.verdict import judge
 from raw_answers import Send, answering, by_asyncio, by_httpx, by_socket
 
 KEY_CHARACTERS = ascii_letters + digits + "_-.+/=~!@%&"

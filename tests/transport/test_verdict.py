@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from hostile_answers import answers
-from pandaprobe_otel.transport.request_outcome import Answer
-from pandaprobe_otel.transport.verdict import LONGEST_S, SHORTEST_S, VerdictKind, judge
+from pandaprobe_otel.transport.outcome import LONGEST_S, SHORTEST_S, Answer, VerdictKind, judge
 
 NOW = "Wed, 25 Nov 2026 10:00:00 GMT"
 SOON = "Wed, 25 Nov 2026 10:00:30 GMT"

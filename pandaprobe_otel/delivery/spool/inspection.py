@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, age, noted
 from pandaprobe_otel.delivery.spool.store import REFUSED
-from pandaprobe_otel.transport.verdict import json_object
+from pandaprobe_otel.transport.outcome import json_object
 
 _DIGEST_LENGTH: Final = 16
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.process.descriptors import Descriptor
+from pandaprobe_otel.process.background import Descriptor
 
 _TRIES: Final = 20
 _PAUSE_S: Final = 0.01

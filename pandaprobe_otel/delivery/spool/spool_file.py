@@ -19,8 +19,8 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.spool.drafts import Draft
 from pandaprobe_otel.delivery.spool.lock_file import LockFile, TakenOverError, open_plain, refuse_link
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
-from pandaprobe_otel.process.descriptors import Descriptor, descriptors_of
-from pandaprobe_otel.transport.verdict import json_object
+from pandaprobe_otel.process.background import Descriptor, descriptors_of
+from pandaprobe_otel.transport.outcome import json_object
 
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"

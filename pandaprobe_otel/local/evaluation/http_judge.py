@@ -15,7 +15,7 @@ from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
 from pandaprobe_otel.local.evaluation.judge_answers import object_in, with_schema
 from pandaprobe_otel.protocols.chat import CHAT
 from pandaprobe_otel.protocols.protocol import QuestionProtocol, StructuredQuestion, UnusableAnswerError
-from pandaprobe_otel.transport.request_outcome import Redaction
+from pandaprobe_otel.transport.outcome import Redaction
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 120.0

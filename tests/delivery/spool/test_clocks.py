@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.process.guard import failures
-from pandaprobe_otel.transport.request_outcome import Outcome
+from pandaprobe_otel.transport.outcome import Outcome
 from rings import IN_FULL, UNSHRUNK
 from simulated_spool import SCANS_EVERY_S, SpooledProcess
 from simulated_world import LIMIT, Server, World, most_in_a_window, trace_request

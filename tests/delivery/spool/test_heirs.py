@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
 from rings import UNSHRUNK
 from simulated_app import SimulatedApp
 from simulated_spool import SpooledProcess

@@ -21,8 +21,8 @@ from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.inspection import refusals
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
-from pandaprobe_otel.process.descriptors import descriptors_of
-from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.process.background import descriptors_of
+from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
 from spools import DESTINATION, Content, FunctionTransport, Run, Service, content_of, create
 from waiting import wait_until
 
