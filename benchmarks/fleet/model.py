@@ -24,9 +24,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
-from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox import Names, Outbox
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.sampling import Names
 from simulated_world import simulated_id
 
 OFFERED: Final = (30, 60, 90, 120, 200, 500, 2000)

@@ -10,8 +10,9 @@ import orjson
 
 from pandaprobe_otel.assembly.assembler import Memory, Stage, TraceSegment
 from pandaprobe_otel.assembly.remote_parents import joined, named_in
+from pandaprobe_otel.delivery.outbox import randomness
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.sampling import SAMPLE_RATE_KEY, randomness
+from pandaprobe_otel.delivery.repair import SAMPLE_RATE_KEY
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid

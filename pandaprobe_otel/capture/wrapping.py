@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Token
 from types import TracebackType
@@ -105,28 +106,30 @@ def restore(token: Token[Context]) -> None:
         pass_on(error)
 
 
-class Block(Generic[E, V]):
+class Block(ABC, Generic[E, V]):
     """Base of `with` and `async with` blocks. Each use has an entry, and gives a value to the code inside."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _new_entry(self) -> E:
         """Return a new entry. Nothing begins before `_enter`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _enter(self, entry: E) -> V:
-        raise NotImplementedError
+        """Begin an entry; return what the code inside gets."""
 
+    @abstractmethod
     def _innermost(self) -> E | None:
         """Return the entry to leave; None if there is nothing to undo."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _leave(self, entry: E, error: BaseException | None) -> None:
-        raise NotImplementedError
+        """End an entry, with the exception that leaves the block."""
 
+    @abstractmethod
     def _undo(self, entry: E) -> None:
         """End an entry after an interrupt, wherever it has struck."""
-        raise NotImplementedError
 
     def __enter__(self) -> V:
         entry = self._new_entry()

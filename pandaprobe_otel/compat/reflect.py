@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from pandaprobe_otel.assembly.encoder import Selection, is_chosen
 from pandaprobe_otel.bootstrap import PandaProbe, init
 from pandaprobe_otel.capture.trace_context import context
-from pandaprobe_otel.delivery.sampling import randomness
+from pandaprobe_otel.delivery.outbox import randomness
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid

@@ -67,13 +67,9 @@ class Gate:
             return 0.0
         return float("inf") if self._probing else self._until
 
-    def enter(self, now: float) -> bool:
-        """Return whether a request may pass. If the gate is closed, the request becomes the probe."""
-        if now < self.opens_at():
-            return False
-        if self._until is not None:
-            self._probing = True
-        return True
+    def enter(self) -> None:
+        """Let a request pass, which becomes the probe if the gate is closed."""
+        self._probing = self._until is not None
 
     def close(self, now: float, *, at_least_s: float = 0.0) -> None:
         """Close the gate after a failure, longer after each failure in a row."""
@@ -103,31 +99,6 @@ class Gate:
         self._probing = False
 
 
-class DailyBudget:
-    """Bound of `limit` traces in any 24 hours, because each trace is billed."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._spent: deque[float] = deque()
-
-    def free_at(self, now: float) -> float:
-        """Return the time from which the next trace may be sent."""
-        while self._spent and self._spent[0] + _DAY_S <= now:
-            self._spent.popleft()
-        if len(self._spent) < self._limit:
-            return 0.0
-        return self._spent[0] + _DAY_S if self._spent else math.inf
-
-    def spend(self, now: float) -> None:
-        """Count a trace as sent."""
-        self._spent.append(now)
-
-    def take_back(self) -> None:
-        """Uncount the newest trace, because it was not sent after all."""
-        if self._spent:
-            self._spent.pop()
-
-
 class Blockage:
     """Gates and the daily budget. Not thread-safe: the policy calls it under its lock."""
 
@@ -142,8 +113,10 @@ class Blockage:
         self._outage = Gate(OUTAGE, uniform)
         self._auth = Gate(AUTH, uniform)
         self._quota = Gate(QUOTA, uniform)
-        self._daily = None if max_traces_per_day is None else DailyBudget(max_traces_per_day)
-        self.may_block = self._daily is not None
+        self._most_a_day = math.inf if max_traces_per_day is None else max_traces_per_day
+        self._posted: deque[float] = deque()
+        """Times of the traces of the last 24 hours, each of which is billed, if there is a daily budget."""
+        self.may_block = max_traces_per_day is not None
         """True if there is a daily budget, or if an answer since the last accepted create was not a success. While it
         is False, no gate is closed, and only a failure needs to be reported here.
         """
@@ -168,7 +141,9 @@ class Blockage:
 
     def creates_from(self, now: float) -> float:
         """Return the time at which the plan and the daily budget allow a trace to be posted."""
-        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        while self._posted and self._posted[0] + _DAY_S <= now:
+            self._posted.popleft()
+        free_at = self._posted[0] + _DAY_S if len(self._posted) >= self._most_a_day else 0.0
         return max(free_at, self._quota.opens_at())
 
     def hasten(self, now: float) -> None:
@@ -177,19 +152,19 @@ class Blockage:
 
     def enter(self, now: float, *, is_create: bool) -> None:
         """Note that a request is about to be sent. It becomes the probe of each closed gate."""
-        self._outage.enter(now)
-        self._auth.enter(now)
+        self._outage.enter()
+        self._auth.enter()
         if is_create:
-            self._quota.enter(now)
-            if self._daily is not None:
-                self._daily.spend(now)
+            self._quota.enter()
+            if self._most_a_day < math.inf:
+                self._posted.append(now)
 
     def leave(self, *, is_create: bool, was_sent: bool = True) -> None:
         """End a request whose outcome proves nothing."""
         if is_create:
             self._quota.leave()
-            if self._daily is not None and not was_sent:
-                self._daily.take_back()
+            if self._posted and not was_sent:
+                self._posted.pop()
         self._outage.leave()
         self._auth.leave()
 
@@ -236,4 +211,4 @@ class Blockage:
         self._quota.open()
         self._notices.over("quota")
         self._notices.over("rate")
-        self.may_block = self._outage.closed or self._auth.closed or self._daily is not None
+        self.may_block = self._outage.closed or self._auth.closed or self._most_a_day < math.inf

@@ -19,9 +19,9 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from pandaprobe_otel.delivery.parcel import OBJECTS, Parcel, Step
-from pandaprobe_otel.delivery.sampling import randomness_of_uuid
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.drafts import Draft
@@ -43,6 +43,75 @@ _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
 """Errors among the last hundred sent traces, above which other traces take their turn."""
 _OLDEST_EACH: Final = 5
+_SPACE: Final = 1 << 56
+_FIRST_AGAIN_S: Final = 600.0
+_MOST_NAMES: Final = 4000
+_NEEDED: Final = 20
+"""Number of known traces of a name before any of them counts as slow."""
+_UP: Final = 1.2
+_DOWN: Final = 0.9963
+"""Factor of a step down. One step up and 49 steps down make 1, so one trace in fifty stays above the mark."""
+_USUAL: Final = 2.0
+_WEIGHT: Final = 0.05
+
+
+def randomness(trace_id: int) -> float:
+    """Return the randomness of a trace id, by which all processes that sample a trace make the same decision.
+
+    It goes from 0 to 1 (by rounding, 1 itself is possible). W3C Trace Context (level 2, "random-trace-id flag")
+    promises randomness in the lowest 56 bits. OpenTelemetry's consistent probability sampling keeps a trace if these
+    bits are not below a threshold. So if one process keeps fewer traces than another, all its traces are among those of
+    the other.
+    """
+    return (trace_id & (_SPACE - 1)) / _SPACE
+
+
+def randomness_of_uuid(trace_id: str) -> float:
+    """Return the randomness of a PandaProbe trace id (a UUID); for any other text, return a hash."""
+    try:
+        return int(trace_id[-15:-13] + trace_id[-12:], 16) / _SPACE
+    except ValueError:
+        return crc32(trace_id.encode("utf-8", "surrogatepass")) / (1 << 32)
+
+
+@dataclass(slots=True)
+class _Usual:
+    """Numbers of one name."""
+
+    first_at: float
+    """Time of the newest trace that counted as the first of its name."""
+    mark_s: float
+    usual_s: float
+    count: int = 0
+
+
+class Names:
+    """Detection of slow traces and of the first of each name. It keeps four numbers for each of the latest names.
+
+    A trace is slow if it took longer than 49 of 50 recent ones of its name, and over twice the usual time. It is the
+    first if there was none of its name for ten minutes. Traces with an error have names of their own.
+    """
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[tuple[str, bool], _Usual] = OrderedDict()
+
+    def look_at(self, parcel: Parcel, now: float) -> None:
+        """Mark a trace that is slow or the first of its name, and count it for later ones."""
+        key, seconds = (parcel.name, parcel.is_error), parcel.duration_s
+        known = self._names.get(key)
+        if known is None:
+            known = self._names[key] = _Usual(now, seconds, seconds)
+            parcel.is_first = True
+            if len(self._names) > _MOST_NAMES:
+                self._names.popitem(last=False)
+        else:
+            self._names.move_to_end(key)
+            if now - known.first_at >= _FIRST_AGAIN_S:
+                known.first_at, parcel.is_first = now, True
+            parcel.is_slow = known.count >= _NEEDED and seconds > max(known.mark_s, known.usual_s * _USUAL)
+            known.mark_s *= _UP if seconds > known.mark_s else _DOWN
+            known.usual_s += _WEIGHT * (seconds - known.usual_s)
+        known.count += 1
 
 
 @dataclass(slots=True, eq=False)

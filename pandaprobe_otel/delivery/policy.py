@@ -19,10 +19,9 @@ from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox import Names, Outbox
 from pandaprobe_otel.delivery.parcel import MAX_SPANS, Parcel, Step, adopted_id
-from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, fit, repair
-from pandaprobe_otel.delivery.sampling import AttachedMetadata, Names
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, SMALLEST_CAP, AttachedMetadata, fit, repair
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Verdict, VerdictKind, json_object, judge
 

@@ -1,21 +1,31 @@
-"""Changes to a refused request: parts with smaller bodies, or no field, or else no span, that the server names.
+"""Changes to requests: smaller parts, no field or else no span that the server refused, and what traces report.
 
-The trace itself is never dropped for them.
+A trace itself is never dropped for what the server refused of it.
+
+The weight of a sent trace is the number of traces for which it stands, so that counts can be scaled back; it is one
+over `sample_rate`. The weight of a trace that is left out is added to the next trace of its kind: one that agrees in
+being an error or not, and in being slow or the first of its name or neither. So the weights add up to the number of
+traces. Drops for any reason are reported by the next trace.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import orjson
 
 from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.sampling import add_metadata
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
+
+SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
+"""Metadata key for the share of traces of this kind that was sent, including sampling by `sample_rate`."""
+_DROPPED_KEY: Final = "pandaprobe_otel.dropped"
+_BY_WISH: Final = frozenset({"filtered", "sampled_out"})
+"""Reasons for drops that a setting asks for; such drops are not losses."""
 
 MAX_REPAIRS: Final = 2
 MARK: Final = "pandaprobe_otel.repaired"
@@ -129,3 +139,81 @@ def _cut(encoded: bytes, cap: int) -> bytes:
         value[name] = {"cut": shown + cut} if name in ("metadata", "model_parameters") else shown + cut
         excess -= size - len(orjson.dumps(value[name]))
     return orjson.dumps(value)
+
+
+# -- reports of traces ------------------------------------------------------------------------------------------------
+
+
+_Kind = tuple[bool, bool]
+
+
+@dataclass(slots=True)
+class _Carried:
+    weight: float = 0.0
+    """Weight of the trace in addition to that of its own probability."""
+    dropped: Counter[str] = field(default_factory=Counter[str])
+
+
+class AttachedMetadata:
+    """The weights and drop counts that traces under way carry, or that later traces will carry. Not thread-safe: the
+    policy calls it.
+    """
+
+    def __init__(self) -> None:
+        self.unsent: dict[_Kind, float] = {}
+        """Weights of dropped traces, which the next traces of their kinds will carry."""
+        self.carried: dict[str, _Carried] = {}
+        """Metadata of traces under way. An entry is removed when its trace is delivered."""
+        self._reported: Counter[str] = Counter()
+
+    def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> bytes | None:
+        """Return the parcel's fields with its weight and the drop counts since the last report; None without either.
+
+        A further attempt gets those of the first one, too.
+        """
+        new = {
+            reason: count - self._reported[reason]
+            for reason, count in dropped.items()
+            if reason not in _BY_WISH and count > self._reported[reason]
+        }
+        unsent = self.unsent.pop(_kind(parcel), 0.0)
+        if not (new or unsent or parcel.trace_id in self.carried):
+            return None
+        self._reported.update(new)
+        carried = self.carried.setdefault(parcel.trace_id, _Carried())
+        carried.dropped.update(new)
+        carried.weight += unsent
+        fields: dict[str, Any] = orjson.loads(parcel.fields)
+        if carried.dropped:
+            add_metadata(fields, _DROPPED_KEY, dict(carried.dropped))
+        if carried.weight:
+            add_metadata(fields, SAMPLE_RATE_KEY, 1.0 / (1.0 / parcel.sample_rate + carried.weight))
+        return orjson.dumps(fields)
+
+    def gone(self, parcel: Parcel) -> None:
+        """Release the weight and the drop counts that a dropped trace carried, so that other traces carry them."""
+        carried = self.carried.pop(parcel.trace_id, None)
+        if carried is not None:
+            self._reported.subtract(carried.dropped)
+            if carried.weight:
+                self._add(parcel, carried.weight)
+
+    def evicted(self, parcel: Parcel) -> None:
+        """Let the next trace of the same kind also stand for one that was dropped for lack of room."""
+        self.gone(parcel)
+        self._add(parcel, 1.0 / parcel.sample_rate)
+
+    def _add(self, parcel: Parcel, traces: float) -> None:
+        kind = _kind(parcel)
+        self.unsent[kind] = self.unsent.get(kind, 0.0) + traces
+
+
+def add_metadata(fields: dict[str, Any], key: str, value: object) -> None:
+    """Add a value to the metadata of a trace or span."""
+    metadata = fields.get("metadata")
+    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
+    fields["metadata"] = {**kept, key: value}
+
+
+def _kind(parcel: Parcel) -> _Kind:
+    return parcel.is_error, parcel.is_slow or parcel.is_first

@@ -1,9 +1,9 @@
 """Requests and their outcomes as values, what outcomes mean, and the interface of transports.
 
 The meanings are from the measured behaviour of the server (0.5.0). A verdict has the server's message as one short,
-printable line, and the wait that it asks for: Retry-After (RFC 9110, section 10.2.3), or the headers that proxies send
-instead of it. The wait is between one second and ten minutes, or None. A zero or a past date also gives None, because a
-server that has just refused a request does not mean "now", and our own schedule is safer.
+printable line, and the wait that it asks for by Retry-After (RFC 9110, section 10.2.3): between one second and ten
+minutes, or None. A zero or a past date also gives None, because a server that has just refused a request does not mean
+"now", and our own schedule is safer.
 """
 
 from __future__ import annotations
@@ -215,7 +215,6 @@ def _forms(secret: str) -> Iterator[str]:
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 600.0
 """A longer wait is usually a proxy's mistake, and a request every ten minutes does no harm."""
-_EPOCH_FROM_S: Final = 1e9
 _MOST_CHARACTERS: Final = 64
 _READ: Final = 16 << 10
 _LINE: Final = 200
@@ -289,7 +288,7 @@ def judge(outcome: Outcome) -> Verdict:
         kind=_kind(outcome.status, body, errors),
         message=_message(outcome.status, outcome.body, body, errors),
         status=outcome.status,
-        retry_after_s=_wait(outcome.status, outcome.headers),
+        retry_after_s=_retry_after(outcome.headers.get("retry-after"), outcome.headers.get("date")),
         errors=errors,
     )
 
@@ -379,11 +378,6 @@ def _one_line(text: str, *, most: int = _LINE) -> str:
 # -- the wait that a server asks for -----------------------------------------------------------------------------------
 
 
-def _wait(status: int, headers: Mapping[str, str]) -> float | None:
-    seconds = _retry_after(headers.get("retry-after"), headers.get("date"))
-    return _rate_limit_reset(headers) if seconds is None and status == 429 else seconds
-
-
 def _retry_after(value: str | None, date: str | None = None) -> float | None:
     """Return the seconds to wait, between `SHORTEST_S` and `LONGEST_S`; None if absent, invalid or too short.
 
@@ -393,28 +387,6 @@ def _retry_after(value: str | None, date: str | None = None) -> float | None:
     if seconds is None:
         until, now = _time_in(value), _time_in(date)
         seconds = until - now if until is not None and now is not None else 0.0
-    return _bounded(seconds)
-
-
-def _rate_limit_reset(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until the limit resets, from the headers that proxies add to a 429; None without them.
-
-    Reads `RateLimit` with its `t` parameter, `RateLimit-Reset` (both drafts of the IETF's httpapi group), and
-    `X-RateLimit-Reset` as seconds or as a time since the epoch. Header names are in lower case.
-    """
-    structured = re.search(r";\s*t=(\d+)", headers.get("ratelimit", ""))
-    for value in (structured and structured.group(1), headers.get("ratelimit-reset"), headers.get("x-ratelimit-reset")):
-        seconds = _number_in(value)
-        if seconds is None:
-            continue
-        if seconds >= _EPOCH_FROM_S:
-            now = _time_in(headers.get("date"))
-            seconds = 0.0 if now is None else seconds - now
-        return _bounded(seconds)
-    return None
-
-
-def _bounded(seconds: float) -> float | None:
     return min(seconds, LONGEST_S) if seconds >= SHORTEST_S else None
 
 

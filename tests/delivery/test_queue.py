@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaprobe_otel.delivery.sampling import Names, randomness, randomness_of_uuid
+from pandaprobe_otel.delivery.outbox import Names, randomness, randomness_of_uuid
 from pandaprobe_otel.mapping.ids import trace_uuid
 from simulated_world import Fate, Process, Way, id_of_chance, simulated, trace_request
 
