@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import orjson
 
-from pandaprobe_otel.api.fields import SortOrder, TraceSortBy
 from pandaprobe_otel.local.pages.document import ScoredTrace
 from pandaprobe_otel.local.pages.navigation import plain
 from pandaprobe_otel.local.server import LocalServer
@@ -66,12 +65,10 @@ def records_of(server: LocalServer, most: int) -> tuple[list[ScoredTrace], int]:
     """Return the newest loaded traces, in order and with their scores, and the number of all traces."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
-    newest, total = services.queries.traces(
-        project, TraceFilter(), Slice(limit=most, offset=0), TraceSortBy.STARTED_AT, SortOrder.DESC
-    )
+    newest = services.queries.traces(project, TraceFilter(), Slice(limit=most, offset=0))
     scores = services.evaluation.trace_scores
     records: list[ScoredTrace] = []
-    for listed in reversed(newest):
+    for listed in reversed(newest.rows):
         trace_id = listed["trace_id"]
         found = services.traces.get(project, trace_id)
         if found is not None:
@@ -79,7 +76,7 @@ def records_of(server: LocalServer, most: int) -> tuple[list[ScoredTrace], int]:
             trace = plain(trace_record(row, [span_record(span, trace_id) for span in spans]))
             judged = [plain(scores.record(one)) for one in scores.latest_of_target(project, trace_id)]
             records.append(ScoredTrace(trace=trace, scores=judged))
-    return records, total
+    return records, newest.total
 
 
 def _requests(entry: Entry) -> Iterator[tuple[str, str, Any]]:

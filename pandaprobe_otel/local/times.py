@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-HOUR: Final = 3_600_000_000
+MINUTE: Final = 60_000_000
+HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -20,7 +20,7 @@ from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.overview_figures import GROUPED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.score_figures import SCORED
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
-from pandaprobe_otel.local.times import DAY, HOUR, iso
+from pandaprobe_otel.local.times import DAY, HOUR, MINUTE, iso
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
@@ -58,14 +58,14 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
     """Show statistics of a project's traces over time."""
     context = context_of(request, asked.project, "overview")
     services = context.services
-    now = services.now()
+    now = services.now() // MINUTE * MINUTE  # the same for a minute, so that the figures of a range are kept
     overview, wrong = None, None
     try:
         wanted = TraceFilter(
             search=Search(query=parse(asked.q).query, now=now),
             after=now - _LENGTHS[asked.within] if asked.within else None,
         )
-        overview = services.queries.overview(context.project_id, wanted, now if asked.within else None)
+        overview = services.queries.overview(context.project_id, wanted, now + MINUTE if asked.within else None)
     except SearchError as error:
         wrong = error
     # The list has no range of a month, so links carry the range as a term.

@@ -84,12 +84,13 @@ def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ..
     """Return a page of traces, notes on the search, and its error, if any."""
     now = context.services.now()
     try:
-        listing = context.services.queries.traces_with_facets(
+        listing = context.services.queries.traces(
             context.project_id,
             asked.trace_filter(now),
             Slice(limit=PAGE_SIZE, offset=asked.offset),
             asked.sort,
             asked.order,
+            counted=COUNTED,
         )
     except SearchError as error:
         return Listing(rows=[], total=0, facets={}), (), error

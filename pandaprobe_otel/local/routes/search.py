@@ -36,8 +36,8 @@ def search_traces(
     except SearchError as error:
         raise InvalidFieldError("query", f"{error} (at character {error.position + 1})") from None
     search = None if parsed.query == All(()) else Search(query=parsed.query, now=scope.services.now())
-    rows, total = scope.services.queries.traces(
+    found = scope.services.queries.traces(
         scope.project_id, TraceFilter(search=search), Slice(limit=limit, offset=offset), sort_by, sort_order
     )
-    found: dict[str, Any] = {"items": [trace_list_record(row) for row in rows], "total": total}
-    return answer({**found, "limit": limit, "offset": offset, "notes": list(parsed.notes)})
+    listed: dict[str, Any] = {"items": [trace_list_record(row) for row in found.rows], "total": found.total}
+    return answer({**listed, "limit": limit, "offset": offset, "notes": list(parsed.notes)})

@@ -47,11 +47,11 @@ def list_traces(
         after=micros_or_none(started_after),
         before=micros_or_none(started_before),
     )
-    rows, total = scope.services.queries.traces(
+    found = scope.services.queries.traces(
         scope.project_id, wanted, Slice(limit=limit, offset=offset), sort_by, sort_order
     )
-    items = [trace_list_record(row) for row in rows]
-    return answer({"items": items, "total": total, "limit": limit, "offset": offset})
+    items = [trace_list_record(row) for row in found.rows]
+    return answer({"items": items, "total": found.total, "limit": limit, "offset": offset})
 
 
 @router.get("/traces/users", response_model=Page[UserSummary])

@@ -25,7 +25,7 @@ ERROR_TYPES: Final = ("error_type", "exception_type")
 SHOWN_KEYS: Final = (
     "status", "name", "model", "tool", "failed", "error_type", "agent", "retriever", "env", "release", "tag",
 )  # fmt: skip
-COUNTED: Final = 5000
+COUNTED: Final = 10_000
 """Number of the newest traces of a list in which facets are counted."""
 MOST_SHOWN: Final = 6
 MOST_PROPOSED: Final = 20
@@ -101,12 +101,6 @@ def label(connection: sqlite3.Connection, seq: int) -> None:
             "INSERT INTO trace_labels SELECT id, ? FROM labels WHERE project_id = ? AND key = ? AND value = ?",
             (seq, *place),
         )
-
-
-COUNTS: Final = (
-    "SELECT label, COUNT(*) FROM ({}) AS newest JOIN trace_labels ON trace_labels.seq = newest.seq GROUP BY label"
-)
-"""SQL for the number of traces with each label among some traces."""
 
 
 def facets(connection: sqlite3.Connection, counts: Mapping[int, int]) -> dict[str, list[Facet]]:

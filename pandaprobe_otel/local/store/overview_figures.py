@@ -12,7 +12,6 @@ from pandaprobe_otel.local.payloads import loads
 from pandaprobe_otel.local.search.conditions import COST_UNITS
 from pandaprobe_otel.local.search.language import search_for
 from pandaprobe_otel.local.store.score_figures import Score, scores_of
-from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 BUCKETS: Final = 45
 GROUPED: Final = 2000
@@ -83,16 +82,22 @@ class Overview:
 
 
 def overview_of(
-    connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, end: int | None
+    connection: sqlite3.Connection,
+    project_id: str,
+    chosen: tuple[str, tuple[Any, ...]],
+    after: int | None,
+    end: int | None,
 ) -> Overview | None:
-    """Return the figures of the traces of a filter, until before `end` if given; None without traces."""
-    chosen = wanted.where(project_id)
+    """Return the figures of the traces of an SQL condition; None without traces.
+
+    `after` and `end` bound the plots. Without them, the plots begin and end with the traces.
+    """
     first, last = connection.execute(
         f"SELECT MIN(started_at), MAX(started_at) FROM traces WHERE {chosen[0]}", chosen[1]
     ).fetchone()
     if first is None:
         return None
-    start = first if wanted.after is None else wanted.after
+    start = first if after is None else after
     width = max(math.ceil((max(last + 1, end or 0) - start) / BUCKETS), 1)
     rows = {
         row["part"]: row

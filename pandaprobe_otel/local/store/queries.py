@@ -7,14 +7,16 @@ on server 0.5.0). Missing values come first in descending order.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pandaprobe_otel.api.fields import SessionSortBy, SortOrder, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.labels import COUNTED, COUNTS, Facet, Proposal, facets, proposals
+from pandaprobe_otel.local.store.labels import Facet, Proposal, facets, proposals
 from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.spans import spans_of
@@ -29,6 +31,7 @@ _TRACE_ORDER: Final = {
     TraceSortBy.STATUS: "status",
 }
 _PREVIEW_CHARACTERS: Final = 4000
+_OVERVIEWS: Final = 32
 _NEVER_NULL: Final = frozenset({TraceSortBy.STARTED_AT, TraceSortBy.NAME, TraceSortBy.STATUS})
 _SESSION_ORDER: Final = {
     SessionSortBy.RECENT: "MAX(seq)",
@@ -42,8 +45,6 @@ _STORED_SESSION_ORDER: Final = {
     SessionSortBy.LATENCY: "CASE WHEN ended > 0 THEN latency END",
     SessionSortBy.COST: "cost",
 }
-_FEW: Final = 2000
-"""Number of matches up to which they are fetched one by one. With more, traces are read in order, up to the page."""
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
@@ -61,7 +62,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A page of traces, the number of matches, and the facets of the newest matches (see `labels.COUNTED`)."""
+    """A page of traces, the number of matches, and the facets of the newest matches."""
 
     rows: list[sqlite3.Row]
     total: int
@@ -79,44 +80,51 @@ class Queries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # An overview reads every trace, and its page is opened again and again while nothing changes.
+        self._kept_overview = lru_cache(_OVERVIEWS)(self._overview)
 
     def traces(
-        self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
-    ) -> tuple[list[sqlite3.Row], int]:
-        """Return the rows of one page of traces, and the number of all matches."""
-        with self._database.read() as connection:
-            return _page_of_traces(connection, project_id, wanted, page, sort_by, order)
-
-    def traces_with_facets(
-        self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
+        self,
+        project_id: str,
+        wanted: TraceFilter,
+        page: Slice,
+        sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
+        order: SortOrder = SortOrder.DESC,
+        *,
+        counted: int = 0,
     ) -> Listing:
-        """Return one page of traces, with the facets of the newest matches."""
+        """Return one page of traces, the number of all matches, and the facets of the newest `counted` matches."""
+        where, values = wanted.where(project_id)
+        key = order_by("key", order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
+        # One statement, so that the matches are found once. To read them in the order of an index would take three
+        # times as long, and to sort what comes from the newest on takes little. Labels come as one text and are
+        # counted here, since SQLite sorts what it counts by label, which takes as long as all the rest.
+        statement = (
+            f"WITH found AS MATERIALIZED (SELECT seq, {_TRACE_ORDER[sort_by]} AS key FROM traces"
+            f" {'' if wanted.is_narrow else 'NOT INDEXED'} WHERE {where} ORDER BY seq DESC)"
+            " SELECT (SELECT COUNT(*) FROM found),"
+            f" (SELECT json_group_array(seq) FROM (SELECT seq FROM found {key} LIMIT ? OFFSET ?)),"
+            " (SELECT json_group_array(label) FROM (SELECT seq FROM found ORDER BY seq DESC LIMIT ?) AS newest"
+            " CROSS JOIN trace_labels ON trace_labels.seq = newest.seq)"
+        )
         with self._database.read() as connection:
-            where, values = wanted.where(project_id)
-            key = order_by("key", order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
-            newest = f"SELECT seq FROM found ORDER BY seq DESC LIMIT {COUNTED}"
-            # One statement, so that the matches are found once. Rows differ by their first column. To read them in the
-            # order of an index would take three times as long.
-            found = connection.execute(
-                f"WITH found AS MATERIALIZED (SELECT seq, {_TRACE_ORDER[sort_by]} AS key FROM traces"
-                f" NOT INDEXED WHERE {where})"
-                " SELECT 'total', COUNT(*), 0 FROM found"
-                f" UNION ALL SELECT 'page', seq, 0 FROM (SELECT seq FROM found {key} LIMIT ? OFFSET ?)"
-                f" UNION ALL SELECT 'label', * FROM ({COUNTS.format(newest)})",
-                (*values, page.limit, page.offset),
-            ).fetchall()
-            total, seqs, counts = _by_kind(found)
+            found = connection.execute(statement, (*values, page.limit, page.offset, counted)).fetchone()
+            total, seqs, labels = found[0], loads(found[1]), Counter[int](loads(found[2]))
             rows = connection.execute(
                 f"SELECT {TRACE_LIST_COLUMNS}, seq FROM traces WHERE seq IN (SELECT value FROM json_each(?))",
-                (dumps(seqs).decode(),),
+                (found[1],),
             ).fetchall()
             rows.sort(key=lambda row: seqs.index(row["seq"]))
-            return Listing(rows=rows, total=total, facets=facets(connection, counts))
+            return Listing(rows=rows, total=total, facets=facets(connection, labels) if labels else {})
 
     def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
         """Return the figures of the matching traces, up to a moment if given; None without any."""
+        where, values = wanted.where(project_id)
+        return self._kept_overview(self._database.state, project_id, (where, tuple(values)), wanted.after, until)
+
+    def _overview(self, _state: str, *chosen: Any) -> Overview | None:
         with self._database.read() as connection:
-            return overview_of(connection, project_id, wanted, until)
+            return overview_of(connection, *chosen)
 
     def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
         """Return the completions of a search term."""
@@ -263,58 +271,6 @@ class Queries:
                 "SELECT trace_id FROM traces WHERE project_id = ? AND session_id = ?", (project_id, session_id)
             ).fetchall()
         return [row["trace_id"] for row in rows]
-
-
-def _by_kind(rows: Sequence[sqlite3.Row]) -> tuple[int, list[int], dict[int, int]]:
-    """Return the number of matches, the traces of the page in order, and the number of traces by label."""
-    kinds: dict[str, dict[int, int]] = {"total": {}, "page": {}, "label": {}}
-    for kind, number, count in map(tuple, rows):
-        kinds[kind][number] = count
-    return next(iter(kinds["total"])), list(kinds["page"]), kinds["label"]
-
-
-def _page_of_traces(
-    connection: sqlite3.Connection,
-    project_id: str,
-    wanted: TraceFilter,
-    page: Slice,
-    sort_by: TraceSortBy,
-    order: SortOrder,
-) -> tuple[list[sqlite3.Row], int]:
-    where, values = wanted.where(project_id)
-    (total,) = connection.execute(f"SELECT COUNT(*) FROM traces WHERE {where}", values).fetchone()
-    key = _TRACE_ORDER[sort_by]
-    # The plus keeps SQLite from reading all traces in order to avoid sorting a few, and from fetching many by number.
-    if wanted.is_narrow or total <= _FEW:
-        key = f"+{key}"
-    else:
-        where = where.replace("seq IN (SELECT", "+seq IN (SELECT")
-        if sort_by is TraceSortBy.LATENCY:
-            return _by_latency(connection, where, values, order, page), total
-    ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
-    rows = connection.execute(
-        f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} {ordered} LIMIT ? OFFSET ?",
-        (*values, page.limit, page.offset),
-    ).fetchall()
-    return rows, total
-
-
-def _by_latency(
-    connection: sqlite3.Connection, where: str, values: list[Any], order: SortOrder, page: Slice
-) -> list[sqlite3.Row]:
-    """Return a page of traces in the order of an index, which has running traces at the other end than the list."""
-    latency = _TRACE_ORDER[TraceSortBy.LATENCY]
-    running, ended = (
-        f"SELECT * FROM (SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} AND {condition} ORDER BY {by})"
-        for condition, by in (
-            (f"{latency} IS NULL", f"seq {order.value}"),
-            (f"{latency} IS NOT NULL", f"{latency} {order.value}, seq {order.value}"),
-        )
-    )
-    parts = (running, ended) if order is SortOrder.DESC else (ended, running)
-    return connection.execute(
-        f"{' UNION ALL '.join(parts)} LIMIT ? OFFSET ?", (*values, *values, page.limit, page.offset)
-    ).fetchall()
 
 
 def _ordered_sessions(

@@ -198,7 +198,6 @@ _TABLES: Final = f"""
     CREATE INDEX session_scores_by_project ON session_scores (project_id, created_at);
     CREATE INDEX session_scores_by_session ON session_scores (project_id, session_id);
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
-    CREATE INDEX traces_by_status ON traces (project_id, status, started_at);
 
     -- Contents of traces and spans, and the words in them (store/blocks.py).
     {blocks.SCHEMA}
@@ -318,9 +317,6 @@ _TABLES: Final = f"""
         {_ADD_TO_SESSION}
     END;
     CREATE TRIGGER session_of_deleted_trace AFTER DELETE ON traces BEGIN {_TAKE_FROM_SESSION} END;
-
-    -- Finds the slowest traces without sorting all.
-    CREATE INDEX traces_by_latency ON traces (project_id, ended_at - started_at);
 """
 _FORMAT: Final = 1
 
