@@ -10,10 +10,13 @@ test into the outer ring. `OUTER_FILES` puts whole files there; the inner ring d
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import re
 import signal
 import ssl
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -83,11 +86,13 @@ NIGHT_FILES: Final = frozenset(
 )
 """Files of the outer ring that take at least a minute each; the inner ring has samples of their tests."""
 
-TOGETHER: Final = (HERE / "docs", HERE / "evals", HERE / "integrations")
+TOGETHER: Final = (HERE / "docs", HERE / "evals", HERE / "integrations" / "conformance", HERE / "integrations")
 """Folders whose tests run in one worker each.
 
-Only this worker imports all client libraries (16 s, 300 MB), or makes the servers and processes that tests fork from.
+Only this worker imports all client libraries (5 s, 150 MB), or makes the servers and processes that tests fork from.
 """
+_RETURN_MEMORY: Final = getattr(ctypes.CDLL(None), "malloc_trim", int)
+"""Gives freed memory back to the system; a C library without it does so itself."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -160,9 +165,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Collect and run the tests of a late file."""
+    """Collect and run the tests of a late file, then drop all that it has left: the next file needs the memory."""
     if not isinstance(item, TestsOfFile):
         return None
+    _run_file(item, nextitem)
+    gc.unfreeze()
+    gc.collect()
+    _RETURN_MEMORY(0)
+    return True
+
+
+def _run_file(item: TestsOfFile, nextitem: pytest.Item | None) -> None:
     session, place = item.session, item.session.items.index(item)
     module = pytest.Module.from_parent(item.listchain()[-3], path=item.path)
     tests = list(session.genitems(module))
@@ -174,9 +187,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if session.shouldfail or session.shouldstop:
             break
     session.items[place] = item
-    if not tests:
+    if tests:
+        sys.modules.pop(module.obj.__name__)
+    else:
         runtestprotocol(item, log=False, nextitem=nextitem)  # ends the fixtures of a folder that is left
-    return True
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Request
+from pandaprobe_rules import QUOTA_BODY
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
-from simulated_world import QUOTA_BODY, Fate, Kind, Process, Server, World, most_in_a_window, trace_request
+from simulated_world import Fate, Kind, Process, Response, Server, World, most_in_a_window, trace_request
 from spans import SpanMaker
 
 CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "75"))
@@ -235,13 +236,13 @@ class DeliveryModel(RuleBasedStateMachine):
         life.spans.update(f"{request.trace_id}/{batch}/{index}" for index in range(spans))
         life.process.put(request)
 
-    def _mood_of_the_server(self, request: Request, now: float) -> Outcome | None:
+    def _mood_of_the_server(self, request: Request, now: float) -> Response | None:
         if self.mood == 200:
             return None
         self.failed_at_all = self.failed_at_all or self.mood >= 500
         if self.mood == 402:
-            return Answer(status=429, body=QUOTA_BODY) if request.path == "/traces" else None
-        return self.server.rate_limited() if self.mood == 429 else Answer(status=self.mood, body=b"no")
+            return (429, QUOTA_BODY) if request.path == "/traces" else None
+        return self.server.rate_limited() if self.mood == 429 else self.mood
 
 
 class SpooledDeliveryModel(DeliveryModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from dataclasses import dataclass
 
@@ -64,16 +63,20 @@ class Overload:
         return sorted(delivered[key] - at for key, at in errors.items())
 
 
-@functools.cache
-def overload(times: int, minutes: int) -> Overload:
-    """Return a finished run, which several tests share."""
-    return Overload(times, minutes)
+@pytest.fixture(scope="module")
+def run(request: pytest.FixtureRequest) -> Overload:
+    """A finished run of so many times the limit, and so many minutes. Each keeps 40 MB until its tests have ended."""
+    return Overload(*request.param)
 
 
-@pytest.mark.parametrize(("times", "minutes"), [(2, 30), (10, 30), (100, 10)])
-def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) -> None:
+def runs(*chosen: tuple[int, int]) -> pytest.MarkDecorator:
+    """Run a test with each of these runs."""
+    return pytest.mark.parametrize("run", chosen, indirect=True, scope="module")
+
+
+@runs((2, 30), (10, 30), (100, 10))
+def test_names_are_seen_and_counts_can_be_scaled_back(run: Overload) -> None:
     """In ten minutes 95 % of 300 names are delivered; 1 / sample rate adds up to the number of traces, within 5 %."""
-    run = overload(times, minutes)
     made = {each.name for each in run.offered.values() if each.at < 10 * MINUTE}
     seen = {run.offered[key].name for key, at in run.delivered().items() if at < 10 * MINUTE}
 
@@ -85,10 +88,9 @@ def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) 
     assert sum(1 / rate for rate in rates) == pytest.approx(len(run.offered), rel=0.05)
 
 
-@pytest.mark.parametrize("times", [2, 10])
-def test_errors_arrive_all_and_at_once(times: int) -> None:
+@runs((2, 30), (10, 30))
+def test_errors_arrive_all_and_at_once(run: Overload) -> None:
     """Below 80 errors a minute, 99 % of the errors arrive, with a p95 of two seconds."""
-    run = overload(times, 30)
     waits = run.waits_of_errors()
     errors = sum(each.is_error for each in run.offered.values())
 
@@ -96,9 +98,9 @@ def test_errors_arrive_all_and_at_once(times: int) -> None:
     assert waits[int(len(waits) * 0.95)] <= 2
 
 
-def test_errors_beyond_the_limit_leave_a_fifth_to_the_others() -> None:
+@runs((100, 10))
+def test_errors_beyond_the_limit_leave_a_fifth_to_the_others(run: Overload) -> None:
     """At 200 errors a minute, errors get four fifths of the limit, and names without errors are still delivered."""
-    run = overload(100, 10)
     late = [run.offered[key].is_error for key, at in run.delivered().items() if 5 * MINUTE < at < 10 * MINUTE]
     share = sum(late) / len(late)
 

@@ -11,13 +11,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from pandaprobe_otel.transport.outcome import Answer, Outcome, Request
+from pandaprobe_otel.transport.outcome import Outcome, Request
+from pandaprobe_rules import QUOTA_BODY, Window
 from simulated_world import (
-    QUOTA_BODY,
     Process,
+    Response,
     Server,
     Way,
-    Window,
     World,
     most_in_a_window,
     trace_request,
@@ -176,9 +176,9 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
     assert len(server.posts(status=202)) > 50
     begins, ends = world.now, world.now + HOUR
 
-    def no_quota(request: Request, now: float) -> Outcome | None:
+    def no_quota(request: Request, now: float) -> Response | None:
         is_create = (request.method, request.path) == ("POST", "/traces")
-        return Answer(status=429, body=QUOTA_BODY) if is_create and now < ends else None
+        return (429, QUOTA_BODY) if is_create and now < ends else None
 
     server.script = no_quota
     caplog.clear()

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hostile_answers import error_pages, outcomes
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_rules import QUOTA_BODY
 from simulated_world import (
-    QUOTA_BODY,
     Fate,
     Process,
     Response,

@@ -10,11 +10,10 @@ import heapq
 import itertools
 import math
 import random
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -26,15 +25,11 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_rules import RATE_BODY, WINDOW_S, Limiter, Rules, Window
 
 if TYPE_CHECKING:
     from pandaprobe_otel.assembly.drafts import Drafts
     from pandaprobe_otel.delivery.spool.drafts import Draft
-
-LIMIT: Final = 100
-WINDOW_S: Final = 60.0
-RATE_BODY: Final = orjson.dumps({"error": "Rate limit exceeded: 100 per 1 minute"})
-QUOTA_BODY: Final = orjson.dumps({"detail": "You've reached the traces limit (100) for your HOBBY plan."})
 
 
 class World:
@@ -79,41 +74,6 @@ class World:
         heapq.heapify(self._events)
 
 
-class Window(StrEnum):
-    """Kinds of the server's rate limit windows for POST /traces."""
-
-    FIXED = "fixed"
-    """Opens with the first hit."""
-    CALENDAR = "calendar"
-    """Begins with the minute."""
-    MOVING = "moving"
-    """Counts the accepted hits of the last minute."""
-
-
-class Limiter:
-    """A limit of 100 requests a minute."""
-
-    def __init__(self, window: Window) -> None:
-        self._window = window
-        self._end, self._count = -math.inf, 0
-        self._accepted: deque[float] = deque()
-
-    def hit(self, now: float) -> bool:
-        """Count a request; return False if it is refused."""
-        if self._window is Window.MOVING:
-            while self._accepted and self._accepted[0] <= now - WINDOW_S:
-                self._accepted.popleft()
-            if len(self._accepted) >= LIMIT:
-                return False
-            self._accepted.append(now)
-            return True
-        if now >= self._end:
-            start = now if self._window is Window.FIXED else math.floor(now / WINDOW_S) * WINDOW_S
-            self._end, self._count = start + WINDOW_S, 0
-        self._count += 1
-        return self._count <= LIMIT
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One request as the server saw it."""
@@ -124,17 +84,6 @@ class Seen:
     path: str
     status: int
     body: bytes | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Stored:
-    """An accepted trace; spans by id."""
-
-    visible_at: float
-    fields: dict[str, Any] = field(default_factory=dict[str, Any])
-    spans: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    created_by: list[str] = field(default_factory=list[str])
-    """The sender of each accepted POST /traces (each is billed)."""
 
 
 Kind = Literal["create", "append", "finish", "score"]
@@ -171,13 +120,11 @@ class Server:
         rate_headers: Callable[[float], Mapping[str, str]] = lambda now: {},
     ) -> None:
         self._world = world
-        self._limiter = Limiter(window)
+        self._rules = Rules(Limiter(window), persist_lag_s)
         self._rate_headers = rate_headers
-        self.persist_lag_s = persist_lag_s
         self.script: Script = no_script
         self.seen: list[Seen] = []
-        self.traces: dict[str, Stored] = {}
-        self.scores: list[dict[str, Any]] = []
+        self.traces, self.scores = self._rules.traces, self._rules.scores
 
     def handle(self, request: Request, who: str) -> Outcome:
         """Answer a request."""
@@ -207,40 +154,16 @@ class Server:
 
     def rate_limited(self) -> Answer:
         """Return the answer to a request in a full window."""
-        return Answer(status=429, body=RATE_BODY, headers=self._rate_headers(self._world.now))
+        return self._answer(429, RATE_BODY)
 
     def carry_out(self, request: Request, who: str = "ours") -> Outcome:
         """Do what a request says, and return the server's own answer."""
-        now = self._world.now
         body: Any = orjson.loads(request.body) if request.body else None
-        if request.method == "POST" and request.path == "/traces":
-            return self._create(body, who, now)
-        if request.path == "/evaluations/trace-scores":
-            self.scores.append(body)
-            return Answer(status=201)
-        trace = self.traces.get(request.path.split("/")[2])
-        if trace is None or now < trace.visible_at:
-            return Answer(status=404, body=b'{"detail":"Trace not found."}')
-        if request.method == "POST":
-            trace.spans.update({span["span_id"]: span for span in body})
-        elif request.method == "PATCH":
-            trace.fields.update(body)
-        else:
-            return Answer(status=200, body=orjson.dumps({**trace.fields, "spans": list(trace.spans.values())}))
-        return Answer(status=200)
+        return self._answer(*self._rules.carry_out(request.method, request.path, body, self._world.now, who))
 
-    def _create(self, body: dict[str, Any], who: str, now: float) -> Outcome:
-        if len(body["spans"]) > 500:
-            return Answer(
-                status=422, body=b'{"detail":"Validation error","errors":[{"field":"spans","message":"500"}]}'
-            )
-        if not self._limiter.hit(now):
-            return self.rate_limited()
-        trace = self.traces.setdefault(body["trace_id"], Stored(visible_at=now + self.persist_lag_s))
-        trace.created_by.append(who)
-        trace.spans.update({span["span_id"]: span for span in body.pop("spans")})
-        trace.fields.update(body)
-        return Answer(status=202)
+    def _answer(self, status: int, body: Any) -> Answer:
+        headers = self._rate_headers(self._world.now) if status == 429 else {}
+        return Answer(status=status, body=orjson.dumps(body), headers=headers)
 
 
 class Fate(StrEnum):

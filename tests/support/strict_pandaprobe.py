@@ -1,7 +1,6 @@
-"""A strict PandaProbe for delivery tests: real HTTP on loopback, the real limiter, faults on request.
+"""A strict PandaProbe for delivery tests: real HTTP on loopback, the rules of PandaProbe, faults on request.
 
-It has the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that becomes
-visible a little later, appends that need a visible trace) and records every request.
+It records every request.
 """
 
 from __future__ import annotations
@@ -19,12 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, RateLimiter
-
-RATE_BODY = {"error": "Rate limit exceeded: 100 per 1 minute"}
-QUOTA_BODY = {"detail": "You've reached the traces limit (100) for your HOBBY plan. Please upgrade to continue."}
+from pandaprobe_rules import LIMIT, WINDOW_S, Limiter, Rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,49 +51,27 @@ class Logged:
     body: Any
 
 
-@dataclass(kw_only=True)
-class StoredTrace:
-    """A trace with the server's upsert rules, as far as delivery needs them."""
-
-    fields: dict[str, Any]
-    spans: dict[str, dict[str, Any]]
-    visible_at: float
-
-
 class StrictPandaProbe:
     """The server, as a context manager; `url` is the endpoint. Thread-safe."""
 
     def __init__(
         self,
         *,
-        limit: int = 100,
-        window_s: int = 60,
-        moving: bool = False,
-        calendar: bool = False,
-        persist_lag_s: float = 0.05,
-        retry_after: str | None = None,
+        limit: int = LIMIT,
+        window_s: float = WINDOW_S,
         max_body: int | None = None,
         delay: Callable[[], float] = lambda: 0.0,
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> None:
-        """`calendar`: the window begins with the clock's minute; `max_body`: a body with more bytes gets a 413.
-
-        `receive_buffer`: bytes that the system accepts for the server before it has read them.
-        """
+        """`max_body`: a body with more bytes gets a 413; `receive_buffer`: bytes that the system accepts unread."""
         self._tls = tls
         self._receive_buffer = receive_buffer
         self._held: socket.socket | None = None
         """Socket that reserves the port while the server is stopped."""
-        self._item = RateLimitItemPerSecond(limit, window_s)
-        storage = MemoryStorage()
-        limiter: RateLimiter = MovingWindowRateLimiter(storage) if moving else FixedWindowRateLimiter(storage)
-        self._hit: Callable[[str], bool] = (
-            CalendarWindow(limit, window_s).hit if calendar else lambda key: limiter.hit(self._item, key)
-        )
+        self._rules = Rules(Limiter(limit=limit, window_s=window_s), persist_lag_s=0.05)
+        self.traces, self.scores = self._rules.traces, self._rules.scores
         self._max_body = max_body
-        self._persist_lag_s = persist_lag_s
-        self._retry_after = retry_after
         self._delay = delay
         self._lock = threading.Lock()
         self.script: deque[Reply] = deque()
@@ -109,8 +81,6 @@ class StrictPandaProbe:
         self.cuts_body: Callable[[str, str], bool] = lambda method, path: False
         """Called for every request before its body is read; True resets the connection in the middle of the body."""
         self.log: list[Logged] = []
-        self.traces: dict[str, StoredTrace] = {}
-        self.scores: list[dict[str, Any]] = []
         self.accepted_at: list[float] = []
         self.connections_closed = 0
         """Number of connections that the server closed, before or after the client."""
@@ -201,64 +171,11 @@ class StrictPandaProbe:
     def _own(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Reply:
         if self._max_body is not None and int(headers.get("content-length") or 0) > self._max_body:
             return Reply(status=413, body={"detail": "Request Entity Too Large"})
-        if path == "/traces" and method == "POST":
-            return self._create(headers, body)
-        if path == "/evaluations/trace-scores" and method == "POST":
-            self.scores.append(body)
-            return Reply(status=201, body={})
-        parts = path.strip("/").split("/")
-        if path.startswith("/evaluations/trace-scores/"):
-            return Reply(status=200, body=[one for one in self.scores if one["trace_id"] == parts[-1]])
-        trace = self.traces.get(parts[1]) if len(parts) > 1 else None
-        if trace is None or time.monotonic() < trace.visible_at:
-            return Reply(status=404, body={"detail": f"Trace {parts[-1]} not found."})
-        if method == "POST":
-            for span in body:
-                self._put_span(trace, span)
-            return Reply(status=201, body={"span_ids": [span["span_id"] for span in body]})
-        if method == "PATCH":
-            trace.fields.update(body)
-        return Reply(status=200, body={**trace.fields, "spans": list(trace.spans.values())})
-
-    def _create(self, headers: Mapping[str, str], body: Any) -> Reply:
-        if len(body.get("spans", [])) > 500:
-            error = {"field": "spans", "message": "List should have at most 500 items after validation"}
-            return Reply(status=422, body={"detail": "Validation error", "errors": [error]})
-        if not self._hit(headers.get("x-api-key", "")):
-            extra = {} if self._retry_after is None else {"Retry-After": self._retry_after}
-            return Reply(status=429, body=RATE_BODY, headers=extra)
         now = time.monotonic()
-        self.accepted_at.append(now)
-        fields = {key: value for key, value in body.items() if key != "spans"}
-        trace = self.traces.setdefault(
-            body["trace_id"], StoredTrace(fields={}, spans={}, visible_at=now + self._persist_lag_s)
-        )
-        trace.fields.update(fields)
-        for span in body.get("spans", []):
-            self._put_span(trace, span)
-        return Reply(status=202, body={"trace_id": body["trace_id"], "task_id": "t"})
-
-    @staticmethod
-    def _put_span(trace: StoredTrace, span: dict[str, Any]) -> None:
-        old = trace.spans.get(span["span_id"])
-        parent = (old or span).get("parent_span_id")  # never updated after the first insert (measured)
-        trace.spans[span["span_id"]] = {**span, "parent_span_id": parent}
-
-
-class CalendarWindow:
-    """A limiter whose windows begin at full minutes (or other multiples of `window_s`) of the clock."""
-
-    def __init__(self, limit: int, window_s: float) -> None:
-        self._limit, self._window_s = limit, window_s
-        self._window, self._hits = -1, 0
-
-    def hit(self, key: str) -> bool:
-        """Count a hit; return False if the window is full. All keys share one window."""
-        window = int(time.time() / self._window_s)
-        if window != self._window:
-            self._window, self._hits = window, 0
-        self._hits += 1
-        return self._hits <= self._limit
+        status, answer = self._rules.carry_out(method, path, body, now)
+        if status == 202:
+            self.accepted_at.append(now)
+        return Reply(status=status, body=answer)
 
 
 class _Server(ThreadingHTTPServer):

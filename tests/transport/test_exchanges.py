@@ -217,9 +217,12 @@ def test_the_connection_of_a_request_that_is_late_is_kept() -> None:
 
 
 @both_kinds
-@pytest.mark.parametrize(("most_read", "sent"), [(50_000, 100_000), (None, (64 << 20) + 1)])
-def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind, most_read: int | None, sent: int) -> None:
+@pytest.mark.parametrize(("most_read", "sent"), [(50_000, 100_000), (None, (1 << 20) + 1)])
+def test_an_answer_is_read_as_far_as_it_is_of_use(
+    kind: Kind, most_read: int | None, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the needed part of an answer is read; an answer larger than the bound of memory makes the request fail."""
+    monkeypatch.setattr(f"{kind.__module__}.LARGEST_BODY", 1 << 20)  # 64 MiB, of which a test would keep four copies
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * sent
     with answering(endless, hang_up=False) as url:
         answer = by(kind, url, Request(method="GET", path="/traces/x", most_read=most_read, timeout_s=60.0))

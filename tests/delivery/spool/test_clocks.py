@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.process.guard import failures
 from pandaprobe_otel.transport.outcome import Outcome
+from pandaprobe_rules import LIMIT
 from rings import IN_FULL, UNSHRUNK
 from simulated_spool import SCANS_EVERY_S, SpooledProcess
-from simulated_world import LIMIT, Server, World, most_in_a_window, trace_request
+from simulated_world import Server, World, most_in_a_window, trace_request
 
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 MINUTE, DAY = 60.0, 86_400.0
