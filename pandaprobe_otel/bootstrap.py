@@ -13,7 +13,7 @@ from pandaprobe_otel import connections
 from pandaprobe_otel.capture.executors import carry_context
 from pandaprobe_otel.capture.factories import start_trace
 from pandaprobe_otel.capture.scores import score_with
-from pandaprobe_otel.capture.trace_context import current_trace_id
+from pandaprobe_otel.capture.trace_context import current_project, current_trace_id
 from pandaprobe_otel.capture.tracers import forestall_first_use
 from pandaprobe_otel.config.parsers import unusable
 from pandaprobe_otel.config.resolve import Config, Problem
@@ -95,7 +95,7 @@ class PandaProbe:
 
     def send_score(self, body: Mapping[str, Any]) -> None:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
-        self._pipeline.put_score(body)
+        self._pipeline.put_score(body, current_project())
 
     def trace_url(self, trace_id: str | UUID | None = None) -> str | None:
         """Same as `pandaprobe_otel.trace_url`, for this handle's destination."""

@@ -49,6 +49,8 @@ class Memory:
     lacks_root: bool = False
     """True if the trace was posted before its root arrived, so its name and other fields come from another span."""
     had_input: bool = False
+    project: str | None = None
+    """Project that gets the trace; empty for that of the settings. None: no part of it has been sent."""
     tags: tuple[str, ...] = ()
     # None for most traces: thousands are remembered, and an empty dict takes half as much as all else here.
     parents: dict[int, int | None] | None = None

@@ -88,7 +88,13 @@ class Drafts:
             self.live.forget(trace_id)
         if self._write is None or not (segment.drafted or was_running or is_running):
             return ()
-        return (Draft(trace_id=trace_id, parcels=[_finish(trace_id)] if is_running else (), replaces=True),)
+        return (
+            Draft(
+                trace_id=trace_id,
+                parcels=[_finish(trace_id, segment.memory.project)] if is_running else (),
+                replaces=True,
+            ),
+        )
 
     def reset_after_fork(self) -> None:
         """Start empty in a forked child."""
@@ -103,7 +109,7 @@ class Drafts:
         if segment.drafted is not None and not segment.drafted.is_posted:  # the whole trace is in drafts
             parcels = [_as_create(parcel) for parcel in parcels]
         elif parcels and segment.memory.running and segment.stage is not Stage.LAST:
-            parcels.append(_finish(trace_id))
+            parcels.append(_finish(trace_id, segment.memory.project))
         return Draft(trace_id=trace_id, parcels=parcels, is_open=bool(segment.open) or segment.memory.lacks_root)
 
 
@@ -116,8 +122,8 @@ def _as_create(parcel: Parcel) -> Parcel:
     return replace(parcel, step=Step.CREATE) if parcel.step is Step.APPEND and not parcel.is_remote else parcel
 
 
-def _finish(trace_id: str) -> Parcel:
-    return Parcel(step=Step.FINISH, trace_id=trace_id)
+def _finish(trace_id: str, project: str | None) -> Parcel:
+    return Parcel(step=Step.FINISH, trace_id=trace_id, project=project or "")
 
 
 class LiveView:
@@ -138,11 +144,13 @@ class LiveView:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting: deque[tuple[str, bytes, str]] = deque()
         self._bytes = 0
         self._incomplete: set[str] = set()
         """Traces with dropped drafts, which no request has reported to the server yet."""
         self._in_request: set[str] = set()
+        self._project = ""
+        """Project of the drafts in the request."""
         self._was_asked = False
         self.is_refused = False
         """True if the server does not take drafts."""
@@ -156,7 +164,8 @@ class LiveView:
             for draft in drafts:
                 spans = b",".join(parcel.spans.joined for parcel in draft.parcels if parcel.spans)
                 encoded = b'{"trace_id":"%b","spans":[%b]}' % (draft.trace_id.encode(), spans)
-                self._waiting.append((draft.trace_id, encoded))
+                project = next((parcel.project for parcel in draft.parcels), "")
+                self._waiting.append((draft.trace_id, encoded, project))
                 self._bytes += len(encoded)
             is_off = self._monotonic() < self._off_until
             while self._waiting and (is_off or self._bytes > MOST_BYTES):
@@ -174,7 +183,7 @@ class LiveView:
             return
         with self._lock:
             self._waiting = deque(each for each in self._waiting if each[0] != trace_id)
-            self._bytes = sum(len(encoded) for _, encoded in self._waiting)
+            self._bytes = sum(len(encoded) for _, encoded, _ in self._waiting)
             self._incomplete.discard(trace_id)
 
     def close(self) -> None:
@@ -194,7 +203,7 @@ class LiveView:
 
     def _drop_oldest(self) -> None:
         """Drop a draft. Beyond a bound, the server does not learn which traces are incomplete."""
-        trace_id, encoded = self._waiting.popleft()
+        trace_id, encoded, _ = self._waiting.popleft()
         self._bytes -= len(encoded)
         if len(self._incomplete) < _MOST_INCOMPLETE:
             self._incomplete.add(trace_id)
@@ -229,8 +238,11 @@ class LiveView:
             reported, self._incomplete = self._incomplete, set()
             items = [orjson.dumps({"trace_id": each, "spans": [], "is_incomplete": True}) for each in reported]
             size, self._in_request = 0, reported
+            self._project = self._waiting[0][2]
             while self._waiting and len(items) < _MOST_IN_REQUEST and size < _MOST_BYTES_IN_REQUEST:
-                trace_id, encoded = self._waiting.popleft()
+                if self._waiting[0][2] != self._project:
+                    break
+                trace_id, encoded, _ = self._waiting.popleft()
                 size += len(encoded)
                 items.append(encoded)
                 self._in_request.add(trace_id)
@@ -243,7 +255,12 @@ class LiveView:
             self._transport = self._make_transport()
         path = "/local/live" if body else "/health"
         request = Request(
-            method="POST" if body else "GET", path=path, body=body or None, timeout_s=self._timeout_s, most_read=4_096
+            method="POST" if body else "GET",
+            path=path,
+            body=body or None,
+            timeout_s=self._timeout_s,
+            most_read=4_096,
+            project=self._project,
         )
         answer = self._transport.send(request)
         if not isinstance(answer, Answer):

@@ -10,10 +10,12 @@ import orjson
 
 from pandaprobe_otel.assembly.assembler import Memory, Stage, TraceSegment
 from pandaprobe_otel.assembly.remote_parents import joined, named_in
+from pandaprobe_otel.config.parsers import PROJECT_NAME
 from pandaprobe_otel.delivery.outbox import randomness
 from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.delivery.repair import SAMPLE_RATE_KEY
 from pandaprobe_otel.mapping import MappingOptions, SpanView, map_views
+from pandaprobe_otel.mapping.attributes import PROJECT
 from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import (
@@ -236,10 +238,18 @@ class SegmentEncoder:
             sent += shown
         if not sent:
             return []
+        memory = segment.memory
+        if memory.project is None:
+            memory.project = _project_of(views, open_views)
+        if memory.project and not PROJECT_NAME.fullmatch(memory.project):
+            self._ledger.dropped("invalid_project", len(sent))
+            return []
         requests = self._requests(segment, sent)
         for body in evaluation_scores(sent, segment.logs, self._options):
             score, trace_id, name = orjson.dumps(body), body["trace_id"], body["name"]
             requests.append(Parcel(step=Step.SCORE, trace_id=trace_id, fields=score, name=name))
+        for request in requests:
+            request.project = memory.project
         return requests
 
     def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[Parcel]:
@@ -297,6 +307,17 @@ class SegmentEncoder:
         if root.get("input") is not None and mapped.trace.get("input") is not None and not segment.memory.had_input:
             fields["input"] = mapped.trace["input"]
         return _exact(orjson.dumps(fields))
+
+
+def _project_of(views: Sequence[SpanView], open_views: Sequence[SpanView]) -> str:
+    """Return the project that the local root names, since a trace is in one project; empty if it names none."""
+    every = (*open_views, *views)
+    root = next((view for view in reversed(every) if view.parent_id is None), None)  # usually the span that ended last
+    if root is None:
+        here = {view.span_id for view in every}
+        root = next((view for view in every if view.parent_id not in here), None)
+    named = None if root is None else root.attributes.get(PROJECT)
+    return named if isinstance(named, str) else ""
 
 
 def _duration_s(views: Sequence[SpanView]) -> float:

@@ -1,4 +1,4 @@
-"""Session, user, tags and metadata of the traces that start from here on.
+"""Session, user, project, tags and metadata of the traces that start from here on.
 
 They can be set in several ways. The first of these wins:
 
@@ -30,9 +30,10 @@ from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.capture.executors import ContextExecutor
 from pandaprobe_otel.capture.tracers import begin_first_use
 from pandaprobe_otel.capture.wrapping import Block, ContextScope, F, wrap
+from pandaprobe_otel.config.parsers import PROJECT_NAME, PROJECT_RULE
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.process.guard import failed, unless_used
+from pandaprobe_otel.process.guard import failed, mistake, unless_used
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -55,6 +56,7 @@ class TraceValues:
 
     session: str | None = None
     user: str | None = None
+    project: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, object] | None = None
     attributes: Mapping[str, AttributeValue] | None = None
@@ -66,6 +68,7 @@ class TraceValues:
             outer = TraceValues()
         session = self.session if self.session is not None else outer.session
         user = self.user if self.user is not None else outer.user
+        project = self.project if self.project is not None else outer.project
         tags = tuple(dict.fromkeys((*outer.tags, *self.tags)))
         metadata = {**(outer.metadata or {}), **(self.metadata or {})}
         attributes: dict[str, AttributeValue] = {}
@@ -73,29 +76,56 @@ class TraceValues:
             attributes[names.SESSION_ID] = session
         if user is not None:
             attributes[names.USER_ID] = user
+        if project is not None:
+            attributes[names.PROJECT] = project
         if tags:
             attributes[names.TAGS] = tags
         if metadata:
             attributes[names.METADATA] = encode(metadata)
-        return TraceValues(session=session, user=user, tags=tags, metadata=metadata, attributes=attributes)
+        return TraceValues(
+            session=session, user=user, project=project, tags=tags, metadata=metadata, attributes=attributes
+        )
 
 
 def trace_values(
-    *, session: object, user: object, tags: Sequence[str] | None, metadata: Mapping[str, object] | None
+    *,
+    session: object,
+    user: object,
+    tags: Sequence[str] | None,
+    metadata: Mapping[str, object] | None,
+    project: object = None,
 ) -> TraceValues | None:
     """Return the arguments as one level of values; None if there are none or they cannot be read."""
-    if session is None and user is None and not tags and not metadata:
+    if session is None and user is None and project is None and not tags and not metadata:
         return None
     try:
         return TraceValues(
             session=None if session is None else str(session),
             user=None if user is None else str(user),
+            project=None if project is None else _project_name(project),
             tags=(tags,) if isinstance(tags, str) else tuple(str(tag) for tag in islice(tags or (), _MOST_TAGS)),
             metadata=first_items(metadata),
         )
     except Exception as error:  # noqa: BLE001 - arguments of any sort arrive here; counted and logged
         failed("session, user, tags or metadata", error)
         return None
+
+
+def _project_name(project: object) -> str:
+    """Return the name of a project. With one that PandaProbe does not take, traces are counted and not sent."""
+    name = str(project)
+    if not PROJECT_NAME.fullmatch(name):
+        mistake(
+            f"context(project={name[:80]!r}) {PROJECT_RULE}; its traces are not sent. status() counts them as "
+            "invalid_project."
+        )
+    return name
+
+
+def current_project() -> str:
+    """Return the project for traces that start here; empty for that of the settings."""
+    values = _values_in(get_current())
+    return (values.project if values is not None else None) or ""
 
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -211,21 +241,26 @@ def context(
     *,
     session: str | None = None,
     user: str | None = None,
+    project: str | None = None,
     tags: Sequence[str] | None = None,
     metadata: Mapping[str, object] | None = None,
     baggage: bool = False,
 ) -> ContextBlock:
-    """Set session, user, tags and metadata of every trace made inside the block or the decorated function.
+    """Set session, user, project, tags and metadata of each trace made inside the block or the decorated function.
 
     Args:
         session: Id of the conversation; PandaProbe groups traces by it. Longer ids are cut to 255 characters.
         user: Id of the end user.
+        project: Name of the project that gets the traces whose roots start here, in place of `project_name`; the key
+            stays the same. With a name that PandaProbe does not take, the traces are counted and not sent.
         tags: Added to the tags of the outer blocks.
         metadata: Merged over the metadata of the outer blocks; read when the block is entered.
         baggage: If true, session and user are also put into W3C baggage. Then they leave in the headers of every
             instrumented request, whoever receives it.
     """
-    return ContextBlock(trace_values(session=session, user=user, tags=tags, metadata=metadata), baggage=baggage)
+    return ContextBlock(
+        trace_values(session=session, user=user, tags=tags, metadata=metadata, project=project), baggage=baggage
+    )
 
 
 def session(session_id: str) -> ContextBlock:

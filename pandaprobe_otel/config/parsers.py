@@ -17,7 +17,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 # The server's rule for the header (measured). With any other name, it refuses every trace with 422.
-_PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
+PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
+PROJECT_RULE = "is not a project name (1-255 letters, digits, spaces, _ . ' -, a letter or digit at both ends)"
 
 
 class BadValueError(ValueError):
@@ -47,10 +48,8 @@ def read_key_or_function(raw: Any) -> Any:
 def read_project(raw: Any) -> str:
     """Return a project name that the server accepts."""
     name = read_text(raw)
-    if not _PROJECT_NAME.fullmatch(name):
-        raise BadValueError(
-            "is not a project name (1-255 letters, digits, spaces, _ . ' -, a letter or digit at both ends)"
-        )
+    if not PROJECT_NAME.fullmatch(name):
+        raise BadValueError(PROJECT_RULE)
     return name
 
 

@@ -90,6 +90,8 @@ class Parcel:
     fields: bytes = b"{}"
     spans: EncodedSpans = NO_SPANS
     name: str = ""
+    project: str = ""
+    """Project that gets it; empty for that of the settings."""
     is_error: bool = False
     is_remote: bool = False
     """True if the root is in another process: only that process may create the trace under the trace's own id."""
@@ -174,6 +176,7 @@ class Parcel:
             body=None if self.is_check else self.body(),
             timeout_s=timeout_s,
             most_read=_MOST_LOOKED_AT if self.is_check else _MOST_READ,
+            project=self.project,
             time_left_s=for_ever if self.lease is None else self.lease.time_left_s,
         )
 
@@ -230,7 +233,7 @@ class Parcel:
         The original id is never used, because the process with the root may still post it. A trace id is also global on
         the server, so another project's trace could be overwritten (measured).
         """
-        return replace(self.under(adopted_id(self.trace_id, project)), step=Step.CREATE)
+        return replace(self.under(adopted_id(self.trace_id, self.project or project)), step=Step.CREATE)
 
     def under(self, trace_id: str) -> Parcel:
         """Return the parcel for the separate trace of this id."""

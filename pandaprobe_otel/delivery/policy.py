@@ -419,6 +419,9 @@ class DeliveryPolicy:
                 self.blockage.used_up(verdict, now)
             case VerdictKind.QUOTA:
                 retry_at += self._backoff(parcel)
+            case VerdictKind.PROJECT if parcel.project:  # one of many, which must not stop the others
+                self._give_up(parcel, "refused", verdict, now)
+                return
             case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
                 self.blockage.refused(verdict, now)
             case _:
@@ -600,7 +603,7 @@ class Orphans:
     def adopted(self, parcel: Parcel) -> None:
         """Note that the parcel's trace is a separate trace from now on."""
         self._in_a_row[parcel.name] += 1
-        derived = adopted_id(parcel.trace_id, self._project)
+        derived = adopted_id(parcel.trace_id, parcel.project or self._project)
         self.ids[parcel.trace_id] = derived
         self._is_posted.setdefault(derived, False)
         if len(self.ids) > _REMEMBERED:

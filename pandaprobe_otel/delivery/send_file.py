@@ -116,28 +116,30 @@ def _requests(entries: Iterable[Entry], created: set[str]) -> Iterator[Parcel]:
         content: Any = entry.content
         match entry.kind:
             case EntryKind.TRACE:
-                yield _create(content)
+                yield _create(content, entry.project)
             case EntryKind.SPANS if entry.trace_id in created:
-                yield Parcel(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
+                yield Parcel(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content), project=entry.project)
             case EntryKind.SPANS if content:
                 created.add(entry.trace_id)
-                yield _create(stand_in(entry.trace_id, content))
+                yield _create(stand_in(entry.trace_id, content), entry.project)
             case EntryKind.UPDATE if entry.trace_id in created:
-                yield Parcel(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
+                fields = orjson.dumps(content)
+                yield Parcel(step=Step.FINISH, trace_id=entry.trace_id, fields=fields, project=entry.project)
             case EntryKind.SCORE:
-                name = str(content.get("name", ""))
-                yield Parcel(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
+                name, fields = str(content.get("name", "")), orjson.dumps(content)
+                yield Parcel(step=Step.SCORE, trace_id=entry.trace_id, fields=fields, name=name, project=entry.project)
             case _:
                 pass  # a bad line, which is reported, or a change of an unknown trace
 
 
-def _create(trace: Mapping[str, Any]) -> Parcel:
+def _create(trace: Mapping[str, Any], project: str) -> Parcel:
     return Parcel(
         step=Step.CREATE,
         trace_id=str(trace["trace_id"]),
-        fields=orjson.dumps({key: trace[key] for key in trace if key not in ("spans", "refused")}),
+        fields=orjson.dumps({key: trace[key] for key in trace if key not in ("spans", "refused", "project")}),
         spans=_encoded(trace.get("spans") or ()),
         name=str(trace.get("name", "")),
+        project=project,
     )
 
 

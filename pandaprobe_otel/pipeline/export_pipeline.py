@@ -258,14 +258,23 @@ class ExportPipeline:
         _log_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or scores or ends)
 
-    def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
+    def put_score(self, body: Mapping[str, Any], project: str = "") -> None:
+        """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk.
+
+        `project`: that of the trace, if it is not that of the settings.
+        """
         fields = encode(body).encode()
         if self.is_closed or len(self._scores) >= _MOST_SCORES:
             self._ledger.score_dropped("after_shutdown" if self.is_closed else "queue_full")
             return
         self._scores.append(
-            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+            Parcel(
+                step=Step.SCORE,
+                trace_id=str(body["trace_id"]),
+                fields=fields,
+                name=str(body["name"]),
+                project=project,
+            )
         )
         self._worker.call()
 

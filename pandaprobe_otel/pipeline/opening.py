@@ -54,7 +54,7 @@ class IdlePipeline:
         """Return True, because nothing waits."""
         return True
 
-    def put_score(self, body: Mapping[str, Any]) -> None:
+    def put_score(self, body: Mapping[str, Any], project: str = "") -> None:
         """Ignore the score."""
 
     def trace_url(self, trace_id: str) -> str | None:

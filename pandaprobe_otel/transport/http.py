@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
+    PROJECT_HEADER,
     Answer,
     NoAnswer,
     Outcome,
@@ -91,7 +92,7 @@ class HttpTransport:
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
-                    headers=self._headers,
+                    headers=self._headers | ({PROJECT_HEADER: request.project} if request.project else {}),
                     timeout=_timeout(request),
                     extensions={"trace": opening.step},
                 )

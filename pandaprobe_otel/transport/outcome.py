@@ -52,6 +52,8 @@ class Request:
     most_read: int | None = None
     """Bytes of the answer's body that the caller needs; the rest is not read. PandaProbe answers a PATCH with the whole
     trace, which may exceed this process's memory bound. None: the whole body."""
+    project: str = ""
+    """Project of this request; empty for that of the transport's headers."""
     time_left_s: Callable[[], float] = for_ever
     """Function that returns the seconds for which the request is still allowed. It is called when a connection is
     ready, before anything is written. The exchange takes no longer than that. It does not begin if no time is left: see
@@ -140,12 +142,15 @@ class KeyedTransport(Transport, Protocol):
 # -- authentication ---------------------------------------------------------------------------------------------------
 
 
+PROJECT_HEADER: Final = "X-Project-Name"
+
+
 def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
     """Return the headers for a project and its API key, if there is one.
 
     Send no Authorization header with them: the server would use it to count the rate limit (measured on 0.5.0).
     """
-    project = {"X-Project-Name": project_name, "User-Agent": user_agent()}
+    project = {PROJECT_HEADER: project_name, "User-Agent": user_agent()}
     return {"X-API-Key": api_key, **project} if api_key else project
 
 

@@ -34,6 +34,7 @@ from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import ask, failed
 from pandaprobe_otel.transport.outcome import (
     LARGEST_BODY,
+    PROJECT_HEADER,
     Answer,
     KeyedTransport,
     NoAnswer,
@@ -125,6 +126,8 @@ class SocketTransport:
         """Send these headers from now on."""
         every = {"Host": self._authority, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         every["Content-Type"] = "application/json"
+        project = every.pop(PROJECT_HEADER, None)
+        self._project = "" if project is None else f"{PROJECT_HEADER}: {project}\r\n"
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in every.items())
         self._redaction.learn(headers)
 
@@ -141,7 +144,8 @@ class SocketTransport:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
         body = request.body or b""
         length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
-        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
+        project = f"{PROJECT_HEADER}: {request.project}\r\n" if request.project else self._project
+        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{project}{length}\r\n"
         deadline = min(deadline, time.monotonic() + left_s)
         try:
             answer = connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, cast
@@ -46,6 +46,8 @@ class Entry:
     kind: EntryKind
     trace_id: str
     content: Any
+    project: str = ""
+    """Project that its trace named; empty for that of the settings."""
 
 
 class FileTransport:
@@ -60,7 +62,7 @@ class FileTransport:
 
     def send(self, request: Request) -> Outcome:
         """Write one request; on failure, return `NoAnswer`, so that delivery tries again."""
-        line = line_of(request.method, request.path, request.body or b"")
+        line = line_of(request.method, request.path, request.body or b"", request.project)
         if line is not None:
             try:
                 with self._lock:
@@ -77,17 +79,19 @@ class FileTransport:
         self._lock = threading.Lock()
 
 
-def line_of(method: str, path: str, body: bytes) -> bytes | None:
-    """Return a request as a line of the file, or None if the request changes nothing."""
+def line_of(method: str, path: str, body: bytes, project: str = "") -> bytes | None:
+    """Return a request as a line of the file, with the project that it names, or None if it changes nothing."""
     if method == "GET":
         return None
     if path == "/traces":
-        return body + b"\n"
-    if path == "/evaluations/trace-scores":
-        return b'{"score":' + body + b"}\n"
-    trace_id = path.split("/")[2].encode()
-    key = b"update" if method == "PATCH" else b"spans"
-    return b'{"trace_id":"' + trace_id + b'","' + key + b'":' + body + b"}\n"
+        line = body
+    elif path == "/evaluations/trace-scores":
+        line = b'{"score":' + body + b"}"
+    else:
+        trace_id = path.split("/")[2].encode()
+        key = b"update" if method == "PATCH" else b"spans"
+        line = b'{"trace_id":"' + trace_id + b'","' + key + b'":' + body + b"}"
+    return line[:-1] + (b',"project":"' + project.encode() + b'"' if project else b"") + b"}\n"
 
 
 def _append(path: str, line: bytes) -> None:
@@ -144,6 +148,11 @@ def _parsed(text: bytes) -> Any:
 
 
 def _entry(line: int, found: Any) -> Entry:
+    project = cast("Mapping[str, Any]", found).get("project") if isinstance(found, dict) else None
+    return replace(_entry_of(line, found), project=project if isinstance(project, str) else "")
+
+
+def _entry_of(line: int, found: Any) -> Entry:
     if isinstance(found, Exception):
         return Entry(line=line, kind=EntryKind.BAD, trace_id="", content=f"no JSON: {found}")
     fields: Mapping[str, Any] = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}

@@ -485,7 +485,7 @@ OF_THE_APP = (
     "langfuse.trace.metadata", "langfuse.observation.metadata", "langfuse.version", "pandaprobe.metadata",
     "pandaprobe.span.metadata", "metadata", "langsmith.metadata.", "traceloop.association.properties.",
     "ai.telemetry.metadata.", "langfuse.trace.tags", "langsmith.span.tags", "tag.tags", "pandaprobe.tags",
-    "logfire.tags", "langfuse.observation.prompt.version",
+    "logfire.tags", "langfuse.observation.prompt.version", "pandaprobe.project",
 )  # fmt: skip
 """Attributes with which an app describes a trace on purpose: its metadata and tags."""
 ALWAYS = {key for key in NAMES_AND_IDS if ".metadata." not in key}

@@ -44,6 +44,7 @@ CREATE TABLE parcel (
     step TEXT NOT NULL,
     trace_id TEXT NOT NULL,
     name BLOB NOT NULL,
+    project TEXT NOT NULL,
     is_error INTEGER NOT NULL,
     is_remote INTEGER NOT NULL,
     spans INTEGER NOT NULL,
@@ -59,18 +60,18 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 _HEADS: Final = """
-SELECT row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
+SELECT row, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt
 FROM parcel WHERE draft = 0 ORDER BY row
 """
 _DRAFTS: Final = """
-SELECT draft, row, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt
+SELECT draft, row, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt
 FROM parcel WHERE draft > 0 ORDER BY row
 """
 _ENDED: Final = 1
 _OPEN: Final = 2
 """Values of `draft` for the parcels of a trace that had ended when they were written, and of an open one."""
 _CONTENT: Final = """
-SELECT crc, fields, body.spans, step, trace_id, name, is_error, is_remote
+SELECT crc, fields, body.spans, step, trace_id, name, project, is_error, is_remote
 FROM parcel JOIN body USING (row) WHERE row = ?
 """
 
@@ -224,12 +225,12 @@ class SpoolFile:
         """Insert a parcel under an unused row number."""
         spans = _BETWEEN_SPANS.join(parcel.spans)
         name = parcel.name.encode("utf-8", "surrogatepass")
-        head = (parcel.step.value, parcel.trace_id, name, int(parcel.is_error), int(parcel.is_remote))
+        head = (parcel.step.value, parcel.trace_id, name, parcel.project, int(parcel.is_error), int(parcel.is_remote))
         may_have_arrived = parcel.step is Step.CREATE and (parcel.in_flight or parcel.in_doubt)
         crc = _checksum(head, parcel.fields, spans)
         values = (row, *head, len(parcel.spans), parcel.size, time.time(), may_have_arrived, crc, draft)
         db = self.open()
-        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        db.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
         self.bytes += 0 if draft else parcel.size
 
@@ -273,17 +274,24 @@ class SpoolFile:
         return [self._found(row, now, wall) for row in self.open().execute(_HEADS)]
 
     def _found(self, row: tuple[Any, ...], now: float, wall: float) -> Parcel:
-        number, step, trace_id, name, is_error, is_remote, spans, size, put_at, in_doubt = row
+        number, step, trace_id, name, project, is_error, is_remote, spans, size, put_at, in_doubt = row
         try:
             parcel = Parcel(
                 step=Step(step),
                 trace_id=trace_id,
                 name=name.decode("utf-8", "surrogatepass"),
+                project=project,
                 is_error=bool(is_error),
                 is_remote=bool(is_remote),
                 fields=b"",
             )
-            if not (isinstance(trace_id, str) and isinstance(spans, int) and isinstance(size, int) and put_at >= 0.0):
+            if not (
+                isinstance(trace_id, str)
+                and isinstance(project, str)
+                and isinstance(spans, int)
+                and isinstance(size, int)
+                and put_at >= 0.0
+            ):
                 raise ValueError
         except (AttributeError, TypeError, ValueError) as error:
             raise sqlite3.DatabaseError("a request is damaged") from error

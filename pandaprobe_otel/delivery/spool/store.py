@@ -509,7 +509,7 @@ class SpoolStore:
             "spans": parcel.span_count,
             "server": words.encode("utf-8", "replace").decode(),
         }
-        body = line_of(method, path, parcel.body()) or b"{}\n"
+        body = line_of(method, path, parcel.body(), parcel.project) or b"{}\n"
         line = b"".join((body[:-2], b',"refused":', orjson.dumps(note), b"}\n"))
         try:
             with locked(self._path / REFUSED.replace("*", self._destination.digest)) as file:

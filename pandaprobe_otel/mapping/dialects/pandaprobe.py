@@ -73,6 +73,12 @@ DIALECT: Final = Dialect(
         Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
         Row("session_id", (names.SESSION_ID,), text),
         Row("user_id", (names.USER_ID,), text),
+        Row(
+            "metadata.project",
+            (names.PROJECT,),
+            text,
+            "project that gets the trace",
+        ),
         Row("tags", (names.TAGS,), texts),
         Row("environment", (names.ENVIRONMENT,), text),
         Row("release", (names.RELEASE,), text),
