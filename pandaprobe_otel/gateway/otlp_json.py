@@ -42,12 +42,12 @@ def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
         members = cast("dict[str, Any]", fields)
         if snake in members:
             raise _malformed(f"names must be in lowerCamelCase: {name}, not {snake}")
-        items: Any = members.pop(name, None)
-        if items is None:
+        given: Any = members.pop(name, None)
+        if given is None:
             return []
-        if type(items) is not list:
+        if type(given) is not list:
             raise _malformed(f"{name} is not a list")
-        items = cast("list[Any]", items)
+        items: list[Any] = given
         left -= len(items)
         if left < 0:
             raise too_many(f"more than {MOST_FRAMES} spans, scopes and resources")
