@@ -45,7 +45,8 @@ def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
         given: Any = members.pop(name, None)
         if given is None:
             return []
-        if type(given) is not list:
+        kind = type(given)
+        if kind is not list:
             raise _malformed(f"{name} is not a list")
         items: list[Any] = given
         left -= len(items)
