@@ -19,6 +19,7 @@ from pandaprobe_otel.gateway.errors import RefusedError, too_many, unreadable
 from pandaprobe_otel.gateway.json_messages import MISFITS, message_of
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
 from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
+from pandaprobe_otel.mapping.values import type_of
 
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
 _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
@@ -45,8 +46,7 @@ def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
         given: Any = members.pop(name, None)
         if given is None:
             return []
-        kind = type(given)
-        if kind is not list:
+        if type_of(given) is not list:
             raise _malformed(f"{name} is not a list")
         items: list[Any] = given
         left -= len(items)
