@@ -10,22 +10,30 @@ memory, and the number of requests that had to wait. Goal: 5,000 spans per secon
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from load import gateway, memory_mb, over_grpc, over_http
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otlp_senders import agent_trace, body_of
+from subprocesses import environment
 
 SPANS = 20
 TRACES = 10
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def bodies(count: int) -> list[bytes]:
@@ -43,6 +51,50 @@ def bodies(count: int) -> list[bytes]:
                     span.trace_id = trace_id
         made.append(request.SerializeToString())
     return made
+
+
+def over_http(port: int) -> Callable[[bytes], bool]:
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def send(body: bytes) -> bool:
+        link.request("POST", "/v1/traces", body, {"Content-Type": "application/x-protobuf"})
+        answer = link.getresponse()
+        answer.read()
+        return answer.status == 200
+
+    return send
+
+
+def over_grpc(port: int) -> Callable[[bytes], bool]:
+    export = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary(EXPORT)
+
+    def send(body: bytes) -> bool:
+        try:
+            export(body, timeout=60)
+        except grpc.RpcError:
+            return False
+        return True
+
+    return send
+
+
+@contextmanager
+def gateway(endpoint: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """Run a gateway, and yield its process and its ports for HTTP and gRPC."""
+    command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--grpc-port", "0"]
+    env = environment(endpoint, **settings)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        try:
+            yield process, int(lines[1].split(":")[-1].partition("/")[0]), int(lines[2].split(":")[-1])
+        finally:
+            process.terminate()
+
+
+def memory_mb(process: int, name: str) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 def send_all(send: Callable[[bytes], bool], batch: list[bytes], until: float, counts: Counter[bool]) -> None:
