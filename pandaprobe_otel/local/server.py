@@ -209,6 +209,7 @@ class _Running:
             self._server = _uvicorn_server(self.services)
             self.services.evaluation.resume()
             self.services.failure_reader.resume()
+            self.services.accounts.sweep()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
         # Connections wait in the socket's queue until the thread accepts them, so this needs no wait.

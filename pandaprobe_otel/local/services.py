@@ -62,7 +62,8 @@ class Services:
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads of evaluation and of failures, and close all open resources."""
+        """End the threads of the server's own work, and close all open resources."""
+        self.accounts.stop(timeout_s)
         self.evaluation.worker.stop(timeout_s)
         self.failure_reader.stop(timeout_s)
         if self.http_judge is not None:

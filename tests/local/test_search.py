@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from local_http import http_of
 from pandaprobe_otel.local import LocalServer
+from waiting import wait_until
 
 Record: TypeAlias = dict[str, Any]
 """A trace in the form of the API, with its latest score `task_completion` as `score`."""
@@ -358,23 +359,44 @@ def test_a_trace_is_answered_as_it_was_sent(many: Store, given_json: Any, other:
     ]
 
 
-def test_words_and_labels_are_forgotten_with_their_trace() -> None:
-    """A deleted trace leaves no word and no value in the index."""
-    with Store() as store:
-        for number in range(6):
-            store.post(number, number)
-            store.patch(number, number + 1)
-        for number in range(6):
-            store.delete(number)
-        with store.server.services.database.write() as connection:
-            connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words, row)")
-            left = [
-                *connection.execute("SELECT term FROM vocabulary"),
-                *connection.execute("SELECT value FROM labels"),
-                *connection.execute("SELECT id FROM blocks"),
-            ]
+@pytest.mark.parametrize("deletes", ["traces", "project"])
+def test_words_and_labels_are_forgotten_with_their_trace(deletes: str, tmp_path: Path) -> None:
+    """A deleted trace leaves no word and no value in the index, even if the process ends while its project goes."""
+    store = Store(tmp_path / "p.db")
+    for number in range(30):
+        store.post(number, number)
+        store.patch(number, number + 1)
+    if deletes == "project":
+        (organization,) = store.http.get("/organizations").json()
+        projects = f"/organizations/{organization['id']}/projects"
+        (project,) = store.http.get(projects).json()
+        store.http.delete(f"{projects}/{project['id']}").raise_for_status()
+        store.post(29, 1)  # the name and the ids are free at once
+        assert store.http.get("/traces").json()["total"] == 1
+        store.close()
+        store = Store(tmp_path / "p.db")
+        assert store.http.get("/traces").json()["total"] == 1
+        wait_until(lambda: len(_every(store, "SELECT id FROM projects")) == 1)
+        store.delete(29)
+    else:
+        ids = [str(UUID(int=number + 1)) for number in range(31)]
+        deleted = store.http.post("/traces/batch/delete", json={"trace_ids": ids})
+        assert deleted.json() == {"deleted": 30}
+    with store.server.services.database.write() as connection:
+        connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words, row)")
+    left = [
+        row
+        for what in ("term FROM vocabulary", "value FROM labels", "id FROM blocks", "name FROM spans")
+        for row in _every(store, f"SELECT {what}")
+    ]
+    store.close()
 
-    assert [tuple(row) for row in left] == []
+    assert left == []
+
+
+def _every(store: Store, statement: str) -> list[tuple[Any, ...]]:
+    with store.server.services.database.read() as connection:
+        return [tuple(row) for row in connection.execute(statement)]
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,14 @@ import hashlib
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.database import AT_ONCE, Database
 from pandaprobe_otel.local.times import DAY
 
 PERIOD: Final = 30 * DAY
@@ -24,6 +25,7 @@ PERIOD: Final = 30 * DAY
 
 DEVELOPMENT: Final = "DEVELOPMENT"
 HOBBY: Final = "HOBBY"
+_DELETE: Final = "UPDATE projects SET name = id, deleted = 1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Accounts:
         self._organizations: dict[str, Organization] = {}
         self._projects: dict[tuple[str, str], Project] = {}
         self._keys: dict[str, ApiKey] = {}
+        self._sweeper: threading.Thread | None = None
+        self._stopping = threading.Event()
         self._load()
         if not self._organizations:
             self.add_organization("local", DEVELOPMENT)
@@ -128,8 +132,10 @@ class Accounts:
     def delete_organization(self, org_id: str) -> None:
         """Delete an organization with its projects, traces and keys."""
         with self._lock, self._database.write() as connection:
+            connection.execute(f"{_DELETE}, org_id = ? WHERE org_id = ?", (self.home.id, org_id))
             connection.execute("DELETE FROM organizations WHERE id = ?", (org_id,))
             self._database.after_commit(partial(self._forget_organization, org_id))
+            self._database.after_commit(self.sweep)
 
     def _forget_organization(self, org_id: str) -> None:
         self._organizations.pop(org_id, None)
@@ -232,10 +238,42 @@ class Accounts:
         self._projects[(project.org_id, name)] = project
 
     def delete_project(self, project: Project) -> None:
-        """Delete a project with its traces, scores, runs and monitors. Its name is then free."""
+        """Delete a project with its traces, scores, runs and monitors. Its name is then free.
+
+        Its rows disappear in the background, a few at a time, since other requests wait for each transaction.
+        """
         with self._lock, self._database.write() as connection:
-            connection.execute("DELETE FROM projects WHERE id = ?", (project.id,))
+            connection.execute(f"{_DELETE} WHERE id = ?", (project.id,))
             self._database.after_commit(partial(self._forget_project, project))
+            self._database.after_commit(self.sweep)
+
+    def sweep(self) -> None:
+        """Delete the rows of deleted projects in the background, also of those that an earlier process left."""
+        with self._database.write() as connection:  # so that a thread that ends has seen all deletions
+            left = connection.execute("SELECT 1 FROM projects WHERE deleted LIMIT 1").fetchone()
+            if left is not None and self._sweeper is None and not self._stopping.is_set():
+                self._sweeper = threading.Thread(target=self._sweep, name="pandaprobe-local-deletion", daemon=True)
+                self._sweeper.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the deletion after its current transaction. The next process continues."""
+        self._stopping.set()
+        if (sweeper := self._sweeper) is not None:
+            sweeper.join(timeout_s)
+
+    def _sweep(self) -> None:
+        took_s = 0.0
+        while not self._stopping.wait(took_s):  # so that requests get half of the time
+            begun = time.monotonic()
+            with self._database.write() as connection:
+                row = connection.execute("SELECT id FROM projects WHERE deleted LIMIT 1").fetchone()
+                if row is None:
+                    self._sweeper = None
+                    return
+                some = "DELETE FROM traces WHERE seq IN (SELECT seq FROM traces WHERE project_id = ? LIMIT ?)"
+                if not connection.execute(some, (row["id"], AT_ONCE)).rowcount:
+                    connection.execute("DELETE FROM projects WHERE id = ?", (row["id"],))
+            took_s = time.monotonic() - begun
 
     def _forget_project(self, project: Project) -> None:
         self._projects.pop((project.org_id, project.name), None)
@@ -310,8 +348,10 @@ class Accounts:
         with self._database.read() as connection:
             for row in connection.execute("SELECT * FROM organizations ORDER BY created_at, rowid"):
                 self._organizations[row["id"]] = Organization(**dict(row))
-            for row in connection.execute("SELECT * FROM projects ORDER BY created_at, rowid"):
-                self._projects[(row["org_id"], row["name"])] = Project(**dict(row), stored=True)
+            for row in connection.execute("SELECT * FROM projects WHERE NOT deleted ORDER BY created_at, rowid"):
+                known: dict[str, Any] = dict(row)
+                del known["deleted"]
+                self._projects[(row["org_id"], row["name"])] = Project(**known, stored=True)
             for row in connection.execute("SELECT * FROM api_keys ORDER BY created_at, rowid"):
                 fields: dict[str, Any] = dict(row)
                 digest = fields.pop("key_hash")

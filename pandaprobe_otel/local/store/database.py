@@ -21,6 +21,8 @@ from pandaprobe_otel.local.store.blocks import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"
+AT_ONCE = 5
+"""Traces that a transaction derives or deletes, since requests wait for it. The words of a trace take milliseconds."""
 
 
 class DatabaseInUseError(PandaProbeError):

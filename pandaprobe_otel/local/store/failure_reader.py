@@ -17,15 +17,13 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RULES, FailureKind, Finding
 from pandaprobe_otel.failures.low_scores import is_low
 from pandaprobe_otel.local.payloads import dumps, loads
-from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.database import AT_ONCE, Database
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, span_record, trace_record
 from pandaprobe_otel.local.store.spans import spans_of
 
 _log = logging.getLogger(__name__)
 
 QUIET_S: Final = 0.5
-_AT_ONCE: Final = 5
-"""Traces of one transaction, since requests wait for it."""
 
 
 class FailureReader:
@@ -124,7 +122,7 @@ class FailureReader:
             rows = connection.execute(
                 "SELECT trace_seq, changes FROM unread WHERE trace_seq NOT IN (SELECT value FROM json_each(?))"
                 " ORDER BY trace_seq LIMIT ?",
-                (left, _AT_ONCE),
+                (left, AT_ONCE),
             ).fetchall()
             found = {row["trace_seq"]: (row["changes"], self._findings(connection, row["trace_seq"])) for row in rows}
         try:

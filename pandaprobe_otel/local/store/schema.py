@@ -51,6 +51,7 @@ _TABLES: Final = f"""
         name TEXT NOT NULL,
         description TEXT NOT NULL DEFAULT '',
         created_at INTEGER NOT NULL,
+        deleted INTEGER NOT NULL DEFAULT 0, -- until its traces are deleted too
         UNIQUE (org_id, name)
     );
     CREATE TABLE api_keys (

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, loads, merge_objects
 from pandaprobe_otel.local.store import blocks
-from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.database import AT_ONCE, Database
 from pandaprobe_otel.local.store.failure_reader import FailureReader
 from pandaprobe_otel.local.store.labels import label
 from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
@@ -30,6 +30,7 @@ _INSERT: Final = """
         :folded_name, :environment, :release, :tags, :metadata
     )
 """
+_DELETE_FORGOTTEN: Final = "DELETE FROM traces WHERE seq = ? AND project_id IN (SELECT id FROM projects WHERE deleted)"
 _CONTENTS: Final = frozenset({"input", "output"})
 _MERGE: Final = """
     UPDATE traces SET
@@ -62,10 +63,12 @@ class TraceStore:
         known = connection.execute(
             "SELECT seq, project_id, tags, metadata FROM traces WHERE trace_id = ?", (row["trace_id"],)
         ).fetchone()
+        if known is not None and known["project_id"] != project_id:
+            if not connection.execute(_DELETE_FORGOTTEN, (known["seq"],)).rowcount:
+                raise ForeignTraceError(row["trace_id"])
+            known = None
         if known is None:
             seq = connection.execute(_INSERT, row).lastrowid or 0
-        elif known["project_id"] != project_id:
-            raise ForeignTraceError(row["trace_id"])
         else:
             seq = row["seq"] = known["seq"]
             row["tags"] = encode(sorted({*loads(known["tags"]), *trace.tags}))
@@ -122,18 +125,16 @@ class TraceStore:
             return None if trace is None else _find_span(connection, trace["seq"], span_id)
 
     def delete(self, project_id: str, trace_ids: Iterable[str]) -> int:
-        """Delete traces with their spans, tags and scores. Return their number."""
-        ids = dumps(list(trace_ids)).decode()
-        with self._database.write() as connection:
-            found = connection.execute(
-                "SELECT seq FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
-                (project_id, ids),
-            )
-            seqs = [row["seq"] for row in found]
-            connection.execute(
-                "DELETE FROM traces WHERE seq IN (SELECT value FROM json_each(?))", (dumps(seqs).decode(),)
-            )
-            return len(seqs)
+        """Delete traces with their spans, tags and scores, a few at a time. Return their number."""
+        ids, deleted = list(trace_ids), 0
+        for begin in range(0, len(ids), AT_ONCE):
+            some = dumps(ids[begin : begin + AT_ONCE]).decode()
+            with self._database.write() as connection:
+                deleted += connection.execute(
+                    "DELETE FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
+                    (project_id, some),
+                ).rowcount
+        return deleted
 
     def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
         """Remove tags, then add others, and return the number of existing traces. Adding sorts the tags and removes
