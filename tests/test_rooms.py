@@ -10,7 +10,14 @@ from pathlib import Path
 import pandaprobe_otel
 import pandaprobe_otel_integrations
 
+ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pandaprobe_otel.__file__).parent
+SOURCES = {
+    ".".join(path.relative_to(top.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for top in (PACKAGE, Path(pandaprobe_otel_integrations.__path__[0]))
+    for path in sorted(top.rglob("*.py"))
+}
+"""Our modules, by name."""
 ORDER = (
     {"enums", "errors"},
     {"config", "process"},
@@ -78,6 +85,38 @@ def test_only_rooms_above_the_local_server_import_it() -> None:
     assert found == []
 
 
+def modules_of(path: Path) -> set[str]:
+    """Return the modules of ours that a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & SOURCES.keys()
+
+
+def test_few_files_of_tests_import_what_no_other_room_uses() -> None:
+    """Tests go through doors: the modules that another room, an example or a documented page uses.
+
+    The others are left alone, so that a room can be rebuilt with its tests as they are; exceptions are property tests
+    of pure functions, and what no door shows within seconds.
+    """
+    doors = {
+        found
+        for module, path in SOURCES.items()
+        for found in modules_of(path)
+        if found.split(".")[:2] != module.split(".")[:2]
+    }
+    doors |= {found for path in (ROOT / "examples").glob("*.py") for found in modules_of(path)}
+    pages = (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    doors |= {found for page in pages for found in re.findall(r"pandaprobe_otel(?:\.\w+)+", page.read_text("utf-8"))}
+    inside = {module for module in SOURCES.keys() - doors if module.count(".") > 1}
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if modules_of(path) & inside]
+
+    assert len(files) <= 45, sorted(files)
+
+
 def test_few_modules_are_outside_of_rooms() -> None:
     """At most ten modules are outside of rooms, each imported by users or by OpenTelemetry."""
     doors = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
@@ -101,7 +140,6 @@ def test_no_package_imports_its_own_modules() -> None:
     assert eager == ["pandaprobe_otel imports pandaprobe_otel.process.forks"]
 
 
-ROOT = Path(__file__).parents[1]
 EVERYTHING = (
     PACKAGE,
     Path(pandaprobe_otel_integrations.__path__[0]),
