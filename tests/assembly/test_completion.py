@@ -110,25 +110,6 @@ def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
     assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["root"])
 
 
-def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> None:
-    """A trace with an open root is sent as running after five minutes, updated, and completed at the root's end."""
-    scene = Scene()
-    root = scene.start("root")
-    scene.end(scene.start("step 1", root), at=10)
-
-    assert scene.due(299) == []
-    (first,) = scene.due(300)
-    assert (first.stage, names(first.ended), names(first.open)) == (Stage.FIRST, ["step 1"], ["root"])
-    first.memory.posted = first.memory.running = True
-    scene.end(scene.start("step 2", root, at=310), at=311)
-    assert scene.due(329) == []
-    (more,) = scene.due(330)
-    assert (more.stage, names(more.ended)) == (Stage.MORE, ["step 2"])
-    scene.end(root, at=400)
-    (last,) = scene.due(400.5)
-    assert (last.stage, names(last.ended)) == (Stage.LAST, ["root"])
-
-
 def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
     """500 ended spans are sent although the root is open."""
     scene = Scene()
@@ -157,20 +138,6 @@ def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
     assert names(segment.ended) == ["handler", "root"]
 
 
-@pytest.mark.parametrize(("has_root", "quiet_s"), [(True, 5.0), (False, 60.0)])
-def test_without_starts_a_quiet_time_completes_a_trace(has_root: bool, quiet_s: float) -> None:
-    """An exporter sees only ends: a trace is complete five seconds after its root's end, and a minute without one."""
-    scene = Scene(counts_starts=False)
-    root = scene.maker.start("root")
-    scene.end(scene.maker.start("child", root), at=1)
-    if has_root:
-        scene.end(root, at=1)
-
-    assert scene.due(0.9 + quiet_s) == []
-    (segment,) = scene.due(1 + quiet_s)
-    assert names(segment.ended) == ["child", "root"][: 1 + has_root]
-
-
 def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
     """A flush sends the ended trace, and does not split the running one."""
     scene = Scene()
@@ -181,16 +148,6 @@ def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
 
     (segment,) = scene.assembler.flush(1)
     assert names(segment.ended) == ["done"]
-
-
-def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
-    """Closing the assembler sends every ended span, and open roots as running."""
-    scene = Scene()
-    root = scene.start("root")
-    scene.end(scene.start("child", root), at=1)
-
-    (segment,) = scene.assembler.close(1)
-    assert (segment.stage, names(segment.ended), names(segment.open)) == (Stage.FIRST, ["child"], ["root"])
 
 
 def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
@@ -254,25 +211,6 @@ def in_trace(span: ReadableSpan, trace_id: int) -> ReadableSpan:
 
 
 # -- spans that stay open or are forgotten -----------------------------------------------------------------------------
-
-
-def test_traces_that_are_due_together_leave_in_the_order_in_which_they_began() -> None:
-    """Traces that end between two looks are handed over as they came, not by their random ids."""
-    scene = Scene()
-    spans = [scene.start("root") for _ in range(20)]
-    for span in reversed(spans):
-        scene.end(span, at=1)
-    assert [segment.trace_id for segment in scene.due(10)] == [span.context.trace_id for span in spans]
-
-
-def test_a_span_that_the_app_drops_is_given_up() -> None:
-    """A span that the app drops without ending it is garbage-collected, and its trace is given up."""
-    scene = Scene()
-    alive = weakref.ref(scene.start("root"))
-    gc.collect()
-    assert alive() is None
-    assert [segment for at in (0.0, 300.0, 300.1) for segment in scene.due(at)] == []
-    assert len(scene.assembler) == 0
 
 
 @pytest.mark.parametrize("dropped", ["child", "root"])

@@ -188,22 +188,6 @@ def test_a_running_trace_is_finished_as_an_error(app: App) -> None:
     assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
 
 
-def test_a_running_trace_whose_root_has_ended_is_finished_as_usual(app: App) -> None:
-    """The drafted end of a running trace has its final fields, and no mark."""
-    root = app.start("agent", attributes=AGENT)
-    app.end(app.start("first", root, CHAT))
-    app.wait(301)
-    root.set_attribute("gen_ai.output.messages", MESSAGES)
-    app.end(root)
-    append, finish = app.after_death()
-
-    assert [*spans_of(append)] == ["agent"]
-    fields = json.loads(finish.fields)
-    assert fields["status"] == "COMPLETED"
-    assert SECRET in json.dumps(fields["output"])
-    assert "pandaprobe_otel.incomplete" not in fields.get("metadata", {})
-
-
 def test_late_spans_of_a_posted_trace_are_appended(app: App) -> None:
     """Late spans of a posted trace are appended, since a second create would overwrite the first."""
     root = app.start("agent", attributes=AGENT)
@@ -227,14 +211,6 @@ def test_spans_below_another_process_are_appended_to_its_trace(app: App) -> None
     assert (request.step, request.is_remote) == (Step.APPEND, True)
     fields = json.loads(request.fields)
     assert (fields["name"], fields["status"]) == ("serve", "ERROR")
-
-
-def test_a_trace_that_became_a_request_is_not_sent_twice(app: App) -> None:
-    """A trace that became a request leaves its draft."""
-    app.end(app.start("agent", attributes=AGENT))
-    assert len(app.wait(1)) == 1
-
-    assert app.after_death() == []
 
 
 @pytest.mark.parametrize("wanted", [False, True])

@@ -34,36 +34,6 @@ def answer(question: str) -> str:
     return "".join(ask([{"role": "user", "content": question}]))
 
 
-def test_trace_of_a_decorated_agent(recorder: SpanRecorder) -> None:
-    """Tool arguments are an object, the model's input is messages, and the agent's answer is the trace's output."""
-
-    @pp.trace(session_id="s", user_id="u", tags=["t"], metadata={"plan": "pro"})
-    def handle(question: str) -> str:
-        return answer(question)
-
-    handle("why?")
-    trace = map_trace(recorder.spans)
-    assert (trace["name"], trace["session_id"], trace["user_id"]) == ("handle", "s", "u")
-    assert trace["tags"] == ["t"]
-    assert trace["metadata"]["plan"] == "pro"
-    spans = {span["name"]: span for span in trace["spans"]}
-    assert {name: span["kind"] for name, span in spans.items()} == {
-        "handle": "CHAIN",
-        "answer": "AGENT",
-        "search": "TOOL",
-        "ask": "LLM",
-    }
-    assert spans["search"]["input"] == {"query": "why?", "limit": 3}
-    assert spans["search"]["output"] == ["why?"] * 3
-    assert spans["answer"]["input"] == "why?"
-    assert spans["answer"]["output"] == "hello"
-    assert spans["ask"]["model"] == "small"
-    assert spans["ask"]["input"] == {"messages": [{"role": "user", "content": "why?"}]}
-    assert "completion_start_time" in spans["ask"]
-    assert "why?" in str(trace["input"])
-    assert "hello" in str(trace["output"])
-
-
 def test_error_says_what_was_in_a_group_and_what_was_noted(recorder: SpanRecorder) -> None:
     """The error of an exception group lists its exceptions, and notes are included.
 

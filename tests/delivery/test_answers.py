@@ -375,17 +375,6 @@ def test_a_score_that_is_given_up_is_counted_and_logged_as_a_score(
     assert response or trace_request(1).trace_id in line
 
 
-def test_a_score_that_is_left_at_the_end_is_counted() -> None:
-    """A score whose trace has not come by the end of the process is counted as dropped."""
-    process = simulated()
-    process.put(trace_request(1, step="score"))
-    process.world.run(5)
-    dropped = process.policy.drop_all("shutdown")
-
-    assert (dropped.spans, dropped.scores) == (0, 1)
-    assert process.counts.scores_dropped == {"shutdown": 1}
-
-
 # -- repair -----------------------------------------------------------------------------------------------------------
 
 

@@ -38,18 +38,6 @@ def sent_by(process: Process) -> list[int]:
     return [NUMBERS[key] for key in process.server.traces if NUMBERS[key] not in FILLERS]
 
 
-def test_errors_and_rare_names_go_first() -> None:
-    """Traces with errors go first, since users look for them; then names take turns, however many traces have one."""
-    process = without_tokens()
-    for number in range(20):
-        process.put(trace_request(number, name="busy"))
-    process.put(trace_request(98, name="rare"))
-    process.put(trace_request(99, name="busy", is_error=True))
-
-    assert sent_by(process)[0] == 99
-    assert 98 in sent_by(process)[:3]
-
-
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
     """If not everything can be sent, newer traces are sent first and older ones dropped first, errors last."""
     process = without_tokens(max_bytes=200_000)
@@ -124,15 +112,6 @@ def test_requests_are_compressed_while_many_wait_and_arrive_unchanged() -> None:
 
 
 # -- more than can be sent --------------------------------------------------------------------------------------------
-
-
-def test_a_burst_is_kept_whole() -> None:
-    """A burst of ten times the limit for a minute and a half only delays traces, and drops none."""
-    process, numbers = simulated(), itertools.count()
-    process.world.every(0.06, lambda: process.put(trace_request(next(numbers))), until=1.5 * MINUTE)
-    process.world.run(20 * MINUTE)
-
-    assert process.counts.delivered == process.counts.ended > 1400
 
 
 @pytest.mark.parametrize("name_of", [lambda number: "busy", lambda number: f"name {number}"], ids=["one", "many"])

@@ -6,9 +6,7 @@ import random
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -101,25 +99,6 @@ def take(place: RedisLeases, most: int = 3) -> int:
     return token
 
 
-def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A Redis that lost its data lends nothing for a window after an earlier lease holder has asked."""
-    holder, newcomer = fleet.process(), fleet.process()
-    take(holder)
-    begin_anew(redis, "two")
-    # A request may still be unanswered by then: the process then waits for the time of a request as well.
-    assert holder.take(3).wait_s == 60.0
-    fleet.clock.now += 1.0
-    assert newcomer.take(3).wait_s == 59.0
-    assert holder.take(3).wait_s == 59.0  # a second holder does not restart the window
-
-
-def test_a_redis_that_knows_nothing_lends_nothing_yet(fleet: Fleet, redis: RedisServer) -> None:
-    """An empty Redis lends nothing for six seconds, in which every holder of an earlier lease reports."""
-    with redis.client() as client:
-        client.flushall()
-    assert fleet.process().take(3).wait_s == 6.0
-
-
 def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> None:
     """Every key has a time to live, and all keys are in one slot of a cluster."""
     from redis.crc import key_slot
@@ -130,28 +109,6 @@ def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> No
         assert len(keys) == 2
         assert all(0 < client.ttl(key) <= 30 * 86_400 for key in keys)
         assert len({key_slot(key.encode()) for key in keys}) == 1
-
-
-def test_never_more_than_there_are(redis: RedisServer) -> None:
-    """Eight threads, each with its own connection, never hold more than five tokens at once by Redis's own clock."""
-    out: list[tuple[float, float]] = []
-
-    def work() -> None:
-        place = RedisLeases(redis.url, "k", window_s=0.05, margin_s=0.0, answer_within_s=PATIENCE_S)
-        for _ in range(10):
-            while (reply := place.take(5)).token is None:
-                time.sleep(min(reply.wait_s, 0.01))
-            begun = time.monotonic()
-            out.append((begun, begun + 0.05))
-            place.put_back(reply.token, 0.05)
-        place.close()
-
-    with ThreadPoolExecutor(8) as threads:
-        for done in [threads.submit(work) for _ in range(8)]:
-            done.result()
-    assert len(out) == 80
-    for begun, _ in out:
-        assert sum(start <= begun < end for start, end in out) <= 5
 
 
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:

@@ -115,19 +115,6 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
     assert len(Run(tmp_path).contents()) == 20
 
 
-def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
-    """A run takes no requests of a living run; one later run takes those of a dead run."""
-    first, second = Run(tmp_path), Run(tmp_path)
-    first.put(create(1))
-    second.put(create(2))
-    assert (numbers(first.contents()), numbers(second.contents())) == (["1"], ["2"])
-    first.die()
-
-    second.now = 5.0
-    third = Run(tmp_path)
-    assert (numbers(second.contents()), third.contents()) == (["1", "2"], [])
-
-
 def test_requests_for_other_settings_are_left_alone(tmp_path: Path) -> None:
     """Requests for another key, project or endpoint are not sent with this run's settings."""
     first = Run(tmp_path)
@@ -250,6 +237,7 @@ def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
         for second in range(10):
             run.now = float(second)
             run.put(create(second, size=10_000))
+            assert run.outbox.bytes <= 25_000
             run.look_around()
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert run.gone["queue_full"] == 8
