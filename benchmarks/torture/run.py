@@ -78,7 +78,7 @@ class Run:
 
     @property
     def is_clean(self) -> bool:
-        """Whether the program has ended as without tracing, and nothing was raised behind its back."""
+        """True if the program has ended as without tracing, and nothing was raised behind its back."""
         return self.code == 0 and "Traceback" not in self.printed
 
 
