@@ -17,6 +17,7 @@ import re
 import signal
 import ssl
 import sys
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -169,8 +170,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if not isinstance(item, TestsOfFile):
         return None
     _run_file(item, nextitem)
-    gc.unfreeze()
-    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of clients that a library keeps, in no test of the next file
+        gc.unfreeze()
+        gc.collect()
     _RETURN_MEMORY(0)
     return True
 
