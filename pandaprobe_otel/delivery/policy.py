@@ -286,9 +286,11 @@ class DeliveryPolicy:
 
     # -- its outcome --------------------------------------------------------------------------------------------------
 
-    def done(self, parcel: Parcel, outcome: Outcome, now: float) -> None:
+    def done(self, parcel: Parcel, outcome: Outcome | Exception, now: float) -> None:
         """Apply the outcome of an attempt. Never raises: an error in this library costs only the parcel."""
         try:
+            if isinstance(outcome, Exception):
+                raise outcome  # the fault of a transport costs what a fault here does
             if isinstance(outcome, NoAnswer) and outcome.is_late:
                 self._take_back(parcel, now)
                 return
@@ -311,18 +313,14 @@ class DeliveryPolicy:
                 self._delivered(parcel, now)
             else:
                 self._after_failure(parcel, verdict, now)
-        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+        except Exception as error:  # noqa: BLE001 - counted and logged
             counted("delivery", error)
-            self.give_up(parcel, error, now)
-
-    def give_up(self, parcel: Parcel, error: Exception, now: float) -> None:
-        """Give a parcel up because of an error in this library."""
-        self._notices.report("fault", error=type(error).__name__)
-        if parcel.lease is not None:
-            self._bucket.release(parcel.lease, now, answered=False)
-        self.blockage.leave(is_create=parcel.lease is not None)
-        if parcel.in_flight:
-            self._drop(parcel, "internal_error", now)
+            self._notices.report("fault", error=type(error).__name__)
+            if parcel.lease is not None:
+                self._bucket.release(parcel.lease, now, answered=False)
+            self.blockage.leave(is_create=parcel.lease is not None)
+            if parcel.in_flight:
+                self._drop(parcel, "internal_error", now)
 
     def drop_all(self, reason: str) -> Dropped:
         """Give up everything that is only in memory."""

@@ -258,17 +258,13 @@ class SenderPool:
             outcome: Outcome | Exception
             try:
                 outcome = self._transport.send(parcel.request(timeout_s))
-            except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
-                counted("transport", error)
+            except Exception as error:  # noqa: BLE001 - counted and logged by the policy
                 outcome = error
             with self._changed:
                 self._in_flight -= 1
                 self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
                 policy = self.policy
-                if isinstance(outcome, Exception):
-                    policy.give_up(parcel, outcome, self._monotonic())
-                else:
-                    policy.done(parcel, outcome, self._monotonic())
+                policy.done(parcel, outcome, self._monotonic())
                 if policy.outbox.store is not None:
                     policy.outbox.save()
                 if policy.closing or policy.outbox.is_done:

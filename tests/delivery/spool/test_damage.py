@@ -31,7 +31,6 @@ REQUESTS = [
 CONTENTS = [content_of(request) for request in REQUESTS]
 CLOCK_S = 1000.0
 PAGE = 4096
-FRAME = 24 + PAGE
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 KINDS = ("sqlite", "sqlite-wal", "sqlite.lock", "leases-key", "body-cap-" + DESTINATION.digest)
 """The suffixes or names of all kinds of files in a spool."""
@@ -159,34 +158,6 @@ def test_an_unreadable_file_is_renamed_counted_and_logged_once(
         (tmp_path / "spool" / name_of(DATABASE).replace(".sqlite", f"{number}.sqlite")).write_bytes(b"x" * 5000)
         Run(tmp_path / "spool").look_around()
     assert len(list((tmp_path / "spool").glob(f"*.sqlite{DAMAGED_SUFFIX}"))) == 3
-
-
-def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(tmp_path: Path) -> None:
-    """A process killed while it overwrites a checkpointed log loses no request.
-
-    SQLite overwrites the old frames of such a log: the header of a frame first, then its page. Between the two writes,
-    the log ends with the header of a new commit and the page of an old one.
-    """
-    run = Run(tmp_path / "spool")
-    waiting = [parcel for request in REQUESTS[:40] for parcel in run.put(request)]
-    own = run.store.open_own()
-    own.open().execute("PRAGMA wal_checkpoint(RESTART)")  # the next write begins at the start of the log
-    run.put(REQUESTS[40])
-    for step in (lambda: run.done(*waiting[:7]), lambda: run.put(*REQUESTS[41:44]), lambda: run.done(*waiting[7:9])):
-        before = shutil.copytree(tmp_path / "spool", tmp_path / "before", dirs_exist_ok=True)
-        step()
-        log = own.path.with_name(own.path.name + "-wal")
-        old, new = (before / log.name).read_bytes(), log.read_bytes()
-        expected = Run(shutil.copytree(before, tmp_path / "untouched")).contents()
-        shutil.rmtree(tmp_path / "untouched")
-        changed = [at for at in range(32, len(new), FRAME) if new[at : at + 24] != old[at : at + 24]]
-        for at in range(changed[0], changed[-1] + 1, FRAME):
-            for torn in (at, at + 24, at + 2072):
-                copy = shutil.copytree(before, tmp_path / "copy")
-                (copy / log.name).write_bytes(new[:torn] + old[torn:])
-                assert Run(copy).contents() == expected
-                assert not list(copy.glob(f"*{DAMAGED_SUFFIX}"))
-                shutil.rmtree(copy)
 
 
 def test_damage_while_the_process_runs(tmp_path: Path) -> None:
