@@ -63,7 +63,7 @@ def deleted(place: Place, trace_ids: Sequence[str]) -> Equivalent:
 
 def exported(place: Place, trace_ids: Sequence[str], form: str) -> Equivalent:
     """Return the equivalent of an export of traces as html, md or json."""
-    flags = {f"--{form}": None, "--output": f"traces.{form}"}
+    flags = {"--as": form, "--output": f"traces.{form}"}
     python = f"[client.traces.get(trace_id) for trace_id in {[*trace_ids]!r}]"
     return _equivalent(place, f"{_counted(trace_ids)} as {form}", ("traces", "export"), flags, trace_ids, python)
 
@@ -114,8 +114,7 @@ def _equivalent(
 ) -> Equivalent:
     given: list[str] = []
     for name, value in {**options, "--project": place.project, "--endpoint": place.endpoint}.items():
-        values = [value] if isinstance(value, str) else value
-        given += [name] if values is None else [f"{name}={one}" for one in values]
+        given += [f"{name}={one}" for one in ([value] if isinstance(value, str) else value)]
     last = ["--", *arguments] if any(one.startswith("-") for one in arguments) else [*arguments]
     return Equivalent(
         words=words,
